@@ -1,0 +1,36 @@
+# The two commands: `make demo` and `make test`. Both make .venv if it is missing.
+PYTHON ?= $(shell command -v python3 || command -v python)
+VENV ?= .venv
+BIN := $(if $(filter Windows_NT,$(OS)),$(VENV)/Scripts,$(VENV)/bin)
+.DEFAULT_GOAL := help
+
+help:  ## show what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group test
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+$(VENV)/lint-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group lint
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+demo: $(VENV)/ready  ## send real mail to a real server on this machine, and show it
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/ready  ## pass the whole suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready  ## measure: ratios within one run
+	$(BIN)/python -m bench
+
+.PHONY: help demo test lint bench

@@ -1,0 +1,1 @@
+"""Floor 2: the connection and its procedures, without I/O."""

@@ -1,0 +1,52 @@
+"""What a procedure may ask of the outside world.
+
+A procedure is a generator of steps that returns a value. It yields a step, a driver performs it
+on a real transport and sends the answer back in; a failed step is thrown into the procedure as
+the ``OSError`` it was (``TimeoutError`` when the time was up), so that the procedure can say what
+was in flight. Steps ask for bytes, never for readiness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class Send(NamedTuple):
+    """Write all of these bytes. Answered with ``b""`` once the transport has taken them."""
+
+    data: bytes | memoryview
+    timeout: float | None
+    """Seconds the whole write may take; ``None`` = no limit."""
+
+
+class Receive(NamedTuple):
+    """Wait for bytes. Answered with what came; ``b""`` is the end of the stream."""
+
+    timeout: float | None
+    """Seconds to wait for the reply; ``None`` = no limit."""
+
+    fresh: bool
+    """True starts the clock of `timeout`; False goes on with the one that is running.
+
+    A reply that arrives byte by byte is thus held to one deadline, not to one per byte.
+    """
+
+
+class Glance(NamedTuple):
+    """Take what has already arrived, without waiting.
+
+    Answered with the bytes, ``b""`` for the end of the stream, or ``None`` when nothing is there.
+    """
+
+
+class StartTLS(NamedTuple):
+    """Do the TLS handshake on the transport. Answered with ``b""``."""
+
+    timeout: float | None
+
+
+Step: TypeAlias = Send | Receive | Glance | StartTLS
+Steps: TypeAlias = Generator[Step, bytes | None, T]

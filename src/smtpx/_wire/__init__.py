@@ -1,0 +1,1 @@
+"""Floor 1: replies, extensions, parameters, commands and content as bytes."""
