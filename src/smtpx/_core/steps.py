@@ -21,6 +21,10 @@ class Send(NamedTuple):
     timeout: float | None
     """Seconds the whole write may take; ``None`` = no limit."""
 
+    def __repr__(self) -> str:
+        # The octets may be a secret, and a traceback with locals shows the step.
+        return f"Send(<{len(self.data)} octets>, {self.timeout})"
+
 
 class Receive(NamedTuple):
     """Wait for bytes. Answered with what came; ``b""`` is the end of the stream."""

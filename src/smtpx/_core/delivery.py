@@ -1,0 +1,48 @@
+"""One message, of whatever form, over one session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from smtpx._core.connection import Connection
+from smtpx._core.steps import Steps
+from smtpx._core.transaction import transaction
+from smtpx._wire.content import Content, Source
+from smtpx.envelope import Envelope
+from smtpx.errors import LocalProtocolError
+from smtpx.messages import envelope_of, is_message, serialise
+from smtpx.results import SendResult
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+    from email.message import Message as OldMessage
+
+Message: TypeAlias = "Source | EmailMessage | OldMessage[str, str]"
+
+
+def deliver(
+    connection: Connection,
+    message: Message,
+    envelope: Envelope | None,
+    *,
+    all_or_nothing: bool = False,
+) -> Steps[SendResult]:
+    """Write the message as this server can take it, and run its transaction.
+
+    Without an envelope, an `EmailMessage` says in its header who sends and who gets it.
+    """
+    if is_message(message):
+        if envelope is None:
+            envelope = envelope_of(message)
+        content = Content(
+            serialise(
+                message,
+                smtputf8=envelope.needs_smtputf8,
+                seven_bit=not connection.extensions.eight_bit_mime,
+            )
+        )
+    elif envelope is None:
+        raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
+    else:
+        content = Content(cast("Source", message))
+    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))

@@ -1,0 +1,88 @@
+"""From a connected transport to a session: greeting, EHLO, STARTTLS (RFC 5321 §3.1–2, 3207)."""
+
+from __future__ import annotations
+
+from smtpx._core.connection import Connection
+from smtpx._core.steps import Steps
+from smtpx._wire.commands import STARTTLS, ehlo
+from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
+from smtpx.errors import (
+    ExtensionMissing,
+    GreetingRefused,
+    HelloRefused,
+    LocalProtocolError,
+    TLSPolicyError,
+    TLSRefused,
+)
+from smtpx.replies import Reply
+from smtpx.tls import TLSMode
+
+
+def open_session(connection: Connection, name: str, tls: TLSMode) -> Steps[None]:
+    """Bring the session to where commands may be sent, protected as `tls` says.
+
+    ::
+
+        S: 220 mx.example.net ESMTP
+        C: EHLO client.example.org
+        S: 250-mx.example.net
+        S: 250 STARTTLS
+        C: STARTTLS
+        S: 220 go ahead
+
+    Raises:
+        GreetingRefused, HelloRefused, TLSRefused: the server said no.
+        TLSPolicyError: STARTTLS is required and not offered, or the handshake failed.
+    """
+    if tls is TLSMode.IMPLICIT:
+        yield from connection.handshake()
+    greeting = yield from connection.greet()
+    if not greeting.positive:
+        raise GreetingRefused("the connection was", greeting)
+    _ = yield from hello(connection, name)
+    if tls is TLSMode.STARTTLS and not connection.extensions.starttls:
+        raise TLSPolicyError(
+            "the server does not offer STARTTLS, or someone on the way removed it; nothing was "
+            "sent in plain text (smtps:// is for servers that want TLS from the start)"
+        )
+    if tls is TLSMode.STARTTLS or (tls is TLSMode.OPPORTUNISTIC and connection.extensions.starttls):
+        _ = yield from start_tls(connection)
+        _ = yield from hello(connection, name)
+
+
+def hello(connection: Connection, name: str) -> Steps[Reply]:
+    """Identify the client and learn the extensions; fall back to HELO where EHLO is unknown.
+
+    Raises:
+        HelloRefused: the server takes neither.
+    """
+    connection.extensions = NO_EXTENSIONS
+    reply = yield from connection.command(ehlo("LHLO" if connection.lmtp else "EHLO", name))
+    if reply.positive:
+        connection.extensions = Extensions.of(reply)
+    elif reply.permanent and not connection.lmtp:
+        # RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
+        reply = yield from connection.command(ehlo("HELO", name))
+    if not reply.positive:
+        raise HelloRefused(f"our name {name}", reply)
+    return reply
+
+
+def start_tls(connection: Connection) -> Steps[Reply]:
+    """STARTTLS and the handshake; EHLO must follow (RFC 3207 §4.2).
+
+    Raises:
+        ExtensionMissing: the server does not offer STARTTLS.
+        TLSRefused: it does, but not now.
+        TLSPolicyError: the handshake failed.
+        RemoteProtocolError: octets in plain text followed the reply.
+    """
+    if connection.tls:
+        raise LocalProtocolError("TLS is already on")
+    if not connection.extensions.starttls:
+        raise ExtensionMissing("STARTTLS", "TLS was asked for")
+    reply = yield from connection.command(STARTTLS)
+    if not reply.positive:
+        raise TLSRefused("STARTTLS", reply)
+    yield from connection.upgrade()
+    return reply

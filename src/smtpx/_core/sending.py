@@ -1,0 +1,105 @@
+"""Sending the content, and what it means when that breaks off (RFC 5321 §4.1.1.4, RFC 3030 §2).
+
+The outcome is in doubt from the write that holds the last octet of the content on, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+from smtpx._core.connection import Connection
+from smtpx._core.steps import Steps
+from smtpx._wire.commands import END_OF_DATA, Phase, bdat
+from smtpx.errors import (
+    ConnectionLost,
+    ContentRefused,
+    RemoteProtocolError,
+    SMTPError,
+    TimedOut,
+)
+from smtpx.replies import Reply
+from smtpx.results import Status
+
+Verdict: TypeAlias = tuple[Status, Reply | None]
+
+SESSION_OVER = (ConnectionLost, TimedOut, RemoteProtocolError)
+
+
+class Failure(NamedTuple):
+    """Why the content did not go out, and what that means for those who were to get it."""
+
+    verdict: Verdict
+    error: SMTPError
+
+
+def send_data(connection: Connection, pieces: Iterator[bytes]) -> Steps[Failure | None]:
+    """Send stuffed content and the end of data; its reply is left to be settled."""
+    held = b""
+    for piece in pieces:
+        if held and (failure := (yield from _send_piece(connection, held))):
+            return failure
+        held = piece
+    connection.expect(END_OF_DATA)
+    return (yield from _send_last(connection, held + END_OF_DATA.wire))
+
+
+def send_chunks(connection: Connection, pieces: Iterator[bytes]) -> Steps[Failure | None]:
+    """Send content as it is by BDAT; the reply to its last chunk is left to be settled."""
+    held = b""
+    for piece in pieces:
+        if held:
+            chunk = bdat(len(held), last=False)
+            connection.expect(chunk)
+            try:
+                yield from connection.send(chunk.wire + held)
+                reply = yield from connection.settle()
+            except SESSION_OVER as error:
+                return Failure((Status.NOT_TRIED, None), error)
+            if not reply.positive:
+                return _refused(chunk.shown, reply)
+        held = piece
+    last = bdat(len(held), last=True)
+    connection.expect(last)
+    return (yield from _send_last(connection, last.wire + held))
+
+
+def _send_piece(connection: Connection, piece: bytes) -> Steps[Failure | None]:
+    """Send a piece that more will follow; stop when the server already says no."""
+    try:
+        yield from connection.send(piece, Phase.DATA_BLOCK)
+        if not (yield from connection.has_early_reply()):
+            return None
+        lost: SMTPError = ConnectionLost(
+            "the server closed the connection in the middle of the content",
+            phase=Phase.DATA_BLOCK.value,
+        )
+    except TimedOut as error:
+        return Failure((Status.NOT_TRIED, None), error)
+    except ConnectionLost as error:
+        lost = error
+    words = yield from connection.last_words()
+    if words is None:
+        return Failure((Status.NOT_TRIED, None), lost)
+    if words.positive or words.intermediate:
+        early = RemoteProtocolError(f"the server answered content that had not ended by {words}")
+        return Failure((Status.NOT_TRIED, None), early)
+    return _refused("the content", words)
+
+
+def _send_last(connection: Connection, octets: bytes) -> Steps[Failure | None]:
+    """Send the write that completes the content."""
+    try:
+        yield from connection.send(octets, Phase.DATA_BLOCK)
+    except TimedOut as error:
+        return Failure((Status.IN_DOUBT, None), error)
+    except ConnectionLost as error:
+        words = yield from connection.last_words()
+        if words is not None and not words.positive and not words.intermediate:
+            return _refused("the content", words)
+        return Failure((Status.IN_DOUBT, None), error)
+    return None
+
+
+def _refused(command: str, reply: Reply) -> Failure:
+    return Failure((Status.REFUSED, reply), ContentRefused(command, reply))

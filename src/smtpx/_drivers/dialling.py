@@ -1,0 +1,96 @@
+"""From an endpoint to a connected socket: every address of a host, one after the other."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from smtpx.endpoints import Endpoint
+from smtpx.errors import ConnectionLost, TimedOut
+
+_PHASE = "connect"
+
+
+def dial(
+    endpoint: Endpoint,
+    *,
+    remaining: Callable[[], float | None],
+    source_address: tuple[str, int] | None = None,
+) -> socket.socket:
+    """Connect, trying each address of the host in the resolver's order.
+
+    `remaining` says how many seconds there are for the next attempt.
+
+    Raises:
+        ConnectionLost: no address could be reached; the message lists what each said.
+        TimedOut: the time was up before any answered.
+    """
+    if endpoint.path:
+        return _dial_unix(endpoint.path, remaining())
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConnectionLost(
+            f"the host {endpoint.host} was not found: {error}", phase=_PHASE
+        ) from error
+    failures: list[OSError] = []
+    reasons: list[str] = []
+    for family, kind, protocol, _, address in found:
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(remaining())
+            if source_address is not None:
+                connection.bind(source_address)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failures.append(error)
+            reasons.append(f"{address[0]} port {address[1]}: {error}")
+            continue
+        except BaseException:
+            connection.close()
+            raise
+        # Every write is a whole group already: waiting to fill a packet only costs a round trip.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+    message = f"no connection to {endpoint}: {'; '.join(reasons)}"
+    if any(isinstance(failure, TimeoutError) for failure in failures):
+        raise TimedOut(message, phase=_PHASE) from failures[-1]
+    raise ConnectionLost(message, phase=_PHASE) from failures[-1]
+
+
+def _dial_unix(path: str, timeout: float | None) -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=_PHASE)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        if isinstance(error, TimeoutError):
+            raise TimedOut(f"no connection to {path}: {error}", phase=_PHASE) from error
+        raise ConnectionLost(f"no connection to {path}: {error}", phase=_PHASE) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_local(connection: socket.socket) -> bool:
+    """True if the peer is on this machine."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return True
+    host = str(connection.getpeername()[0]).partition("%")[0]
+    address = ip_address(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def address_literal(connection: socket.socket) -> str:
+    """Our own address as a client may identify itself by it (RFC 5321 §4.1.3), without DNS."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return "localhost"
+    host = str(connection.getsockname()[0]).partition("%")[0]
+    return f"[IPv6:{host}]" if ":" in host else f"[{host}]"

@@ -1,0 +1,90 @@
+"""What a session is opened with, whatever the face: declared once, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
+
+from smtpx.dialogue import Observer
+from smtpx.endpoints import Endpoint
+from smtpx.errors import LocalProtocolError
+from smtpx.options import Limits, Timeouts
+from smtpx.sasl import Credentials
+from smtpx.tls import TLSMode, TLSPolicy
+
+
+class SessionOptions(TypedDict, total=False):
+    """The keyword arguments of every class that opens sessions."""
+
+    tls: TLSPolicy | None
+    """What protects the connection; goes before what the URL says."""
+    credentials: Credentials | None
+    """Who we are; goes before the URL's user and password."""
+    client_name: str | None
+    """The EHLO argument; by default the socket's own address literal, which costs no DNS."""
+    source_address: tuple[str, int] | None
+    """Host and port to connect from."""
+    timeouts: Timeouts | None
+    limits: Limits | None
+    observer: Observer | None
+    """Called with every line of the dialogue, secrets left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """An endpoint and the options, complete and checked."""
+
+    endpoint: Endpoint
+    tls: TLSPolicy | None
+    credentials: Credentials | None
+    client_name: str | None
+    source_address: tuple[str, int] | None
+    timeouts: Timeouts
+    limits: Limits
+    observer: Observer | None
+
+    @classmethod
+    def of(cls, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> Settings:
+        """Read the URL and complete the options.
+
+        Raises:
+            EndpointError, LocalProtocolError: one of them is wrong.
+        """
+        if isinstance(endpoint, str):
+            endpoint = Endpoint.parse(endpoint)
+        client_name = options.get("client_name")
+        if client_name is not None and (not client_name.isprintable() or " " in client_name):
+            raise LocalProtocolError(f"client_name={client_name!r} is not a host name or [IP]")
+        return cls(
+            endpoint,
+            options.get("tls"),
+            options.get("credentials") or _credentials_of(endpoint),
+            client_name,
+            options.get("source_address"),
+            options.get("timeouts") or Timeouts(),
+            options.get("limits") or Limits(),
+            options.get("observer"),
+        )
+
+    def policy(self, *, peer_is_local: bool) -> TLSPolicy:
+        """What protects the session, given where the peer turned out to be.
+
+        Without a word from the caller, STARTTLS is required of every host but this machine.
+        """
+        if self.tls is not None:
+            return self.tls
+        mode = self.endpoint.tls
+        if mode is None:
+            plain = peer_is_local and self.endpoint.is_local
+            mode = TLSMode.NONE if plain else TLSMode.STARTTLS
+        return TLSPolicy(mode)
+
+
+def _credentials_of(endpoint: Endpoint) -> Credentials | None:
+    if endpoint.user is None:
+        return None
+    if endpoint.password is None:
+        raise LocalProtocolError(
+            "the URL has a user but no password: add it, or give credentials=smtpx.Credentials(…)"
+        )
+    return Credentials(endpoint.user, endpoint.password)

@@ -1,0 +1,328 @@
+"""The blocking classes: `Session`, `Client`, and `send()`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+from smtpx._core.authentication import log_in
+from smtpx._core.connection import Connection
+from smtpx._core.delivery import Message, deliver
+from smtpx._core.housekeeping import quit_session, reset, say
+from smtpx._core.opening import open_session
+from smtpx._core.steps import Steps
+from smtpx._drivers.blocking import BlockingDriver, Deadline
+from smtpx._drivers.contexts import context_for
+from smtpx._drivers.dialling import address_literal, dial, is_local
+from smtpx._faces.settings import SessionOptions, Settings
+from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
+from smtpx.dialogue import Line, Observer
+from smtpx.endpoints import Endpoint
+from smtpx.envelope import Envelope
+from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
+from smtpx.replies import Reply
+from smtpx.results import SendResult
+
+T = TypeVar("T")
+
+_WIRE = logging.getLogger("smtpx.wire")
+
+
+class Session:
+    """One connection to one server, with every command at hand.
+
+    It is opened by `with` or `open()`, and closed for good by either end: make another then. Not
+    to be shared between threads; a `Client` is.
+
+    The URL says where and how (`Endpoint.parse`); `tls` and `credentials` go before what it says.
+    Without either, STARTTLS is required of every host but this machine.
+    """
+
+    def __init__(self, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> None:
+        """Check the settings; nothing is dialled yet.
+
+        The options are those of `SessionOptions`: tls, credentials, client_name, source_address,
+        timeouts, limits, observer. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
+
+        Raises:
+            EndpointError, LocalProtocolError: a setting is wrong.
+        """
+        self._settings = Settings.of(endpoint, **options)
+        self._driver: BlockingDriver | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Dial, read the greeting, say EHLO, start TLS and log in, as the settings ask.
+
+        Raises:
+            ConnectionLost, TimedOut: no address of the host answers, or not any more.
+            GreetingRefused, HelloRefused, TLSRefused, AuthenticationRefused: the server said no.
+            TLSPolicyError: the connection cannot be protected as asked.
+            ExtensionMissing: credentials were given, and the server has no use for them.
+            LocalProtocolError: the session was opened before.
+        """
+        if self._connection is not None:
+            raise LocalProtocolError("a session is opened once: make another one")
+        settings = self._settings
+        deadline = Deadline(settings.timeouts.total)
+        connected = dial(
+            settings.endpoint,
+            remaining=lambda: deadline.within(settings.timeouts.connect),
+            source_address=settings.source_address,
+        )
+        try:
+            local = is_local(connected)
+            policy = settings.policy(peer_is_local=local)
+            self._driver = BlockingDriver(
+                connected, context_for(policy), policy.server_hostname or settings.endpoint.host
+            )
+            self._connection = Connection(
+                lmtp=settings.endpoint.lmtp,
+                local=local,
+                timeouts=settings.timeouts,
+                limits=settings.limits,
+                observer=_observer(settings.observer),
+            )
+            name = settings.client_name or address_literal(connected)
+            self._run(open_session(self._connection, name, policy.mode), deadline)
+            if settings.credentials is not None:
+                _ = self._run(log_in(self._connection, settings.credentials), deadline)
+        except BaseException:
+            (self._driver or connected).close()
+            raise
+
+    def close(self) -> None:
+        """Say QUIT, if the server still listens, and close the connection. Never fails.
+
+        What was accepted stays accepted, whatever happens here.
+        """
+        if self._driver is None or self._connection is None:
+            return
+        try:
+            if not self._driver.closed:
+                _ = self._run(quit_session(self._connection))
+        finally:
+            self._driver.close()
+
+    def abort(self) -> None:
+        """Close the connection at once, without QUIT."""
+        if self._driver is not None:
+            self._driver.close()
+
+    @property
+    def is_open(self) -> bool:
+        """True while commands can be sent, as far as is known without asking the server."""
+        return (
+            self._driver is not None
+            and self._connection is not None
+            and not self._driver.closed
+            and self._connection.usable
+        )
+
+    @property
+    def greeting(self) -> Reply | None:
+        """The server's first words."""
+        return None if self._connection is None else self._connection.greeting
+
+    @property
+    def extensions(self) -> Extensions:
+        """What the server offers, under the protection the session has now."""
+        return NO_EXTENSIONS if self._connection is None else self._connection.extensions
+
+    @property
+    def is_protected(self) -> bool:
+        """True if TLS is on."""
+        return self._connection is not None and self._connection.tls
+
+    def send(
+        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
+    ) -> SendResult:
+        """Send one message; return what became of each recipient.
+
+        The message is an `EmailMessage`, bytes, a binary file or an iterable of bytes. Only an
+        `EmailMessage` can do without an envelope: its header then says who sends and who gets it.
+        With `all_or_nothing` nobody gets it unless everybody can.
+
+        Raises:
+            SenderRefused, RecipientsRefused, ContentRefused: nobody gets the message.
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over; `.result` tells
+                for whom the message is in doubt, and for whom nothing was sent.
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+        """
+        connection = self._opened()
+        result = self._run(deliver(connection, message, envelope, all_or_nothing=all_or_nothing))
+        if result.error is not None and not result.accepted:
+            raise result.error
+        return result
+
+    def command(self, text: str) -> Reply:
+        """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
+
+        Raises:
+            LocalProtocolError: the text has control characters, or is a command with a procedure
+                of its own.
+        """
+        return self._run(say(self._opened(), text))
+
+    def verify(self, address: str) -> Reply:
+        """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
+        return self.command(f"VRFY {address}")
+
+    def expand(self, mailing_list: str) -> Reply:
+        """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
+        return self.command(f"EXPN {mailing_list}")
+
+    def help(self, topic: str = "") -> Reply:
+        """HELP (RFC 5321 §4.1.1.8)."""
+        return self.command(f"HELP {topic}".rstrip())
+
+    def noop(self) -> Reply:
+        """NOOP: nothing, answered."""
+        return self.command("NOOP")
+
+    def reset(self) -> Reply:
+        """RSET: give up the open mail transaction. `send` does it by itself where needed."""
+        return self._run(reset(self._opened()))
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            raise LocalProtocolError("open the session first: `with session:` or session.open()")
+        return self._connection
+
+    def _run(self, procedure: Steps[T], deadline: Deadline | None = None) -> T:
+        if self._driver is None:
+            raise AssertionError("a connection comes with its driver")
+        try:
+            return self._driver.run(procedure, deadline or Deadline(self._settings.timeouts.total))
+        finally:
+            if self._connection is not None and self._connection.broken:
+                self._driver.close()
+
+
+class Client:
+    """A mail server as an application sees it: opened when needed, kept, opened again.
+
+    Safe to share between threads, which take turns on its one connection.
+    """
+
+    def __init__(self, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> None:
+        """Check the settings, those of a `Session`; nothing is dialled yet.
+
+        Raises:
+            EndpointError, LocalProtocolError: a setting is wrong.
+        """
+        _ = Settings.of(endpoint, **options)
+        self._endpoint = endpoint
+        self._options = options
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._reused = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def send(
+        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
+    ) -> SendResult:
+        """Send one message, over a connection that is opened if there is none; see `Session.send`.
+
+        A connection that turns out to have been closed while it was idle is opened anew, once.
+
+        Raises:
+            SMTPError: as `Session.open` and `Session.send`.
+        """
+        with self._lock:
+            try:
+                return self._ready().send(message, envelope, all_or_nothing=all_or_nothing)
+            except ConnectionLost as lost:
+                # It was idle too long, and nothing was accepted or read of the message yet.
+                if not self._reused or lost.phase not in ("other", "mail"):
+                    raise
+            return self._ready().send(message, envelope, all_or_nothing=all_or_nothing)
+
+    def send_many(
+        self, messages: Iterable[Message | tuple[Message, Envelope]]
+    ) -> Iterator[SendResult]:
+        """Send messages one after the other; yield what became of each, in their order.
+
+        A message that nobody accepts is a result with its `error`; it stops no other.
+
+        Raises:
+            SMTPError: no connection can be opened, or a message cannot be sent as it is.
+        """
+        for item in messages:
+            message, envelope = item if isinstance(item, tuple) else (item, None)
+            try:
+                yield self.send(message, envelope)
+            except SMTPError as error:
+                if error.result is None:
+                    raise
+                yield error.result
+
+    def close(self) -> None:
+        """Say QUIT and close the connection, if there is one. Never fails."""
+        with self._lock:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+
+    def _ready(self) -> Session:
+        """The session, opened if it is not."""
+        self._reused = self._session is not None and self._session.is_open
+        if self._session is None or not self._session.is_open:
+            self._session = Session(self._endpoint, **self._options)
+            self._session.open()
+        return self._session
+
+
+def send(
+    message: Message,
+    endpoint: str | Endpoint,
+    *,
+    envelope: Envelope | None = None,
+    all_or_nothing: bool = False,
+    **options: Unpack[SessionOptions],
+) -> SendResult:
+    """Send one message over a connection of its own; see `Session.send`.
+
+    Raises:
+        SMTPError: as `Session.open` and `Session.send`.
+    """
+    with Session(endpoint, **options) as session:
+        return session.send(message, envelope, all_or_nothing=all_or_nothing)
+
+
+def _observer(observer: Observer | None) -> Observer | None:
+    """The caller's observer and the log, as far as anyone listens."""
+    if not _WIRE.isEnabledFor(logging.DEBUG):
+        return observer
+
+    def observe(line: Line) -> None:
+        _WIRE.debug("%s", line)
+        if observer is not None:
+            observer(line)
+
+    return observe

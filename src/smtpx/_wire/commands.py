@@ -1,0 +1,106 @@
+"""Commands into bytes. Every argument that reaches the wire passes `command`, the one guard."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import NamedTuple
+
+from smtpx.addresses import Address
+from smtpx.errors import LocalProtocolError
+
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Phase(Enum):
+    """What a command's reply is waited for as; the value is the field of `Timeouts`."""
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    HELLO = "hello"
+    TLS = "tls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA_INITIATION = "data_initiation"
+    DATA_BLOCK = "data_block"
+    DATA_TERMINATION = "data_termination"
+    OTHER = "other"
+    QUIT = "quit"
+
+
+class Command(NamedTuple):
+    """A command line, ready to be sent."""
+
+    wire: bytes
+    phase: Phase
+    secret: bool = False
+    """It belongs to an AUTH exchange: only its verb and mechanism may be shown."""
+
+    @property
+    def shown(self) -> str:
+        """The command as it may be logged and quoted."""
+        text = self.wire.decode("utf-8", "replace").rstrip("\r\n")
+        if not self.secret:
+            return text
+        words = text.split(" ")
+        if words[0].upper() != "AUTH":
+            return "[redacted]"
+        return " ".join(words[:2]) + (" [redacted]" if len(words) > 2 else "")
+
+    def __repr__(self) -> str:
+        return f"<Command {self.shown}>"
+
+
+def command(phase: Phase, text: str, *, secret: bool = False) -> Command:
+    """Make a command line of a text.
+
+    Raises:
+        LocalProtocolError: the text has a CR, LF, NUL or other control character, or is not
+            Unicode text; nothing was sent (RFC 5321 §4.1.1, §4.5.2).
+    """
+    if _FORBIDDEN.search(text):
+        shown = "a secret" if secret else repr(text)
+        raise LocalProtocolError(f"a command must not contain control characters: {shown}")
+    try:
+        return Command(text.encode() + b"\r\n", phase, secret)
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError("a command must be Unicode text without surrogates") from (
+            None if secret else error
+        )
+
+
+def ehlo(verb: str, name: str) -> Command:
+    """EHLO, HELO or LHLO with the client's identification (RFC 5321 §4.1.1.1, RFC 2033 §4.1).
+
+    Raises:
+        LocalProtocolError: the name is empty, or has a space or a control character.
+    """
+    if not name or " " in name:
+        raise LocalProtocolError(f"{name!r} cannot identify a client: give a host name or [IP]")
+    return command(Phase.HELLO, f"{verb} {name}")
+
+
+def mail(sender: Address | None, parameters: str = "") -> Command:
+    """MAIL with its reverse-path; `parameters` are empty or begin with a space."""
+    path = "" if sender is None else str(sender)
+    return command(Phase.MAIL, f"MAIL FROM:<{path}>{parameters}")
+
+
+def rcpt(recipient: Address, parameters: str = "") -> Command:
+    """RCPT with its forward-path; `parameters` are empty or begin with a space."""
+    return command(Phase.RCPT, f"RCPT TO:<{recipient}>{parameters}")
+
+
+def bdat(size: int, *, last: bool) -> Command:
+    """BDAT before a chunk of `size` octets (RFC 3030 §2)."""
+    phase = Phase.DATA_TERMINATION if last else Phase.DATA_BLOCK
+    return command(phase, f"BDAT {size} LAST" if last else f"BDAT {size}")
+
+
+DATA = Command(b"DATA\r\n", Phase.DATA_INITIATION)
+END_OF_DATA = Command(b".\r\n", Phase.DATA_TERMINATION)
+RSET = Command(b"RSET\r\n", Phase.OTHER)
+STARTTLS = Command(b"STARTTLS\r\n", Phase.TLS)
+QUIT = Command(b"QUIT\r\n", Phase.QUIT)
+GREETING = Command(b"", Phase.GREETING)

@@ -1,0 +1,147 @@
+"""What a server offers in its reply to EHLO (RFC 5321 §4.1.1.1), typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from smtpx.replies import Reply
+
+_KEYWORD_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:[ =](.*))?")
+
+
+class Extensions:
+    """The service extensions of one server, under its current protection.
+
+    `keywords` holds them all, known or not; the properties read the ones that carry more than
+    their name. ``"DSN" in extensions`` asks for one; case does not matter.
+    """
+
+    __slots__ = ("_keywords",)
+
+    def __init__(self, keywords: Mapping[str, str]) -> None:
+        self._keywords = {keyword.upper(): params for keyword, params in keywords.items()}
+
+    @classmethod
+    def of(cls, reply: Reply) -> Extensions:
+        """Read them out of the reply to EHLO; a line that is no keyword is passed over."""
+        keywords: dict[str, str] = {}
+        for line in reply.lines[1:]:
+            match = _KEYWORD_LINE.fullmatch(line.strip())
+            if match is None:
+                continue
+            keyword, params = match[1].upper(), (match[2] or "").strip()
+            # Servers announce AUTH twice: as RFC 4954 has it, and as AUTH=, for old clients.
+            if keyword == "AUTH" and "AUTH" in keywords:
+                params = f"{keywords['AUTH']} {params}".strip()
+            keywords[keyword] = params
+        return cls(keywords)
+
+    @property
+    def keywords(self) -> Mapping[str, str]:
+        """Every EHLO keyword, upper case, with its parameters as the server wrote them."""
+        return MappingProxyType(self._keywords)
+
+    def __contains__(self, keyword: object) -> bool:
+        return isinstance(keyword, str) and keyword.upper() in self._keywords
+
+    @property
+    def pipelining(self) -> bool:
+        """Commands may be sent without waiting (RFC 2920)."""
+        return "PIPELINING" in self._keywords
+
+    @property
+    def eight_bit_mime(self) -> bool:
+        """Content may have octets above 127 (RFC 6152)."""
+        return "8BITMIME" in self._keywords
+
+    @property
+    def smtputf8(self) -> bool:
+        """Addresses and headers may be internationalized (RFC 6531)."""
+        return "SMTPUTF8" in self._keywords
+
+    @property
+    def dsn(self) -> bool:
+        """Delivery status notifications can be asked for (RFC 3461)."""
+        return "DSN" in self._keywords
+
+    @property
+    def starttls(self) -> bool:
+        """TLS can be started (RFC 3207)."""
+        return "STARTTLS" in self._keywords
+
+    @property
+    def chunking(self) -> bool:
+        """BDAT (RFC 3030 §2)."""
+        return "CHUNKING" in self._keywords
+
+    @property
+    def binary_mime(self) -> bool:
+        """BODY=BINARYMIME, which needs BDAT (RFC 3030 §3)."""
+        return "BINARYMIME" in self._keywords and self.chunking
+
+    @property
+    def enhanced_status_codes(self) -> bool:
+        """Replies carry enhanced status codes (RFC 2034)."""
+        return "ENHANCEDSTATUSCODES" in self._keywords
+
+    @property
+    def require_tls(self) -> bool:
+        """TLS can be demanded for the whole way (RFC 8689)."""
+        return "REQUIRETLS" in self._keywords
+
+    @property
+    def rrvs(self) -> bool:
+        """Delivery can depend on the mailbox' owner (RFC 7293)."""
+        return "RRVS" in self._keywords
+
+    @property
+    def auth(self) -> tuple[str, ...]:
+        """The SASL mechanisms offered, upper case, each once (RFC 4954)."""
+        return tuple(dict.fromkeys(self._keywords.get("AUTH", "").upper().split()))
+
+    @property
+    def size(self) -> int | None:
+        """The largest content taken, in octets; ``None`` where none is stated (RFC 1870)."""
+        # RFC 1870 §4: 0 means that no fixed limit is in force.
+        return self._number("SIZE") or None
+
+    @property
+    def deliver_by(self) -> int | None:
+        """The shortest time DELIVERBY takes, in seconds; 0 where none is stated (RFC 2852)."""
+        return None if "DELIVERBY" not in self._keywords else self._number("DELIVERBY") or 0
+
+    @property
+    def future_release(self) -> tuple[int | None, str | None] | None:
+        """The longest hold in seconds and its latest moment as written (RFC 4865 §3)."""
+        if "FUTURERELEASE" not in self._keywords:
+            return None
+        interval, _, moment = self._keywords["FUTURERELEASE"].partition(" ")
+        return _number(interval), moment.strip() or None
+
+    @property
+    def mt_priority(self) -> str | None:
+        """The name of the priority profile, empty where none is stated (RFC 6710 §4)."""
+        return self._keywords.get("MT-PRIORITY")
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """MAILMAX, RCPTMAX, RCPTDOMAINMAX and others as far as stated (RFC 9422)."""
+        pairs = (item.partition("=") for item in self._keywords.get("LIMITS", "").upper().split())
+        numbers = {name: _number(value) for name, _, value in pairs}
+        return {name: number for name, number in numbers.items() if number is not None}
+
+    def _number(self, keyword: str) -> int | None:
+        return _number(self._keywords.get(keyword, "").partition(" ")[0])
+
+    def __repr__(self) -> str:
+        return f"<Extensions {' '.join(self._keywords)}>"
+
+
+NO_EXTENSIONS = Extensions({})
+
+
+def _number(text: str) -> int | None:
+    # A number beyond twenty digits is longer than any that the RFCs allow.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None

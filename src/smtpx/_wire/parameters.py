@@ -1,0 +1,195 @@
+"""MAIL and RCPT parameters: each typed option on the right command, in the RFC's form.
+
+What the server does not offer is refused, or dropped where the envelope says so. A MAIL or RCPT
+without options costs nothing here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from smtpx._wire.extensions import Extensions
+from smtpx.addresses import Address
+from smtpx.envelope import BodyType, Envelope, Notify, Recipient
+from smtpx.errors import ExtensionMissing, LocalProtocolError
+
+_NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
+_ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
+_MAX_ORCPT = 500  # RFC 3461 §4.2
+
+
+def xtext(text: str) -> str:
+    """Encode printable ASCII as xtext (RFC 3461 §4): ``+`` and ``=`` become ``+2B`` and ``+3D``.
+
+    Raises:
+        LocalProtocolError: the text has a control or a non-ASCII character.
+    """
+    if not (text.isascii() and text.isprintable()):
+        raise LocalProtocolError(f"{text!r} has characters other than printable ASCII")
+    return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
+
+
+def mail_parameters(
+    envelope: Envelope,
+    extensions: Extensions,
+    *,
+    size: int | None,
+    body: BodyType,
+    smtputf8: bool,
+    tls: bool,
+) -> str:
+    """The parameters of MAIL, each with a space before it; empty for a server without any.
+
+    `size` is the content's octets where known, `body` what it holds, `tls` whether TLS is on.
+
+    Raises:
+        ExtensionMissing: an option is not offered and `envelope.drop_unsupported` is False; or
+            SMTPUTF8 or BODY is needed, which can never be dropped.
+        LocalProtocolError: a value is out of what the server states.
+    """
+    offered = _Offered(extensions, envelope.drop_unsupported)
+    words: list[str] = []
+    if size is not None and "SIZE" in extensions:
+        largest = extensions.size
+        if largest is not None and size > largest:
+            raise LocalProtocolError(
+                f"the content has {size} octets, the server takes at most {largest} (SIZE)"
+            )
+        words.append(f"SIZE={size}")
+    words += _body(body, extensions)
+    if smtputf8:
+        if not extensions.smtputf8:
+            raise ExtensionMissing("SMTPUTF8", "an address or a header is not ASCII")
+        words.append("SMTPUTF8")
+    if envelope.ret is not None and offered("DSN", "ret was asked for"):
+        words.append(f"RET={envelope.ret.value}")
+    if envelope.envid is not None and offered("DSN", "envid was asked for"):
+        words.append(f"ENVID={xtext(envelope.envid)}")
+    if envelope.auth is not None and offered("AUTH", "auth was asked for"):
+        words.append(f"AUTH={_auth(envelope.auth)}")
+    if envelope.require_tls:
+        if not tls:
+            raise ExtensionMissing("REQUIRETLS", "the connection itself has no TLS (RFC 8689 §4)")
+        if offered("REQUIRETLS", "require_tls was asked for"):
+            words.append("REQUIRETLS")
+    words += _times(envelope, offered, extensions)
+    if envelope.priority is not None and offered("MT-PRIORITY", "priority was asked for"):
+        words.append(f"MT-PRIORITY={envelope.priority}")
+    return "".join(f" {word}" for word in words)
+
+
+def rcpt_parameters(recipient: Recipient, extensions: Extensions, *, drop: bool) -> str:
+    """The parameters of one RCPT, each with a space before it.
+
+    Raises:
+        ExtensionMissing: an option is not offered and `drop` is False.
+    """
+    if recipient.notify is None and recipient.orcpt is None and recipient.unchanged_since is None:
+        return ""
+    offered = _Offered(extensions, drop)
+    words: list[str] = []
+    if recipient.notify is not None and offered("DSN", f"notify was asked for {recipient}"):
+        names = ",".join(str(flag.name) for flag in Notify if flag in recipient.notify)
+        words.append(f"NOTIFY={names if recipient.notify else 'NEVER'}")
+    if recipient.orcpt is not None and offered("DSN", f"orcpt was asked for {recipient}"):
+        words.append(f"ORCPT={_orcpt(recipient.orcpt)}")
+    if recipient.unchanged_since is not None and offered(
+        "RRVS", f"unchanged_since was asked for {recipient}"
+    ):
+        words.append(f"RRVS={_date_time(recipient.unchanged_since)}")
+    return "".join(f" {word}" for word in words)
+
+
+class _Offered:
+    """Asks whether the server offers a keyword; False = drop it, or raises."""
+
+    def __init__(self, extensions: Extensions, drop: bool) -> None:
+        self._extensions = extensions
+        self._drop = drop
+
+    def __call__(self, keyword: str, why: str) -> bool:
+        if keyword in self._extensions:
+            return True
+        if self._drop:
+            return False
+        raise ExtensionMissing(keyword, f"{why}; drop_unsupported=True would leave it out")
+
+
+def _body(body: BodyType, extensions: Extensions) -> Iterator[str]:
+    if body is BodyType.BINARY:
+        if not extensions.binary_mime:
+            raise ExtensionMissing("BINARYMIME", "the content is binary")
+        yield "BODY=BINARYMIME"
+    elif body is BodyType.EIGHT_BIT:
+        if not extensions.eight_bit_mime:
+            raise ExtensionMissing(
+                "8BITMIME", "the content has octets above 127; encode it as 7-bit MIME"
+            )
+        yield "BODY=8BITMIME"
+
+
+def _auth(identity: str) -> str:
+    if identity == "<>":
+        return identity
+    address = str(Address.parse(identity, bare_local_part=True))
+    if not address.isascii():
+        raise LocalProtocolError(f"auth={identity!r} must be ASCII (RFC 4954 §5)")
+    return xtext(address)
+
+
+def _times(envelope: Envelope, offered: _Offered, extensions: Extensions) -> Iterator[str]:
+    by = envelope.deliver_by
+    if by is not None and offered("DELIVERBY", "deliver_by was asked for"):
+        shortest = extensions.deliver_by or 0
+        if by.returned and by.seconds < shortest:
+            raise LocalProtocolError(f"the server delivers by {shortest} seconds or later only")
+        yield f"BY={by.seconds};{'R' if by.returned else 'N'}{'T' if by.trace else ''}"
+    hold = envelope.hold
+    if hold is not None and offered("FUTURERELEASE", "hold was asked for"):
+        longest, latest = extensions.future_release or (None, None)
+        if isinstance(hold, int):
+            if longest is not None and hold > longest:
+                raise LocalProtocolError(f"the server holds a message {longest} seconds at most")
+            yield f"HOLDFOR={hold}"
+        else:
+            if latest is not None and _is_after(hold, latest):
+                raise LocalProtocolError(f"the server holds a message until {latest} at most")
+            yield f"HOLDUNTIL={_date_time(hold)}"
+
+
+def _is_after(moment: datetime, latest: str) -> bool:
+    try:
+        return moment > datetime.fromisoformat(latest)
+    except (ValueError, TypeError):
+        return False  # The server's limit is unreadable: let it judge by itself.
+
+
+def _date_time(moment: datetime) -> str:
+    # RFC 3339 in UTC, whole seconds, as RFC 4865 §4 and RFC 7293 §4 show it.
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _orcpt(original: str) -> str:
+    match = _ORCPT_TYPE.match(original)
+    if match is not None:
+        kind, value = match[0], original[match.end() :]
+    else:
+        address = Address.parse(original)
+        kind = "utf-8;" if address.needs_smtputf8 else "rfc822;"
+        value = str(address)
+    if kind.lower() == "utf-8;":
+        written = kind + _utf8_address_xtext(value)
+    else:
+        written = kind + xtext(value)
+    if len(written) > _MAX_ORCPT:
+        raise LocalProtocolError(f"orcpt is longer than {_MAX_ORCPT} octets (RFC 3461 §4.2)")
+    return written
+
+
+def _utf8_address_xtext(value: str) -> str:
+    # RFC 6533 §3: what is no QCHAR becomes \x{HEX}, so that any server can carry it.
+    if not value.isprintable():
+        raise LocalProtocolError(f"{value!r} has a control character")
+    return re.sub(r"[^!-*,-<>-\[\]-~]", lambda match: f"\\x{{{ord(match[0]):X}}}", value)

@@ -1,0 +1,173 @@
+"""Mailbox addresses as SMTP sees them (RFC 5321 §4.1.2, §4.1.3; RFC 6531 §3.3).
+
+An address is parsed by the grammar and written anew; what cannot be parsed is refused, never sent
+as it is. Display names, comments and groups belong to message headers, not here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from smtpx.errors import AddressError
+
+__all__ = ["Address"]
+
+# RFC 5321 §4.5.3.1.1 to .3: the sizes in octets that every server must take.
+_MAX_LOCAL_PART = 64
+_MAX_DOMAIN = 255
+_MAX_PATH = 256
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u00a0-\U0010ffff]"
+_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+# Underscores are not in the grammar, yet real hosts carry them and resolvers take them.
+_SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
+_DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*")
+_GENERAL_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-Z^-~]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox: ``local-part@domain``. `str()` gives it as it goes on the wire.
+
+    Made by `parse`, which checks; the fields are the meaning, not the spelling: a quoted
+    local-part is stored without its quotes, an internationalized domain as A-labels, which every
+    server understands (RFC 5890 §2.3.2.1).
+    """
+
+    local_part: str
+    domain: str
+    """A domain, an address literal with its brackets, or empty for a bare local-part."""
+
+    @classmethod
+    def parse(cls, text: str, *, bare_local_part: bool = False) -> Address:
+        """Read an address such as ``bob@example.org`` or ``"b o b"@[192.0.2.1]``.
+
+        `bare_local_part` also takes one without a domain, as LMTP servers and local mail have
+        them; without it only ``postmaster`` may stand alone (RFC 5321 §4.1.1.3).
+
+        Raises:
+            AddressError: the text is not an address; the message says where it fails.
+        """
+        if len(text) > 2 * _MAX_PATH:
+            raise _refused(text, f"it is longer than {_MAX_PATH} octets")
+        if _CONTROL.search(text):
+            raise _refused(text, "it contains a control character")
+        local_part, rest = _read_local_part(text)
+        if not rest:
+            if not bare_local_part and local_part.lower() != "postmaster":
+                raise _refused(text, "it has no @ and domain")
+            return cls(local_part, "")
+        if not rest.startswith("@"):
+            raise _refused(text, f"{rest!r} cannot follow the local-part")
+        address = cls(local_part, _read_domain(text, rest[1:]))
+        if len(str(address).encode()) + 2 > _MAX_PATH:
+            raise _refused(text, f"it is longer than {_MAX_PATH} octets")
+        return address
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """True if only a server with SMTPUTF8 can take it (RFC 6531 §3.3)."""
+        return not self.local_part.isascii()
+
+    def __str__(self) -> str:
+        local_part = self.local_part
+        if not _DOT_STRING.fullmatch(local_part):
+            escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')
+            local_part = f'"{escaped}"'
+        return f"{local_part}@{self.domain}" if self.domain else local_part
+
+
+def _refused(text: str, why: str) -> AddressError:
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    return AddressError(f"not an address: {shown!r}: {why}")
+
+
+def _read_local_part(text: str) -> tuple[str, str]:
+    """Split what precedes the @ from what follows, quotes undone."""
+    if text.startswith('"'):
+        local_part, rest = _read_quoted_string(text)
+    else:
+        if text.startswith("@"):
+            raise _refused(text, "a source route or a missing local-part")
+        match = _DOT_STRING.match(text)
+        if match is None:
+            raise _refused(text, _advice(text))
+        local_part, rest = match[0], text[match.end() :]
+        if rest and not rest.startswith("@"):
+            raise _refused(text, _advice(text))
+    if len(local_part.encode()) > _MAX_LOCAL_PART:
+        raise _refused(text, f"its local-part is longer than {_MAX_LOCAL_PART} octets")
+    return local_part, rest
+
+
+def _advice(text: str) -> str:
+    if text.isspace() or not text:
+        return "it is empty"
+    if "<" in text:
+        return "give the address alone, without display name and angle brackets"
+    if "," in text or ";" in text:
+        return "give several addresses as a list of strings"
+    if text != text.strip():
+        return "it has white space around it"
+    return "its local-part has characters that must be quoted, or an empty part"
+
+
+def _read_quoted_string(text: str) -> tuple[str, str]:
+    plain: list[str] = []
+    position = 1
+    while position < len(text):
+        character = text[position]
+        if character == '"':
+            return "".join(plain), text[position + 1 :]
+        if character == "\\":
+            position += 1
+            if position == len(text):
+                break
+            character = text[position]
+        plain.append(character)
+        position += 1
+    raise _refused(text, "its quoted local-part has no end")
+
+
+def _read_domain(text: str, domain: str) -> str:
+    if domain.startswith("["):
+        return _read_address_literal(text, domain)
+    if not domain.isascii():
+        domain = _a_labels(text, domain)
+    if not _DOMAIN.fullmatch(domain):
+        raise _refused(text, f"{domain!r} is not a domain")
+    if len(domain) > _MAX_DOMAIN or any(len(label) > 63 for label in domain.split(".")):
+        raise _refused(text, f"its domain is longer than {_MAX_DOMAIN} octets, or a label than 63")
+    return domain
+
+
+def _a_labels(text: str, domain: str) -> str:
+    # IDNA 2008 with the mapping of UTS 46, done once: shown, compared and sent in one form.
+    import idna
+
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise _refused(text, f"its domain is not an internationalized domain name: {error}") from (
+            error
+        )
+
+
+def _read_address_literal(text: str, literal: str) -> str:
+    import ipaddress
+
+    inner = literal[1:-1]
+    if not literal.endswith("]") or not inner:
+        raise _refused(text, f"{literal!r} is not an address literal")
+    try:
+        if inner[:5].lower() == "ipv6:":
+            return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"
+        if ":" not in inner:
+            return f"[{ipaddress.IPv4Address(inner)}]"
+    except ValueError as error:
+        raise _refused(text, f"{literal!r} is not an address literal: {error}") from error
+    if "%" in inner or not _GENERAL_LITERAL.fullmatch(inner):
+        raise _refused(text, f"{literal!r} is not an address literal")
+    return literal

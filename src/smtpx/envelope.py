@@ -1,0 +1,173 @@
+"""The envelope of a message: who sends it, who gets it, what is asked of the servers on its way.
+
+RFC 5321 §2.3.1; the options are those of RFC 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERBY),
+4865 (FUTURERELEASE), 6710 (MT-PRIORITY), 7293 (RRVS), 4954 (AUTH) and 6152/3030 (BODY).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, Flag, auto
+from typing import NamedTuple
+
+from smtpx.addresses import Address
+from smtpx.errors import LocalProtocolError
+
+__all__ = ["BodyType", "DeliverBy", "Envelope", "Notify", "Recipient", "Ret"]
+
+
+class BodyType(Enum):
+    """What the content holds (RFC 6152 §2, RFC 3030 §3)."""
+
+    SEVEN_BIT = "7BIT"
+    EIGHT_BIT = "8BITMIME"
+    BINARY = "BINARYMIME"
+
+
+class Ret(Enum):
+    """How much of the message a failure report returns (RFC 3461 §4.3)."""
+
+    FULL = "FULL"
+    HEADERS = "HDRS"
+
+
+class Notify(Flag):
+    """When a delivery status notification is wanted (RFC 3461 §4.1); they combine with ``|``."""
+
+    NEVER = 0
+    SUCCESS = auto()
+    FAILURE = auto()
+    DELAY = auto()
+
+
+class DeliverBy(NamedTuple):
+    """Deliver within `seconds`, else return the message or tell the sender (RFC 2852 §4)."""
+
+    seconds: int
+    returned: bool = True
+    """True: a late message is returned undelivered; False: the sender is notified of the delay."""
+    trace: bool = False
+    """Ask every relay for a report."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Recipient:
+    """One recipient, with what is asked for it alone."""
+
+    address: Address
+    notify: Notify | None
+    orcpt: str | None
+    """Whom it was first sent to: an address, or ``type;value`` (RFC 3461 §4.2)."""
+    unchanged_since: datetime | None
+    """Deliver only if the mailbox has had one owner since (RRVS, RFC 7293); an aware datetime."""
+
+    def __init__(
+        self,
+        address: str | Address,
+        *,
+        notify: Notify | None = None,
+        orcpt: str | None = None,
+        unchanged_since: datetime | None = None,
+    ) -> None:
+        parsed = Address.parse(address) if isinstance(address, str) else address
+        object.__setattr__(self, "address", parsed)
+        object.__setattr__(self, "notify", notify)
+        object.__setattr__(self, "orcpt", orcpt)
+        object.__setattr__(self, "unchanged_since", _aware("unchanged_since", unchanged_since))
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Envelope:
+    """Sender, recipients and the options of one message."""
+
+    sender: Address | None
+    """The reverse-path; ``None`` is the null reverse-path of a report (RFC 5321 §4.5.5)."""
+    recipients: tuple[Recipient, ...]
+    body: BodyType | None
+    """``None``: what the content turns out to be."""
+    ret: Ret | None
+    envid: str | None
+    """Comes back in every report about this message (RFC 3461 §4.4); at most 100 characters."""
+    auth: str | None
+    """Who submitted the message, as far as the sending server vouches for it; ``<>`` = unknown."""
+    require_tls: bool
+    deliver_by: DeliverBy | None
+    hold: int | datetime | None
+    """Hold it for so many seconds, or until an aware datetime (FUTURERELEASE)."""
+    priority: int | None
+    """-9 to 9 (MT-PRIORITY)."""
+    drop_unsupported: bool
+    """Leave out what the server does not offer, instead of refusing to send."""
+
+    def __init__(
+        self,
+        sender: str | Address | None,
+        recipients: str | Address | Recipient | Iterable[str | Address | Recipient],
+        *,
+        body: BodyType | None = None,
+        ret: Ret | None = None,
+        envid: str | None = None,
+        auth: str | None = None,
+        require_tls: bool = False,
+        deliver_by: DeliverBy | None = None,
+        hold: int | datetime | None = None,
+        priority: int | None = None,
+        drop_unsupported: bool = False,
+    ) -> None:
+        """Take addresses as strings or values; a sender of ``None``, ``""`` or ``"<>"`` is null.
+
+        Raises:
+            AddressError: one of them is not an address.
+            LocalProtocolError: there is no recipient, or an option is out of its range.
+        """
+        if isinstance(recipients, (str, Address, Recipient)):
+            recipients = (recipients,)
+        everyone = tuple(r if isinstance(r, Recipient) else Recipient(r) for r in recipients)
+        if not everyone:
+            raise LocalProtocolError("an envelope needs at least one recipient")
+        if deliver_by is not None and not -999999999 <= deliver_by.seconds <= 999999999:
+            raise LocalProtocolError("deliver_by takes up to nine digits of seconds (RFC 2852 §4)")
+        if deliver_by is not None and deliver_by.returned and deliver_by.seconds <= 0:
+            raise LocalProtocolError("deliver_by with returned=True needs seconds above 0")
+        if isinstance(hold, int) and not 0 < hold <= 999999999:
+            raise LocalProtocolError("hold takes 1 to 999999999 seconds (RFC 4865 §4)")
+        if priority is not None and not -9 <= priority <= 9:
+            raise LocalProtocolError("priority goes from -9 to 9 (RFC 6710 §5)")
+        if envid is not None and not 0 < len(envid) <= 100:
+            raise LocalProtocolError("envid takes 1 to 100 characters (RFC 3461 §4.4)")
+        object.__setattr__(self, "sender", _sender(sender))
+        object.__setattr__(self, "recipients", everyone)
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "ret", ret)
+        object.__setattr__(self, "envid", envid)
+        object.__setattr__(self, "auth", auth)
+        object.__setattr__(self, "require_tls", require_tls)
+        object.__setattr__(self, "deliver_by", deliver_by)
+        held = _aware("hold", hold) if isinstance(hold, datetime) else hold
+        object.__setattr__(self, "hold", held)
+        object.__setattr__(self, "priority", priority)
+        object.__setattr__(self, "drop_unsupported", drop_unsupported)
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
+        return (self.sender is not None and self.sender.needs_smtputf8) or any(
+            recipient.address.needs_smtputf8 for recipient in self.recipients
+        )
+
+
+def _sender(sender: str | Address | None) -> Address | None:
+    if isinstance(sender, str):
+        return None if sender in ("", "<>") else Address.parse(sender)
+    return sender
+
+
+def _aware(name: str, moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise LocalProtocolError(f"{name} needs a datetime with a time zone, e.g. datetime.UTC")
+    return moment

@@ -1,0 +1,189 @@
+"""Everything smtpx raises, in one tree.
+
+::
+
+    SMTPError
+    ├── ReplyError                 the server said no; .reply .command .transient
+    │   ├── GreetingRefused        … to the connection
+    │   ├── HelloRefused           … to EHLO and HELO
+    │   ├── TLSRefused             … to STARTTLS
+    │   ├── AuthenticationRefused  … to AUTH
+    │   ├── SenderRefused          … to MAIL
+    │   ├── RecipientsRefused      … to every RCPT
+    │   └── ContentRefused         … to DATA, BDAT or the end of data
+    ├── LocalProtocolError         we were asked for something illegal; nothing of it was sent
+    ├── RemoteProtocolError        the peer broke the protocol; the session is over
+    ├── ExtensionMissing           the server does not offer what the request needs
+    ├── TLSPolicyError             the peer cannot give the protection that was asked for
+    ├── ConnectionLost             (also OSError) no connection, or no longer; .phase .in_doubt
+    ├── TimedOut                   (also TimeoutError) too slow; .phase .in_doubt
+    ├── AddressError               (also ValueError) not an address
+    └── EndpointError              (also ValueError) not a URL of a server
+
+A leaf is something a caller handles differently. All of them pickle and copy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smtpx.replies import Reply
+    from smtpx.results import SendResult
+
+__all__ = [
+    "AddressError",
+    "AuthenticationRefused",
+    "ConnectionLost",
+    "ContentRefused",
+    "EndpointError",
+    "ExtensionMissing",
+    "GreetingRefused",
+    "HelloRefused",
+    "LocalProtocolError",
+    "RecipientsRefused",
+    "RemoteProtocolError",
+    "ReplyError",
+    "SMTPError",
+    "SenderRefused",
+    "TLSPolicyError",
+    "TLSRefused",
+    "TimedOut",
+]
+
+
+def _blank(kind: type[SMTPError], args: tuple[Any, ...]) -> SMTPError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
+
+class SMTPError(Exception):
+    """Something about sending mail failed."""
+
+    result: SendResult | None = None
+    """What became of each recipient, if a mail transaction had begun."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _blank, (type(self), self.args), self.__dict__
+
+
+class ReplyError(SMTPError):
+    """The server refused a command with a 4yz or 5yz reply (RFC 5321 §4.2.1)."""
+
+    reply: Reply
+    """The reply, whole."""
+
+    command: str
+    """The command it answers, without its line end; secrets left out."""
+
+    def __init__(self, command: str, reply: Reply) -> None:
+        super().__init__(f"{command} refused: {reply}")
+        self.command = command
+        self.reply = reply
+
+    @property
+    def transient(self) -> bool:
+        """True for a 4yz reply: the same request may succeed later."""
+        return self.reply.transient
+
+
+class GreetingRefused(ReplyError):
+    """The server does not want this connection (RFC 5321 §3.1)."""
+
+
+class HelloRefused(ReplyError):
+    """The server takes neither our EHLO nor our HELO (RFC 5321 §4.1.1.1)."""
+
+
+class TLSRefused(ReplyError):
+    """The server offers STARTTLS and refuses it now (RFC 3207 §4)."""
+
+
+class AuthenticationRefused(ReplyError):
+    """The server does not take the credentials (RFC 4954 §4, §6)."""
+
+
+class SenderRefused(ReplyError):
+    """MAIL was refused: nobody gets the message."""
+
+
+class RecipientsRefused(ReplyError):
+    """RCPT was refused for every recipient; `reply` is the first of the refusals."""
+
+
+class ContentRefused(ReplyError):
+    """DATA, BDAT or the end of data was refused: nobody gets the message."""
+
+
+class LocalProtocolError(SMTPError):
+    """We were asked for something that must not be sent; nothing of it was."""
+
+
+class RemoteProtocolError(SMTPError):
+    """The peer broke the protocol. The session is over: what it says can no longer be trusted."""
+
+
+class ExtensionMissing(SMTPError):
+    """The request needs a service extension that this server does not offer."""
+
+    keyword: str
+    """The EHLO keyword that is missing, e.g. ``SMTPUTF8``."""
+
+    def __init__(self, keyword: str, why: str) -> None:
+        super().__init__(f"the server does not offer {keyword}: {why}")
+        self.keyword = keyword
+
+
+class TLSPolicyError(SMTPError):
+    """The connection cannot be protected as the policy asks; nothing secret was sent."""
+
+
+class ConnectionLost(SMTPError, OSError):
+    """There is no connection to the server, or no longer one."""
+
+    phase: str
+    """What we were waiting for, in the words of `smtpx.Timeouts`' fields."""
+
+    reply: Reply | None
+    """The server's parting words (421), where it left some."""
+
+    def __init__(self, message: str, *, phase: str, reply: Reply | None = None) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.reply = reply
+
+    @property
+    def in_doubt(self) -> bool:
+        """True if the message may have been accepted for someone, unknown to us (RFC 1047).
+
+        `result.in_doubt` says for whom. Sending it again may deliver it twice.
+        """
+        return self.result is not None and bool(self.result.in_doubt)
+
+
+class TimedOut(SMTPError, TimeoutError):
+    """The server, or the network, took longer than we were told to wait. The session is over."""
+
+    phase: str
+    """What we were waiting for, in the words of `smtpx.Timeouts`' fields."""
+
+    def __init__(self, message: str, *, phase: str) -> None:
+        super().__init__(message)
+        self.phase = phase
+
+    @property
+    def in_doubt(self) -> bool:
+        """True if the message may have been accepted for someone, unknown to us (RFC 1047).
+
+        `result.in_doubt` says for whom. Sending it again may deliver it twice.
+        """
+        return self.result is not None and bool(self.result.in_doubt)
+
+
+class AddressError(SMTPError, ValueError):
+    """A string is not a mailbox address that SMTP can carry; nothing was sent."""
+
+
+class EndpointError(SMTPError, ValueError):
+    """A string is not the URL of a mail server."""

@@ -1,0 +1,99 @@
+"""What a server answers: reply, reply code, enhanced status code (RFC 5321 §4.2, 3463, 2034)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["EnhancedStatusCode", "Reply"]
+
+# RFC 2034 §3: the code stands at the start of each line's text and is followed by a space.
+_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[ \t]|$)", re.ASCII)
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class EnhancedStatusCode(NamedTuple):
+    """``class.subject.detail`` of RFC 3463, e.g. ``5.1.1``: bad destination mailbox address."""
+
+    class_: int
+    subject: int
+    detail: int
+
+    def __str__(self) -> str:
+        return f"{self.class_}.{self.subject}.{self.detail}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Reply:
+    """One reply of the server, all of its lines.
+
+    Its bytes are kept as they came; everything else is read out of them when asked for.
+    The first digit decides what a reply means (RFC 5321 §4.2.1): `positive`, `intermediate`,
+    `transient` and `permanent` are its four values.
+    """
+
+    raw: bytes
+    """The whole reply with its line ends."""
+
+    @classmethod
+    def of(cls, code: int, *lines: str) -> Reply:
+        """Make a reply from its code and the text of its lines."""
+        texts = lines or ("",)
+        *before, last = (line.encode() for line in texts)
+        wire = b"".join(b"%d-%s\r\n" % (code, line) for line in before)
+        return cls(wire + b"%d %s\r\n" % (code, last))
+
+    @property
+    def code(self) -> int:
+        """The three-digit reply code."""
+        return int(self.raw[:3])
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text of each line, without code and line end; UTF-8, undecodable octets replaced."""
+        return tuple(line[4:].decode("utf-8", "replace") for line in self._raw_lines())
+
+    @property
+    def text(self) -> str:
+        """The lines, joined by a line feed."""
+        return "\n".join(self.lines)
+
+    @property
+    def enhanced(self) -> EnhancedStatusCode | None:
+        """The enhanced status code, if the text starts with one of the reply code's own class."""
+        match = _ENHANCED.match(self._raw_lines()[0][4:].decode("ascii", "replace"))
+        if match is None or match[1] != chr(self.raw[0]):
+            return None
+        return EnhancedStatusCode(int(match[1]), int(match[2]), int(match[3]))
+
+    @property
+    def positive(self) -> bool:
+        """2yz: done."""
+        return self.raw.startswith(b"2")
+
+    @property
+    def intermediate(self) -> bool:
+        """3yz: go on."""
+        return self.raw.startswith(b"3")
+
+    @property
+    def transient(self) -> bool:
+        """4yz: not now; the same request may succeed later."""
+        return self.raw.startswith(b"4")
+
+    @property
+    def permanent(self) -> bool:
+        """5yz: no; the same request will fail again."""
+        return self.raw.startswith(b"5")
+
+    def _raw_lines(self) -> list[bytes]:
+        return self.raw.rstrip(b"\r\n").replace(b"\r\n", b"\n").split(b"\n")
+
+    def __str__(self) -> str:
+        """``code text`` on one line, control characters replaced: safe in a log or a terminal."""
+        text = " / ".join(line for line in self.lines if line)
+        return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", f"{self.code} {text}".rstrip())
+
+    def __repr__(self) -> str:
+        return f"<Reply {self}>"

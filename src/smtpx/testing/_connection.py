@@ -1,0 +1,414 @@
+"""One connection of the embedded server: protocol, faults, TLS, and an asyncio transport."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import assert_never, cast
+
+from ._options import format_reply
+from ._outlet import Outlet
+from ._reader import END_OF_DATA, GREETING, Command
+from ._records import SessionRecord, Shared
+from ._tls import TLSChannel
+from .faults import (
+    AppendToReply,
+    Close,
+    CommandFault,
+    CutContent,
+    CutInput,
+    CutOutput,
+    Drip,
+    Ending,
+    Endless,
+    Latency,
+    Refuse,
+    ReplaceReply,
+    Reset,
+    Shutdown,
+    Stall,
+    StreamFault,
+    TruncateReply,
+    strikes,
+)
+from .server_protocol import Answer, ServerProtocol, Then
+
+_TLS_HANDSHAKE = "TLS-HANDSHAKE"
+_FLOOD_BLOCK = 1 << 16
+_FLOOD_TURN = 1 << 20
+
+
+class Connection(asyncio.Protocol):
+    """Runs in the server's loop; everything that others look at is touched under `changed`."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._record = SessionRecord(0)
+        self._protocol = ServerProtocol()
+        self._outlet = Outlet(asyncio.get_running_loop(), self._write)
+        self._pending: list[bytes] = []
+        self._tls: TLSChannel | None = None
+        self._deaf = False
+        """Input is not looked at any more: stalled, or ending."""
+        self._listening = True
+        self._wrote = False
+        self._flood_block = b""
+        self._flood_left = 0
+        self._writable = True
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open the session."""
+        self._transport = cast("asyncio.Transport", transport)
+        shared = self._shared
+        if shared.buffer_size is not None:
+            self._transport.set_write_buffer_limits(high=shared.buffer_size)
+        with shared.changed:
+            self._record.number = len(shared.records) + 1
+            shared.records.append(self._record)
+            shared.connections.add(self)
+            self._protocol = ServerProtocol(
+                shared.options, shared.mailbox, session=self._record.number
+            )
+            self._record.commands = self._protocol.commands
+            self._record.breaches = self._protocol.breaches
+            shared.changed.notify_all()
+            self._guarded(self._start_tls if shared.implicit_tls else self._greet)
+
+    def data_received(self, data: bytes) -> None:
+        """Take input from the socket."""
+        messages = self._shared.mailbox.messages
+        with self._shared.changed:
+            count = len(messages)
+            self._guarded(lambda: self._receive(data))
+            if len(messages) != count:
+                self._shared.changed.notify_all()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the books."""
+        self._outlet.clear()
+        self._flood_left = 0
+        with self._shared.changed:
+            self._record.open = False
+            self._shared.connections.discard(self)
+            self._shared.changed.notify_all()
+
+    def pause_writing(self) -> None:
+        """Stop listening to a client that does not read, as a blocking server would."""
+        self._writable = False
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Listen again."""
+        self._writable = True
+        if self._listening:
+            self._transport.resume_reading()
+        if self._flood_left:
+            self._pour()
+
+    def abort(self) -> None:
+        """End at once, for the server closes."""
+        self._deaf = True
+        self._outlet.clear()
+        self._transport.abort()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        # A bug of ours, or of a test's callable, must fail the test and not vanish in a log.
+        try:
+            action()
+        except Exception as error:
+            self._shared.failures.append(error)
+            self.abort()
+
+    # Input.
+
+    def _receive(self, data: bytes) -> None:
+        if self._tls is not None:
+            data = self._decrypt(self._tls, data)
+        if not data:
+            return
+        record, protocol = self._record, self._protocol
+        start = record.bytes_in
+        record.bytes_in += len(data)
+        record.reads += 1
+        if self._wrote:
+            self._wrote = False
+            record.round_trips += 1
+        if self._deaf:
+            return
+        cut = self._input_cut()
+        if cut is not None:
+            data = data[: max(0, cut.at - start)]
+        protocol.receive_data(data, unanswered=self._outlet.busy)
+        self._play_commands()
+        self._cut(cut or self._content_cut())
+        self._flush()
+
+    def _play_commands(self) -> None:
+        while not self._deaf and (command := self._protocol.next_command()) is not None:
+            self._play(command)
+
+    def _cut(self, fault: CutInput | CutContent | None) -> None:
+        if fault is not None and not self._deaf:
+            self._put(fault.parting)
+            self._end(fault.ending)
+
+    def _input_cut(self) -> CutInput | None:
+        for fault in self._shared.faults:
+            if not isinstance(fault, CutInput) or not self._meant(fault):
+                continue
+            if self._record.bytes_in >= fault.at:
+                return fault
+        return None
+
+    def _content_cut(self) -> CutContent | None:
+        protocol = self._protocol
+        for fault in self._shared.faults:
+            if isinstance(fault, CutContent) and self._meant(fault):
+                octets = protocol.content_octets
+                if octets >= fault.at and (octets or protocol.in_content):
+                    return fault
+        return None
+
+    def _meant(self, fault: StreamFault) -> bool:
+        return fault.session is None or fault.session == self._record.number
+
+    # Commands and their faults.
+
+    def _greet(self) -> None:
+        protocol = self._protocol
+        self._perform(Command(GREETING, 1), protocol.greet, protocol.greet)
+        self._flush()
+
+    def _play(self, command: Command) -> None:
+        protocol = self._protocol
+        if command.verb in ("BDAT", END_OF_DATA) and (cut := self._content_cut()):
+            self._cut(cut)
+            return
+        self._perform(
+            command,
+            lambda: protocol.answer(command),
+            lambda reply: protocol.refuse(command, reply),
+        )
+
+    def _struck(self, verb: str, nth: int) -> list[CommandFault]:
+        return [
+            fault
+            for fault in self._shared.faults
+            if not isinstance(fault, StreamFault) and strikes(fault, verb, nth, self._record.number)
+        ]
+
+    def _perform(
+        self, command: Command, answer: Callable[[], Answer], refuse: Callable[[str], Answer]
+    ) -> None:
+        faults = self._struck(command.verb, command.nth) if self._shared.faults else []
+        given: Answer | None = None
+        for fault in faults:
+            match fault:
+                case Refuse():
+                    given = refuse(fault.reply)
+                    break
+                case Shutdown():
+                    self._put(format_reply(fault.reply))
+                    self._end_in_order()
+                    return
+                case Stall():
+                    self._stall(fault)
+                    return
+                case Close():
+                    self._end(Ending.CLOSE)
+                    return
+                case Reset():
+                    self._end(Ending.RESET)
+                    return
+                case TruncateReply() | ReplaceReply() | AppendToReply() | Endless():
+                    pass  # They touch the reply, once there is one.
+                case _:
+                    assert_never(fault)
+        self._reply(given or answer(), faults)
+
+    def _reply(self, answer: Answer, faults: list[CommandFault]) -> None:
+        reply = answer.reply
+        for fault in faults:
+            match fault:
+                case ReplaceReply():
+                    reply = fault.data
+                case AppendToReply():
+                    reply += fault.data
+                case TruncateReply():
+                    self._put(reply[: fault.keep])
+                    self._end(fault.ending)
+                    return
+                case Endless():
+                    self._deaf = True
+                    self._flush()
+                    self._outlet.put(partial(self._start_flood, fault))
+                    return
+                case _:
+                    pass
+        self._put(reply)
+        match answer.then:
+            case Then.CONTINUE:
+                pass
+            case Then.START_TLS:
+                self._flush()
+                self._outlet.put(self._start_tls)
+            case Then.CLOSE:
+                self._record.quit = True
+                self._end_in_order()
+            case _:
+                assert_never(answer.then)
+
+    def _stall(self, fault: Stall) -> None:
+        self._deaf = True
+        self._flush()
+        if not fault.reading:
+            self._listening = False
+            self._transport.pause_reading()
+
+    # TLS.
+
+    def _start_tls(self) -> None:
+        context = self._shared.tls_context
+        if context is None:
+            raise AssertionError("TLS is offered only where there is a context")
+        self._protocol.tls_started()
+        self._tls = TLSChannel(context)
+
+    def _decrypt(self, tls: TLSChannel, data: bytes) -> bytes:
+        handshaking = not tls.established
+        if handshaking and (self._deaf or self._spoilt_handshake()):
+            return b""
+        try:
+            plain = tls.receive(data)
+        except ssl.SSLError as error:
+            self._record.tls_error = str(error)
+            self._transport.write(tls.encrypt(b""))
+            self._deaf = True
+            self._transport.close()
+            return b""
+        self._transport.write(tls.encrypt(b""))
+        if handshaking and tls.established:
+            self._record.tls_version = tls.version
+            self._record.server_name = tls.server_name
+            if self._shared.implicit_tls:
+                self._greet()
+        if tls.ended and not self._deaf:
+            self._end_in_order()
+        return plain
+
+    def _spoilt_handshake(self) -> bool:
+        for fault in self._struck(_TLS_HANDSHAKE, 1):
+            match fault:
+                case Stall():
+                    self._stall(fault)
+                case Reset():
+                    self._finish(Ending.RESET)
+                case ReplaceReply():
+                    self._transport.write(fault.data)
+                    self._deaf = True
+                case _:
+                    self._finish(Ending.CLOSE)
+            return True
+        return False
+
+    # Output.
+
+    def _put(self, data: bytes) -> None:
+        self._pending.append(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._pending)
+        self._pending.clear()
+        if not data:
+            return
+        if not self._shared.faults:
+            self._outlet.put(data)
+            return
+        latency, size, interval = 0.0, 0, 0.0
+        for fault in self._shared.faults:
+            match fault:
+                case Latency() if self._meant(fault):
+                    latency = fault.seconds
+                case Drip() if self._meant(fault):
+                    size, interval = fault.size, fault.interval
+                case _:
+                    pass
+        self._outlet.put(data, latency=latency, size=size, interval=interval)
+
+    def _write(self, data: bytes) -> None:
+        """Let octets of SMTP out; the outlet calls this when they are due."""
+        cut: CutOutput | None = None
+        for fault in self._shared.faults:
+            if isinstance(fault, CutOutput) and self._meant(fault):
+                left = max(0, fault.at - self._record.bytes_out)
+                if len(data) >= left:
+                    data, cut = data[:left], fault
+        self._record.bytes_out += len(data)
+        self._wrote = True
+        self._transport.write(self._tls.encrypt(data) if self._tls is not None else data)
+        if cut is not None:
+            self._finish(cut.ending)
+
+    def _start_flood(self, fault: Endless) -> None:
+        self._flood_block = fault.chunk * max(1, _FLOOD_BLOCK // len(fault.chunk))
+        self._flood_left = fault.limit
+        self._pour()
+
+    def _pour(self) -> None:
+        # A turn at a time: a client that reads as fast as this writes must not starve the others.
+        turn = _FLOOD_TURN
+        while self._writable and turn > 0 and self._flood_left > 0:
+            block = self._flood_block[: self._flood_left]
+            self._flood_left -= len(block)
+            turn -= len(block)
+            self._write(block)
+            if self._flood_left == 0:
+                self._finish(Ending.CLOSE)
+                return
+        if self._writable and self._flood_left:
+            _ = asyncio.get_running_loop().call_soon(self._pour)
+
+    # Endings.
+
+    def _end(self, ending: Ending) -> None:
+        """End once everything said so far has left."""
+        self._deaf = True
+        self._flush()
+        self._outlet.put(lambda: self._finish(ending))
+
+    def _end_in_order(self) -> None:
+        self._deaf = True
+        self._flush()
+        self._outlet.put(self._finish_in_order)
+
+    def _finish_in_order(self) -> None:
+        if self._tls is not None and self._tls.established:
+            self._transport.write(self._tls.close_notify())
+        self._finish(Ending.CLOSE)
+
+    def _finish(self, ending: Ending) -> None:
+        self._deaf = True
+        self._outlet.clear()
+        self._flood_left = 0
+        match ending:
+            case Ending.CLOSE:
+                self._transport.close()
+            case Ending.RESET:
+                self._linger_not()
+                self._transport.abort()
+            case _:
+                assert_never(ending)
+
+    def _linger_not(self) -> None:
+        """Make the close of the socket a reset (SO_LINGER with no time)."""
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # Two ints in struct linger on POSIX, two shorts on Windows.
+            form = "hh" if hasattr(socket, "SO_EXCLUSIVEADDRUSE") else "ii"
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(form, 1, 0))

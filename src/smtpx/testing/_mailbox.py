@@ -1,0 +1,62 @@
+"""What the embedded server keeps: the messages it accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Via(Enum):
+    """The command that carried a content."""
+
+    DATA = "DATA"
+    BDAT = "BDAT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """A message the server took responsibility for."""
+
+    sender: str
+    """The reverse-path without brackets; ``""`` is the null reverse-path."""
+
+    recipients: tuple[str, ...]
+    """The forward-paths that were accepted, in order; over LMTP those delivered to."""
+
+    content: bytes
+    """Header section and body, without transparency, with its CRLF."""
+
+    mail_parameters: dict[str, str]
+    """By upper-case keyword; ``""`` for one without a value."""
+
+    recipient_parameters: tuple[dict[str, str], ...]
+    """One for each of `recipients`."""
+
+    tls: bool
+    user: str | None
+    """Who had authenticated, if anyone."""
+
+    smtputf8: bool
+    helo: str
+    """The client identification."""
+
+    via: Via
+    session: int
+    """Number of the session, from 1."""
+
+    queue_id: str
+    """The ID in the reply to the end of data."""
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """Where accepted messages go; several sessions may share one."""
+
+    messages: list[ReceivedMessage] = field(default_factory=list[ReceivedMessage])
+    _ids: int = 0x5_0000_0000
+
+    def next_id(self) -> str:
+        """Make a queue ID of ten upper-case hexadecimal digits, never given before."""
+        # An odd step makes neighbours look different without ever meeting again.
+        self._ids = (self._ids + 0x9E_3779_B1) % 0x100_0000_0000
+        return f"{self._ids:010X}"

@@ -1,0 +1,67 @@
+"""What the server writes down about its sessions, and what they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ._mailbox import Mailbox
+from ._options import ServerOptions
+from .faults import Fault
+
+if TYPE_CHECKING:
+    from ._connection import Connection
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """One session. Counts are of SMTP octets, inside TLS if there is any."""
+
+    number: int
+    commands: list[str] = field(default_factory=list[str])
+    """Every line the client said, without its line end; contents are left out."""
+
+    breaches: list[str] = field(default_factory=list[str])
+    bytes_in: int = 0
+    bytes_out: int = 0
+    reads: int = 0
+    """How many times input arrived."""
+
+    round_trips: int = 0
+    """How many times input arrived after the server had written something."""
+
+    tls_version: str | None = None
+    server_name: str | None = None
+    """The name the client asked for in its TLS handshake (SNI)."""
+
+    tls_error: str | None = None
+    """Why TLS failed, as when the client does not trust the certificate."""
+
+    user: str | None = None
+    quit: bool = False
+    """The client said QUIT and was answered."""
+
+    open: bool = True
+
+    def snapshot(self) -> SessionRecord:
+        """Copy what is known by now."""
+        return dataclasses.replace(self, commands=list(self.commands), breaches=list(self.breaches))
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all sessions of one server share; `changed` guards it."""
+
+    options: ServerOptions
+    implicit_tls: bool
+    buffer_size: int | None
+    tls_context: ssl.SSLContext | None = None
+    faults: list[Fault] = field(default_factory=list[Fault])
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    records: list[SessionRecord] = field(default_factory=list[SessionRecord])
+    connections: set[Connection] = field(default_factory=set["Connection"])
+    failures: list[BaseException] = field(default_factory=list[BaseException])
+    changed: threading.Condition = field(default_factory=threading.Condition)

@@ -1,0 +1,108 @@
+"""TLS for the embedded server: between two buffers, and with a certificate of its own.
+
+The server drives TLS itself rather than through asyncio: it can then stall a handshake, cut a
+stream without a close_notify, and close at once.
+"""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+_READ = 1 << 18
+
+
+class TLSChannel:
+    """The server's end of one TLS connection, without a socket."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.established = False
+        self.ended = False
+        """The client has sent a close_notify."""
+        self.server_name: str | None = None
+        """The name that the client asked for (RFC 6066 §3)."""
+        self._context = context
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    @property
+    def version(self) -> str | None:
+        """The protocol version, such as ``TLSv1.3``."""
+        return self._object.version()
+
+    def receive(self, data: bytes) -> bytes:
+        """Take what came from the client; return what it said inside TLS.
+
+        Raises:
+            ssl.SSLError: the handshake failed, or a record is broken.
+        """
+        _ = self._incoming.write(data)
+        if not self.established:
+            # Set anew for each connection: handshakes are steps of one thread, never at once.
+            self._context.sni_callback = self._note_name
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                return b""
+            self.established = True
+        parts: list[bytes] = []
+        try:
+            while part := self._object.read(_READ):
+                parts.append(part)
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        return b"".join(parts)
+
+    def _note_name(self, _: object, name: str | None, __: ssl.SSLContext) -> None:
+        self.server_name = name
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return the records that carry `data`, after any that were pending."""
+        if data:
+            _ = self._object.write(data)
+        return self._outgoing.read()
+
+    def close_notify(self) -> bytes:
+        """Return the records that end the stream in good order."""
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:
+            pass  # The client's close_notify is not waited for.
+        return self._outgoing.read()
+
+
+class Authority:
+    """A certificate authority that lives as long as its server."""
+
+    def __init__(self, hostnames: Sequence[str], *, expired: bool) -> None:
+        try:
+            import trustme
+        except ImportError as error:
+            raise RuntimeError(
+                "A smtpx.testing.Server with TLS needs trustme: install smtpx[testing]"
+            ) from error
+        authority = trustme.CA()
+        self._pem = authority.cert_pem.bytes()
+        handle, name = tempfile.mkstemp(prefix="smtpx-testing-", suffix=".pem")
+        with open(handle, "wb") as file:  # noqa: PTH123 - what is opened is a file descriptor
+            _ = file.write(self._pem)
+        self.ca_file = Path(name)
+        lifetime = timedelta(days=-1 if expired else 2)
+        certificate = authority.issue_cert(*hostnames, not_after=datetime.now(UTC) + lifetime)
+        self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(self.server_context)
+
+    def client_context(self) -> ssl.SSLContext:
+        """Make a context that trusts this authority and no other."""
+        return ssl.create_default_context(cadata=self._pem.decode())
+
+    def close(self) -> None:
+        """Remove the file."""
+        self.ca_file.unlink(missing_ok=True)

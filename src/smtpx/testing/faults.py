@@ -1,0 +1,204 @@
+"""What can go wrong with a mail server, as values.
+
+A `Server` plays the faults it is given. Those with a `command` strike when that command comes:
+a verb in upper case, or one of ``GREETING``, ``TLS-HANDSHAKE``, ``AUTH-RESPONSE`` (the client's
+answer to a 334) and ``END-OF-DATA`` (the lone dot). `nth` is which one of that command in its
+session, from 1; None is each of them. `session` is which session of the server, from 1; None is
+each of them. Counts of octets are of SMTP, inside TLS if there is any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TypeAlias
+
+
+class Ending(Enum):
+    """How a connection is ended."""
+
+    CLOSE = auto()
+    """An end of stream (FIN), under TLS without a close_notify."""
+
+    RESET = auto()
+    """A reset (RST), as from a crash or a firewall. Unix sockets do not know it: they close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer with `reply` and do not perform the command.
+
+    At END-OF-DATA and BDAT … LAST over LMTP, `reply` is said once for each recipient.
+    """
+
+    command: str
+    reply: str
+    nth: int | None = None
+    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """Answer with `reply`, a 421, and end the session in good order (RFC 5321 §3.8)."""
+
+    command: str
+    reply: str = "421 4.3.2 Service shutting down"
+    nth: int | None = None
+    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Never answer the command, nor anything after it, until the client or the server closes."""
+
+    command: str
+    nth: int | None = None
+    session: int | None = None
+    reading: bool = True
+    """Go on taking what the client writes; otherwise its writes block before long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the stream in place of performing and answering the command."""
+
+    command: str
+    nth: int | None = None
+    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Reset the connection in place of performing and answering the command."""
+
+    command: str
+    nth: int | None = None
+    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateReply:
+    """Perform the command, write `keep` octets of the reply, and end the connection.
+
+    ``TruncateReply("END-OF-DATA", keep=0)`` accepts a message without ever saying so: the client
+    is in doubt (RFC 1047).
+    """
+
+    command: str
+    keep: int
+    nth: int | None = None
+    session: int | None = None
+    ending: Ending = Ending.CLOSE
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceReply:
+    """Perform the command and write these octets, whatever they are, in place of the reply.
+
+    What the client may do is still judged by what the usual reply would have told it.
+    """
+
+    command: str
+    data: bytes
+    nth: int | None = None
+    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendToReply:
+    """Perform the command and write these octets after the reply, in the same segment.
+
+    After STARTTLS they are plaintext before the handshake: the injection of CVE-2011-0411,
+    turned against the client.
+    """
+
+    command: str
+    data: bytes
+    nth: int | None = None
+    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """Perform the command and write `chunk` over and over in place of the reply.
+
+    Ends when the client goes away, or after `limit` octets with an end of stream. A chunk
+    without CRLF makes an endless line.
+    """
+
+    command: str
+    chunk: bytes = b"250-x\r\n"
+    nth: int | None = None
+    session: int | None = None
+    limit: int = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class CutOutput:
+    """End the connection once the server has written `at` octets."""
+
+    at: int
+    session: int | None = None
+    ending: Ending = Ending.CLOSE
+
+
+@dataclass(frozen=True, slots=True)
+class CutInput:
+    """End the connection once the client has written `at` octets; what follows is not looked at."""
+
+    at: int
+    session: int | None = None
+    ending: Ending = Ending.CLOSE
+    parting: bytes = b""
+    """Written before the end: the 552 of a server that has seen enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutContent:
+    """Like `CutInput`, but of the octets that are content (after 354, or in a BDAT)."""
+
+    at: int
+    session: int | None = None
+    ending: Ending = Ending.CLOSE
+    parting: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """Write in pieces of `size` octets, `interval` seconds apart."""
+
+    size: int = 1
+    interval: float = 0.0
+    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Write everything `seconds` late, as over a long line with that round-trip time."""
+
+    seconds: float
+    session: int | None = None
+
+
+CommandFault: TypeAlias = (
+    Refuse
+    | Shutdown
+    | Stall
+    | Close
+    | Reset
+    | TruncateReply
+    | ReplaceReply
+    | AppendToReply
+    | Endless
+)
+StreamFault: TypeAlias = CutOutput | CutInput | CutContent | Drip | Latency
+Fault: TypeAlias = CommandFault | StreamFault
+
+
+def strikes(fault: CommandFault, command: str, nth: int, session: int) -> bool:
+    """Say whether `fault` is meant for the `nth` occurrence of `command` in `session`."""
+    return (
+        fault.command == command
+        and (fault.nth is None or fault.nth == nth)
+        and (fault.session is None or fault.session == session)
+    )

@@ -1,0 +1,329 @@
+"""A real mail server for tests, in a thread of the test's own process.
+
+::
+
+    with Server(users={"jo": "secret"}, tls=ServerTLS.STARTTLS) as server:
+        ...  # talk to server.host, server.port
+    assert server.messages[0].recipients == ("kim@example.com",)
+    assert server.breaches == []
+
+It listens on the loopback interface or a unix socket, speaks SMTP or LMTP strictly, and fails in
+whichever way its faults say. It needs ``trustme`` (the extra ``smtpx[testing]``) for TLS only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ._connection import Connection
+from ._extensions import USUAL_EXTENSIONS, Extension
+from ._mailbox import ReceivedMessage
+from ._mechanisms import STANDARD_MECHANISMS, ServerMechanism
+from ._options import AuthForm, ContentRefusal, Refusals, ServerOptions
+from ._records import SessionRecord, Shared
+from ._tls import Authority
+from .faults import Fault
+
+_BACKLOG = 1024
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+class ServerTLS(Enum):
+    """When a server speaks TLS."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class Server:
+    """An embedded mail server; enter it, or `start` and `close` it.
+
+    What it received can be asked for at any time and from any thread, also after `close`. An error
+    inside the server, such as one raised by a callable given to it, is raised by `close`.
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: ServerTLS = ServerTLS.NONE,
+        users: Mapping[str, str] | None = None,
+        extensions: AbstractSet[Extension] = USUAL_EXTENSIONS,
+        lmtp: bool = False,
+        faults: Iterable[Fault] = (),
+        refuse_senders: Refusals | None = None,
+        refuse_recipients: Refusals | None = None,
+        refuse_content: ContentRefusal = None,
+        lmtp_replies: Refusals | None = None,
+        size_limit: int | None = None,
+        mail_limit: int | None = None,
+        recipient_limit: int | None = None,
+        data_without_recipients: bool = False,
+        mechanisms: Sequence[ServerMechanism] = STANDARD_MECHANISMS,
+        auth_form: AuthForm = AuthForm.STANDARD,
+        auth_needs_tls: bool = False,
+        require_authentication: bool = False,
+        refuse_ehlo: bool = False,
+        ehlo_lines: Sequence[str] = (),
+        hostname: str = "mail.test",
+        greeting: str | None = None,
+        host: str = "127.0.0.1",
+        path: str | Path | None = None,
+        certificate_names: Sequence[str] = _LOCAL_NAMES,
+        certificate_expired: bool = False,
+        server_context: ssl.SSLContext | None = None,
+        buffer_size: int | None = None,
+    ) -> None:
+        """Say how the server shall behave; nothing happens before `start`.
+
+        Most keywords are those of `ServerOptions`. `path` makes it a unix socket in place of
+        `host` and a port. `certificate_names` are what the certificate is good for;
+        `server_context` replaces the server's own authority and certificate. `buffer_size`
+        bounds what lies between server and client in each direction, as far as the operating
+        system lets it, so that a client that writes without reading is soon found out.
+        """
+        self.host = host
+        self.port = 0
+        self.path = None if path is None else Path(path)
+        self.tls = tls
+        self._options = ServerOptions(
+            lmtp=lmtp,
+            hostname=hostname,
+            greeting=greeting,
+            extensions=extensions,
+            ehlo_lines=ehlo_lines,
+            refuse_ehlo=refuse_ehlo,
+            starttls=tls is ServerTLS.STARTTLS,
+            users={} if users is None else users,
+            mechanisms=mechanisms,
+            auth_form=auth_form,
+            auth_needs_tls=auth_needs_tls,
+            require_authentication=require_authentication,
+            size_limit=size_limit,
+            mail_limit=mail_limit,
+            recipient_limit=recipient_limit,
+            data_without_recipients=data_without_recipients,
+            refuse_senders={} if refuse_senders is None else refuse_senders,
+            refuse_recipients={} if refuse_recipients is None else refuse_recipients,
+            refuse_content=refuse_content,
+            lmtp_replies={} if lmtp_replies is None else lmtp_replies,
+        )
+        self._shared = Shared(self._options, tls is ServerTLS.IMPLICIT, buffer_size)
+        self._shared.faults = list(faults)
+        self._shared.tls_context = server_context
+        self._certificate_names = tuple(certificate_names)
+        self._certificate_expired = certificate_expired
+        self._authority: Authority | None = None
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except RuntimeError as error:
+            if exc is None:
+                raise
+            exc.add_note(f"{error}: {error.__cause__!r}")
+
+    def start(self) -> None:
+        """Listen, and return once clients can connect."""
+        if self._thread is not None:
+            raise RuntimeError("The server has been started already.")
+        if self.tls is not ServerTLS.NONE and self._shared.tls_context is None:
+            self._authority = Authority(self._certificate_names, expired=self._certificate_expired)
+            self._shared.tls_context = self._authority.server_context
+        listener = self._listen()
+        ready = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(listener, ready), name="smtpx.testing.Server", daemon=True
+        )
+        self._thread.start()
+        _ = ready.wait()
+
+    def close(self) -> None:
+        """Abort what is open, and return once the thread and every socket are gone.
+
+        Raises:
+            RuntimeError: something went wrong inside the server; the cause is attached.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        if self._stop is not None:
+            _ = self._stop()
+        thread.join()
+        if self._authority is not None:
+            self._authority.close()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+        if self._shared.failures:
+            raise RuntimeError("The test server failed") from self._shared.failures[0]
+
+    # Where it is.
+
+    @property
+    def url(self) -> str:
+        """The endpoint, as ``smtp://``, ``smtps://``, ``lmtp://`` or with ``+unix``."""
+        scheme = "lmtp" if self._options.lmtp else "smtp"
+        if self.tls is ServerTLS.IMPLICIT:
+            scheme += "s"
+        if self.path is not None:
+            return f"{scheme}+unix://{self.path.absolute().as_posix()}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the server's authority, in PEM; removed by `close`."""
+        return self._own_authority().ca_file
+
+    def client_context(self) -> ssl.SSLContext:
+        """Make a context for clients that trusts the server's authority and no other."""
+        return self._own_authority().client_context()
+
+    def _own_authority(self) -> Authority:
+        if self._authority is None:
+            raise RuntimeError("Only a started server with TLS of its own has an authority.")
+        return self._authority
+
+    # What it received.
+
+    @property
+    def messages(self) -> list[ReceivedMessage]:
+        """What was accepted so far, oldest first."""
+        with self._shared.changed:
+            return list(self._shared.mailbox.messages)
+
+    @property
+    def sessions(self) -> list[SessionRecord]:
+        """What is known of the sessions so far, oldest first."""
+        with self._shared.changed:
+            return [record.snapshot() for record in self._shared.records]
+
+    @property
+    def breaches(self) -> list[str]:
+        """What clients should not have done, each with the number of its session."""
+        return [
+            f"session {session.number}: {breach}"
+            for session in self.sessions
+            for breach in session.breaches
+        ]
+
+    def wait_for_messages(self, count: int = 1, timeout: float = 5.0) -> list[ReceivedMessage]:
+        """Wait until `count` messages have been accepted, and return all there are.
+
+        Raises:
+            TimeoutError: they were not within `timeout` seconds.
+        """
+        messages = self._shared.mailbox.messages
+        self._wait(lambda: len(messages) >= count, timeout, f"{count} messages")
+        return self.messages
+
+    def wait_until_idle(self, timeout: float = 5.0) -> list[SessionRecord]:
+        """Wait until no session is open, and return all there were.
+
+        Raises:
+            TimeoutError: one still was after `timeout` seconds.
+        """
+        self._wait(lambda: not self._shared.connections, timeout, "the end of every session")
+        return self.sessions
+
+    def clear_messages(self) -> None:
+        """Forget the messages received so far."""
+        with self._shared.changed:
+            self._shared.mailbox.messages.clear()
+
+    def _wait(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
+        shared = self._shared
+        with shared.changed:
+            _ = shared.changed.wait_for(lambda: predicate() or shared.failures, timeout)
+            if not predicate():
+                raise TimeoutError(
+                    f"waited {timeout} s for {what}; there are {len(shared.mailbox.messages)} "
+                    f"messages and {len(shared.connections)} open sessions"
+                )
+
+    # What goes wrong.
+
+    def add_fault(self, *faults: Fault) -> None:
+        """Play these faults too, from now on and also in open sessions."""
+        with self._shared.changed:
+            self._shared.faults = [*self._shared.faults, *faults]
+
+    def clear_faults(self) -> None:
+        """Play no faults any more; what is stalled stays so."""
+        with self._shared.changed:
+            self._shared.faults = []
+
+    # The thread.
+
+    def _listen(self) -> socket.socket:
+        if self.path is not None:
+            if not hasattr(socket, "AF_UNIX"):
+                raise RuntimeError("This platform has no unix sockets.")
+            family: int = socket.AF_UNIX
+            address: Any = str(self.path)
+        else:
+            found = socket.getaddrinfo(self.host, 0, type=socket.SOCK_STREAM)
+            family, _, _, _, address = found[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if self._shared.buffer_size is not None:
+                # Accepted sockets take these over.
+                for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                    listener.setsockopt(socket.SOL_SOCKET, option, self._shared.buffer_size)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        if self.path is None:
+            self.port = listener.getsockname()[1]
+        return listener
+
+    def _run(self, listener: socket.socket, ready: threading.Event) -> None:
+        # The selector loop everywhere: Windows' own sends an end of stream before a reset.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._serve(listener, ready))
+
+    async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
+        loop, shared, stopped = asyncio.get_running_loop(), self._shared, asyncio.Event()
+        loop.set_exception_handler(self._note_failure)
+        server = await loop.create_server(
+            lambda: Connection(shared), sock=listener, backlog=_BACKLOG
+        )
+        self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+        ready.set()
+        _ = await stopped.wait()
+        server.close()
+        # Connections that were being accepted become known to us first.
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        _ = await asyncio.gather(*tasks, return_exceptions=True)
+        while shared.connections:
+            for connection in list(shared.connections):
+                connection.abort()
+            await asyncio.sleep(0)
+
+    def _note_failure(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        failure = context.get("exception")
+        with self._shared.changed:
+            self._shared.failures.append(failure or RuntimeError(context["message"]))
+            self._shared.changed.notify_all()

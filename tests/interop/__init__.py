@@ -1,0 +1,1 @@
+"""Interop: smtpx against mail servers from the operating system's packages."""
