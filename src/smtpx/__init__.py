@@ -13,8 +13,7 @@ nothing; the modules that hold them can be imported by themselves just as well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # known to type checkers; importing `typing` would cost more than all else
 if TYPE_CHECKING:
     from smtpx._faces.settings import SessionOptions as SessionOptions
     from smtpx._faces.sync import Client as Client
@@ -81,7 +80,52 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME_OF)
+__all__ = [
+    "Address",
+    "AddressError",
+    "AuthenticationRefused",
+    "BodyType",
+    "Client",
+    "ConnectionLost",
+    "ContentRefused",
+    "Credentials",
+    "DeliverBy",
+    "Endpoint",
+    "EndpointError",
+    "EnhancedStatusCode",
+    "Envelope",
+    "ExtensionMissing",
+    "Extensions",
+    "GreetingRefused",
+    "HelloRefused",
+    "Limits",
+    "Line",
+    "LocalProtocolError",
+    "Notify",
+    "Observer",
+    "Outcome",
+    "Recipient",
+    "RecipientsRefused",
+    "RemoteProtocolError",
+    "Reply",
+    "ReplyError",
+    "Ret",
+    "SMTPError",
+    "SendResult",
+    "SenderRefused",
+    "Session",
+    "SessionOptions",
+    "Speaker",
+    "Status",
+    "TLSMode",
+    "TLSPolicy",
+    "TLSPolicyError",
+    "TLSRefused",
+    "TimedOut",
+    "Timeouts",
+    "__version__",
+    "send",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
-    from email.message import EmailMessage, Message
+    from email.message import EmailMessage
+    from email.message import Message as OldMessage
 
-    AnyMessage = Message[str, str] | EmailMessage
+AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
 
 __all__ = ["envelope_of", "is_message", "serialise"]
 
 _FIELD_NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")
 
 
-def is_message(value: object) -> bool:
+def is_message(value: object) -> TypeGuard[AnyMessage]:
     """True for a message of the `email` package; the package is not imported to find out."""
     import sys
 

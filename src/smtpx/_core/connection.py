@@ -150,10 +150,10 @@ class Connection:
         except OSError as error:
             raise self._lost(error, phase) from error
 
-    def expect(self, command: Command) -> None:
-        """Note that a reply is due to a command whose octets are sent by other means."""
+    def expect(self, command: Command, replies: int = 1) -> None:
+        """Note that replies are due to a command whose octets are sent by other means."""
         self._say(command)
-        self._pending.append(command)
+        self._pending.extend([command] * replies)
 
     def settle(self) -> Steps[Reply]:
         """Read the reply to the oldest unanswered command."""

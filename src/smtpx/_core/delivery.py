@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
 from smtpx._wire.content import Content, Source
-from smtpx.envelope import Envelope
+from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import envelope_of, is_message, serialise
+from smtpx.messages import AnyMessage, envelope_of, is_message, serialise
 from smtpx.results import SendResult
 
-if TYPE_CHECKING:
-    from email.message import EmailMessage
-    from email.message import Message as OldMessage
-
-Message: TypeAlias = "Source | EmailMessage | OldMessage[str, str]"
+Message: TypeAlias = "Source | AnyMessage"
 
 
 def deliver(
@@ -44,5 +40,5 @@ def deliver(
     elif envelope is None:
         raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
     else:
-        content = Content(cast("Source", message))
+        content = Content(cast("Source", message), binary=envelope.body is BodyType.BINARY)
     return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))

@@ -33,19 +33,19 @@ class Failure(NamedTuple):
     error: SMTPError
 
 
-def send_data(connection: Connection, pieces: Iterator[bytes]) -> Steps[Failure | None]:
-    """Send stuffed content and the end of data; its reply is left to be settled."""
+def send_data(connection: Connection, pieces: Iterator[bytes], due: int) -> Steps[Failure | None]:
+    """Send stuffed content and the end of data; its `due` replies are left to be settled."""
     held = b""
     for piece in pieces:
         if held and (failure := (yield from _send_piece(connection, held))):
             return failure
         held = piece
-    connection.expect(END_OF_DATA)
+    connection.expect(END_OF_DATA, due)
     return (yield from _send_last(connection, held + END_OF_DATA.wire))
 
 
-def send_chunks(connection: Connection, pieces: Iterator[bytes]) -> Steps[Failure | None]:
-    """Send content as it is by BDAT; the reply to its last chunk is left to be settled."""
+def send_chunks(connection: Connection, pieces: Iterator[bytes], due: int) -> Steps[Failure | None]:
+    """Send content as it is by BDAT; the `due` replies to its last chunk are left to be settled."""
     held = b""
     for piece in pieces:
         if held:
@@ -60,7 +60,7 @@ def send_chunks(connection: Connection, pieces: Iterator[bytes]) -> Steps[Failur
                 return _refused(chunk.shown, reply)
         held = piece
     last = bdat(len(held), last=True)
-    connection.expect(last)
+    connection.expect(last, due)
     return (yield from _send_last(connection, last.wire + held))
 
 

@@ -227,11 +227,10 @@ def _send_content(
     """Send the content and read the `due` replies to its end."""
     try:
         if plan.body is BodyType.BINARY:
-            failure = yield from send_chunks(connection, content.raw())
+            failure = yield from send_chunks(connection, content.raw(), due)
         else:
-            failure = yield from send_data(
-                connection, content.stuffed(seven_bit=plan.body is BodyType.SEVEN_BIT)
-            )
+            pieces = content.stuffed(seven_bit=plan.body is BodyType.SEVEN_BIT)
+            failure = yield from send_data(connection, pieces, due)
     except Exception:
         # The caller's file or iterator failed: half a content must not end as if it were whole.
         connection.broken = True

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack, cast
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
@@ -274,9 +274,12 @@ class Client:
             SMTPError: no connection can be opened, or a message cannot be sent as it is.
         """
         for item in messages:
-            message, envelope = item if isinstance(item, tuple) else (item, None)
             try:
-                yield self.send(message, envelope)
+                if isinstance(item, tuple):
+                    message, envelope = cast("tuple[Message, Envelope]", item)
+                    yield self.send(message, envelope)
+                else:
+                    yield self.send(item)
             except SMTPError as error:
                 if error.result is None:
                     raise

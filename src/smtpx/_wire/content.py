@@ -41,8 +41,8 @@ class Content:
     A file states its own size: a close estimate where its lines do not end in CRLF.
     """
 
-    def __init__(self, source: Source) -> None:
-        """Take bytes, a binary file or an iterable of bytes.
+    def __init__(self, source: Source, *, binary: bool = False) -> None:
+        """Take bytes, a binary file or an iterable of bytes; `binary` ones have no lines.
 
         Raises:
             TypeError: it is something else; text must be encoded first.
@@ -51,10 +51,10 @@ class Content:
         self._canonical = False
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = bytes(source)
-            self._canonical = len(data) <= PIECE
+            self._canonical = not binary and len(data) <= PIECE
             self._data = data = canonical(data) if self._canonical else data
             self._read: Callable[[], Iterator[bytes]] = lambda: _slices(data)
-            self.size = len(data) if self._canonical else _canonical_size(data)
+            self.size = len(data) if binary or self._canonical else _canonical_size(data)
         elif isinstance(source, (str, io.TextIOBase)):
             raise TypeError("content is bytes: encode the text, or open the file in binary mode")
         elif isinstance(source, _Readable):

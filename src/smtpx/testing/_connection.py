@@ -148,6 +148,7 @@ class Connection(asyncio.Protocol):
         self._play_commands()
         self._cut(cut or self._content_cut())
         self._flush()
+        record.user = protocol.user
 
     def _play_commands(self) -> None:
         while not self._deaf and (command := self._protocol.next_command()) is not None:

@@ -97,7 +97,8 @@ class Authority:
         lifetime = timedelta(days=-1 if expired else 2)
         certificate = authority.issue_cert(*hostnames, not_after=datetime.now(UTC) + lifetime)
         self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(self.server_context)
+        # trustme's signature also names pyOpenSSL's context, which need not be installed.
+        certificate.configure_cert(self.server_context)  # pyright: ignore[reportUnknownMemberType]
 
     def client_context(self) -> ssl.SSLContext:
         """Make a context that trusts this authority and no other."""

@@ -1,0 +1,330 @@
+"""The server over real sockets: with smtplib, with TLS, and what it writes down."""
+
+import asyncio
+import gc
+import smtplib
+import socket
+import ssl
+import sys
+import threading
+
+import pytest
+
+import smtpx.testing
+from smtpx.testing import (
+    USUAL_EXTENSIONS,
+    Extension,
+    Latency,
+    Server,
+    ServerTLS,
+    Stall,
+)
+
+from .wire import ENVELOPE, Wire, opened
+
+CONTENT = b"Subject: x\r\n\r\n.hello\r\n"
+
+
+def test_smtplib_sends():
+    with Server(users={"jo": "secret"}) as server:
+        with smtplib.SMTP(server.host, server.port) as client:
+            client.login("jo", "secret")
+            client.sendmail("a@b.example", ["x@y.example", "z@y.example"], CONTENT)
+        (message,) = server.wait_for_messages(1)
+        (session,) = server.wait_until_idle()
+    assert message.content == CONTENT
+    assert message.recipients == ("x@y.example", "z@y.example")
+    assert message.user == session.user == "jo"
+    assert message.mail_parameters == {"SIZE": str(len(CONTENT))}
+    assert server.url == f"smtp://127.0.0.1:{server.port}"
+    assert session.quit
+    assert not session.open
+    assert server.breaches == []
+
+
+@pytest.mark.parametrize("tls", [ServerTLS.STARTTLS, ServerTLS.IMPLICIT])
+def test_smtplib_sends_under_tls(tls):
+    with Server(tls=tls) as server:
+        if tls is ServerTLS.IMPLICIT:
+            client = smtplib.SMTP_SSL("localhost", server.port, context=server.client_context())
+        else:
+            client = smtplib.SMTP("localhost", server.port)
+            client.starttls(context=server.client_context())
+        with client:
+            client.sendmail("a@b.example", ["x@y.example"], CONTENT)
+        (session,) = server.wait_until_idle()
+        assert server.url.startswith("smtps:" if tls is ServerTLS.IMPLICIT else "smtp:")
+        assert server.ca_file.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+        context = ssl.create_default_context(cafile=str(server.ca_file))
+        assert context.get_ca_certs()
+    assert server.messages[0].tls
+    assert session.tls_version in ("TLSv1.2", "TLSv1.3")
+    assert session.server_name == "localhost"
+    assert session.quit
+    assert server.breaches == []
+    assert not server._authority.ca_file.exists()
+
+
+@pytest.mark.parametrize("options", [{"certificate_names": ["other.test"]}, {"certificate_expired": True}])
+def test_bad_certificates(options):
+    with Server(tls=ServerTLS.IMPLICIT, **options) as server:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            smtplib.SMTP_SSL("localhost", server.port, context=server.client_context())
+        (session,) = server.wait_until_idle()
+    assert session.tls_error
+
+
+def test_untrusted_certificate_after_starttls():
+    with Server(tls=ServerTLS.STARTTLS) as server, opened(server) as wire:
+        assert wire.ask("STARTTLS") == [220]
+        with pytest.raises(ssl.SSLCertVerificationError):
+            wire.start_tls(ssl.create_default_context())
+        (session,) = server.wait_until_idle()
+        assert "alert" in session.tls_error.lower()
+
+
+def test_a_context_of_ones_own():
+    with Server(tls=ServerTLS.IMPLICIT) as giver:
+        context = giver._authority.server_context
+        with Server(tls=ServerTLS.IMPLICIT, server_context=context) as server:
+            with opened(server, context=giver.client_context()) as wire:
+                assert wire.ask("QUIT") == [221]
+                assert wire.rest() == b""
+            with pytest.raises(RuntimeError, match="authority"):
+                server.client_context()
+
+
+def test_garbage_in_place_of_a_handshake():
+    with Server(tls=ServerTLS.IMPLICIT) as server:
+        with Wire(server) as wire:
+            wire.send("EHLO me")
+            wire.rest()
+        (session,) = server.wait_until_idle()
+    assert session.tls_error
+    assert session.commands == []
+
+
+def test_starttls_injection_by_the_client():
+    with Server(tls=ServerTLS.STARTTLS) as server, opened(server) as wire:
+        wire.send("STARTTLS\r\nMAIL FROM:<evil@b.example>")
+        assert wire.code() == 220
+        wire.start_tls(server.client_context())
+        assert wire.ask("MAIL FROM:<>", "EHLO me.example", "QUIT") == [503, 250, 221]
+        assert len(server.breaches) == 2
+        assert server.breaches[0].startswith("session 1: 'MAIL FROM:<evil@")
+
+
+def test_trustme_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    with pytest.raises(RuntimeError, match=r"smtpx\[testing\]"):
+        Server(tls=ServerTLS.STARTTLS).start()
+
+
+def test_lmtp_over_a_unix_socket(tmp_path):
+    path = tmp_path / "lmtp"
+    replies = {"full@y.example": "452 4.2.2 full"}
+    with Server(lmtp=True, path=path, lmtp_replies=replies) as server:
+        assert server.url == f"lmtp+unix://{path}"
+        with Wire(server) as wire:
+            assert wire.code() == 220
+            assert wire.ask("LHLO me.example", ENVELOPE[0]) == [250, 250]
+            for name in ("x", "full", "x"):
+                assert wire.ask(f"RCPT TO:<{name}@y.example>") == [250]
+            assert wire.ask("DATA") == [354]
+            wire.send(b"hello\r\n.\r\n")
+            assert [wire.code(), wire.code(), wire.code()] == [250, 452, 250]
+        assert server.messages[0].recipients == ("x@y.example", "x@y.example")
+    assert not path.exists()
+    assert server.breaches == []
+
+
+def test_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with Server(host="::1", tls=ServerTLS.IMPLICIT) as server:
+        assert server.url == f"smtps://[::1]:{server.port}"
+        with smtplib.SMTP_SSL("::1", server.port, context=server.client_context()) as client:
+            assert client.noop()[0] == 250
+
+
+def test_round_trips_in_lock_step_and_in_groups():
+    with Server() as server:
+        with opened(server) as wire:
+            assert wire.ask(*ENVELOPE, "DATA", ".", "QUIT") == [250, 250, 354, 250, 221]
+        with opened(server) as wire:
+            wire.send("\r\n".join([*ENVELOPE, "DATA"]))
+            assert [wire.code() for _ in range(3)] == [250, 250, 354]
+            wire.send(b"x\r\n" * 1000)
+            wire.send(".\r\nMAIL FROM:<>\r\nQUIT")
+            assert [wire.code() for _ in range(3)] == [250, 250, 221]
+        with opened(server) as wire:
+            group = "\r\n".join([*ENVELOPE, "BDAT 3 LAST", "x"]) + "\r\n"
+            wire.send((group * 20).encode())
+            assert [wire.code() for _ in range(60)] == [250] * 60
+        lock_step, grouped, chunked = server.wait_until_idle()
+    assert [lock_step.round_trips, grouped.round_trips, chunked.round_trips] == [6, 3, 2]
+    assert lock_step.reads == 6
+    assert chunked.bytes_in == len("EHLO me.example\r\n") + 20 * len(group)
+    assert len(server.messages) == 22
+    assert server.breaches == []
+
+
+def test_unanswered_is_a_breach():
+    with Server(faults=[Latency(0.02)]) as server, Wire(server) as wire:
+        wire.send("EHLO me.example")
+        assert [wire.code(), wire.code()] == [220, 250]
+        assert server.breaches == [
+            "session 1: 'EHLO me.example\\r\\n' sent before the reply to GREETING, "
+            "but PIPELINING was not offered (RFC 2920 §3.1)"
+        ]
+
+
+def test_everything_it_can_be_told():
+    with Server(
+        extensions=USUAL_EXTENSIONS - {Extension.CHUNKING},
+        ehlo_lines=["X-HELLO"],
+        hostname="mx.test",
+        greeting="220 mx.test hi",
+        size_limit=5,
+    ) as server:
+        with Wire(server) as wire:
+            assert wire.reply() == b"220 mx.test hi\r\n"
+            wire.send("EHLO me")
+            lines = wire.reply().decode().split("\r\n")
+        assert lines[0] == "250-mx.test greets me"
+        assert "250-SIZE 5" in lines
+        assert lines[-2:] == ["250 X-HELLO", ""]
+        assert not any("CHUNKING" in line or "BINARYMIME" in line for line in lines)
+
+
+def test_waiting():
+    with Server() as server:
+        with pytest.raises(TimeoutError, match="for 1 messages; there are 0"):
+            server.wait_for_messages(1, timeout=0.01)
+        with opened(server) as wire:
+            with pytest.raises(TimeoutError):
+                server.wait_until_idle(timeout=0.01)
+            sender = threading.Thread(target=lambda: wire.ask(*ENVELOPE, "DATA", "."))
+            sender.start()
+            assert len(server.wait_for_messages(1)) == 1
+            sender.join()
+            server.clear_messages()
+            assert server.messages == []
+
+
+def test_asyncio_client():
+    async def main(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        greeting = await reader.readline()
+        writer.write(b"QUIT\r\n")
+        rest = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return greeting + rest
+
+    with Server() as server:
+        said = asyncio.run(main(server.port))
+    assert said.startswith(b"220 mail.test")
+    assert said.endswith(b"221 Bye\r\n")
+
+
+def test_many_sessions_at_once():
+    with Server() as server:
+        wires = [Wire(server) for _ in range(50)]
+        for wire in wires:
+            wire.send("EHLO me")
+        for wire in wires:
+            wire.reply()
+            wire.send("QUIT")
+        for wire in wires:
+            wire.rest()
+            wire.socket.close()
+        sessions = server.wait_until_idle()
+    assert [session.number for session in sessions] == list(range(1, 51))
+
+
+def test_a_callable_that_fails_fails_the_test():
+    def broken(address):
+        raise ZeroDivisionError(address)
+
+    with pytest.raises(RuntimeError) as caught:
+        with Server(refuse_senders=broken) as server, opened(server) as wire:
+            wire.send("MAIL FROM:<a@b>")
+            wire.socket.recv(100)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(KeyError) as noted:
+        with Server(refuse_senders=broken) as server, opened(server) as wire:
+            wire.send("MAIL FROM:<a@b>")
+            wire.socket.recv(100)
+            raise KeyError("first")
+    assert "ZeroDivisionError" in noted.value.__notes__[0]
+
+
+@pytest.mark.parametrize("tls", list(ServerTLS))
+def test_close_leaves_nothing(tls):
+    before = threading.active_count()
+    server = Server(tls=tls, faults=[Stall("NOOP", reading=False)])
+    server.start()
+    with pytest.raises(RuntimeError, match="already"):
+        server.start()
+    wires = [Wire(server) for _ in range(3)]
+    if tls is not ServerTLS.IMPLICIT:
+        wires.append(opened(server))
+        wires[-1].send("NOOP")
+    server.close()
+    server.close()
+    assert threading.active_count() == before
+    assert not any(session.open for session in server.sessions)
+    for wire in wires:
+        try:
+            wire.rest()
+        except ConnectionResetError:
+            pass
+        wire.socket.close()
+    with pytest.raises(OSError):  # noqa: PT011 - refused, in the words of the platform
+        socket.create_connection((server.host, server.port), 1)
+    gc.collect()
+
+
+def test_a_port_that_is_taken(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(OSError):  # noqa: PT011 - in use, in the words of the platform
+        Server(path=tmp_path / "taken").start()
+
+
+def test_big_content():
+    content = (b"x" * 76 + b"\r\n") * 200_000
+    with Server() as server, opened(server) as wire:
+        wire.ask(*ENVELOPE, "DATA")
+        wire.send(content + b".\r\n")
+        assert wire.code() == 250
+        assert wire.ask(*ENVELOPE) == [250, 250]
+        wire.send(b"BDAT %d LAST\r\n" % len(content) + content)
+        assert wire.code() == 250
+        assert [len(message.content) for message in server.messages] == [len(content)] * 2
+        assert server.breaches == []
+
+
+def test_small_buffers_block_who_does_not_read():
+    with Server(buffer_size=4096) as server, opened(server) as wire:
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.socket.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            wire.send(b"RSET\r\n" * 2_000_000)
+        wire.socket.settimeout(5)
+        assert wire.code() == 250
+
+
+def test_all_is_exact():
+    assert sorted(smtpx.testing.__all__) == sorted(set(smtpx.testing.__all__))
+    for name in smtpx.testing.__all__:
+        assert getattr(smtpx.testing, name).__doc__
+    public = {name for name in vars(smtpx.testing) if not name.startswith("_")}
+    modules = {"annotations", "TYPE_CHECKING", "Any", "faults", "script", "server"}
+    assert public - modules - {"server_protocol", "Server", "ServerTLS", "SessionRecord"} <= set(
+        smtpx.testing.__all__
+    )
+    with pytest.raises(AttributeError):
+        _ = smtpx.testing.nothing
