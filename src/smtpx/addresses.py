@@ -23,7 +23,8 @@ _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 # Underscores are not in the grammar, yet real hosts carry them and resolvers take them.
 _SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*")
-_GENERAL_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-Z^-~]+")
+# The grammar has < and > here; a server that looks for the end of the path would stumble on them.
+_GENERAL_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-;=?-Z^-~]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -159,7 +160,8 @@ def _read_address_literal(text: str, literal: str) -> str:
     import ipaddress
 
     inner = literal[1:-1]
-    if not literal.endswith("]") or not inner:
+    # The standard library takes anything at all for the zone after a %.
+    if not literal.endswith("]") or not inner or "%" in inner:
         raise _refused(text, f"{literal!r} is not an address literal")
     try:
         if inner[:5].lower() == "ipv6:":
@@ -168,6 +170,6 @@ def _read_address_literal(text: str, literal: str) -> str:
             return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:
         raise _refused(text, f"{literal!r} is not an address literal: {error}") from error
-    if "%" in inner or not _GENERAL_LITERAL.fullmatch(inner):
+    if not _GENERAL_LITERAL.fullmatch(inner):
         raise _refused(text, f"{literal!r} is not an address literal")
     return literal

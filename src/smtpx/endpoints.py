@@ -30,7 +30,8 @@ _URL = re.compile(
 )
 # No message quotes the URL: a password that was not encoded may stand anywhere in it.
 _ENCODE = "percent-encode : @ / ? in a password"
-_HOST = re.compile(r"[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._\-]+)?\]")
+_LABEL = r"[A-Za-z0-9_\-]{1,63}"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._\-]+)?\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,14 @@ class Endpoint:
         tls = _tls_of(match["query"], tls)
         host, path = match["host"], unquote(match["path"] or "")
         if scheme == "lmtp+unix":
-            if host or match["port"] or not path.strip("/"):
+            if host or match["port"] or not path.strip("/") or "\0" in path:
                 raise EndpointError("a unix socket is written lmtp+unix:///absolute/path")
         else:
             if path.strip("/"):
                 raise EndpointError(f"a {scheme} URL has no path, but this one has ({_ENCODE})")
             host, path = _host_of(host), ""
             port = port if match["port"] is None else _port_of(match["port"])
-        user, password = (
-            None if part is None else unquote(part) for part in match.group("user", "password")
-        )
+        user, password = (_plain(part) for part in match.group("user", "password"))
         return cls(host, port, tls, lmtp, path, user, password)
 
     @property
@@ -101,6 +100,13 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _plain(part: str | None) -> str | None:
+    try:
+        return None if part is None else unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise EndpointError("its user or password is not percent-encoded UTF-8") from None
+
+
 def _host_of(host: str) -> str:
     if not host:
         raise EndpointError("the URL names no host")
@@ -109,15 +115,15 @@ def _host_of(host: str) -> str:
 
         try:
             host = idna.encode(host, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise EndpointError("its host is not an internationalized domain name") from error
+        except idna.IDNAError:  # Its message would quote what may be a password.
+            raise EndpointError("its host is not an internationalized domain name") from None
     if not _HOST.fullmatch(host):
         raise EndpointError(f"its host is not a name or an IP address ({_ENCODE})")
     return host.strip("[]")
 
 
 def _port_of(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
         raise EndpointError(f"its port is not a number from 1 to 65535 ({_ENCODE})")
     return int(text)
 
@@ -128,10 +134,10 @@ def _tls_of(query: str | None, default: TLSMode | None) -> TLSMode | None:
     chosen = default
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name != "tls":
-            raise EndpointError(f"unknown URL parameter {name!r}; known is: tls")
+            raise EndpointError(f"unknown URL parameter; known is: tls ({_ENCODE})")
         try:
             chosen = TLSMode(value)
         except ValueError:
             known = ", ".join(mode.value for mode in TLSMode)
-            raise EndpointError(f"tls={value!r} is none of {known}") from None
+            raise EndpointError(f"tls is none of {known} ({_ENCODE})") from None
     return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 __all__ = ["Limits", "Timeouts"]
@@ -41,7 +42,7 @@ class Timeouts:
     def __post_init__(self) -> None:
         for field in fields(self):
             seconds = getattr(self, field.name)
-            if seconds is not None and not seconds > 0:
+            if seconds is not None and not 0 < seconds < math.inf:
                 raise ValueError(f"{field.name}={seconds!r}: give seconds above 0, or None")
 
     @classmethod

@@ -22,6 +22,8 @@ class Credentials:
         # RFC 4616 §2: NUL separates the fields of PLAIN.
         if "\0" in self.user or "\0" in self.password:
             raise LocalProtocolError("neither user nor password may contain NUL")
+        if any("\ud800" <= character <= "\udfff" for character in self.user + self.password):
+            raise LocalProtocolError("user and password must be Unicode text without surrogates")
 
 
 class Mechanism(Protocol):

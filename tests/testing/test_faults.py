@@ -42,7 +42,10 @@ def silent(wire):
 
 
 def test_refuse_nth():
-    with Server(faults=[Refuse("RCPT", "450 4.2.1 later", nth=2)]) as server, opened(server) as wire:
+    with (
+        Server(faults=[Refuse("RCPT", "450 4.2.1 later", nth=2)]) as server,
+        opened(server) as wire,
+    ):
         assert wire.ask(*ENVELOPE, "RCPT TO:<z@y.example>", "RCPT TO:<w@y.example>") == [
             250,
             250,
@@ -89,7 +92,10 @@ def test_refuse_the_greeting():
 
 
 def test_lmtp_refusal_is_said_for_each_recipient():
-    with Server(lmtp=True, faults=[Refuse("END-OF-DATA", "451 no")]) as server, Wire(server) as wire:
+    with (
+        Server(lmtp=True, faults=[Refuse("END-OF-DATA", "451 no")]) as server,
+        Wire(server) as wire,
+    ):
         wire.reply()
         wire.ask("LHLO me", *ENVELOPE, ENVELOPE[1], "DATA", ".")
         assert wire.code() == 451

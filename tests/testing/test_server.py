@@ -65,11 +65,13 @@ def test_smtplib_sends_under_tls(tls):
     assert not server._authority.ca_file.exists()
 
 
-@pytest.mark.parametrize("options", [{"certificate_names": ["other.test"]}, {"certificate_expired": True}])
+@pytest.mark.parametrize(
+    "options", [{"certificate_names": ["other.test"]}, {"certificate_expired": True}]
+)
 def test_bad_certificates(options):
     with Server(tls=ServerTLS.IMPLICIT, **options) as server:
-        with pytest.raises(ssl.SSLCertVerificationError):
-            smtplib.SMTP_SSL("localhost", server.port, context=server.client_context())
+        with Wire(server) as wire, pytest.raises(ssl.SSLCertVerificationError):
+            wire.start_tls(server.client_context())
         (session,) = server.wait_until_idle()
     assert session.tls_error
 

@@ -199,20 +199,29 @@ def test_starttls_forgets():
         (
             [
                 "AUTH CRAM-MD5",
-                b64(b"jo " + hmac.new(b"pw", b"<1896.697170952@mail.test>", "md5").hexdigest().encode()),
+                b64(
+                    b"jo "
+                    + hmac.new(b"pw", b"<1896.697170952@mail.test>", "md5").hexdigest().encode()
+                ),
             ],
             [334, 235],
         ),
         (["AUTH CRAM-MD5", b64("jo beef")], [334, 535]),
         (["AUTH CRAM-MD5", b64("who beef")], [334, 535]),
         ([f"AUTH XOAUTH2 {b64('user=jo' + chr(1) + 'auth=Bearer pw' + chr(1) * 2)}"], [235]),
-        ([f"AUTH XOAUTH2 {b64('user=jo' + chr(1) + 'auth=Bearer x' + chr(1) * 2)}", ""], [334, 535]),
+        (
+            [f"AUTH XOAUTH2 {b64('user=jo' + chr(1) + 'auth=Bearer x' + chr(1) * 2)}", ""],
+            [334, 535],
+        ),
         (
             [f"AUTH OAUTHBEARER {b64('n,a=jo,' + chr(1) + 'auth=Bearer pw' + chr(1) * 2)}"],
             [235],
         ),
         (
-            [f"AUTH OAUTHBEARER {b64('n,a=jo,' + chr(1) + 'auth=Bearer x' + chr(1) * 2)}", b64("\1")],
+            [
+                f"AUTH OAUTHBEARER {b64('n,a=jo,' + chr(1) + 'auth=Bearer x' + chr(1) * 2)}",
+                b64("\1"),
+            ],
             [334, 535],
         ),
     ],
@@ -235,9 +244,7 @@ def test_refusals():
         size_limit=100,
     )
     said = talk(protocol, "MAIL FROM:<bad@b.example>", "MAIL FROM:<> SIZE=101", "MAIL FROM:<>")
-    assert said == (
-        "550-5.7.1 go\r\n550 away\r\n552 5.3.4 Message too big\r\n250 2.1.0 Ok\r\n"
-    )
+    assert said == ("550-5.7.1 go\r\n550 away\r\n552 5.3.4 Message too big\r\n250 2.1.0 Ok\r\n")
     said = talk(protocol, "RCPT TO:<x@y.example>", "RCPT TO:<Postmaster>", "DATA", b"x\r\n.\r\n")
     assert codes(said) == [450, 250, 354, 554]
     said = talk(protocol, "MAIL FROM:<>", "RCPT TO:<z@y>", "DATA", b"x" * 101 + b"\r\n.\r\n")
@@ -435,7 +442,7 @@ def test_breach_within_a_transaction(line, breach):
     [
         "MAIL FROM:<> SIZE=1 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb AUTH=<>",
         "MAIL FROM:<@r.example,@s.example:a@b.example> BY=120;RT MT-PRIORITY=-9",
-        "MAIL FROM:<\"a b\\\"\"@[127.0.0.1]> HOLDUNTIL=2030-01-01T00:00:00Z",
+        'MAIL FROM:<"a b\\""@[127.0.0.1]> HOLDUNTIL=2030-01-01T00:00:00Z',
         "MAIL FROM:<ä@ö.example> SMTPUTF8 HOLDFOR=10 REQUIRETLS",
         "MAIL FROM:<a@[IPv6:2001:db8::1]> BY=-5;N body=binarymime AUTH=e+3Dmc2",
     ],
@@ -574,7 +581,13 @@ def test_limits_broken():
         (["AUTH CRAM-MD5 eA=="], 501, "server speaks first"),
         (["AUTH PLAIN ?"], 501, "malformed response"),
         (["AUTH PLAIN "], 501, None),
-        (["AUTH PLAIN =", ], 501, "malformed response"),
+        (
+            [
+                "AUTH PLAIN =",
+            ],
+            501,
+            "malformed response",
+        ),
         (["AUTH PLAIN", "eA=="], 501, "malformed response"),
         (["AUTH PLAIN", "eA=" + "=" * 12300], 501, None),
         (["AUTH PLAIN AGpvAHB3", "AUTH PLAIN AGpvAHB3"], 503, "AUTH after authentication"),

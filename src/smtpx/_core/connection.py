@@ -179,9 +179,14 @@ class Connection:
         self._hear(reply)
         return reply
 
+    @property
+    def has_unread(self) -> bool:
+        """True if octets have come in that no reply has used up."""
+        return not self._parser.is_empty
+
     def has_early_reply(self) -> Steps[bool]:
         """True if the server already says something, or hung up, before it was asked."""
-        if self._parser.is_empty:
+        if not self.has_unread:
             try:
                 data = yield Glance()
             except OSError:
@@ -207,7 +212,7 @@ class Connection:
             )
         if self.broken:
             raise LocalProtocolError("the session is over: open another one")
-        if self._parser.is_empty:
+        if not self.has_unread:
             try:
                 data = yield Glance()
             except OSError as error:
@@ -230,8 +235,7 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        waiting = (yield Glance()) if self._parser.is_empty else b"more"
-        if waiting:
+        if self.has_unread or (yield Glance()):
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
@@ -311,7 +315,7 @@ class Connection:
 
     def _closed(self, pending: Command) -> ConnectionLost:
         self.broken = True
-        cut = "" if self._parser.is_empty else ", in the middle of a reply"
+        cut = ", in the middle of a reply" if self.has_unread else ""
         return ConnectionLost(
             f"the server closed the connection{cut} while we waited for {_due(pending)}",
             phase=pending.phase.value,

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps
-from smtpx._wire.commands import END_OF_DATA, Phase, bdat
+from smtpx._wire.commands import END_OF_DATA, Command, Phase, bdat
 from smtpx.errors import (
     ConnectionLost,
     ContentRefused,
@@ -40,8 +40,7 @@ def send_data(connection: Connection, pieces: Iterator[bytes], due: int) -> Step
         if held and (failure := (yield from _send_piece(connection, held))):
             return failure
         held = piece
-    connection.expect(END_OF_DATA, due)
-    return (yield from _send_last(connection, held + END_OF_DATA.wire))
+    return (yield from _send_last(connection, held + END_OF_DATA.wire, END_OF_DATA, due))
 
 
 def send_chunks(connection: Connection, pieces: Iterator[bytes], due: int) -> Steps[Failure | None]:
@@ -60,8 +59,7 @@ def send_chunks(connection: Connection, pieces: Iterator[bytes], due: int) -> St
                 return _refused(chunk.shown, reply)
         held = piece
     last = bdat(len(held), last=True)
-    connection.expect(last, due)
-    return (yield from _send_last(connection, last.wire + held))
+    return (yield from _send_last(connection, last.wire + held, last, due))
 
 
 def _send_piece(connection: Connection, piece: bytes) -> Steps[Failure | None]:
@@ -78,6 +76,11 @@ def _send_piece(connection: Connection, piece: bytes) -> Steps[Failure | None]:
         return Failure((Status.NOT_TRIED, None), error)
     except ConnectionLost as error:
         lost = error
+    return (yield from _early(connection, lost))
+
+
+def _early(connection: Connection, lost: SMTPError) -> Steps[Failure]:
+    """What a server said before the content had ended; `lost` if it turns out to be nothing."""
     words = yield from connection.last_words()
     if words is None:
         return Failure((Status.NOT_TRIED, None), lost)
@@ -87,8 +90,14 @@ def _send_piece(connection: Connection, piece: bytes) -> Steps[Failure | None]:
     return _refused("the content", words)
 
 
-def _send_last(connection: Connection, octets: bytes) -> Steps[Failure | None]:
+def _send_last(
+    connection: Connection, octets: bytes, command: Command, due: int
+) -> Steps[Failure | None]:
     """Send the write that completes the content."""
+    if connection.has_unread:  # It would be taken for the reply to the end of data.
+        stray = RemoteProtocolError("the server sent part of a reply that nobody asked for")
+        return (yield from _early(connection, stray))
+    connection.expect(command, due)
     try:
         yield from connection.send(octets, Phase.DATA_BLOCK)
     except TimedOut as error:

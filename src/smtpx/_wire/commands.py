@@ -74,9 +74,10 @@ def ehlo(verb: str, name: str) -> Command:
     """EHLO, HELO or LHLO with the client's identification (RFC 5321 §4.1.1.1, RFC 2033 §4.1).
 
     Raises:
-        LocalProtocolError: the name is empty, or has a space or a control character.
+        LocalProtocolError: the name is empty, or has a space, a control or a non-ASCII character.
     """
-    if not name or " " in name:
+    # RFC 6531 §3.7.1: before EHLO is answered nobody knows of SMTPUTF8.
+    if not name or " " in name or not name.isascii():
         raise LocalProtocolError(f"{name!r} cannot identify a client: give a host name or [IP]")
     return command(Phase.HELLO, f"{verb} {name}")
 

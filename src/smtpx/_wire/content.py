@@ -22,7 +22,7 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_BLANK_LINE = re.compile(rb"\A(?=[\r\n])|\n(?=[\r\n])|\r(?=\r)")
 PIECE = 65536
 """Octets handed to the transport at once."""
 

@@ -110,7 +110,10 @@ class Extensions:
     @property
     def deliver_by(self) -> int | None:
         """The shortest time DELIVERBY takes, in seconds; 0 where none is stated (RFC 2852)."""
-        return None if "DELIVERBY" not in self._keywords else self._number("DELIVERBY") or 0
+        if "DELIVERBY" not in self._keywords:
+            return None
+        # RFC 2852 §2: a comma separated list, of which the time is the first.
+        return _number(self._keywords["DELIVERBY"].partition(",")[0].strip()) or 0
 
     @property
     def future_release(self) -> tuple[int | None, str | None] | None:
@@ -130,7 +133,8 @@ class Extensions:
         """MAILMAX, RCPTMAX, RCPTDOMAINMAX and others as far as stated (RFC 9422)."""
         pairs = (item.partition("=") for item in self._keywords.get("LIMITS", "").upper().split())
         numbers = {name: _number(value) for name, _, value in pairs}
-        return {name: number for name, number in numbers.items() if number is not None}
+        # RFC 9422 §4: a limit is never 0; nobody could live with it.
+        return {name: number for name, number in numbers.items() if number}
 
     def _number(self, keyword: str) -> int | None:
         return _number(self._keywords.get(keyword, "").partition(" ")[0])

@@ -168,7 +168,7 @@ def _is_after(moment: datetime, latest: str) -> bool:
 
 def _date_time(moment: datetime) -> str:
     # RFC 3339 in UTC, whole seconds, as RFC 4865 §4 and RFC 7293 §4 show it.
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _orcpt(original: str) -> str:

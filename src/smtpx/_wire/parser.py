@@ -59,12 +59,10 @@ class ReplyParser:
         buffer = self._buffer
         while True:
             end = buffer.find(b"\n", self._scanned) + 1
+            self._check_size(end or len(buffer))
             if not end:
-                self._check_size(len(buffer))
                 return None
             line = buffer[self._scanned : end]
-            if len(line) > self._limits.reply_line:
-                raise MalformedReply("a reply line is too long", line)
             if not _LINE.fullmatch(line):
                 raise MalformedReply("this is no reply", line)
             if self._scanned and line[:3] != buffer[:3]:
@@ -74,14 +72,15 @@ class ReplyParser:
                 return Reply(buffer[:end])
             self._scanned = end
             self._lines += 1
-            self._check_size(end)
 
     def _check_size(self, size: int) -> None:
         limits = self._limits
-        if size > limits.reply_size or self._lines >= limits.reply_lines:
-            raise MalformedReply("a reply does not end", self._buffer[:80])
-        if size - self._scanned > limits.reply_line:
-            raise MalformedReply("a reply line is too long", self._buffer[self._scanned :])
+        if (
+            size > limits.reply_size
+            or size - self._scanned > limits.reply_line
+            or self._lines >= limits.reply_lines
+        ):
+            raise MalformedReply("a reply is too large", self._buffer[:80])
 
 
 def _shown(octets: bytes) -> str:

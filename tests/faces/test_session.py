@@ -1,0 +1,458 @@
+"""`Session` over real sockets, against the embedded server."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import socket
+import threading
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+import smtpx
+from smtpx import Envelope, Session, Status, TLSMode, TLSPolicy
+from smtpx.testing import ALL_EXTENSIONS, Extension, Refuse, Server, ServerTLS
+
+ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
+CONTENT = b"Subject: hi\r\n\r\n.hello\r\n"
+REFUSE_EVE = {"eve@example.net": "550 5.1.1 no such user"}
+
+
+def trusting(server: Server, mode: TLSMode = TLSMode.STARTTLS) -> TLSPolicy:
+    return TLSPolicy(mode, ca_file=server.ca_file)
+
+
+def test_a_message_arrives_as_it_was_sent():
+    with Server() as server, Session(server.url) as session:
+        result = session.send(CONTENT, ENVELOPE)
+        (message,) = server.messages
+    assert message.content == CONTENT
+    assert message.sender == "ann@example.org"
+    assert message.recipients == ("bob@example.net", "eve@example.net")
+    assert message.mail_parameters == {"SIZE": str(len(CONTENT))}
+    assert result.queue_id == message.queue_id
+    assert [outcome.status for outcome in result.outcomes] == [Status.ACCEPTED] * 2
+    assert server.breaches == []
+
+
+@pytest.mark.parametrize("recipients", [1, 10])
+def test_round_trips_counted_at_the_server(recipients):
+    """RFC 2920: a group and the content; without it, one command at a time."""
+    envelope = Envelope("a@x.test", [f"r{i}@y.test" for i in range(recipients)])
+    trips: dict[bool, int] = {}
+    for pipelining in (True, False):
+        extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
+        with Server(extensions=extensions) as server:
+            with Session(server.url) as session:
+                before = server.sessions[0].round_trips
+                _ = session.send(CONTENT, envelope)
+                trips[pipelining] = server.sessions[0].round_trips - before
+            assert server.breaches == []
+    assert trips[True] == 2
+    assert trips[False] == 1 + recipients + 1 + 1
+
+
+def test_partial_refusal_is_a_result():
+    with Server(refuse_recipients=REFUSE_EVE) as server, Session(server.url) as session:
+        result = session.send(CONTENT, ENVELOPE)
+        (accepted,), (refused,) = result.accepted, result.refused
+        assert str(accepted.recipient) == "bob@example.net"
+        assert str(refused.enhanced) == "5.1.1"
+        with pytest.raises(smtpx.RecipientsRefused) as caught:
+            result.raise_for_refused()
+        assert caught.value.result is result
+        assert server.messages[0].recipients == ("bob@example.net",)
+
+
+def test_nobody_accepted_is_an_error_and_the_session_goes_on():
+    with (
+        Server(refuse_recipients=REFUSE_EVE) as server,
+        Session(server.url) as session,
+    ):
+        with pytest.raises(smtpx.RecipientsRefused) as caught:
+            _ = session.send(CONTENT, Envelope("a@x.test", "eve@example.net"))
+        assert caught.value.command == "RCPT TO:<eve@example.net>"
+        assert caught.value.result is not None
+        result = session.send(CONTENT, Envelope("c@x.test", "bob@example.net"))
+        assert result.error is None
+        assert [message.sender for message in server.messages] == ["c@x.test"]
+
+
+def test_all_or_nothing():
+    with Server(refuse_recipients=REFUSE_EVE) as server, Session(server.url) as session:
+        with pytest.raises(smtpx.RecipientsRefused) as caught:
+            _ = session.send(CONTENT, ENVELOPE, all_or_nothing=True)
+        assert caught.value.result is not None
+        assert [str(o.recipient) for o in caught.value.result.not_tried] == ["bob@example.net"]
+        assert session.send(CONTENT, Envelope("a@x.test", "bob@example.net")).error is None
+        assert len(server.messages) == 1
+
+
+def test_content_refused_then_another_goes_out_under_its_own_sender():
+    with (
+        Server(faults=[Refuse("END-OF-DATA", "554 5.7.1 spam", nth=1)]) as server,
+        Session(server.url) as session,
+    ):
+        with pytest.raises(smtpx.ContentRefused, match=r"554 5\.7\.1 spam"):
+            _ = session.send(CONTENT, ENVELOPE)
+        _ = session.send(CONTENT, Envelope("c@x.test", "d@x.test"))
+        assert [(m.sender, m.recipients) for m in server.messages] == [("c@x.test", ("d@x.test",))]
+
+
+class TestMessages:
+    def message(self) -> EmailMessage:
+        message = EmailMessage()
+        message["From"] = "Ann <ann@example.org>"
+        message["To"] = "Bob <bob@example.net>"
+        message["Bcc"] = "eve@example.net"
+        message["Subject"] = "grüße"
+        message.set_content("käse\n.\n", cte="8bit")
+        return message
+
+    def test_the_header_is_the_envelope(self):
+        message = self.message()
+        with Server() as server, Session(server.url) as session:
+            _ = session.send(message)
+            (received,) = server.messages
+        assert received.sender == "ann@example.org"
+        assert received.recipients == ("bob@example.net", "eve@example.net")
+        assert b"Bcc" not in received.content
+        assert message["Bcc"] == "eve@example.net"
+        assert received.mail_parameters["BODY"] == "8BITMIME"
+        assert "käse\r\n.\r\n".encode() in received.content
+
+    def test_seven_bit_where_the_server_has_no_8bitmime(self):
+        with (
+            Server(extensions=frozenset({Extension.PIPELINING})) as server,
+            Session(server.url) as session,
+        ):
+            _ = session.send(self.message())
+            assert server.messages[0].content.isascii()
+            assert server.breaches == []
+
+    def test_internationalized_mailbox(self):
+        message = self.message()
+        message.replace_header("To", "jörg@bücher.example")
+        with Server() as server, Session(server.url) as session:
+            _ = session.send(message)
+            (received,) = server.messages
+        assert received.smtputf8
+        assert received.recipients[0] == "jörg@xn--bcher-kva.example"
+        assert "grüße".encode() in received.content
+        assert server.breaches == []
+
+    def test_bytes_need_an_envelope(self):
+        with (
+            Server() as server,
+            Session(server.url) as session,
+            pytest.raises(smtpx.LocalProtocolError, match="Envelope"),
+        ):
+            _ = session.send(CONTENT)
+
+    @pytest.mark.parametrize("make", [io.BytesIO, lambda data: iter([data[:5], data[5:]])])
+    def test_files_and_iterators(self, make):
+        with Server() as server, Session(server.url) as session:
+            _ = session.send(make(CONTENT), ENVELOPE)
+            assert server.messages[0].content == CONTENT
+
+    def test_a_long_stream(self, tmp_path: Path):
+        line = b"x" * 77 + b"\n"
+        path = tmp_path / "message"
+        _ = path.write_bytes(line * 30_000)
+        with Server() as server, Session(server.url) as session:
+            with path.open("rb") as file:
+                _ = session.send(file, ENVELOPE)
+            assert server.messages[0].content == line.replace(b"\n", b"\r\n") * 30_000
+            assert server.breaches == []
+
+    @pytest.mark.parametrize("wrong", ["text", io.StringIO("text"), 7, iter(["text"])])
+    def test_what_is_not_bytes(self, wrong):
+        with Server() as server, Session(server.url) as session, pytest.raises(TypeError):
+            _ = session.send(wrong, ENVELOPE)
+
+
+class TestTLS:
+    def test_starttls_and_auth(self):
+        with Server(tls=ServerTLS.STARTTLS, users={"ann": "secret"}) as server:
+            url = f"submission://ann:secret@localhost:{server.port}"
+            with Session(url, tls=trusting(server)) as session:
+                assert session.is_protected
+                _ = session.send(CONTENT, ENVELOPE)
+            assert server.messages[0].tls
+            assert server.messages[0].user == "ann"
+            assert server.breaches == []
+
+    def test_implicit(self):
+        with Server(tls=ServerTLS.IMPLICIT) as server:
+            tls = trusting(server, TLSMode.IMPLICIT)
+            with Session(f"smtps://localhost:{server.port}", tls=tls) as session:
+                _ = session.send(CONTENT, ENVELOPE)
+            assert server.messages[0].tls
+
+    @pytest.mark.requirement("T14")
+    def test_an_unknown_authority_is_refused_by_default(self):
+        with (
+            Server(tls=ServerTLS.STARTTLS) as server,
+            pytest.raises(smtpx.TLSPolicyError, match="certificate verify failed"),
+            Session(f"smtp://localhost:{server.port}?tls=starttls"),
+        ):
+            pass
+
+    @pytest.mark.requirement("T14")
+    def test_the_certificate_of_another_host_is_refused(self):
+        with Server(tls=ServerTLS.STARTTLS, certificate_names=["other.example"]) as server:
+            with pytest.raises(smtpx.TLSPolicyError, match="other|mismatch|not valid"):
+                Session(server.url, tls=trusting(server)).open()
+            tls = TLSPolicy(
+                TLSMode.STARTTLS, ca_file=server.ca_file, server_hostname="other.example"
+            )
+            with Session(server.url, tls=tls) as session:
+                assert session.is_protected
+
+    @pytest.mark.requirement("T13")
+    def test_required_where_it_is_not_offered(self):
+        with (
+            Server(users={"ann": "secret"}) as server,
+            pytest.raises(smtpx.TLSPolicyError, match="does not offer STARTTLS"),
+            Session(f"smtp://ann:secret@127.0.0.1:{server.port}?tls=starttls"),
+        ):
+            pass
+        assert [c.split()[0] for c in server.sessions[0].commands] == ["EHLO"]
+
+    def test_no_descriptor_is_left_when_opening_fails(self):
+        with Server(tls=ServerTLS.STARTTLS) as server:
+            for _ in range(3):
+                with pytest.raises(smtpx.TLSPolicyError):
+                    Session(f"smtp://localhost:{server.port}?tls=starttls").open()
+            # A socket left open would be a ResourceWarning, which is an error here.
+            _ = server.wait_until_idle()
+
+
+def test_wrong_password():
+    with Server(users={"ann": "secret"}) as server:
+        with pytest.raises(smtpx.AuthenticationRefused) as caught:
+            Session(f"smtp://ann:wrong@127.0.0.1:{server.port}").open()
+        assert caught.value.reply.code == 535
+
+
+def test_lmtp_over_a_unix_socket(tmp_path: Path):
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("this system has no unix sockets")
+    replies = {"eve@example.net": "452 4.2.2 full"}
+    with (
+        Server(lmtp=True, path=tmp_path / "s", lmtp_replies=replies) as server,
+        Session(server.url) as session,
+    ):
+        result = session.send(CONTENT, ENVELOPE)
+        assert [outcome.status for outcome in result.outcomes] == [
+            Status.ACCEPTED,
+            Status.REFUSED,
+        ]
+        assert server.sessions[0].commands[0] == "LHLO localhost"
+        assert server.breaches == []
+
+
+def test_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with Server(host="::1") as server, Session(server.url) as session:
+        _ = session.send(CONTENT, ENVELOPE)
+        assert server.messages[0].helo == "[IPv6:::1]"
+
+
+def test_source_address():
+    with Server() as server, Session(server.url, source_address=("127.0.0.5", 0)) as session:
+        _ = session.send(CONTENT, ENVELOPE)
+        assert server.messages[0].helo == "[127.0.0.5]"
+
+
+def test_every_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch):
+    with Server() as server:
+        resolve = socket.getaddrinfo
+        closed = socket.create_server(("127.0.0.1", 0))
+        dead_port = closed.getsockname()[1]
+        closed.close()
+
+        def found(host, port, *args, **kwargs):
+            return [
+                *resolve("127.0.0.1", dead_port, *args, **kwargs),
+                *resolve("127.0.0.1", server.port, *args, **kwargs),
+            ]
+
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        with Session("smtp://localhost:1") as session:
+            assert session.is_open
+
+
+def test_no_address_answers():
+    closed = socket.create_server(("127.0.0.1", 0))
+    port = closed.getsockname()[1]
+    closed.close()
+    with pytest.raises(smtpx.ConnectionLost, match=rf"127\.0\.0\.1:{port}") as caught:
+        Session(f"smtp://127.0.0.1:{port}").open()
+    assert caught.value.phase == "connect"
+    assert isinstance(caught.value, OSError)
+
+
+class TestCommands:
+    def test_every_command_is_available(self):
+        with Server() as server, Session(server.url, client_name="me.example") as session:
+            assert session.noop().positive
+            assert session.reset().positive
+            assert session.verify("bob").code in (250, 252, 502)
+            assert session.expand("list").code in (250, 252, 502)
+            assert session.help().code in (211, 214)
+            assert session.command("XYZZY").code == 500
+            assert session.greeting is not None
+            assert session.extensions.pipelining
+        assert server.sessions[0].commands[0] == "EHLO me.example"
+        assert server.sessions[0].commands[-1] == "QUIT"
+
+    @pytest.mark.parametrize("text", ["DATA", "ehlo x", "AUTH PLAIN x", "STARTTLS", "quit"])
+    def test_commands_with_a_procedure_of_their_own(self, text):
+        with (
+            Server() as server,
+            Session(server.url) as session,
+            pytest.raises(smtpx.LocalProtocolError, match="method"),
+        ):
+            _ = session.command(text)
+
+    @pytest.mark.requirement("T1")
+    @pytest.mark.parametrize("bad", ["\r", "\n", "\0", "\x7f", "\x1b", "\r\nRCPT TO:<x@y>"])
+    def test_no_control_character_reaches_the_wire(self, bad):
+        with Server(users={"ann": "secret"}) as server:
+            with Session(server.url) as session:
+                sent = server.sessions[0].commands
+                for call in (
+                    lambda: session.command(f"XX {bad}x"),
+                    lambda: session.verify(f"bob{bad}"),
+                    lambda: session.expand(f"bob{bad}"),
+                    lambda: session.help(f"{bad}x"),
+                    lambda: session.send(CONTENT, Envelope(f"a{bad}@x.test", "b@x.test")),
+                    lambda: session.send(CONTENT, Envelope("a@x.test", f"b@x{bad}.test")),
+                    lambda: session.send(CONTENT, Envelope("a@x.test", f'"b{bad}"@x.test')),
+                    lambda: session.send(
+                        CONTENT, Envelope("a@x.test", "b@x.test", envid=f"x{bad}")
+                    ),
+                    lambda: session.send(
+                        CONTENT, Envelope("a@x.test", "b@x.test", auth=f"x{bad}@y")
+                    ),
+                    lambda: session.send(
+                        CONTENT,
+                        Envelope("a@x.test", smtpx.Recipient("b@x.test", orcpt=f"rfc822;{bad}")),
+                    ),
+                ):
+                    with pytest.raises((smtpx.LocalProtocolError, smtpx.AddressError)):
+                        _ = call()
+                assert server.sessions[0].commands == sent
+            for options in ({"client_name": f"me{bad}"},):
+                with pytest.raises(smtpx.LocalProtocolError):
+                    _ = Session(server.url, **options)
+            with pytest.raises(smtpx.EndpointError):
+                _ = Session(f"smtp://127.0.0.1{bad}:{server.port}")
+
+    def test_a_session_is_opened_once(self):
+        with Server() as server:
+            session = Session(server.url)
+            with pytest.raises(smtpx.LocalProtocolError, match="open"):
+                _ = session.noop()
+            with session, pytest.raises(smtpx.LocalProtocolError, match="once"):
+                session.open()
+            assert not session.is_open
+            with pytest.raises(smtpx.SMTPError):
+                _ = session.noop()
+            session.close()
+
+
+class TestDialogue:
+    def test_goes_to_the_log_and_the_observer_without_secrets(
+        self, caplog: pytest.LogCaptureFixture
+    ):
+        lines: list[str] = []
+        with (
+            Server(users={"ann": "s3cret"}) as server,
+            caplog.at_level(logging.DEBUG, "smtpx.wire"),
+        ):
+            url = f"smtp://ann:s3cret@127.0.0.1:{server.port}"
+            with Session(url, observer=lambda line: lines.append(str(line))) as session:
+                _ = session.send(CONTENT, ENVELOPE)
+        logged = [record.getMessage() for record in caplog.records if record.name == "smtpx.wire"]
+        assert logged == lines
+        assert "C: MAIL FROM:<ann@example.org> SIZE=23" in lines
+        assert "C: ." in lines
+        text = "\n".join(lines)
+        assert "s3cret" not in text
+        assert "AHMz" not in text  # base64 of NUL s3…
+        assert any("redacted" in line for line in lines)
+
+    def test_silent_when_nobody_listens(self, caplog: pytest.LogCaptureFixture):
+        with Server() as server, Session(server.url) as session:
+            _ = session.noop()
+        assert not [record for record in caplog.records if record.name == "smtpx.wire"]
+
+
+def test_one_shot():
+    with Server() as server:
+        result = smtpx.send(CONTENT, server.url, envelope=ENVELOPE)
+        assert len(result.accepted) == 2
+        assert server.sessions[0].commands[-1] == "QUIT"
+
+
+class TestClient:
+    def test_opens_once_and_is_kept(self):
+        with Server() as server:
+            with smtpx.Client(server.url) as client:
+                for _ in range(3):
+                    _ = client.send(CONTENT, ENVELOPE)
+            assert len(server.sessions) == 1
+            assert len(server.messages) == 3
+
+    def test_opens_anew_when_the_server_has_hung_up(self):
+        with Server() as server, smtpx.Client(server.url) as client:
+            _ = client.send(CONTENT, ENVELOPE)
+            client._session._driver.socket.shutdown(socket.SHUT_RDWR)
+            _ = client.send(CONTENT, ENVELOPE)
+            assert len(server.sessions) == 2
+            assert len(server.messages) == 2
+
+    def test_send_many_stops_for_nobody(self):
+        messages = [
+            (CONTENT, Envelope("a@x.test", "bob@example.net")),
+            (CONTENT, Envelope("b@x.test", "eve@example.net")),
+            (CONTENT, Envelope("c@x.test", "bob@example.net")),
+        ]
+        with (
+            Server(refuse_recipients=REFUSE_EVE) as server,
+            smtpx.Client(server.url) as client,
+        ):
+            results = list(client.send_many(messages))
+            assert [len(result.accepted) for result in results] == [1, 0, 1]
+            assert [message.sender for message in server.messages] == ["a@x.test", "c@x.test"]
+
+    def test_threads_take_turns(self):
+        with Server() as server, smtpx.Client(server.url) as client:
+            threads = [
+                threading.Thread(target=client.send, args=(CONTENT, ENVELOPE)) for _ in range(16)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(server.messages) == 16
+            assert server.breaches == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+def test_no_descriptor_is_left():
+    with Server() as server:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            with Session(server.url) as session:
+                _ = session.send(CONTENT, ENVELOPE)
+        _ = server.wait_until_idle()
+        assert len(os.listdir("/proc/self/fd")) == before
