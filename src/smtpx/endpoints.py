@@ -139,5 +139,5 @@ def _tls_of(query: str | None, default: TLSMode | None) -> TLSMode | None:
             chosen = TLSMode(value)
         except ValueError:
             known = ", ".join(mode.value for mode in TLSMode)
-            raise EndpointError(f"tls is none of {known} ({_ENCODE})") from None
+            raise EndpointError(f"the tls parameter is not one of {known} ({_ENCODE})") from None
     return chosen

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError
@@ -12,12 +13,14 @@ from smtpx.errors import LocalProtocolError
 if TYPE_CHECKING:
     from email.message import EmailMessage
     from email.message import Message as OldMessage
+    from email.policy import Policy
 
 AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
 
 __all__ = ["envelope_of", "is_message", "serialise"]
 
-_FIELD_NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")
+# RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 
 
 def is_message(value: object) -> TypeGuard[AnyMessage]:
@@ -38,22 +41,14 @@ def envelope_of(message: AnyMessage) -> Envelope:
         LocalProtocolError: a field that is needed is missing, or there are several Resent- blocks.
         AddressError: an address in it cannot be sent to.
     """
-    from email.utils import getaddresses
-
     prefix = _prefix(message)
-    sender = [str(field) for field in message.get_all(prefix + "Sender", [])] or [
-        str(field) for field in message.get_all(prefix + "From", [])
-    ]
-    authors = [address for _, address in getaddresses(sender) if address]
+    authors = _addresses(message, prefix + "Sender") or _addresses(message, prefix + "From")
     if not authors:
         raise LocalProtocolError(
             f"the message has no {prefix}From with an address: set it, or give an Envelope"
         )
-    fields = [
-        str(field) for name in ("To", "Cc", "Bcc") for field in message.get_all(prefix + name, [])
-    ]
-    # A group without members ("undisclosed-recipients:;") gives empty addresses.
-    recipients = dict.fromkeys(address for _, address in getaddresses(fields) if address)
+    names = (prefix + "To", prefix + "Cc", prefix + "Bcc")
+    recipients = dict.fromkeys(_addresses(message, *names))
     if not recipients:
         raise LocalProtocolError(
             f"the message has no recipient in {prefix}To, {prefix}Cc or {prefix}Bcc: set one, "
@@ -72,7 +67,6 @@ def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = 
         LocalProtocolError: a header would break out of its field.
     """
     from email import policy as policies
-    from email.errors import MessageError
     from email.generator import BytesGenerator
     from io import BytesIO
 
@@ -84,38 +78,45 @@ def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = 
     )
     if isinstance(policy, policies.EmailPolicy):
         policy = policy.clone(utf8=smtputf8)
+    policy = _one_field_each(type(policy))(**vars(policy))
     buffer = BytesIO()
     try:
         BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(sent)
-    except (MessageError, ValueError, LookupError) as error:
+    except LocalProtocolError:
+        raise
+    except Exception as error:  # What is malformed makes the `email` package fail in many ways.
         raise LocalProtocolError(f"the message cannot be written: {error}") from error
-    octets = buffer.getvalue()
-    check_header_section(octets, list(sent.keys()))
-    return octets
+    return buffer.getvalue()
 
 
-def check_header_section(octets: bytes, names: list[str]) -> None:
-    """Make sure that the header section has the message's own fields and no other.
+@cache
+def _one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
+    """The policy, refusing a header value that would not stay within its own field.
 
-    A value with a line end in it would smuggle fields, or a body, into the message
-    (CVE-2024-6923 and its kin); this holds on every version of the `email` package.
-
-    Raises:
-        LocalProtocolError: a field is there that the message does not have.
+    A line end in a value would smuggle fields, or a body, into the message (CVE-2024-6923 and its
+    kin); this holds on every version of the `email` package, and in the parts of a message too.
     """
-    header = re.split(rb"\r\n\r\n|\n\n|\r\r", octets, maxsplit=1)[0] if octets else b""
-    if octets.startswith((b"\r\n", b"\n")):
-        header = b""
-    found: list[str] = []
-    for line in re.split(rb"\r\n|\r|\n", header):
-        if line[:1] in (b" ", b"\t", b""):
-            continue
-        match = _FIELD_NAME.match(line)
-        found.append("" if match is None else match[1].decode("ascii").lower())
-    if found != [name.lower() for name in names]:
-        raise LocalProtocolError(
-            "a header value of the message contains a line end that would begin another field"
-        )
+
+    def fold_binary(self: Policy[Any], name: str, value: str) -> bytes:
+        folded = kind.fold_binary(self, name, value)
+        if not _FIELD.fullmatch(folded):
+            raise LocalProtocolError(
+                f"the message's {name!r} contains a line end that would begin another field"
+            )
+        return folded
+
+    return type(kind.__name__, (kind,), {"fold_binary": fold_binary})
+
+
+def _addresses(message: AnyMessage, *names: str) -> list[str]:
+    from email.utils import getaddresses
+
+    try:
+        fields = [str(field) for name in names for field in message.get_all(name, [])]
+        # A group without members ("undisclosed-recipients:;") gives empty addresses.
+        return [address for _, address in getaddresses(fields) if address]
+    except Exception as error:  # What is malformed makes the `email` package fail in many ways.
+        raise LocalProtocolError(f"the message's {names[0]} cannot be read: {error}") from error
 
 
 def _prefix(message: AnyMessage) -> str:

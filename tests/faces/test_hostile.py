@@ -1,4 +1,4 @@
-"""Servers that are slow, broken or malicious: a documented error, in time, and never a false yes."""
+"""Servers that are slow, broken or malicious: a documented error, in time, never a false yes."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ class Session:
         try:
             return self._driver.run(procedure, deadline or Deadline(self._settings.timeouts.total))
         finally:
-            if self._connection is not None and self._connection.broken:
+            if self._connection is not None and not self._connection.usable:
                 self._driver.close()
 
 
