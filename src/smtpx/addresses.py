@@ -18,7 +18,8 @@ _MAX_LOCAL_PART = 64
 _MAX_DOMAIN = 255
 _MAX_PATH = 256
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u00a0-\U0010ffff]"
+# What is left of a local-part's characters without specials, space and controls, beyond ASCII too.
+_ATEXT = r"""[^\x00-\x20"(),.:;<>@\[\\\]\x7f-\x9f]"""
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 # Underscores are not in the grammar, yet real hosts carry them and resolvers take them.
 _SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote
 
 from smtpx.errors import EndpointError
 from smtpx.tls import TLSMode
@@ -73,7 +72,7 @@ class Endpoint:
             raise EndpointError(f"unknown scheme {scheme!r}; one of {', '.join(_SCHEMES)}")
         port, tls, lmtp = _SCHEMES[scheme]
         tls = _tls_of(match["query"], tls)
-        host, path = match["host"], unquote(match["path"] or "")
+        host, path = match["host"], _plain(match["path"]) or ""
         if scheme == "lmtp+unix":
             if host or match["port"] or not path.strip("/") or "\0" in path:
                 raise EndpointError("a unix socket is written lmtp+unix:///absolute/path")
@@ -101,8 +100,12 @@ class Endpoint:
 
 
 def _plain(part: str | None) -> str | None:
+    if part is None or "%" not in part:
+        return part
+    from urllib.parse import unquote
+
     try:
-        return None if part is None else unquote(part, errors="strict")
+        return unquote(part, errors="strict")
     except UnicodeDecodeError:
         raise EndpointError("its user or password is not percent-encoded UTF-8") from None
 
@@ -131,6 +134,8 @@ def _port_of(text: str) -> int:
 def _tls_of(query: str | None, default: TLSMode | None) -> TLSMode | None:
     if not query:
         return default
+    from urllib.parse import parse_qsl
+
     chosen = default
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name != "tls":

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum, Flag, auto
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from smtpx.addresses import Address
 from smtpx.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = ["BodyType", "DeliverBy", "Envelope", "Notify", "Recipient", "Ret"]
 
@@ -148,7 +150,7 @@ class Envelope:
         object.__setattr__(self, "auth", auth)
         object.__setattr__(self, "require_tls", require_tls)
         object.__setattr__(self, "deliver_by", deliver_by)
-        held = _aware("hold", hold) if isinstance(hold, datetime) else hold
+        held = hold if hold is None or isinstance(hold, int) else _aware("hold", hold)
         object.__setattr__(self, "hold", held)
         object.__setattr__(self, "priority", priority)
         object.__setattr__(self, "drop_unsupported", drop_unsupported)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost, TimedOut
@@ -82,10 +81,8 @@ def is_local(connection: socket.socket) -> bool:
     """True if the peer is on this machine."""
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return True
-    host = str(connection.getpeername()[0]).partition("%")[0]
-    address = ip_address(host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    host = str(connection.getpeername()[0]).partition("%")[0].removeprefix("::ffff:")
+    return host == "::1" or host.startswith("127.")
 
 
 def address_literal(connection: socket.socket) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -27,8 +27,6 @@ from smtpx.replies import Reply
 from smtpx.results import SendResult
 
 T = TypeVar("T")
-
-_WIRE = logging.getLogger("smtpx.wire")
 
 
 class Session:
@@ -319,12 +317,15 @@ def send(
 
 
 def _observer(observer: Observer | None) -> Observer | None:
-    """The caller's observer and the log, as far as anyone listens."""
-    if not _WIRE.isEnabledFor(logging.DEBUG):
+    """The caller's observer and the logger ``smtpx.wire``, as far as anyone listens."""
+    # A program that has not imported logging listens to no logger.
+    logging = sys.modules.get("logging")
+    if logging is None or not logging.getLogger("smtpx.wire").isEnabledFor(logging.DEBUG):
         return observer
+    wire = logging.getLogger("smtpx.wire")
 
     def observe(line: Line) -> None:
-        _WIRE.debug("%s", line)
+        wire.debug("%s", line)
         if observer is not None:
             observer(line)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from smtpx._wire.extensions import Extensions
 from smtpx.addresses import Address
 from smtpx.envelope import BodyType, Envelope, Notify, Recipient
 from smtpx.errors import ExtensionMissing, LocalProtocolError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
 _ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
@@ -161,13 +164,15 @@ def _times(envelope: Envelope, offered: _Offered, extensions: Extensions) -> Ite
 
 def _is_after(moment: datetime, latest: str) -> bool:
     try:
-        return moment > datetime.fromisoformat(latest)
+        return moment > type(moment).fromisoformat(latest)
     except (ValueError, TypeError):
         return False  # The server's limit is unreadable: let it judge by itself.
 
 
 def _date_time(moment: datetime) -> str:
     # RFC 3339 in UTC, whole seconds, as RFC 4865 §4 and RFC 7293 §4 show it.
+    from datetime import UTC
+
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 

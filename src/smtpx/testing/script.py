@@ -301,13 +301,14 @@ class _Player:
         return turn or ["(the end of the script)"]
 
     def _mismatch(self, what: str, expected: list[str], got: list[str]) -> NoReturn:
-        difference = difflib.ndiff(expected, got) if got else (f"- {line}" for line in expected)
+        # The first three lines name files and positions, which there are none of.
+        difference = list(difflib.unified_diff(expected, got, lineterm="", n=len(expected)))[3:]
         raise TranscriptMismatch(
             "\n".join(
                 [
                     f"{what} (- the script, + the procedure)",
                     *(f"  {line}" for line in self._dialogue),
-                    *(line for line in difference if not line.startswith("?")),
+                    *(f"{line[0]} {line[1:]}" for line in difference),
                 ]
             )
         )
