@@ -1,0 +1,1 @@
+"""What `smtpx.smtplib` is made of besides its classes."""

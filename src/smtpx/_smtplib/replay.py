@@ -1,0 +1,73 @@
+"""The replies to a whole command group, given out as if they had been asked for one by one."""
+
+from __future__ import annotations
+
+from collections import deque
+from smtplib import SMTPDataError, SMTPResponseException, SMTPServerDisconnected
+from typing import TypeAlias
+
+from smtpx._core.transaction import Performed
+from smtpx._smtplib.reading import code_and_text, replies_in
+from smtpx.errors import ConnectionLost, ContentRefused, SMTPError, TimedOut
+from smtpx.results import Status
+
+__all__ = ["IN_DOUBT", "CodeAndText", "Replay", "disconnected"]
+
+CodeAndText: TypeAlias = tuple[int, bytes]
+
+IN_DOUBT = (
+    "; the end of data was sent: whether the message was accepted is in doubt, and sending it "
+    "again may deliver it twice"
+)
+
+
+def disconnected(error: SMTPError, *, in_doubt: bool) -> SMTPServerDisconnected:
+    """What smtplib raises when the session is over."""
+    text = str(error)
+    if isinstance(error, (ConnectionLost, TimedOut)):
+        cause = error.__cause__
+        text = "Connection unexpectedly closed" + ("" if cause is None else f": {cause}")
+    return SMTPServerDisconnected(text + (IN_DOUBT if in_doubt else ""))
+
+
+class Replay:
+    """A transaction that did not succeed, to be judged step by step like any other."""
+
+    def __init__(self, heard: bytes, performed: Performed, error: SMTPError) -> None:
+        replies, self._malformed = replies_in(heard)
+        self._replies = deque(replies)
+        self._performed = performed
+        self._error = error
+
+    def answer(self) -> CodeAndText:
+        """The reply to the next command.
+
+        Raises:
+            SMTPServerDisconnected, SMTPResponseException: the session ended before it.
+        """
+        if self._replies:
+            return self._replies.popleft()
+        if isinstance(self._malformed, str):
+            raise SMTPResponseException(500, self._malformed)
+        if self._malformed is not None:
+            return self._malformed
+        if isinstance(self._error, ConnectionLost) and self._error.reply is not None:
+            code, text = code_and_text(self._error.reply)
+            if code == 421:  # it was there before we spoke
+                return code, text
+        raise disconnected(self._error, in_doubt=False) from self._error
+
+    def data(self) -> list[CodeAndText]:
+        """The replies to the end of data.
+
+        Raises:
+            SMTPDataError: DATA itself was refused.
+            SMTPServerDisconnected: there is none; the text says if the outcome is in doubt.
+        """
+        code, text = self.answer()
+        if not 300 <= code <= 399:
+            raise SMTPDataError(code, text)
+        if isinstance(self._error, ContentRefused):
+            return list(self._replies)
+        in_doubt = any(status is Status.IN_DOUBT for status, _ in self._performed.verdicts)
+        raise disconnected(self._error, in_doubt=in_doubt) from self._error

@@ -1,0 +1,72 @@
+"""Every Python block of the README and of docs/ runs, against the embedded server."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from smtpx._drivers import contexts
+from smtpx.testing import Server, ServerTLS
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> Iterator[object]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 2
+            yield pytest.param(match[1], id=f"{path.name}:{line}")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int, Server]]:
+    """A world where mail.example.com and localhost are embedded servers, by their usual ports."""
+    names = ["mail.example.com", "localhost"]
+    users = {"user": "secret"}
+    with ExitStack() as stack:
+        servers = {
+            port: stack.enter_context(Server(tls=tls, users=users, certificate_names=names))
+            for port, tls in [
+                (25, ServerTLS.NONE),
+                (465, ServerTLS.IMPLICIT),
+                (587, ServerTLS.STARTTLS),
+            ]
+        }
+        trusting = ssl.create_default_context(cafile=servers[465].ca_file)
+        trusting.load_verify_locations(servers[587].ca_file)
+        monkeypatch.setattr(contexts, "_system_context", lambda: trusting)
+        resolve = socket.getaddrinfo
+
+        def found(host, port, *args, **kwargs):
+            if host in names and port in servers:
+                host, port = "127.0.0.1", servers[port].port
+            return resolve(host, port, *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        monkeypatch.chdir(tmp_path)
+        _ = Path("message.eml").write_bytes(b"Subject: a file\n\nhello\n")
+        yield servers
+
+
+@pytest.mark.parametrize("code", list(blocks()))
+def test_the_documentation_runs(code: str, world: dict[int, Server]):
+    message = EmailMessage()
+    message["From"] = "ann@example.org"
+    message["To"] = "bob@example.net"
+    message["Subject"] = "hi"
+    message.set_content("hello\n")
+    exec(compile(code, "a block of the documentation", "exec"), {"message": message})
+    assert [breach for server in world.values() for breach in server.breaches] == []
+
+
+def test_the_documentation_has_blocks():
+    assert len(list(blocks())) >= 6

@@ -1,0 +1,77 @@
+"""What users see of the package: its names, its types, its weight."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import smtpx
+import smtpx.testing
+
+PACKAGE = Path(smtpx.__file__).parent
+PUBLIC_MODULES = [
+    path.stem for path in sorted(PACKAGE.glob("[a-z]*.py")) if path.stem not in ("smtplib",)
+]
+
+
+def names_for_type_checkers() -> set[str]:
+    """What the TYPE_CHECKING block of the package imports."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("smtpx")
+        for alias in node.names
+    }
+
+
+def test_all_is_what_type_checkers_and_programs_see():
+    assert smtpx.__all__ == sorted(smtpx.__all__)
+    assert set(smtpx.__all__) == names_for_type_checkers()
+    assert set(smtpx.__all__) == set(smtpx._HOME_OF)
+    for name in smtpx.__all__:
+        assert getattr(smtpx, name) is not None
+    assert set(smtpx.__all__) <= set(dir(smtpx))
+
+
+def test_an_unknown_name():
+    with pytest.raises(AttributeError, match="Clinet"):
+        _ = smtpx.Clinet  # type: ignore[attr-defined] # the mistake is the test
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_every_public_name_of_a_module_is_exported(module: str):
+    names = __import__(f"smtpx.{module}", fromlist=["__all__"]).__all__
+    internal = {"Mechanism", "Plain", "Login", "CramMD5"}  # sasl: for those who plug in their own
+    internal |= {"envelope_of", "is_message", "serialise", "check_header_section"}
+    assert set(names) - internal <= set(smtpx.__all__)
+
+
+def test_the_version_is_the_installed_one():
+    assert smtpx.__version__ == version("smtpx")
+
+
+def test_importing_is_light():
+    """Neither email, ssl, asyncio nor an extra before it is needed; nothing at all at first."""
+    script = (
+        "import sys; before = set(sys.modules); import smtpx\n"
+        "added = {m for m in set(sys.modules) - before if not m.startswith('smtpx')}\n"
+        "assert not added - {'__future__'}, added\n"
+        "smtpx.Client('smtp://localhost'); smtpx.Envelope('a@b', 'c@d'); smtpx.Timeouts()\n"
+        "heavy = {'email', 'ssl', 'asyncio', 'logging', 'idna', 'trustme', 'urllib', 'datetime'}\n"
+        "found = heavy & (set(sys.modules) - before)\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_is_typed():
+    assert (PACKAGE / "py.typed").exists()
