@@ -26,6 +26,7 @@ _SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*")
 # The grammar has < and > here; a server that looks for the end of the path would stumble on them.
 _GENERAL_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-;=?-Z^-~]+")
+_WITHIN_PATH = re.compile(r"[!-;=?-~]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -41,6 +42,11 @@ class Address:
     local_part: str
     domain: str
     """A domain, an address literal with its brackets, or empty for a bare local-part."""
+
+    def __post_init__(self) -> None:
+        # Made by hand, it must not close its own path either: what follows would be parameters.
+        if not _WITHIN_PATH.fullmatch(self.domain):
+            raise AddressError(f"not a domain: {self.domain!r}: make the address with parse()")
 
     @classmethod
     def parse(cls, text: str, *, bare_local_part: bool = False) -> Address:

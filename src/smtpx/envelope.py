@@ -156,11 +156,24 @@ class Envelope:
         object.__setattr__(self, "drop_unsupported", drop_unsupported)
 
     @property
+    def has_options(self) -> bool:
+        """True if MAIL carries more than what the content and the addresses ask for."""
+        return (
+            self.require_tls
+            or self.ret is not None
+            or self.envid is not None
+            or self.auth is not None
+            or self.deliver_by is not None
+            or self.hold is not None
+            or self.priority is not None
+        )
+
+    @property
     def needs_smtputf8(self) -> bool:
         """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
-        return (self.sender is not None and self.sender.needs_smtputf8) or any(
-            recipient.address.needs_smtputf8 for recipient in self.recipients
-        )
+        if self.sender is not None and self.sender.needs_smtputf8:
+            return True
+        return any([recipient.address.needs_smtputf8 for recipient in self.recipients])
 
 
 def _sender(sender: str | Address | None) -> Address | None:

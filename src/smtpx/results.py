@@ -64,7 +64,7 @@ _QUEUE_IDS = tuple(
         r"\bqp (\d+)",  # qmail
         r"\b([0-9A-F-]{16,}\.\d+) message queued",  # Haraka's older form
         r"^(?:2\.\d\.\d )?(\w{8,}) message accepted",  # Sendmail, OpenSMTPD
-        r"^(?:2\.\d\.\d )?ok:? +(\d{9,}[\w .-]*? - gsmtp)$",  # Gmail
+        r"^(?:2\.\d\.\d )?ok:? +\d{9,} +([\w.-]+) - gsmtp$",  # Gmail
         r"^(?:2\.\d\.\d )?ok:? +([0-9a-f]{16}-[\w-]+)$",  # Amazon SES
     )
 )

@@ -472,8 +472,9 @@ class TestClient:
 def test_no_descriptor_is_left():
     with Server() as server:
         before = len(os.listdir("/proc/self/fd"))
-        for _ in range(5):
+        for _ in range(50):
             with Session(server.url) as session:
                 _ = session.send(CONTENT, ENVELOPE)
         _ = server.wait_until_idle()
-        assert len(os.listdir("/proc/self/fd")) == before
+        # The server's own end of the last ones may still be on its way out.
+        assert len(os.listdir("/proc/self/fd")) < before + 10

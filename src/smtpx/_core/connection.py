@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import deque
+from collections.abc import Iterable
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
 from smtpx._wire.commands import GREETING, Command, Phase
@@ -27,6 +28,10 @@ from smtpx.replies import Reply
 
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
+
+
+# After these commands even a 2yz reply means something for the session.
+_TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
 
 
 class Connection:
@@ -83,9 +88,7 @@ class Connection:
         """What is cut out of replies while an AUTH exchange runs: some servers echo it."""
         self._parser = ReplyParser(self.limits)
         self._pending: deque[Command] = deque()
-        self._seconds = {
-            phase: getattr(self.timeouts, phase.value) for phase in Phase
-        }  # looked up for every reply
+        self._seconds: list[float | None] = [getattr(self.timeouts, p.field) for p in Phase]
 
     @property
     def usable(self) -> bool:
@@ -95,7 +98,7 @@ class Connection:
     def greet(self) -> Steps[Reply]:
         """Read the greeting, which answers no command."""
         self._pending.append(GREETING)
-        reply = yield from self._reply()
+        (reply,) = yield from self.settle()
         self.greeting = reply
         return reply
 
@@ -115,28 +118,38 @@ class Connection:
             S: 503 nobody to send to
         """
         yield from self.check_quiet()
-        window = self.limits.window if self.extensions.pipelining else 0
-        unsent = deque(commands)
-        unanswered = 0
         replies: list[Reply] = []
-        while len(replies) < len(commands):
-            # Refilled when half empty: neither a write for each reply nor a standstill.
-            if unsent and unanswered <= window // 2 and self.parting is None:
-                group: list[bytes] = []
-                while unsent and (not unanswered or unanswered + len(unsent[0].wire) <= window):
-                    following = unsent.popleft()
-                    group.append(following.wire)
-                    unanswered += len(following.wire)
-                    self._say(following)
-                    self._pending.append(following)
-                yield from self.send(b"".join(group), self._pending[0].phase)
-            elif self.parting is not None and not self._pending:
+        ahead = self.extensions.pipelining
+        for group in self._groups(commands) if ahead else ((command,) for command in commands):
+            if self.parting is not None:
                 # 421: the server closes, and will answer nothing that was still to come.
-                replies += [self.parting] * len(unsent)
-                break
-            unanswered -= len(self._pending[0].wire)
-            replies.append((yield from self._reply()))
+                replies += [self.parting] * len(group)
+                continue
+            for command in group:
+                self._say(command)
+            self._pending.extend(group)
+            wire = group[0].wire if len(group) == 1 else b"".join([c.wire for c in group])
+            yield from self.send(wire, group[0].phase)
+            # Half a window stays unanswered while the other half is written.
+            replies += yield from self.settle(leaving=len(group) if ahead else 0)
+        replies += yield from self.settle()
         return replies
+
+    def _groups(self, commands: tuple[Command, ...]) -> Iterable[tuple[Command, ...]]:
+        """Divide commands so that two neighbours fit the window; all in one if they do."""
+        window = self.limits.window
+        if sum([len(command.wire) for command in commands]) <= window:
+            return (commands,)
+        groups: list[tuple[Command, ...]] = []
+        group: list[Command] = []
+        size = 0
+        for command in commands:
+            size += len(command.wire)
+            if group and size > window // 2:
+                groups.append(tuple(group))
+                group, size = [], len(command.wire)
+            group.append(command)
+        return [*groups, tuple(group)]
 
     def command(self, command: Command) -> Steps[Reply]:
         """Send one command and return its reply."""
@@ -155,9 +168,59 @@ class Connection:
         self._say(command)
         self._pending.extend([command] * replies)
 
-    def settle(self) -> Steps[Reply]:
-        """Read the reply to the oldest unanswered command."""
-        return (yield from self._reply())
+    def settle(self, leaving: int = 0) -> Steps[list[Reply]]:
+        """Read replies, oldest command first, until only `leaving` commands are unanswered."""
+        pending, parser = self._pending, self._parser
+        replies: list[Reply] = []
+        fresh = True
+        while len(pending) > leaving:
+            command = pending[0]
+            reply = self.parting
+            if reply is None:
+                try:
+                    reply = parser.next_reply()
+                except RemoteProtocolError:
+                    self.broken = True
+                    raise
+                if reply is None:
+                    try:
+                        data = yield Receive(self._seconds[command.phase], fresh)
+                    except OSError as error:
+                        raise self._lost(error, command.phase, command) from error
+                    if not data:
+                        raise self._closed(command)
+                    fresh = False
+                    parser.feed(data)
+                    continue
+                plain = reply.positive and command.phase not in _TURNING
+                if not plain or self.observer is not None or self.secrets:
+                    reply = self._heard(reply, command)
+                fresh = True
+            _ = pending.popleft()
+            replies.append(reply)
+        return replies
+
+    def _heard(self, reply: Reply, command: Command) -> Reply:
+        """What a reply means for the session."""
+        if self.secrets:
+            reply = _without(reply, self.secrets)
+        if self.observer is not None:
+            self._hear(reply)
+        if reply.intermediate or command.phase is Phase.DATA_INITIATION:
+            self._check_place(reply, command)
+        if reply.raw.startswith(b"421") or command.phase is Phase.QUIT:
+            self.parting = reply
+        return reply
+
+    def _check_place(self, reply: Reply, command: Command) -> None:
+        """No server that is in step answers so: a 3yz says "go on", and only where one can."""
+        if command.phase is Phase.DATA_INITIATION:
+            out_of_place = reply.positive
+        else:
+            out_of_place = command.phase is not Phase.AUTH
+        if out_of_place:
+            self.broken = True
+            raise RemoteProtocolError(f"{command.shown or 'connecting'} was answered by {reply}")
 
     def last_words(self) -> Steps[Reply | None]:
         """Read the reply that a server sent unasked before it closed, if there is one.
@@ -207,7 +270,7 @@ class Connection:
         if self.parting is not None:
             raise ConnectionLost(
                 f"the server closed the session: {self.parting}",
-                phase=Phase.OTHER.value,
+                phase=Phase.OTHER.field,
                 reply=self.parting,
             )
         if self.broken:
@@ -221,7 +284,7 @@ class Connection:
                 return
             if not data:
                 self.broken = True
-                raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.value)
+                raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
             self._parser.feed(data)
         raise self._unsolicited()
 
@@ -260,42 +323,6 @@ class Connection:
             raise lost from error
         self.tls = True
 
-    def _reply(self) -> Steps[Reply]:
-        """Read the reply to the oldest pending command (R3)."""
-        pending = self._pending[0]
-        if self.parting is None:
-            fresh = True
-            while (reply := self._parse()) is None:
-                try:
-                    data = yield Receive(self._seconds[pending.phase], fresh)
-                except OSError as error:
-                    raise self._lost(error, pending.phase, pending) from error
-                if not data:
-                    raise self._closed(pending)
-                fresh = False
-                self._parser.feed(data)
-            if self.secrets:
-                reply = _without(reply, self.secrets)
-            self._hear(reply)
-            if _is_out_of_place(reply, pending):
-                self.broken = True
-                raise RemoteProtocolError(
-                    f"{pending.shown or 'connecting'} was answered by {reply}"
-                )
-            if reply.raw.startswith(b"421") or pending.phase is Phase.QUIT:
-                self.parting = reply
-        else:
-            reply = self.parting
-        _ = self._pending.popleft()
-        return reply
-
-    def _parse(self) -> Reply | None:
-        try:
-            return self._parser.next_reply()
-        except RemoteProtocolError:
-            self.broken = True
-            raise
-
     def _unsolicited(self) -> Exception:
         """What the waiting octets mean when nothing was asked (R3)."""
         self.broken = True
@@ -309,7 +336,7 @@ class Connection:
         if reply.code in (421, 221):
             self.parting = reply
             return ConnectionLost(
-                f"the server closed the session: {reply}", phase=Phase.OTHER.value, reply=reply
+                f"the server closed the session: {reply}", phase=Phase.OTHER.field, reply=reply
             )
         return RemoteProtocolError(f"the server sent a reply that nobody asked for: {reply}")
 
@@ -318,7 +345,7 @@ class Connection:
         cut = ", in the middle of a reply" if self.has_unread else ""
         return ConnectionLost(
             f"the server closed the connection{cut} while we waited for {_due(pending)}",
-            phase=pending.phase.value,
+            phase=pending.phase.field,
         )
 
     def _lost(
@@ -328,25 +355,18 @@ class Connection:
         doing = "we wrote to the server" if pending is None else f"we waited for {_due(pending)}"
         if isinstance(error, TimeoutError):
             seconds = self._seconds[phase]
-            within = "" if seconds is None else f" ({phase.value}={seconds:g} seconds)"
-            return TimedOut(f"the time was up while {doing}{within}", phase=phase.value)
-        return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.value)
+            within = "" if seconds is None else f" ({phase.field}={seconds:g} seconds)"
+            return TimedOut(f"the time was up while {doing}{within}", phase=phase.field)
+        return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
 
     def _say(self, command: Command) -> None:
-        if self.observer is not None and command.wire:
+        if self.observer is not None:
             self.observer(Line(Speaker.CLIENT, command.shown))
 
     def _hear(self, reply: Reply) -> None:
         if self.observer is not None:
             for line in reply.raw.decode("utf-8", "replace").removesuffix("\n").split("\n"):
                 self.observer(Line(Speaker.SERVER, line.removesuffix("\r")))
-
-
-def _is_out_of_place(reply: Reply, command: Command) -> bool:
-    """True if no server that is in step answers so: a 3yz says "go on", and only where one can."""
-    if command.phase is Phase.DATA_INITIATION:
-        return reply.positive
-    return reply.intermediate and command.phase is not Phase.AUTH
 
 
 def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:

@@ -52,7 +52,7 @@ def send_chunks(connection: Connection, pieces: Iterator[bytes], due: int) -> St
             connection.expect(chunk)
             try:
                 yield from connection.send(chunk.wire + held)
-                reply = yield from connection.settle()
+                (reply,) = yield from connection.settle()
             except SESSION_OVER as error:
                 return Failure((Status.NOT_TRIED, None), error)
             if not reply.positive:
@@ -70,7 +70,7 @@ def _send_piece(connection: Connection, piece: bytes) -> Steps[Failure | None]:
             return None
         lost: SMTPError = ConnectionLost(
             "the server closed the connection in the middle of the content",
-            phase=Phase.DATA_BLOCK.value,
+            phase=Phase.DATA_BLOCK.field,
         )
     except TimedOut as error:
         return Failure((Status.NOT_TRIED, None), error)

@@ -6,8 +6,6 @@ RFC 3030. The transaction never raises for what the server says or does: the res
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from smtpx._core.connection import Connection
@@ -56,19 +54,20 @@ def transaction(
             of it was.
     """
     plan = plan_of(connection, envelope, content)
-    performed = yield from perform(connection, plan, content, all_or_nothing=all_or_nothing)
-    outcomes = tuple(
-        Outcome(recipient.address, status, reply)
-        for recipient, (status, reply) in zip(envelope.recipients, performed.verdicts, strict=True)
+    verdicts, reply, error = yield from perform(
+        connection, plan, content, all_or_nothing=all_or_nothing
     )
-    result = SendResult(outcomes, performed.reply, performed.error)
-    if performed.error is not None:
-        performed.error.result = result
+    outcomes = [
+        Outcome(recipient.address, status, said)
+        for recipient, (status, said) in zip(envelope.recipients, verdicts, strict=True)
+    ]
+    result = SendResult(tuple(outcomes), reply, error)
+    if error is not None:
+        error.result = result
     return result
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A transaction's commands, made and checked before the first of them is sent."""
 
     mail: Command
@@ -120,95 +119,100 @@ def perform(
 ) -> Steps[Performed]:
     """Run a planned transaction. It raises only what the content's own source raises."""
     try:
-        replies = yield from _ask(connection, plan, all_or_nothing)
+        mail, rcpt, data = yield from _ask(connection, plan, all_or_nothing)
     except SESSION_OVER as error:
         return Performed([(Status.NOT_TRIED, None)] * len(plan.rcpt), None, error)
-    verdicts, refusal = _verdicts(plan, replies, all_or_nothing)
+    refused = {i: reply for i, reply in enumerate(rcpt) if not reply.positive}
+    refusal = _refusal(plan, mail, refused, data, all_or_nothing)
     if refusal is not None:
-        if replies.data is not None and replies.data.intermediate:
+        if data is not None and data.intermediate:
             yield from _send_lone_dot(connection)
-        return Performed(verdicts, None, refusal)
-    accepted = [i for i, (status, _) in enumerate(verdicts) if status is Status.ACCEPTED]
+        # MAIL and DATA are refused for everyone, RCPT for one.
+        for_all = None if isinstance(refusal, RecipientsRefused) else refusal.reply
+        return Performed(
+            [_verdict(refused.get(i) or for_all) for i in range(len(plan.rcpt))], None, refusal
+        )
     # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
-    due = len(accepted) if connection.lmtp else 1
+    accepted = len(rcpt) - len(refused)
+    due = accepted if connection.lmtp else 1
     finals, error = yield from _send_content(connection, plan, content, due)
     if all(status is Status.ACCEPTED for status, _ in finals):
         connection.open_transaction = False
-    each = finals if connection.lmtp else finals * len(accepted)
-    for i, final in zip(accepted, each, strict=True):
-        verdicts[i] = final
+    verdicts = finals if connection.lmtp else finals * accepted
+    for i, reply in refused.items():  # in the order of the recipients
+        verdicts.insert(i, _verdict(reply))
     return Performed(verdicts, finals[0][1], error)
 
 
-@dataclass(slots=True)
-class _Replies:
-    """The replies before the content; ``None`` where the command was not sent."""
-
-    mail: Reply
-    rcpt: list[Reply]
-    data: Reply | None = None
+def _verdict(refusal: Reply | None) -> Verdict:
+    return (Status.NOT_TRIED, None) if refusal is None else (Status.REFUSED, refusal)
 
 
-def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Replies]:
-    """Everything up to the content: one command group, or command by command."""
-    # A transaction that an earlier failure left open would take our recipients and content under
-    # its own sender: RSET goes first, in the same group.
-    before = [RSET] if connection.open_transaction else []
+_Said = tuple[Reply, list[Reply], Reply | None]
+
+
+def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Said]:
+    """Everything up to the content: one command group, or command by command.
+
+    The value is what was said to MAIL, to each RCPT that was sent, and to DATA if it was sent.
+    """
     # Under all_or_nothing DATA must wait: once 354 is there, the accepted ones get a message.
-    after = [] if all_or_nothing or plan.body is BodyType.BINARY else [DATA]
+    data_joins = not all_or_nothing and plan.body is not BodyType.BINARY
+    group = [plan.mail, *plan.rcpt]
+    reset = connection.open_transaction
+    if reset:
+        # A transaction that an earlier failure left open would take our recipients and content
+        # under its own sender: RSET goes first, in the same group.
+        group.insert(0, RSET)
     # A group that breaks off has left the transaction open.
     connection.open_transaction = True
     if connection.extensions.pipelining:
-        group = yield from connection.exchange(*before, plan.mail, *plan.rcpt, *after)
-        _check_reset(connection, group[: len(before)])
-        mail, *rest = group[len(before) :]
-        replies = _Replies(mail, rest[: len(plan.rcpt)] if mail.positive else [])
-        if after:
-            replies.data = rest[-1]
-            return replies
+        if data_joins:
+            group.append(DATA)
+        replies = yield from connection.exchange(*group)
+        if reset:
+            _check_reset(connection, replies.pop(0))
+        data = replies.pop() if data_joins else None
+        mail = replies.pop(0)
+        if not mail.positive:
+            replies.clear()  # What was said to each RCPT then is only that there was no MAIL.
+        if data is not None:
+            return mail, replies, data
     else:
-        _check_reset(connection, (yield from connection.exchange(*before)))
-        replies = _Replies((yield from connection.command(plan.mail)), [])
-        if replies.mail.positive:
-            replies.rcpt = yield from connection.exchange(*plan.rcpt)
+        if reset:
+            _check_reset(connection, (yield from connection.command(RSET)))
+        mail = yield from connection.command(plan.mail)
+        replies = (yield from connection.exchange(*plan.rcpt)) if mail.positive else []
     wanted = all if all_or_nothing else any
     if connection.parting is not None:
-        replies.data = connection.parting
-    elif plan.body is not BodyType.BINARY and wanted(reply.positive for reply in replies.rcpt):
-        replies.data = yield from connection.command(DATA)
-    return replies
+        return mail, replies, connection.parting
+    if (
+        plan.body is BodyType.BINARY
+        or not mail.positive
+        or not wanted(reply.positive for reply in replies)
+    ):
+        return mail, replies, None
+    return mail, replies, (yield from connection.command(DATA))
 
 
-def _check_reset(connection: Connection, replies: Sequence[Reply]) -> None:
-    for reply in replies:
-        if not reply.positive:
-            connection.broken = True
-            raise RemoteProtocolError(f"RSET must always succeed, but the server said {reply}")
+def _check_reset(connection: Connection, reply: Reply) -> None:
+    if not reply.positive:
+        connection.broken = True
+        raise RemoteProtocolError(f"RSET must always succeed, but the server said {reply}")
 
 
-def _verdicts(
-    plan: Plan, replies: _Replies, all_or_nothing: bool
-) -> tuple[list[Verdict], SMTPError | None]:
-    """What the replies before the content mean for each recipient, and why to stop here."""
-    if not replies.mail.positive:
-        refused = (Status.REFUSED, replies.mail)
-        return [refused] * len(plan.rcpt), SenderRefused(plan.mail.shown, replies.mail)
-    verdicts: list[Verdict] = [
-        (Status.ACCEPTED if reply.positive else Status.REFUSED, reply) for reply in replies.rcpt
-    ]
-    refusals = [i for i, (status, _) in enumerate(verdicts) if status is Status.REFUSED]
-    if len(refusals) == len(verdicts) or (all_or_nothing and refusals):
-        first = refusals[0]
-        error = RecipientsRefused(plan.rcpt[first].shown, replies.rcpt[first])
-        unsent = (Status.NOT_TRIED, None)
-        return [v if v[0] is Status.REFUSED else unsent for v in verdicts], error
-    if replies.data is not None and not replies.data.intermediate:
-        refused = (Status.REFUSED, replies.data)
-        return (
-            [v if v[0] is Status.REFUSED else refused for v in verdicts],
-            ContentRefused(DATA.shown, replies.data),
-        )
-    return verdicts, None
+def _refusal(
+    plan: Plan, mail: Reply, refused: dict[int, Reply], data: Reply | None, all_or_nothing: bool
+) -> SenderRefused | RecipientsRefused | ContentRefused | None:
+    """Why the content is not to be sent, if it is not."""
+    if not mail.positive:
+        return SenderRefused(plan.mail.shown, mail)
+    if refused and (all_or_nothing or len(refused) == len(plan.rcpt)):
+        first, reply = next(iter(refused.items()))
+        return RecipientsRefused(plan.rcpt[first].shown, reply)
+    if data is not None and not data.intermediate:
+        return ContentRefused(DATA.shown, data)
+    return None
 
 
 def _send_lone_dot(connection: Connection) -> Steps[None]:
@@ -238,12 +242,14 @@ def _send_content(
     if failure is not None:
         return [failure.verdict] * due, failure.error
     finals: list[Verdict] = []
-    for _ in range(due):
+    while len(finals) < due:
         try:
-            reply = yield from connection.settle()
+            (reply,) = yield from connection.settle(leaving=due - len(finals) - 1)
         except SESSION_OVER as error:
             in_doubt: Verdict = (Status.IN_DOUBT, None)
             return finals + [in_doubt] * (due - len(finals)), error
         finals.append((Status.ACCEPTED if reply.positive else Status.REFUSED, reply))
-    refusals = [reply for status, reply in finals if status is Status.REFUSED and reply]
-    return finals, ContentRefused("the end of data", refusals[0]) if len(refusals) == due else None
+    status, first = finals[0]
+    if status is Status.REFUSED and first and all(s is Status.REFUSED for s, _ in finals):
+        return finals, ContentRefused("the end of data", first)
+    return finals, None

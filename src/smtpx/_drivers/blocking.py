@@ -1,13 +1,17 @@
-"""The blocking driver: answers a procedure's steps from one socket, with `ssl` where asked."""
+"""The blocking driver: answers a procedure's steps from one socket, with `ssl` where asked.
+
+The socket itself never blocks: a write is tried before it is waited for, which nearly always
+saves a system call, and each wait has the deadline of its phase.
+"""
 
 from __future__ import annotations
 
-import select
 import socket
 import time
-from typing import TYPE_CHECKING, TypeVar, assert_never
+from typing import TYPE_CHECKING, TypeVar
 
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps
+from smtpx._core.steps import Glance, Receive, Send, Step, Steps
+from smtpx._drivers.waiting import Deadline, Waiter
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
@@ -16,28 +20,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUFFER = 65536
-
-
-class Deadline:
-    """Seconds that are left of a total; without a total, as many as a phase asks for."""
-
-    __slots__ = ("_end",)
-
-    def __init__(self, total: float | None) -> None:
-        self._end = None if total is None else time.monotonic() + total
-
-    def within(self, seconds: float | None) -> float | None:
-        """The smaller of `seconds` and what is left.
-
-        Raises:
-            TimeoutError: nothing is left.
-        """
-        if self._end is None:
-            return seconds
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the total time is used up")
-        return left if seconds is None else min(left, seconds)
 
 
 class BlockingDriver:
@@ -49,7 +31,12 @@ class BlockingDriver:
         context: ssl.SSLContext | None,
         server_hostname: str | None,
     ) -> None:
+        connected.setblocking(False)
         self._socket = connected
+        self._waiter = Waiter(connected)
+        self._wants_read: tuple[type[OSError], ...] = (BlockingIOError,)
+        self._wants_write: tuple[type[OSError], ...] = (BlockingIOError,)
+        self._pending = _nothing
         self._context = context
         self._server_hostname = server_hostname
         self._reply_due: float | None = None
@@ -97,66 +84,85 @@ class BlockingDriver:
         return self._socket
 
     def _answer(self, step: Step, deadline: Deadline) -> bytes | None:
-        match step:
-            case Receive(timeout, fresh):
-                return self._receive(timeout, fresh, deadline)
-            case Send(data, timeout):
-                self._socket.settimeout(deadline.within(timeout))
-                self._socket.sendall(data)
-                return b""
-            case Glance():
-                return self._glance()
-            case StartTLS(timeout):
-                self._start_tls(deadline.within(timeout))
-                return b""
-            case _:
-                assert_never(step)
+        if isinstance(step, Receive):
+            return self._receive(step, deadline)
+        if isinstance(step, Send):
+            return self._send(step, deadline)
+        if isinstance(step, Glance):
+            return self._glance()
+        return self._start_tls(deadline.within(step.timeout))
 
-    def _receive(self, timeout: float | None, fresh: bool, deadline: Deadline) -> bytes:
-        if fresh:
-            self._reply_due = None if timeout is None else time.monotonic() + timeout
-            left = timeout
-        else:
-            left = self._left()
-        self._socket.settimeout(deadline.within(left))
-        return self._socket.recv(_BUFFER)
+    def _receive(self, step: Receive, deadline: Deadline) -> bytes:
+        seconds = step.timeout
+        if seconds is not None:
+            if step.fresh:
+                self._reply_due = time.monotonic() + seconds
+            elif self._reply_due is not None:
+                seconds = max(self._reply_due - time.monotonic(), 0)
+        seconds = deadline.within(seconds)
+        while True:
+            if not self._pending():
+                self._waiter.until_readable(seconds)
+            try:
+                return self._socket.recv(_BUFFER)
+            except self._wants_read:
+                pass  # Part of a TLS record, or a wake-up for nothing.
+            except self._wants_write:
+                self._waiter.until_writable(seconds)
 
-    def _left(self) -> float | None:
-        if self._reply_due is None:
-            return None
-        left = self._reply_due - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the reply did not come whole")
-        return left
+    def _send(self, step: Send, deadline: Deadline) -> bytes:
+        data = step.data
+        seconds = deadline.within(step.timeout)
+        due = None if seconds is None else time.monotonic() + seconds
+        while True:
+            try:
+                sent = self._socket.send(data)
+            except self._wants_write:
+                self._waiter.until_writable(_left(due))
+            except self._wants_read:
+                self._waiter.until_readable(_left(due))
+            else:
+                if sent == len(data):
+                    return b""
+                data = memoryview(data)[sent:]
 
     def _glance(self) -> bytes | None:
-        if not self._is_readable():
+        if not self._pending() and not self._waiter.is_readable():
             return None
-        self._socket.settimeout(0)
         try:
             return self._socket.recv(_BUFFER)
-        except BlockingIOError:
-            return None
-        except OSError as error:
+        except self._wants_read:
             # TLS may have read a record of its own, such as a session ticket, and no octets.
-            if type(error).__name__ == "SSLWantReadError":
-                return None
-            raise
+            return None
 
-    def _is_readable(self) -> bool:
-        pending = getattr(self._socket, "pending", None)
-        if pending is not None and pending():
-            return True
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([self._socket], [], [], 0)[0])
+    def _start_tls(self, seconds: float | None) -> bytes:
+        import ssl
 
-    def _start_tls(self, timeout: float | None) -> None:
         if self._context is None:
             raise AssertionError("a policy that asks for TLS has made a context")
-        self._socket.settimeout(timeout)
-        self._socket = self._context.wrap_socket(
-            self._socket, server_hostname=self._server_hostname
+        protected = self._context.wrap_socket(
+            self._socket, server_hostname=self._server_hostname, do_handshake_on_connect=False
         )
+        self._socket = protected
+        self._wants_read = (ssl.SSLWantReadError,)
+        self._wants_write = (ssl.SSLWantWriteError,)
+        self._pending = protected.pending
+        due = None if seconds is None else time.monotonic() + seconds
+        while True:
+            try:
+                protected.do_handshake()
+            except ssl.SSLWantReadError:
+                self._waiter.until_readable(_left(due))
+            except ssl.SSLWantWriteError:
+                self._waiter.until_writable(_left(due))
+            else:
+                return b""
+
+
+def _nothing() -> int:
+    """What a socket without TLS has decrypted already."""
+    return 0
+
+
+def _left(due: float | None) -> float | None:
+    return None if due is None else max(due - time.monotonic(), 0)

@@ -14,9 +14,10 @@ from smtpx._core.delivery import Message, deliver
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
-from smtpx._drivers.blocking import BlockingDriver, Deadline
+from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, dial, is_local
+from smtpx._drivers.waiting import Deadline
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.dialogue import Line, Observer

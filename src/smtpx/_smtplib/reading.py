@@ -16,9 +16,9 @@ from smtpx.replies import Reply
 try:
     from ssl import SSLWantReadError
 except ImportError:  # a Python without TLS
-    NOTHING_YET: tuple[type[OSError], ...] = (BlockingIOError,)
+    _nothing_yet: tuple[type[OSError], ...] = (BlockingIOError,)
 else:
-    NOTHING_YET = (BlockingIOError, SSLWantReadError)
+    _nothing_yet = (BlockingIOError, SSLWantReadError)
 
 __all__ = ["LIMITS", "ReplyFile", "Socket", "code_and_text", "malformed", "replies_in"]
 
@@ -105,7 +105,7 @@ class _Incoming(io.RawIOBase):
         self._socket.settimeout(0)
         try:
             count = self._socket.recv_into(buffer)
-        except NOTHING_YET:
+        except _nothing_yet:
             return None  # TLS read a record of its own, such as a session ticket
         finally:
             self._socket.settimeout(timeout)

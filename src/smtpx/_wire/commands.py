@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
+from enum import IntEnum
 from typing import NamedTuple
 
 from smtpx.addresses import Address
@@ -12,21 +12,26 @@ from smtpx.errors import LocalProtocolError
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class Phase(Enum):
-    """What a command's reply is waited for as; the value is the field of `Timeouts`."""
+class Phase(IntEnum):
+    """What a command's reply is waited for as; each has its field in `Timeouts`."""
 
-    CONNECT = "connect"
-    GREETING = "greeting"
-    HELLO = "hello"
-    TLS = "tls"
-    AUTH = "auth"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA_INITIATION = "data_initiation"
-    DATA_BLOCK = "data_block"
-    DATA_TERMINATION = "data_termination"
-    OTHER = "other"
-    QUIT = "quit"
+    CONNECT = 0
+    GREETING = 1
+    HELLO = 2
+    TLS = 3
+    AUTH = 4
+    MAIL = 5
+    RCPT = 6
+    DATA_INITIATION = 7
+    DATA_BLOCK = 8
+    DATA_TERMINATION = 9
+    OTHER = 10
+    QUIT = 11
+
+    @property
+    def field(self) -> str:
+        """The name of its field in `Timeouts`."""
+        return self.name.lower()
 
 
 class Command(NamedTuple):

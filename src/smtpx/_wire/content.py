@@ -87,17 +87,8 @@ class Content:
         Raises:
             LocalProtocolError: `seven_bit` is asked for and an octet is above 127.
         """
-        if self._canonical:
-            yield from self._octets(seven_bit)
-            return
-        lines = _LineEnds()
-        ended = True
-        for octets in self._octets(seven_bit):
-            if piece := lines.feed(octets):
-                ended = piece[-1:] == b"\n"
-                yield piece
-        if lines.finish() or not ended:
-            yield b"\r\n"
+        octets = self._seven_bit() if seven_bit else self._read()
+        return octets if self._canonical else _canonical_pieces(octets)
 
     def stuffed(self, *, seven_bit: bool = False) -> Iterator[bytes]:
         """The pieces with leading dots doubled, for DATA; the end of data is not among them."""
@@ -110,11 +101,11 @@ class Content:
 
     def raw(self) -> Iterator[bytes]:
         """The content untouched, for BODY=BINARYMIME."""
-        return self._octets(seven_bit=False)
+        return self._read()
 
-    def _octets(self, seven_bit: bool) -> Iterator[bytes]:
+    def _seven_bit(self) -> Iterator[bytes]:
         for octets in self._read():
-            if seven_bit and not octets.isascii():
+            if not octets.isascii():
                 raise LocalProtocolError(
                     "the content has octets above 127 and the server does not offer 8BITMIME; "
                     "the connection was closed in the middle of it, nobody got the message"
@@ -124,11 +115,20 @@ class Content:
 
 def canonical(data: bytes) -> bytes:
     """Make every CR, LF and CRLF a CRLF, and end the last line."""
+    if data.endswith(b"\n") and _is_canonical(data):
+        return data
+    return b"".join(_canonical_pieces((data,)))
+
+
+def _canonical_pieces(octets: Iterable[bytes]) -> Iterator[bytes]:
     lines = _LineEnds()
-    whole = lines.feed(data)
-    if lines.finish() or (whole and not whole.endswith(b"\n")):
-        return bytes(whole) + b"\r\n"
-    return bytes(whole)
+    ended = True
+    for some in octets:
+        if piece := lines.feed(some):
+            ended = piece.endswith(b"\n")
+            yield piece
+    if lines.finish() or not ended:
+        yield b"\r\n"
 
 
 class _LineEnds:
@@ -179,9 +179,6 @@ def _file_size(source: object) -> int | None:
 
 
 def _slices(data: bytes) -> Iterator[bytes]:
-    if len(data) <= PIECE:
-        yield data
-        return
     for start in range(0, len(data), PIECE):
         yield data[start : start + PIECE]
 

@@ -52,7 +52,6 @@ def mail_parameters(
             SMTPUTF8 or BODY is needed, which can never be dropped.
         LocalProtocolError: a value is out of what the server states.
     """
-    offered = _Offered(extensions, envelope.drop_unsupported)
     words: list[str] = []
     if size is not None and "SIZE" in extensions:
         largest = extensions.size
@@ -60,27 +59,42 @@ def mail_parameters(
             raise LocalProtocolError(
                 f"the content has {size} octets, the server takes at most {largest} (SIZE)"
             )
-        words.append(f"SIZE={size}")
-    words += _body(body, extensions)
+        words.append(f" SIZE={size}")
+    if body is BodyType.EIGHT_BIT:
+        if not extensions.eight_bit_mime:
+            raise ExtensionMissing(
+                "8BITMIME", "the content has octets above 127; encode it as 7-bit MIME"
+            )
+        words.append(" BODY=8BITMIME")
+    elif body is BodyType.BINARY:
+        if not extensions.binary_mime:
+            raise ExtensionMissing("BINARYMIME", "the content is binary")
+        words.append(" BODY=BINARYMIME")
     if smtputf8:
         if not extensions.smtputf8:
             raise ExtensionMissing("SMTPUTF8", "an address or a header is not ASCII")
-        words.append("SMTPUTF8")
+        words.append(" SMTPUTF8")
+    if envelope.has_options:
+        words += [f" {word}" for word in _options(envelope, extensions, tls)]
+    return "".join(words)
+
+
+def _options(envelope: Envelope, extensions: Extensions, tls: bool) -> Iterator[str]:
+    offered = _Offered(extensions, envelope.drop_unsupported)
     if envelope.ret is not None and offered("DSN", "ret was asked for"):
-        words.append(f"RET={envelope.ret.value}")
+        yield f"RET={envelope.ret.value}"
     if envelope.envid is not None and offered("DSN", "envid was asked for"):
-        words.append(f"ENVID={xtext(envelope.envid)}")
+        yield f"ENVID={xtext(envelope.envid)}"
     if envelope.auth is not None and offered("AUTH", "auth was asked for"):
-        words.append(f"AUTH={_auth(envelope.auth)}")
+        yield f"AUTH={_auth(envelope.auth)}"
     if envelope.require_tls:
         if not tls:
             raise ExtensionMissing("REQUIRETLS", "the connection itself has no TLS (RFC 8689 §4)")
         if offered("REQUIRETLS", "require_tls was asked for"):
-            words.append("REQUIRETLS")
-    words += _times(envelope, offered, extensions)
+            yield "REQUIRETLS"
+    yield from _times(envelope, offered, extensions)
     if envelope.priority is not None and offered("MT-PRIORITY", "priority was asked for"):
-        words.append(f"MT-PRIORITY={envelope.priority}")
-    return "".join(f" {word}" for word in words)
+        yield f"MT-PRIORITY={envelope.priority}"
 
 
 def rcpt_parameters(recipient: Recipient, extensions: Extensions, *, drop: bool) -> str:
@@ -118,19 +132,6 @@ class _Offered:
         if self._drop:
             return False
         raise ExtensionMissing(keyword, f"{why}; drop_unsupported=True would leave it out")
-
-
-def _body(body: BodyType, extensions: Extensions) -> Iterator[str]:
-    if body is BodyType.BINARY:
-        if not extensions.binary_mime:
-            raise ExtensionMissing("BINARYMIME", "the content is binary")
-        yield "BODY=BINARYMIME"
-    elif body is BodyType.EIGHT_BIT:
-        if not extensions.eight_bit_mime:
-            raise ExtensionMissing(
-                "8BITMIME", "the content has octets above 127; encode it as 7-bit MIME"
-            )
-        yield "BODY=8BITMIME"
 
 
 def _auth(identity: str) -> str:

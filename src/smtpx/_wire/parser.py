@@ -17,6 +17,7 @@ from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
 from smtpx.replies import Reply
 
+_SINGLE_LINE = re.compile(rb"[2-5][0-5][0-9](?: [^\n]*|\r)?\n")
 _LINE = re.compile(rb"[2-5][0-5][0-9](?:[ -][^\n]*)?\r?\n")
 
 
@@ -33,22 +34,28 @@ class MalformedReply(RemoteProtocolError):
 class ReplyParser:
     """Fed with bytes as they come, gives replies as they are whole."""
 
-    __slots__ = ("_buffer", "_limits", "_lines", "_scanned")
+    __slots__ = ("_begin", "_buffer", "_limits", "_lines", "_scanned")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._buffer = b""
-        self._scanned = 0  # where the first line not yet looked at begins
-        self._lines = 0  # how many lines of the current reply precede it
+        self._begin: int = 0  # where the current reply begins
+        self._scanned: int = 0  # where its first line not yet looked at begins
+        self._lines = 0  # how many lines of it precede that
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the server."""
-        self._buffer = self._buffer + data if self._buffer else bytes(data)
+        if self._begin == len(self._buffer):
+            self._buffer = data
+        else:
+            self._buffer = self._buffer[self._begin :] + data
+        self._scanned -= self._begin
+        self._begin = 0
 
     @property
     def is_empty(self) -> bool:
         """True if no byte is waiting, not even of an unfinished line."""
-        return not self._buffer
+        return self._begin == len(self._buffer)
 
     def next_reply(self) -> Reply | None:
         """Take the first whole reply out, or return ``None`` while there is none.
@@ -56,31 +63,44 @@ class ReplyParser:
         Raises:
             RemoteProtocolError: what came is no reply, or too large. The parser is of no use then.
         """
-        buffer = self._buffer
+        buffer, begin = self._buffer, self._begin
+        if begin == len(buffer):
+            return None
+        # Nearly every reply is one line, and whole: this is the way they all go.
+        single = _SINGLE_LINE.match(buffer, begin)
+        if single and self._scanned == begin and single.end() - begin <= self._limits.reply_line:
+            self._begin = self._scanned = single.end()
+            return Reply(single[0])
+        return self._next_in_lines()
+
+    def _next_in_lines(self) -> Reply | None:
+        buffer, begin = self._buffer, self._begin
         while True:
-            end = buffer.find(b"\n", self._scanned) + 1
+            start = self._scanned
+            end = buffer.find(b"\n", start) + 1
             self._check_size(end or len(buffer))
             if not end:
                 return None
-            line = buffer[self._scanned : end]
+            line = buffer[start:end]
             if not _LINE.fullmatch(line):
                 raise MalformedReply("this is no reply", line)
-            if self._scanned and line[:3] != buffer[:3]:
-                raise MalformedReply(f"a {_shown(buffer[:3])} reply goes on with", line)
+            if start != begin and line[:3] != buffer[begin : begin + 3]:
+                code = _shown(buffer[begin : begin + 3])
+                raise MalformedReply(f"a {code} reply goes on with", line)
             if line[3:4] != b"-":
-                self._buffer, self._scanned, self._lines = buffer[end:], 0, 0
-                return Reply(buffer[:end])
+                self._begin, self._scanned, self._lines = end, end, 0
+                return Reply(buffer[begin:end])
             self._scanned = end
             self._lines += 1
 
-    def _check_size(self, size: int) -> None:
+    def _check_size(self, end: int) -> None:
         limits = self._limits
         if (
-            size > limits.reply_size
-            or size - self._scanned > limits.reply_line
+            end - self._begin > limits.reply_size
+            or end - self._scanned > limits.reply_line
             or self._lines >= limits.reply_lines
         ):
-            raise MalformedReply("a reply is too large", self._buffer[:80])
+            raise MalformedReply("a reply is too large", self._buffer[self._begin :][:80])
 
 
 def _shown(octets: bytes) -> str:
