@@ -118,9 +118,7 @@ def open_smtplib(
     module: Any, host: str, port: int, connections: int, tls: bool, names: list[str], content: bytes
 ) -> list[Any]:
     def sender() -> Any:
-        smtp = (
-            module.SMTP_SSL(host, port, context=unverified()) if tls else module.SMTP(host, port)
-        )
+        smtp = module.SMTP_SSL(host, port, context=unverified()) if tls else module.SMTP(host, port)
         smtp.ehlo()
 
         def send(count: int) -> None:

@@ -76,11 +76,7 @@ def compose() -> EmailMessage:
 
 def leaves(message: EmailMessage) -> list[EmailMessage]:
     """List the parts of a message that hold something."""
-    return [
-        part
-        for part in message.walk()
-        if not part.is_multipart()
-    ]
+    return [part for part in message.walk() if not part.is_multipart()]
 
 
 def octets_of(part: EmailMessage) -> bytes:
