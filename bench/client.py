@@ -1,13 +1,14 @@
 """One client run: MODE HOST PORT N SIZE RCPTS CONNS, one JSON line out.
 
 Speaks the protocol of a measuring rig: N messages of SIZE (2k, 50k, 10m, …) to RCPTS recipients
-over CONNS connections. MODE is `call` (one `Session.send` a message), `smtplib` (the drop-in), or
+over CONNS connections. MODE is `call` (one `Session.send` a message), `stream` (`send_many`), `smtplib` (the drop-in), or
 `std` (the standard library's smtplib), each also with `_tls` appended.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import threading
@@ -62,6 +63,9 @@ def main() -> None:
     content = message(int(size[:-1]) * UNITS[size[-1]])
     names = [f"rcpt{i}@example.net" for i in range(int(recipients))]
     tls = mode.endswith("_tls")
+    if mode.startswith("stream"):
+        stream(host, int(port), int(n), int(connections), tls, names, content)
+        return
     opened = {"call": open_sessions, "smtplib": open_drop_in, "std": open_standard}[
         mode.removesuffix("_tls")
     ](host, int(port), int(connections), tls, names, content)
@@ -78,18 +82,44 @@ def main() -> None:
     clock.report(share * len(opened))
 
 
+def stream(
+    host: str, port: int, n: int, connections: int, tls: bool, names: list[str], content: bytes
+) -> None:
+    import smtpx
+
+    window = int(os.environ.get("BENCH_WINDOW", "64"))
+    envelope = smtpx.Envelope(SENDER, names)
+    with smtpx.Client(f"smtp://{host}:{port}", tls=policy_for(tls)) as client:
+        # What is imported and made at first is not counted; the connections are.
+        _ = list(client.send_many([(content, envelope)]))
+        clock = Clock()
+        accepted = 0
+        for result in client.send_many(
+            ((content, envelope) for _ in range(n)), connections=connections, window=window
+        ):
+            assert result.error is None
+            accepted += 1
+        assert accepted == n
+        clock.report(n)
+
+
+def policy_for(tls: bool) -> Any:
+    import smtpx
+
+    if tls:
+        return smtpx.TLSPolicy(smtpx.TLSMode.IMPLICIT, context=unverified())
+    return smtpx.TLSPolicy(smtpx.TLSMode.NONE)
+
+
 def open_sessions(
     host: str, port: int, connections: int, tls: bool, names: list[str], content: bytes
 ) -> list[Any]:
     import smtpx
 
-    policy = smtpx.TLSPolicy(smtpx.TLSMode.NONE)
-    if tls:
-        policy = smtpx.TLSPolicy(smtpx.TLSMode.IMPLICIT, context=unverified())
     envelope = smtpx.Envelope(SENDER, names)
 
     def sender() -> Any:
-        session = smtpx.Session(f"smtp://{host}:{port}", tls=policy)
+        session = smtpx.Session(f"smtp://{host}:{port}", tls=policy_for(tls))
         session.open()
 
         def send(count: int) -> None:

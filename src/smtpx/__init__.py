@@ -15,6 +15,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # known to type checkers; importing `typing` would cost more than all else
 if TYPE_CHECKING:
+    from smtpx._faces.aio import AsyncClient as AsyncClient
+    from smtpx._faces.aio import AsyncSession as AsyncSession
+    from smtpx._faces.aio import asend as asend
     from smtpx._faces.settings import SessionOptions as SessionOptions
     from smtpx._faces.sync import Client as Client
     from smtpx._faces.sync import Session as Session
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from smtpx.tls import TLSPolicy as TLSPolicy
 
 _HOMES = {
+    "_faces.aio": "AsyncClient AsyncSession asend",
     "_faces.settings": "SessionOptions",
     "_faces.sync": "Client Session send",
     "_version": "__version__",
@@ -83,6 +87,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 __all__ = [
     "Address",
     "AddressError",
+    "AsyncClient",
+    "AsyncSession",
     "AuthenticationRefused",
     "BodyType",
     "Client",
@@ -124,6 +130,7 @@ __all__ = [
     "TimedOut",
     "Timeouts",
     "__version__",
+    "asend",
     "send",
 ]
 

@@ -7,7 +7,7 @@ RFC 5321 §2.3.1; the options are those of RFC 3461 (DSN), 8689 (REQUIRETLS), 28
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,6 +79,11 @@ class Recipient:
         object.__setattr__(self, "orcpt", orcpt)
         object.__setattr__(self, "unchanged_since", _aware("unchanged_since", unchanged_since))
 
+    @property
+    def has_options(self) -> bool:
+        """True if RCPT carries more than the address."""
+        return not (self.notify is self.orcpt is self.unchanged_since is None)
+
     def __str__(self) -> str:
         return str(self.address)
 
@@ -105,6 +110,8 @@ class Envelope:
     """-9 to 9 (MT-PRIORITY)."""
     drop_unsupported: bool
     """Leave out what the server does not offer, instead of refusing to send."""
+    is_plain: bool = field(repr=False, compare=False)
+    """True if neither it nor a recipient has options; the addresses and the content say all."""
 
     def __init__(
         self,
@@ -154,6 +161,8 @@ class Envelope:
         object.__setattr__(self, "hold", held)
         object.__setattr__(self, "priority", priority)
         object.__setattr__(self, "drop_unsupported", drop_unsupported)
+        plain = not self.has_options and not any(r.has_options for r in everyone)
+        object.__setattr__(self, "is_plain", plain)
 
     @property
     def has_options(self) -> bool:
@@ -173,7 +182,7 @@ class Envelope:
         """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
         if self.sender is not None and self.sender.needs_smtputf8:
             return True
-        return any([recipient.address.needs_smtputf8 for recipient in self.recipients])
+        return any(recipient.address.needs_smtputf8 for recipient in self.recipients)
 
 
 def _sender(sender: str | Address | None) -> Address | None:

@@ -70,3 +70,46 @@ class Limits:
     It must fit the peers' socket buffers, else two blocking peers could both sit in a write
     (RFC 2920 §3.1).
     """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """How many connections to one server there may be, for how long, and how fast they send.
+
+    ``None`` sets no limit. The defaults keep below what servers commonly allow one client.
+    """
+
+    open: int = 5
+    """Connections at a time, those being opened included."""
+    idle: int = 5
+    """Connections kept while nobody uses them; 0 closes each after use."""
+    idle_time: float | None = 30.0
+    """Seconds a connection is kept unused; the server's own patience is mostly longer."""
+    age: float | None = 300.0
+    """Seconds after which a connection is not used for another message."""
+    messages: int | None = 1000
+    """Mail transactions over one connection. A server's MAILMAX (RFC 9422) may lower it."""
+    rate: float | None = None
+    """Messages per second, over all connections together."""
+    burst: int = 1
+    """Messages that may go at once after a pause, where there is a `rate`."""
+    wait: float | None = 60.0
+    """Seconds a caller waits for a connection and for the `rate` to let its message go."""
+    recovery: float = 60.0
+    """Seconds that fewer connections are kept open after the server refused one for its load, and
+    between the steps, of one connection each, in which `open` is then reached again.
+    """
+
+    def __post_init__(self) -> None:
+        for name, least in (("open", 1), ("idle", 0), ("messages", 1), ("burst", 1)):
+            count = getattr(self, name)
+            if count is not None and count < least:
+                raise ValueError(f"{name}={count!r}: give {least} or more")
+        for name in ("idle_time", "age", "rate", "wait", "recovery"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value!r}: give a number above 0, or None")
+        if self.rate is not None and self.wait is not None and self.rate * self.wait < 1:
+            raise ValueError(
+                f"rate={self.rate!r} lets no message go within wait={self.wait!r} seconds"
+            )

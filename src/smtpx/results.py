@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeAlias
 
 from smtpx.addresses import Address
+from smtpx.envelope import Envelope
 from smtpx.errors import RecipientsRefused, SMTPError
 from smtpx.replies import EnhancedStatusCode, Reply
 
@@ -53,6 +56,10 @@ class Outcome:
         return f"{self.recipient} {self.status.value}{reply}"
 
 
+Verdict: TypeAlias = tuple[Status, Reply | None]
+"""A status, and the reply that decided it."""
+
+
 # How servers name a message they queued, in the text of their reply to the end of data.
 _QUEUE_IDS = tuple(
     re.compile(pattern, re.ASCII | re.IGNORECASE)
@@ -70,16 +77,42 @@ _QUEUE_IDS = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class SendResult:
-    """What became of one message."""
+    """What became of one message. Not to be changed."""
 
-    outcomes: tuple[Outcome, ...]
-    """One for each recipient of the envelope, in its order."""
+    __slots__ = ("_outcomes", "error", "message", "reply")
+
     reply: Reply | None
     """The reply to the end of data; LMTP has one for each recipient, see `outcomes`."""
     error: SMTPError | None
     """Why nobody accepted, or why someone's outcome is unknown; ``None`` if all went its way."""
+    message: object
+    """The message as it was given to `send_many`; ``None`` from `send`."""
+
+    def __init__(
+        self,
+        outcomes: Sequence[Outcome] | Envelope,
+        reply: Reply | None,
+        error: SMTPError | None = None,
+        *,
+        message: object = None,
+    ) -> None:
+        """Take the outcomes, or the envelope to all of whose recipients `reply` is a yes."""
+        self._outcomes = outcomes
+        self.reply = reply
+        self.error = error
+        self.message = message
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """One for each recipient of the envelope, in its order."""
+        outcomes = self._outcomes
+        if isinstance(outcomes, Envelope):
+            # A plain success is told in full only when somebody asks: nearly every result is one.
+            self._outcomes = outcomes = outcomes_of(
+                outcomes, [(Status.ACCEPTED, self.reply)] * len(outcomes.recipients)
+            )
+        return tuple(outcomes)
 
     @property
     def accepted(self) -> tuple[Outcome, ...]:
@@ -123,5 +156,18 @@ class SendResult:
                 error.result = self
                 raise error
 
+    def __repr__(self) -> str:
+        return f"<SendResult {'; '.join(str(outcome) for outcome in self.outcomes)}>"
+
     def _of(self, status: Status) -> tuple[Outcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.status is status)
+
+
+def outcomes_of(envelope: Envelope, verdicts: Sequence[Verdict]) -> tuple[Outcome, ...]:
+    """Say each verdict of its recipient."""
+    return tuple(
+        [
+            Outcome(recipient.address, status, reply)
+            for recipient, (status, reply) in zip(envelope.recipients, verdicts, strict=True)
+        ]
+    )

@@ -159,4 +159,5 @@ def test_the_error_of_the_whole_goes_before(error: ContentRefused | ConnectionLo
 
 
 def test_a_result_is_a_value() -> None:
-    assert pickle.loads(pickle.dumps(MIXED)) == MIXED
+    again = pickle.loads(pickle.dumps(MIXED))
+    assert (again.outcomes, again.reply, again.error) == (MIXED.outcomes, MIXED.reply, None)

@@ -168,6 +168,24 @@ class Connection:
         self._say(command)
         self._pending.extend([command] * replies)
 
+    def settle_positives(self, count: int) -> Reply | None:
+        """If the next `count` replies have come and are all positive, take them; return the last.
+
+        The short way of `settle` for a window of transactions, nearly all of which succeed.
+        """
+        if self.observer is not None or self.parting is not None:
+            return None
+        last = self._parser.next_positives(count)
+        if last is not None:
+            for _ in range(count):
+                _ = self._pending.popleft()
+        return last
+
+    @property
+    def unanswered(self) -> int:
+        """How many replies are still to come."""
+        return len(self._pending)
+
     def settle(self, leaving: int = 0) -> Steps[list[Reply]]:
         """Read replies, oldest command first, until only `leaving` commands are unanswered."""
         pending, parser = self._pending, self._parser
@@ -361,7 +379,8 @@ class Connection:
 
     def _say(self, command: Command) -> None:
         if self.observer is not None:
-            self.observer(Line(Speaker.CLIENT, command.shown))
+            for line in command.shown.split("\r\n"):
+                self.observer(Line(Speaker.CLIENT, line))
 
     def _hear(self, reply: Reply) -> None:
         if self.observer is not None:

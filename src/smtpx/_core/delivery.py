@@ -23,22 +23,31 @@ def deliver(
     *,
     all_or_nothing: bool = False,
 ) -> Steps[SendResult]:
-    """Write the message as this server can take it, and run its transaction.
+    """Write the message as this server can take it, and run its transaction."""
+    envelope, content = written(connection, message, envelope)
+    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
+
+
+def written(
+    connection: Connection, message: Message, envelope: Envelope | None
+) -> tuple[Envelope, Content]:
+    """The message as this server can take it, and its envelope.
 
     Without an envelope, an `EmailMessage` says in its header who sends and who gets it.
+
+    Raises:
+        LocalProtocolError, AddressError: there is no envelope, or the message cannot be written.
+        TypeError: it is no message.
     """
     if is_message(message):
         if envelope is None:
             envelope = envelope_of(message)
-        content = Content(
-            serialise(
-                message,
-                smtputf8=envelope.needs_smtputf8,
-                seven_bit=not connection.extensions.eight_bit_mime,
-            )
+        octets = serialise(
+            message,
+            smtputf8=envelope.needs_smtputf8,
+            seven_bit=not connection.extensions.eight_bit_mime,
         )
-    elif envelope is None:
+        return envelope, Content(octets, binary=envelope.body is BodyType.BINARY)
+    if envelope is None:
         raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
-    else:
-        content = Content(cast("Source", message), binary=envelope.body is BodyType.BINARY)
-    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
+    return envelope, Content(cast("Source", message), binary=envelope.body is BodyType.BINARY)

@@ -6,7 +6,7 @@ The outcome is in doubt from the write that holds the last octet of the content 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps
@@ -19,9 +19,7 @@ from smtpx.errors import (
     TimedOut,
 )
 from smtpx.replies import Reply
-from smtpx.results import Status
-
-Verdict: TypeAlias = tuple[Status, Reply | None]
+from smtpx.results import Status, Verdict
 
 SESSION_OVER = (ConnectionLost, TimedOut, RemoteProtocolError)
 

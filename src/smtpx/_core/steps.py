@@ -46,11 +46,32 @@ class Glance(NamedTuple):
     """
 
 
+class More(NamedTuple):
+    """Put messages to be sent into the procedure's supply, or note that there are no more.
+
+    Answered with ``b""`` when that was done, and with ``None`` when nothing is there yet; that
+    only if `wait` is False.
+    """
+
+    wait: bool
+
+
 class StartTLS(NamedTuple):
     """Do the TLS handshake on the transport. Answered with ``b""``."""
 
     timeout: float | None
 
 
-Step: TypeAlias = Send | Receive | Glance | StartTLS
+Step: TypeAlias = Send | Receive | Glance | StartTLS | More
 Steps: TypeAlias = Generator[Step, bytes | None, T]
+
+
+def with_octets_written(error: OSError, written: int) -> OSError:
+    """Note on a failed Send how many octets the transport had taken."""
+    error.__dict__["octets_written"] = written
+    return error
+
+
+def octets_written(error: BaseException | None, otherwise: int) -> int:
+    """How many octets the transport had taken when a Send failed, as far as it is known."""
+    return otherwise if error is None else int(error.__dict__.get("octets_written", otherwise))

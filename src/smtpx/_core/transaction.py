@@ -6,10 +6,10 @@ RFC 3030. The transaction never raises for what the server says or does: the res
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from smtpx._core.connection import Connection
-from smtpx._core.sending import SESSION_OVER, Verdict, send_chunks, send_data
+from smtpx._core.sending import SESSION_OVER, send_chunks, send_data
 from smtpx._core.steps import Steps
 from smtpx._wire import commands
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command
@@ -25,7 +25,7 @@ from smtpx.errors import (
     SMTPError,
 )
 from smtpx.replies import Reply
-from smtpx.results import Outcome, SendResult, Status
+from smtpx.results import SendResult, Status, Verdict, outcomes_of
 
 
 def transaction(
@@ -57,14 +57,14 @@ def transaction(
     verdicts, reply, error = yield from perform(
         connection, plan, content, all_or_nothing=all_or_nothing
     )
-    outcomes = [
-        Outcome(recipient.address, status, said)
-        for recipient, (status, said) in zip(envelope.recipients, verdicts, strict=True)
-    ]
-    result = SendResult(tuple(outcomes), reply, error)
+    result = SendResult(outcomes_of(envelope, verdicts), reply, error)
     if error is not None:
         error.result = result
     return result
+
+
+_Refused: TypeAlias = dict[int, Reply]
+_Refusal: TypeAlias = SenderRefused | RecipientsRefused | ContentRefused
 
 
 class Plan(NamedTuple):
@@ -89,29 +89,48 @@ def plan_of(connection: Connection, envelope: Envelope, content: Content) -> Pla
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
-    extensions = connection.extensions
-    body = envelope.body
-    if body is None:
-        eight_bit = content.eight_bit
-        if eight_bit is None:  # shows only in reading: ask for room where there is some
-            eight_bit = extensions.eight_bit_mime
-        body = BodyType.EIGHT_BIT if eight_bit else BodyType.SEVEN_BIT
-    elif body is BodyType.SEVEN_BIT and content.eight_bit:
-        raise LocalProtocolError("body=SEVEN_BIT was asked for content with octets above 127")
-    parameters = mail_parameters(
-        envelope,
-        extensions,
-        size=content.size,
-        body=body,
-        smtputf8=envelope.needs_smtputf8 or content.internationalized_header,
-        tls=connection.tls,
-    )
-    drop = envelope.drop_unsupported
+    body = body_of(connection, envelope, content)
+    parameters = parameters_of(connection, envelope, content, body)
+    extensions, drop = connection.extensions, envelope.drop_unsupported
     rcpt = [
         commands.rcpt(recipient.address, rcpt_parameters(recipient, extensions, drop=drop))
         for recipient in envelope.recipients
     ]
     return Plan(commands.mail(envelope.sender, parameters), rcpt, body)
+
+
+def body_of(connection: Connection, envelope: Envelope, content: Content) -> BodyType:
+    """What BODY the content is sent as.
+
+    Raises:
+        LocalProtocolError: the envelope says 7-bit, and it is not.
+    """
+    body, eight_bit = envelope.body, content.eight_bit
+    if body is None:
+        if eight_bit is None:  # shows only in reading: ask for room where there is some
+            eight_bit = connection.extensions.eight_bit_mime
+        return BodyType.EIGHT_BIT if eight_bit else BodyType.SEVEN_BIT
+    if body is BodyType.SEVEN_BIT and eight_bit:
+        raise LocalProtocolError("body=SEVEN_BIT was asked for content with octets above 127")
+    return body
+
+
+def parameters_of(
+    connection: Connection, envelope: Envelope, content: Content, body: BodyType
+) -> str:
+    """The parameters of MAIL, as this server takes them.
+
+    Raises:
+        ExtensionMissing, LocalProtocolError: they cannot be made.
+    """
+    return mail_parameters(
+        envelope,
+        connection.extensions,
+        size=content.size,
+        body=body,
+        smtputf8=envelope.needs_smtputf8 or content.internationalized_header,
+        tls=connection.tls,
+    )
 
 
 def perform(
@@ -122,33 +141,77 @@ def perform(
         mail, rcpt, data = yield from _ask(connection, plan, all_or_nothing)
     except SESSION_OVER as error:
         return Performed([(Status.NOT_TRIED, None)] * len(plan.rcpt), None, error)
-    refused = {i: reply for i, reply in enumerate(rcpt) if not reply.positive}
-    refusal = _refusal(plan, mail, refused, data, all_or_nothing)
+    refused, refusal = refusals_of(plan, mail, rcpt, data, all_or_nothing)
     if refusal is not None:
         if data is not None and data.intermediate:
-            yield from _send_lone_dot(connection)
-        # MAIL and DATA are refused for everyone, RCPT for one.
-        for_all = None if isinstance(refusal, RecipientsRefused) else refusal.reply
-        return Performed(
-            [_verdict(refused.get(i) or for_all) for i in range(len(plan.rcpt))], None, refusal
-        )
+            yield from send_lone_dot(connection)
+        return all_refused(plan, refused, refusal)
     # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
     accepted = len(rcpt) - len(refused)
-    due = accepted if connection.lmtp else 1
-    finals, error = yield from _send_content(connection, plan, content, due)
+    finals, error = yield from send_content(
+        connection, plan, content, accepted if connection.lmtp else 1
+    )
+    return with_finals(connection, finals, refused, error, accepted)
+
+
+def with_finals(
+    connection: Connection,
+    finals: list[Verdict],
+    refused: _Refused,
+    error: SMTPError | None,
+    accepted: int,
+) -> Performed:
+    """Join what was said to the end of data with what was said to each RCPT before."""
     if all(status is Status.ACCEPTED for status, _ in finals):
         connection.open_transaction = False
     verdicts = finals if connection.lmtp else finals * accepted
+    return Performed(_with_refused(verdicts, refused), finals[0][1], error)
+
+
+def judge(plan: Plan, mail: Reply, rcpt: list[Reply], final: Reply) -> Performed:
+    """What the replies to a whole transaction mean that was sent without waiting."""
+    refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
+    if refusal is not None:
+        return all_refused(plan, refused, refusal)
+    verdict: Verdict = (Status.ACCEPTED if final.positive else Status.REFUSED, final)
+    verdicts = _with_refused([verdict] * (len(rcpt) - len(refused)), refused)
+    error = None if final.positive else ContentRefused("the content", final)
+    return Performed(verdicts, final, error)
+
+
+def refusals_of(
+    plan: Plan, mail: Reply, rcpt: list[Reply], data: Reply | None, all_or_nothing: bool
+) -> tuple[_Refused, _Refusal | None]:
+    """Which recipients were refused, and why nobody is to get the content, if so."""
+    if not mail.positive:
+        return {}, SenderRefused(plan.mail.shown, mail)
+    refused = {i: reply for i, reply in enumerate(rcpt) if not reply.positive}
+    if refused and (all_or_nothing or len(refused) == len(plan.rcpt)):
+        first, reply = next(iter(refused.items()))
+        return refused, RecipientsRefused(plan.rcpt[first].shown, reply)
+    if data is not None and not data.intermediate:
+        return refused, ContentRefused(DATA.shown, data)
+    return refused, None
+
+
+def all_refused(plan: Plan, refused: _Refused, refusal: _Refusal) -> Performed:
+    # MAIL and DATA are refused for everyone, RCPT for one.
+    for_all = None if isinstance(refusal, RecipientsRefused) else refusal.reply
+    verdicts = [_verdict(refused.get(i) or for_all) for i in range(len(plan.rcpt))]
+    return Performed(verdicts, None, refusal)
+
+
+def _with_refused(verdicts: list[Verdict], refused: _Refused) -> list[Verdict]:
     for i, reply in refused.items():  # in the order of the recipients
         verdicts.insert(i, _verdict(reply))
-    return Performed(verdicts, finals[0][1], error)
+    return verdicts
 
 
 def _verdict(refusal: Reply | None) -> Verdict:
     return (Status.NOT_TRIED, None) if refusal is None else (Status.REFUSED, refusal)
 
 
-_Said = tuple[Reply, list[Reply], Reply | None]
+_Said: TypeAlias = tuple[Reply, list[Reply], Reply | None]
 
 
 def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Said]:
@@ -201,21 +264,7 @@ def _check_reset(connection: Connection, reply: Reply) -> None:
         raise RemoteProtocolError(f"RSET must always succeed, but the server said {reply}")
 
 
-def _refusal(
-    plan: Plan, mail: Reply, refused: dict[int, Reply], data: Reply | None, all_or_nothing: bool
-) -> SenderRefused | RecipientsRefused | ContentRefused | None:
-    """Why the content is not to be sent, if it is not."""
-    if not mail.positive:
-        return SenderRefused(plan.mail.shown, mail)
-    if refused and (all_or_nothing or len(refused) == len(plan.rcpt)):
-        first, reply = next(iter(refused.items()))
-        return RecipientsRefused(plan.rcpt[first].shown, reply)
-    if data is not None and not data.intermediate:
-        return ContentRefused(DATA.shown, data)
-    return None
-
-
-def _send_lone_dot(connection: Connection) -> Steps[None]:
+def send_lone_dot(connection: Connection) -> Steps[None]:
     """End a content nobody is to get, without any (RFC 2920 §3.1); its reply means nothing."""
     try:
         connection.expect(END_OF_DATA)
@@ -225,7 +274,7 @@ def _send_lone_dot(connection: Connection) -> Steps[None]:
         pass  # The refusal that led here is the news; the connection knows that it is broken.
 
 
-def _send_content(
+def send_content(
     connection: Connection, plan: Plan, content: Content, due: int
 ) -> Steps[tuple[list[Verdict], SMTPError | None]]:
     """Send the content and read the `due` replies to its end."""
@@ -241,10 +290,15 @@ def _send_content(
         raise
     if failure is not None:
         return [failure.verdict] * due, failure.error
+    return (yield from finals_of(connection, due))
+
+
+def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SMTPError | None]]:
+    """Read the `due` replies to an end of data that was written."""
     finals: list[Verdict] = []
     while len(finals) < due:
         try:
-            (reply,) = yield from connection.settle(leaving=due - len(finals) - 1)
+            (reply,) = yield from connection.settle(leaving=connection.unanswered - 1)
         except SESSION_OVER as error:
             in_doubt: Verdict = (Status.IN_DOUBT, None)
             return finals + [in_doubt] * (due - len(finals)), error

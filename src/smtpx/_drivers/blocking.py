@@ -10,7 +10,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from smtpx._core.steps import Glance, Receive, Send, Step, Steps
+from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps
 from smtpx._drivers.waiting import Deadline, Waiter
 from smtpx.errors import SMTPError
 
@@ -83,6 +83,11 @@ class BlockingDriver:
         """The socket as it is now: an `ssl.SSLSocket` once TLS is on."""
         return self._socket
 
+    @property
+    def wants(self) -> tuple[tuple[type[OSError], ...], tuple[type[OSError], ...]]:
+        """What the socket raises when it has nothing to read, and no room to write."""
+        return self._wants_read, self._wants_write
+
     def _answer(self, step: Step, deadline: Deadline) -> bytes | None:
         if isinstance(step, Receive):
             return self._receive(step, deadline)
@@ -90,6 +95,8 @@ class BlockingDriver:
             return self._send(step, deadline)
         if isinstance(step, Glance):
             return self._glance()
+        if isinstance(step, More):
+            raise AssertionError("one message at a time needs no more of them")
         return self._start_tls(deadline.within(step.timeout))
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:

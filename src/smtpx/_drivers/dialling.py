@@ -30,9 +30,7 @@ def dial(
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ConnectionLost(
-            f"the host {endpoint.host} was not found: {error}", phase=_PHASE
-        ) from error
+        raise not_found(endpoint, error) from error
     failures: list[OSError] = []
     reasons: list[str] = []
     for family, kind, protocol, _, address in found:
@@ -53,35 +51,60 @@ def dial(
         # Every write is a whole group already: waiting to fill a packet only costs a round trip.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
-    message = f"no connection to {endpoint}: {'; '.join(reasons)}"
-    if any(isinstance(failure, TimeoutError) for failure in failures):
-        raise TimedOut(message, phase=_PHASE) from failures[-1]
-    raise ConnectionLost(message, phase=_PHASE) from failures[-1]
+    raise unreachable(str(endpoint), failures, reasons) from failures[-1]
 
 
 def _dial_unix(path: str, timeout: float | None) -> socket.socket:
-    if not hasattr(socket, "AF_UNIX"):
-        raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=_PHASE)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = unix_socket()
     connection.settimeout(timeout)
     try:
         connection.connect(path)
     except OSError as error:
         connection.close()
-        if isinstance(error, TimeoutError):
-            raise TimedOut(f"no connection to {path}: {error}", phase=_PHASE) from error
-        raise ConnectionLost(f"no connection to {path}: {error}", phase=_PHASE) from error
+        raise unreachable(path, [error], [str(error)]) from error
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def unix_socket() -> socket.socket:
+    """Make a unix socket, where there are any.
+
+    Raises:
+        ConnectionLost: this system has none.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=_PHASE)
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def not_found(endpoint: Endpoint, error: Exception) -> ConnectionLost | TimedOut:
+    """What it is called when a host has no address."""
+    kind = TimedOut if isinstance(error, TimeoutError) else ConnectionLost
+    return kind(f"the host {endpoint.host} was not found: {error}", phase=_PHASE)
+
+
+def unreachable(
+    place: str, failures: list[OSError], reasons: list[str]
+) -> ConnectionLost | TimedOut:
+    """What it is called when no address answers."""
+    timed_out = any(isinstance(failure, TimeoutError) for failure in failures)
+    kind = TimedOut if timed_out else ConnectionLost
+    return kind(f"no connection to {place}: {'; '.join(reasons)}", phase=_PHASE)
+
+
 def is_local(connection: socket.socket) -> bool:
     """True if the peer is on this machine."""
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return True
-    host = str(connection.getpeername()[0]).partition("%")[0].removeprefix("::ffff:")
+    try:
+        peer = connection.getpeername()
+    except OSError:
+        # It has hung up already. Our own address tells as much: only a peer that is on this
+        # machine is reached from a loopback address.
+        peer = connection.getsockname()
+    host = str(peer[0]).partition("%")[0].removeprefix("::ffff:")
     return host == "::1" or host.startswith("127.")
 
 

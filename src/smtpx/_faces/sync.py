@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar, Unpack, cast
+from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
@@ -18,12 +18,13 @@ from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, dial, is_local
 from smtpx._drivers.waiting import Deadline
+from smtpx._faces.sending import send_many
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.dialogue import Line, Observer
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -198,6 +199,13 @@ class Session:
         """RSET: give up the open mail transaction. `send` does it by itself where needed."""
         return self._run(reset(self._opened()))
 
+    @property
+    def parts(self) -> tuple[Connection, BlockingDriver]:
+        """For those who run procedures of their own on it (private to smtpx)."""
+        if self._driver is None:
+            raise LocalProtocolError("open the session first: `with session:` or session.open()")
+        return self._opened(), self._driver
+
     def _opened(self) -> Connection:
         if self._connection is None:
             raise LocalProtocolError("open the session first: `with session:` or session.open()")
@@ -263,26 +271,34 @@ class Client:
             return self._ready().send(message, envelope, all_or_nothing=all_or_nothing)
 
     def send_many(
-        self, messages: Iterable[Message | tuple[Message, Envelope]]
+        self,
+        messages: Iterable[Message | tuple[Message, Envelope]],
+        *,
+        connections: int = 1,
+        window: int = 64,
+        on_doubt: Literal["report", "resend"] = "report",
     ) -> Iterator[SendResult]:
-        """Send messages one after the other; yield what became of each, in their order.
+        """Send messages as they come, pipelined; yield what became of each as it is known.
 
-        A message that nobody accepts is a result with its `error`; it stops no other.
+        An item is an `EmailMessage`, or a message and its `Envelope`; the result has it as its
+        `message`. The iterable is read as far as there is room, in this thread. A message that is
+        refused, or cannot be sent at all, is a result with its `error`, and stops no other.
+
+        Over each of so many `connections`, up to `window` messages are on their way at once. When
+        a connection breaks, those that were not yet written go by another one; those that were,
+        and not answered, are in doubt: reported, or sent again at the price of a possible
+        duplicate.
 
         Raises:
-            SMTPError: no connection can be opened, or a message cannot be sent as it is.
+            SMTPError: no connection can be had; what was not sent by then is yielded before.
         """
-        for item in messages:
-            try:
-                if isinstance(item, tuple):
-                    message, envelope = cast("tuple[Message, Envelope]", item)
-                    yield self.send(message, envelope)
-                else:
-                    yield self.send(item)
-            except SMTPError as error:
-                if error.result is None:
-                    raise
-                yield error.result
+        yield from send_many(
+            lambda: Session(self._endpoint, **self._options),
+            messages,
+            connections=connections,
+            window=window,
+            resend_doubtful=on_doubt == "resend",
+        )
 
     def close(self) -> None:
         """Say QUIT and close the connection, if there is one. Never fails."""

@@ -64,15 +64,30 @@ def command(phase: Phase, text: str, *, secret: bool = False) -> Command:
         LocalProtocolError: the text has a CR, LF, NUL or other control character, or is not
             Unicode text; nothing was sent (RFC 5321 §4.1.1, §4.5.2).
     """
+    return Command(_guarded(text, secret) + b"\r\n", phase, secret)
+
+
+def _guarded(text: str, secret: bool) -> bytes:
     if _FORBIDDEN.search(text):
         shown = "a secret" if secret else repr(text)
         raise LocalProtocolError(f"a command must not contain control characters: {shown}")
     try:
-        return Command(text.encode() + b"\r\n", phase, secret)
+        return text.encode()
     except UnicodeEncodeError as error:
         raise LocalProtocolError("a command must be Unicode text without surrogates") from (
             None if secret else error
         )
+
+
+def envelope_commands(sender: Address | None, parameters: str, recipients: list[str]) -> bytes:
+    """RSET, MAIL, and a RCPT without parameters for each recipient, as one command group.
+
+    The short way for transactions by the thousand: one guard for all of their arguments.
+    """
+    path = "" if sender is None else str(sender)
+    _ = _guarded("".join([path, parameters, *recipients]), secret=False)
+    rcpts = "".join([f"RCPT TO:<{recipient}>\r\n" for recipient in recipients])
+    return f"RSET\r\nMAIL FROM:<{path}>{parameters}\r\n{rcpts}".encode()
 
 
 def ehlo(verb: str, name: str) -> Command:

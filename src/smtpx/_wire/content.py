@@ -75,6 +75,16 @@ class Content:
         return None if self._data is None else not self._data.isascii()
 
     @property
+    def whole(self) -> bytes | None:
+        """All of the canonical content, where it is at hand and small."""
+        return self._data if self._canonical else None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True if it can be read again; a file or an iterator cannot."""
+        return self._data is not None
+
+    @property
     def internationalized_header(self) -> bool:
         """True if the header section is known to have octets above 127 (RFC 6532)."""
         if self._data is None or self._data.isascii():

@@ -103,7 +103,7 @@ def rcpt_parameters(recipient: Recipient, extensions: Extensions, *, drop: bool)
     Raises:
         ExtensionMissing: an option is not offered and `drop` is False.
     """
-    if recipient.notify is None and recipient.orcpt is None and recipient.unchanged_since is None:
+    if not recipient.has_options:
         return ""
     offered = _Offered(extensions, drop)
     words: list[str] = []

@@ -12,6 +12,7 @@ What is decided here on purpose:
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
@@ -19,6 +20,13 @@ from smtpx.replies import Reply
 
 _SINGLE_LINE = re.compile(rb"[2-5][0-5][0-9](?: [^\n]*|\r)?\n")
 _LINE = re.compile(rb"[2-5][0-5][0-9](?:[ -][^\n]*)?\r?\n")
+
+_POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*|\r)?\n"
+
+
+@cache
+def _positives(count: int) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:%b){%d}(%b)" % (_POSITIVE_LINE, count - 1, _POSITIVE_LINE))
 
 
 class MalformedReply(RemoteProtocolError):
@@ -72,6 +80,19 @@ class ReplyParser:
             self._begin = self._scanned = single.end()
             return Reply(single[0])
         return self._next_in_lines()
+
+    def next_positives(self, count: int) -> Reply | None:
+        """Take `count` replies out if all are there, of one line, and positive; return the last.
+
+        Otherwise nothing is taken.
+        """
+        match = _positives(count).match(self._buffer, self._begin)
+        if match is None or self._scanned != self._begin:
+            return None
+        if match.end() - self._begin > self._limits.reply_line:
+            return None  # One by one, then, to see which is too long.
+        self._begin = self._scanned = match.end()
+        return Reply(match[1])
 
     def _next_in_lines(self) -> Reply | None:
         buffer, begin = self._buffer, self._begin

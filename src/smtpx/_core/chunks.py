@@ -1,0 +1,223 @@
+"""A window of messages in flight by BDAT (RFC 3030 §2, §4.2; RFC 2920)."""
+
+from __future__ import annotations
+
+from collections import deque
+from copy import copy
+from dataclasses import dataclass
+from typing import NoReturn
+
+from smtpx._core.connection import Connection
+from smtpx._core.delivery import written
+from smtpx._core.sending import SESSION_OVER
+from smtpx._core.steps import More, Steps, octets_written
+from smtpx._core.supply import Emit, Outgoing, Supply, Window, not_sent, send_alone
+from smtpx._core.transaction import body_of, judge, parameters_of, plan_of
+from smtpx._wire import commands
+from smtpx._wire.commands import RSET, Command, Phase
+from smtpx._wire.content import Content
+from smtpx.envelope import BodyType, Envelope
+from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
+from smtpx.replies import Reply
+from smtpx.results import SendResult, Status, Verdict, outcomes_of
+
+# What is composed goes to the transport in writes of about this size.
+_WRITE = 65536
+
+
+@dataclass(slots=True)
+class _InFlight:
+    """A message written by BDAT, its replies still to come."""
+
+    outgoing: Outgoing
+    envelope: Envelope
+    content: Content
+    group: Command
+    replies: int
+    octets: int
+
+
+class Chunks:
+    """``RSET MAIL RCPT… BDAT n LAST`` of a window of messages at once (RFC 3030 §4.2).
+
+    RSET is the first of each, since the one before it may fail: a server that refused all of its
+    recipients keeps the transaction open, and would take the next content under its sender.
+    """
+
+    __slots__ = ("_connection", "_emit", "_flight", "_octets", "_supply", "_window")
+
+    def __init__(self, connection: Connection, supply: Supply, emit: Emit, window: Window) -> None:
+        self._connection = connection
+        self._supply = supply
+        self._emit = emit
+        self._window = window
+        self._flight: deque[_InFlight] = deque()
+        self._octets = 0
+
+    def run(self) -> Steps[None]:
+        try:
+            yield from self._run()
+        except SESSION_OVER as error:
+            if self._supply.resend_doubtful:
+                while self._flight:
+                    self._supply.put_back(self._flight.pop().outgoing)
+            for message in self._flight:
+                in_doubt: Verdict = (Status.IN_DOUBT, None)
+                outcomes = outcomes_of(
+                    message.envelope, [in_doubt] * len(message.envelope.recipients)
+                )
+                # Each has its own error: what hangs on it is its own result.
+                own = copy(error)
+                own.result = SendResult(outcomes, None, own, message=message.outgoing.message)
+                self._emit(own.result)
+            raise
+
+    def _run(self) -> Steps[None]:
+        connection, supply, window = self._connection, self._supply, self._window
+        flight = self._flight
+        yield from connection.check_quiet()
+        while True:
+            large = yield from self._fill()
+            if large is not None:
+                yield from self._settle(leaving=0)
+                yield from send_alone(connection, supply, self._emit, large)
+            elif flight:
+                # Refilled when half empty, so that messages go out by the dozen.
+                more_to_come = supply.ready or not supply.exhausted
+                yield from self._settle(leaving=window.messages // 2 if more_to_come else 0)
+            elif supply.exhausted and not supply.ready:
+                return
+
+    def _fill(self) -> Steps[Outgoing | None]:
+        """Write messages until the window is full; return one that is too large for it."""
+        supply, window = self._supply, self._window
+        flight, ready = self._flight, supply.ready
+        parts: list[bytes] = []
+        composed: list[_InFlight] = []
+        size = 0
+        large: Outgoing | None = None
+        while len(flight) + len(composed) < window.messages and self._octets < window.octets:
+            if not ready:
+                if supply.exhausted:
+                    break
+                if (yield More(wait=not flight and not composed)) is None:
+                    break
+                continue
+            outgoing = ready.popleft()
+            try:
+                message = self._compose(outgoing, parts)
+            except (SMTPError, TypeError) as error:
+                self._emit(not_sent(outgoing, error))
+                continue
+            if message is None:
+                large = outgoing
+                break
+            composed.append(message)
+            size += message.octets
+            self._octets += message.octets
+            if size >= _WRITE:
+                yield from self._write(parts, composed)
+                size = 0
+        if composed:
+            yield from self._write(parts, composed)
+        return large
+
+    def _compose(self, outgoing: Outgoing, parts: list[bytes]) -> _InFlight | None:
+        """Append a message's octets to `parts`; ``None`` if it is to be sent alone."""
+        connection = self._connection
+        envelope, content = written(connection, outgoing.message, outgoing.envelope)
+        data = content.whole
+        if data is None or envelope.body is BodyType.BINARY:
+            # Put in order again: a file or an iterator is read once, when its turn has come.
+            outgoing.envelope = envelope
+            return None
+        if envelope.is_plain:
+            head = commands.envelope_commands(
+                envelope.sender,
+                parameters_of(
+                    connection, envelope, content, body_of(connection, envelope, content)
+                ),
+                [str(recipient.address) for recipient in envelope.recipients],
+            )
+        else:
+            plan = plan_of(connection, envelope, content)
+            head = b"".join([RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt]])
+        group = Command(b"%bBDAT %d LAST\r\n" % (head, len(data)), Phase.DATA_TERMINATION)
+        parts.append(group.wire)
+        parts.append(data)
+        replies = len(envelope.recipients) + 3
+        size = len(group.wire) + len(data)
+        return _InFlight(outgoing, envelope, content, group, replies, size)
+
+    def _write(self, parts: list[bytes], composed: list[_InFlight]) -> Steps[None]:
+        """Write what was composed; from then on it is in flight."""
+        connection, flight = self._connection, self._flight
+        octets = b"".join(parts)
+        for message in composed:
+            connection.expect(message.group, message.replies)
+        flight.extend(composed)
+        parts.clear()
+        composed.clear()
+        connection.open_transaction = True
+        try:
+            yield from connection.send(octets)
+        except (ConnectionLost, TimedOut) as error:
+            # What the transport did not take whole, the server cannot have accepted.
+            missing = len(octets) - octets_written(error.__cause__, len(octets))
+            while missing > 0 and flight:
+                unsent = flight.pop()
+                missing -= unsent.octets
+                self._supply.put_back(unsent.outgoing)
+            raise
+
+    def _settle(self, leaving: int) -> Steps[None]:
+        """Read replies until only `leaving` messages are in flight, and what more has come."""
+        connection, flight, emit = self._connection, self._flight, self._emit
+        while flight:
+            message = flight[0]
+            last = connection.settle_positives(message.replies)
+            if last is not None:
+                result = SendResult(message.envelope, last, message=message.outgoing.message)
+            elif len(flight) <= leaving and not connection.has_unread:
+                return
+            else:
+                following = connection.unanswered - message.replies
+                replies = yield from connection.settle(leaving=following)
+                self._check(replies)
+                result = self._judged(message, replies)
+            _ = flight.popleft()
+            self._octets -= message.octets
+            emit(result)
+            if connection.parting is not None:
+                self._put_back()
+
+    def _check(self, replies: list[Reply]) -> None:
+        """End the session where the replies to RSET and MAIL tell that it is over."""
+        connection = self._connection
+        if connection.parting is not None and connection.parting in replies[:2]:
+            self._put_back()
+        if not replies[0].positive:
+            connection.broken = True
+            raise RemoteProtocolError(f"RSET must always succeed, but the server said {replies[0]}")
+
+    def _put_back(self) -> NoReturn:
+        """After a 421: what follows it was not looked at, and can go by another session."""
+        while self._flight:
+            self._supply.put_back(self._flight.pop().outgoing)
+        raise ConnectionLost(
+            f"the server closed the session: {self._connection.parting}",
+            phase=Phase.OTHER.field,
+            reply=self._connection.parting,
+        )
+
+    def _judged(self, message: _InFlight, replies: list[Reply]) -> SendResult:
+        plan = plan_of(self._connection, message.envelope, message.content)
+        _, mail, *rcpt, final = replies
+        performed = judge(plan, mail, rcpt, final)
+        outcomes = outcomes_of(message.envelope, performed.verdicts)
+        result = SendResult(
+            outcomes, performed.reply, performed.error, message=message.outgoing.message
+        )
+        if performed.error is not None:
+            performed.error.result = result
+        return result

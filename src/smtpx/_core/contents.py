@@ -1,0 +1,214 @@
+"""A message's content and the next one's command group in one write (RFC 2920 §3.1).
+
+One round trip a message, from a server with PIPELINING and without CHUNKING.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smtpx._core.connection import Connection
+from smtpx._core.delivery import written
+from smtpx._core.sending import SESSION_OVER
+from smtpx._core.steps import More, Steps, octets_written
+from smtpx._core.supply import Emit, Outgoing, Supply, not_sent
+from smtpx._core.transaction import (
+    Performed,
+    Plan,
+    all_refused,
+    finals_of,
+    plan_of,
+    refusals_of,
+    send_content,
+    send_lone_dot,
+    with_finals,
+)
+from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
+from smtpx._wire.content import Content
+from smtpx.envelope import BodyType, Envelope
+from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
+from smtpx.replies import Reply
+from smtpx.results import SendResult, Status, Verdict, outcomes_of
+
+
+@dataclass(slots=True)
+class _Planned:
+    """A message whose commands are made."""
+
+    outgoing: Outgoing
+    envelope: Envelope
+    content: Content
+    plan: Plan
+
+    @property
+    def group(self) -> list[Command]:
+        # The one before may have failed, and left its transaction open: RSET goes first.
+        after = [] if self.plan.body is BodyType.BINARY else [DATA]
+        return [RSET, self.plan.mail, *self.plan.rcpt, *after]
+
+
+class Contents:
+    """The procedure; `run` it once for a session."""
+
+    __slots__ = ("_connection", "_emit", "_supply")
+
+    def __init__(self, connection: Connection, supply: Supply, emit: Emit) -> None:
+        self._connection = connection
+        self._supply = supply
+        self._emit = emit
+
+    def run(self) -> Steps[None]:
+        """Send until the supply is exhausted.
+
+        ::
+
+            C: RSET
+            C: MAIL FROM:<a@example.org>
+            C: RCPT TO:<b@example.net>
+            C: DATA
+            S: 250 ok
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            C: (content)
+            C: .
+            C: RSET
+            C: MAIL FROM:<a@example.org>
+            C: RCPT TO:<c@example.net>
+            C: DATA
+            S: 250 taken
+            S: 250 ok
+            …
+
+        Raises:
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over; what was not sent
+                is back in the supply.
+        """
+        while (message := (yield from self._next(wait=True))) is not None:
+            try:
+                replies = yield from self._connection.exchange(*message.group)
+            except SESSION_OVER:
+                self._put_back(message)
+                raise
+            asked: tuple[_Planned, list[Reply]] | None = (message, replies)
+            while asked is not None:
+                asked = yield from self._complete(*asked)
+
+    def _next(self, wait: bool) -> Steps[_Planned | None]:
+        """The next message that can be sent; ``None`` if there is none, or none yet."""
+        connection, supply = self._connection, self._supply
+        while True:
+            if supply.ready:
+                outgoing = supply.ready.popleft()
+                try:
+                    envelope, content = written(connection, outgoing.message, outgoing.envelope)
+                    plan = plan_of(connection, envelope, content)
+                except (SMTPError, TypeError) as error:
+                    self._emit(not_sent(outgoing, error))
+                    continue
+                return _Planned(outgoing, envelope, content, plan)
+            if supply.exhausted or (yield More(wait)) is None:
+                return None
+
+    def _complete(
+        self, message: _Planned, replies: list[Reply]
+    ) -> Steps[tuple[_Planned, list[Reply]] | None]:
+        """Send the content, where somebody wants it; return the message asked for along with it."""
+        connection, plan = self._connection, message.plan
+        connection.open_transaction = True
+        reset, mail, *rcpt = replies
+        data = None if plan.body is BodyType.BINARY else rcpt.pop()
+        if connection.parting is not None and connection.parting in (reset, mail):
+            self._put_back(message)
+            raise self._parted()
+        if not reset.positive:
+            self._put_back(message)
+            connection.broken = True
+            raise RemoteProtocolError(f"RSET must always succeed, but the server said {reset}")
+        refused, refusal = refusals_of(plan, mail, rcpt, data, all_or_nothing=False)
+        if refusal is not None:
+            if data is not None and data.intermediate:
+                yield from send_lone_dot(connection)
+            self._report(message, all_refused(plan, refused, refusal))
+            if connection.parting is not None:
+                raise self._parted()
+            return None
+        due = len(rcpt) - len(refused) if connection.lmtp else 1
+        following: _Planned | None = None
+        joined = False
+        if message.content.whole is None or data is None:
+            finals, error = yield from send_content(connection, plan, message.content, due)
+        else:
+            following = yield from self._next(wait=False)
+            joined = following is not None and self._fits(following)
+            finals, error = yield from self._send_both(message, following if joined else None, due)
+        doubtful = finals is not None and any(s is Status.IN_DOUBT for s, _ in finals)
+        if finals is None or (
+            doubtful and self._supply.resend_doubtful and message.content.is_repeatable
+        ):
+            self._put_back(message)
+        else:
+            self._report(
+                message, with_finals(connection, finals, refused, error, len(rcpt) - len(refused))
+            )
+        if isinstance(error, SESSION_OVER) or connection.parting is not None:
+            if following is not None:
+                self._put_back(following)
+            raise error if isinstance(error, SESSION_OVER) else self._parted()
+        if following is None:
+            return None
+        try:
+            if joined:
+                return following, (yield from connection.settle())
+            return following, (yield from connection.exchange(*following.group))
+        except SESSION_OVER:
+            self._put_back(following)
+            raise
+
+    def _send_both(
+        self, message: _Planned, following: _Planned | None, due: int
+    ) -> Steps[tuple[list[Verdict] | None, SMTPError | None]]:
+        """Write a content, its end, and the following command group; read what is said to the end.
+
+        No verdicts mean that the end was not written: the message can go by another session.
+        """
+        connection = self._connection
+        seven_bit = message.plan.body is BodyType.SEVEN_BIT
+        content = b"".join(message.content.stuffed(seven_bit=seven_bit)) + END_OF_DATA.wire
+        group = [] if following is None else following.group
+        if connection.has_unread:
+            connection.broken = True
+            return None, RemoteProtocolError("the server sent a reply that nobody asked for")
+        connection.expect(END_OF_DATA, due)
+        for command in group:
+            connection.expect(command)
+        octets = content + b"".join([command.wire for command in group])
+        try:
+            yield from connection.send(octets)
+        except (ConnectionLost, TimedOut) as error:
+            if octets_written(error.__cause__, len(octets)) < len(content):
+                return None, error
+            doubtful: list[Verdict] = [(Status.IN_DOUBT, None)] * due
+            return doubtful, error
+        return (yield from finals_of(connection, due))
+
+    def _fits(self, following: _Planned) -> bool:
+        size = sum([len(command.wire) for command in following.group])
+        return size <= self._connection.limits.window
+
+    def _report(self, message: _Planned, performed: Performed) -> None:
+        verdicts, reply, error = performed
+        outcomes = outcomes_of(message.envelope, verdicts)
+        result = SendResult(outcomes, reply, error, message=message.outgoing.message)
+        if error is not None:
+            error.result = result
+        self._emit(result)
+
+    def _put_back(self, message: _Planned) -> None:
+        self._supply.put_back(message.outgoing)
+
+    def _parted(self) -> ConnectionLost:
+        parting = self._connection.parting
+        return ConnectionLost(
+            f"the server closed the session: {parting}", phase=Phase.OTHER.field, reply=parting
+        )

@@ -1,0 +1,593 @@
+"""The connection pool's decisions as one state; no I/O, no lock, no clock.
+
+A face calls it under its one lock and does all I/O outside. Whoever asks (`acquire`, `more`,
+`opened`, `reopen`) is told by value what to do, and that is recorded before it returns: a caller
+who is cancelled at any later moment still gives its slot back, by `failed`, `release` or `cancel`.
+
+Every method returns `Changes`, and the face carries them out: it closes the connections named,
+once each, outside the lock, and wakes the holders of the tickets that were answered. A slot that
+gets free goes straight to the caller who has waited longest: none of the others wakes up, and no
+wake-up is lost, for the answer stands in the ticket. A `Wait` names the moment at which its holder
+calls `evict`, unless it is answered before; only the first in the queue waits for less than its
+whole time, and `Changes` name it when that moment moves.
+
+Idle connections are reused last in, first out; waiting callers are served first in, first out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Generic, TypeAlias, TypeVar
+
+from smtpx.options import PoolLimits
+
+C = TypeVar("C")
+
+
+class SlotState(Enum):
+    """OPENING → BUSY ⇄ IDLE → CLOSED; from each straight to CLOSED, from there nowhere."""
+
+    OPENING = "opening"
+    BUSY = "busy"
+    IDLE = "idle"
+    CLOSED = "closed"
+
+
+class CloseReason(Enum):
+    """Why a slot was closed."""
+
+    FAILED = "failed"
+    """It was never opened: refused, unreachable or given up."""
+    BROKEN = "broken"
+    """Its user cannot answer for what comes next (R10)."""
+    STALE = "stale"
+    """It was found dead when it was to be used again."""
+    IDLE_TIME = "idle time"
+    AGE = "age"
+    MESSAGES = "messages"
+    SURPLUS = "surplus"
+    """More were idle, or open, than there may be."""
+    SHUTDOWN = "shutdown"
+
+
+class Refusal(Enum):
+    """Why a caller gets nothing."""
+
+    CLOSED = "closed"
+    """The pool is closed."""
+    TIMED_OUT = "timed out"
+    """`PoolLimits.wait` is over."""
+    CANCELLED = "cancelled"
+    """The caller itself withdrew."""
+    SPENT = "spent"
+    """The connection has had its messages, or its time: release it and acquire another."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot(Generic[C]):
+    """The place of one connection, from the decision to open it until it is closed.
+
+    `PoolState` alone writes to it.
+    """
+
+    messages_max: float
+    """Mail transactions that it may carry in all."""
+    state: SlotState = SlotState.OPENING
+    opened_at: float = math.inf
+    idle_since: float = math.inf
+    messages: int = 0
+    """Mail transactions that earlier holders began on it."""
+    granted: int = 0
+    """Messages that its present holder may send."""
+    held: C | None = field(default=None, repr=False)
+
+    @property
+    def connection(self) -> C:
+        """What `opened` was given."""
+        if self.held is None:
+            raise AssertionError("a slot has a connection from `opened` on")
+        return self.held
+
+    @property
+    def left(self) -> float:
+        """Messages that can still be granted."""
+        return self.messages_max - self.messages - self.granted
+
+
+@dataclass(slots=True, eq=False)
+class Ticket(Generic[C]):
+    """A caller's place in the queue. To be read under the lock."""
+
+    order: int
+    messages: int
+    slot: Slot[C] | None = field(repr=False)
+    """The slot that the caller holds already, if it asks for `more`."""
+    deadline: float
+    decision: Decision[C] = field(init=False, repr=False)
+    """What holds now: a `Wait`, or the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use(Generic[C]):
+    """The slot is the caller's until `release`; up to `messages` may go over it now."""
+
+    slot: Slot[C]
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open(Generic[C]):
+    """The caller opens a connection for this slot and says how that went: `opened` or `failed`."""
+
+    slot: Slot[C]
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Generic[C]):
+    """The caller waits for its ticket's answer, and calls `evict` at `until` (``None``: never)."""
+
+    ticket: Ticket[C]
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The caller gets nothing."""
+
+    refusal: Refusal
+
+
+Decision: TypeAlias = Use[C] | Open[C] | Wait[C] | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Generic[C]):
+    """What the face carries out after a call."""
+
+    close: tuple[Slot[C], ...]
+    """Slots whose connections the face closes; each is named once, and is the pool's no more."""
+    answered: tuple[Ticket[C], ...]
+    """Tickets with a new decision: wake their holders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatistics:
+    """What a pool holds, and has done so far."""
+
+    open: int
+    """Connections that count against the bound: opening, busy and idle."""
+    opening: int
+    busy: int
+    idle: int
+    bound: int
+    """How many may be open now: `PoolLimits.open`, or fewer after a refusal for load."""
+    waiting: int
+    """Callers who wait, for a connection or for the rate."""
+    acquired: int
+    """Callers who were given a connection, or leave to open one."""
+    opened: int
+    reused: int
+    closed: Mapping[CloseReason, int]
+    refused: int
+    """Callers turned away because the pool was closed."""
+    timed_out: int
+    """Callers turned away because `PoolLimits.wait` was over."""
+    cancelled: int
+    """Callers who withdrew while they waited."""
+    refused_for_load: int
+    """Times that the server said it has too many connections."""
+    connection_seconds: float
+    """Seconds that callers, all together, have waited for a connection."""
+    rate_seconds: float
+    """Seconds that callers, all together, have waited for the rate."""
+
+
+class PoolState(Generic[C]):
+    """The connections `C` to one server, all alike: whoever is given one may have any.
+
+    `now` is in seconds of a monotonic clock; one that is behind the last is taken for the last.
+    """
+
+    def __init__(self, limits: PoolLimits | None = None) -> None:
+        self._limits = limits or PoolLimits()
+        self._bucket = _Bucket(self._limits.rate, self._limits.burst)
+        self._now = -math.inf
+        self._bound = self._limits.open
+        self._raise_at = math.inf
+        self._closing = False
+        self._slots: list[Slot[C]] = []
+        self._waiting: _Queue[C] = OrderedDict()  # for a slot and for the rate
+        self._pacing: _Queue[C] = OrderedDict()  # for the rate alone; they hold a slot
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all slots, callers and figures, for the child after `fork`; close nothing.
+
+        They are the parent's. What is still reported about a forgotten slot changes nothing.
+        """
+        for slot in self._slots:
+            slot.state = SlotState.CLOSED
+        for ticket in [*self._waiting, *self._pacing]:
+            ticket.decision = Refused(Refusal.CANCELLED)
+        self._slots = []
+        self._idle: list[Slot[C]] = []  # the most recently used is last
+        self._waiting = OrderedDict()
+        self._pacing = OrderedDict()
+        self._doomed: list[Slot[C]] = []
+        self._answered: dict[Ticket[C], None] = {}
+        self._asked = self._acquired = self._opened = self._reused = self._loads = 0
+        self._closed: Counter[CloseReason] = Counter()
+        self._refused: Counter[Refusal] = Counter()
+        self._connection_seconds = self._rate_seconds = 0.0
+
+    def acquire(self, now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
+        """Ask for a connection over which up to `messages` go, at least one.
+
+        Less is granted where the rate or the connection gives less; `more` asks for the rest.
+        """
+        self._advance(now)
+        return self._ask(self._waiting, messages, None)
+
+    def more(self, slot: Slot[C], now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
+        """Ask to send up to `messages` more over a slot that is held; one such call at a time."""
+        self._advance(now)
+        if slot.state is SlotState.CLOSED:
+            return self._refuse(Refusal.CLOSED)
+        _expect(slot, SlotState.BUSY)
+        if self._asking(slot) is not None:
+            raise AssertionError("a slot's holder asks once at a time")
+        if slot.left < 1 or self._is_aged(slot):
+            return self._refuse(Refusal.SPENT)
+        return self._ask(self._pacing, messages, slot)
+
+    def opened(
+        self, slot: Slot[C], now: float, *, connection: C, mail_max: int | None = None
+    ) -> tuple[Use[C] | Refused, Changes[C]]:
+        """The connection is there; `mail_max` is the server's MAILMAX (RFC 9422 §4.1).
+
+        Refused means that the pool was aborted meanwhile: the caller closes the connection.
+        """
+        self._advance(now)
+        if slot.state is SlotState.CLOSED:
+            return self._refuse(Refusal.CLOSED)
+        _expect(slot, SlotState.OPENING)
+        slot.state, slot.held, slot.opened_at = SlotState.BUSY, connection, self._now
+        slot.messages_max = min(slot.messages_max, _or_infinity(mail_max))
+        self._spare(slot, int(max(0, -slot.left)))
+        self._opened += 1
+        # What the server has accepted, it can bear.
+        self._bound = max(self._bound, self._count(SlotState.BUSY, SlotState.IDLE))
+        return Use(slot, slot.granted), self._settle()
+
+    def failed(self, slot: Slot[C], now: float) -> Changes[C]:
+        """The connection could not be opened, or its opening was cancelled."""
+        self._advance(now)
+        if slot.state is not SlotState.CLOSED:
+            _expect(slot, SlotState.OPENING)
+            self._spare(slot, slot.granted)
+            self._close(slot, CloseReason.FAILED)
+        return self._settle()
+
+    def reopen(self, slot: Slot[C], now: float) -> tuple[Open[C] | Refused, Changes[C]]:
+        """A slot just acquired was found dead, nothing accepted: open another in its place.
+
+        The caller keeps its turn and its messages. `Changes` name the dead one, to be closed.
+        """
+        self._advance(now)
+        if slot.state is SlotState.CLOSED:
+            return self._refuse(Refusal.CLOSED)
+        _expect(slot, SlotState.BUSY)
+        fresh = self._slot()
+        fresh.granted, slot.granted = slot.granted, 0
+        self._close(slot, CloseReason.STALE)
+        return Open(fresh, fresh.granted), self._settle()
+
+    def release(
+        self, slot: Slot[C], now: float, *, usable: bool = True, messages: int = 1
+    ) -> Changes[C]:
+        """Give a slot back, `messages` mail transactions having been begun on it by this holder.
+
+        `usable` says that its procedures are finished, and the dialogue is in step (R10).
+        """
+        self._advance(now)
+        if slot.state is not SlotState.CLOSED:
+            _expect(slot, SlotState.BUSY)
+            if messages > slot.granted:
+                raise AssertionError("a slot's holder sends what it was granted")
+            asking = self._asking(slot)
+            if asking is not None:
+                self._turn_away(asking, Refusal.CANCELLED)
+            slot.messages += messages
+            slot.granted -= messages
+            self._spare(slot, slot.granted)
+            reason = self._reason(slot) if usable else CloseReason.BROKEN
+            if reason is None:
+                slot.state, slot.idle_since = SlotState.IDLE, self._now
+                self._idle.append(slot)
+            else:
+                self._close(slot, reason)
+        return self._settle()
+
+    def cancel(self, ticket: Ticket[C], now: float) -> Changes[C]:
+        """A caller stops waiting; an answer that it has not acted upon yet is taken back."""
+        self._advance(now)
+        _ = self._answered.pop(ticket, None)
+        match ticket.decision:
+            case Wait():
+                self._turn_away(ticket, Refusal.CANCELLED)
+                _ = self._answered.pop(ticket, None)
+            case Open(slot):
+                ticket.decision = Refused(Refusal.CANCELLED)
+                return self.failed(slot, now)
+            case Use(slot, messages):
+                ticket.decision = Refused(Refusal.CANCELLED)
+                if ticket.slot is None:
+                    return self.release(slot, now, messages=0)
+                self._spare(slot, messages)
+            case Refused():
+                pass
+        return self._settle()
+
+    def evict(self, now: float) -> Changes[C]:
+        """Let time do what it does: idle connections expire, callers get their turn or give up."""
+        self._advance(now)
+        return self._settle()
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the first of the idle connections has had its time: call `evict` then."""
+        moment = min((self._expiry(slot) for slot in self._idle), default=math.inf)
+        return None if moment == math.inf else moment
+
+    def refused_for_load(self, slot: Slot[C], now: float) -> None:
+        """The server said "too many connections" (421, 454) on this slot, not given back yet.
+
+        For `PoolLimits.recovery` seconds no more are opened than are open besides it; then one
+        more in each such time.
+        """
+        self._advance(now)
+        others = self._count(SlotState.BUSY, SlotState.IDLE) - (slot.state is SlotState.BUSY)
+        self._bound = max(1, min(self._bound, others))
+        self._raise_at = self._now + self._limits.recovery
+        self._loads += 1
+
+    def close(self, now: float, *, abort: bool = False) -> Changes[C]:
+        """Hand nothing out any more, and turn away who waits.
+
+        Idle connections are closed at once, busy ones at their release; with `abort` all at once,
+        and their holders' reports change nothing.
+        """
+        self._advance(now)
+        self._closing = True
+        for ticket in [*self._waiting, *self._pacing]:
+            self._turn_away(ticket, Refusal.CLOSED)
+        for slot in [*self._slots] if abort else [*self._idle]:
+            self._close(slot, CloseReason.SHUTDOWN)
+        return self._settle()
+
+    @property
+    def drained(self) -> bool:
+        """True when the pool is closed and nothing is open any more."""
+        return self._closing and not self._slots
+
+    def statistics(self) -> PoolStatistics:
+        """The figures as of the last call."""
+        return PoolStatistics(
+            open=len(self._slots),
+            opening=self._count(SlotState.OPENING),
+            busy=self._count(SlotState.BUSY),
+            idle=len(self._idle),
+            bound=self._bound,
+            waiting=len(self._waiting) + len(self._pacing),
+            acquired=self._acquired,
+            opened=self._opened,
+            reused=self._reused,
+            closed=MappingProxyType(dict(self._closed)),
+            refused=self._refused[Refusal.CLOSED],
+            timed_out=self._refused[Refusal.TIMED_OUT],
+            cancelled=self._refused[Refusal.CANCELLED],
+            refused_for_load=self._loads,
+            connection_seconds=self._connection_seconds,
+            rate_seconds=self._rate_seconds,
+        )
+
+    def _advance(self, now: float) -> None:
+        """What the time since the last call has brought."""
+        now = max(now, self._now)
+        elapsed = now - self._now
+        if self._waiting and not self._has_room():
+            self._connection_seconds += elapsed * len(self._waiting)
+        elif self._waiting:
+            self._rate_seconds += elapsed * len(self._waiting)
+        if self._pacing:
+            self._rate_seconds += elapsed * len(self._pacing)
+        self._now = now
+        while self._bound < self._limits.open and self._raise_at <= now:
+            self._bound += 1
+            self._raise_at += self._limits.recovery
+        for slot in [slot for slot in self._idle if self._expiry(slot) <= now]:
+            reason = CloseReason.AGE if self._is_aged(slot) else CloseReason.IDLE_TIME
+            self._close(slot, reason)
+        self._serve()
+        for queue in (self._waiting, self._pacing):
+            while queue and (ticket := next(iter(queue))).deadline <= now:
+                self._turn_away(ticket, Refusal.TIMED_OUT)
+
+    def _ask(
+        self, queue: _Queue[C], messages: int, slot: Slot[C] | None
+    ) -> tuple[Decision[C], Changes[C]]:
+        if self._closing:
+            self._refused[Refusal.CLOSED] += 1
+            return self._refuse(Refusal.CLOSED)
+        deadline = self._now + _or_infinity(self._limits.wait)
+        ticket = Ticket(self._asked, messages, slot, deadline)
+        ticket.decision = _wait(ticket)
+        self._asked += 1
+        queue[ticket] = None
+        changes = self._settle(ticket)
+        return ticket.decision, changes
+
+    def _settle(self, asking: Ticket[C] | None = None) -> Changes[C]:
+        """Serve who can be served, and tell what the face has to do."""
+        self._serve()
+        while len(self._idle) > self._limits.idle:
+            self._close(self._idle[0], CloseReason.SURPLUS)
+        self._appoint(self._pacing, self._bucket.ready_at)
+        if self._has_room():
+            self._appoint(self._waiting, self._bucket.ready_at)
+        elif self._bound < self._limits.open:
+            self._appoint(self._waiting, self._raise_at)
+        else:
+            self._appoint(self._waiting, math.inf)
+        if asking is not None:
+            _ = self._answered.pop(asking, None)
+        changes = Changes(tuple(self._doomed), tuple(self._answered))
+        self._doomed, self._answered = [], {}
+        return changes
+
+    def _serve(self) -> None:
+        """Grant while there is something to grant, to the caller who has waited longest."""
+        while self._bucket.ready_at <= self._now:
+            heads = [next(iter(self._pacing))] if self._pacing else []
+            if self._waiting and self._has_room():
+                heads.append(next(iter(self._waiting)))
+            if not heads:
+                return
+            self._grant(min(heads, key=lambda ticket: ticket.order))
+
+    def _grant(self, ticket: Ticket[C]) -> None:
+        self._dequeue(ticket)
+        slot, known = ticket.slot, True
+        if slot is None:
+            self._acquired += 1
+            if known := bool(self._idle):
+                self._reused += 1
+                slot = self._idle.pop()
+                slot.state = SlotState.BUSY
+            else:
+                slot = self._slot()
+        messages = self._bucket.take(self._now, int(min(ticket.messages, slot.left)))
+        slot.granted += messages
+        ticket.decision = Use(slot, messages) if known else Open(slot, messages)
+        self._answered[ticket] = None
+
+    def _appoint(self, queue: _Queue[C], moment: float) -> None:
+        """Tell the first in the queue when its turn may come, if that is news."""
+        if queue:
+            ticket = next(iter(queue))
+            wait = _wait(ticket, moment)
+            if ticket.decision != wait:
+                ticket.decision = wait
+                self._answered[ticket] = None
+
+    def _turn_away(self, ticket: Ticket[C], refusal: Refusal) -> None:
+        self._dequeue(ticket)
+        self._refused[refusal] += 1
+        ticket.decision = Refused(refusal)
+        self._answered[ticket] = None
+
+    def _dequeue(self, ticket: Ticket[C]) -> None:
+        del (self._waiting if ticket.slot is None else self._pacing)[ticket]
+
+    def _refuse(self, refusal: Refusal) -> tuple[Refused, Changes[C]]:
+        return Refused(refusal), self._settle()
+
+    def _slot(self) -> Slot[C]:
+        slot: Slot[C] = Slot(_or_infinity(self._limits.messages))
+        self._slots.append(slot)
+        return slot
+
+    def _close(self, slot: Slot[C], reason: CloseReason) -> None:
+        self._slots.remove(slot)
+        if slot.state is SlotState.IDLE:
+            self._idle.remove(slot)
+        if slot.state is not SlotState.OPENING:
+            self._doomed.append(slot)
+        slot.state = SlotState.CLOSED
+        self._closed[reason] += 1
+
+    def _spare(self, slot: Slot[C], messages: int) -> None:
+        """Take back what was granted and not used."""
+        slot.granted -= messages
+        self._bucket.put_back(messages)
+
+    def _reason(self, slot: Slot[C]) -> CloseReason | None:
+        """Why a slot that comes back is not kept, if it is not."""
+        if self._closing:
+            return CloseReason.SHUTDOWN
+        if slot.left < 1:
+            return CloseReason.MESSAGES
+        if self._is_aged(slot):
+            return CloseReason.AGE
+        return CloseReason.SURPLUS if len(self._slots) > self._bound else None
+
+    def _is_aged(self, slot: Slot[C]) -> bool:
+        return slot.opened_at + _or_infinity(self._limits.age) <= self._now
+
+    def _expiry(self, slot: Slot[C]) -> float:
+        return min(
+            slot.opened_at + _or_infinity(self._limits.age),
+            slot.idle_since + _or_infinity(self._limits.idle_time),
+        )
+
+    def _has_room(self) -> bool:
+        return bool(self._idle) or len(self._slots) < self._bound
+
+    def _count(self, *states: SlotState) -> int:
+        return sum(slot.state in states for slot in self._slots)
+
+    def _asking(self, slot: Slot[C]) -> Ticket[C] | None:
+        return next((ticket for ticket in self._pacing if ticket.slot is slot), None)
+
+
+class _Bucket:
+    """A token bucket as one number: when it is full again. A token lets one message go."""
+
+    __slots__ = ("_burst", "_full_at", "_interval")
+
+    def __init__(self, rate: float | None, burst: int) -> None:
+        self._interval = 0.0 if rate is None else 1 / rate
+        self._burst = burst
+        self._full_at = -math.inf
+
+    @property
+    def ready_at(self) -> float:
+        """When there is a token."""
+        return self._full_at - (self._burst - 1) * self._interval
+
+    def take(self, now: float, wanted: int) -> int:
+        """Take as many as there are, up to `wanted`; not before `ready_at`, so that is one."""
+        if not self._interval:
+            return wanted
+        full_at = max(self._full_at, now)
+        # The rounding of two moments must not cost the token that is there.
+        there = int(self._burst - (full_at - now) / self._interval + 1e-6)
+        taken = max(1, min(wanted, there))
+        self._full_at = full_at + taken * self._interval
+        return taken
+
+    def put_back(self, tokens: int) -> None:
+        self._full_at -= tokens * self._interval
+
+
+_Queue: TypeAlias = OrderedDict[Ticket[C], None]
+
+
+def _wait(ticket: Ticket[C], moment: float = math.inf) -> Wait[C]:
+    until = min(ticket.deadline, moment)
+    return Wait(ticket, None if until == math.inf else until)
+
+
+def _or_infinity(limit: float | None) -> float:
+    return math.inf if limit is None else limit
+
+
+def _expect(slot: Slot[C], state: SlotState) -> None:
+    if slot.state is not state:
+        raise AssertionError(f"a slot is reported {slot.state.value} that is to be {state.value}")

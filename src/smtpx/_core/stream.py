@@ -1,0 +1,50 @@
+"""Many messages over one session, pipelined across messages as far as the server allows.
+
+With CHUNKING and PIPELINING, ``RSET MAIL RCPT… BDAT n LAST`` of a window of messages is in flight
+at once. With PIPELINING alone, a message's content and the next one's command group go out
+together. Otherwise messages go one after the other.
+
+A message whose end was not written when the session ends is put back, for another session; one
+that was written and not answered is in doubt. Each is accounted for exactly once.
+"""
+
+from __future__ import annotations
+
+from smtpx._core.chunks import Chunks
+from smtpx._core.connection import Connection
+from smtpx._core.contents import Contents
+from smtpx._core.sending import SESSION_OVER
+from smtpx._core.steps import More, Steps
+from smtpx._core.supply import Emit, Supply, Window, send_alone
+from smtpx.errors import SMTPError
+
+
+def stream(
+    connection: Connection, supply: Supply, emit: Emit, window: Window
+) -> Steps[SMTPError | None]:
+    """Send what the supply has until it is exhausted, or the session is over; return why.
+
+    What becomes of each message is emitted as it is known. What was not sent when the session
+    ended is put back into the supply.
+    """
+    extensions = connection.extensions
+    try:
+        if extensions.pipelining and extensions.chunking and not connection.lmtp:
+            yield from Chunks(connection, supply, emit, window).run()
+        elif extensions.pipelining:
+            yield from Contents(connection, supply, emit).run()
+        else:
+            yield from _one_by_one(connection, supply, emit)
+    except SESSION_OVER as error:
+        return error
+    return None
+
+
+def _one_by_one(connection: Connection, supply: Supply, emit: Emit) -> Steps[None]:
+    while True:
+        if supply.ready:
+            yield from send_alone(connection, supply, emit, supply.ready.popleft())
+        elif supply.exhausted:
+            return
+        else:
+            _ = yield More(wait=True)

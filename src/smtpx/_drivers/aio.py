@@ -1,0 +1,348 @@
+"""The asyncio driver: answers a procedure's steps from a transport of the running loop.
+
+It is its own protocol, with one buffer to read into: asyncio's streams would keep octets that
+nobody here sees, and STARTTLS must know of every one (RFC 3207 §6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps, with_octets_written
+from smtpx._drivers.interruption import abandon
+from smtpx._drivers.waiting import Deadline, Waiter
+from smtpx._drivers.worlds import Found
+from smtpx.errors import SMTPError
+
+if TYPE_CHECKING:
+    import ssl
+
+T = TypeVar("T")
+
+# The most that is read at once, and about what is kept unread before the peer is held up.
+_BUFFER = 16384
+# Written at once. asyncio's TLS would keep a second copy of whatever it is given.
+_SLICE = 65536
+# asyncio's own bound for a handshake, which cannot be switched off; ours is the one that counts.
+_LONG = 1e6
+
+
+class AsyncioDriver(asyncio.BufferedProtocol):
+    """Owns one connection; a driver that failed, or was cancelled, has closed it.
+
+    Octets are taken from the transport as they come and kept until a step asks for them. A step
+    that has to wait does so for one future: `_wake` ends the wait, the alarm fails it.
+    """
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        context: ssl.SSLContext | None,
+        server_hostname: str | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = Waiter(connected)
+        self._context = context
+        self._server_hostname = server_hostname
+        # A memoryview: asyncio's TLS writes into a slice of it, and a bytearray's is a copy.
+        self._view = memoryview(bytearray(_BUFFER))
+        self._arrived = b""
+        self._ended = False
+        self._failure: OSError | None = None
+        self._is_reading = True
+        self._is_writable = True
+        self._is_protected = False
+        self._is_closed = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._due = math.inf
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_due = math.inf
+        self._reply_due: float | None = None
+        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to.
+        self._carrier: asyncio.Transport
+        self._transport: asyncio.Transport
+
+    async def run(self, procedure: Steps[T], deadline: Deadline) -> T:
+        """Run a procedure to its end and return its value; see `AsyncDriver`."""
+        try:
+            step = next(procedure)
+            while True:
+                try:
+                    answer = await self._answer(step, deadline)
+                except OSError as error:
+                    step = procedure.throw(error)
+                else:
+                    step = procedure.send(answer)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        except SMTPError:
+            raise
+        except BaseException as error:
+            # Interrupted, in the middle of who knows what: never to be used again.
+            self.close()
+            abandon(procedure, error)
+            raise
+
+    def close(self) -> None:
+        """Close the connection; nothing more is said."""
+        self._is_closed = self._ended = True
+        self._set_alarm(math.inf)
+        if not self._loop.is_closed():
+            # It takes the protected transport along, whose own abort() is broken in 3.11.
+            self._carrier.abort()
+        self._wake()
+
+    @property
+    def closed(self) -> bool:
+        """True once the connection is closed on our side, or its loop is."""
+        return self._is_closed or self._loop.is_closed()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, before TLS."""
+        self._carrier = self._transport = cast("asyncio.Transport", transport)
+        # A Send is answered when the kernel has it: any octet left over pauses.
+        self._transport.set_write_buffer_limits(high=1, low=0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end; what came before it can still be read."""
+        self._ended = True
+        if isinstance(exc, OSError):
+            self._failure = exc
+        self._wake()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to read into."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Keep what was read, and hold up a peer that says more than anyone listens to."""
+        self._arrived += self._view[:nbytes]
+        if self._is_reading and len(self._arrived) >= _BUFFER:
+            self._is_reading = False
+            self._carrier.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """Note the end of the stream; without TLS, what is to be written may still arrive."""
+        self._ended = True
+        self._wake()
+        return not self._is_protected
+
+    def pause_writing(self) -> None:
+        """Note that the transport did not take everything."""
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        """Note that it has now; TLS calls this from within its write() at times."""
+        self._is_writable = True
+        self._wake()
+
+    # The steps.
+
+    def _answer(self, step: Step, deadline: Deadline) -> Awaitable[bytes | None]:
+        if isinstance(step, Receive):
+            return self._receive(step, deadline)
+        if isinstance(step, Send):
+            return self._send(step, deadline)
+        if isinstance(step, Glance):
+            return self._glance()
+        if isinstance(step, StartTLS):
+            return self._start_tls(step, deadline)
+        raise AssertionError(f"this driver has no answer to {step!r}")
+
+    async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
+        seconds = step.timeout
+        if seconds is not None:
+            if step.fresh:
+                self._reply_due = time.monotonic() + seconds
+            elif self._reply_due is not None:
+                seconds = max(self._reply_due - time.monotonic(), 0)
+        due = _end_of(deadline.within(seconds))
+        while not self._arrived and not self._ended:
+            await self._until_woken(due)
+        return self._take()
+
+    def _take(self) -> bytes:
+        """What has come; ``b""`` for the end."""
+        arrived = self._arrived
+        if arrived:
+            self._arrived = b""
+            if not self._is_reading:
+                self._is_reading = True
+                if not self._carrier.is_closing():
+                    self._carrier.resume_reading()
+        elif self._failure is not None:
+            raise self._failure
+        return arrived
+
+    async def _glance(self) -> bytes | None:
+        if not self._arrived and not self._ended:
+            # Where nothing is to be read nothing is to be waited for: one system call, as without
+            # a loop. Windows' loop reads on its own, so that the socket does not show it.
+            if sys.platform != "win32" and not self._socket.is_readable():
+                return None
+            # The loop reads at the end of one turn; we go on in the next.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return self._take() if self._arrived or self._ended else None
+
+    async def _send(self, step: Send, deadline: Deadline) -> bytes:
+        data = step.data
+        due = _end_of(deadline.within(step.timeout))
+        written, size = 0, len(data)
+        try:
+            while written < size:
+                if self._failure is not None:
+                    raise self._failure
+                if self._transport.is_closing():
+                    raise BrokenPipeError("the connection is closed")
+                piece = data if size <= _SLICE else memoryview(data)[written : written + _SLICE]
+                # Counted first: the transport may call back before write() returns.
+                written += len(piece)
+                self._transport.write(piece)
+                while not self._is_writable and not self._transport.is_closing():
+                    await self._until_woken(due)
+        except OSError as error:
+            raise with_octets_written(error, written) from error.__cause__
+        return b""
+
+    async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
+        seconds = deadline.within(step.timeout)
+        if self._context is None:
+            raise AssertionError("a policy that asks for TLS has made a context")
+        if self._arrived:
+            raise AssertionError("a procedure looks before it asks for TLS")
+        if self._ended:
+            raise ConnectionAbortedError("the peer hung up before the TLS handshake")
+        self._is_protected = True
+        try:
+            async with _within(seconds):
+                protected = await self._loop.start_tls(
+                    self._carrier,
+                    self,
+                    self._context,
+                    server_hostname=self._server_hostname,
+                    ssl_handshake_timeout=_LONG,
+                )
+        except BaseException:
+            self._ended = True
+            self._carrier.abort()
+            raise
+        if protected is None:
+            raise ConnectionAbortedError("the peer hung up after the TLS handshake")
+        self._transport = protected
+        protected.set_write_buffer_limits(high=1, low=0)
+        return b""
+
+    # Waiting.
+
+    async def _until_woken(self, due: float) -> None:
+        """Wait for octets, the end, or room to write.
+
+        Raises:
+            TimeoutError: nothing came by then.
+        """
+        self._waiting = waiting = self._loop.create_future()
+        self._due = due
+        # One alarm serves many waits: it is set anew only where it would ring too late.
+        if due < self._alarm_due:
+            self._set_alarm(due)
+        try:
+            await waiting
+        finally:
+            self._waiting = None
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _set_alarm(self, due: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._alarm_due = due
+        if due != math.inf:
+            self._alarm = self._loop.call_later(max(due - time.monotonic(), 0), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_due = None, math.inf
+        if self._waiting is None or self._waiting.done():
+            return
+        if self._due > time.monotonic():
+            self._set_alarm(self._due)
+        else:
+            self._waiting.set_exception(TimeoutError("timed out"))
+
+
+def _end_of(seconds: float | None) -> float:
+    return math.inf if seconds is None else time.monotonic() + seconds
+
+
+@asynccontextmanager
+async def _within(seconds: float | None) -> AsyncGenerator[None, None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        # The system's own has an errno and says what it is.
+        raise TimeoutError(str(error) or "timed out") from error
+
+
+async def resolve(host: str, port: int, seconds: float | None) -> Found:
+    """Look up a host."""
+    try:
+        # An address is one without a thread.
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        pass
+    async with _within(seconds):
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+async def connect(connection: socket.socket, address: Any, seconds: float | None) -> None:
+    """Connect a socket that does not block."""
+    async with _within(seconds):
+        await asyncio.get_running_loop().sock_connect(connection, address)
+
+
+async def drive(
+    connected: socket.socket, context: ssl.SSLContext | None, server_hostname: str | None
+) -> AsyncioDriver:
+    """Make a driver, which owns the socket from now on."""
+    driver = AsyncioDriver(connected, context, server_hostname)
+    loop = asyncio.get_running_loop()
+    try:
+        if connected.family in (socket.AF_INET, socket.AF_INET6):
+            _ = await loop.create_connection(lambda: driver, sock=connected)
+        else:
+            _ = await loop.create_unix_connection(lambda: driver, sock=connected)
+    except BaseException:
+        connected.close()
+        raise
+    return driver
+
+
+async def vanish() -> None:
+    """Let the loop close what was aborted."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+def make_lock() -> AbstractAsyncContextManager[object]:
+    """Make a lock for tasks of the running loop."""
+    return asyncio.Lock()
+
+
+def current_run() -> object:
+    """The running loop."""
+    return asyncio.get_running_loop()

@@ -1,0 +1,39 @@
+"""What is left to say when a call is interrupted: cancelled, or ended by Ctrl-C."""
+
+from __future__ import annotations
+
+from smtpx._core.steps import Steps
+from smtpx.results import SendResult
+
+# A procedure that lost its connection asks for very little more, such as the server's last words.
+_STEPS = 16
+
+
+def abandon(procedure: Steps[object], interruption: BaseException) -> None:
+    """End a procedure whose caller was interrupted; its connection is closed.
+
+    If a message was being sent, what became of it hangs on the interruption as ``.result``, as it
+    does on an `SMTPError`; a note names those for whom it is in doubt.
+    """
+    value = _value_of(procedure)
+    if not isinstance(value, SendResult):
+        return
+    interruption.__dict__["result"] = value
+    if value.in_doubt:
+        names = ", ".join(str(outcome.recipient) for outcome in value.in_doubt)
+        interruption.add_note(f"interrupted while the message was in doubt for {names}")
+
+
+def _value_of(procedure: Steps[object]) -> object:
+    """What the procedure returns when nothing that it asks for is answered any more."""
+    lost = ConnectionAbortedError("the call was interrupted")
+    try:
+        for _ in range(_STEPS):
+            _ = procedure.throw(lost)
+    except StopIteration as stop:
+        return stop.value
+    except Exception:
+        # It had ended, or its value is an error, which tells no more than the interruption does.
+        return None
+    procedure.close()
+    return None

@@ -1,0 +1,229 @@
+"""The multiplexing driver: many procedures at once, each on its own socket, in one thread.
+
+One thread beats a thread for each connection: the interpreter is not handed over between them.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Generic, TypeAlias, TypeVar
+
+from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
+from smtpx._drivers.blocking import BlockingDriver
+
+T = TypeVar("T")
+
+Refill: TypeAlias = Callable[[], None]
+"""Puts messages into the supply, or notes that there are no more."""
+
+_BUFFER = 65536
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class _Blocked(Exception):  # noqa: N818 - it is no error
+    """The step cannot be answered before one of `events`."""
+
+    def __init__(self, events: int) -> None:
+        super().__init__(events)
+        self.events = events
+
+
+class Lane(Generic[T]):
+    """One procedure on one socket, as far as it has come.
+
+    While a write waits for room, what arrives is read: a peer that cannot get rid of its replies
+    would stop reading, and both would wait for ever (RFC 2920 §3.1).
+    """
+
+    def __init__(self, driver: BlockingDriver, procedure: Steps[T], refill: Refill) -> None:
+        self.driver = driver
+        self.value: T | None = None
+        """What the procedure returned, once it has."""
+        self.finished = False
+        self.wants = 0
+        """The events it waits for."""
+        self.due: float | None = None
+        """When what it waits for will have taken too long."""
+        self._procedure = procedure
+        self._refill = refill
+        self._socket = driver.socket
+        self._wants_read, self._wants_write = driver.wants
+        self._arrived: deque[bytes] = deque()
+        self._unsent: memoryview | None = None
+        self._step: Step | None = None
+
+    def advance(self) -> None:
+        """Go on until the socket has to be waited for, or to the end.
+
+        Raises:
+            BaseException: what the procedure raises; the lane is finished then.
+        """
+        try:
+            step = next(self._procedure) if self._step is None else self._step
+            while True:
+                self._step = step
+                try:
+                    answer = self._answer(step)
+                except _Blocked as blocked:
+                    self._wait(step, blocked.events)
+                    return
+                except OSError as error:
+                    step = self._procedure.throw(error)
+                else:
+                    self.due = None
+                    step = self._procedure.send(answer)
+        except StopIteration as stop:
+            self.value = stop.value
+            self._finish()
+        except BaseException:
+            self._finish()
+            raise
+
+    def expire(self) -> None:
+        """Tell the procedure that its time is up, and go on."""
+        self.due = None
+        error: OSError = TimeoutError("timed out")
+        if isinstance(self._step, Send) and self._unsent is not None:
+            error = with_octets_written(error, len(self._step.data) - len(self._unsent))
+        try:
+            self._step = self._procedure.throw(error)
+        except StopIteration as stop:
+            self.value = stop.value
+            self._finish()
+        except BaseException:
+            self._finish()
+            raise
+        else:
+            self.advance()
+
+    def _finish(self) -> None:
+        self.finished = True
+        self.wants = 0
+        self.due = None
+
+    def _wait(self, step: Step, events: int) -> None:
+        self.wants = events
+        timeout = getattr(step, "timeout", None)
+        # The rest of a reply has what is left of its time, and the rest of a write too.
+        if timeout is not None and (self.due is None or (isinstance(step, Receive) and step.fresh)):
+            self.due = time.monotonic() + timeout
+
+    def _answer(self, step: Step) -> bytes | None:
+        if isinstance(step, Receive):
+            return self._arrived.popleft() if self._arrived else self._read()
+        if isinstance(step, Send):
+            return self._send(step)
+        if isinstance(step, More):
+            self._refill()
+            return b""
+        if isinstance(step, Glance):
+            return self._glance()
+        raise AssertionError("TLS was started before many procedures were run at once")
+
+    def _read(self) -> bytes:
+        try:
+            return self._socket.recv(_BUFFER)
+        except self._wants_read:
+            raise _Blocked(_READ) from None
+        except self._wants_write:
+            raise _Blocked(_WRITE) from None
+
+    def _glance(self) -> bytes | None:
+        if self._arrived:
+            return self._arrived.popleft()
+        try:
+            return self._read()
+        except _Blocked:
+            return None
+
+    def _send(self, step: Send) -> bytes:
+        unsent = self._unsent
+        if unsent is None:
+            unsent = memoryview(step.data)
+        while unsent:
+            try:
+                unsent = unsent[self._socket.send(unsent) :]
+            except (*self._wants_write, *self._wants_read):
+                self._unsent = unsent
+                self._listen()
+                raise _Blocked(_READ | _WRITE) from None
+            except OSError as error:
+                self._unsent = None
+                raise with_octets_written(error, len(step.data) - len(unsent)) from None
+        self._unsent = None
+        return b""
+
+    def _listen(self) -> None:
+        """Take what has arrived while a write waits."""
+        try:
+            self._arrived.append(self._read())
+        except _Blocked:
+            pass  # Nothing has.
+        except OSError:
+            pass  # The write will fail in its turn, and say why.
+
+
+class Multiplexer(Generic[T]):
+    """Advances lanes as their sockets become ready."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._events: dict[Lane[T], int] = {}
+
+    def add(self, lane: Lane[T]) -> None:
+        """Start a lane."""
+        self._events[lane] = 0
+        self._advance(lane, lane.advance)
+
+    @property
+    def lanes(self) -> Collection[Lane[T]]:
+        """The lanes that have not finished."""
+        return self._events.keys()
+
+    def turn(self) -> list[Lane[T]]:
+        """Wait for a socket, or for a deadline; advance its lane. Return the lanes that finished.
+
+        Raises:
+            BaseException: what a lane's procedure raises; the lane is finished then.
+        """
+        dues = [lane.due for lane in self._events if lane.due is not None]
+        timeout = max(min(dues) - time.monotonic(), 0) if dues else None
+        before = list(self._events)
+        for key, _ in self._selector.select(timeout):
+            lane: Lane[T] = key.data
+            self._advance(lane, lane.advance)
+        if dues:
+            now = time.monotonic()
+            for lane in before:
+                if lane.due is not None and lane.due <= now:
+                    self._advance(lane, lane.expire)
+        return [lane for lane in before if lane.finished]
+
+    def close(self) -> None:
+        """Forget all lanes. Their sockets are their owners'."""
+        self._selector.close()
+        self._events.clear()
+
+    def _advance(self, lane: Lane[T], step: Callable[[], None]) -> None:
+        try:
+            step()
+        finally:
+            self._watch(lane)
+
+    def _watch(self, lane: Lane[T]) -> None:
+        watched = self._events[lane]
+        if lane.finished:
+            del self._events[lane]
+        elif lane.wants != watched:
+            self._events[lane] = lane.wants
+        if watched == lane.wants:
+            return
+        if not watched:
+            _ = self._selector.register(lane.driver.socket, lane.wants, lane)
+        elif lane.wants:
+            _ = self._selector.modify(lane.driver.socket, lane.wants, lane)
+        else:
+            _ = self._selector.unregister(lane.driver.socket)

@@ -1,0 +1,304 @@
+"""`send_many`: everything arrives once, under its own envelope, or is accounted for."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from email.message import EmailMessage
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import smtpx
+from smtpx import Client, Envelope, Timeouts, TLSMode, TLSPolicy
+from smtpx.testing import (
+    ALL_EXTENSIONS,
+    Close,
+    CutInput,
+    Extension,
+    Fault,
+    Refuse,
+    Reset,
+    Server,
+    ServerTLS,
+    Shutdown,
+    TruncateReply,
+)
+
+pytestmark = pytest.mark.timeout(60)
+
+WAYS = {
+    "BDAT": ALL_EXTENSIONS,
+    "DATA": ALL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME},
+    "lock-step": ALL_EXTENSIONS - {Extension.PIPELINING},
+}
+SOON = Timeouts.each(2)
+
+
+def numbered(count: int, recipients: int = 1) -> list[tuple[bytes, Envelope]]:
+    """Messages that tell by their content which envelope is theirs."""
+    return [
+        (
+            b"Subject: %d\r\n\r\n.%d\r\n" % (i, i),
+            Envelope(f"s{i}@x.test", [f"r{i}-{j}@y.test" for j in range(recipients)]),
+        )
+        for i in range(count)
+    ]
+
+
+def check(server: Server, messages: list[tuple[bytes, Envelope]], results: list) -> Counter:
+    """Each message has one result; what was taken was taken once, under its own envelope."""
+    by_content = {content: envelope for content, envelope in messages}
+    assert Counter(id(r.message) for r in results) == Counter(id(c) for c, _ in messages)
+    taken = Counter(message.content for message in server.messages)
+    assert all(times == 1 for times in taken.values())
+    for message in server.messages:
+        envelope = by_content[message.content]
+        assert message.sender == str(envelope.sender)
+        assert set(message.recipients) <= {str(r) for r in envelope.recipients}
+    tally: Counter[str] = Counter()
+    for result in results:
+        got = {
+            recipient
+            for message in server.messages
+            if message.content == result.message
+            for recipient in message.recipients
+        }
+        accepted = {str(outcome.recipient) for outcome in result.accepted}
+        doubtful = {str(outcome.recipient) for outcome in result.in_doubt}
+        assert accepted <= got <= accepted | doubtful
+        for outcome in result.outcomes:
+            tally[outcome.status.value] += 1
+    return tally
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
+@pytest.mark.parametrize("connections", [1, 4])
+def test_all_arrive(way, tls, connections):
+    messages = numbered(300, recipients=2)
+    with Server(extensions=WAYS[way], tls=tls) as server:
+        policy = None
+        if tls is ServerTLS.IMPLICIT:
+            policy = TLSPolicy(TLSMode.IMPLICIT, ca_file=server.ca_file)
+        with Client(server.url, tls=policy) as client:
+            results = list(client.send_many(messages, connections=connections))
+        assert check(server, messages, results) == {"accepted": 600}
+        assert server.breaches == []
+        assert len(server.sessions) <= connections
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 64])
+def test_round_trips_by_bdat(window):
+    messages = numbered(64)
+    with Server() as server:
+        with Client(server.url) as client:
+            results = list(client.send_many(messages, window=window))
+        assert check(server, messages, results) == {"accepted": 64}
+        # The greeting, EHLO and QUIT; and one round trip for at least half a window.
+        most = 64 / max(window // 2, 1) + 5
+        assert server.sessions[0].round_trips <= most
+
+
+def test_round_trips_by_data():
+    messages = numbered(50)
+    with Server(extensions=WAYS["DATA"]) as server:
+        with Client(server.url) as client:
+            _ = list(client.send_many(messages))
+        # One for each message, and the opening and the end.
+        assert server.sessions[0].round_trips <= 50 + 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    way=st.sampled_from(sorted(WAYS)),
+    mail=st.sets(st.integers(0, 39)),
+    rcpt=st.sets(st.tuples(st.integers(0, 39), st.integers(0, 1))),
+    end=st.sets(st.integers(1, 40)),
+    window=st.integers(1, 16),
+    connections=st.integers(1, 3),
+)
+def test_never_into_the_wrong_transaction(way, mail, rcpt, end, window, connections):
+    """Refusals at random: a wholly refused message leaves the server's transaction open."""
+    messages = numbered(40, recipients=2)
+    commands = ("END-OF-DATA", "BDAT")
+    faults: list[Fault] = [
+        Refuse(command, "554 5.7.1 no", nth=n) for n in end for command in commands
+    ]
+    with Server(
+        extensions=WAYS[way],
+        refuse_senders={f"s{i}@x.test": "550 5.7.1 not you" for i in mail},
+        refuse_recipients={f"r{i}-{j}@y.test": "450 4.2.1 later" for i, j in rcpt},
+        faults=faults,
+    ) as server:
+        with Client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages, window=window, connections=connections))
+        tally = check(server, messages, results)
+        assert server.breaches == []
+    assert sum(tally.values()) == 80
+    assert tally["in doubt"] == tally["not tried"] == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize("fault", [Close, Reset, Shutdown])
+@pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "BDAT", "END-OF-DATA"])
+def test_a_session_that_ends_in_between(way, connections, fault, command):
+    messages = numbered(60)
+    with Server(extensions=WAYS[way], faults=[fault(command, nth=20)]) as server:
+        with Client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages, window=8, connections=connections))
+        tally = check(server, messages, results)
+        assert server.breaches == []
+    # What was not written went by another session; at most a window is in doubt each time.
+    assert tally["not tried"] == 0
+    assert tally["accepted"] + tally["in doubt"] + tally["refused"] == 60
+    if way != "BDAT":
+        assert tally["in doubt"] <= 4 * connections
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("at", [500, 1000, 1500, 2500, 4000])
+def test_the_input_cut_off(way, at):
+    messages = numbered(60)
+    with Server(extensions=WAYS[way], faults=[CutInput(at, session=1)]) as server:
+        with Client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages, window=8))
+        tally = check(server, messages, results)
+    assert tally["not tried"] == tally["refused"] == 0
+
+
+@pytest.mark.parametrize("way", ["BDAT", "DATA"])
+def test_in_doubt_is_reported_or_sent_again_as_the_caller_says(way):
+    command = "BDAT" if way == "BDAT" else "END-OF-DATA"
+    fault = TruncateReply(command, keep=0, nth=3, session=1)
+    messages = numbered(6)
+    with Server(extensions=WAYS[way], faults=[fault]) as server:
+        with Client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages, window=2))
+        tally = check(server, messages, results)
+        assert tally["in doubt"] >= 1
+    with Server(extensions=WAYS[way], faults=[fault]) as server:
+        with Client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages, window=2, on_doubt="resend"))
+        assert [len(r.accepted) for r in results] == [1] * 6
+        # The price: the one that had been taken without our knowing is there twice.
+        assert len(server.messages) == 7
+
+
+def test_a_server_that_is_gone():
+    messages = numbered(5)
+    server = Server()
+    server.start()
+    url = server.url
+    server.close()
+    with Client(url, timeouts=SOON) as client:
+        sending = client.send_many(messages)
+        results = []
+        with pytest.raises(smtpx.ConnectionLost):
+            for result in sending:
+                results.append(result)
+    assert [len(result.not_tried) for result in results] == [1] * 5
+
+
+def test_a_server_that_always_hangs_up():
+    messages = numbered(5)
+    with (
+        Server(faults=[Close("MAIL")]) as server,
+        Client(server.url, timeouts=SOON) as client,
+    ):
+        results = list(client.send_many(messages))
+        assert len(results) == 5
+        assert not any(result.accepted for result in results)
+        assert len(server.sessions) < 20
+
+
+def test_what_cannot_be_sent_stops_no_other():
+    message = EmailMessage()
+    message["From"] = "a@x.test"
+    message["To"] = "b@y.test"
+    message.set_content("hello")
+    nobody = EmailMessage()
+    items = [message, nobody, (b"bytes", Envelope("a@x.test", "c@y.test")), b"no envelope"]
+    with Server() as server, Client(server.url) as client:
+        results = list(client.send_many(items))
+        assert {id(r.message): len(r.accepted) for r in results} == {
+            id(message): 1,
+            id(nobody): 0,
+            id(items[2][0]): 1,
+            id(items[3]): 0,
+        }
+        assert sum(isinstance(r.error, smtpx.LocalProtocolError) for r in results) == 2
+        assert len(server.messages) == 2
+
+
+def test_the_source_is_read_as_there_is_room():
+    read = 0
+
+    def source():
+        nonlocal read
+        for item in numbered(1000):
+            read += 1
+            yield item
+
+    with Server() as server, Client(server.url) as client:
+        results = client.send_many(source(), window=8)
+        _ = next(results)
+        assert read <= 100
+        results.close()
+        _ = server.wait_until_idle()
+        assert read <= 100
+
+
+def test_a_source_that_fails():
+    def source():
+        yield from numbered(3)
+        raise ZeroDivisionError
+
+    with Server() as server, Client(server.url) as client:
+        results = []
+        with pytest.raises(ZeroDivisionError):
+            for result in client.send_many(source()):
+                results.append(result)
+        assert [len(r.accepted) for r in results] == [1] * 3
+        assert len(server.messages) == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_large_contents_and_streams_take_their_turn(way):
+    large = b"x" * 70 + b"\r\n"
+    items = [
+        *numbered(5),
+        (large * 3000, Envelope("l@x.test", "l@y.test")),
+        (io.BytesIO(large * 2000), Envelope("f@x.test", "f@y.test")),
+        (iter([b"1\n", b"2\n"]), Envelope("i@x.test", "i@y.test")),
+        *numbered(5),
+    ]
+    with Server(extensions=WAYS[way]) as server, Client(server.url) as client:
+        results = list(client.send_many(items))
+        assert all(len(r.accepted) == 1 for r in results)
+        sizes = {m.sender: len(m.content) for m in server.messages}
+        assert sizes["l@x.test"] == 72 * 3000
+        assert sizes["f@x.test"] == 72 * 2000
+        assert sizes["i@x.test"] == 6
+        assert server.breaches == []
+
+
+def test_lmtp():
+    messages = numbered(20, recipients=2)
+    with Server(lmtp=True, lmtp_replies={"r3-1@y.test": "452 4.2.2 full"}) as server:
+        with Client(server.url + "?tls=none") as client:
+            results = list(client.send_many(messages))
+        assert sum(len(r.accepted) for r in results) == 39
+        assert server.breaches == []
+
+
+def test_a_server_with_small_buffers():
+    messages = [
+        (b"z" * 3000 + b"\r\n" * (i % 3 + 1), Envelope("a@x.test", "b@y.test")) for i in range(600)
+    ]
+    with Server(buffer_size=2048) as server, Client(server.url, timeouts=SOON) as client:
+        results = list(client.send_many(messages, window=256))
+        assert sum(len(r.accepted) for r in results) == 600
+        assert len(server.messages) == 600
