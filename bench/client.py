@@ -1,8 +1,8 @@
 """One client run: MODE HOST PORT N SIZE RCPTS CONNS, one JSON line out.
 
 Speaks the protocol of a measuring rig: N messages of SIZE (2k, 50k, 10m, …) to RCPTS recipients
-over CONNS connections. MODE is `call` (one `Session.send` a message), `stream` (`send_many`), `smtplib` (the drop-in), or
-`std` (the standard library's smtplib), each also with `_tls` appended.
+over CONNS connections. MODE is `call` (one `Session.send` a message), `stream` (`send_many`),
+`smtplib` (the drop-in), or `std` (the standard library's), each also with `_tls` appended.
 """
 
 from __future__ import annotations

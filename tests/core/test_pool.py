@@ -472,6 +472,7 @@ class TestLearning:
         state = pool(open=5)
         refused, *others = [opening(state) for _ in range(4)]
         state.refused_for_load(refused, 0)
+        _ = state.failed(refused, 0)
         for slot in others:
             _ = state.opened(slot, 1, connection="")
         assert state.statistics().bound == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -47,9 +48,11 @@ def numbered(count: int, recipients: int = 1) -> list[tuple[bytes, Envelope]]:
     ]
 
 
-def check(server: Server, messages: list[tuple[bytes, Envelope]], results: list) -> Counter:
+def check(
+    server: Server, messages: list[tuple[bytes, Envelope]], results: list[smtpx.SendResult]
+) -> Counter[str]:
     """Each message has one result; what was taken was taken once, under its own envelope."""
-    by_content = {content: envelope for content, envelope in messages}
+    by_content = dict(messages)
     assert Counter(id(r.message) for r in results) == Counter(id(c) for c, _ in messages)
     taken = Counter(message.content for message in server.messages)
     assert all(times == 1 for times in taken.values())
@@ -220,7 +223,8 @@ def test_what_cannot_be_sent_stops_no_other():
     message["To"] = "b@y.test"
     message.set_content("hello")
     nobody = EmailMessage()
-    items = [message, nobody, (b"bytes", Envelope("a@x.test", "c@y.test")), b"no envelope"]
+    to_c = Envelope("a@x.test", "c@y.test")
+    items: list[Any] = [message, nobody, (b"bytes", to_c), b"no envelope"]
     with Server() as server, Client(server.url) as client:
         results = list(client.send_many(items))
         assert {id(r.message): len(r.accepted) for r in results} == {
@@ -246,7 +250,7 @@ def test_the_source_is_read_as_there_is_room():
         results = client.send_many(source(), window=8)
         _ = next(results)
         assert read <= 100
-        results.close()
+        results.close()  # type: ignore[attr-defined] # it is a generator
         _ = server.wait_until_idle()
         assert read <= 100
 
@@ -268,7 +272,7 @@ def test_a_source_that_fails():
 @pytest.mark.parametrize("way", WAYS)
 def test_large_contents_and_streams_take_their_turn(way):
     large = b"x" * 70 + b"\r\n"
-    items = [
+    items: list[Any] = [
         *numbered(5),
         (large * 3000, Envelope("l@x.test", "l@y.test")),
         (io.BytesIO(large * 2000), Envelope("f@x.test", "f@y.test")),
