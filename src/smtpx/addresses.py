@@ -7,7 +7,7 @@ as it is. Display names, comments and groups belong to message headers, not here
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smtpx.errors import AddressError
 
@@ -42,11 +42,13 @@ class Address:
     local_part: str
     domain: str
     """A domain, an address literal with its brackets, or empty for a bare local-part."""
+    _text: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Made by hand, it must not close its own path either: what follows would be parameters.
         if not _WITHIN_PATH.fullmatch(self.domain):
             raise AddressError(f"not a domain: {self.domain!r}: make the address with parse()")
+        object.__setattr__(self, "_text", self._written())
 
     @classmethod
     def parse(cls, text: str, *, bare_local_part: bool = False) -> Address:
@@ -80,6 +82,9 @@ class Address:
         return not self.local_part.isascii()
 
     def __str__(self) -> str:
+        return self._text
+
+    def _written(self) -> str:
         local_part = self.local_part
         if not _DOT_STRING.fullmatch(local_part):
             escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')

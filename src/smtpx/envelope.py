@@ -112,6 +112,8 @@ class Envelope:
     """Leave out what the server does not offer, instead of refusing to send."""
     is_plain: bool = field(repr=False, compare=False)
     """True if neither it nor a recipient has options; the addresses and the content say all."""
+    needs_smtputf8: bool = field(repr=False, compare=False)
+    """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
 
     def __init__(
         self,
@@ -163,6 +165,8 @@ class Envelope:
         object.__setattr__(self, "drop_unsupported", drop_unsupported)
         plain = not self.has_options and not any(r.has_options for r in everyone)
         object.__setattr__(self, "is_plain", plain)
+        addresses = [r.address for r in everyone] + ([] if self.sender is None else [self.sender])
+        object.__setattr__(self, "needs_smtputf8", any(a.needs_smtputf8 for a in addresses))
 
     @property
     def has_options(self) -> bool:
@@ -176,13 +180,6 @@ class Envelope:
             or self.hold is not None
             or self.priority is not None
         )
-
-    @property
-    def needs_smtputf8(self) -> bool:
-        """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
-        if self.sender is not None and self.sender.needs_smtputf8:
-            return True
-        return any(recipient.address.needs_smtputf8 for recipient in self.recipients)
 
 
 def _sender(sender: str | Address | None) -> Address | None:

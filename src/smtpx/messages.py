@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -25,8 +26,6 @@ _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 
 def is_message(value: object) -> TypeGuard[AnyMessage]:
     """True for a message of the `email` package; the package is not imported to find out."""
-    import sys
-
     module = sys.modules.get("email.message")
     return module is not None and isinstance(value, module.Message)
 

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import settings, stateful
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from smtpx._core.pool import (
     Changes,
     CloseReason,
+    Decision,
     Open,
     PoolState,
     Refusal,
@@ -65,6 +66,11 @@ def waiting(state: PoolState[str], now: float = 0, messages: int = 1) -> Ticket[
     decision, _ = state.acquire(now, messages)
     assert isinstance(decision, Wait)
     return decision.ticket
+
+
+def answer(ticket: Ticket[str]) -> Decision[str]:
+    """What holds by now."""
+    return ticket.decision
 
 
 def closed(changes: Changes[str]) -> list[Slot[str]]:
@@ -304,9 +310,9 @@ class TestRate:
         assert isinstance(holder, Wait)
         _ = state.evict(1)
         assert isinstance(caller.decision, Open)
-        assert isinstance(holder.ticket.decision, Wait)
+        assert answer(holder.ticket) == Wait(holder.ticket, 2)
         _ = state.evict(2)
-        assert holder.ticket.decision == Use(slot, 1)
+        assert answer(holder.ticket) == Use(slot, 1)
 
     def test_who_lacks_a_connection_leaves_the_tokens_to_others(self):
         state = pool(rate=1, open=1)
@@ -357,9 +363,9 @@ class TestWaiting:
         state = pool(open=1, wait=10)
         slot = opened(state)
         ticket = waiting(state, 5)
-        assert ticket.decision == Wait(ticket, 15)
+        assert answer(ticket) == Wait(ticket, 15)
         assert state.evict(15).answered == (ticket,)
-        assert ticket.decision == Refused(Refusal.TIMED_OUT)
+        assert answer(ticket) == Refused(Refusal.TIMED_OUT)
         assert state.statistics().timed_out == 1
         assert state.statistics().connection_seconds == 10
         assert state.release(slot, 16) == NOTHING
@@ -592,13 +598,254 @@ class TestLimits:
             _ = PoolLimits(rate=1 / 60, wait=30)
 
 
+class Wire:
+    """What a face opens: it knows whether two write to it at once."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.closed = False
+
+    def send(self) -> None:
+        assert not self.closed
+        self.users += 1
+        assert self.users == 1
+        self.users -= 1
+
+
+class Threads:
+    """How a blocking face uses the state: one lock, and a condition for each waiting caller."""
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self.state: PoolState[Wire] = PoolState(limits)
+        self.lock = threading.Lock()
+        self.conditions: dict[Ticket[Wire], threading.Condition] = {}
+        self.wires: list[Wire] = []
+
+    def publish(self, changes: Changes[Wire]) -> list[Wire]:
+        """Under the lock; what it returns is closed outside."""
+        for ticket in changes.answered:
+            if ticket in self.conditions:
+                self.conditions[ticket].notify()
+        return [slot.connection for slot in changes.close]
+
+    def acquire(self) -> Slot[Wire]:
+        doomed: list[Wire] = []
+        try:
+            with self.lock:
+                decision, changes = self.state.acquire(monotonic())
+                doomed += self.publish(changes)
+                if isinstance(decision, Wait):
+                    decision = self.wait(decision.ticket, doomed)
+        finally:
+            self.close_all(doomed)
+        match decision:
+            case Use(slot):
+                return slot
+            case Open(slot):
+                return self.open(slot)
+            case Refused(refusal):
+                raise TimeoutError(refusal.value)
+        raise AssertionError("has been waited for")
+
+    def wait(self, ticket: Ticket[Wire], doomed: list[Wire]) -> Any:
+        mine = self.conditions[ticket] = threading.Condition(self.lock)
+        try:
+            while isinstance(ticket.decision, Wait):
+                until = ticket.decision.until
+                _ = mine.wait(None if until is None else max(0, until - monotonic()))
+                if isinstance(ticket.decision, Wait):
+                    doomed += self.publish(self.state.evict(monotonic()))
+        except BaseException:  # KeyboardInterrupt
+            doomed += self.publish(self.state.cancel(ticket, monotonic()))
+            raise
+        finally:
+            del self.conditions[ticket]
+        return ticket.decision
+
+    def open(self, slot: Slot[Wire]) -> Slot[Wire]:
+        wire = None
+        try:
+            wire = Wire()
+            self.wires.append(wire)
+        finally:
+            with self.lock:
+                if wire is None:
+                    doomed = self.publish(self.state.failed(slot, monotonic()))
+                else:
+                    _, changes = self.state.opened(slot, monotonic(), connection=wire)
+                    doomed = self.publish(changes)
+            self.close_all(doomed)
+        return slot
+
+    @contextmanager
+    def slot(self):
+        slot = self.acquire()
+        usable = False
+        try:
+            yield slot.connection
+            usable = True
+        finally:
+            with self.lock:
+                doomed = self.publish(self.state.release(slot, monotonic(), usable=usable))
+            self.close_all(doomed)
+
+    def close_all(self, doomed: list[Wire]) -> None:
+        for wire in doomed:
+            wire.closed = True
+
+
+class Tasks:
+    """How an asyncio face does: no lock, for nothing is awaited between a call and its changes."""
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self.state: PoolState[Wire] = PoolState(limits)
+        self.futures: dict[Ticket[Wire], asyncio.Future[None]] = {}
+        self.wires: list[Wire] = []
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def publish(self, changes: Changes[Wire]) -> None:
+        for slot in changes.close:
+            slot.connection.closed = True
+        for ticket in changes.answered:
+            future = self.futures.get(ticket)
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    async def acquire(self) -> Slot[Wire]:
+        decision, changes = self.state.acquire(self.now())
+        self.publish(changes)
+        if isinstance(decision, Wait):
+            decision = await self.wait(decision.ticket)
+        match decision:
+            case Use(slot):
+                return slot
+            case Open(slot):
+                return await self.open(slot)
+            case Refused(refusal):
+                raise TimeoutError(refusal.value)
+        raise AssertionError("has been waited for")
+
+    async def wait(self, ticket: Ticket[Wire]) -> Any:
+        loop = asyncio.get_running_loop()
+        try:
+            while isinstance(ticket.decision, Wait):
+                future = self.futures[ticket] = loop.create_future()
+                until = ticket.decision.until
+                timer = None if until is None else loop.call_at(until, self.evict)
+                try:
+                    await future
+                finally:
+                    if timer is not None:
+                        timer.cancel()
+        except BaseException:  # CancelledError, perhaps after the answer
+            self.publish(self.state.cancel(ticket, self.now()))
+            raise
+        finally:
+            _ = self.futures.pop(ticket, None)
+        return ticket.decision
+
+    def evict(self) -> None:
+        self.publish(self.state.evict(self.now()))
+
+    async def open(self, slot: Slot[Wire]) -> Slot[Wire]:
+        wire = None
+        try:
+            await asyncio.sleep(0)
+            wire = Wire()
+            self.wires.append(wire)
+        finally:
+            if wire is None:
+                self.publish(self.state.failed(slot, self.now()))
+            else:
+                _, changes = self.state.opened(slot, self.now(), connection=wire)
+                self.publish(changes)
+        return slot
+
+    @asynccontextmanager
+    async def slot(self):
+        slot = await self.acquire()
+        usable = False
+        try:
+            yield slot.connection
+            usable = True
+        finally:
+            self.publish(self.state.release(slot, self.now(), usable=usable))
+
+
+# A caller who is never called would wait for ever: the test's own timeout is the assertion.
+CROWD = PoolLimits(wait=None, open=3, idle=2, messages=50, burst=20, rate=5000)
+
+
+def test_threads_share_the_connections():
+    face = Threads(CROWD)
+
+    def work() -> None:
+        for number in range(100):
+            try:
+                with face.slot() as wire:
+                    wire.send()
+                    if number % 10 == 0:
+                        raise ConnectionError
+            except ConnectionError:
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    figures = face.state.statistics()
+    assert figures.acquired == 800
+    assert figures.closed[CloseReason.BROKEN] == 80
+    assert (figures.busy, figures.opening, figures.waiting) == (0, 0, 0)
+    assert sum(not wire.closed for wire in face.wires) == figures.idle
+    face.close_all(face.publish(face.state.close(monotonic())))
+    assert all(wire.closed for wire in face.wires)
+
+
+def test_a_thread_is_told_when_it_has_waited_too_long():
+    face = Threads(PoolLimits(open=1, wait=0.02))
+    with face.slot(), pytest.raises(TimeoutError, match="timed out"), face.slot():
+        pass
+    assert face.state.statistics().idle == 1
+
+
+def test_tasks_share_the_connections_and_may_be_cancelled_anywhere():
+    async def work(face: Tasks) -> None:
+        for _ in range(20):
+            async with face.slot() as wire:
+                wire.send()
+                await asyncio.sleep(0)
+                wire.send()
+
+    async def crowd() -> Tasks:
+        face = Tasks(CROWD)
+        tasks = [asyncio.create_task(work(face)) for _ in range(40)]
+        for step, task in enumerate(tasks[::2]):
+            for _ in range(step):
+                await asyncio.sleep(0)
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert results[1::2] == [None] * 20
+        face.publish(face.state.close(face.now()))
+        return face
+
+    face = asyncio.run(crowd())
+    assert face.futures == {}
+    assert face.state.drained
+    assert all(wire.closed for wire in face.wires)
+    figures = face.state.statistics()
+    assert figures.acquired >= 400
+    assert figures.cancelled > 0
+
+
 class PoolMachine(RuleBasedStateMachine):
     """Any order of calls. The model knows callers, and counts messages, time and tokens anew.
 
     Times are whole 64ths of a second and intervals powers of two: the model's sums are exact.
     """
-
-    tickets: Bundle[Ticket[int]] = Bundle("tickets")
 
     @stateful.initialize(
         limits=st.builds(
@@ -634,7 +881,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.rested: dict[Slot[int], float] = {}
         self.queue: list[Ticket[int]] = []
         self.untaken: set[Ticket[int]] = set()
-        self.asked = self.granted = self.continued = self.created = self.waited = 0
+        self.asked = self.granted = self.continued = self.created = 0
+        self.waited = 0.0
 
     # What the face does.
 
@@ -825,13 +1073,13 @@ class PoolMachine(RuleBasedStateMachine):
         slot = data.draw(st.sampled_from(self.openings()))
         if data.draw(st.booleans()):
             self.most[slot] = min(self.most[slot], mail_max or math.inf)
-            messages = min(self.opening.pop(slot), self.most[slot])
+            messages = int(min(self.opening.pop(slot), self.most[slot]))
             self.spend(messages - slot.granted)
             self.busy[slot], self.born[slot] = messages, self.now
-            decision, changes = self.state.opened(
+            answer, changes = self.state.opened(
                 slot, self.now, connection=self.created, mail_max=mail_max
             )
-            assert decision == Use(slot, messages)
+            assert answer == Use(slot, messages)
             assert slot.connection == self.created
         else:
             if refused:

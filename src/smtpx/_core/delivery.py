@@ -39,7 +39,7 @@ def written(
         LocalProtocolError, AddressError: there is no envelope, or the message cannot be written.
         TypeError: it is no message.
     """
-    if is_message(message):
+    if not isinstance(message, bytes) and is_message(message):
         if envelope is None:
             envelope = envelope_of(message)
         octets = serialise(

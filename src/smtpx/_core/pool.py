@@ -196,6 +196,9 @@ class PoolState(Generic[C]):
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._limits = limits or PoolLimits()
+        self._wait = _or_infinity(self._limits.wait)
+        self._idle_time = _or_infinity(self._limits.idle_time)
+        self._age = _or_infinity(self._limits.age)
         self._bucket = _Bucket(self._limits.rate, self._limits.burst)
         self._now = -math.inf
         self._bound = self._limits.open
@@ -270,7 +273,6 @@ class PoolState(Generic[C]):
         self._advance(now)
         if slot.state is not SlotState.CLOSED:
             _expect(slot, SlotState.OPENING)
-            self._spare(slot, slot.granted)
             self._close(slot, CloseReason.FAILED)
         return self._settle()
 
@@ -346,10 +348,11 @@ class PoolState(Generic[C]):
         return None if moment == math.inf else moment
 
     def refused_for_load(self, slot: Slot[C], now: float) -> None:
-        """The server said "too many connections" (421, 454) on this slot, not given back yet.
+        """The server said "too many connections" (421, 454) to this slot's holder.
 
-        For `PoolLimits.recovery` seconds no more are opened than are open besides it; then one
-        more in each such time.
+        It says so just before it gives the slot back, under the same lock. For
+        `PoolLimits.recovery` seconds no more are opened than are open besides; then one more in
+        each such time.
         """
         self._advance(now)
         others = self._count(SlotState.BUSY, SlotState.IDLE) - (slot.state is SlotState.BUSY)
@@ -400,13 +403,11 @@ class PoolState(Generic[C]):
     def _advance(self, now: float) -> None:
         """What the time since the last call has brought."""
         now = max(now, self._now)
-        elapsed = now - self._now
-        if self._waiting and not self._has_room():
-            self._connection_seconds += elapsed * len(self._waiting)
-        elif self._waiting:
-            self._rate_seconds += elapsed * len(self._waiting)
-        if self._pacing:
-            self._rate_seconds += elapsed * len(self._pacing)
+        if self._waiting or self._pacing:
+            elapsed, callers = now - self._now, len(self._waiting)
+            lacking = 0 if self._has_room() else callers
+            self._connection_seconds += elapsed * lacking
+            self._rate_seconds += elapsed * (callers - lacking + len(self._pacing))
         self._now = now
         while self._bound < self._limits.open and self._raise_at <= now:
             self._bound += 1
@@ -425,8 +426,7 @@ class PoolState(Generic[C]):
         if self._closing:
             self._refused[Refusal.CLOSED] += 1
             return self._refuse(Refusal.CLOSED)
-        deadline = self._now + _or_infinity(self._limits.wait)
-        ticket = Ticket(self._asked, messages, slot, deadline)
+        ticket = Ticket(self._asked, messages, slot, self._now + self._wait)
         ticket.decision = _wait(ticket)
         self._asked += 1
         queue[ticket] = None
@@ -438,13 +438,10 @@ class PoolState(Generic[C]):
         self._serve()
         while len(self._idle) > self._limits.idle:
             self._close(self._idle[0], CloseReason.SURPLUS)
-        self._appoint(self._pacing, self._bucket.ready_at)
-        if self._has_room():
-            self._appoint(self._waiting, self._bucket.ready_at)
-        elif self._bound < self._limits.open:
-            self._appoint(self._waiting, self._raise_at)
-        else:
-            self._appoint(self._waiting, math.inf)
+        ready = self._bucket.ready_at
+        room = self._raise_at if self._bound < self._limits.open else math.inf
+        self._appoint(self._pacing, ready)
+        self._appoint(self._waiting, ready if self._has_room() else room)
         if asking is not None:
             _ = self._answered.pop(asking, None)
         changes = Changes(tuple(self._doomed), tuple(self._answered))
@@ -453,7 +450,7 @@ class PoolState(Generic[C]):
 
     def _serve(self) -> None:
         """Grant while there is something to grant, to the caller who has waited longest."""
-        while self._bucket.ready_at <= self._now:
+        while (self._waiting or self._pacing) and self._bucket.ready_at <= self._now:
             heads = [next(iter(self._pacing))] if self._pacing else []
             if self._waiting and self._has_room():
                 heads.append(next(iter(self._waiting)))
@@ -463,10 +460,10 @@ class PoolState(Generic[C]):
 
     def _grant(self, ticket: Ticket[C]) -> None:
         self._dequeue(ticket)
-        slot, known = ticket.slot, True
+        slot = ticket.slot
         if slot is None:
             self._acquired += 1
-            if known := bool(self._idle):
+            if self._idle:
                 self._reused += 1
                 slot = self._idle.pop()
                 slot.state = SlotState.BUSY
@@ -474,7 +471,8 @@ class PoolState(Generic[C]):
                 slot = self._slot()
         messages = self._bucket.take(self._now, int(min(ticket.messages, slot.left)))
         slot.granted += messages
-        ticket.decision = Use(slot, messages) if known else Open(slot, messages)
+        new = slot.state is SlotState.OPENING
+        ticket.decision = Open(slot, messages) if new else Use(slot, messages)
         self._answered[ticket] = None
 
     def _appoint(self, queue: _Queue[C], moment: float) -> None:
@@ -505,6 +503,7 @@ class PoolState(Generic[C]):
 
     def _close(self, slot: Slot[C], reason: CloseReason) -> None:
         self._slots.remove(slot)
+        self._spare(slot, slot.granted)
         if slot.state is SlotState.IDLE:
             self._idle.remove(slot)
         if slot.state is not SlotState.OPENING:
@@ -528,13 +527,10 @@ class PoolState(Generic[C]):
         return CloseReason.SURPLUS if len(self._slots) > self._bound else None
 
     def _is_aged(self, slot: Slot[C]) -> bool:
-        return slot.opened_at + _or_infinity(self._limits.age) <= self._now
+        return slot.opened_at + self._age <= self._now
 
     def _expiry(self, slot: Slot[C]) -> float:
-        return min(
-            slot.opened_at + _or_infinity(self._limits.age),
-            slot.idle_since + _or_infinity(self._limits.idle_time),
-        )
+        return min(slot.opened_at + self._age, slot.idle_since + self._idle_time)
 
     def _has_room(self) -> bool:
         return bool(self._idle) or len(self._slots) < self._bound

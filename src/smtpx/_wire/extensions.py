@@ -18,10 +18,22 @@ class Extensions:
     their name. ``"DSN" in extensions`` asks for one; case does not matter.
     """
 
-    __slots__ = ("_keywords",)
+    __slots__ = ("_keywords", "eight_bit_mime", "pipelining", "size")
+
+    pipelining: bool
+    """Commands may be sent without waiting (RFC 2920)."""
+    eight_bit_mime: bool
+    """Content may have octets above 127 (RFC 6152)."""
+    size: int | None
+    """The largest content taken, in octets; ``None`` where none is stated (RFC 1870)."""
 
     def __init__(self, keywords: Mapping[str, str]) -> None:
         self._keywords = {keyword.upper(): params for keyword, params in keywords.items()}
+        # These are asked for with every message.
+        self.pipelining = "PIPELINING" in self._keywords
+        self.eight_bit_mime = "8BITMIME" in self._keywords
+        # RFC 1870 §4: 0 means that no fixed limit is in force.
+        self.size = self._number("SIZE") or None
 
     @classmethod
     def of(cls, reply: Reply) -> Extensions:
@@ -45,16 +57,6 @@ class Extensions:
 
     def __contains__(self, keyword: object) -> bool:
         return isinstance(keyword, str) and keyword.upper() in self._keywords
-
-    @property
-    def pipelining(self) -> bool:
-        """Commands may be sent without waiting (RFC 2920)."""
-        return "PIPELINING" in self._keywords
-
-    @property
-    def eight_bit_mime(self) -> bool:
-        """Content may have octets above 127 (RFC 6152)."""
-        return "8BITMIME" in self._keywords
 
     @property
     def smtputf8(self) -> bool:
@@ -102,12 +104,6 @@ class Extensions:
         return tuple(dict.fromkeys(self._keywords.get("AUTH", "").upper().split()))
 
     @property
-    def size(self) -> int | None:
-        """The largest content taken, in octets; ``None`` where none is stated (RFC 1870)."""
-        # RFC 1870 §4: 0 means that no fixed limit is in force.
-        return self._number("SIZE") or None
-
-    @property
     def deliver_by(self) -> int | None:
         """The shortest time DELIVERBY takes, in seconds; 0 where none is stated (RFC 2852)."""
         if "DELIVERBY" not in self._keywords:
@@ -143,9 +139,9 @@ class Extensions:
         return f"<Extensions {' '.join(self._keywords)}>"
 
 
-NO_EXTENSIONS = Extensions({})
-
-
 def _number(text: str) -> int | None:
     # A number beyond twenty digits is longer than any that the RFCs allow.
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
+
+
+NO_EXTENSIONS = Extensions({})
