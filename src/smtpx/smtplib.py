@@ -39,7 +39,7 @@ from typing import Any, Protocol, Self, TypeVar, assert_never
 
 from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER, send_data
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
+from smtpx._core.steps import Glance, More, Receive, Send, StartTLS, Steps
 from smtpx._core.transaction import Plan, perform
 from smtpx._drivers.dialling import is_local
 from smtpx._smtplib.arguments import needs_smtputf8, offered, recipient_path, sender_path
@@ -426,8 +426,8 @@ class SMTP:
                         self._write(step.data)
                     elif isinstance(step, Glance):
                         answer = self._glance()
-                    elif isinstance(step, StartTLS):
-                        raise AssertionError("starttls() does the handshake itself")
+                    elif isinstance(step, (More, StartTLS)):
+                        raise AssertionError("no procedure of this face asks for it")
                     else:
                         assert_never(step)
                 except OSError as error:

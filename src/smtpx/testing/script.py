@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, NoReturn, TypeVar, assert_never
 
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps
+from smtpx._core.steps import Glance, More, Receive, Send, StartTLS, Step, Steps
 
 from ._transcript import Entry, Event, Happening, Said, read_script, shown, write_entry
 
@@ -148,6 +148,8 @@ class _Player:
             case StartTLS():
                 self._start_tls()
                 return b""
+            case More():
+                raise TranscriptMismatch("a script has no more messages for the procedure")
             case _:
                 assert_never(step)
 
