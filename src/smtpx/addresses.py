@@ -18,8 +18,8 @@ _MAX_LOCAL_PART = 64
 _MAX_DOMAIN = 255
 _MAX_PATH = 256
 
-# What is left of a local-part's characters without specials, space and controls, beyond ASCII too.
-_ATEXT = r"""[^\x00-\x20"(),.:;<>@\[\\\]\x7f-\x9f]"""
+# What is left of all characters without specials, controls and white space; beyond ASCII too.
+_ATEXT = r"""[^\x00-\x20"(),.:;<>@\[\\\]\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"""
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 # Underscores are not in the grammar, yet real hosts carry them and resolvers take them.
 _SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
@@ -177,7 +177,9 @@ def _read_address_literal(text: str, literal: str) -> str:
         raise _refused(text, f"{literal!r} is not an address literal")
     try:
         if inner[:5].lower() == "ipv6:":
-            return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"
+            # Kept as it is spelt: Python's versions differ in how they spell it.
+            _ = ipaddress.IPv6Address(inner[5:])
+            return f"[IPv6:{inner[5:].lower()}]"
         if ":" not in inner:
             return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:

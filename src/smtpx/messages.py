@@ -108,14 +108,19 @@ def _one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
 
 
 def _addresses(message: AnyMessage, *names: str) -> list[str]:
-    from email.utils import getaddresses
+    from email.policy import default
 
+    found: list[str] = []
     try:
-        fields = [str(field) for name in names for field in message.get_all(name, [])]
-        # A group without members ("undisclosed-recipients:;") gives empty addresses.
-        return [address for _, address in getaddresses(fields) if address]
+        for name in names:
+            for field in message.get_all(name, []):
+                # The old policy gives text; `email.utils` reads that otherwise on each version.
+                known = hasattr(field, "addresses")
+                header: Any = field if known else default.header_factory("To", str(field))
+                found += [address.addr_spec for address in header.addresses]
     except Exception as error:  # What is malformed makes the `email` package fail in many ways.
         raise LocalProtocolError(f"the message's {names[0]} cannot be read: {error}") from error
+    return found
 
 
 def _prefix(message: AnyMessage) -> str:

@@ -178,6 +178,8 @@ class TestTime:
         _ = state.release(slot, 10)
         assert reused(state, 39) is slot
         assert state.evict(100) == NOTHING
+        _ = state.release(slot, 110)
+        assert state.expires_at == 140
 
     def test_age_counts_from_the_opening(self):
         state = pool(age=300)
@@ -404,6 +406,13 @@ class TestWaiting:
             _ = state.cancel(first, 1)
         assert second.decision == Use(slot, 1)
         assert slot.messages == 0
+
+    def test_it_comes_back_though_it_was_answered_this_very_moment(self):
+        state = pool(rate=1)
+        _ = opened(state)
+        first, second = waiting(state), waiting(state)
+        assert state.cancel(first, 1).answered == (second,)
+        assert isinstance(second.decision, Open)
 
     def test_so_does_leave_to_open(self):
         state = pool(open=1)
@@ -961,7 +970,14 @@ class PoolMachine(RuleBasedStateMachine):
             self.tokens = min(self.limits.burst, self.tokens + elapsed * self.limits.rate)
         self.waited += elapsed * len(self.queue)
         # All that time can do at this moment is done before anything else.
-        self.carry_out(self.state.evict(now))
+        changes = self.state.evict(now)
+        assert set(changes.close) == {
+            slot
+            for slot in self.idle
+            if self.born[slot] + (self.limits.age or math.inf) <= now
+            or self.rested[slot] + (self.limits.idle_time or math.inf) <= now
+        }
+        self.carry_out(changes)
 
     @rule(ticks=st.integers(1, 64) | st.sampled_from([256, 1024]))
     def time_passes(self, ticks: int) -> None:
@@ -972,9 +988,9 @@ class PoolMachine(RuleBasedStateMachine):
     def the_first_expires(self) -> None:
         moment = self.state.expires_at
         assert moment is not None
-        before = len(self.idle)
+        before = len(self.gone)
         self.go_to(moment)
-        assert len(self.idle) < before or self.state.statistics().reused
+        assert len(self.gone) > before
 
     @precondition(lambda self: self.queue)
     @rule()

@@ -356,7 +356,7 @@ class PoolState(Generic[C]):
         """
         self._advance(now)
         others = self._count(SlotState.BUSY, SlotState.IDLE) - (slot.state is SlotState.BUSY)
-        self._bound = max(1, min(self._bound, others))
+        self._bound = max(1, others)
         self._raise_at = self._now + self._limits.recovery
         self._loads += 1
 
