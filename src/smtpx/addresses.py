@@ -19,7 +19,8 @@ _MAX_DOMAIN = 255
 _MAX_PATH = 256
 
 # What is left of all characters without specials, controls and white space; beyond ASCII too.
-_ATEXT = r"""[^\x00-\x20"(),.:;<>@\[\\\]\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"""
+_WHITE_SPACE = r"\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_ATEXT = rf"""[^\x00-\x20"(),.:;<>@\[\\\]\x7f-\x9f{_WHITE_SPACE}]"""
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 # Underscores are not in the grammar, yet real hosts carry them and resolvers take them.
 _SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"

@@ -284,6 +284,11 @@ class TestRate:
         assert slot.granted == 10
         assert state.more(slot, 1.5, 64)[0] == Use(slot, 3)
 
+    def test_rounding_costs_no_token(self):
+        state = pool(rate=100, burst=5)
+        slot = opened(state, messages=5)
+        assert state.more(slot, 0.03, 5)[0] == Use(slot, 3)
+
     def test_what_is_not_sent_is_put_back(self):
         state = pool(rate=1, burst=2)
         slot = opened(state, messages=2)
@@ -890,7 +895,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.rested: dict[Slot[int], float] = {}
         self.queue: list[Ticket[int]] = []
         self.untaken: set[Ticket[int]] = set()
-        self.asked = self.granted = self.continued = self.created = 0
+        self.asked = self.granted = self.reused = self.continued = self.created = 0
         self.waited = 0.0
 
     # What the face does.
@@ -930,6 +935,7 @@ class PoolMachine(RuleBasedStateMachine):
                 figures = self.state.statistics()
                 assert figures.open <= figures.bound
             else:
+                self.reused += 1
                 assert slot is self.idle.pop(), "not last in, first out"
                 self.busy[slot] = messages
                 assert self.now < self.born[slot] + (self.limits.age or math.inf)
@@ -1205,6 +1211,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert figures.waiting == len(self.queue)
         assert self.created == figures.open + sum(figures.closed.values())
         assert figures.acquired == self.granted
+        assert figures.opened == len(self.born)
+        assert figures.reused == self.reused
         turned_away = figures.refused + figures.timed_out + figures.cancelled
         assert self.asked == self.granted + self.continued + figures.waiting + turned_away
         assert figures.connection_seconds + figures.rate_seconds == pytest.approx(self.waited)

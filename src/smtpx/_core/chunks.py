@@ -12,7 +12,7 @@ from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
 from smtpx._core.supply import Emit, Outgoing, Supply, Window, not_sent, send_alone
-from smtpx._core.transaction import body_of, judge, parameters_of, plan_of
+from smtpx._core.transaction import body_of, judge, parameters_of, plan_of, result_of
 from smtpx._wire import commands
 from smtpx._wire.commands import RSET, Command, Phase
 from smtpx._wire.content import Content
@@ -138,6 +138,7 @@ class Chunks:
                     connection, envelope, content, body_of(connection, envelope, content)
                 ),
                 [str(recipient.address) for recipient in envelope.recipients],
+                reset=True,
             )
         else:
             plan = plan_of(connection, envelope, content)
@@ -214,10 +215,4 @@ class Chunks:
         plan = plan_of(self._connection, message.envelope, message.content)
         _, mail, *rcpt, final = replies
         performed = judge(plan, mail, rcpt, final)
-        outcomes = outcomes_of(message.envelope, performed.verdicts)
-        result = SendResult(
-            outcomes, performed.reply, performed.error, message=message.outgoing.message
-        )
-        if performed.error is not None:
-            performed.error.result = result
-        return result
+        return result_of(message.envelope, performed, message.outgoing.message)

@@ -19,6 +19,7 @@ from smtpx._core.transaction import (
     finals_of,
     plan_of,
     refusals_of,
+    result_of,
     send_content,
     send_lone_dot,
     with_finals,
@@ -28,7 +29,7 @@ from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
 from smtpx.replies import Reply
-from smtpx.results import SendResult, Status, Verdict, outcomes_of
+from smtpx.results import Status, Verdict
 
 
 @dataclass(slots=True)
@@ -137,7 +138,7 @@ class Contents:
         following: _Planned | None = None
         joined = False
         if message.content.whole is None or data is None:
-            finals, error = yield from send_content(connection, plan, message.content, due)
+            finals, error = yield from send_content(connection, plan.body, message.content, due)
         else:
             following = yield from self._next(wait=False)
             joined = following is not None and self._fits(following)
@@ -197,12 +198,7 @@ class Contents:
         return size <= self._connection.limits.window
 
     def _report(self, message: _Planned, performed: Performed) -> None:
-        verdicts, reply, error = performed
-        outcomes = outcomes_of(message.envelope, verdicts)
-        result = SendResult(outcomes, reply, error, message=message.outgoing.message)
-        if error is not None:
-            error.result = result
-        self._emit(result)
+        self._emit(result_of(message.envelope, performed, message.outgoing.message))
 
     def _put_back(self, message: _Planned) -> None:
         self._supply.put_back(message.outgoing)

@@ -12,7 +12,7 @@ from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER, send_chunks, send_data
 from smtpx._core.steps import Steps
 from smtpx._wire import commands
-from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command
+from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
 from smtpx._wire.content import Content
 from smtpx._wire.parameters import mail_parameters, rcpt_parameters
 from smtpx.envelope import BodyType, Envelope
@@ -53,16 +53,70 @@ def transaction(
         ExtensionMissing, LocalProtocolError: the request cannot be sent to this server; nothing
             of it was.
     """
+    if (
+        connection.extensions.pipelining
+        and envelope.is_plain
+        and content.whole is not None
+        and not (all_or_nothing or connection.lmtp)
+    ):
+        return (yield from _plain_transaction(connection, envelope, content))
     plan = plan_of(connection, envelope, content)
-    verdicts, reply, error = yield from perform(
-        connection, plan, content, all_or_nothing=all_or_nothing
-    )
-    result = SendResult(outcomes_of(envelope, verdicts), reply, error)
+    performed = yield from perform(connection, plan, content, all_or_nothing=all_or_nothing)
+    return result_of(envelope, performed)
+
+
+def _plain_transaction(
+    connection: Connection, envelope: Envelope, content: Content
+) -> Steps[SendResult]:
+    """A small message without options: its group is composed, sent and read as one.
+
+    It takes half the time, and nearly every message goes this way; what is refused or goes wrong
+    is judged as ever.
+    """
+    body = body_of(connection, envelope, content)
+    parameters = parameters_of(connection, envelope, content, body)
+    recipients = [str(recipient.address) for recipient in envelope.recipients]
+    reset = connection.open_transaction
+    wire = commands.envelope_commands(envelope.sender, parameters, recipients, reset=reset)
+    if len(wire) + len(DATA.wire) > connection.limits.window:
+        plan = plan_of(connection, envelope, content)
+        return result_of(envelope, (yield from perform(connection, plan, content)))
+    connection.open_transaction = True
+    try:
+        yield from connection.check_quiet()
+        connection.expect(Command(wire, Phase.MAIL), len(recipients) + 1 + reset)
+        connection.expect(DATA)
+        yield from connection.send(wire + DATA.wire, Phase.MAIL)
+        replies = yield from connection.settle()
+        if reset:
+            _check_reset(connection, replies.pop(0))
+    except SESSION_OVER as error:
+        not_tried: Verdict = (Status.NOT_TRIED, None)
+        return result_of(envelope, Performed([not_tried] * len(recipients), None, error))
+    mail, *rcpt, data = replies
+    if data.intermediate and all(reply.positive for reply in replies[:-1]):
+        finals, error = yield from send_content(connection, body, content, 1)
+        if error is None:
+            connection.open_transaction = False
+            return SendResult(envelope, finals[0][1])
+        performed = with_finals(connection, finals, {}, error, len(rcpt))
+    else:
+        plan = plan_of(connection, envelope, content)
+        said = (mail, rcpt if mail.positive else [], data)
+        performed = yield from _conclude(connection, plan, content, said, all_or_nothing=False)
+    return result_of(envelope, performed)
+
+
+def result_of(envelope: Envelope, performed: Performed, message: object = None) -> SendResult:
+    """Say of its recipients what became of a message."""
+    verdicts, reply, error = performed
+    result = SendResult(outcomes_of(envelope, verdicts), reply, error, message=message)
     if error is not None:
         error.result = result
     return result
 
 
+_Said: TypeAlias = tuple[Reply, list[Reply], Reply | None]
 _Refused: TypeAlias = dict[int, Reply]
 _Refusal: TypeAlias = SenderRefused | RecipientsRefused | ContentRefused
 
@@ -138,9 +192,17 @@ def perform(
 ) -> Steps[Performed]:
     """Run a planned transaction. It raises only what the content's own source raises."""
     try:
-        mail, rcpt, data = yield from _ask(connection, plan, all_or_nothing)
+        said = yield from _ask(connection, plan, all_or_nothing)
     except SESSION_OVER as error:
         return Performed([(Status.NOT_TRIED, None)] * len(plan.rcpt), None, error)
+    return (yield from _conclude(connection, plan, content, said, all_or_nothing))
+
+
+def _conclude(
+    connection: Connection, plan: Plan, content: Content, said: _Said, all_or_nothing: bool
+) -> Steps[Performed]:
+    """Send the content, where what was said before it allows."""
+    mail, rcpt, data = said
     refused, refusal = refusals_of(plan, mail, rcpt, data, all_or_nothing)
     if refusal is not None:
         if data is not None and data.intermediate:
@@ -148,9 +210,8 @@ def perform(
         return all_refused(plan, refused, refusal)
     # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
     accepted = len(rcpt) - len(refused)
-    finals, error = yield from send_content(
-        connection, plan, content, accepted if connection.lmtp else 1
-    )
+    due = accepted if connection.lmtp else 1
+    finals, error = yield from send_content(connection, plan.body, content, due)
     return with_finals(connection, finals, refused, error, accepted)
 
 
@@ -209,9 +270,6 @@ def _with_refused(verdicts: list[Verdict], refused: _Refused) -> list[Verdict]:
 
 def _verdict(refusal: Reply | None) -> Verdict:
     return (Status.NOT_TRIED, None) if refusal is None else (Status.REFUSED, refusal)
-
-
-_Said: TypeAlias = tuple[Reply, list[Reply], Reply | None]
 
 
 def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Said]:
@@ -275,14 +333,14 @@ def send_lone_dot(connection: Connection) -> Steps[None]:
 
 
 def send_content(
-    connection: Connection, plan: Plan, content: Content, due: int
+    connection: Connection, body: BodyType, content: Content, due: int
 ) -> Steps[tuple[list[Verdict], SMTPError | None]]:
     """Send the content and read the `due` replies to its end."""
     try:
-        if plan.body is BodyType.BINARY:
+        if body is BodyType.BINARY:
             failure = yield from send_chunks(connection, content.raw(), due)
         else:
-            pieces = content.stuffed(seven_bit=plan.body is BodyType.SEVEN_BIT)
+            pieces = content.stuffed(seven_bit=body is BodyType.SEVEN_BIT)
             failure = yield from send_data(connection, pieces, due)
     except Exception:
         # The caller's file or iterator failed: half a content must not end as if it were whole.

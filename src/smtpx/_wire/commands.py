@@ -79,15 +79,18 @@ def _guarded(text: str, secret: bool) -> bytes:
         )
 
 
-def envelope_commands(sender: Address | None, parameters: str, recipients: list[str]) -> bytes:
-    """RSET, MAIL, and a RCPT without parameters for each recipient, as one command group.
+def envelope_commands(
+    sender: Address | None, parameters: str, recipients: list[str], *, reset: bool
+) -> bytes:
+    """MAIL, and a RCPT without parameters for each recipient, as one group; RSET before, if asked.
 
     The short way for transactions by the thousand: one guard for all of their arguments.
     """
     path = "" if sender is None else str(sender)
     _ = _guarded("".join([path, parameters, *recipients]), secret=False)
     rcpts = "".join([f"RCPT TO:<{recipient}>\r\n" for recipient in recipients])
-    return f"RSET\r\nMAIL FROM:<{path}>{parameters}\r\n{rcpts}".encode()
+    before = "RSET\r\n" if reset else ""
+    return f"{before}MAIL FROM:<{path}>{parameters}\r\n{rcpts}".encode()
 
 
 def ehlo(verb: str, name: str) -> Command:
