@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from email.utils import getaddresses
+from email.utils import getaddresses, parseaddr
+from typing import cast
 
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
-__all__ = ["needs_smtputf8", "offered", "recipient_path", "sender_path"]
+__all__ = ["addr_only", "needs_smtputf8", "offered", "recipient_path", "sender_path"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -31,6 +32,12 @@ _NEEDS = {
     "RRVS": "rrvs",
     "SIZE": "size",
 }
+
+
+def addr_only(addrstring: str) -> str:
+    """The address of ``Name <address>``, or the text itself if it is none."""
+    name, address = parseaddr(addrstring)
+    return address if name or address else addrstring
 
 
 def sender_path(sender: object) -> str:
@@ -76,11 +83,9 @@ def _is_offered(option: str, has_extn: Callable[[str], object]) -> bool:
 
 def _path(value: object, role: str) -> str:
     """An address, parsed and written anew; a display name and brackets around it are dropped."""
-    match value:
-        case [single]:  # rcpt(["a@example.org"]) has always been taken
-            value = single
-        case _:
-            pass
+    if isinstance(value, list):  # rcpt(["a@example.org"]) has always been taken
+        several = cast("list[object]", value)
+        value = several[0] if len(several) == 1 else several
     if not isinstance(value, str) or value == "None":
         raise AddressError(f"the {role} is {value!r}, which is not an address")
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import select
 from socket import socket as Socket  # noqa: N812 - tests patch `smtplib.socket`, the module
 from time import monotonic
 from typing import Any
 
+from smtpx._drivers.waiting import Waiter
 from smtpx._wire.parser import ReplyParser
 from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
@@ -20,9 +20,19 @@ except ImportError:  # a Python without TLS
 else:
     _nothing_yet = (BlockingIOError, SSLWantReadError)
 
-__all__ = ["LIMITS", "ReplyFile", "Socket", "code_and_text", "malformed", "replies_in"]
+__all__ = [
+    "LIMITS",
+    "MAXLINE",
+    "ReplyFile",
+    "Socket",
+    "code_and_text",
+    "is_genuine",
+    "malformed",
+    "replies_in",
+]
 
-LIMITS = Limits()
+MAXLINE = 8192
+LIMITS = Limits(reply_line=MAXLINE)
 _BLANKS = b" \t\r\n"
 
 
@@ -62,6 +72,7 @@ class _Incoming(io.RawIOBase):
 
     def __init__(self, connected: Socket) -> None:
         self._socket = connected
+        self._waiter: Waiter | None = None
         self._limit: float | None = None
         self._due: float | None = None
         self.timed = False
@@ -99,8 +110,12 @@ class _Incoming(io.RawIOBase):
             self._socket.settimeout(timeout)
 
     def _look(self, buffer: Any) -> int | None:
-        if not _is_readable(self._socket):
-            return None
+        pending = getattr(self._socket, "pending", None)
+        if not (pending is not None and pending()):
+            if self._waiter is None:
+                self._waiter = Waiter(self._socket)
+            if not self._waiter.is_readable():
+                return None
         timeout = self._socket.gettimeout()
         self._socket.settimeout(0)
         try:
@@ -113,15 +128,9 @@ class _Incoming(io.RawIOBase):
         return count
 
 
-def _is_readable(connected: Socket) -> bool:
-    pending = getattr(connected, "pending", None)
-    if pending is not None and pending():
-        return True
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(connected, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([connected], [], [], 0)[0])
+def is_genuine(sock: object) -> bool:
+    """True for a socket of the operating system, as opposed to a test's stand-in."""
+    return isinstance(sock, Socket)
 
 
 def code_and_text(reply: Reply) -> tuple[int, bytes]:

@@ -20,31 +20,33 @@ class Secrecy:
         """The last reply was a 334: the next line is the answer to it."""
         self._forms: list[bytes] = []
 
-    def shown(self, said: str | bytes) -> str | bytes:
+    def shown(self, said: bytes | str) -> bytes | str:
         """What may be shown of a line that is to be sent."""
         if not self._is_secret(said):
             return said
         text = said if isinstance(said, str) else said.decode("utf-8", "replace")
         line = text.rstrip("\r\n")
-        end = text[len(line) :]
-        if self.challenged:
-            shown = _REDACTED + end
-        else:
-            words = line.split(" ", 2)
-            shown = " ".join([*words[:2], *[_REDACTED for _ in words[2:]]]) + end
+        words = [] if self.challenged else line.split(" ", 2)
+        hidden = self.challenged or len(words) > 2
+        shown = " ".join([*words[:2], *([_REDACTED] if hidden else [])]) + text[len(line) :]
         return shown if isinstance(said, str) else shown.encode()
 
-    def say(self, said: str | bytes) -> None:
-        """Note a line that is being sent."""
+    def say(self, said: bytes | memoryview) -> None:
+        """Note octets that are being sent."""
         if not self._is_secret(said):
             if self._forms:
                 self._forms = []
             return
-        octets = said.encode("utf-8", "replace") if isinstance(said, str) else bytes(said)
-        argument = octets.strip() if self.challenged else octets.split(None, 2)[2:]
+        line = bytes(said).strip()
+        words = [line] if self.challenged else line.split(None, 2)[2:]
         self.challenged = False
-        for word in [argument] if isinstance(argument, bytes) else argument:
-            self._keep(word.strip())
+        for word in words:
+            self._keep(word)
+
+    def hear(self, code: int, text: bytes) -> bytes:
+        """The text of a reply as the caller may have it."""
+        self.challenged = code == 334
+        return text if self.challenged else self.hide(text)
 
     def hide(self, heard: bytes) -> bytes:
         """A server's text without the secrets that it echoes."""
@@ -52,11 +54,12 @@ class Secrecy:
             heard = heard.replace(form, _REDACTED.encode())
         return heard
 
-    def _is_secret(self, said: str | bytes) -> bool:
+    def _is_secret(self, said: bytes | memoryview | str) -> bool:
         if self.challenged:
             return True
-        head = said[:5]
-        return (head if isinstance(head, str) else head.decode("latin-1")).upper() == "AUTH "
+        if isinstance(said, str):
+            return said[:5].upper() == "AUTH "
+        return bytes(said[:5]).upper() == b"AUTH "
 
     def _keep(self, argument: bytes) -> None:
         forms = {argument}

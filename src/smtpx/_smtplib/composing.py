@@ -1,0 +1,74 @@
+"""What `send_message` reads out of a message, and how it writes it."""
+
+from __future__ import annotations
+
+import copy
+from email.generator import BytesGenerator
+from email.message import Message
+from email.utils import getaddresses
+from io import BytesIO
+from typing import Any
+
+from smtpx.errors import LocalProtocolError
+from smtpx.messages import _one_field_each
+
+__all__ = ["author", "prefix", "recipients", "written"]
+
+
+def prefix(message: Message[Any, Any]) -> str:
+    """``Resent-`` for a message that was resent, else nothing (RFC 5322 §3.6.6).
+
+    Raises:
+        ValueError: it was resent more than once.
+    """
+    resent = message.get_all("Resent-Date", [])
+    if len(resent) > 1:
+        raise ValueError("message has more than one 'Resent-' header block")
+    return "Resent-" if resent else ""
+
+
+def author(message: Message[Any, Any], resent: str) -> str:
+    """The address of Sender, else the first of From.
+
+    Raises:
+        ValueError: there is none.
+    """
+    name = "Sender" if resent + "Sender" in message else "From"
+    field = message[resent + name]
+    addresses = [] if field is None else getaddresses([str(field)])
+    if not addresses or not addresses[0][1]:
+        raise ValueError(
+            f"the message has no {resent}{name} with an address: set it, or give from_addr "
+            "('' is the null sender)"
+        )
+    return addresses[0][1]
+
+
+def recipients(message: Message[Any, Any], resent: str) -> list[str]:
+    """The addresses of To, Bcc and Cc."""
+    fields = [
+        str(field) for name in ("To", "Bcc", "Cc") for field in message.get_all(resent + name, [])
+    ]
+    # A group without members gives an empty address.
+    return [address for _, address in getaddresses(fields) if address]
+
+
+def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
+    """The message as octets with CRLF line ends, without its Bcc fields.
+
+    Raises:
+        ValueError: a header value would begin another field.
+    """
+    sent = copy.copy(message)
+    del sent["Bcc"]
+    del sent["Resent-Bcc"]
+    policy: Any = message.policy
+    if utf8 and hasattr(policy, "utf8"):
+        policy = policy.clone(utf8=True)
+    careful = _one_field_each(type(policy))(**vars(policy))
+    buffer = BytesIO()
+    try:
+        BytesGenerator(buffer, policy=careful).flatten(sent, linesep="\r\n")
+    except LocalProtocolError as error:
+        raise ValueError(str(error)) from error
+    return buffer.getvalue()

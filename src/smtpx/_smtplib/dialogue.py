@@ -1,0 +1,276 @@
+"""Lines out and replies in: what every command of `smtpx.smtplib` goes through.
+
+It is also the driver of the core's procedures, over the same socket and the same reader, so that
+they and the single commands can follow each other in any order.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import sys
+from smtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
+from typing import Any, TypeVar
+
+from smtpx._core.connection import Connection
+from smtpx._core.sending import SESSION_OVER
+from smtpx._core.steps import Glance, Receive, Send, Steps
+from smtpx._smtplib.reading import (
+    LIMITS,
+    MAXLINE,
+    ReplyFile,
+    Socket,
+    code_and_text,
+    is_genuine,
+    malformed,
+)
+from smtpx._smtplib.replay import CodeAndText, disconnected
+from smtpx._smtplib.secrecy import Secrecy
+from smtpx._wire.commands import Command, Phase, command
+from smtpx._wire.extensions import Extensions
+from smtpx._wire.parser import ReplyParser
+from smtpx.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError
+from smtpx.options import Timeouts
+
+__all__ = ["Dialogue"]
+
+T = TypeVar("T")
+_NO_TIMEOUTS = Timeouts.each(None)  # the socket's own timeout rules here
+_PIPELINING = Extensions({"PIPELINING": ""})
+
+
+class Dialogue:
+    """One connection as lines that are sent and replies that are read."""
+
+    debuglevel: int = 0
+    sock: Socket | None = None
+    """The socket; whoever sets it has connected it."""
+    file: Any = None
+    """What replies are read from; made when it is first needed."""
+    command_encoding: str
+    """Of commands: ``ascii``, or ``utf-8`` in a transaction in SMTPUTF8."""
+
+    _lmtp = False
+    _secrecy: Secrecy
+    _engine: tuple[object, Connection] | None = None
+
+    def set_debuglevel(self, debuglevel: int) -> None:
+        """1 prints the dialogue to stderr, 2 also the time; secrets of AUTH are left out."""
+        self.debuglevel = debuglevel
+
+    def _print_debug(self, *args: object) -> None:
+        if self.debuglevel > 1:
+            args = (datetime.datetime.now().time(), *args)
+        print(*args, file=sys.stderr)  # noqa: T201 - what set_debuglevel is for
+
+    def close(self) -> None:
+        """Close the connection without a word."""
+        self._engine = None
+        self._secrecy = Secrecy()
+        try:
+            file, self.file = self.file, None
+            if file:
+                file.close()
+        finally:
+            sock, self.sock = self.sock, None
+            if sock:
+                sock.close()
+
+    # Lines out.
+
+    def send(self, s: bytes | str) -> None:
+        """Send octets, or text in the encoding of commands.
+
+        Raises:
+            SMTPServerDisconnected: there is no connection, or no longer.
+        """
+        if self.debuglevel > 0:
+            self._print_debug("send:", repr(self._secrecy.shown(s)))
+        if not self.sock:
+            raise SMTPServerDisconnected("please run connect() first")
+        octets = s.encode(self.command_encoding) if isinstance(s, str) else s
+        try:
+            self._write(self.sock, octets)
+        except OSError as error:
+            self.close()
+            raise SMTPServerDisconnected("Server not connected") from error
+
+    def _write(self, sock: Socket, octets: bytes | memoryview) -> None:
+        sys.audit("smtplib.send", self, octets)
+        self._secrecy.say(octets)
+        sock.sendall(octets)
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        """Send a command and leave its reply to be read.
+
+        Raises:
+            ValueError: there is a line end or another control character in it.
+        """
+        text = cmd if args == "" else f"{cmd} {args}"
+        _ = self._command(Phase.OTHER, text)
+        self.send(f"{text}\r\n")
+
+    def _command(self, phase: Phase, text: str) -> Command:
+        """Pass a command line through the one guard."""
+        if not text.isascii():
+            _ = text.encode(self.command_encoding)  # UnicodeEncodeError, as ever
+        try:
+            return command(phase, text)
+        except LocalProtocolError:
+            shown = str(self._secrecy.shown(text)).replace("\n", "\\n").replace("\r", "\\r")
+            what = "newline" if "\n" in text or "\r" in text else "control"
+            raise ValueError(
+                f"command and arguments contain prohibited {what} characters: {shown}"
+            ) from None
+
+    def docmd(self, cmd: str, args: str = "") -> CodeAndText:
+        """Send a command and return its reply."""
+        self.putcmd(cmd, args)
+        return self.getreply()
+
+    # Replies in.
+
+    def getreply(self) -> CodeAndText:
+        """Read one reply, all of its lines within one timeout.
+
+        What is no reply closes the connection and is given as code -1, or as the refusal that its
+        digits say.
+
+        Raises:
+            SMTPServerDisconnected: the connection ended, or the time was up.
+            SMTPResponseException: a line or the whole reply is too long.
+        """
+        file = self._reply_file()
+        lines: list[bytes] = []
+        if isinstance(file, ReplyFile):
+            file.begin()
+        try:
+            code, text = self._read_reply(file, lines)
+        except OSError as error:
+            self.close()
+            if isinstance(error, SMTPException):
+                raise
+            raise SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+        except RemoteProtocolError as error:
+            self.close()
+            verdict = malformed(lines)
+            if isinstance(verdict, str):
+                raise SMTPResponseException(500, verdict) from error
+            code, text = verdict
+        finally:
+            if isinstance(file, ReplyFile):
+                file.end()
+        text = self._secrecy.hear(code, text)
+        if self.debuglevel > 0:
+            self._print_debug(f"reply: retcode ({code}); Msg: {self._secrecy.hide(text)!a}")
+        return code, text
+
+    def _read_reply(self, file: Any, lines: list[bytes]) -> CodeAndText:
+        parser = ReplyParser(LIMITS)
+        while (reply := parser.next_reply()) is None:
+            line: bytes = file.readline(MAXLINE + 1)
+            if not line:
+                raise SMTPServerDisconnected("Connection unexpectedly closed")
+            if self.debuglevel > 0:
+                self._print_debug("reply:", repr(self._secrecy.hide(line)))
+            lines.append(line)
+            parser.feed(line)
+        return code_and_text(reply)
+
+    def _reply_file(self) -> Any:
+        if self.file is None:
+            if not self.sock:
+                raise SMTPServerDisconnected("please run connect() first")
+            # What tests put in the place of a socket is read as the old module reads it.
+            genuine = is_genuine(self.sock)
+            self.file = ReplyFile(self.sock) if genuine else self.sock.makefile("rb")
+        return self.file
+
+    # The driver: answers the steps of the core's procedures from this connection.
+
+    def _core(self) -> Connection:
+        if self._engine is None or self._engine[0] is not self.sock:
+            connection = Connection(lmtp=self._lmtp, timeouts=_NO_TIMEOUTS, limits=LIMITS)
+            connection.extensions = _PIPELINING  # made use of only where it is offered
+            self._engine = self.sock, connection
+        return self._engine[1]
+
+    def _run(self, procedure: Steps[T], heard: list[bytes] | None = None) -> T:
+        """Run a procedure; `heard` collects what the server says from the first write on."""
+        spoke = False
+        try:
+            step = next(procedure)
+            while True:
+                answer: bytes | None = b""
+                try:
+                    if isinstance(step, Receive):
+                        answer = self._receive(step)
+                    elif isinstance(step, Send):
+                        self._send_step(step)
+                        spoke = True
+                    elif isinstance(step, Glance):
+                        answer = self._glance()
+                    else:
+                        raise AssertionError(f"{step} is no step of a mail transaction")
+                except OSError as error:
+                    step = procedure.throw(error)
+                    continue
+                if answer and spoke and heard is not None:
+                    heard.append(answer)
+                step = procedure.send(answer)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        except SMTPError:
+            raise
+        except BaseException:
+            # Interrupted in the middle: never to be used again.
+            procedure.close()
+            self.close()
+            raise
+        finally:
+            if isinstance(self.file, ReplyFile):
+                self.file.end()
+
+    def _send_step(self, step: Send) -> None:
+        if not self.sock:
+            raise SMTPServerDisconnected("please run connect() first")
+        if self.debuglevel > 0:
+            self._print_debug("send:", repr(bytes(step.data)))
+        self._write(self.sock, step.data)
+
+    def _receive(self, step: Receive) -> bytes:
+        file = self._reply_file()
+        octets: bytes
+        if isinstance(file, ReplyFile):
+            if step.fresh:
+                file.begin(step.timeout)
+            octets = file.read1(-1)
+        else:
+            octets = file.readline(MAXLINE + 1)
+        if self.debuglevel > 0:
+            for line in io.BytesIO(octets):
+                self._print_debug("reply:", repr(line))
+        return octets
+
+    def _glance(self) -> bytes | None:
+        if self.file is None and is_genuine(self.sock):
+            _ = self._reply_file()
+        return self.file.glance() if isinstance(self.file, ReplyFile) else None
+
+    def _waiting(self) -> CodeAndText | None:
+        """Make sure that nothing waits to be read; a 421 that does is returned.
+
+        Raises:
+            SMTPServerDisconnected: something else waits, or the connection has ended.
+        """
+        try:
+            self._run(self._core().check_quiet())
+        except SESSION_OVER as error:
+            self.close()
+            if isinstance(error, ConnectionLost) and error.reply is not None:
+                code, text = code_and_text(error.reply)
+                if code == 421:
+                    return code, text
+            raise disconnected(error, in_doubt=False) from error
+        return None

@@ -1,0 +1,151 @@
+"""What the replies to a mail transaction mean to a caller of `sendmail`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from smtplib import (
+    SMTPDataError,
+    SMTPException,
+    SMTPRecipientsRefused,
+    SMTPSenderRefused,
+    SMTPServerDisconnected,
+)
+
+from smtpx._core.transaction import Plan, perform, send_content
+from smtpx._smtplib.commands import Commands
+from smtpx._smtplib.reading import code_and_text
+from smtpx._smtplib.replay import (
+    IN_DOUBT,
+    CodeAndText,
+    Replay,
+    accepts,
+    disconnected,
+    ends_session,
+)
+from smtpx._wire.content import Content
+from smtpx.envelope import BodyType
+from smtpx.results import Status
+
+__all__ = ["Refused", "Transactions"]
+
+Refused = dict[str, CodeAndText]
+
+
+class Transactions(Commands):
+    """A connection that judges whole transactions, whether they were pipelined or not."""
+
+    def _pipeline(
+        self, from_addr: str, addresses: list[str], plan: Plan, content: Content
+    ) -> Refused:
+        """Run a transaction by the core."""
+        if not self.sock:
+            raise SMTPServerDisconnected("please run connect() first")
+        connection = self._core()
+        connection.open_transaction = False  # RSET is said at once here, after a failure
+        heard: list[bytes] = []
+        performed = self._run(perform(connection, plan, content), heard)
+        if not connection.usable:
+            self.close()
+        error = performed.error
+        if error is None:
+            return {
+                address: code_and_text(reply)
+                for address, (status, reply) in zip(addresses, performed.verdicts, strict=True)
+                if status is Status.REFUSED and reply is not None
+            }
+        replay = Replay(b"".join(heard), performed, error)
+        return self._judge(
+            from_addr,
+            addresses,
+            replay.answer,
+            lambda _: replay.answer(),
+            lambda _: replay.data(),
+        )
+
+    def _judge(
+        self,
+        from_addr: str,
+        addresses: list[str],
+        mail: Callable[[], CodeAndText],
+        rcpt: Callable[[str], CodeAndText],
+        data: Callable[[int], Sequence[CodeAndText]],
+    ) -> Refused:
+        """Ask for one reply after the other, and say what they mean.
+
+        `data` gives the reply to the end of data, or one for each recipient.
+        """
+        code, text = mail()
+        if not accepts(code):
+            self._give_up(code)
+            raise SMTPSenderRefused(code, text, from_addr)
+        refused: Refused = {}
+        accepted: list[str] = []
+        for address in addresses:
+            code, text = rcpt(address)
+            if accepts(code):
+                accepted.append(address)
+                continue
+            refused[address] = code, text
+            if ends_session(code):
+                self.close()
+                raise SMTPRecipientsRefused(refused)
+        if not accepted:
+            self._rset()
+            raise SMTPRecipientsRefused(refused)
+        try:
+            finals = list(data(len(accepted)))
+        except SMTPDataError as error:
+            self._give_up(error.smtp_code)
+            raise
+        finals += [finals[-1]] * (len(accepted) - len(finals))
+        refusals = [
+            (address, reply)
+            for address, reply in zip(accepted, finals, strict=False)
+            if not accepts(reply[0])
+        ]
+        if len(refusals) == len(accepted):
+            _, (code, text) = refusals[0]
+            self._give_up(code)
+            raise SMTPDataError(code, text)
+        if any(ends_session(code) for _, (code, _) in refusals):
+            self.close()
+        refused.update(refusals)
+        return refused
+
+    def _give_up(self, code: int) -> None:
+        """End the transaction that was refused, or the session if the server ends it."""
+        if ends_session(code):
+            self.close()
+        else:
+            self._rset()
+
+    def _by_core(self, content: Content, due: int) -> list[CodeAndText]:
+        """Send content after DATA, and read the `due` replies to its end.
+
+        Raises:
+            SMTPServerDisconnected: the connection ended; the text says if the outcome is in doubt.
+        """
+        connection = self._core()
+        finals, error = self._run(send_content(connection, BodyType.EIGHT_BIT, content, due))
+        if not connection.usable:
+            self.close()
+        replies = [code_and_text(reply) for _, reply in finals if reply is not None]
+        if error is not None and len(replies) < due:
+            in_doubt = any(status is Status.IN_DOUBT for status, _ in finals)
+            raise disconnected(error, in_doubt=in_doubt) from error
+        return replies
+
+    def _by_steps(self, octets: bytes, due: int) -> list[CodeAndText]:
+        """The same by `send` and `getreply`, for who replaced them."""
+        try:
+            self.send(octets)
+            finals: list[CodeAndText] = []
+            while len(finals) < due:
+                code, text = self.getreply()
+                if not accepts(code) and not 400 <= code <= 599:
+                    raise SMTPServerDisconnected(f"the end of data was answered by {code} {text!r}")
+                finals += [(code, text)] * (due - len(finals) if code == 421 else 1)
+        except SMTPException as error:
+            self.close()
+            raise SMTPServerDisconnected(f"{error}{IN_DOUBT}") from error
+        return finals
