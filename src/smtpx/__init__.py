@@ -15,6 +15,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # known to type checkers; importing `typing` would cost more than all else
 if TYPE_CHECKING:
+    from smtpx._core.pool import CloseReason as CloseReason
+    from smtpx._core.pool import PoolStatistics as PoolStatistics
     from smtpx._faces.aio import AsyncClient as AsyncClient
     from smtpx._faces.aio import AsyncSession as AsyncSession
     from smtpx._faces.aio import asend as asend
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
     from smtpx.options import Limits as Limits
+    from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
     from smtpx.replies import EnhancedStatusCode as EnhancedStatusCode
     from smtpx.replies import Reply as Reply
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from smtpx.tls import TLSPolicy as TLSPolicy
 
 _HOMES = {
+    "_core.pool": "CloseReason PoolStatistics",
     "_faces.aio": "AsyncClient AsyncSession asend",
     "_faces.settings": "SessionOptions",
     "_faces.sync": "Client Session send",
@@ -76,7 +80,7 @@ _HOMES = {
     "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
     "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
     "RemoteProtocolError ReplyError SMTPError SenderRefused TLSPolicyError TLSRefused TimedOut",
-    "options": "Limits Timeouts",
+    "options": "Limits PoolLimits Timeouts",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
@@ -92,6 +96,7 @@ __all__ = [
     "AuthenticationRefused",
     "BodyType",
     "Client",
+    "CloseReason",
     "ConnectionLost",
     "ContentRefused",
     "Credentials",
@@ -110,6 +115,8 @@ __all__ = [
     "Notify",
     "Observer",
     "Outcome",
+    "PoolLimits",
+    "PoolStatistics",
     "Recipient",
     "RecipientsRefused",
     "RemoteProtocolError",

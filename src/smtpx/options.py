@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-__all__ = ["Limits", "Timeouts"]
+__all__ = ["Limits", "PoolLimits", "Timeouts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

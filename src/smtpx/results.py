@@ -139,7 +139,7 @@ class SendResult:
         """The server's name for the message, where the text of its reply shows one."""
         if self.reply is None or not self.reply.positive:
             return None
-        text = " ".join(self.reply.lines)
+        text = " ".join(self.reply.lines)[:1000]  # no server has more to say, a hostile one does
         return next((match[1] for known in _QUEUE_IDS if (match := known.search(text))), None)
 
     def raise_for_refused(self) -> None:

@@ -9,7 +9,7 @@ from enum import Enum
 import pytest
 
 import smtpx
-from smtpx import Envelope, Session, Timeouts, TLSMode, TLSPolicy
+from smtpx import Envelope, Timeouts, TLSMode, TLSPolicy
 from smtpx.testing import (
     ALL_EXTENSIONS,
     AppendToReply,
@@ -30,6 +30,7 @@ from smtpx.testing import (
     Stall,
     TruncateReply,
 )
+from tests.faces.conftest import Face
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -47,13 +48,15 @@ class Fate(Enum):
     NOT_SENT = "not sent"
 
 
-def fate_of(server: Server, content: bytes = CONTENT, timeouts: Timeouts = SOON) -> Fate:
+def fate_of(
+    face: Face, server: Server, content: bytes = CONTENT, timeouts: Timeouts = SOON
+) -> Fate:
     """Send one message; only documented errors may come."""
     tls = None
     if server.tls is not ServerTLS.NONE:
         tls = TLSPolicy(TLSMode(server.tls.value), ca_file=server.ca_file)
     try:
-        with Session(server.url, timeouts=timeouts, tls=tls) as session:
+        with face.session(server.url, timeouts=timeouts, tls=tls) as session:
             result = session.send(content, ENVELOPE)
     except smtpx.SMTPError as error:
         in_doubt = error.result is not None and bool(error.result.in_doubt)
@@ -80,10 +83,10 @@ POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 @pytest.mark.parametrize("pipelining", [True, False])
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("fault", [Shutdown, Close, Reset, Stall])
-def test_the_end_at_every_exchange(tls, pipelining, point, fault):
+def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
     extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
     with Server(tls=tls, extensions=extensions, faults=[fault(point)]) as server:
-        fate = fate_of(server)
+        fate = fate_of(face, server)
         check(server, fate)
         assert server.breaches == []
     if point == "QUIT":
@@ -97,22 +100,22 @@ def test_the_end_at_every_exchange(tls, pipelining, point, fault):
 
 @pytest.mark.requirement("T33")
 @pytest.mark.parametrize("fault", [Stall, Close, Reset])
-def test_the_end_in_the_handshake(fault):
+def test_the_end_in_the_handshake(face: Face, fault):
     for tls in (ServerTLS.STARTTLS, ServerTLS.IMPLICIT):
         with Server(tls=tls, faults=[fault("TLS-HANDSHAKE")]) as server:
-            assert fate_of(server) is Fate.NOT_SENT
+            assert fate_of(face, server) is Fate.NOT_SENT
 
 
 @pytest.mark.requirement("T19")
 @pytest.mark.parametrize("ending", Ending)
-def test_the_output_cut_at_every_octet(ending):
+def test_the_output_cut_at_every_octet(face: Face, ending):
     with Server() as server:
-        _ = fate_of(server)
+        _ = fate_of(face, server)
         octets = server.sessions[0].bytes_out
     fates: list[Fate] = []
     for at in range(octets + 1):
         with Server(faults=[CutOutput(at, ending=ending)]) as server:
-            fate = fate_of(server)
+            fate = fate_of(face, server)
             check(server, fate)
             fates.append(fate)
     # First nothing was sent, then it is in doubt, then it is certain: never back and forth.
@@ -121,59 +124,59 @@ def test_the_output_cut_at_every_octet(ending):
 
 
 @pytest.mark.requirement("T39")
-def test_the_input_cut_at_every_octet():
+def test_the_input_cut_at_every_octet(face: Face):
     with Server() as server:
-        _ = fate_of(server)
+        _ = fate_of(face, server)
         octets = server.sessions[0].bytes_in
     for at in range(octets + 1):
         with Server(faults=[CutInput(at)]) as server:
-            check(server, fate_of(server))
+            check(server, fate_of(face, server))
 
 
 @pytest.mark.requirement("T39")
 @pytest.mark.parametrize("keep", [0, 1, 3, 4, 8, 20])
 @pytest.mark.parametrize("ending", Ending)
-def test_a_truncated_final_reply_is_in_doubt(keep, ending):
+def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending):
     with Server(faults=[TruncateReply("END-OF-DATA", keep=keep, ending=ending)]) as server:
-        assert fate_of(server) is Fate.IN_DOUBT
+        assert fate_of(face, server) is Fate.IN_DOUBT
         assert len(server.messages) == 1
 
 
 @pytest.mark.requirement("T30a")
 @pytest.mark.parametrize("point", ["GREETING", "EHLO", "MAIL", "END-OF-DATA"])
 @pytest.mark.parametrize("chunk", [b"2", b"250-x\r\n"])
-def test_a_dripping_reply_does_not_extend_its_time(point, chunk):
+def test_a_dripping_reply_does_not_extend_its_time(face: Face, point, chunk):
     # Each octet comes well within the timeout, the whole never does.
     faults: list[Fault] = [Endless(point, chunk), Drip(size=1, interval=0.005)]
     phase = {"EHLO": "hello", "END-OF-DATA": "data_termination"}.get(point, point.lower())
     timeouts = dataclasses.replace(Timeouts.each(10), **{phase: 0.3})
     with Server(faults=faults) as server:
-        fate = fate_of(server, timeouts=timeouts)
+        fate = fate_of(face, server, timeouts=timeouts)
     assert fate is (Fate.IN_DOUBT if point == "END-OF-DATA" else Fate.NOT_SENT)
 
 
-def test_a_reply_in_single_octets_is_a_reply():
+def test_a_reply_in_single_octets_is_a_reply(face: Face):
     with Server(faults=[Drip(size=1)]) as server:
-        assert fate_of(server) is Fate.ACCEPTED
+        assert fate_of(face, server) is Fate.ACCEPTED
 
 
-def test_the_total_deadline_ends_what_its_phases_would_allow():
+def test_the_total_deadline_ends_what_its_phases_would_allow(face: Face):
     with Server(faults=[Stall("EHLO")]) as server:
         with pytest.raises(smtpx.TimedOut) as caught:
-            Session(server.url, timeouts=Timeouts.each(60, total=0.2)).open()
+            face.session(server.url, timeouts=Timeouts.each(60, total=0.2)).open()
         assert caught.value.phase == "hello"
 
 
 @pytest.mark.requirement("T29")
 @pytest.mark.parametrize("point", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA"])
 @pytest.mark.parametrize("chunk", [b"250-x\r\n", b"x" * 65536, b"250-" + b"y" * 4096 + b"\r\n"])
-def test_endless_replies_take_no_memory(point, chunk):
+def test_endless_replies_take_no_memory(face: Face, point, chunk):
     tracemalloc.start()
     try:
         with Server(faults=[Endless(point, chunk)]) as server:
             before = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
-            _ = fate_of(server, timeouts=Timeouts.each(10))
+            _ = fate_of(face, server, timeouts=Timeouts.each(10))
             assert tracemalloc.get_traced_memory()[1] - before < 8 * 2**20
     finally:
         tracemalloc.stop()
@@ -202,9 +205,9 @@ GARBAGE = [
 @pytest.mark.requirement("T31")
 @pytest.mark.parametrize("point", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA"])
 @pytest.mark.parametrize("reply", GARBAGE)
-def test_garbage_is_never_an_acceptance(point, reply):
+def test_garbage_is_never_an_acceptance(face: Face, point, reply):
     with Server(faults=[ReplaceReply(point, reply)]) as server:
-        fate = fate_of(server)
+        fate = fate_of(face, server)
     assert fate is (Fate.IN_DOUBT if point == "END-OF-DATA" else Fate.NOT_SENT)
 
 
@@ -212,19 +215,19 @@ def test_garbage_is_never_an_acceptance(point, reply):
 @pytest.mark.parametrize("point", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("stray", [b"250 ok\r\n", b"354 go\r\n", b"550 no\r\n", b"250-", b"x\r\n"])
 @pytest.mark.parametrize("pipelining", [True, False])
-def test_replies_nobody_asked_for_never_shift_the_others(point, stray, pipelining):
+def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stray, pipelining):
     extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
     with Server(extensions=extensions, faults=[AppendToReply(point, stray)]) as server:
-        fate = fate_of(server)
+        fate = fate_of(face, server)
         check(server, fate)
         assert fate is not Fate.ACCEPTED
 
 
 @pytest.mark.requirement("T32")
-def test_a_stray_reply_after_a_message_ends_the_session_before_the_next():
+def test_a_stray_reply_after_a_message_ends_the_session_before_the_next(face: Face):
     with (
         Server(faults=[AppendToReply("END-OF-DATA", b"250 again\r\n")]) as server,
-        Session(server.url, timeouts=SOON) as session,
+        face.session(server.url, timeouts=SOON) as session,
     ):
         assert session.send(CONTENT, ENVELOPE).error is None
         with pytest.raises(smtpx.RemoteProtocolError, match="nobody asked"):
@@ -235,34 +238,36 @@ def test_a_stray_reply_after_a_message_ends_the_session_before_the_next():
 
 @pytest.mark.requirement("T12")
 @pytest.mark.parametrize("injected", [b"250 evil\r\n", b"250-", b"\n", b"235 welcome\r\n"])
-def test_injection_behind_starttls(injected):
+def test_injection_behind_starttls(face: Face, injected):
     faults = [AppendToReply("STARTTLS", injected)]
     with Server(tls=ServerTLS.STARTTLS, users={"ann": "s3cret"}, faults=faults) as server:
         tls = TLSPolicy(TLSMode.STARTTLS, ca_file=server.ca_file)
         with pytest.raises((smtpx.RemoteProtocolError, smtpx.TLSPolicyError)):
-            Session(f"smtp://ann:s3cret@127.0.0.1:{server.port}", tls=tls, timeouts=SOON).open()
+            face.session(
+                f"smtp://ann:s3cret@127.0.0.1:{server.port}", tls=tls, timeouts=SOON
+            ).open()
         assert all("AUTH" not in command for command in server.sessions[0].commands)
 
 
 @pytest.mark.requirement("T15")
-def test_what_was_offered_in_plain_text_is_forgotten():
+def test_what_was_offered_in_plain_text_is_forgotten(face: Face):
     faults = [
         ReplaceReply("EHLO", b"250-evil\r\n250-STARTTLS\r\n250-SIZE 1\r\n250 XEVIL\r\n", nth=1)
     ]
     with Server(tls=ServerTLS.STARTTLS, faults=faults) as server:
         tls = TLSPolicy(TLSMode.STARTTLS, ca_file=server.ca_file)
-        with Session(server.url, tls=tls) as session:
+        with face.session(server.url, tls=tls) as session:
             assert "XEVIL" not in session.extensions
             assert session.extensions.size is None
 
 
 @pytest.mark.requirement("T34")
 @pytest.mark.parametrize("ending", Ending)
-def test_an_early_refusal_is_the_reason_not_the_broken_pipe(ending):
+def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
     fault = CutContent(at=100_000, ending=ending, parting=b"552 5.3.4 too big\r\n")
     with (
         Server(faults=[fault]) as server,
-        Session(server.url, timeouts=Timeouts.each(5)) as session,
+        face.session(server.url, timeouts=Timeouts.each(5)) as session,
     ):
         with pytest.raises((smtpx.ContentRefused, smtpx.ConnectionLost)) as caught:
             _ = session.send(b"x" * 20_000_000, ENVELOPE)
@@ -274,29 +279,29 @@ def test_an_early_refusal_is_the_reason_not_the_broken_pipe(ending):
         assert not caught.value.result.in_doubt
 
 
-def test_a_server_that_does_not_read():
+def test_a_server_that_does_not_read(face: Face):
     faults = [Stall("DATA", reading=False)]
     with Server(faults=faults, buffer_size=4096) as server:
-        assert fate_of(server, content=b"x" * 10_000_000) is Fate.NOT_SENT
+        assert fate_of(face, server, content=b"x" * 10_000_000) is Fate.NOT_SENT
 
 
-def test_a_large_group_against_small_buffers_does_not_lock():
+def test_a_large_group_against_small_buffers_does_not_lock(face: Face):
     names = [f"user{i:06}@example.test" for i in range(2000)]
     with (
         Server(buffer_size=2048) as server,
-        Session(server.url, timeouts=Timeouts.each(10)) as session,
+        face.session(server.url, timeouts=Timeouts.each(10)) as session,
     ):
         result = session.send(CONTENT, Envelope("a@x.test", names))
         assert len(result.accepted) == 2000
         assert len(server.messages[0].recipients) == 2000
 
 
-def test_interrupted_means_closed():
+def test_interrupted_means_closed(face: Face):
     def content():
         yield b"half\r\n"
         raise KeyboardInterrupt
 
-    with Server() as server, Session(server.url) as session:
+    with Server() as server, face.session(server.url) as session:
         with pytest.raises(KeyboardInterrupt):
             _ = session.send(content(), ENVELOPE)
         assert not session.is_open

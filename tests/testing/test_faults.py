@@ -212,10 +212,10 @@ def test_replace_reply():
 
 
 def test_replace_the_greeting():
-    with Server(faults=[ReplaceReply("GREETING", b"220-a\r\n250 b\r\n")]) as server:
-        with Wire(server) as wire:
-            assert wire.reply() == b"220-a\r\n250 b\r\n"
-            assert wire.ask("EHLO me") == [250]
+    fault = ReplaceReply("GREETING", b"220-a\r\n250 b\r\n")
+    with Server(faults=[fault]) as server, Wire(server) as wire:
+        assert wire.reply() == b"220-a\r\n250 b\r\n"
+        assert wire.ask("EHLO me") == [250]
 
 
 def test_append_to_starttls_comes_in_the_same_segment():
@@ -263,30 +263,26 @@ def test_endless_ends_with_the_server():
 @pytest.mark.parametrize("at", [0, 1, 17, 40])
 @pytest.mark.parametrize("ending", list(Ending))
 def test_cut_output(at, ending):
-    with Server(faults=[CutOutput(at, ending=ending)]) as server, Wire(server) as wire:
-        said = b""
-        with pytest.raises(ConnectionResetError) if ending is Ending.RESET else _nothing():
-            wire.send("EHLO me")
-            while data := wire.socket.recv(100):
-                said += data
-        assert len(said) <= at
+    said = b""
+    error = None
+    with Server(faults=[CutOutput(at, ending=ending)]) as server:
+        try:
+            with Wire(server) as wire:
+                wire.send("EHLO me")
+                while data := wire.socket.recv(100):
+                    said += data
+        except ConnectionError as broken:
+            error = broken
         assert server.wait_until_idle()[0].bytes_out == at
-        if ending is Ending.CLOSE and at > 10:
-            assert len(said) == at
-
-
-class _nothing:  # noqa: N801 - reads as a function
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *exc):
-        # A close with unread input may turn into a reset on its way.
-        return exc[0] is not None and issubclass(exc[0], ConnectionError)
+    assert len(said) <= at
+    # The end of the stream may turn into a reset on its way, for it crosses with the EHLO.
+    assert error is not None or (ending is Ending.CLOSE and len(said) == at)
 
 
 def test_cut_output_under_tls():
     with Server(tls=ServerTLS.IMPLICIT, faults=[CutOutput(17)]) as server:
-        with Wire(server, context=server.client_context()) as wire:
+        context = server.client_context()
+        with Wire(server, context=context) as wire:
             assert wire.rest() == b"220 mail.test ESM"
 
 
@@ -328,8 +324,8 @@ def test_cut_content_spares_commands():
 
 def test_cut_input_with_a_reset():
     with Server(faults=[CutInput(30, ending=Ending.RESET)]) as server, opened(server) as wire:
+        wire.send("\r\n".join(ENVELOPE))
         with pytest.raises(ConnectionResetError):
-            wire.ask(*ENVELOPE)
             wire.rest()
         server.wait_until_idle()
 

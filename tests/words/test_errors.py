@@ -145,11 +145,13 @@ def test_a_copy_keeps_the_result_that_has_the_error_in_it(kind: int, how: str) -
 
 def test_a_result_can_be_pickled_with_its_error() -> None:
     error = ConnectionLost("gone", phase="data_termination")
-    error.result = SendResult((Outcome(BOB, Status.IN_DOUBT, None),), None, error)
-    twin = pickle.loads(pickle.dumps(error.result))
-    assert isinstance(twin.error, ConnectionLost)
-    assert twin.error.result is twin
-    assert twin.error.in_doubt
+    result = SendResult((Outcome(BOB, Status.IN_DOUBT, None),), None, error)
+    error.result = result
+    twin = pickle.loads(pickle.dumps(result))
+    again = twin.error
+    assert isinstance(again, ConnectionLost)
+    assert again.in_doubt
+    assert again.result is twin
 
 
 def test_a_copy_keeps_its_notes() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields
+from typing import Any
 
 import pytest
 
 from smtpx._wire.commands import Phase
-from smtpx.options import Limits, Timeouts
+from smtpx.options import Limits, PoolLimits, Timeouts
 
 NAMES = [field.name for field in fields(Timeouts)]
 
@@ -59,9 +60,36 @@ def test_replies_are_bounded_by_default() -> None:
     assert Limits().reply_lines <= 1000
 
 
-@pytest.mark.parametrize("value", [Timeouts(), Limits()])
-def test_they_are_values(value: Timeouts | Limits) -> None:
+@pytest.mark.parametrize("value", [Timeouts(), Limits(), PoolLimits()])
+def test_they_are_values(value: Timeouts | Limits | PoolLimits) -> None:
     assert value == type(value)()
     assert len({value, type(value)()}) == 1
     with pytest.raises(FrozenInstanceError):
         setattr(value, fields(value)[0].name, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"open": 0}, {"open": -1}, {"idle": -1}, {"messages": 0}, {"burst": 0},
+        {"idle_time": 0}, {"age": -1.0}, {"rate": 0}, {"rate": float("nan")},
+        {"wait": float("inf")}, {"recovery": 0.0},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_pool_has_room_for_one_and_times_above_zero(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PoolLimits(**wrong)
+
+
+def test_a_pool_may_be_without_limits_and_keep_nothing() -> None:
+    limits = PoolLimits(idle=0, idle_time=None, age=None, messages=None, rate=None, wait=None)
+    assert limits.idle == 0
+    assert PoolLimits().open >= 1
+
+
+def test_a_rate_lets_one_message_go_before_its_caller_gives_up() -> None:
+    assert PoolLimits(rate=0.1, wait=10).rate == 0.1
+    assert PoolLimits(rate=0.001, wait=None).rate == 0.001
+    with pytest.raises(ValueError, match="lets no message go"):
+        PoolLimits(rate=0.1, wait=9)

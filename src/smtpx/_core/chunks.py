@@ -11,7 +11,7 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Emit, Outgoing, Supply, Window, not_sent, send_alone
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, send_alone
 from smtpx._core.transaction import body_of, judge, parameters_of, plan_of, result_of
 from smtpx._wire import commands
 from smtpx._wire.commands import RSET, Command, Phase
@@ -44,13 +44,21 @@ class Chunks:
     recipients keeps the transaction open, and would take the next content under its sender.
     """
 
-    __slots__ = ("_connection", "_emit", "_flight", "_octets", "_supply", "_window")
+    __slots__ = ("_budget", "_connection", "_emit", "_flight", "_octets", "_supply", "_window")
 
-    def __init__(self, connection: Connection, supply: Supply, emit: Emit, window: Window) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        supply: Supply,
+        emit: Emit,
+        window: Window,
+        budget: Budget,
+    ) -> None:
         self._connection = connection
         self._supply = supply
         self._emit = emit
         self._window = window
+        self._budget = budget
         self._flight: deque[_InFlight] = deque()
         self._octets = 0
 
@@ -83,9 +91,9 @@ class Chunks:
                 yield from send_alone(connection, supply, self._emit, large)
             elif flight:
                 # Refilled when half empty, so that messages go out by the dozen.
-                more_to_come = supply.ready or not supply.exhausted
+                more_to_come = self._budget.left and (supply.ready or not supply.exhausted)
                 yield from self._settle(leaving=window.messages // 2 if more_to_come else 0)
-            elif supply.exhausted and not supply.ready:
+            elif not self._budget.left or (supply.exhausted and not supply.ready):
                 return
 
     def _fill(self) -> Steps[Outgoing | None]:
@@ -96,7 +104,11 @@ class Chunks:
         composed: list[_InFlight] = []
         size = 0
         large: Outgoing | None = None
-        while len(flight) + len(composed) < window.messages and self._octets < window.octets:
+        while (
+            len(flight) + len(composed) < window.messages
+            and self._octets < window.octets
+            and self._budget.left
+        ):
             if not ready:
                 if supply.exhausted:
                     break
@@ -104,6 +116,7 @@ class Chunks:
                     break
                 continue
             outgoing = ready.popleft()
+            self._budget.left -= 1
             try:
                 message = self._compose(outgoing, parts)
             except (SMTPError, TypeError) as error:

@@ -11,7 +11,7 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Emit, Outgoing, Supply, not_sent
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, not_sent
 from smtpx._core.transaction import (
     Performed,
     Plan,
@@ -51,12 +51,13 @@ class _Planned:
 class Contents:
     """The procedure; `run` it once for a session."""
 
-    __slots__ = ("_connection", "_emit", "_supply")
+    __slots__ = ("_budget", "_connection", "_emit", "_supply")
 
-    def __init__(self, connection: Connection, supply: Supply, emit: Emit) -> None:
+    def __init__(self, connection: Connection, supply: Supply, emit: Emit, budget: Budget) -> None:
         self._connection = connection
         self._supply = supply
         self._emit = emit
+        self._budget = budget
 
     def run(self) -> Steps[None]:
         """Send until the supply is exhausted.
@@ -96,11 +97,12 @@ class Contents:
                 asked = yield from self._complete(*asked)
 
     def _next(self, wait: bool) -> Steps[_Planned | None]:
-        """The next message that can be sent; ``None`` if there is none, or none yet."""
-        connection, supply = self._connection, self._supply
-        while True:
+        """The next message that may be sent; ``None`` if there is none, or none yet."""
+        connection, supply, budget = self._connection, self._supply, self._budget
+        while budget.left:
             if supply.ready:
                 outgoing = supply.ready.popleft()
+                budget.left -= 1
                 try:
                     envelope, content = written(connection, outgoing.message, outgoing.envelope)
                     plan = plan_of(connection, envelope, content)
@@ -110,6 +112,7 @@ class Contents:
                 return _Planned(outgoing, envelope, content, plan)
             if supply.exhausted or (yield More(wait)) is None:
                 return None
+        return None
 
     def _complete(
         self, message: _Planned, replies: list[Reply]

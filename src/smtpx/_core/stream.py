@@ -15,34 +15,36 @@ from smtpx._core.connection import Connection
 from smtpx._core.contents import Contents
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
-from smtpx._core.supply import Emit, Supply, Window, send_alone
+from smtpx._core.supply import Budget, Emit, Supply, Window, send_alone
 from smtpx.errors import SMTPError
 
 
 def stream(
-    connection: Connection, supply: Supply, emit: Emit, window: Window
+    connection: Connection, supply: Supply, emit: Emit, window: Window, budget: Budget
 ) -> Steps[SMTPError | None]:
-    """Send what the supply has until it is exhausted, or the session is over; return why.
+    """Send what the supply has, until it is exhausted, the budget is, or the session is over.
 
+    The value is why the session is over; ``None`` if it can go on.
     What becomes of each message is emitted as it is known. What was not sent when the session
     ended is put back into the supply.
     """
     extensions = connection.extensions
     try:
         if extensions.pipelining and extensions.chunking and not connection.lmtp:
-            yield from Chunks(connection, supply, emit, window).run()
+            yield from Chunks(connection, supply, emit, window, budget).run()
         elif extensions.pipelining:
-            yield from Contents(connection, supply, emit).run()
+            yield from Contents(connection, supply, emit, budget).run()
         else:
-            yield from _one_by_one(connection, supply, emit)
+            yield from _one_by_one(connection, supply, emit, budget)
     except SESSION_OVER as error:
         return error
     return None
 
 
-def _one_by_one(connection: Connection, supply: Supply, emit: Emit) -> Steps[None]:
-    while True:
+def _one_by_one(connection: Connection, supply: Supply, emit: Emit, budget: Budget) -> Steps[None]:
+    while budget.left:
         if supply.ready:
+            budget.left -= 1
             yield from send_alone(connection, supply, emit, supply.ready.popleft())
         elif supply.exhausted:
             return

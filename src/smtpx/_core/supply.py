@@ -54,6 +54,13 @@ class Window:
     """Of commands and content."""
 
 
+@dataclass(slots=True)
+class Budget:
+    """How many mail transactions may still be begun in a session."""
+
+    left: int
+
+
 Emit = Callable[[SendResult], None]
 
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The most that is read at once, and about what is kept unread before the peer is held up.
+# The most that is read at once.
 _BUFFER = 16384
+# About what is kept unread before the peer is held up. While we write, it must not be: a peer that
+# cannot get rid of its replies stops reading, and both would wait for ever (RFC 2920 §3.1).
+_KEPT = 2**20
 # Written at once. asyncio's TLS would keep a second copy of whatever it is given.
 _SLICE = 65536
 # asyncio's own bound for a handshake, which cannot be switched off; ours is the one that counts.
@@ -127,7 +130,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what was read, and hold up a peer that says more than anyone listens to."""
         self._arrived += self._view[:nbytes]
-        if self._is_reading and len(self._arrived) >= _BUFFER:
+        if self._is_reading and len(self._arrived) >= _KEPT:
             self._is_reading = False
             self._carrier.pause_reading()
         self._wake()
@@ -321,14 +324,25 @@ async def drive(
     """Make a driver, which owns the socket from now on."""
     driver = AsyncioDriver(connected, context, server_hostname)
     loop = asyncio.get_running_loop()
-    try:
-        if connected.family in (socket.AF_INET, socket.AF_INET6):
-            _ = await loop.create_connection(lambda: driver, sock=connected)
-        else:
-            _ = await loop.create_unix_connection(lambda: driver, sock=connected)
-    except BaseException:
+    if connected.family in (socket.AF_INET, socket.AF_INET6):
+        making = asyncio.ensure_future(loop.create_connection(lambda: driver, sock=connected))
+    else:
+        making = asyncio.ensure_future(loop.create_unix_connection(lambda: driver, sock=connected))
+    # It takes a turn or two of the loop. Were it cancelled, the loops would differ in whether the
+    # socket is still ours to close.
+    cancelled: asyncio.CancelledError | None = None
+    while not making.done():
+        try:
+            _ = await asyncio.wait([making])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if making.cancelled() or making.exception() is not None:
         connected.close()
-        raise
+    elif cancelled is not None:
+        driver.close()
+    if cancelled is not None:
+        raise cancelled
+    _ = making.result()
     return driver
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self, TypeVar, Unpack, cast
+from typing import Self, TypeVar, Unpack
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
@@ -13,6 +13,7 @@ from smtpx._core.delivery import Message, deliver
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
+from smtpx._core.supply import Outgoing, not_sent
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.waiting import Deadline
@@ -22,11 +23,20 @@ from smtpx._faces.sync import _observer
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
+from smtpx.errors import (
+    AddressError,
+    ConnectionLost,
+    ExtensionMissing,
+    LocalProtocolError,
+    SMTPError,
+)
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
 T = TypeVar("T")
+
+# What is wrong with one message, and not with the connection.
+_UNSENDABLE = (LocalProtocolError, AddressError, ExtensionMissing, TypeError)
 
 
 class AsyncSession:
@@ -275,26 +285,35 @@ class AsyncClient:
     ) -> AsyncIterator[SendResult]:
         """Send messages one after the other; yield what became of each, in their order.
 
-        A message that nobody accepts is a result with its `error`; it stops no other.
+        An item is an `EmailMessage`, or a message and its `Envelope`; the result has it as its
+        `message`. A message that is refused, or cannot be sent at all, is a result with its
+        `error`, and stops no other.
 
         Raises:
-            SMTPError: no connection can be opened, or a message cannot be sent as it is.
+            SMTPError: no connection can be had.
         """
         source = messages if isinstance(messages, AsyncIterable) else _asynchronous(messages)
         async for item in source:
+            outgoing = Outgoing(*item) if isinstance(item, tuple) else Outgoing(item, None)
             try:
-                if isinstance(item, tuple):
-                    message, envelope = cast("tuple[Message, Envelope]", item)
-                    yield await self.send(message, envelope)
+                result = await self.send(outgoing.message, outgoing.envelope)
+            except (SMTPError, TypeError) as error:
+                if isinstance(error, SMTPError) and error.result is not None:
+                    result = error.result
+                elif isinstance(error, _UNSENDABLE):
+                    result = not_sent(outgoing, error)
                 else:
-                    yield await self.send(item)
-            except SMTPError as error:
-                if error.result is None:
                     raise
-                yield error.result
+            result.message = outgoing.message
+            yield result
 
-    async def close(self) -> None:
-        """Say QUIT and close the connection, if there is one. Never fails."""
+    async def close(self, *, abort: bool = False) -> None:
+        """Say QUIT and close the connection, if there is one. Never fails.
+
+        With `abort` it is closed at once, whoever is using it.
+        """
+        if abort and self._session is not None:
+            self._session.abort()
         async with self._turn():
             if self._session is not None:
                 session, self._session = self._session, None
@@ -306,7 +325,9 @@ class AsyncClient:
         run = world.current_run()
         if self._lock is None or self._run is not run:
             self._lock, self._run = world.make_lock(), run
-            self._session = None  # It belonged to a run that is over.
+            if self._session is not None:
+                self._session.abort()  # It belonged to a run that is over.
+                self._session = None
         return self._lock
 
     async def _ready(self) -> AsyncSession:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -13,18 +12,22 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
+from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
+from smtpx._core.supply import Window
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, dial, is_local
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.sending import send_many
+from smtpx._faces.pool import SessionPool
+from smtpx._faces.sending import Sending
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.dialogue import Line, Observer
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError
+from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -221,24 +224,33 @@ class Session:
                 self._driver.close()
 
 
-class Client:
-    """A mail server as an application sees it: opened when needed, kept, opened again.
+# A connection that fails while it waits for these has taken nothing of a message.
+_UNTOUCHED = ("other", "mail")
 
-    Safe to share between threads, which take turns on its one connection.
+
+class Client:
+    """A mail server as an application sees it: a few connections, opened when needed and kept.
+
+    Safe to share between threads; each has a connection of its own while it sends. After `fork`
+    the child opens its own and leaves its parent's alone.
     """
 
-    def __init__(self, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> None:
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        pool: PoolLimits | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
         """Check the settings, those of a `Session`; nothing is dialled yet.
+
+        `pool` bounds the connections: how many, how long, how many messages, how fast.
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         _ = Settings.of(endpoint, **options)
-        self._endpoint = endpoint
-        self._options = options
-        self._lock = threading.Lock()
-        self._session: Session | None = None
-        self._reused = False
+        self._pool = SessionPool(lambda: Session(endpoint, **options), pool or PoolLimits())
 
     def __enter__(self) -> Self:
         return self
@@ -254,21 +266,30 @@ class Client:
     def send(
         self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
     ) -> SendResult:
-        """Send one message, over a connection that is opened if there is none; see `Session.send`.
+        """Send one message, over a connection that is free or new; see `Session.send`.
 
         A connection that turns out to have been closed while it was idle is opened anew, once.
 
         Raises:
+            TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        with self._lock:
-            try:
-                return self._ready().send(message, envelope, all_or_nothing=all_or_nothing)
-            except ConnectionLost as lost:
-                # It was idle too long, and nothing was accepted or read of the message yet.
-                if not self._reused or lost.phase not in ("other", "mail"):
-                    raise
-            return self._ready().send(message, envelope, all_or_nothing=all_or_nothing)
+        lease = self._pool.acquire()
+        try:
+            return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
+        except ConnectionLost as lost:
+            # Nothing was accepted and nothing of the message was read: it was idle too long.
+            if not lease.reused or lost.phase not in _UNTOUCHED:
+                raise
+            stale, lease = lease, None
+        finally:
+            if lease is not None:
+                self._pool.release(lease)
+        lease = self._pool.reopen(stale)
+        try:
+            return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
+        finally:
+            self._pool.release(lease)
 
     def send_many(
         self,
@@ -284,36 +305,32 @@ class Client:
         `message`. The iterable is read as far as there is room, in this thread. A message that is
         refused, or cannot be sent at all, is a result with its `error`, and stops no other.
 
-        Over each of so many `connections`, up to `window` messages are on their way at once. When
-        a connection breaks, those that were not yet written go by another one; those that were,
-        and not answered, are in doubt: reported, or sent again at the price of a possible
-        duplicate.
+        Over each of so many `connections`, as far as the pool has them, up to `window` messages
+        are on their way at once. When a connection breaks, those that were not yet written go by
+        another one; those that were, and not answered, are in doubt: reported, or sent again at
+        the price of a possible duplicate.
 
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
         """
-        yield from send_many(
-            lambda: Session(self._endpoint, **self._options),
-            messages,
-            connections=connections,
-            window=window,
-            resend_doubtful=on_doubt == "resend",
+        sending = Sending(
+            self._pool, messages, Window(messages=window), resend_doubtful=on_doubt == "resend"
         )
+        try:
+            yield from sending.run(connections)
+        finally:
+            sending.close()
 
-    def close(self) -> None:
-        """Say QUIT and close the connection, if there is one. Never fails."""
-        with self._lock:
-            if self._session is not None:
-                self._session.close()
-                self._session = None
+    def statistics(self) -> PoolStatistics:
+        """What the pool of connections holds, and has done so far."""
+        return self._pool.statistics()
 
-    def _ready(self) -> Session:
-        """The session, opened if it is not."""
-        self._reused = self._session is not None and self._session.is_open
-        if self._session is None or not self._session.is_open:
-            self._session = Session(self._endpoint, **self._options)
-            self._session.open()
-        return self._session
+    def close(self, *, abort: bool = False) -> None:
+        """Close the connections; those in use when they are done, or with `abort` at once.
+
+        Nothing can be sent any more.
+        """
+        self._pool.close(abort=abort)
 
 
 def send(

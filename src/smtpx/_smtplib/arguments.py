@@ -13,6 +13,9 @@ from smtpx.errors import AddressError
 __all__ = ["addr_only", "needs_smtputf8", "offered", "recipient_path", "sender_path"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LONGEST = 2000  # an address with its display name; `email.utils` takes its time over more
+_BEFORE = re.compile(r".*<|(?:\s|\([^()]*\))*")
+_AFTER = re.compile(r"\s*>?(?:\s|\([^()]*\))*")
 
 # The EHLO keyword without which a parameter means nothing to the server.
 _NEEDS = {
@@ -100,11 +103,13 @@ def _path(value: object, role: str) -> str:
 def _addr_spec(text: str) -> str | None:
     """The one address in a text such as ``Name <a@example.org>``.
 
-    `email.utils` glues together what blanks and comments separate, and reads on after an error.
-    What does not stand in the text as it was read is not believed.
+    `email.utils` glues together what blanks separate, drops what it does not understand and reads
+    on after an error. What does not stand in the text just so is not believed.
     """
-    found = getaddresses([text])
-    if len(found) != 1:
+    found = getaddresses([text]) if len(text) <= _LONGEST else []
+    if len(found) != 1 or not found[0][1]:
         return None
     address = found[0][1]
-    return address if address and address in text else None
+    before, stands, after = text.rpartition(address)
+    believed = stands and _BEFORE.fullmatch(before) and _AFTER.fullmatch(after)
+    return address if believed else None

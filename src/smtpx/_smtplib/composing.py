@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from email.generator import BytesGenerator
 from email.message import Message
+from email.policy import EmailPolicy, Policy
 from email.utils import getaddresses
 from io import BytesIO
 from typing import Any
@@ -62,8 +63,8 @@ def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
     sent = copy.copy(message)
     del sent["Bcc"]
     del sent["Resent-Bcc"]
-    policy: Any = message.policy
-    if utf8 and hasattr(policy, "utf8"):
+    policy: Policy[Any] = message.policy
+    if utf8 and isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=True)
     careful = _one_field_each(type(policy))(**vars(policy))
     buffer = BytesIO()

@@ -2,7 +2,8 @@
 
 What is decided here on purpose:
 
-- Each line is three digits, ``[2-5][0-5][0-9]``, then a space, a hyphen or the line's end.
+- Each line is three digits, ``[2-5][0-5][0-9]``, then a space, a hyphen or the line's end. A
+  refusal may have any second digit: real servers refuse by 571 or 499.
 - All lines of a reply carry one code. A server that changes it within a reply is not believed.
 - CRLF ends a line, and so does a bare LF, which some servers send; a bare CR is text.
 - A line without its line end is no line: a reply cut short is never a reply.
@@ -18,8 +19,8 @@ from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
 from smtpx.replies import Reply
 
-_SINGLE_LINE = re.compile(rb"[2-5][0-5][0-9](?: [^\n]*|\r)?\n")
-_LINE = re.compile(rb"[2-5][0-5][0-9](?:[ -][^\n]*)?\r?\n")
+_SINGLE_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?: [^\n]*|\r)?\n")
+_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
 
 _POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*|\r)?\n"
 

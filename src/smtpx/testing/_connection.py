@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import assert_never, cast
 
+from ._fault_plan import FaultPlan
 from ._options import format_reply
 from ._outlet import Outlet
 from ._reader import END_OF_DATA, GREETING, Command
@@ -21,19 +22,14 @@ from .faults import (
     CommandFault,
     CutContent,
     CutInput,
-    CutOutput,
-    Drip,
     Ending,
     Endless,
-    Latency,
     Refuse,
     ReplaceReply,
     Reset,
     Shutdown,
     Stall,
-    StreamFault,
     TruncateReply,
-    strikes,
 )
 from .server_protocol import Answer, ServerProtocol, Then
 
@@ -49,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._shared = shared
         self._record = SessionRecord(0)
         self._protocol = ServerProtocol()
+        self._plan = FaultPlan(shared, 0)
         self._outlet = Outlet(asyncio.get_running_loop(), self._write)
         self._pending: list[bytes] = []
         self._tls: TLSChannel | None = None
@@ -75,6 +72,7 @@ class Connection(asyncio.Protocol):
             self._protocol = ServerProtocol(
                 shared.options, shared.mailbox, session=self._record.number
             )
+            self._plan = FaultPlan(shared, self._record.number)
             self._record.commands = self._protocol.commands
             self._record.breaches = self._protocol.breaches
             shared.changed.notify_all()
@@ -141,7 +139,7 @@ class Connection(asyncio.Protocol):
             record.round_trips += 1
         if self._deaf:
             return
-        cut = self._input_cut()
+        cut = self._plan.input_cut(record.bytes_in)
         if cut is not None:
             data = data[: max(0, cut.at - start)]
         protocol.receive_data(data, unanswered=self._outlet.busy)
@@ -159,25 +157,9 @@ class Connection(asyncio.Protocol):
             self._put(fault.parting)
             self._end(fault.ending)
 
-    def _input_cut(self) -> CutInput | None:
-        for fault in self._shared.faults:
-            if not isinstance(fault, CutInput) or not self._meant(fault):
-                continue
-            if self._record.bytes_in >= fault.at:
-                return fault
-        return None
-
     def _content_cut(self) -> CutContent | None:
         protocol = self._protocol
-        for fault in self._shared.faults:
-            if isinstance(fault, CutContent) and self._meant(fault):
-                octets = protocol.content_octets
-                if octets >= fault.at and (octets or protocol.in_content):
-                    return fault
-        return None
-
-    def _meant(self, fault: StreamFault) -> bool:
-        return fault.session is None or fault.session == self._record.number
+        return self._plan.content_cut(protocol.content_octets, in_content=protocol.in_content)
 
     # Commands and their faults.
 
@@ -197,17 +179,10 @@ class Connection(asyncio.Protocol):
             lambda reply: protocol.refuse(command, reply),
         )
 
-    def _struck(self, verb: str, nth: int) -> list[CommandFault]:
-        return [
-            fault
-            for fault in self._shared.faults
-            if not isinstance(fault, StreamFault) and strikes(fault, verb, nth, self._record.number)
-        ]
-
     def _perform(
         self, command: Command, answer: Callable[[], Answer], refuse: Callable[[str], Answer]
     ) -> None:
-        faults = self._struck(command.verb, command.nth) if self._shared.faults else []
+        faults = self._plan.at_command(command.verb, command.nth) if self._shared.faults else []
         given: Answer | None = None
         for fault in faults:
             match fault:
@@ -304,7 +279,7 @@ class Connection(asyncio.Protocol):
         return plain
 
     def _spoilt_handshake(self) -> bool:
-        for fault in self._struck(_TLS_HANDSHAKE, 1):
+        for fault in self._plan.at_command(_TLS_HANDSHAKE, 1):
             match fault:
                 case Stall():
                     self._stall(fault)
@@ -331,25 +306,14 @@ class Connection(asyncio.Protocol):
         if not self._shared.faults:
             self._outlet.put(data)
             return
-        latency, size, interval = 0.0, 0, 0.0
-        for fault in self._shared.faults:
-            match fault:
-                case Latency() if self._meant(fault):
-                    latency = fault.seconds
-                case Drip() if self._meant(fault):
-                    size, interval = fault.size, fault.interval
-                case _:
-                    pass
-        self._outlet.put(data, latency=latency, size=size, interval=interval)
+        pace = self._plan.pace()
+        self._outlet.put(data, latency=pace.latency, size=pace.size, interval=pace.interval)
 
     def _write(self, data: bytes) -> None:
         """Let octets of SMTP out; the outlet calls this when they are due."""
-        cut: CutOutput | None = None
-        for fault in self._shared.faults:
-            if isinstance(fault, CutOutput) and self._meant(fault):
-                left = max(0, fault.at - self._record.bytes_out)
-                if len(data) >= left:
-                    data, cut = data[:left], fault
+        cut = self._plan.output_cut(self._record.bytes_out + len(data))
+        if cut is not None:
+            data = data[: max(0, cut.at - self._record.bytes_out)]
         self._record.bytes_out += len(data)
         self._wrote = True
         self._transport.write(self._tls.encrypt(data) if self._tls is not None else data)

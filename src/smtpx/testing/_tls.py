@@ -6,11 +6,13 @@ stream without a close_notify, and close at once.
 
 from __future__ import annotations
 
+import importlib
 import ssl
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 _READ = 1 << 18
 
@@ -83,13 +85,14 @@ class Authority:
 
     def __init__(self, hostnames: Sequence[str], *, expired: bool) -> None:
         try:
-            import trustme
+            # By name, so that checking the types of this package does not need the extra either.
+            trustme: Any = importlib.import_module("trustme")
         except ImportError as error:
             raise RuntimeError(
                 "A smtpx.testing.Server with TLS needs trustme: install smtpx[testing]"
             ) from error
         authority = trustme.CA()
-        self._pem = authority.cert_pem.bytes()
+        self._pem: bytes = authority.cert_pem.bytes()
         handle, name = tempfile.mkstemp(prefix="smtpx-testing-", suffix=".pem")
         with open(handle, "wb") as file:  # noqa: PTH123 - what is opened is a file descriptor
             _ = file.write(self._pem)
@@ -97,8 +100,7 @@ class Authority:
         lifetime = timedelta(days=-1 if expired else 2)
         certificate = authority.issue_cert(*hostnames, not_after=datetime.now(UTC) + lifetime)
         self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # trustme's signature also names pyOpenSSL's context, which need not be installed.
-        certificate.configure_cert(self.server_context)  # pyright: ignore[reportUnknownMemberType]
+        certificate.configure_cert(self.server_context)
 
     def client_context(self) -> ssl.SSLContext:
         """Make a context that trusts this authority and no other."""

@@ -232,6 +232,7 @@ class Server:
 
         Raises:
             TimeoutError: they were not within `timeout` seconds.
+            RuntimeError: something went wrong inside the server; the cause is attached.
         """
         messages = self._shared.mailbox.messages
         self._wait(lambda: len(messages) >= count, timeout, f"{count} messages")
@@ -242,6 +243,7 @@ class Server:
 
         Raises:
             TimeoutError: one still was after `timeout` seconds.
+            RuntimeError: something went wrong inside the server; the cause is attached.
         """
         self._wait(lambda: not self._shared.connections, timeout, "the end of every session")
         return self.sessions
@@ -255,6 +257,8 @@ class Server:
         shared = self._shared
         with shared.changed:
             _ = shared.changed.wait_for(lambda: predicate() or shared.failures, timeout)
+            if shared.failures:
+                raise RuntimeError("The test server failed") from shared.failures[0]
             if not predicate():
                 raise TimeoutError(
                     f"waited {timeout} s for {what}; there are {len(shared.mailbox.messages)} "
@@ -313,10 +317,12 @@ class Server:
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
         ready.set()
         _ = await stopped.wait()
-        server.close()
-        # Connections that were being accepted become known to us first.
+        # Stop accepting, and let what is half accepted become a connection, before closing: a
+        # closed asyncio server loses the sockets it is still to make transports of.
+        _ = loop.remove_reader(listener)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         _ = await asyncio.gather(*tasks, return_exceptions=True)
+        server.close()
         while shared.connections:
             for connection in list(shared.connections):
                 connection.abort()

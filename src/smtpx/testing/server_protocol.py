@@ -8,17 +8,15 @@ between the two is where a host plays its faults. RFC 5321, RFC 2033, RFC 2920, 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from ._authentication import Authentication, Said
+from ._delivery import deliver
 from ._extensions import Extension
 from ._grammar import is_identification, read_path
 from ._mailbox import Mailbox, ReceivedMessage, Via
-from ._mechanisms import Dialogue, MechanismError
 from ._offer import ehlo_lines, extensions_offered
 from ._options import ServerOptions, format_reply, refusal
 from ._parameters import read_parameters
@@ -63,7 +61,6 @@ class ServerProtocol:
         self.mailbox = mailbox if mailbox is not None else Mailbox()
         self.session = session
         self.tls = tls
-        self.user: str | None = None
         self._reader = CommandReader()
         self.breaches = self._reader.breaches
         self.commands = self._reader.commands
@@ -72,7 +69,7 @@ class ServerProtocol:
         self._transaction: Transaction | None = None
         self._attempted = False
         self._transactions = 0
-        self._dialogue: Dialogue | None = None
+        self._authentication = Authentication(self.options, self.breaches)
         self._perform: dict[str, Callable[[Command], Answer]] = {
             "EHLO": self._ehlo,
             "HELO": self._ehlo,
@@ -94,6 +91,11 @@ class ServerProtocol:
         }
 
     # What the host calls.
+
+    @property
+    def user(self) -> str | None:
+        """Who has authenticated, if anyone."""
+        return self._authentication.user
 
     @property
     def content_octets(self) -> int:
@@ -159,7 +161,8 @@ class ServerProtocol:
                 count = self._final_replies()
                 self._forget_transaction()
             case verb if verb == AUTH_RESPONSE:
-                self._end_auth()
+                self._authentication.cancel()
+                self._reader.expect_commands()
             case _:
                 pass
         return Answer(said * count)
@@ -167,7 +170,7 @@ class ServerProtocol:
     def tls_started(self) -> None:
         """Begin anew, under TLS: the client must say EHLO again (RFC 3207 §4.2)."""
         self.tls = True
-        self.user = None
+        self._authentication.user = None
         self._helo = None
         self._reader.offered = frozenset()
         self._forget_transaction()
@@ -373,28 +376,15 @@ class ServerProtocol:
         return 1
 
     def _conclude(self, transaction: Transaction, content: bytes, via: Via) -> Answer:
-        """Judge the content, keep it, and reply (RFC 5321 §4.2.5, RFC 2033 §4.2)."""
+        """Judge the content, deliver it, and reply."""
         self._forget_transaction()
         for fault in transaction.content_faults(content):
             self._breach(fault)
         if not transaction.recipients:
             return self._say(554, "5.5.1", "No valid recipients")
-        options, message = self.options, self._message(transaction, content, via)
-        refuse = options.refuse_content
-        refused = refuse(message) if callable(refuse) else refuse
-        if options.size_limit is not None and len(content) > options.size_limit:
-            refused = "552 5.3.4 Message too big"
+        message = self._message(transaction, content, via)
         accepted = self._say(250, "2.0.0", f"Ok: queued as {message.queue_id}").reply
-        if not options.lmtp:
-            if refused is not None:
-                return Answer(format_reply(refused))
-            self.mailbox.messages.append(message)
-            return Answer(accepted)
-        texts = [refused or refusal(options.lmtp_replies, to) for to in message.recipients]
-        kept = [number for number, text in enumerate(texts) if text is None or text[0] == "2"]
-        if kept:
-            self.mailbox.messages.append(_narrowed(message, kept))
-        return Answer(b"".join(accepted if text is None else format_reply(text) for text in texts))
+        return Answer(deliver(message, self.options, self.mailbox, accepted))
 
     def _message(self, transaction: Transaction, content: bytes, via: Via) -> ReceivedMessage:
         return ReceivedMessage(
@@ -463,61 +453,14 @@ class ServerProtocol:
             return self._out_of_order("AUTH after authentication")
         if self._transaction is not None:
             return self._out_of_order("AUTH within a mail transaction")
-        name, space, initial = command.argument.partition(" ")
-        mechanism = next((m for m in self.options.mechanisms if m.name == name.upper()), None)
-        if mechanism is None:
-            self._breach(f"AUTH with mechanism {name!r}, which was not offered")
-            return self._say(504, "5.5.4", "Unrecognized authentication type")
-        if space and not mechanism.client_first:
-            self._breach(f"initial response to {name}, where the server speaks first")
-            return self._say(501, "5.7.0", "No initial response here")
-        self._dialogue = mechanism.dialogue(self.options.users)
-        challenge = next(self._dialogue)
-        if space:
-            return self._respond("" if initial == "=" else initial, may_be_empty=initial == "=")
-        return self._challenge(challenge)
-
-    def _challenge(self, challenge: bytes) -> Answer:
-        self._reader.expect_auth_response()
-        return self._say(334, "", base64.b64encode(challenge).decode())
+        return self._exchange(self._authentication.begin(command.argument))
 
     def _auth_response(self, command: Command) -> Answer:
-        if command.argument == "*":
-            self._end_auth()
-            return self._say(501, "5.7.0", "Authentication cancelled")
-        return self._respond(command.argument, may_be_empty=True)
+        return self._exchange(self._authentication.respond(command.argument))
 
-    def _respond(self, text: str, *, may_be_empty: bool) -> Answer:
-        dialogue = self._dialogue
-        if dialogue is None:
-            raise AssertionError("a response is read within an AUTH exchange only")
-        try:
-            if not text and not may_be_empty:
-                raise MechanismError("an empty initial response is written = (RFC 4954 §4)")
-            challenge = dialogue.send(base64.b64decode(text.encode(), validate=True))
-        except StopIteration as result:
-            self._end_auth()
-            if result.value is None:
-                return self._say(535, "5.7.8", "Authentication credentials invalid")
-            self.user = result.value
-            return self._say(235, "2.7.0", "Authentication successful")
-        except (binascii.Error, UnicodeDecodeError, MechanismError) as error:
-            self._end_auth()
-            self._breach(f"AUTH: malformed response: {error}")
-            return self._say(501, "5.5.2", "Cannot decode the response")
-        return self._challenge(challenge)
-
-    def _end_auth(self) -> None:
-        self._dialogue = None
-        self._reader.expect_commands()
-
-
-def _narrowed(message: ReceivedMessage, kept: list[int]) -> ReceivedMessage:
-    """Leave only the recipients that LMTP delivered to."""
-    if len(kept) == len(message.recipients):
-        return message
-    return dataclasses.replace(
-        message,
-        recipients=tuple(message.recipients[number] for number in kept),
-        recipient_parameters=tuple(message.recipient_parameters[number] for number in kept),
-    )
+    def _exchange(self, said: Said) -> Answer:
+        if said.code == 334:
+            self._reader.expect_auth_response()
+        else:
+            self._reader.expect_commands()
+        return self._say(said.code, said.enhanced, said.text)

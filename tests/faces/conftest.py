@@ -1,0 +1,191 @@
+"""Every face seen as the blocking one, so that one suite holds for all.
+
+What is asynchronous runs in a loop of the test's own, which stands still between two calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import queue
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+import pytest
+import trio
+import trio.lowlevel
+
+import smtpx
+
+uvloop: ModuleType | None
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Runs coroutines one after the other, all in the same run of a loop."""
+
+    def run(self, call: Callable[[], Awaitable[T]]) -> T: ...
+
+    def close(self) -> None: ...
+
+
+class AsyncioRunner:
+    def __init__(self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+        self._runner = asyncio.Runner(loop_factory=loop_factory)
+        self._unhandled: list[object] = []
+        self._runner.get_loop().set_exception_handler(lambda _, context: self._note(context))
+
+    def _note(self, context: object) -> None:
+        self._unhandled.append(context)
+
+    def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        async def main() -> T:
+            return await call()
+
+        try:
+            return self._runner.run(main())
+        except KeyboardInterrupt:
+            # It broke off the loop, which would go on to its end were it not ours.
+            self._runner.run(asyncio.sleep(0.01))
+            raise
+
+    def close(self) -> None:
+        async def tasks() -> set[asyncio.Task[Any]]:
+            return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type] # None
+
+        left = self._runner.run(tasks())
+        self._runner.close()
+        assert not left
+        assert not self._unhandled
+
+
+class TrioRunner:
+    """A run of trio as the guest of whoever calls, who lends it time for the length of a call."""
+
+    def __init__(self) -> None:
+        self._turns: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._calls, arriving = trio.open_memory_channel[Callable[[], Awaitable[None]] | None](1)
+        self._running = True
+        trio.lowlevel.start_guest_run(
+            self._main,
+            arriving,
+            run_sync_soon_threadsafe=self._turns.put,
+            done_callback=self._done,
+            restrict_keyboard_interrupt_to_checkpoints=True,
+        )
+
+    async def _main(
+        self, arriving: trio.MemoryReceiveChannel[Callable[[], Awaitable[None]] | None]
+    ) -> None:
+        while (call := await arriving.receive()) is not None:
+            await call()
+
+    def _done(self, _: object) -> None:
+        self._running = False
+
+    def _hand_over(self, call: Callable[[], Awaitable[None]] | None) -> None:
+        self._turns.put(lambda: self._calls.send_nowait(call))
+
+    def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        ended: list[tuple[T | None, BaseException | None]] = []
+
+        async def noted() -> None:
+            try:
+                ended.append((await call(), None))
+            except BaseException as error:
+                ended.append((None, error))
+
+        self._hand_over(noted)
+        while not ended:
+            self._turns.get()()
+        value, error = ended[0]
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value] # what the call returned
+
+    def close(self) -> None:
+        self._hand_over(None)
+        while self._running:
+            self._turns.get()()
+
+
+class View:
+    """An asynchronous object whose calls block."""
+
+    def __init__(self, target: Any, runner: Runner) -> None:
+        self._target = target
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if inspect.iscoroutinefunction(value):
+            return lambda *args, **options: self._runner.run(lambda: value(*args, **options))
+        if inspect.isasyncgenfunction(value):
+            return lambda *args, **options: self._each(value(*args, **options))
+        return value
+
+    def _each(self, items: AsyncIterator[Any]) -> Iterator[Any]:
+        while True:
+            try:
+                yield self._runner.run(items.__anext__)
+            except StopAsyncIteration:
+                return
+
+    def __enter__(self) -> Any:
+        self._runner.run(self._target.__aenter__)
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._runner.run(lambda: self._target.__aexit__(*raised))
+
+
+class Face:
+    """The public classes, as blocking ones."""
+
+    def __init__(self, name: str, runner: Runner | None) -> None:
+        self.name = name
+        self.runner = runner
+
+    def _view(self, target: Any) -> Any:
+        return target if self.runner is None else View(target, self.runner)
+
+    def session(self, *args: Any, **options: Any) -> Any:
+        kind = smtpx.Session if self.runner is None else smtpx.AsyncSession
+        return self._view(kind(*args, **options))
+
+    def client(self, *args: Any, **options: Any) -> Any:
+        kind = smtpx.Client if self.runner is None else smtpx.AsyncClient
+        return self._view(kind(*args, **options))
+
+    def send(self, *args: Any, **options: Any) -> Any:
+        if self.runner is None:
+            return smtpx.send(*args, **options)
+        return self.runner.run(lambda: smtpx.asend(*args, **options))
+
+
+def runner_of(name: str) -> Runner | None:
+    if name == "sync":
+        return None
+    if name == "trio":
+        return TrioRunner()
+    if name == "uvloop":
+        assert uvloop is not None
+        return AsyncioRunner(uvloop.new_event_loop)
+    return AsyncioRunner()
+
+
+ASYNCHRONOUS = ["asyncio", "trio"] + (["uvloop"] if uvloop is not None else [])
+
+
+@pytest.fixture(params=["sync", *ASYNCHRONOUS])
+def face(request: pytest.FixtureRequest) -> Iterator[Face]:
+    runner = runner_of(request.param)
+    yield Face(request.param, runner)
+    if runner is not None:
+        runner.close()

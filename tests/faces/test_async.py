@@ -1,0 +1,435 @@
+"""What only asynchronous faces have: cancellation, tasks, loops, and being like the other ones."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from pathlib import Path
+from types import coroutine
+from typing import Any
+
+import pytest
+import trio
+
+import smtpx
+from smtpx import AsyncClient, AsyncSession, Envelope, Timeouts, TLSMode, TLSPolicy
+from smtpx._drivers.aio import AsyncioDriver
+from smtpx.testing import AppendToReply, Server, ServerTLS, Stall
+from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of
+
+ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
+CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
+CANCELLED = (asyncio.CancelledError, trio.Cancelled)
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(params=ASYNCHRONOUS)
+def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
+    runner = runner_of(request.param)
+    assert runner is not None
+    yield runner
+    runner.close()
+
+
+# The faces are alike.
+
+
+def public(kind: type) -> dict[str, Any]:
+    return {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+
+
+BLOCKING = {
+    "Session": {"open", "close", "send", "command", "verify", "expand", "help", "noop", "reset"},
+    "Client": {"send", "close"},
+}
+PRIVATE = {"parts"}  # what the faces have for each other
+# The pool and the streams, which the asynchronous client is still to get.
+AHEAD = {"statistics", "send_many"}
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous"), [(smtpx.Session, AsyncSession), (smtpx.Client, AsyncClient)]
+)
+def test_the_faces_are_alike(blocking: type, asynchronous: type):
+    theirs = public(blocking)
+    ours = public(asynchronous)
+    assert set(theirs) - PRIVATE - AHEAD == set(ours) - AHEAD
+    for name, method in ours.items():
+        if isinstance(method, property):
+            assert isinstance(theirs[name], property)
+            continue
+        assert inspect.iscoroutinefunction(method) is (name in BLOCKING[blocking.__name__])
+        if name not in AHEAD:
+            assert inspect.signature(method) == inspect.signature(theirs[name])
+    if blocking is smtpx.Session:
+        assert inspect.signature(asynchronous) == inspect.signature(blocking)
+    else:
+        assert inspect.isasyncgenfunction(ours["send_many"])
+
+
+def test_one_shot_is_alike():
+    assert inspect.signature(smtpx.asend) == inspect.signature(smtpx.send)
+    assert inspect.iscoroutinefunction(smtpx.asend)
+
+
+def test_importing_is_light():
+    """Neither asyncio nor trio before a loop runs; only the one that does, then."""
+    script = (
+        "import sys, smtpx\n"
+        "assert not {'asyncio', 'trio'} & set(sys.modules)\n"
+        "smtpx.AsyncClient('smtp://localhost'); smtpx.AsyncSession('smtp://localhost')\n"
+        "assert not {'asyncio', 'trio', 'ssl', 'email'} & set(sys.modules), sys.modules.keys()\n"
+        "import asyncio\n"
+        "session = smtpx.AsyncSession('smtp://127.0.0.1:1')\n"
+        "try: asyncio.run(session.open())\n"
+        "except smtpx.ConnectionLost: pass\n"
+        "assert 'trio' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# Cancellation.
+
+
+@coroutine
+def interrupted(
+    awaitable: Coroutine[Any, Any, Any], at: int, interrupt: Callable[[], object]
+) -> Generator[Any, Any, tuple[Any, int]]:
+    """Await, and call `interrupt` where it is suspended for the `at`-th time."""
+    suspensions = 0
+    send: Callable[[Any], Any] = awaitable.send
+    argument: Any = None
+    while True:
+        try:
+            waited_for = send(argument)
+        except StopIteration as stop:
+            return stop.value, suspensions
+        suspensions += 1
+        if suspensions == at:
+            _ = interrupt()
+        try:
+            argument = yield waited_for
+            send = awaitable.send
+        except BaseException as error:
+            argument, send = error, awaitable.throw
+
+
+async def in_asyncio(call: Coroutine[Any, Any, Any], at: int, late: bool) -> Any:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    # Late: what is waited for may have come in the same turn of the loop.
+    interrupt = (lambda: loop.call_soon(loop.call_soon, task.cancel)) if late else task.cancel
+    try:
+        return await interrupted(call, at, interrupt)
+    except asyncio.CancelledError as error:
+        _ = task.uncancel()
+        return error
+
+
+async def in_trio(call: Coroutine[Any, Any, Any], at: int, late: bool) -> Any:
+    caught: list[BaseException] = []
+    with trio.CancelScope() as scope:
+        token = trio.lowlevel.current_trio_token()
+
+        def interrupt() -> None:
+            if late:
+                token.run_sync_soon(scope.cancel)
+            else:
+                scope.cancel()
+
+        try:
+            return await interrupted(call, at, interrupt)
+        except trio.Cancelled as error:
+            caught.append(error)
+            raise
+    return caught[0]
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def is_back_to(before: int) -> bool:
+    """True when no more descriptors are open than before; the server's may take a moment."""
+    until = time.monotonic() + 2
+    while descriptors() > before and time.monotonic() < until:
+        time.sleep(0.001)
+    return descriptors() <= before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("tls", ServerTLS)
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_cancelled_at_every_await(
+    runner: Runner, request: pytest.FixtureRequest, tls: ServerTLS, late: bool, size: int
+):
+    """Nothing is left open, and nothing that the server has is told to be not sent."""
+    call_in = in_trio if "trio" in request.node.name else in_asyncio
+    content = b"x" * size + b"\r\n"
+    users = {"ann": "secret"}
+    with Server(tls=tls, users=users, buffer_size=65536 if size > 1 else None) as server:
+        policy = None
+        if tls is not ServerTLS.NONE:
+            policy = TLSPolicy(TLSMode(tls.value), ca_file=server.ca_file)
+        credentials = smtpx.Credentials("ann", "secret")
+        options: dict[str, Any] = {"tls": policy, "credentials": credentials}
+
+        async def again() -> smtpx.SendResult:
+            async with AsyncClient(server.url, **options) as client:
+                return await client.send(CONTENT, ENVELOPE)
+
+        assert len(runner.run(again).accepted) == 2
+        _ = server.wait_until_idle()
+        before = descriptors()
+        beliefs: set[str] = set()
+        completed = 0
+        for at in range(1, 1000):
+            server.clear_messages()
+            client = AsyncClient(server.url, **options)
+            outcome = runner.run(lambda c=client, k=at: call_in(c.send(content, ENVELOPE), k, late))
+            if isinstance(outcome, tuple):
+                # There were not so many awaits, this time: it depends on how replies are cut.
+                assert len(outcome[0].accepted) == 2
+                runner.run(client.close)
+                completed += 1
+                if completed == 3:
+                    break
+                continue
+            completed = 0
+            session = client._session
+            assert session is None or not session.is_open
+            # The loop's next turns close what was aborted; the server then hears of it.
+            runner.run(_turn)
+            _ = server.wait_until_idle()
+            assert is_back_to(before)
+            result: smtpx.SendResult | None = getattr(outcome, "result", None)
+            taken = len(server.messages)
+            if result is None or result.not_tried:
+                assert taken == 0
+                beliefs.add("not sent")
+            else:
+                assert result.in_doubt
+                assert "bob@example.net, eve@example.net" in outcome.__notes__[0]
+                beliefs.add("in doubt")
+            server.clear_messages()
+            assert len(runner.run(lambda c=client: c.send(CONTENT, ENVELOPE)).accepted) == 2
+            assert len(server.messages) == 1
+            runner.run(client.close)
+            _ = server.wait_until_idle()
+        # Late, the reply that would have settled it may have come already.
+        assert beliefs == {"not sent", "in doubt"} or (late and beliefs == {"not sent"})
+
+
+async def _turn() -> None:
+    if "trio" in sys.modules and trio.lowlevel.in_trio_task():
+        return
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_who_is_cancelled_elsewhere_does_not_say_goodbye(runner: Runner):
+    with Server(faults=[Stall("QUIT")]) as server:
+
+        async def main() -> None:
+            async with AsyncSession(server.url) as session:
+                _ = await session.noop()
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(main)
+        runner.run(_turn)
+        _ = server.wait_until_idle()
+        assert "QUIT" not in server.sessions[0].commands
+
+
+def test_aborted_by_another_task():
+    """Who waits for a reply is told that there will be none."""
+
+    async def main(url: str) -> None:
+        async with AsyncSession(url) as session:
+            waiting = asyncio.create_task(session.noop())
+            await asyncio.sleep(0.05)
+            session.abort()
+            with pytest.raises(smtpx.ConnectionLost):
+                _ = await waiting
+            assert not session.is_open
+
+    with Server(faults=[Stall("NOOP")]) as server:
+        asyncio.run(main(server.url), debug=True)
+
+
+# Tasks and loops.
+
+
+def together(calls: list[Callable[[], Awaitable[Any]]]) -> Callable[[], Awaitable[None]]:
+    async def main() -> None:
+        if "trio" in sys.modules and trio.lowlevel.in_trio_task():
+            async with trio.open_nursery() as nursery:
+                for call in calls:
+                    nursery.start_soon(call)
+        else:
+            _ = await asyncio.gather(*[call() for call in calls])
+
+    return main
+
+
+def test_tasks_take_turns(runner: Runner):
+    with Server() as server:
+        client = AsyncClient(server.url)
+        runner.run(together([lambda: client.send(CONTENT, ENVELOPE)] * 16))
+        runner.run(client.close)
+        assert len(server.messages) == 16
+        assert len(server.sessions) == 1
+        assert server.breaches == []
+
+
+def test_sessions_side_by_side(runner: Runner):
+    with Server() as server:
+        runner.run(together([lambda: smtpx.asend(CONTENT, server.url, envelope=ENVELOPE)] * 16))
+        assert len(server.messages) == 16
+        assert len(server.sessions) == 16
+
+
+@pytest.mark.parametrize("first", ASYNCHRONOUS)
+@pytest.mark.parametrize("second", ASYNCHRONOUS)
+def test_a_client_outlives_its_loop(first: str, second: str):
+    with Server() as server:
+        client = AsyncClient(server.url)
+        for name in (first, second):
+            runner = runner_of(name)
+            assert runner is not None
+            calls = [lambda: client.send(CONTENT, ENVELOPE)] * 3
+            runner.run(together(calls))
+            runner.run(client.close)
+            runner.close()
+        assert len(server.messages) == 6
+
+
+def test_no_task_is_destroyed_and_nothing_is_left_unclosed():
+    """In debug mode, over a loop's whole life."""
+
+    async def main(url: str, **options: Any) -> None:
+        for _ in range(3):
+            async with AsyncSession(url, **options) as session:
+                _ = await session.send(CONTENT, ENVELOPE)
+        abandoned = AsyncSession(url, **options)
+        await abandoned.open()
+        abandoned.abort()
+
+    for tls in ServerTLS:
+        with Server(tls=tls) as server:
+            options: dict[str, Any] = {}
+            if tls is not ServerTLS.NONE:
+                options["tls"] = TLSPolicy(TLSMode(tls.value), ca_file=server.ca_file)
+            asyncio.run(main(server.url, **options), debug=True)
+            trio.run(lambda: main(server.url, **options))  # noqa: B023 - it runs here
+    _ = gc.collect()
+
+
+# send_many.
+
+
+async def numbered(count: int) -> AsyncIterator[tuple[bytes, Envelope]]:
+    for i in range(count):
+        yield b"%d\r\n" % i, Envelope(f"s{i}@x.test", "bob@example.net")
+
+
+def test_send_many_from_an_asynchronous_iterator(runner: Runner):
+    async def main() -> list[smtpx.SendResult]:
+        async with AsyncClient(server.url) as client:
+            return [result async for result in client.send_many(numbered(20))]
+
+    with Server(refuse_senders={"s7@x.test": "550 5.7.1 no"}) as server:
+        results = runner.run(main)
+        assert [result.message for result in results] == [b"%d\r\n" % i for i in range(20)]
+        assert [i for i, result in enumerate(results) if not result.accepted] == [7]
+        assert len(server.messages) == 19
+
+
+def test_send_many_and_what_cannot_be_sent(runner: Runner):
+    async def main() -> list[smtpx.SendResult]:
+        async with AsyncClient(server.url) as client:
+            items: list[Any] = [b"no envelope", (7, ENVELOPE), (CONTENT, ENVELOPE)]
+            return [result async for result in client.send_many(items)]
+
+    with Server() as server:
+        results = runner.run(main)
+        assert [bool(result.accepted) for result in results] == [False, False, True]
+        assert [type(result.error) for result in results[:2]] == [smtpx.LocalProtocolError] * 2
+
+
+# The asyncio driver's own.
+
+
+def test_one_alarm_serves_many_waits():
+    """A timer for each reply would be the dearest part of it."""
+
+    async def main(url: str) -> None:
+        loop = asyncio.get_running_loop()
+        alarms = 0
+        call_later = loop.call_later
+
+        def counted(*args: Any, **options: Any) -> asyncio.TimerHandle:
+            nonlocal alarms
+            alarms += 1
+            return call_later(*args, **options)
+
+        async with AsyncSession(url) as session:
+            loop.call_later = counted  # type: ignore[method-assign] # counts
+            for _ in range(50):
+                _ = await session.send(CONTENT, ENVELOPE)
+        assert alarms <= 3
+
+    with Server() as server:
+        asyncio.run(main(server.url))
+
+
+def test_a_reply_costs_two_turns_of_the_loop():
+    async def main(url: str) -> int:
+        loop = asyncio.get_running_loop()
+        turns = 0
+        run_once = loop._run_once  # type: ignore[attr-defined] # counts
+
+        def counted() -> None:
+            nonlocal turns
+            turns += 1
+            run_once()
+
+        async with AsyncSession(url) as session:
+            _ = await session.send(CONTENT, ENVELOPE)
+            loop._run_once = counted  # type: ignore[attr-defined] # counts
+            for _ in range(50):
+                _ = await session.send(CONTENT, ENVELOPE)
+            return turns
+
+    with Server() as server:
+        # Two replies are waited for, the group's and the content's; some come in two parts.
+        assert asyncio.run(main(server.url)) <= 50 * 4 + 20
+
+
+def test_a_peer_that_never_stops_talking_is_held_up():
+    async def main(url: str) -> None:
+        session = AsyncSession(url, timeouts=Timeouts.each(5))
+        await session.open()
+        await asyncio.sleep(0.3)
+        driver = session._driver
+        assert isinstance(driver, AsyncioDriver)
+        assert 0 < len(driver._arrived) < 2**21
+        with pytest.raises(smtpx.RemoteProtocolError):
+            _ = await session.noop()
+        await session.close()
+
+    with Server(faults=[AppendToReply("EHLO", b"x" * 10_000_000)]) as server:
+        asyncio.run(main(server.url))
