@@ -41,7 +41,7 @@ def test_all_is_what_type_checkers_and_programs_see():
 
 def test_an_unknown_name():
     with pytest.raises(AttributeError, match="Clinet"):
-        _ = smtpx.Clinet  # type: ignore[attr-defined] # the mistake is the test
+        _ = smtpx.Clinet
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES)

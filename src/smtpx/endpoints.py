@@ -76,6 +76,8 @@ class Endpoint:
         if scheme == "lmtp+unix":
             if host or match["port"] or not path.strip("/") or "\0" in path:
                 raise EndpointError("a unix socket is written lmtp+unix:///absolute/path")
+            if match["user"] is not None and "@" in match["path"]:  # whose @ is it?
+                raise EndpointError(f"percent-encode the @ of its path, and {_ENCODE}")
         else:
             if path.strip("/"):
                 raise EndpointError(f"a {scheme} URL has no path, but this one has ({_ENCODE})")

@@ -82,7 +82,7 @@ class Recipient:
     @property
     def has_options(self) -> bool:
         """True if RCPT carries more than the address."""
-        return not (self.notify is self.orcpt is self.unchanged_since is None)
+        return not (self.notify is None and self.orcpt is None and self.unchanged_since is None)
 
     def __str__(self) -> str:
         return str(self.address)

@@ -20,6 +20,7 @@ AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
 
 __all__ = ["envelope_of", "is_message", "serialise"]
 
+_HARMLESS = re.compile("encoded.word|end of header in group")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 
@@ -37,7 +38,8 @@ def envelope_of(message: AnyMessage) -> Envelope:
     A message that was resent takes its Resent- fields instead (RFC 5322 §3.6.6).
 
     Raises:
-        LocalProtocolError: a field that is needed is missing, or there are several Resent- blocks.
+        LocalProtocolError: a field that is needed is missing or malformed, or there are several
+            Resent- blocks.
         AddressError: an address in it cannot be sent to.
     """
     prefix = _prefix(message)
@@ -108,9 +110,11 @@ def _one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
 
 
 def _addresses(message: AnyMessage, *names: str) -> list[str]:
+    from email.errors import InvalidHeaderDefect
     from email.policy import default
 
     found: list[str] = []
+    defects: list[tuple[str, object]] = []
     try:
         for name in names:
             for field in message.get_all(name, []):
@@ -118,8 +122,15 @@ def _addresses(message: AnyMessage, *names: str) -> list[str]:
                 known = hasattr(field, "addresses")
                 header: Any = field if known else default.header_factory("To", str(field))
                 found += [address.addr_spec for address in header.addresses]
+                defects += [(name, defect) for defect in header.defects]
     except Exception as error:  # What is malformed makes the `email` package fail in many ways.
         raise LocalProtocolError(f"the message's {names[0]} cannot be read: {error}") from error
+    for name, defect in defects:
+        # The package guesses, and loses "bob" of "ann@x.test; bob@x.test": rather ask than guess.
+        if type(defect) is InvalidHeaderDefect and not _HARMLESS.search(str(defect)):
+            raise LocalProtocolError(
+                f"the message's {name} is malformed: {defect}; mend it, or give an Envelope"
+            )
     return found
 
 

@@ -13,11 +13,11 @@ import datetime as datetime
 import email.message
 import email.utils
 import hashlib as hashlib
-import hmac
+import hmac as hmac
 import io as io
-import re
-import socket
-import sys
+import re as re
+import socket as socket
+import sys as sys
 from collections.abc import Sequence
 from smtplib import (
     SMTPAuthenticationError,
@@ -54,7 +54,7 @@ from smtpx._wire.content import Content, canonical
 from smtpx.envelope import BodyType
 
 if TYPE_CHECKING:
-    import ssl
+    import ssl as ssl
 
     _have_ssl: bool = True
 else:

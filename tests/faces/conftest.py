@@ -57,7 +57,7 @@ class AsyncioRunner:
 
     def close(self) -> None:
         async def tasks() -> set[asyncio.Task[Any]]:
-            return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type] # None
+            return asyncio.all_tasks() - {asyncio.current_task()}
 
         left = self._runner.run(tasks())
         self._runner.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -131,9 +132,7 @@ def test_helo_and_ehlo_use_the_local_hostname(server: Server) -> None:
 
 def test_ehlo_refused_means_helo_and_no_options() -> None:
     with serving({"EHLO": b"500 what\r\n"}) as server, client_of(server) as client:
-        client.sendmail(
-            "a@example.org", "b@example.net", "hi", ["BODY=8BITMIME"], ["NOTIFY=NEVER"]
-        )
+        client.sendmail("a@example.org", "b@example.net", "hi", ["BODY=8BITMIME"], ["NOTIFY=NEVER"])
         assert server.commands == [
             "ehlo client.example.org",
             "helo client.example.org",
@@ -179,7 +178,7 @@ def test_without_a_connection_everything_says_so() -> None:
     client = smtplib.SMTP()
     for call in (client.noop, client.ehlo, client.getreply, client.quit, client.starttls):
         with pytest.raises(smtplib.SMTPServerDisconnected, match="please run connect"):
-            call()  # type: ignore[operator] # each takes nothing
+            call()
     client.ehlo_resp = b""
     with pytest.raises(smtplib.SMTPServerDisconnected, match="please run connect"):
         client.sendmail("a@b", "c@d", "")
@@ -263,7 +262,10 @@ client.close()
 """
     site = [path for path in sys.path if path]
     subprocess.run(
-        [sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(site)}, timeout=30
+        [sys.executable, "-c", program],
+        check=True,
+        env={"PYTHONPATH": os.pathsep.join(site)},
+        timeout=30,
     )
 
 
@@ -285,7 +287,7 @@ def test_the_module_runs_by_its_name() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "smtpx.smtplib"],
         input="no address\nno address\n",  # for there may be a server on port 25
-        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
         text=True,
         timeout=30,

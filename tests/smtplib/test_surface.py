@@ -70,7 +70,7 @@ METHODS = [
 def test_signatures(kind: str, name: str) -> None:
     before = inspect.signature(getattr(getattr(old, kind), name)).parameters
     after = inspect.signature(getattr(getattr(new, kind), name)).parameters
-    if kind == "SMTP_SSL" and name == "__init__" or name == "starttls":
+    if (kind == "SMTP_SSL" and name == "__init__") or name == "starttls":
         # Python 3.11 had keyfile and certfile in the middle; later ones take keywords there.
         assert set(before) <= set(after)
     else:
@@ -99,7 +99,7 @@ def test_class_attributes() -> None:
 
 def test_an_unconnected_client_has_the_documented_attributes() -> None:
     client = new.SMTP(timeout=7, source_address=("127.0.0.1", 0))
-    expected = {
+    expected: dict[str, object] = {
         "sock": None,
         "esmtp_features": {},
         "timeout": 7,

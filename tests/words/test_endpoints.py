@@ -42,6 +42,8 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ("lmtp://mx.test:2003", Endpoint("mx.test", 2003, lmtp=True)),
         ("lmtp+unix:///run/lmtp", Endpoint("", 0, N, True, "/run/lmtp")),
         ("lmtp+unix:///a%20b%3Fc", Endpoint("", 0, N, True, "/a b?c")),
+        ("lmtp+unix:///a@b", Endpoint("", 0, N, True, "/a@b")),
+        ("lmtp+unix://ann:pw@/a%40b", Endpoint("", 0, N, True, "/a@b", "ann", "pw")),
         ("smtp://mx.test?tls=implicit", Endpoint("mx.test", 25, I)),
         ("smtp://mx.test?tls=starttls", Endpoint("mx.test", 25, S)),
         ("smtp://mx.test/?tls=opportunistic", Endpoint("mx.test", 25, O)),
@@ -122,6 +124,7 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
         ("lmtp+unix://run/lmtp", "absolute/path"),
         ("lmtp+unix://:24/run/lmtp", "absolute/path"),
         ("lmtp+unix:///run%00lmtp", "absolute/path"),
+        ("lmtp+unix://ann:p@/w@/run/lmtp", "percent-encode the @"),
     ],
 )
 def test_a_mistake_is_named(url: str, why: str) -> None:
@@ -185,6 +188,7 @@ MISTAKES = [
 @example("Zq7Kw/Qk4ßZ", "smtp://ann:{}@mx.test", str)
 @example("Zq7Kw@Qk4ßZ?", "smtp://ann:{}@mx.test", str)
 @example("Zq7Kw@Qk4ßZ..", "smtp://ann:{}", str)
+@example("Zq7Kw@/Qk4ßZ", "lmtp+unix://ann:{}@/run/lmtp", str)
 def test_the_password_shows_nowhere(password: str, url: str, encode: type[str]) -> None:
     written = url.format(encode(password))
     shown: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -81,7 +82,8 @@ def test_the_email_package_is_not_imported_to_find_out() -> None:
         "import sys; from smtpx.messages import is_message; assert not is_message(b'x'); "
         "assert 'email.message' not in sys.modules, 'imported'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    path = os.pathsep.join(sys.path)
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
 
 
 # --- envelope_of -------------------------------------------------------------------------------
@@ -191,8 +193,55 @@ def test_a_header_that_does_not_tell_is_refused_with_what_to_do(
 @pytest.mark.requirement("T2")
 @pytest.mark.parametrize("to", ["a@x.test, not an address, b@x.test", "b@x.test, c@x..test"])
 def test_no_recipient_is_passed_over_for_being_malformed(to: str) -> None:
-    with pytest.raises(AddressError):
-        envelope_of(parsed(f"From: a@x.test\nTo: {to}\n", "compat32"))
+    for name in POLICIES:
+        with pytest.raises((AddressError, LocalProtocolError)):
+            envelope_of(parsed(f"From: a@x.test\nTo: {to}\n", name))
+
+
+@every_policy
+@pytest.mark.requirement("T3")
+@pytest.mark.parametrize(
+    "to",
+    [
+        "ann@x.test; bob@x.test",
+        "ann@x.test bob@x.test",
+        "ann@x.test <bob@x.test>",
+        "Ann <ann@x.test> <bob@x.test>",
+        "Team: ann@x.test bob@x.test;",
+        "Team: ann@x.test; bob@x.test",
+        "ann@x.test)bob@x.test",
+        "Ann ann@x.test",
+        "<ann@x.test",
+        "ann@x.test(",
+        "Doe, Jane <ann@x.test>",
+    ],
+)
+def test_what_can_only_be_guessed_is_refused_for_nobody_must_be_lost(name: str, to: str) -> None:
+    with pytest.raises((LocalProtocolError, AddressError)):
+        envelope_of(parsed(f"From: a@x.test\nTo: {to}\n", name))
+    with pytest.raises((LocalProtocolError, AddressError)):
+        envelope_of(parsed(f"From: {to}\nTo: a@x.test\n", name))
+
+
+@every_policy
+@pytest.mark.parametrize(
+    "to",
+    [
+        "ann@x.test, , ",
+        "Team: ann@x.test",
+        "J. Doe <ann@x.test>",
+        "=?utf-8?q?a?==?utf-8?q?b?= <ann@x.test>",
+        "=?utf-8?q?a?=b <ann@x.test>",
+        '"=?utf-8?q?a?=" <ann@x.test>',
+        "=?utf-8?q?a b?= <ann@x.test>",
+        "=?utf-8?b?w7w?= <ann@x.test>",
+        "=?nonsense?q?a?= <ann@x.test>",
+        "<@route.test:ann@x.test>",
+        "ann @ x.test",
+    ],
+)
+def test_what_is_odd_but_clear_is_read(name: str, to: str) -> None:
+    assert recipients(parsed(f"From: a@x.test\nTo: {to}\n", name)) == ["ann@x.test"]
 
 
 @given(st.text('ab@x.,;:"()<>[]\\=? \t', max_size=14), st.sampled_from(["compat32", "default"]))

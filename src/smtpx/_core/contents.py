@@ -137,6 +137,8 @@ class Contents:
             if connection.parting is not None:
                 raise self._parted()
             return None
+        finals: list[Verdict] | None
+        error: SMTPError | None
         due = len(rcpt) - len(refused) if connection.lmtp else 1
         following: _Planned | None = None
         joined = False

@@ -71,8 +71,8 @@ def send_alone(
     try:
         envelope, content = written(connection, outgoing.message, outgoing.envelope)
         result = yield from transaction(connection, envelope, content)
-    except (SMTPError, TypeError) as error:
-        emit(not_sent(outgoing, error))
+    except (SMTPError, TypeError) as unsendable:
+        emit(not_sent(outgoing, unsendable))
         return
     error = result.error
     if isinstance(error, SESSION_OVER):

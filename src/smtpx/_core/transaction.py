@@ -90,9 +90,9 @@ def _plain_transaction(
         replies = yield from connection.settle()
         if reset:
             _check_reset(connection, replies.pop(0))
-    except SESSION_OVER as error:
+    except SESSION_OVER as over:
         not_tried: Verdict = (Status.NOT_TRIED, None)
-        return result_of(envelope, Performed([not_tried] * len(recipients), None, error))
+        return result_of(envelope, Performed([not_tried] * len(recipients), None, over))
     mail, *rcpt, data = replies
     if data.intermediate and all(reply.positive for reply in replies[:-1]):
         finals, error = yield from send_content(connection, body, content, 1)

@@ -51,7 +51,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         server_hostname: str | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._socket = Waiter(connected)
+        self._socket = connected
+        self._waiter = Waiter(connected)
         self._context = context
         self._server_hostname = server_hostname
         # A memoryview: asyncio's TLS writes into a slice of it, and a bytearray's is a copy.
@@ -118,10 +119,20 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; what came before it can still be read."""
+        if not self._is_closed and not self._is_protected:
+            self._read_the_rest()
         self._ended = True
         if isinstance(exc, OSError):
             self._failure = exc
         self._wake()
+
+    def _read_the_rest(self) -> None:
+        """Read what the transport leaves unread: when a write fails, often the reason why."""
+        try:
+            while len(self._arrived) < _KEPT and (octets := self._socket.recv(_BUFFER)):
+                self._arrived += octets
+        except OSError:
+            pass  # That was all.
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into."""
@@ -192,7 +203,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if not self._arrived and not self._ended:
             # Where nothing is to be read nothing is to be waited for: one system call, as without
             # a loop. Windows' loop reads on its own, so that the socket does not show it.
-            if sys.platform != "win32" and not self._socket.is_readable():
+            if sys.platform != "win32" and not self._waiter.is_readable():
                 return None
             # The loop reads at the end of one turn; we go on in the next.
             await asyncio.sleep(0)

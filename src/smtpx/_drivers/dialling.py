@@ -43,7 +43,8 @@ def dial(
         except OSError as error:
             connection.close()
             failures.append(error)
-            reasons.append(f"{address[0]} port {address[1]}: {error}")
+            host, port, *_ = address
+            reasons.append(f"{host} port {port}: {error}")
             continue
         except BaseException:
             connection.close()

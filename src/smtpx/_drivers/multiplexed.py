@@ -23,7 +23,7 @@ _BUFFER = 65536
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class _Blocked(Exception):  # noqa: N818 - it is no error
+class _Blocked(Exception):
     """The step cannot be answered before one of `events`."""
 
     def __init__(self, events: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack, cast
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
@@ -294,7 +294,10 @@ class AsyncClient:
         """
         source = messages if isinstance(messages, AsyncIterable) else _asynchronous(messages)
         async for item in source:
-            outgoing = Outgoing(*item) if isinstance(item, tuple) else Outgoing(item, None)
+            if isinstance(item, tuple):
+                outgoing = Outgoing(*cast("tuple[Message, Envelope]", item))
+            else:
+                outgoing = Outgoing(item, None)
             try:
                 result = await self.send(outgoing.message, outgoing.envelope)
             except (SMTPError, TypeError) as error:

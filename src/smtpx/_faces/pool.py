@@ -96,18 +96,6 @@ class SessionPool:
             return None
         return self._act_on(decision)
 
-    def reopen(self, lease: Lease) -> Lease:
-        """In place of a session that turned out to be closed, lease a new one.
-
-        Raises:
-            SMTPError: as `acquire`.
-        """
-        with self._lock:
-            decision, changes = self._state.reopen(lease.slot, time.monotonic())
-            self._wake(changes)
-        self._close(changes)
-        return self._act_on(decision)
-
     def release(self, lease: Lease, messages: int = 1) -> None:
         """Give a session back, on which so many mail transactions were begun."""
         # A session that was interrupted, or is out of step, has been closed (R10).

@@ -268,28 +268,23 @@ class Client:
     ) -> SendResult:
         """Send one message, over a connection that is free or new; see `Session.send`.
 
-        A connection that turns out to have been closed while it was idle is opened anew, once.
+        A connection that turns out to have been closed while it was idle is given up for another.
 
         Raises:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        lease = self._pool.acquire()
-        try:
-            return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
-        except ConnectionLost as lost:
-            # Nothing was accepted and nothing of the message was read: it was idle too long.
-            if not lease.reused or lost.phase not in _UNTOUCHED:
-                raise
-            stale, lease = lease, None
-        finally:
-            if lease is not None:
+        while True:
+            lease = self._pool.acquire()
+            try:
+                return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
+            except ConnectionLost as lost:
+                # Nothing was accepted and nothing of the message was read: it was idle too long.
+                # The next is another that was idle, and so on, or a new one.
+                if not lease.reused or lost.phase not in _UNTOUCHED:
+                    raise
+            finally:
                 self._pool.release(lease)
-        lease = self._pool.reopen(stale)
-        try:
-            return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
-        finally:
-            self._pool.release(lease)
 
     def send_many(
         self,

@@ -10,7 +10,14 @@ from typing import cast
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
-__all__ = ["addr_only", "needs_smtputf8", "offered", "recipient_path", "sender_path"]
+__all__ = [
+    "addr_only",
+    "needs_smtputf8",
+    "offered",
+    "recipient_path",
+    "sender_path",
+    "user_or_list",
+]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST = 2000  # an address with its display name; `email.utils` takes its time over more
@@ -41,6 +48,12 @@ def addr_only(addrstring: str) -> str:
     """The address of ``Name <address>``, or the text itself if it is none."""
     name, address = parseaddr(addrstring)
     return address if name or address else addrstring
+
+
+def user_or_list(text: str) -> str:
+    """What VRFY and EXPN ask about: the address in the text, or all of it."""
+    # A control character is for the guard to find; `email.utils` would drop it.
+    return text if _CONTROL.search(text) else _addr_spec(text) or text
 
 
 def sender_path(sender: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from smtplib import SMTPHeloError, SMTPNotSupportedError, SMTPServerDisconnected
 
-from smtpx._smtplib.arguments import addr_only, recipient_path, sender_path
+from smtpx._smtplib.arguments import recipient_path, sender_path, user_or_list
 from smtpx._smtplib.dialogue import Dialogue
 from smtpx._smtplib.replay import CodeAndText, accepts
 from smtpx._wire.extensions import Extensions
@@ -93,14 +93,14 @@ class Commands(Dialogue):
 
     def verify(self, address: str) -> CodeAndText:
         """VRFY."""
-        self.putcmd("vrfy", addr_only(address))
+        self.putcmd("vrfy", user_or_list(address))
         return self.getreply()
 
     vrfy = verify
 
     def expn(self, address: str) -> CodeAndText:
         """EXPN."""
-        self.putcmd("expn", addr_only(address))
+        self.putcmd("expn", user_or_list(address))
         return self.getreply()
 
     def rset(self) -> CodeAndText:

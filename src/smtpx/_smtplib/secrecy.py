@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 __all__ = ["Secrecy"]
 
@@ -68,6 +68,7 @@ class Secrecy:
         except (binascii.Error, ValueError):
             pass  # not base64: it is its own only form
         else:
-            forms |= {decoded, *decoded.split(b"\0")}
+            parts = {decoded, *decoded.split(b"\0")}
+            forms |= parts | {b64encode(part) for part in parts}
         forms |= set(self._forms)
         self._forms = sorted(forms - {b"", b"=", b"*"}, key=len, reverse=True)
