@@ -43,7 +43,7 @@ def dial(
         except OSError as error:
             connection.close()
             failures.append(error)
-            host, port, *_ = address
+            host, port = map(str, address[:2])
             reasons.append(f"{host} port {port}: {error}")
             continue
         except BaseException:

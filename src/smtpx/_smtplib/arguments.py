@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from email.utils import getaddresses, parseaddr
+from functools import lru_cache
 from typing import cast
 
 from smtpx.addresses import Address
@@ -105,11 +106,19 @@ def _path(value: object, role: str) -> str:
     if not isinstance(value, str) or value == "None":
         raise AddressError(f"the {role} is {value!r}, which is not an address")
     try:
-        return str(Address.parse(value, bare_local_part=True))
+        return _mailbox(value)
     except AddressError as error:
-        address = None if _CONTROL.search(value) else _addr_spec(value)
+        raise AddressError(f"the {role} is {error}") from error
+
+
+@lru_cache(maxsize=1024)  # the same sender and recipients come again and again
+def _mailbox(text: str) -> str:
+    try:
+        return str(Address.parse(text, bare_local_part=True))
+    except AddressError:
+        address = None if _CONTROL.search(text) else _addr_spec(text)
         if address is None:
-            raise AddressError(f"the {role} is {error}") from error
+            raise
     return str(Address.parse(address, bare_local_part=True))
 
 
