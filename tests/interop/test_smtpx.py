@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -50,10 +50,10 @@ def implicit(postfix: Postfix) -> Session:
 
 
 @pytest.fixture
-def recipient(request: pytest.FixtureRequest) -> Iterator[str]:
+def recipient(request: pytest.FixtureRequest) -> str:
     """A mailbox of the test's own."""
     name = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")
-    yield f"{name}@example.test"[-60:].lstrip("-")
+    return f"{name}@example.test"[-60:].lstrip("-")
 
 
 @pytest.mark.parametrize("connect", [plain, starttls, implicit])

@@ -35,25 +35,22 @@ class Transactions(Commands):
     """A connection that judges whole transactions, whether they were pipelined or not."""
 
     def _pipeline(
-        self, from_addr: str, addresses: list[str], plan: Plan, content: Content
+        self, from_addr: str, addresses: list[str], lines: list[str], content: Content
     ) -> Refused:
-        """Run a transaction by the core."""
+        """Run a transaction by the core; `lines` are MAIL and each RCPT, guarded."""
         if not self.sock:
             raise SMTPServerDisconnected("please run connect() first")
         connection = self._core()
-        connection.open_transaction = False  # RSET is said at once here, after a failure
         heard: list[bytes] = []
-        performed = self._run(perform(connection, plan, content), heard)
+        try:
+            error, finals = self._run(_transaction(connection, lines, content), heard)
+        except SESSION_OVER as over:
+            error, finals = over, []
         if not connection.usable:
             self.close()
-        error = performed.error
         if error is None:
-            return {
-                address: code_and_text(reply)
-                for address, (status, reply) in zip(addresses, performed.verdicts, strict=True)
-                if status is Status.REFUSED and reply is not None
-            }
-        replay = Replay(b"".join(heard), performed, error)
+            return {}
+        replay = Replay(b"".join(heard), finals, error)
         return self._judge(
             from_addr,
             addresses,
