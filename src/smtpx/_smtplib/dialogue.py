@@ -9,12 +9,14 @@ from __future__ import annotations
 import datetime
 import io
 import sys
+from collections import deque
+from collections.abc import Sequence
 from smtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
 from typing import Any, TypeVar
 
 from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER
-from smtpx._core.steps import Glance, Receive, Send, Steps
+from smtpx._core.steps import Glance, Receive, Send, Step, Steps
 from smtpx._smtplib.reading import (
     LIMITS,
     MAXLINE,
@@ -89,16 +91,13 @@ class Dialogue:
         if not self.sock:
             raise SMTPServerDisconnected("please run connect() first")
         octets = s.encode(self.command_encoding) if isinstance(s, str) else s
+        sys.audit("smtplib.send", self, octets)
+        self._secrecy.say(octets)
         try:
-            self._write(self.sock, octets)
+            self.sock.sendall(octets)
         except OSError as error:
             self.close()
             raise SMTPServerDisconnected("Server not connected") from error
-
-    def _write(self, sock: Socket, octets: bytes | memoryview) -> None:
-        sys.audit("smtplib.send", self, octets)
-        self._secrecy.say(octets)
-        sock.sendall(octets)
 
     def putcmd(self, cmd: str, args: str = "") -> None:
         """Send a command and leave its reply to be read.
@@ -195,27 +194,28 @@ class Dialogue:
             self._engine = self.sock, connection
         return self._engine[1]
 
-    def _run(self, procedure: Steps[T], heard: list[bytes] | None = None) -> T:
-        """Run a procedure; `heard` collects what the server says from the first write on."""
+    def _run(
+        self, procedure: Steps[T], heard: list[bytes], happened: Sequence[bytes | OSError | None]
+    ) -> T:
+        """Run a procedure, whose first steps may have `happened` already.
+
+        `heard` collects what the server says from the first write on.
+        """
+        before = deque(happened)
         spoke = False
         try:
             step = next(procedure)
             while True:
-                answer: bytes | None = b""
                 try:
-                    if isinstance(step, Receive):
-                        answer = self._receive(step)
-                    elif isinstance(step, Send):
-                        self._send_step(step)
-                        spoke = True
-                    elif isinstance(step, Glance):
-                        answer = self._glance()
-                    else:
-                        raise AssertionError(f"{step} is no step of a mail transaction")
+                    answer = before.popleft() if before else self._answer(step)
+                    if isinstance(answer, OSError):
+                        raise answer
                 except OSError as error:
                     step = procedure.throw(error)
                     continue
-                if answer and spoke and heard is not None:
+                if isinstance(step, Send):
+                    spoke = True
+                elif spoke and answer:
                     heard.append(answer)
                 step = procedure.send(answer)
         except StopIteration as stop:
@@ -232,19 +232,30 @@ class Dialogue:
             if isinstance(self.file, ReplyFile):
                 self.file.end()
 
-    def _send_step(self, step: Send) -> None:
+    def _answer(self, step: Step) -> bytes | None:
+        if isinstance(step, Receive):
+            return self._receive(step.timeout, fresh=step.fresh)
+        if isinstance(step, Send):
+            return self._transmit(step.data)
+        if isinstance(step, Glance):
+            return self._glance()
+        raise AssertionError(f"{step} is no step of a mail transaction")
+
+    def _transmit(self, octets: bytes | memoryview) -> bytes:
         if not self.sock:
             raise SMTPServerDisconnected("please run connect() first")
         if self.debuglevel > 0:
-            self._print_debug("send:", repr(bytes(step.data)))
-        self._write(self.sock, step.data)
+            self._print_debug("send:", repr(bytes(octets)))
+        sys.audit("smtplib.send", self, octets)
+        self.sock.sendall(octets)
+        return b""
 
-    def _receive(self, step: Receive) -> bytes:
+    def _receive(self, timeout: float | None = None, *, fresh: bool = True) -> bytes:
         file = self._reply_file()
         octets: bytes
         if isinstance(file, ReplyFile):
-            if step.fresh:
-                file.begin(step.timeout)
+            if fresh:
+                file.begin(timeout)
             octets = file.read1(-1)
         else:
             octets = file.readline(MAXLINE + 1)
@@ -265,7 +276,7 @@ class Dialogue:
             SMTPServerDisconnected: something else waits, or the connection has ended.
         """
         try:
-            self._run(self._core().check_quiet())
+            self._run(self._core().check_quiet(), [], ())
         except SESSION_OVER as error:
             self.close()
             if isinstance(error, ConnectionLost) and error.reply is not None:

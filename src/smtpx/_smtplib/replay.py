@@ -6,10 +6,8 @@ from collections import deque
 from smtplib import SMTPDataError, SMTPResponseException, SMTPServerDisconnected
 from typing import TypeAlias
 
-from smtpx._core.transaction import Performed
 from smtpx._smtplib.reading import code_and_text, replies_in
 from smtpx.errors import ConnectionLost, ContentRefused, SMTPError, TimedOut
-from smtpx.results import Status
 
 __all__ = ["IN_DOUBT", "CodeAndText", "Replay", "accepts", "disconnected", "ends_session"]
 
@@ -41,13 +39,14 @@ def disconnected(error: SMTPError, *, in_doubt: bool) -> SMTPServerDisconnected:
 
 
 class Replay:
-    """A transaction that did not succeed, to be judged step by step like any other."""
+    """A transaction that did not succeed for all, to be judged step by step like any other."""
 
-    def __init__(self, heard: bytes, performed: Performed, error: SMTPError) -> None:
+    def __init__(self, heard: bytes, error: SMTPError | None, *, in_doubt: bool) -> None:
+        """Take all that the server said, and why the session is over if it is."""
         replies, self._malformed = replies_in(heard)
         self._replies = deque(replies)
-        self._performed = performed
         self._error = error
+        self._in_doubt = in_doubt
 
     def answer(self) -> CodeAndText:
         """The reply to the next command.
@@ -65,10 +64,10 @@ class Replay:
             code, text = code_and_text(self._error.reply)
             if code == 421:  # it was there before we spoke
                 return code, text
-        raise disconnected(self._error, in_doubt=False) from self._error
+        raise self._over()
 
-    def data(self) -> list[CodeAndText]:
-        """The replies to the end of data.
+    def data(self, due: int) -> list[CodeAndText]:
+        """The `due` replies to the end of data, or fewer if the server closed after the last.
 
         Raises:
             SMTPDataError: DATA itself was refused.
@@ -77,7 +76,13 @@ class Replay:
         code, text = self.answer()
         if not 300 <= code <= 399:
             raise SMTPDataError(code, text)
-        if isinstance(self._error, ContentRefused):
-            return list(self._replies)
-        in_doubt = any(status is Status.IN_DOUBT for status, _ in self._performed.verdicts)
-        raise disconnected(self._error, in_doubt=in_doubt) from self._error
+        if self._error is None or isinstance(self._error, ContentRefused):
+            return list(self._replies)[:due]
+        raise self._over()
+
+    def _over(self) -> SMTPServerDisconnected:
+        if self._error is None:
+            raise AssertionError("who was not told of a failure has heard every reply")
+        over = disconnected(self._error, in_doubt=self._in_doubt)
+        over.__cause__ = self._error
+        return over

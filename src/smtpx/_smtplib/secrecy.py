@@ -31,13 +31,13 @@ class Secrecy:
         shown = " ".join([*words[:2], *([_REDACTED] if hidden else [])]) + text[len(line) :]
         return shown if isinstance(said, str) else shown.encode()
 
-    def say(self, said: bytes | memoryview) -> None:
+    def say(self, said: bytes) -> None:
         """Note octets that are being sent."""
         if not self._is_secret(said):
             if self._forms:
                 self._forms = []
             return
-        line = bytes(said).strip()
+        line = said.strip()
         words = [line] if self.challenged else line.split(None, 2)[2:]
         self.challenged = False
         for word in words:
@@ -54,12 +54,12 @@ class Secrecy:
             heard = heard.replace(form, _REDACTED.encode())
         return heard
 
-    def _is_secret(self, said: bytes | memoryview | str) -> bool:
+    def _is_secret(self, said: bytes | str) -> bool:
         if self.challenged:
             return True
         if isinstance(said, str):
             return said[:5].upper() == "AUTH "
-        return bytes(said[:5]).upper() == b"AUTH "
+        return said[:5].upper() == b"AUTH "
 
     def _keep(self, argument: bytes) -> None:
         forms = {argument}

@@ -11,9 +11,12 @@ from smtplib import (
     SMTPServerDisconnected,
 )
 
-from smtpx._core.transaction import Plan, perform, send_content
+from smtpx._core.connection import Connection
+from smtpx._core.sending import SESSION_OVER, send_data
+from smtpx._core.steps import Steps
+from smtpx._core.transaction import finals_of, send_content, send_lone_dot
 from smtpx._smtplib.commands import Commands
-from smtpx._smtplib.reading import code_and_text
+from smtpx._smtplib.reading import LIMITS, ReplyFile, code_and_text
 from smtpx._smtplib.replay import (
     IN_DOUBT,
     CodeAndText,
@@ -22,9 +25,12 @@ from smtpx._smtplib.replay import (
     disconnected,
     ends_session,
 )
+from smtpx._wire.commands import DATA, END_OF_DATA, Command, Phase
 from smtpx._wire.content import Content
+from smtpx._wire.parser import ReplyParser
 from smtpx.envelope import BodyType
-from smtpx.results import Status
+from smtpx.errors import RemoteProtocolError, SMTPError
+from smtpx.results import Status, Verdict
 
 __all__ = ["Refused", "Transactions"]
 
@@ -37,27 +43,70 @@ class Transactions(Commands):
     def _pipeline(
         self, from_addr: str, addresses: list[str], lines: list[str], content: Content
     ) -> Refused:
-        """Run a transaction by the core; `lines` are MAIL and each RCPT, guarded."""
+        """Run a transaction by the core; `lines` are MAIL and each RCPT, already guarded."""
         if not self.sock:
             raise SMTPServerDisconnected("please run connect() first")
         connection = self._core()
+        group = [Command(f"{line}\r\n".encode(), Phase.RCPT) for line in lines]
+        happened = self._at_once(connection, group, content)
+        if happened is None:
+            return {}
         heard: list[bytes] = []
+        in_doubt = False
+        error: SMTPError | None
         try:
-            error, finals = self._run(_transaction(connection, lines, content), heard)
+            procedure = _transaction(connection, group, content)
+            finals, error = self._run(procedure, heard, happened)
         except SESSION_OVER as over:
-            error, finals = over, []
+            error = over
+        else:
+            if finals is _FOR_ALL:
+                return {}
+            in_doubt = any(status is Status.IN_DOUBT for status, _ in finals)
         if not connection.usable:
             self.close()
-        if error is None:
-            return {}
-        replay = Replay(b"".join(heard), finals, error)
+        replay = Replay(b"".join(heard), error, in_doubt=in_doubt)
         return self._judge(
             from_addr,
             addresses,
             replay.answer,
             lambda _: replay.answer(),
-            lambda _: replay.data(),
+            lambda accepted: replay.data(accepted if self._lmtp else 1),
         )
+
+    def _at_once(
+        self, connection: Connection, group: list[Command], content: Content
+    ) -> list[bytes | OSError | None] | None:
+        """Go the way that nearly every transaction goes: two writes, and nothing is refused.
+
+        The value is ``None`` if so, else what happened until it turned out otherwise: for
+        `_transaction`, which asks for the same steps and knows what to make of them.
+        """
+        wire = b"".join([command.wire for command in group]) + DATA.wire
+        small = content.whole is not None and len(wire) <= connection.limits.window
+        if not small or connection.has_unread or not connection.usable:
+            return []
+        happened: list[bytes | OSError | None] = []
+        try:
+            happened.append(self._glance())
+            if happened[-1] is not None:
+                return happened
+            happened.append(self._transmit(wire))
+            happened.append(self._receive())
+            if not _all_positive(happened[-1], len(group), go_ahead=True):
+                return happened
+            happened.append(self._transmit(b"".join([*content.stuffed(), END_OF_DATA.wire])))
+            happened.append(self._receive())
+            due = len(group) - 1 if self._lmtp else 1
+            return None if _all_positive(happened[-1], due) else happened
+        except OSError as error:
+            return [*happened, error]
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            if isinstance(self.file, ReplyFile):
+                self.file.end()
 
     def _judge(
         self,
@@ -123,7 +172,9 @@ class Transactions(Commands):
             SMTPServerDisconnected: the connection ended; the text says if the outcome is in doubt.
         """
         connection = self._core()
-        finals, error = self._run(send_content(connection, BodyType.EIGHT_BIT, content, due))
+        finals, error = self._run(
+            send_content(connection, BodyType.EIGHT_BIT, content, due), [], ()
+        )
         if not connection.usable:
             self.close()
         replies = [code_and_text(reply) for _, reply in finals if reply is not None]
@@ -146,3 +197,61 @@ class Transactions(Commands):
             self.close()
             raise SMTPServerDisconnected(f"{error}{IN_DOUBT}") from error
         return finals
+
+
+_FOR_ALL: list[Verdict] = [(Status.ACCEPTED, None)]
+
+
+def _all_positive(octets: bytes | None, count: int, *, go_ahead: bool = False) -> bool:
+    """True if these are `count` positive replies, with 3yz after them if asked, and no more."""
+    parser = ReplyParser(LIMITS)
+    parser.feed(octets or b"")
+    if parser.next_positives(count) is None:
+        return False
+    if go_ahead:
+        try:
+            reply = parser.next_reply()
+        except RemoteProtocolError:
+            return False
+        if reply is None or not reply.intermediate:
+            return False
+    return parser.is_empty
+
+
+def _transaction(
+    connection: Connection, group: list[Command], content: Content
+) -> Steps[tuple[list[Verdict], SMTPError | None]]:
+    """MAIL, RCPT… and DATA as one group, and the content if somebody is to get it.
+
+    The value is `_FOR_ALL` if nothing at all was refused; else what was said to the end of data,
+    as far as it came to that. What was said before it, the driver has heard.
+
+    ::
+
+        C: mail from:<a@example.org>
+        C: rcpt to:<b@example.net>
+        C: DATA
+        S: 250 ok
+        S: 550 no such user
+        S: 354 go ahead
+        C: .
+        S: 554 nobody to send to
+    """
+    replies = yield from connection.exchange(*group, DATA)
+    mail, *rcpt, data = replies
+    accepted = len([reply for reply in rcpt if reply.positive]) if mail.positive else 0
+    if not data.intermediate:
+        return [], None
+    if not accepted:
+        # RFC 2920 §3.1: 354 though nobody is to get it.
+        yield from send_lone_dot(connection)
+        return [], None
+    # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
+    due = accepted if connection.lmtp else 1
+    failure = yield from send_data(connection, content.stuffed(), due)
+    if failure is not None:
+        return [failure.verdict] * due, failure.error
+    finals, error = yield from finals_of(connection, due)
+    if accepted == len(rcpt) and all(status is Status.ACCEPTED for status, _ in finals):
+        return _FOR_ALL, None
+    return finals, error
