@@ -103,6 +103,11 @@ class SendResult:
         self.error = error
         self.message = message
 
+    def __getstate__(self) -> tuple[None, dict[str, object]]:
+        # The message stays here: it may be an open file, or a generator.
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return None, {**state, "message": None}
+
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """One for each recipient of the envelope, in its order."""

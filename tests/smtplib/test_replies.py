@@ -184,7 +184,7 @@ def test_an_interrupt_closes(monkeypatch: pytest.MonkeyPatch) -> None:
         client.ehlo()
         dialogue: Any = client
 
-        def interrupted(_: object) -> bytes:
+        def interrupted(*_: object, **__: object) -> bytes:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(dialogue, "_receive", interrupted)

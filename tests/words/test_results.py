@@ -199,4 +199,12 @@ def test_a_result_shows_everyone() -> None:
 def test_a_result_can_be_pickled_and_copied(result: SendResult) -> None:
     for twin in (pickle.loads(pickle.dumps(result)), copy.copy(result), copy.deepcopy(result)):
         assert twin.outcomes == result.outcomes
-        assert (twin.reply, twin.error, twin.message) == (result.reply, None, result.message)
+        assert (twin.reply, twin.error, twin.message) == (result.reply, None, None)
+
+
+def test_a_result_pickles_without_its_message() -> None:
+    result = SendResult(MIXED.outcomes, MIXED.reply, None, message=iter([b"a generator does not"]))
+    again = pickle.loads(pickle.dumps(result))
+    assert again.outcomes == MIXED.outcomes
+    assert again.message is None
+    assert result.message is not None

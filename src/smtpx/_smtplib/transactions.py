@@ -98,15 +98,16 @@ class Transactions(Commands):
             happened.append(self._transmit(b"".join([*content.stuffed(), END_OF_DATA.wire])))
             happened.append(self._receive())
             due = len(group) - 1 if self._lmtp else 1
-            return None if _all_positive(happened[-1], due) else happened
+            if not _all_positive(happened[-1], due):
+                return happened
         except OSError as error:
             return [*happened, error]
         except BaseException:
             self.close()
             raise
-        finally:
-            if isinstance(self.file, ReplyFile):
-                self.file.end()
+        if isinstance(self.file, ReplyFile):
+            self.file.end()
+        return None
 
     def _judge(
         self,
