@@ -23,6 +23,9 @@ demo: $(VENV)/ready  ## send real mail to a real server on this machine, and sho
 test: $(VENV)/ready  ## pass the whole suite
 	$(BIN)/python -m pytest
 
+test-slow: $(VENV)/ready  ## cancel at every await point: what takes longer than the rest
+	$(BIN)/python -m pytest -m slow
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,4 +36,4 @@ lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 bench: $(VENV)/ready  ## measure: ratios within one run
 	$(BIN)/python -m bench
 
-.PHONY: help demo test lint bench
+.PHONY: help demo test test-slow lint bench

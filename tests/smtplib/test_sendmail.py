@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,11 +31,24 @@ def client_of(server: Any, kind: type[smtplib.SMTP] = smtplib.SMTP) -> smtplib.S
     return kind("127.0.0.1", server.port, "client.example.org", timeout=10)
 
 
+def whole(connection: socket.socket, octets: bytes) -> None:
+    connection.sendall(octets)
+
+
+def in_pieces(connection: socket.socket, octets: bytes) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for start in range(0, len(octets), 20):
+        connection.sendall(octets[start : start + 20])
+
+
 def outcome_of(
-    answers: Answers, kind: type[smtplib.SMTP], extensions: list[str]
+    answers: Answers,
+    kind: type[smtplib.SMTP],
+    extensions: list[str],
+    write: Callable[[socket.socket, bytes], None] = whole,
 ) -> tuple[object, ...]:
     """What a caller sees: result or error, whether the connection is open, and if it had RSET."""
-    with serving(answers, extensions=extensions) as server:
+    with serving(answers, extensions=extensions, write=write) as server:
         client = client_of(server, kind)
         result: object
         try:
@@ -74,12 +87,24 @@ GO_AHEAD = st.one_of(st.just(b"354 go\r\n"), st.just(b"354 go\r\n"), REPLY)
 
 
 @settings(max_examples=100, deadline=None)
-@given(MOSTLY_GOOD, MOSTLY_GOOD, MOSTLY_GOOD, GO_AHEAD, MOSTLY_GOOD)
+@given(
+    MOSTLY_GOOD,
+    MOSTLY_GOOD,
+    MOSTLY_GOOD,
+    GO_AHEAD,
+    MOSTLY_GOOD,
+    st.sampled_from([whole, in_pieces]),
+)
 def test_pipelined_and_step_by_step_are_the_same(
-    mail: bytes, first: bytes, second: bytes, data: bytes, end: bytes
+    mail: bytes,
+    first: bytes,
+    second: bytes,
+    data: bytes,
+    end: bytes,
+    write: Callable[[socket.socket, bytes], None],
 ) -> None:
     answers: Answers = {"MAIL": mail, "RCPT": [first, second], "DATA": data, "END": end}
-    pipelined = outcome_of(answers, smtplib.SMTP, PIPELINING)
+    pipelined = outcome_of(answers, smtplib.SMTP, PIPELINING, write)
     by_core = outcome_of(answers, smtplib.SMTP, LOCK_STEP)
     by_steps = outcome_of(answers, Overriding, PIPELINING)
     assert by_core == by_steps

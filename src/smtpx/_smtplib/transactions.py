@@ -47,10 +47,10 @@ class Transactions(Commands):
         if not self.sock:
             raise SMTPServerDisconnected("please run connect() first")
         connection = self._core()
-        group = [Command(f"{line}\r\n".encode(), Phase.RCPT) for line in lines]
-        happened = self._at_once(connection, group, content)
+        happened = self._at_once(connection, lines, content)
         if happened is None:
             return {}
+        group = [Command(f"{line}\r\n".encode(), Phase.RCPT) for line in lines]
         heard: list[bytes] = []
         in_doubt = False
         error: SMTPError | None
@@ -75,17 +75,21 @@ class Transactions(Commands):
         )
 
     def _at_once(
-        self, connection: Connection, group: list[Command], content: Content
+        self, connection: Connection, lines: list[str], content: Content
     ) -> list[bytes | OSError | None] | None:
         """Go the way that nearly every transaction goes: two writes, and nothing is refused.
 
         The value is ``None`` if so, else what happened until it turned out otherwise: for
         `_transaction`, which asks for the same steps and knows what to make of them.
         """
-        wire = b"".join([command.wire for command in group]) + DATA.wire
-        small = content.whole is not None and len(wire) <= connection.limits.window
-        if not small or connection.has_unread or not connection.usable:
+        wire = "\r\n".join([*lines, "DATA\r\n"]).encode()
+        whole = content.whole
+        if whole is None or len(wire) > connection.limits.window:
             return []
+        if connection.has_unread or not connection.usable:
+            return []
+        if whole.startswith(b".") or b"\n." in whole:
+            whole = b"".join(content.stuffed())
         happened: list[bytes | OSError | None] = []
         try:
             happened.append(self._glance())
@@ -93,11 +97,11 @@ class Transactions(Commands):
                 return happened
             happened.append(self._transmit(wire))
             happened.append(self._receive())
-            if not _all_positive(happened[-1], len(group), go_ahead=True):
+            if not _all_positive(happened[-1], len(lines), go_ahead=True):
                 return happened
-            happened.append(self._transmit(b"".join([*content.stuffed(), END_OF_DATA.wire])))
+            happened.append(self._transmit(whole + END_OF_DATA.wire))
             happened.append(self._receive())
-            due = len(group) - 1 if self._lmtp else 1
+            due = len(lines) - 1 if self._lmtp else 1
             if not _all_positive(happened[-1], due):
                 return happened
         except OSError as error:
