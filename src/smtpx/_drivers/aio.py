@@ -125,6 +125,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._ended = False
         self._failure: OSError | None = None
         self._is_reading = True
+        self._unwritten = memoryview(b"")
         self._is_writable = True
         self._is_protected = False
         self._is_closed = False
@@ -143,7 +144,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             step = next(procedure)
             while True:
                 try:
-                    answer = await self._answer(step, deadline)
+                    if self._is_at_once(step, deadline):
+                        answer = None if isinstance(step, Glance) else b""
+                    else:
+                        answer = await self._answer(step, deadline)
                 except OSError as error:
                     step = procedure.throw(error)
                 else:
@@ -228,6 +232,19 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     # The steps.
 
+    def _is_at_once(self, step: Step, deadline: Deadline) -> bool:
+        """Answer what needs no waiting: a write that fits, a glance at nothing."""
+        if isinstance(step, Send):
+            _ = deadline.within(step.timeout)
+            self._unwritten = memoryview(step.data)
+            self._write()
+            return self._is_writable and not self._unwritten
+        if isinstance(step, Glance) and sys.platform != "win32":
+            # One system call, as without a loop. Windows' loop reads on its own, so that the
+            # socket does not show what there is.
+            return not self._arrived and not self._ended and not self._waiter.is_readable()
+        return False
+
     def _answer(self, step: Step, deadline: Deadline) -> Awaitable[bytes | None]:
         if isinstance(step, Receive):
             return self._receive(step, deadline)
@@ -266,33 +283,34 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     async def _glance(self) -> bytes | None:
         if not self._arrived and not self._ended:
-            # Where nothing is to be read nothing is to be waited for: one system call, as without
-            # a loop. Windows' loop reads on its own, so that the socket does not show it.
-            if sys.platform != "win32" and not self._waiter.is_readable():
-                return None
             # The loop reads at the end of one turn; we go on in the next.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         return self._take() if self._arrived or self._ended else None
 
+    def _write(self) -> None:
+        """Hand the next slice to the transport."""
+        if self._failure is not None:
+            raise self._failure
+        if self._transport.is_closing():
+            raise BrokenPipeError("the connection is closed")
+        # Taken off first: the transport may call back before write() returns.
+        piece, self._unwritten = self._unwritten[:_SLICE], self._unwritten[_SLICE:]
+        self._transport.write(piece)
+
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
-        data = step.data
+        """Go on with a write that did not fit."""
         due = _end_of(deadline.within(step.timeout))
-        written, size = 0, len(data)
         try:
-            while written < size:
-                if self._failure is not None:
-                    raise self._failure
-                if self._transport.is_closing():
-                    raise BrokenPipeError("the connection is closed")
-                piece = data if size <= _SLICE else memoryview(data)[written : written + _SLICE]
-                # Counted first: the transport may call back before write() returns.
-                written += len(piece)
-                self._transport.write(piece)
+            while True:
                 while not self._is_writable and not self._transport.is_closing():
                     await self._until_woken(due)
+                if not self._unwritten:
+                    break
+                self._write()
         except OSError as error:
-            raise with_octets_written(error, written) from error.__cause__
+            taken = len(step.data) - len(self._unwritten)
+            raise with_octets_written(error, taken) from error.__cause__
         return b""
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
