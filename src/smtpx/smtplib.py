@@ -19,6 +19,7 @@ import re as re
 import socket as socket
 import sys as sys
 from collections.abc import Sequence
+from email.base64mime import body_encode
 from smtplib import (
     SMTPAuthenticationError,
     SMTPConnectError,
@@ -95,6 +96,7 @@ OLDSTYLE_AUTH = re.compile(r"auth=(.*)", re.IGNORECASE)
 _MAXLINE = MAXLINE
 _MAXCHALLENGE = MAXCHALLENGE
 _addr_only = addr_only
+encode_base64 = body_encode
 
 _SourceAddress: TypeAlias = tuple[bytearray | bytes | str, int]
 _TIMEOUT: Any = vars(socket)["_GLOBAL_DEFAULT_TIMEOUT"]

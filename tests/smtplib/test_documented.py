@@ -199,6 +199,14 @@ def test_help_rset_noop_verify_expn() -> None:
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["a b@c", "Jo Smith", "a@b c", "x, y"])
+def test_what_is_asked_about_is_not_glued_together(text: str) -> None:
+    with serving() as server, client_of(server) as client:
+        client.verify(text)
+        client.expn(text)
+        assert server.commands == [f"vrfy {text}", f"expn {text}"]
+
+
 def test_a_transaction_by_single_commands(server: Server) -> None:
     with client_of(server) as client:
         client.ehlo()

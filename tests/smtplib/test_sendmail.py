@@ -414,6 +414,21 @@ def test_duplicates_are_sent_twice(server: ScriptedServer) -> None:
     assert server.commands.count("rcpt to:<b@example.net>") == 2
 
 
+def test_duplicates_that_are_all_refused() -> None:
+    with serving({"RCPT": b"550 no\r\n"}) as server, client_of(server) as client:
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("a@example.org", ["b@example.net"] * 2, "hi")
+        assert not any(server.contents)
+
+
+def test_pipelining_can_be_forgotten(server: ScriptedServer) -> None:
+    with client_of(server) as client:
+        client.ehlo()
+        client.esmtp_features.pop("pipelining")
+        client.sendmail("a@example.org", "b@example.net", "hi")
+    assert "data" in server.commands
+
+
 @pytest.mark.parametrize("sender", ["", "<>"])
 def test_the_null_sender(server: ScriptedServer, sender: str) -> None:
     with client_of(server) as client:

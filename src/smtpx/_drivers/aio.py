@@ -58,7 +58,12 @@ class _Wait:
         self._asyncio_future_blocking = True
         yield self
 
-    # What the driver calls. A wait that has ended is not ended again.
+    # What the driver calls. A wait that is over is not ended again.
+
+    @property
+    def is_over(self) -> bool:
+        """True if the task goes on, or will."""
+        return self._resume is None
 
     def end_within_callback(self) -> None:
         """Resume the task, if the loop has called us and no other task is running."""
@@ -125,7 +130,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._ended = False
         self._failure: OSError | None = None
         self._is_reading = True
-        self._unwritten = memoryview(b"")
+        self._unwritten: bytes | memoryview = b""
         self._is_writable = True
         self._is_protected = False
         self._is_closed = False
@@ -236,7 +241,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Answer what needs no waiting: a write that fits, a glance at nothing."""
         if isinstance(step, Send):
             _ = deadline.within(step.timeout)
-            self._unwritten = memoryview(step.data)
+            self._unwritten = step.data
             self._write()
             return self._is_writable and not self._unwritten
         if isinstance(step, Glance) and sys.platform != "win32":
@@ -265,7 +270,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                 seconds = max(self._reply_due - time.monotonic(), 0)
         due = _end_of(deadline.within(seconds))
         while not self._arrived and not self._ended:
-            await self._until_woken(due)
+            await self._wait(due)
         return self._take()
 
     def _take(self) -> bytes:
@@ -295,7 +300,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             raise BrokenPipeError("the connection is closed")
         # Taken off first: the transport may call back before write() returns.
-        piece, self._unwritten = self._unwritten[:_SLICE], self._unwritten[_SLICE:]
+        piece, self._unwritten = self._unwritten, b""
+        if len(piece) > _SLICE:
+            whole = memoryview(piece)
+            piece, self._unwritten = whole[:_SLICE], whole[_SLICE:]
         self._transport.write(piece)
 
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
@@ -304,7 +312,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         try:
             while True:
                 while not self._is_writable and not self._transport.is_closing():
-                    await self._until_woken(due)
+                    await self._wait(due)
                 if not self._unwritten:
                     break
                 self._write()
@@ -343,21 +351,14 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     # Waiting.
 
-    async def _until_woken(self, due: float) -> None:
-        """Wait for octets, the end, or room to write.
-
-        Raises:
-            TimeoutError: nothing came by then.
-        """
-        self._waiting = waiting = _Wait(self._loop)
+    def _wait(self, due: float) -> _Wait:
+        """Wait for octets, the end, or room to write; a `TimeoutError` if nothing comes by then."""
         self._due = due
         # One alarm serves many waits: it is set anew only where it would ring too late.
         if due < self._alarm_due:
             self._set_alarm(due)
-        try:
-            await waiting
-        finally:
-            self._waiting = None
+        self._waiting = _Wait(self._loop)
+        return self._waiting
 
     def _wake(self) -> None:
         if self._waiting is not None:
@@ -373,7 +374,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def _ring(self) -> None:
         self._alarm, self._alarm_due = None, math.inf
-        if self._waiting is None:
+        if self._waiting is None or self._waiting.is_over:
             return
         if self._due > time.monotonic():
             self._set_alarm(self._due)
