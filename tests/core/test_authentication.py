@@ -200,3 +200,13 @@ def test_an_echoed_secret_is_in_no_error_and_no_line(echo):
     everything = "\n".join([*lines, str(caught.value), repr(caught.value.reply.raw)])
     assert "s3cret" not in everything
     assert b64("\0bob\0s3cret") not in everything
+
+
+def test_a_challenge_that_happens_to_hold_the_password_is_answered_as_it_came():
+    challenge = base64.b64encode(b"<1@x>").decode()
+    credentials = Credentials("bob", challenge[:3])
+    answer = base64.b64encode(CramMD5(credentials).respond(b"<1@x>")).decode()
+    plays(
+        lambda: authenticate(connected(), CramMD5(credentials)),
+        f"C: AUTH CRAM-MD5\nS: 334 {challenge}\nC: {answer}\nS: 235 ok\n",
+    )

@@ -220,10 +220,11 @@ class Connection:
 
     def _heard(self, reply: Reply, command: Command) -> Reply:
         """What a reply means for the session."""
-        if self.secrets:
-            reply = _without(reply, self.secrets)
+        shown = _without(reply, self.secrets) if self.secrets else reply
         if self.observer is not None:
-            self._hear(reply)
+            self._hear(shown)
+        if not reply.intermediate:  # A challenge is answered as it came.
+            reply = shown
         if reply.intermediate or command.phase is Phase.DATA_INITIATION:
             self._check_place(reply, command)
         if reply.raw.startswith(b"421") or command.phase is Phase.QUIT:
