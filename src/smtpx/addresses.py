@@ -28,6 +28,7 @@ _DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*")
 # The grammar has < and > here; a server that looks for the end of the path would stumble on them.
 _GENERAL_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-;=?-Z^-~]+")
 _WITHIN_PATH = re.compile(r"[!-;=?-~]*")
+_IPV6_CHARACTERS = set("0123456789abcdefABCDEF:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -185,6 +186,8 @@ def _read_address_literal(text: str, literal: str) -> str:
             return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:
         raise _refused(text, f"{literal!r} is not an address literal: {error}") from error
+    if set(inner) <= _IPV6_CHARACTERS:
+        raise _refused(text, f"an IPv6 address is written [IPv6:{inner}]")
     if not _GENERAL_LITERAL.fullmatch(inner):
         raise _refused(text, f"{literal!r} is not an address literal")
     return literal

@@ -78,7 +78,7 @@ def test_any_text_is_an_address_or_refused_and_never_sent_as_it_is(text: str, ba
 @pytest.mark.requirement("RFC 5321 §4.1.2")
 @given(st.from_regex(MAILBOX, fullmatch=True, alphabet=st.characters(codec="ascii")))
 def test_everything_the_grammar_allows_is_taken(text: str) -> None:
-    local_part, _, domain = text.rpartition("@")
+    domain = text.rpartition("@")[2]
     if len(text) > 254 or max(map(len, domain.split("."))) > 63:
         return
     assert Address.parse(text).domain == domain
@@ -173,7 +173,7 @@ def test_it_is_written_anew_with_quotes_only_where_needed(text: str, wire: str) 
         ("bob@[192.0.2.256]", "address literal"),
         ("bob@[192.0.2]", "address literal"),
         ("bob@[192.0.2.01]", "address literal"),
-        ("bob@[2001:db8::1]", None),
+        ("bob@[2001:db8::1]", "IPv6:2001:db8::1"),
         ("bob@[IPv6:2001:db8::g]", "address literal"),
         ("bob@[IPv6:fe80::1%eth0]", "address literal"),
         ("bob@[IPv6:::1%> SIZE=1]", "address literal"),
@@ -185,10 +185,7 @@ def test_it_is_written_anew_with_quotes_only_where_needed(text: str, wire: str) 
         ("bob@[tag:a\\b]", "address literal"),
     ],
 )
-def test_what_is_no_address_is_refused_with_the_reason(text: str, why: str | None) -> None:
-    if why is None:  # the tag is "2001": a general address literal, if an odd one
-        assert str(Address.parse(text)) == text
-        return
+def test_what_is_no_address_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(AddressError, match=re.escape(why)):
         Address.parse(text)
 

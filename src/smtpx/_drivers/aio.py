@@ -72,7 +72,11 @@ class _Wait:
             self.end()
             return
         self._resume = None
-        _ = context.run(resume, self)
+        try:
+            _ = context.run(resume, self)
+        except (KeyboardInterrupt, SystemExit) as interruption:
+            # These end the loop, not the transport that called: uvloop's would swallow them.
+            _ = self._loop.call_soon(_raise, interruption)
 
     def end(self, error: BaseException | None = None) -> None:
         """Have the loop resume the task, with an error if there is one."""
@@ -104,6 +108,10 @@ class _Wait:
         """Raise the error, if there is one."""
         if self._error is not None:
             raise self._error
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 class AsyncioDriver(asyncio.BufferedProtocol):

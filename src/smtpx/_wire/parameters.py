@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
 _ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
-_MAX_ORCPT = 500  # RFC 3461 §4.2
+# RFC 3461 §4.2, §4.4, as they are written.
+_MAX_ORCPT = 500
+_MAX_ENVID = 100
 
 
 def xtext(text: str) -> str:
@@ -49,7 +51,7 @@ def mail_parameters(
 
     Raises:
         ExtensionMissing: an option is not offered and `envelope.drop_unsupported` is False; or
-            SMTPUTF8 or BODY is needed, which can never be dropped.
+            it is SMTPUTF8, BODY or REQUIRETLS, which can never be dropped.
         LocalProtocolError: a value is out of what the server states.
     """
     words: list[str] = []
@@ -84,14 +86,16 @@ def _options(envelope: Envelope, extensions: Extensions, tls: bool) -> Iterator[
     if envelope.ret is not None and offered("DSN", "ret was asked for"):
         yield f"RET={envelope.ret.value}"
     if envelope.envid is not None and offered("DSN", "envid was asked for"):
-        yield f"ENVID={xtext(envelope.envid)}"
+        yield f"ENVID={_envid(envelope.envid)}"
     if envelope.auth is not None and offered("AUTH", "auth was asked for"):
         yield f"AUTH={_auth(envelope.auth)}"
     if envelope.require_tls:
         if not tls:
             raise ExtensionMissing("REQUIRETLS", "the connection itself has no TLS (RFC 8689 §4)")
-        if offered("REQUIRETLS", "require_tls was asked for"):
-            yield "REQUIRETLS"
+        if not extensions.require_tls:
+            # RFC 8689 §4.2.1: not to be sent at all, then.
+            raise ExtensionMissing("REQUIRETLS", "require_tls was asked for")
+        yield "REQUIRETLS"
     yield from _times(envelope, offered, extensions)
     if envelope.priority is not None and offered("MT-PRIORITY", "priority was asked for"):
         yield f"MT-PRIORITY={envelope.priority}"
@@ -132,6 +136,13 @@ class _Offered:
         if self._drop:
             return False
         raise ExtensionMissing(keyword, f"{why}; drop_unsupported=True would leave it out")
+
+
+def _envid(identifier: str) -> str:
+    written = xtext(identifier)
+    if len(written) > _MAX_ENVID:
+        raise LocalProtocolError(f"envid is longer than {_MAX_ENVID} octets (RFC 3461 §4.4)")
+    return written
 
 
 def _auth(identity: str) -> str:
