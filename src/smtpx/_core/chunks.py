@@ -12,14 +12,22 @@ from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
 from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, send_alone
-from smtpx._core.transaction import body_of, judge, parameters_of, plan_of, result_of
+from smtpx._core.transaction import (
+    body_of,
+    broken_off,
+    check_reset,
+    judge,
+    parameters_of,
+    plan_of,
+    result_of,
+)
 from smtpx._wire import commands
 from smtpx._wire.commands import RSET, Command, Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, SMTPError, TimedOut
 from smtpx.replies import Reply
-from smtpx.results import SendResult, Status, Verdict, outcomes_of
+from smtpx.results import SendResult
 
 # What is composed goes to the transport in writes of about this size.
 _WRITE = 65536
@@ -44,7 +52,16 @@ class Chunks:
     recipients keeps the transaction open, and would take the next content under its sender.
     """
 
-    __slots__ = ("_budget", "_connection", "_emit", "_flight", "_octets", "_supply", "_window")
+    __slots__ = (
+        "_budget",
+        "_connection",
+        "_emit",
+        "_flight",
+        "_heard",
+        "_octets",
+        "_supply",
+        "_window",
+    )
 
     def __init__(
         self,
@@ -60,6 +77,7 @@ class Chunks:
         self._window = window
         self._budget = budget
         self._flight: deque[_InFlight] = deque()
+        self._heard: list[Reply] = []  # Of the replies to the first in flight, what has come.
         self._octets = 0
 
     def run(self) -> Steps[None]:
@@ -69,15 +87,13 @@ class Chunks:
             if self._supply.resend_doubtful:
                 while self._flight:
                     self._supply.put_back(self._flight.pop().outgoing)
+            heard = self._heard[1:]
             for message in self._flight:
-                in_doubt: Verdict = (Status.IN_DOUBT, None)
-                outcomes = outcomes_of(
-                    message.envelope, [in_doubt] * len(message.envelope.recipients)
-                )
+                plan = plan_of(self._connection, message.envelope, message.content)
                 # Each has its own error: what hangs on it is its own result.
-                own = copy(error)
-                own.result = SendResult(outcomes, None, own, message=message.outgoing.message)
-                self._emit(own.result)
+                performed = broken_off(plan, heard, copy(error))
+                self._emit(result_of(message.envelope, performed, message.outgoing.message))
+                heard = []
             raise
 
     def _run(self) -> Steps[None]:
@@ -196,7 +212,8 @@ class Chunks:
                 return
             else:
                 following = connection.unanswered - message.replies
-                replies = yield from connection.settle(leaving=following)
+                self._heard.clear()
+                replies = yield from connection.settle(leaving=following, heard=self._heard)
                 self._check(replies)
                 result = self._judged(message, replies)
             _ = flight.popleft()
@@ -210,9 +227,7 @@ class Chunks:
         connection = self._connection
         if connection.parting is not None and connection.parting in replies[:2]:
             self._put_back()
-        if not replies[0].positive:
-            connection.broken = True
-            raise RemoteProtocolError(f"RSET must always succeed, but the server said {replies[0]}")
+        check_reset(connection, replies[0])
 
     def _put_back(self) -> NoReturn:
         """After a 421: what follows it was not looked at, and can go by another session."""
