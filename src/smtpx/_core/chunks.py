@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
@@ -29,12 +28,12 @@ from smtpx.errors import ConnectionLost, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
+_LAST = Phase.DATA_TERMINATION
 # What is composed goes to the transport in writes of about this size.
 _WRITE = 65536
 
 
-@dataclass(slots=True)
-class _InFlight:
+class _InFlight(NamedTuple):
     """A message written by BDAT, its replies still to come."""
 
     outgoing: Outgoing
@@ -172,12 +171,11 @@ class Chunks:
         else:
             plan = plan_of(connection, envelope, content)
             head = b"".join([RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt]])
-        group = Command(b"%bBDAT %d LAST\r\n" % (head, len(data)), Phase.DATA_TERMINATION)
-        parts.append(group.wire)
-        parts.append(data)
+        wire = b"%bBDAT %d LAST\r\n" % (head, len(data))
+        parts += (wire, data)
+        group = Command(wire, _LAST)
         replies = len(envelope.recipients) + 3
-        size = len(group.wire) + len(data)
-        return _InFlight(outgoing, envelope, content, group, replies, size)
+        return _InFlight(outgoing, envelope, content, group, replies, len(wire) + len(data))
 
     def _write(self, parts: list[bytes], composed: list[_InFlight]) -> Steps[None]:
         """Write what was composed; from then on it is in flight."""

@@ -14,7 +14,7 @@ from smtpx._core.steps import Steps, octets_written
 from smtpx._wire import commands
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
 from smtpx._wire.content import Content
-from smtpx._wire.parameters import mail_parameters, rcpt_parameters
+from smtpx._wire.parameters import mail_parameters, rcpt_parameters, size_parameter
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import (
     ContentRefused,
@@ -240,6 +240,8 @@ def parameters_of(
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
+    if envelope.is_plain and body is BodyType.SEVEN_BIT and not envelope.needs_smtputf8:
+        return size_parameter(content.size, connection.extensions)
     return mail_parameters(
         envelope,
         connection.extensions,

@@ -36,6 +36,22 @@ def xtext(text: str) -> str:
     return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
 
 
+def size_parameter(size: int | None, extensions: Extensions) -> str:
+    """SIZE (RFC 1870 §6), where the server wants to know and the size is known.
+
+    Raises:
+        LocalProtocolError: the server says that it takes less.
+    """
+    if size is None or not extensions.states_size:
+        return ""
+    largest = extensions.size
+    if largest is not None and size > largest:
+        raise LocalProtocolError(
+            f"the content has {size} octets, the server takes at most {largest} (SIZE)"
+        )
+    return f" SIZE={size}"
+
+
 def mail_parameters(
     envelope: Envelope,
     extensions: Extensions,
@@ -54,31 +70,28 @@ def mail_parameters(
             it is SMTPUTF8, BODY or REQUIRETLS, which can never be dropped.
         LocalProtocolError: a value is out of what the server states.
     """
-    words: list[str] = []
-    if size is not None and "SIZE" in extensions:
-        largest = extensions.size
-        if largest is not None and size > largest:
-            raise LocalProtocolError(
-                f"the content has {size} octets, the server takes at most {largest} (SIZE)"
-            )
-        words.append(f" SIZE={size}")
-    if body is BodyType.EIGHT_BIT:
-        if not extensions.eight_bit_mime:
-            raise ExtensionMissing(
-                "8BITMIME", "the content has octets above 127; encode it as 7-bit MIME"
-            )
-        words.append(" BODY=8BITMIME")
-    elif body is BodyType.BINARY:
-        if not extensions.binary_mime:
-            raise ExtensionMissing("BINARYMIME", "the content is binary")
-        words.append(" BODY=BINARYMIME")
+    written = size_parameter(size, extensions)
+    if body is not BodyType.SEVEN_BIT:
+        written += _body(body, extensions)
     if smtputf8:
         if not extensions.smtputf8:
             raise ExtensionMissing("SMTPUTF8", "an address or a header is not ASCII")
-        words.append(" SMTPUTF8")
-    if envelope.has_options:
-        words += [f" {word}" for word in _options(envelope, extensions, tls)]
-    return "".join(words)
+        written += " SMTPUTF8"
+    if not envelope.has_options:
+        return written
+    return " ".join([written, *_options(envelope, extensions, tls)])
+
+
+def _body(body: BodyType, extensions: Extensions) -> str:
+    if body is BodyType.BINARY:
+        if not extensions.binary_mime:
+            raise ExtensionMissing("BINARYMIME", "the content is binary")
+        return " BODY=BINARYMIME"
+    if not extensions.eight_bit_mime:
+        raise ExtensionMissing(
+            "8BITMIME", "the content has octets above 127; encode it as 7-bit MIME"
+        )
+    return " BODY=8BITMIME"
 
 
 def _options(envelope: Envelope, extensions: Extensions, tls: bool) -> Iterator[str]:
