@@ -34,7 +34,15 @@ from tests.faces.conftest import Face
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
-SOON = Timeouts.each(0.3)
+# Long after every fault has struck, however busy the machine is.
+PATIENT = Timeouts.each(10)
+PHASES = {
+    "TLS-HANDSHAKE": ["tls"],
+    "EHLO": ["hello"],
+    "RCPT": ["rcpt", "mail"],  # within a group it is waited for as its MAIL is
+    "DATA": ["data_initiation"],
+    "END-OF-DATA": ["data_termination"],
+}
 
 # A call that would hang is ended by this, long after every timeout that is given here.
 pytestmark = pytest.mark.timeout(20)
@@ -49,7 +57,7 @@ class Fate(Enum):
 
 
 def fate_of(
-    face: Face, server: Server, content: bytes = CONTENT, timeouts: Timeouts = SOON
+    face: Face, server: Server, content: bytes = CONTENT, timeouts: Timeouts = PATIENT
 ) -> Fate:
     """Send one message; only documented errors may come."""
     tls = None
@@ -75,6 +83,12 @@ def check(server: Server, fate: Fate) -> None:
         assert taken == 0
 
 
+def soon(point: str, seconds: float = 0.1) -> Timeouts:
+    """Impatient at `point` alone: only what never comes is given up."""
+    phases = PHASES.get(point, [point.lower()])
+    return dataclasses.replace(PATIENT, **dict.fromkeys(phases, seconds))
+
+
 POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 
 
@@ -86,7 +100,7 @@ POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
     extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
     with Server(tls=tls, extensions=extensions, faults=[fault(point)]) as server:
-        fate = fate_of(face, server)
+        fate = fate_of(face, server, timeouts=soon(point) if fault is Stall else PATIENT)
         check(server, fate)
         assert server.breaches == []
     if point == "QUIT":
@@ -103,7 +117,8 @@ def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
 def test_the_end_in_the_handshake(face: Face, fault):
     for tls in (ServerTLS.STARTTLS, ServerTLS.IMPLICIT):
         with Server(tls=tls, faults=[fault("TLS-HANDSHAKE")]) as server:
-            assert fate_of(face, server) is Fate.NOT_SENT
+            timeouts = soon("TLS-HANDSHAKE") if fault is Stall else PATIENT
+            assert fate_of(face, server, timeouts=timeouts) is Fate.NOT_SENT
 
 
 @pytest.mark.requirement("T19")
@@ -148,10 +163,8 @@ def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending):
 def test_a_dripping_reply_does_not_extend_its_time(face: Face, point, chunk):
     # Each octet comes well within the timeout, the whole never does.
     faults: list[Fault] = [Endless(point, chunk), Drip(size=1, interval=0.005)]
-    phase = {"EHLO": "hello", "END-OF-DATA": "data_termination"}.get(point, point.lower())
-    timeouts = dataclasses.replace(Timeouts.each(10), **{phase: 0.3})
     with Server(faults=faults) as server:
-        fate = fate_of(face, server, timeouts=timeouts)
+        fate = fate_of(face, server, timeouts=soon(point, 0.2))
     assert fate is (Fate.IN_DOUBT if point == "END-OF-DATA" else Fate.NOT_SENT)
 
 
@@ -176,7 +189,7 @@ def test_endless_replies_take_no_memory(face: Face, point, chunk):
         with Server(faults=[Endless(point, chunk)]) as server:
             before = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
-            _ = fate_of(face, server, timeouts=Timeouts.each(10))
+            _ = fate_of(face, server, timeouts=PATIENT)
             assert tracemalloc.get_traced_memory()[1] - before < 8 * 2**20
     finally:
         tracemalloc.stop()
@@ -217,8 +230,9 @@ def test_garbage_is_never_an_acceptance(face: Face, point, reply):
 @pytest.mark.parametrize("pipelining", [True, False])
 def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stray, pipelining):
     extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
+    short = dataclasses.replace(PATIENT, mail=0.2, data_initiation=0.2)  # "250-" never ends
     with Server(extensions=extensions, faults=[AppendToReply(point, stray)]) as server:
-        fate = fate_of(face, server)
+        fate = fate_of(face, server, timeouts=short)
         check(server, fate)
         assert fate is not Fate.ACCEPTED
 
@@ -227,7 +241,7 @@ def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stra
 def test_a_stray_reply_after_a_message_ends_the_session_before_the_next(face: Face):
     with (
         Server(faults=[AppendToReply("END-OF-DATA", b"250 again\r\n")]) as server,
-        face.session(server.url, timeouts=SOON) as session,
+        face.session(server.url, timeouts=PATIENT) as session,
     ):
         assert session.send(CONTENT, ENVELOPE).error is None
         with pytest.raises(smtpx.RemoteProtocolError, match="nobody asked"):
@@ -244,7 +258,7 @@ def test_injection_behind_starttls(face: Face, injected):
         tls = TLSPolicy(TLSMode.STARTTLS, ca_file=server.ca_file)
         with pytest.raises((smtpx.RemoteProtocolError, smtpx.TLSPolicyError)):
             face.session(
-                f"smtp://ann:s3cret@127.0.0.1:{server.port}", tls=tls, timeouts=SOON
+                f"smtp://ann:s3cret@127.0.0.1:{server.port}", tls=tls, timeouts=PATIENT
             ).open()
         assert all("AUTH" not in command for command in server.sessions[0].commands)
 
@@ -282,14 +296,16 @@ def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
 def test_a_server_that_does_not_read(face: Face):
     faults = [Stall("DATA", reading=False)]
     with Server(faults=faults, buffer_size=4096) as server:
-        assert fate_of(face, server, content=b"x" * 10_000_000) is Fate.NOT_SENT
+        timeouts = dataclasses.replace(PATIENT, data_initiation=0.1)
+        content = b"x" * 10_000_000
+        assert fate_of(face, server, content, timeouts) is Fate.NOT_SENT
 
 
 def test_a_large_group_against_small_buffers_does_not_lock(face: Face):
     names = [f"user{i:06}@example.test" for i in range(2000)]
     with (
         Server(buffer_size=2048) as server,
-        face.session(server.url, timeouts=Timeouts.each(10)) as session,
+        face.session(server.url, timeouts=PATIENT) as session,
     ):
         result = session.send(CONTENT, Envelope("a@x.test", names))
         assert len(result.accepted) == 2000

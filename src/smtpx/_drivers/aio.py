@@ -72,7 +72,12 @@ class _Wait:
             self.end()
             return
         self._resume = None
-        _ = context.run(resume, self)
+        try:
+            _ = context.run(resume, self)
+        except (KeyboardInterrupt, SystemExit) as interruption:
+            # What ends a task this way ends the loop too, but uvloop keeps what a protocol raises
+            # to itself: the loop would go on without its task.
+            _ = self._loop.call_soon(_raise, interruption)
 
     def end(self, error: BaseException | None = None) -> None:
         """Have the loop resume the task, with an error if there is one."""
@@ -383,6 +388,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._set_alarm(self._due)
         else:
             self._waiting.end(TimeoutError("timed out"))
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _end_of(seconds: float | None) -> float:
