@@ -20,8 +20,9 @@ $(VENV)/lint-ready: $(VENV)/ready
 demo: $(VENV)/ready  ## send real mail to a real server on this machine, and show it
 	@$(BIN)/python examples/demo.py
 
+# More processes than processors: many tests do little but wait for a timeout.
 test: $(VENV)/ready  ## pass the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 6 --dist loadgroup
 
 test-slow: $(VENV)/ready  ## cancel at every await point: what takes longer than the rest
 	$(BIN)/python -m pytest -m slow

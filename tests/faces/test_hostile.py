@@ -34,7 +34,16 @@ from tests.faces.conftest import Face
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
-SOON = Timeouts.each(0.3)
+# Long after every fault has struck, however busy the machine is.
+PATIENT = Timeouts.each(10)
+PHASES = {
+    "TLS-HANDSHAKE": ["tls"],
+    "EHLO": ["hello"],
+    "RCPT": ["rcpt", "mail"],  # within a group it is waited for as its MAIL is
+    "DATA": ["data_initiation"],
+    "END-OF-DATA": ["data_termination"],
+    "BDAT": ["data_termination"],
+}
 
 # Group and content apart, so that it shows to the octet from where on a message is in doubt.
 BY_DATA = ALL_EXTENSIONS - {Extension.CHUNKING}
@@ -53,7 +62,7 @@ class Fate(Enum):
 
 
 def fate_of(
-    face: Face, server: Server, content: bytes = CONTENT, timeouts: Timeouts = SOON
+    face: Face, server: Server, content: bytes = CONTENT, timeouts: Timeouts = PATIENT
 ) -> Fate:
     """Send one message; only documented errors may come."""
     tls = None
@@ -79,6 +88,12 @@ def check(server: Server, fate: Fate) -> None:
         assert taken == 0
 
 
+def soon(point: str, seconds: float = 0.1) -> Timeouts:
+    """Impatient at `point` alone: only what never comes is given up."""
+    phases = PHASES.get(point, [point.lower()])
+    return dataclasses.replace(PATIENT, **dict.fromkeys(phases, seconds))
+
+
 POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 
 
@@ -90,7 +105,7 @@ POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
     extensions = BY_DATA if pipelining else WITHOUT_PIPELINING
     with Server(tls=tls, extensions=extensions, faults=[fault(point)]) as server:
-        fate = fate_of(face, server)
+        fate = fate_of(face, server, timeouts=soon(point) if fault is Stall else PATIENT)
         check(server, fate)
         assert server.breaches == []
     if point == "QUIT":
@@ -107,7 +122,8 @@ def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
 def test_the_end_in_the_handshake(face: Face, fault):
     for tls in (ServerTLS.STARTTLS, ServerTLS.IMPLICIT):
         with Server(tls=tls, faults=[fault("TLS-HANDSHAKE")]) as server:
-            assert fate_of(face, server) is Fate.NOT_SENT
+            timeouts = soon("TLS-HANDSHAKE") if fault is Stall else PATIENT
+            assert fate_of(face, server, timeouts=timeouts) is Fate.NOT_SENT
 
 
 @pytest.mark.requirement("T19")
@@ -156,10 +172,8 @@ def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending, extension
 def test_a_dripping_reply_does_not_extend_its_time(face: Face, point, chunk):
     # Each octet comes well within the timeout, the whole never does.
     faults: list[Fault] = [Endless(point, chunk), Drip(size=1, interval=0.005)]
-    phase = {"EHLO": "hello", "END-OF-DATA": "data_termination"}.get(point, point.lower())
-    timeouts = dataclasses.replace(Timeouts.each(10), **{phase: 0.3})
     with Server(extensions=BY_DATA, faults=faults) as server:
-        fate = fate_of(face, server, timeouts=timeouts)
+        fate = fate_of(face, server, timeouts=soon(point, 0.2))
     assert fate is (Fate.IN_DOUBT if point == "END-OF-DATA" else Fate.NOT_SENT)
 
 
@@ -184,7 +198,7 @@ def test_endless_replies_take_no_memory(face: Face, point, chunk):
         with Server(faults=[Endless(point, chunk)]) as server:
             before = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
-            _ = fate_of(face, server, timeouts=Timeouts.each(10))
+            _ = fate_of(face, server, timeouts=PATIENT)
             assert tracemalloc.get_traced_memory()[1] - before < 8 * 2**20
     finally:
         tracemalloc.stop()
@@ -225,8 +239,9 @@ def test_garbage_is_never_an_acceptance(face: Face, point, reply):
 @pytest.mark.parametrize("pipelining", [True, False])
 def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stray, pipelining):
     extensions = BY_DATA if pipelining else WITHOUT_PIPELINING
+    short = dataclasses.replace(PATIENT, mail=0.2, data_initiation=0.2)  # "250-" never ends
     with Server(extensions=extensions, faults=[AppendToReply(point, stray)]) as server:
-        fate = fate_of(face, server)
+        fate = fate_of(face, server, timeouts=short)
         check(server, fate)
         assert fate is not Fate.ACCEPTED
 
@@ -237,7 +252,7 @@ def test_a_stray_reply_after_a_message_ends_the_session_before_the_next(face: Fa
         Server(
             extensions=BY_DATA, faults=[AppendToReply("END-OF-DATA", b"250 again\r\n")]
         ) as server,
-        face.session(server.url, timeouts=SOON) as session,
+        face.session(server.url, timeouts=PATIENT) as session,
     ):
         assert session.send(CONTENT, ENVELOPE).error is None
         with pytest.raises(smtpx.RemoteProtocolError, match="nobody asked"):
@@ -254,7 +269,7 @@ class TestAllAtOnce:
     @pytest.mark.parametrize("fault", [Shutdown, Close, Reset, Stall])
     def test_the_end_at_every_exchange(self, face: Face, point, fault):
         with Server(faults=[fault(point)]) as server:
-            fate = fate_of(face, server)
+            fate = fate_of(face, server, timeouts=soon(point) if fault is Stall else PATIENT)
             check(server, fate)
         assert fate is (Fate.NOT_SENT if fault is Shutdown else Fate.IN_DOUBT)
 
@@ -269,8 +284,9 @@ class TestAllAtOnce:
     @pytest.mark.parametrize("point", ["MAIL", "RCPT", "BDAT"])
     @pytest.mark.parametrize("stray", [b"250 ok\r\n", b"354 go\r\n", b"250-", b"x\r\n"])
     def test_a_reply_too_many_is_never_an_acceptance(self, face: Face, point, stray):
+        short = dataclasses.replace(PATIENT, mail=0.2, data_termination=0.2)  # "250-" never ends
         with Server(faults=[AppendToReply(point, stray)]) as server:
-            assert fate_of(face, server) is Fate.IN_DOUBT
+            assert fate_of(face, server, timeouts=short) is Fate.IN_DOUBT
 
     @pytest.mark.requirement("T35")
     @pytest.mark.parametrize("ending", Ending)
@@ -279,7 +295,7 @@ class TestAllAtOnce:
             ReplaceReply("MAIL", b"554 5.7.1 go away\r\n"),
             TruncateReply("RCPT", keep=0, ending=ending),
         ]
-        with Server(faults=faults) as server, face.session(server.url, timeouts=SOON) as session:
+        with Server(faults=faults) as server, face.session(server.url, timeouts=PATIENT) as session:
             with pytest.raises(smtpx.SenderRefused, match="go away"):
                 _ = session.send(CONTENT, ENVELOPE)
             assert not session.is_open
@@ -288,7 +304,7 @@ class TestAllAtOnce:
     def test_a_421_behind_the_acceptance_ends_the_session_not_the_message(self, face: Face):
         with (
             Server(faults=[AppendToReply("BDAT", b"421 4.7.0 enough\r\n")]) as server,
-            face.session(server.url, timeouts=SOON) as session,
+            face.session(server.url, timeouts=PATIENT) as session,
         ):
             assert session.send(CONTENT, ENVELOPE).error is None
             assert not session.is_open
@@ -303,7 +319,7 @@ def test_injection_behind_starttls(face: Face, injected):
         tls = TLSPolicy(TLSMode.STARTTLS, ca_file=server.ca_file)
         with pytest.raises((smtpx.RemoteProtocolError, smtpx.TLSPolicyError)):
             face.session(
-                f"smtp://ann:s3cret@127.0.0.1:{server.port}", tls=tls, timeouts=SOON
+                f"smtp://ann:s3cret@127.0.0.1:{server.port}", tls=tls, timeouts=PATIENT
             ).open()
         assert all("AUTH" not in command for command in server.sessions[0].commands)
 
@@ -341,14 +357,16 @@ def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
 def test_a_server_that_does_not_read(face: Face):
     faults = [Stall("DATA", reading=False)]
     with Server(faults=faults, buffer_size=4096) as server:
-        assert fate_of(face, server, content=b"x" * 10_000_000) is Fate.NOT_SENT
+        timeouts = dataclasses.replace(PATIENT, data_initiation=0.1)
+        content = b"x" * 10_000_000
+        assert fate_of(face, server, content, timeouts) is Fate.NOT_SENT
 
 
 def test_a_large_group_against_small_buffers_does_not_lock(face: Face):
     names = [f"user{i:06}@example.test" for i in range(2000)]
     with (
         Server(buffer_size=2048) as server,
-        face.session(server.url, timeouts=Timeouts.each(10)) as session,
+        face.session(server.url, timeouts=PATIENT) as session,
     ):
         result = session.send(CONTENT, Envelope("a@x.test", names))
         assert len(result.accepted) == 2000

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import random
 import shutil
 import signal
 import socket
@@ -60,12 +61,21 @@ def output_on_terminal(argv: Sequence[str], timeout: float = 10) -> str:
 
 
 def free_ports(host: str, count: int) -> list[int]:
-    """Distinct ports nobody listens on now: all are bound before the first is given back."""
-    sockets = [socket.create_server((host, 0)) for _ in range(count)]
-    ports = [bound.getsockname()[1] for bound in sockets]
-    for bound in sockets:
-        bound.close()
-    return ports
+    """Distinct ports nobody listens on now.
+
+    They lie below those that systems give away by themselves, so that no test that runs beside
+    this one is given them before the daemon listens there.
+    """
+    ports = []
+    for port in random.sample(range(10_000, 32_000), 1000):
+        try:
+            socket.create_server((host, port)).close()
+        except OSError:
+            continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise StartError(f"no {count} free ports on {host}")
 
 
 class Daemon:

@@ -16,7 +16,8 @@ import pytest
 from tests.interop.daemon import Daemon, StartError, wait_until
 from tests.interop.postfix import Postfix, added, original
 
-pytestmark = pytest.mark.interop
+# In one process, which starts one Postfix for all.
+pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("postfix")]
 
 CONTENT = b"From: <ann@elsewhere.test>\r\nSubject: Hello\r\n\r\nHow are you?\r\n"
 SENDER = "ann@elsewhere.test"

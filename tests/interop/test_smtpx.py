@@ -13,7 +13,8 @@ from smtpx import smtplib as drop_in
 
 from .postfix import Postfix, original
 
-pytestmark = pytest.mark.interop
+# In one process, which starts one Postfix for all.
+pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("postfix")]
 
 SENDER = "ann@example.org"
 HEADER = b"From: ann@example.org\r\nTo: someone@example.test\r\nSubject: interop\r\n\r\n"

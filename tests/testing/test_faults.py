@@ -1,6 +1,5 @@
 """Every kind of fault, over real sockets."""
 
-import itertools
 import socket
 import ssl
 import time
@@ -124,7 +123,7 @@ def test_stall(reading):
         assert server.sessions[0].commands[-1] == ENVELOPE[1]
         flood = b"x" * 30_000_000
         if reading:
-            wire.socket.settimeout(5)
+            wire.socket.settimeout(20)
             wire.send(flood)
         else:
             with pytest.raises(TimeoutError):
@@ -157,7 +156,7 @@ def test_handshake(tls, fault, error):
         with wire:
             if tls is ServerTLS.STARTTLS:
                 assert wire.ask("STARTTLS") == [220]
-            wire.socket.settimeout(0.05)
+            wire.socket.settimeout(0.05 if isinstance(fault, Stall) else 10)
             with pytest.raises(error):
                 wire.start_tls(server.client_context())
 
@@ -343,33 +342,29 @@ def test_drip(size):
 
 
 def test_drip_with_an_interval():
+    start = time.monotonic()
     with Server(faults=[Drip(20, interval=0.01)]) as server, Wire(server) as wire:
-        start = time.monotonic()
-        assert len(wire.socket.recv(1000)) <= 20
         wire.reply()
         assert time.monotonic() - start >= 0.009
         # It sends on without having waited for the whole reply.
+        server.add_fault(Drip(20, interval=60))
         wire.send("EHLO me")
-        wire.reply()
-        wire.send("EHLO me")
-        time.sleep(0.005)
+        assert len(wire.socket.recv(1000)) == 20
         wire.send("NOOP")
-        assert wire.code() == 250
-        assert wire.code() == 250
+        wire.socket.shutdown(socket.SHUT_WR)
+        _ = server.wait_until_idle()
         assert len(server.breaches) == 1
 
 
 def test_latency():
+    start = time.monotonic()
     with Server(faults=[Latency(0.02)]) as server, Wire(server) as wire:
-        start = time.monotonic()
         wire.reply()
         wire.ask("EHLO me", "NOOP")
-        assert 0.055 <= time.monotonic() - start < 1
+        assert time.monotonic() - start >= 0.055
         assert server.breaches == []
         server.clear_faults()
-        start = time.monotonic()
-        wire.ask(*itertools.repeat("NOOP", 3), "QUIT")
-        assert time.monotonic() - start < 1
+        wire.ask("NOOP", "QUIT")
         assert wire.rest() == b""
         assert server.sessions[0].quit
 

@@ -1,0 +1,7 @@
+"""What holds for every test."""
+
+import hypothesis
+
+# How long an example takes says more about the machine than about us.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
