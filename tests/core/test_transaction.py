@@ -422,6 +422,44 @@ class TestInDoubt:
         assert "552 5.3.4 too big" in str(result.error)
 
 
+@pytest.mark.requirement("T32")
+class TestBeforeTheContent:
+    """What comes between the 354 and the content, in a segment of its own, answers neither."""
+
+    GROUP = """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 354 go ahead
+        """
+
+    @pytest.mark.parametrize(
+        ("ending", "status", "kind"),
+        [
+            ("S!: 250 queued", NOT_TRIED, RemoteProtocolError),
+            ("S!: 354 go ahead", NOT_TRIED, RemoteProtocolError),
+            ("S!: 25\\\nS: <close>", NOT_TRIED, RemoteProtocolError),
+            ("S!: 554 5.7.1 no", REFUSED, ContentRefused),
+            ("S!: 421 4.3.2 shutting down", REFUSED, ContentRefused),
+            ("S!: <close>", NOT_TRIED, ConnectionLost),
+            ("S!: <reset>", NOT_TRIED, ConnectionLost),
+        ],
+    )
+    def test_nothing_of_it_is_sent(self, ending, status, kind):
+        result, connection, _ = run(self.GROUP + ending, "PIPELINING", envelope=ONE)
+        assert statuses(result) == [status]
+        assert isinstance(result.error, kind)
+        assert connection.broken
+
+    def test_nor_the_last_of_many_pieces(self):
+        script = self.GROUP + f"C: {'x' * PIECE}\\\nS!: 250 queued"
+        result, _, _ = run(script, "PIPELINING", envelope=ONE, content=b"x" * (PIECE + 1))
+        assert statuses(result) == [NOT_TRIED]
+        assert isinstance(result.error, RemoteProtocolError)
+
+
 class TestLMTP:
     """RFC 2033 §4.2: after the end of data, one reply for each recipient that was accepted."""
 

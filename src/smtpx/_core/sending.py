@@ -60,21 +60,30 @@ def send_chunks(connection: Connection, pieces: Iterator[bytes], due: int) -> St
     return (yield from _send_last(connection, last.wire + held, last, due))
 
 
+def early_reply(connection: Connection) -> Steps[Failure | None]:
+    """Look what came before the content had ended: it is no reply to its end, but may say no."""
+    if not (yield from connection.has_early_reply()):
+        return None
+    lost: SMTPError = ConnectionLost(
+        "the server closed the connection in the middle of the content",
+        phase=Phase.DATA_BLOCK.field,
+    )
+    if connection.has_unread:
+        lost = RemoteProtocolError("the server sent part of a reply that nobody asked for")
+    return (yield from _early(connection, lost))
+
+
 def _send_piece(connection: Connection, piece: bytes) -> Steps[Failure | None]:
-    """Send a piece that more will follow; stop when the server already says no."""
+    """Send a piece that more will follow, unless the server already says no."""
+    if failure := (yield from early_reply(connection)):
+        return failure
     try:
         yield from connection.send(piece, Phase.DATA_BLOCK)
-        if not (yield from connection.has_early_reply()):
-            return None
-        lost: SMTPError = ConnectionLost(
-            "the server closed the connection in the middle of the content",
-            phase=Phase.DATA_BLOCK.field,
-        )
     except TimedOut as error:
         return Failure((Status.NOT_TRIED, None), error)
     except ConnectionLost as error:
-        lost = error
-    return (yield from _early(connection, lost))
+        return (yield from _early(connection, error))
+    return None
 
 
 def _early(connection: Connection, lost: SMTPError) -> Steps[Failure]:
@@ -92,9 +101,9 @@ def _send_last(
     connection: Connection, octets: bytes, command: Command, due: int
 ) -> Steps[Failure | None]:
     """Send the write that completes the content."""
-    if connection.has_unread:  # It would be taken for the reply to the end of data.
-        stray = RemoteProtocolError("the server sent part of a reply that nobody asked for")
-        return (yield from _early(connection, stray))
+    # What comes before it would be taken for the reply to the end of data.
+    if failure := (yield from early_reply(connection)):
+        return failure
     connection.expect(command, due)
     try:
         yield from connection.send(octets, Phase.DATA_BLOCK)
