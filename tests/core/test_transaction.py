@@ -387,7 +387,7 @@ class TestInDoubt:
     def test_lost_in_the_middle_of_a_long_content(self):
         script = (
             """
-            C: MAIL FROM:<a@x.test> SIZE=196610
+            C: MAIL FROM:<a@x.test> SIZE=786434
             C: RCPT TO:<b@y.test>
             C: DATA
             S: 250 ok
@@ -625,55 +625,6 @@ class TestContent:
         ).value
         assert result.error is not None
         assert source.tell() == 0
-
-
-class TestBDAT:
-    """RFC 3030, so far where BODY=BINARYMIME asks for it."""
-
-    ENVELOPE = Envelope("a@x.test", ["b@y.test"], body=BodyType.BINARY)
-    KEYWORDS = ("CHUNKING", "BINARYMIME", "PIPELINING")
-
-    def test_binary_content_goes_untouched(self):
-        result, _, _ = run(
-            """
-            C: MAIL FROM:<a@x.test> BODY=BINARYMIME
-            C: RCPT TO:<b@y.test>
-            S: 250 ok
-            S: 250 ok
-            C: BDAT 14 LAST
-            C: X: 1
-            C:
-            C: .\\n\\r\\x00\\xff.\\
-            S: 250 ok
-            """,
-            *self.KEYWORDS,
-            envelope=self.ENVELOPE,
-            content=b"X: 1\r\n\r\n.\n\r\0\xff.",
-        )
-        assert statuses(result) == [ACCEPTED]
-
-    @pytest.mark.requirement("T11")
-    def test_a_refused_chunk_is_the_last(self):
-        content = b"x" * (PIECE + 1)
-        result, connection, _ = run(
-            """
-            C: MAIL FROM:<a@x.test> BODY=BINARYMIME
-            C: RCPT TO:<b@y.test>
-            S: 250 ok
-            S: 250 ok
-            """
-            + f"C: BDAT {PIECE}\n            C: {'x' * PIECE}\\\n            S: 452 full",
-            *self.KEYWORDS,
-            envelope=self.ENVELOPE,
-            content=content,
-        )
-        assert isinstance(result.error, ContentRefused)
-        assert connection.open_transaction
-
-    @pytest.mark.requirement("T11")
-    def test_only_where_chunking_is_offered(self):
-        with pytest.raises(ExtensionMissing, match="BINARYMIME"):
-            _ = play(transaction(connected("BINARYMIME"), self.ENVELOPE, Content(b"x")), "")
 
 
 def test_options_are_on_the_right_command():

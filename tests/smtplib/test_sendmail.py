@@ -210,7 +210,8 @@ def test_a_reply_between_the_354_and_the_content_is_not_its_reply(size: int) -> 
             octets = super()._receive(timeout, fresh=fresh)
             if b"354" in octets:
                 seen.set()
-                assert select.select([self.sock], [], [], 10)[0]
+                assert self.sock is not None
+                assert select.select([self.sock.fileno()], [], [], 10)[0]
             return octets
 
     def write(connection: socket.socket, octets: bytes) -> None:

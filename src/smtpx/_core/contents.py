@@ -44,7 +44,7 @@ class _Planned:
     @property
     def group(self) -> list[Command]:
         # The one before may have failed, and left its transaction open: RSET goes first.
-        after = [] if self.plan.body is BodyType.BINARY else [DATA]
+        after = [] if self.plan.chunked else [DATA]
         return [RSET, self.plan.mail, *self.plan.rcpt, *after]
 
 
@@ -121,7 +121,7 @@ class Contents:
         connection, plan = self._connection, message.plan
         connection.open_transaction = True
         reset, mail, *rcpt = replies
-        data = None if plan.body is BodyType.BINARY else rcpt.pop()
+        data = None if plan.chunked else rcpt.pop()
         if connection.parting is not None and connection.parting in (reset, mail):
             self._put_back(message)
             raise parted(connection)
@@ -143,7 +143,9 @@ class Contents:
         following: _Planned | None = None
         joined = False
         if message.content.whole is None or data is None:
-            finals, error = yield from send_content(connection, plan.body, message.content, due)
+            finals, error = yield from send_content(
+                connection, plan.body, message.content, due, chunked=plan.chunked
+            )
         else:
             following = yield from self._next(wait=False)
             joined = following is not None and self._fits(following)
