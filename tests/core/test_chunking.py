@@ -74,7 +74,7 @@ def status(result: SendResult) -> Status:
 class TestOneChunk:
     """Content at hand: its size is known, and nothing is asked in its midst."""
 
-    LINES = b"a line\r\n.\r\n" * 30_000  # 330 000 octets
+    LINES = (b"x" * 995 + b"\r\n.\r\n") * 330  # 330 000 octets
     GROUP = dedent(
         """
         C: MAIL FROM:<a@x.test> SIZE=330000
@@ -84,7 +84,7 @@ class TestOneChunk:
         C: BDAT 330000 LAST
         """
     )
-    CONTENT = "C: a line\nC: .\n" * 30_000
+    CONTENT = f"C: {'x' * 995}\nC: .\n" * 330
 
     def run(self, script: str, content: bytes = LINES):
         return run(script, lambda: content, *PIPELINED, "SIZE")
