@@ -74,17 +74,17 @@ def status(result: SendResult) -> Status:
 class TestOneChunk:
     """Content at hand: its size is known, and nothing is asked in its midst."""
 
-    LINES = (b"x" * 995 + b"\r\n.\r\n") * 330  # 330 000 octets
+    LINES = (b"x" * 995 + b"\r\n.\r\n") * 660  # 660 000 octets
     GROUP = dedent(
         """
-        C: MAIL FROM:<a@x.test> SIZE=330000
+        C: MAIL FROM:<a@x.test> SIZE=660000
         C: RCPT TO:<b@y.test>
         S: 250 ok
         S: 250 ok
-        C: BDAT 330000 LAST
+        C: BDAT 660000 LAST
         """
     )
-    CONTENT = f"C: {'x' * 995}\nC: .\n" * 330
+    CONTENT = f"C: {'x' * 995}\nC: .\n" * 660
 
     def run(self, script: str, content: bytes = LINES):
         return run(script, lambda: content, *PIPELINED, "SIZE")

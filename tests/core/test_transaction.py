@@ -387,7 +387,7 @@ class TestInDoubt:
     def test_lost_in_the_middle_of_a_long_content(self):
         script = (
             """
-            C: MAIL FROM:<a@x.test> SIZE=786434
+            C: MAIL FROM:<a@x.test> SIZE=1572866
             C: RCPT TO:<b@y.test>
             C: DATA
             S: 250 ok

@@ -266,9 +266,9 @@ def test_canonical_bytes_are_not_copied_when_they_are_sent() -> None:
     for pieces in (content.pieces(), content.stuffed(), Content(lines, binary=True).raw()):
         assert all(isinstance(piece, memoryview) and piece.obj is lines for piece in pieces)
     # Only the piece with a dot to double is.
-    lines = lines[:-4] + b".\r\n"
-    stuffed = [type(piece) for piece in Content(lines + b".\r\n").stuffed()]
-    assert stuffed == [memoryview] * (len(stuffed) - 1) + [bytes]
+    dotted = lines[:PIECE] + b".\r\n".rjust(PIECE) + lines[:PIECE] + b".\r\n"
+    kinds = [type(piece) for piece in Content(dotted).stuffed()]
+    assert kinds == [memoryview, memoryview, memoryview, bytes]
 
 
 def test_a_callers_bytearray_may_change_afterwards() -> None:
@@ -295,11 +295,11 @@ def test_content_takes_linear_time(junk: bytes) -> None:
 # --- what is said about it ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, SMALL - 1, SMALL, SMALL + 1])
+@pytest.mark.parametrize("size", [1, SMALL - 2, SMALL - 1, SMALL + 1])
 def test_small_bytes_are_at_hand_as_a_whole(size: int) -> None:
     octets = b"x" * size
     whole = Content(octets).whole
-    assert whole == (None if size > SMALL else octets + b"\r\n")
+    assert whole == (None if size + 2 > SMALL else octets + b"\r\n")
     assert Content(io.BytesIO(octets)).whole is None
     assert Content(octets, binary=True).whole is None
 

@@ -74,12 +74,12 @@ def send_chunks(connection: Connection, pieces: Iterator[Piece], due: int) -> St
 
     ::
 
-        C: BDAT 262144
-        C: (262144 octets)
-        C: BDAT 262144
-        C: (262144 octets)
-        S: 250 262144 octets received
-        S: 250 262144 octets received
+        C: BDAT 524288
+        C: (524288 octets)
+        C: BDAT 524288
+        C: (524288 octets)
+        S: 250 524288 octets received
+        S: 250 524288 octets received
         C: BDAT 1702 LAST
         C: (1702 octets)
     """

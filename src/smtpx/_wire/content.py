@@ -26,7 +26,7 @@ class _Readable(Protocol):
 _BLANK_LINE = re.compile(rb"\A(?=[\r\n])|\n(?=[\r\n])|\r(?=\r)")
 SMALL = 65536
 """Content of up to so many octets is handled as a whole."""
-PIECE = 262144
+PIECE = 524288
 """Octets of larger content that are read, or handed to the transport, at once."""
 
 
@@ -58,10 +58,11 @@ class Content:
             if not binary and len(data) <= SMALL:
                 data = canonical(data)
                 self._is_ready = True
-            elif not binary:
-                self._is_ready = data.endswith(b"\r\n") and _is_canonical(data)
+                self._is_ascii = data.isascii()
+            else:
+                is_canonical, self._is_ascii = _examine(data)
+                self._is_ready = not binary and is_canonical and data.endswith(b"\r\n")
             self._data = data
-            self._is_ascii = data.isascii()
             self._read: Callable[[], Iterator[bytes]] = lambda: _slices(data)
             self.size = len(data) if binary or self._is_ready else _canonical_size(data)
         elif isinstance(source, (str, io.TextIOBase)):
@@ -203,19 +204,26 @@ class _LineEnds:
 
 
 def _is_canonical(octets: bytes) -> bool:
-    # The decoder notes which line ends it saw, at memory speed; as text of one byte a character,
-    # of which there is never more than what the processor has at hand.
+    # The decoder notes which line ends it saw, at memory speed; as text of one byte a character.
     seen = io.IncrementalNewlineDecoder(None, translate=False)
-    if len(octets) <= SMALL:
-        seen.decode(octets.decode("latin-1"), final=True)
-        return seen.newlines in (None, "\r\n")
+    seen.decode(octets.decode("latin-1"), final=True)
+    return seen.newlines in (None, "\r\n")
+
+
+def _examine(octets: bytes) -> tuple[bool, bool]:
+    """Whether all line ends are canonical, and whether all octets are ASCII, in one pass."""
+    seen = io.IncrementalNewlineDecoder(None, translate=False)
+    is_ascii = True
     view = memoryview(octets)
+    # As text of one byte a character, of which there is never more than a processor's cache holds.
     for start in range(0, len(octets), SMALL):
-        end = start + SMALL
-        seen.decode(str(view[start:end], "latin-1"), final=end >= len(octets))
+        text = str(view[start : start + SMALL], "latin-1")
+        is_ascii = is_ascii and text.isascii()
+        seen.decode(text)
         if seen.newlines not in (None, "\r\n"):
-            return False
-    return True
+            return False, octets.isascii()
+    seen.decode("", final=True)
+    return seen.newlines in (None, "\r\n"), is_ascii
 
 
 def _canonical_size(data: bytes) -> int:
