@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from smtpx._core.connection import Connection
-from smtpx._core.sending import SESSION_OVER, send_chunks, send_data
+from smtpx._core.sending import SESSION_OVER, send_chunks, send_data, send_last_chunk
 from smtpx._core.steps import Steps, octets_written
 from smtpx._wire import commands
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
-from smtpx._wire.content import Content
+from smtpx._wire.content import SMALL, Content
 from smtpx._wire.parameters import mail_parameters, rcpt_parameters, size_parameter
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import (
@@ -190,6 +190,8 @@ class Plan(NamedTuple):
     mail: Command
     rcpt: list[Command]
     body: BodyType
+    chunked: bool
+    """The content goes by BDAT."""
 
 
 class Performed(NamedTuple):
@@ -213,7 +215,8 @@ def plan_of(connection: Connection, envelope: Envelope, content: Content) -> Pla
         commands.rcpt(recipient.address, rcpt_parameters(recipient, extensions, drop=drop))
         for recipient in envelope.recipients
     ]
-    return Plan(commands.mail(envelope.sender, parameters), rcpt, body)
+    chunked = body is BodyType.BINARY or _goes_by_chunks(connection, content)
+    return Plan(commands.mail(envelope.sender, parameters), rcpt, body, chunked)
 
 
 def body_of(connection: Connection, envelope: Envelope, content: Content) -> BodyType:
@@ -230,6 +233,13 @@ def body_of(connection: Connection, envelope: Envelope, content: Content) -> Bod
     if body is BodyType.SEVEN_BIT and eight_bit:
         raise LocalProtocolError("body=SEVEN_BIT was asked for content with octets above 127")
     return body
+
+
+def _goes_by_chunks(connection: Connection, content: Content) -> bool:
+    """True for large content, which BDAT takes as it is: no dot is looked for, and none doubled."""
+    if connection.lmtp or not connection.extensions.chunking:
+        return False
+    return content.size is None or content.size > SMALL
 
 
 def parameters_of(
@@ -276,7 +286,9 @@ def _conclude(
     # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
     accepted = len(rcpt) - len(refused)
     due = accepted if connection.lmtp else 1
-    finals, error = yield from send_content(connection, plan.body, content, due)
+    finals, error = yield from send_content(
+        connection, plan.body, content, due, chunked=plan.chunked
+    )
     return with_finals(connection, finals, refused, error, accepted)
 
 
@@ -359,7 +371,7 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
     The value is what was said to MAIL, to each RCPT that was sent, and to DATA if it was sent.
     """
     # Under all_or_nothing DATA must wait: once 354 is there, the accepted ones get a message.
-    data_joins = not all_or_nothing and plan.body is not BodyType.BINARY
+    data_joins = not all_or_nothing and not plan.chunked
     group = [plan.mail, *plan.rcpt]
     reset = connection.open_transaction
     if reset:
@@ -388,11 +400,7 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
     wanted = all if all_or_nothing else any
     if connection.parting is not None:
         return mail, replies, connection.parting
-    if (
-        plan.body is BodyType.BINARY
-        or not mail.positive
-        or not wanted(reply.positive for reply in replies)
-    ):
+    if plan.chunked or not mail.positive or not wanted(reply.positive for reply in replies):
         return mail, replies, None
     return mail, replies, (yield from connection.command(DATA))
 
@@ -414,15 +422,20 @@ def send_lone_dot(connection: Connection) -> Steps[None]:
 
 
 def send_content(
-    connection: Connection, body: BodyType, content: Content, due: int
+    connection: Connection, body: BodyType, content: Content, due: int, *, chunked: bool = False
 ) -> Steps[tuple[list[Verdict], SMTPError | None]]:
-    """Send the content and read the `due` replies to its end."""
+    """Send the content, by BDAT or after DATA, and read the `due` replies to its end."""
+    seven_bit = body is BodyType.SEVEN_BIT
     try:
-        if body is BodyType.BINARY:
-            failure = yield from send_chunks(connection, content.raw(), due)
+        if not chunked:
+            failure = yield from send_data(connection, content.stuffed(seven_bit=seven_bit), due)
         else:
-            pieces = content.stuffed(seven_bit=body is BodyType.SEVEN_BIT)
-            failure = yield from send_data(connection, pieces, due)
+            binary = body is BodyType.BINARY
+            pieces = content.raw() if binary else content.pieces(seven_bit=seven_bit)
+            if content.is_repeatable and content.size is not None:
+                failure = yield from send_last_chunk(connection, pieces, content.size, due)
+            else:
+                failure = yield from send_chunks(connection, pieces, due)
     except Exception:
         # The caller's file or iterator failed: half a content must not end as if it were whole.
         connection.broken = True
