@@ -393,10 +393,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._waiting.end(TimeoutError("timed out"))
 
 
-def _raise(error: BaseException) -> None:
-    raise error
-
-
 def _end_of(seconds: float | None) -> float:
     return math.inf if seconds is None else time.monotonic() + seconds
 
