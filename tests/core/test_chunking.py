@@ -189,6 +189,21 @@ class TestChunks:
         assert connection.usable
         assert connection.open_transaction
 
+    def test_a_refusal_is_one_though_the_rest_is_never_answered(self):
+        script = GROUP + 3 * CHUNK + "S: 250 ok\nS: 452 4.3.1 full\nS: <close>"
+        result, connection, _ = run(script, lambda: stream(3))
+        assert status(result) is REFUSED
+        assert isinstance(result.error, ContentRefused)
+        assert connection.broken
+
+    @pytest.mark.requirement("T32")
+    @pytest.mark.parametrize("chunks", [0, 1])
+    def test_what_comes_before_a_chunk_is_not_its_reply(self, chunks):
+        script = GROUP + (CHUNK + "S!: 250 ok\n") * chunks + "S!: 250 of what?"
+        result, _, _ = run(script, lambda: stream(3))
+        assert status(result) is NOT_TRIED
+        assert isinstance(result.error, RemoteProtocolError)
+
     @pytest.mark.requirement("T33")
     def test_a_421_is_the_reply_to_all_that_follow(self):
         script = GROUP + 3 * CHUNK + "S: 250 ok\nS: 421 4.3.2 shutting down\n"

@@ -97,6 +97,8 @@ def send_chunks(connection: Connection, pieces: Iterator[Piece], due: int) -> St
 
 def _send_chunk(connection: Connection, piece: Piece, ahead: int) -> Steps[Failure | None]:
     """Send a chunk that more will follow, and leave no more than `ahead` unanswered."""
+    if connection.unanswered == 0 and (failure := (yield from early_reply(connection))):
+        return failure
     chunk = bdat(len(piece), last=False)
     connection.expect(chunk)
     try:
@@ -117,12 +119,17 @@ def _settle_chunks(connection: Connection, leaving: int) -> Steps[Failure | None
         ):
             (reply,) = yield from connection.settle(leaving=connection.unanswered - 1)
             if not reply.positive:
-                # RFC 3030 §2: the server discards the chunks that follow, and answers each.
-                _ = yield from connection.settle()
-                return _refused("BDAT", reply)
+                break
+        else:
+            return None
     except SESSION_OVER as error:
         return Failure((Status.NOT_TRIED, None), error)
-    return None
+    try:
+        # RFC 3030 §2: the server discards the chunks that follow, and answers each.
+        _ = yield from connection.settle()
+    except SESSION_OVER:
+        pass  # The refusal is the news; the connection knows that it is broken.
+    return _refused("BDAT", reply)
 
 
 def early_reply(connection: Connection) -> Steps[Failure | None]:
