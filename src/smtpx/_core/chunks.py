@@ -68,7 +68,7 @@ class Chunks:
         except SESSION_OVER as error:
             if self._supply.resend_doubtful:
                 while self._flight:
-                    self._supply.put_back(self._flight.pop().outgoing)
+                    self._supply.put_back(self._flight.pop().outgoing, doubtful=True)
             for message in self._flight:
                 in_doubt: Verdict = (Status.IN_DOUBT, None)
                 outcomes = outcomes_of(
