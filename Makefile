@@ -27,6 +27,9 @@ test: $(VENV)/ready  ## pass the whole suite
 test-slow: $(VENV)/ready  ## cancel at every await point: what takes longer than the rest
 	$(BIN)/python -m pytest -m slow
 
+soak: $(VENV)/ready  ## send 120,000 messages to a server that fails, and account for each
+	$(BIN)/python -m tests.scale.soak
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,4 +40,4 @@ lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 bench: $(VENV)/ready  ## measure: ratios within one run
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-slow lint bench
+.PHONY: help demo test test-slow soak lint bench

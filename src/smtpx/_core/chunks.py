@@ -85,7 +85,7 @@ class Chunks:
         except SESSION_OVER as error:
             if self._supply.resend_doubtful:
                 while self._flight:
-                    self._supply.put_back(self._flight.pop().outgoing)
+                    self._supply.put_back(self._flight.pop().outgoing, doubtful=True)
             heard = self._heard[1:]
             for message in self._flight:
                 plan = plan_of(self._connection, message.envelope, message.content)

@@ -154,7 +154,7 @@ class Contents:
         if finals is None or (
             doubtful and self._supply.resend_doubtful and message.content.is_repeatable
         ):
-            self._put_back(message)
+            self._supply.put_back(message.outgoing, doubtful=doubtful)
         else:
             self._report(
                 message, with_finals(connection, finals, refused, error, len(rcpt) - len(refused))

@@ -25,6 +25,8 @@ class Outgoing:
     envelope: Envelope | None
     attempts: int = 0
     """How many sessions have ended before it was sent."""
+    doubtful: bool = False
+    """One of them had written it, and the reply was not seen (RFC 1047)."""
 
 
 @dataclass(slots=True)
@@ -40,9 +42,10 @@ class Supply:
     exhausted: bool = False
     """Nothing will be added any more."""
 
-    def put_back(self, outgoing: Outgoing) -> None:
-        """Keep a message that was not sent for another session."""
+    def put_back(self, outgoing: Outgoing, *, doubtful: bool = False) -> None:
+        """Keep a message for another session; `doubtful`: it may have been accepted already."""
         outgoing.attempts += 1
+        outgoing.doubtful |= doubtful
         self.ready.appendleft(outgoing)
 
 
@@ -77,8 +80,10 @@ def send_alone(
         return
     error = result.error
     if isinstance(error, SESSION_OVER):
-        if len(result.not_tried) == len(result.outcomes) and content.is_repeatable:
-            supply.put_back(outgoing)
+        untried = len(result.not_tried) == len(result.outcomes)
+        resent = supply.resend_doubtful and bool(result.in_doubt)
+        if (untried or resent) and content.is_repeatable:
+            supply.put_back(outgoing, doubtful=not untried)
         else:
             result.message = outgoing.message
             emit(result)
@@ -98,13 +103,13 @@ def parted(connection: Connection) -> ConnectionLost:
 
 
 def not_sent(outgoing: Outgoing, error: Exception) -> SendResult:
-    """The result of a message that could not be sent to this server, or to any."""
+    """The result of a message that could not be sent to this server, or to any, or not again."""
     envelope = outgoing.envelope
     cause = error if isinstance(error, SMTPError) else LocalProtocolError(str(error))
     cause.__cause__ = None if cause is error else error
-    not_tried = (Status.NOT_TRIED, None)
+    verdict = (Status.IN_DOUBT if outgoing.doubtful else Status.NOT_TRIED, None)
     outcomes = (
-        () if envelope is None else outcomes_of(envelope, [not_tried] * len(envelope.recipients))
+        () if envelope is None else outcomes_of(envelope, [verdict] * len(envelope.recipients))
     )
     cause.result = SendResult(outcomes, None, cause, message=outgoing.message)
     return cause.result

@@ -1,0 +1,166 @@
+"""Connections that differ in anything are never shared.
+
+A pool has no key: a `Client` is the key. It has one endpoint and one set of settings for life, and
+a pool of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx import Client, Credentials, Endpoint, Envelope, Limits, Timeouts, TLSMode, TLSPolicy
+from smtpx._faces.settings import SessionOptions, Settings
+from smtpx.testing import Server, ServerTLS
+
+CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
+ENVELOPE = Envelope("ann@example.org", "bob@example.net")
+CONTEXT = ssl.create_default_context()
+ENDPOINT = Endpoint("mail.example.org", 25)
+POLICY = TLSPolicy(TLSMode.STARTTLS)
+
+# One thing changed at a time: in the endpoint, in the policy, in the other settings.
+ENDPOINTS: dict[str, Any] = {
+    "host": "mx.example.org",
+    "port": 26,
+    "tls": TLSMode.IMPLICIT,
+    "lmtp": True,
+    "path": "/run/lmtp",
+    "user": "ann",
+    "password": "secret",
+}
+POLICIES: dict[str, Any] = {
+    "mode": TLSMode.IMPLICIT,
+    "ca_file": "ca.pem",
+    "context": CONTEXT,
+    "server_hostname": "mx.example.org",
+}
+OPTIONS: dict[str, Any] = {
+    "tls": POLICY,
+    "credentials": Credentials("ann", "secret"),
+    "client_name": "client.example.org",
+    "source_address": ("127.0.0.1", 0),
+    "timeouts": Timeouts.each(7),
+    "limits": Limits(window=512),
+    "observer": print,
+}
+
+
+def test_the_tables_are_complete():
+    assert {field.name for field in dataclasses.fields(Endpoint)} == set(ENDPOINTS)
+    assert {field.name for field in dataclasses.fields(TLSPolicy)} == set(POLICIES)
+    assert set(SessionOptions.__annotations__) == set(OPTIONS)
+    assert {field.name for field in dataclasses.fields(Settings)} == {"endpoint", *OPTIONS}
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_another_endpoint(name: str):
+    given = {"user": "bob", "password": "s3cret"}
+    plain = Endpoint("mail.example.org", 25, **given)
+    other = dataclasses.replace(plain, **{name: ENDPOINTS[name]})
+    assert Settings.of(plain) == Settings.of(dataclasses.replace(plain))
+    assert Settings.of(other) != Settings.of(plain)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_another_policy(name: str):
+    other = dataclasses.replace(POLICY, **{name: POLICIES[name]})
+    same = TLSPolicy(TLSMode.STARTTLS)
+    assert Settings.of(ENDPOINT, tls=same) == Settings.of(ENDPOINT, tls=POLICY)
+    assert Settings.of(ENDPOINT, tls=other) != Settings.of(ENDPOINT, tls=POLICY)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_another_option(name: str):
+    options: Any = {name: OPTIONS[name]}
+    assert Settings.of(ENDPOINT, **options) == Settings.of(ENDPOINT, **options)
+    assert Settings.of(ENDPOINT, **options) != Settings.of(ENDPOINT)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Credentials)])
+def test_other_credentials(name: str):
+    ann = Credentials("ann", "secret")
+    other = dataclasses.replace(ann, **{name: "other"})
+    assert Settings.of(ENDPOINT, credentials=other) != Settings.of(ENDPOINT, credentials=ann)
+
+
+def clients(server: Server) -> Iterator[tuple[str, Client]]:
+    """A client, one in all like it, and one for each thing that can be changed with this server."""
+    trusting = TLSPolicy(TLSMode.STARTTLS, ca_file=server.ca_file)
+    ann = Credentials("ann", "secret")
+    url = f"smtp://127.0.0.1:{server.port}"
+    usual: Any = {"tls": trusting, "credentials": ann}
+    changed: dict[str, Any] = {
+        "nothing": {},
+        "credentials": {"credentials": Credentials("bob", "secret")},
+        "no credentials": {"credentials": None},
+        "client_name": {"client_name": "client.example.org"},
+        "source_address": {"source_address": ("127.0.0.1", 0)},
+        "timeouts": {"timeouts": Timeouts.each(7)},
+        "limits": {"limits": Limits(window=512)},
+        "observer": {"observer": [].append},
+        "no tls": {"tls": TLSPolicy(TLSMode.NONE)},
+        "server_hostname": {"tls": dataclasses.replace(trusting, server_hostname="localhost")},
+        "context": {"tls": TLSPolicy(TLSMode.STARTTLS, context=server.client_context())},
+    }
+    yield "the first", Client(url, **usual)
+    for name, options in changed.items():
+        yield name, Client(url, **{**usual, **options})
+    yield "host", Client(f"smtp://localhost:{server.port}", **usual)
+
+
+def test_no_two_clients_share_a_connection():
+    with Server(tls=ServerTLS.STARTTLS, users={"ann": "secret", "bob": "secret"}) as server:
+        with ExitStack() as stack:
+            several = {name: stack.enter_context(client) for name, client in clients(server)}
+            # Each has a connection that is idle by the time the others ask for one.
+            for _ in range(3):
+                for client in several.values():
+                    assert client.send(CONTENT, ENVELOPE).error is None
+            for name, client in several.items():
+                statistics = client.statistics()
+                assert (statistics.opened, statistics.reused) == (1, 2), name
+        sessions = server.wait_until_idle()
+        assert len(sessions) == len(several)
+        in_session = {session.number: 0 for session in sessions}
+        for message in server.messages:
+            in_session[message.session] += 1
+        assert set(in_session.values()) == {3}
+        of = dict(zip(several, sessions, strict=True))
+        assert of["credentials"].user == "bob"
+        assert of["no credentials"].user is None
+        assert of["no tls"].tls_version is None
+        assert of["server_hostname"].server_name == "localhost"
+        assert of["client_name"].commands[0] == "EHLO client.example.org"
+
+
+def test_another_port_path_or_protocol_is_another_server(tmp_path: Path):
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(Server(**options))
+            for options in ({}, {}, {"lmtp": True}, {"lmtp": True, "path": tmp_path / "s"})
+        ]
+        several = [
+            stack.enter_context(Client(server.url, tls=TLSPolicy(TLSMode.NONE)))
+            for server in servers
+        ]
+        for _ in range(2):
+            for client in several:
+                assert client.send(CONTENT, ENVELOPE).error is None
+        assert [len(server.messages) for server in servers] == [2] * 4
+        assert [len(server.sessions) for server in servers] == [1] * 4
+
+
+def test_a_clients_settings_cannot_be_changed():
+    client = Client("smtp://localhost")
+    assert not [name for name in vars(client) if not name.startswith("_")]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings.of(ENDPOINT).client_name = "other"  # type: ignore[misc] # that is the point
+    assert isinstance(client, smtpx.Client)
