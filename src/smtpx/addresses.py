@@ -13,8 +13,8 @@ from smtpx.errors import AddressError
 
 __all__ = ["Address"]
 
-# RFC 5321 §4.5.3.1.1 to .3: the sizes in octets that every server must take.
-_MAX_LOCAL_PART = 64
+# RFC 5321 §4.5.3.1.2 and .3. The 64 octets of a local-part are what every server must take, not
+# what it may: the senders of mailing lists and forwarders (VERP, SRS) have more.
 _MAX_DOMAIN = 255
 _MAX_PATH = 256
 
@@ -28,6 +28,7 @@ _DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*")
 # The grammar has < and > here; a server that looks for the end of the path would stumble on them.
 _GENERAL_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-;=?-Z^-~]+")
 _WITHIN_PATH = re.compile(r"[!-;=?-~]*")
+_IPV6_CHARACTERS = set("0123456789abcdefABCDEF:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -66,6 +67,8 @@ class Address:
         if _CONTROL.search(text):
             raise _refused(text, "it contains a control character")
         local_part, rest = _read_local_part(text)
+        if len(local_part.encode()) + 2 > _MAX_PATH:
+            raise _refused(text, f"it is longer than {_MAX_PATH} octets")
         if not rest:
             if not bare_local_part and local_part.lower() != "postmaster":
                 raise _refused(text, "it has no @ and domain")
@@ -111,8 +114,6 @@ def _read_local_part(text: str) -> tuple[str, str]:
         local_part, rest = match[0], text[match.end() :]
         if rest and not rest.startswith("@"):
             raise _refused(text, _advice(text))
-    if len(local_part.encode()) > _MAX_LOCAL_PART:
-        raise _refused(text, f"its local-part is longer than {_MAX_LOCAL_PART} octets")
     return local_part, rest
 
 
@@ -185,6 +186,8 @@ def _read_address_literal(text: str, literal: str) -> str:
             return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:
         raise _refused(text, f"{literal!r} is not an address literal: {error}") from error
+    if set(inner) <= _IPV6_CHARACTERS:
+        raise _refused(text, f"an IPv6 address is written [IPv6:{inner}]")
     if not _GENERAL_LITERAL.fullmatch(inner):
         raise _refused(text, f"{literal!r} is not an address literal")
     return literal

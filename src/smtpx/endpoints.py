@@ -124,6 +124,13 @@ def _host_of(host: str) -> str:
             raise EndpointError("its host is not an internationalized domain name") from None
     if not _HOST.fullmatch(host):
         raise EndpointError(f"its host is not a name or an IP address ({_ENCODE})")
+    if host.startswith("["):
+        import ipaddress
+
+        try:
+            _ = ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            raise EndpointError("its host is not an IPv6 address between [ and ]") from None
     return host.strip("[]")
 
 
@@ -139,7 +146,8 @@ def _tls_of(query: str | None, default: TLSMode | None) -> TLSMode | None:
     from urllib.parse import parse_qsl
 
     chosen = default
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    parameters = parse_qsl(query, keep_blank_values=True)
+    for name, value in parameters:
         if name != "tls":
             raise EndpointError(f"unknown URL parameter; known is: tls ({_ENCODE})")
         try:
@@ -147,4 +155,6 @@ def _tls_of(query: str | None, default: TLSMode | None) -> TLSMode | None:
         except ValueError:
             known = ", ".join(mode.value for mode in TLSMode)
             raise EndpointError(f"the tls parameter is not one of {known} ({_ENCODE})") from None
+    if len(parameters) > 1:
+        raise EndpointError("its tls parameter is given twice")
     return chosen

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError
+from smtpx.mailboxes import addresses_in
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
 
-__all__ = ["envelope_of", "is_message", "serialise"]
+__all__ = ["envelope_of", "header_addresses", "is_message", "one_field_each", "serialise"]
 
-_HARMLESS = re.compile("encoded.word|end of header in group")
+_HARMLESS = re.compile("encoded.word|end of header in group|local part with no domain")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 
@@ -79,7 +80,7 @@ def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = 
     )
     if isinstance(policy, policies.EmailPolicy):
         policy = policy.clone(utf8=smtputf8)
-    policy = _one_field_each(type(policy))(**vars(policy))
+    policy = one_field_each(type(policy))(**vars(policy))
     buffer = BytesIO()
     try:
         BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(sent)
@@ -91,8 +92,8 @@ def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = 
 
 
 @cache
-def _one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
-    """The policy, refusing a header value that would not stay within its own field.
+def one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
+    """A policy like this one, refusing a header value that would not stay within its own field.
 
     A line end in a value would smuggle fields, or a body, into the message (CVE-2024-6923 and its
     kin); this holds on every version of the `email` package, and in the parts of a message too.
@@ -109,29 +110,45 @@ def _one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
     return type(kind.__name__, (kind,), {"fold_binary": fold_binary})
 
 
-def _addresses(message: AnyMessage, *names: str) -> list[str]:
-    from email.errors import InvalidHeaderDefect
-    from email.policy import default
+def header_addresses(message: AnyMessage, *names: str) -> list[str]:
+    """The addresses in the fields of these names, one name after the other.
 
+    Raises:
+        ValueError: a field cannot be read without guessing; the message names it.
+    """
     found: list[str] = []
-    defects: list[tuple[str, object]] = []
-    try:
-        for name in names:
-            for field in message.get_all(name, []):
-                # The old policy gives text; `email.utils` reads that otherwise on each version.
-                known = hasattr(field, "addresses")
-                header: Any = field if known else default.header_factory("To", str(field))
-                found += [address.addr_spec for address in header.addresses]
-                defects += [(name, defect) for defect in header.defects]
-    except Exception as error:  # What is malformed makes the `email` package fail in many ways.
-        raise LocalProtocolError(f"the message's {names[0]} cannot be read: {error}") from error
-    for name, defect in defects:
-        # The package guesses, and loses "bob" of "ann@x.test; bob@x.test": rather ask than guess.
-        if type(defect) is InvalidHeaderDefect and not _HARMLESS.search(str(defect)):
-            raise LocalProtocolError(
-                f"the message's {name} is malformed: {defect}; mend it, or give an Envelope"
-            )
+    for wanted in names:
+        # As the fields are kept: to ask for one by its name would have the package parse it.
+        for name, field in message.raw_items():
+            if name.lower() == wanted.lower():
+                try:
+                    found += _addresses_of(field)
+                except Exception as error:  # What a program put there may fail in any way.
+                    raise ValueError(f"the message's {name} cannot be read: {error}") from error
     return found
+
+
+def _addresses_of(field: Any) -> list[str]:
+    """What one field says, be it as it came, or as the `email` package's policies keep it."""
+    if hasattr(field, "addresses"):
+        for defect in field.defects:
+            # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
+            if type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect)):
+                raise ValueError(str(defect))
+        return [address.addr_spec for address in field.addresses]
+    if not isinstance(field, str):
+        # A `Header` as it will be sent: commas in its encoded words separate nothing. Only where
+        # the addresses are encoded too, which no reader will understand, as it was meant.
+        encoded: str = field.encode()
+        return addresses_in(encoded if "@" in encoded else str(field))
+    return addresses_in(field.encode("utf-8", "surrogateescape").decode("utf-8"))
+
+
+def _addresses(message: AnyMessage, *names: str) -> list[str]:
+    try:
+        return header_addresses(message, *names)
+    except ValueError as error:
+        raise LocalProtocolError(f"{error}; mend it, or give an Envelope") from error
 
 
 def _prefix(message: AnyMessage) -> str:

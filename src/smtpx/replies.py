@@ -10,7 +10,10 @@ __all__ = ["EnhancedStatusCode", "Reply"]
 
 # RFC 2034 §3: the code stands at the start of each line's text and is followed by a space.
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[ \t]|$)", re.ASCII)
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+# Controls, and what changes the direction in which the rest of a line is shown.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 
 
 class EnhancedStatusCode(NamedTuple):

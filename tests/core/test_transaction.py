@@ -387,7 +387,7 @@ class TestInDoubt:
     def test_lost_in_the_middle_of_a_long_content(self):
         script = (
             """
-            C: MAIL FROM:<a@x.test> SIZE=196610
+            C: MAIL FROM:<a@x.test> SIZE=1572866
             C: RCPT TO:<b@y.test>
             C: DATA
             S: 250 ok
@@ -420,6 +420,44 @@ class TestInDoubt:
         assert statuses(result) == [REFUSED]
         assert isinstance(result.error, ContentRefused)
         assert "552 5.3.4 too big" in str(result.error)
+
+
+@pytest.mark.requirement("T32")
+class TestBeforeTheContent:
+    """What comes between the 354 and the content, in a segment of its own, answers neither."""
+
+    GROUP = """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 354 go ahead
+        """
+
+    @pytest.mark.parametrize(
+        ("ending", "status", "kind"),
+        [
+            ("S!: 250 queued", NOT_TRIED, RemoteProtocolError),
+            ("S!: 354 go ahead", NOT_TRIED, RemoteProtocolError),
+            ("S!: 25\\\nS: <close>", NOT_TRIED, RemoteProtocolError),
+            ("S!: 554 5.7.1 no", REFUSED, ContentRefused),
+            ("S!: 421 4.3.2 shutting down", REFUSED, ContentRefused),
+            ("S!: <close>", NOT_TRIED, ConnectionLost),
+            ("S!: <reset>", NOT_TRIED, ConnectionLost),
+        ],
+    )
+    def test_nothing_of_it_is_sent(self, ending, status, kind):
+        result, connection, _ = run(self.GROUP + ending, "PIPELINING", envelope=ONE)
+        assert statuses(result) == [status]
+        assert isinstance(result.error, kind)
+        assert connection.broken
+
+    def test_nor_the_last_of_many_pieces(self):
+        script = self.GROUP + f"C: {'x' * PIECE}\\\nS!: 250 queued"
+        result, _, _ = run(script, "PIPELINING", envelope=ONE, content=b"x" * (PIECE + 1))
+        assert statuses(result) == [NOT_TRIED]
+        assert isinstance(result.error, RemoteProtocolError)
 
 
 class TestLMTP:
@@ -587,55 +625,6 @@ class TestContent:
         ).value
         assert result.error is not None
         assert source.tell() == 0
-
-
-class TestBDAT:
-    """RFC 3030, so far where BODY=BINARYMIME asks for it."""
-
-    ENVELOPE = Envelope("a@x.test", ["b@y.test"], body=BodyType.BINARY)
-    KEYWORDS = ("CHUNKING", "BINARYMIME", "PIPELINING")
-
-    def test_binary_content_goes_untouched(self):
-        result, _, _ = run(
-            """
-            C: MAIL FROM:<a@x.test> BODY=BINARYMIME
-            C: RCPT TO:<b@y.test>
-            S: 250 ok
-            S: 250 ok
-            C: BDAT 14 LAST
-            C: X: 1
-            C:
-            C: .\\n\\r\\x00\\xff.\\
-            S: 250 ok
-            """,
-            *self.KEYWORDS,
-            envelope=self.ENVELOPE,
-            content=b"X: 1\r\n\r\n.\n\r\0\xff.",
-        )
-        assert statuses(result) == [ACCEPTED]
-
-    @pytest.mark.requirement("T11")
-    def test_a_refused_chunk_is_the_last(self):
-        content = b"x" * (PIECE + 1)
-        result, connection, _ = run(
-            """
-            C: MAIL FROM:<a@x.test> BODY=BINARYMIME
-            C: RCPT TO:<b@y.test>
-            S: 250 ok
-            S: 250 ok
-            """
-            + f"C: BDAT {PIECE}\n            C: {'x' * PIECE}\\\n            S: 452 full",
-            *self.KEYWORDS,
-            envelope=self.ENVELOPE,
-            content=content,
-        )
-        assert isinstance(result.error, ContentRefused)
-        assert connection.open_transaction
-
-    @pytest.mark.requirement("T11")
-    def test_only_where_chunking_is_offered(self):
-        with pytest.raises(ExtensionMissing, match="BINARYMIME"):
-            _ = play(transaction(connected("BINARYMIME"), self.ENVELOPE, Content(b"x")), "")
 
 
 def test_options_are_on_the_right_command():

@@ -42,7 +42,12 @@ PHASES = {
     "RCPT": ["rcpt", "mail"],  # within a group it is waited for as its MAIL is
     "DATA": ["data_initiation"],
     "END-OF-DATA": ["data_termination"],
+    "BDAT": ["data_termination"],
 }
+
+# Group and content apart, so that it shows to the octet from where on a message is in doubt.
+BY_DATA = ALL_EXTENSIONS - {Extension.CHUNKING}
+WITHOUT_PIPELINING = BY_DATA - {Extension.PIPELINING}
 
 # A call that would hang is ended by this, long after every timeout that is given here.
 pytestmark = pytest.mark.timeout(20)
@@ -98,7 +103,7 @@ POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("fault", [Shutdown, Close, Reset, Stall])
 def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
-    extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
+    extensions = BY_DATA if pipelining else WITHOUT_PIPELINING
     with Server(tls=tls, extensions=extensions, faults=[fault(point)]) as server:
         fate = fate_of(face, server, timeouts=soon(point) if fault is Stall else PATIENT)
         check(server, fate)
@@ -123,13 +128,14 @@ def test_the_end_in_the_handshake(face: Face, fault):
 
 @pytest.mark.requirement("T19")
 @pytest.mark.parametrize("ending", Ending)
-def test_the_output_cut_at_every_octet(face: Face, ending):
-    with Server() as server:
+@pytest.mark.parametrize("extensions", [BY_DATA, ALL_EXTENSIONS], ids=["DATA", "BDAT"])
+def test_the_output_cut_at_every_octet(face: Face, ending, extensions):
+    with Server(extensions=extensions) as server:
         _ = fate_of(face, server)
         octets = server.sessions[0].bytes_out
     fates: list[Fate] = []
     for at in range(octets + 1):
-        with Server(faults=[CutOutput(at, ending=ending)]) as server:
+        with Server(extensions=extensions, faults=[CutOutput(at, ending=ending)]) as server:
             fate = fate_of(face, server)
             check(server, fate)
             fates.append(fate)
@@ -139,20 +145,23 @@ def test_the_output_cut_at_every_octet(face: Face, ending):
 
 
 @pytest.mark.requirement("T39")
-def test_the_input_cut_at_every_octet(face: Face):
-    with Server() as server:
+@pytest.mark.parametrize("extensions", [BY_DATA, ALL_EXTENSIONS], ids=["DATA", "BDAT"])
+def test_the_input_cut_at_every_octet(face: Face, extensions):
+    with Server(extensions=extensions) as server:
         _ = fate_of(face, server)
         octets = server.sessions[0].bytes_in
     for at in range(octets + 1):
-        with Server(faults=[CutInput(at)]) as server:
+        with Server(extensions=extensions, faults=[CutInput(at)]) as server:
             check(server, fate_of(face, server))
 
 
 @pytest.mark.requirement("T39")
 @pytest.mark.parametrize("keep", [0, 1, 3, 4, 8, 20])
 @pytest.mark.parametrize("ending", Ending)
-def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending):
-    with Server(faults=[TruncateReply("END-OF-DATA", keep=keep, ending=ending)]) as server:
+@pytest.mark.parametrize("extensions", [BY_DATA, ALL_EXTENSIONS], ids=["DATA", "BDAT"])
+def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending, extensions):
+    faults = [TruncateReply(point, keep=keep, ending=ending) for point in ("END-OF-DATA", "BDAT")]
+    with Server(extensions=extensions, faults=faults) as server:
         assert fate_of(face, server) is Fate.IN_DOUBT
         assert len(server.messages) == 1
 
@@ -163,7 +172,7 @@ def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending):
 def test_a_dripping_reply_does_not_extend_its_time(face: Face, point, chunk):
     # Each octet comes well within the timeout, the whole never does.
     faults: list[Fault] = [Endless(point, chunk), Drip(size=1, interval=0.005)]
-    with Server(faults=faults) as server:
+    with Server(extensions=BY_DATA, faults=faults) as server:
         fate = fate_of(face, server, timeouts=soon(point, 0.2))
     assert fate is (Fate.IN_DOUBT if point == "END-OF-DATA" else Fate.NOT_SENT)
 
@@ -219,7 +228,7 @@ GARBAGE = [
 @pytest.mark.parametrize("point", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA"])
 @pytest.mark.parametrize("reply", GARBAGE)
 def test_garbage_is_never_an_acceptance(face: Face, point, reply):
-    with Server(faults=[ReplaceReply(point, reply)]) as server:
+    with Server(extensions=BY_DATA, faults=[ReplaceReply(point, reply)]) as server:
         fate = fate_of(face, server)
     assert fate is (Fate.IN_DOUBT if point == "END-OF-DATA" else Fate.NOT_SENT)
 
@@ -229,7 +238,7 @@ def test_garbage_is_never_an_acceptance(face: Face, point, reply):
 @pytest.mark.parametrize("stray", [b"250 ok\r\n", b"354 go\r\n", b"550 no\r\n", b"250-", b"x\r\n"])
 @pytest.mark.parametrize("pipelining", [True, False])
 def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stray, pipelining):
-    extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
+    extensions = BY_DATA if pipelining else WITHOUT_PIPELINING
     short = dataclasses.replace(PATIENT, mail=0.2, data_initiation=0.2)  # "250-" never ends
     with Server(extensions=extensions, faults=[AppendToReply(point, stray)]) as server:
         fate = fate_of(face, server, timeouts=short)
@@ -240,7 +249,9 @@ def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stra
 @pytest.mark.requirement("T32")
 def test_a_stray_reply_after_a_message_ends_the_session_before_the_next(face: Face):
     with (
-        Server(faults=[AppendToReply("END-OF-DATA", b"250 again\r\n")]) as server,
+        Server(
+            extensions=BY_DATA, faults=[AppendToReply("END-OF-DATA", b"250 again\r\n")]
+        ) as server,
         face.session(server.url, timeouts=PATIENT) as session,
     ):
         assert session.send(CONTENT, ENVELOPE).error is None
@@ -248,6 +259,56 @@ def test_a_stray_reply_after_a_message_ends_the_session_before_the_next(face: Fa
             _ = session.send(CONTENT, ENVELOPE)
         assert not session.is_open
         assert len(server.messages) == 1
+
+
+class TestAllAtOnce:
+    """MAIL, RCPT, BDAT and the content in one write: in doubt from there on."""
+
+    @pytest.mark.requirement("T33")
+    @pytest.mark.parametrize("point", ["MAIL", "RCPT", "BDAT"])
+    @pytest.mark.parametrize("fault", [Shutdown, Close, Reset, Stall])
+    def test_the_end_at_every_exchange(self, face: Face, point, fault):
+        with Server(faults=[fault(point)]) as server:
+            fate = fate_of(face, server, timeouts=soon(point) if fault is Stall else PATIENT)
+            check(server, fate)
+        assert fate is (Fate.NOT_SENT if fault is Shutdown else Fate.IN_DOUBT)
+
+    @pytest.mark.requirement("T31")
+    @pytest.mark.parametrize("point", ["MAIL", "RCPT", "BDAT"])
+    @pytest.mark.parametrize("reply", GARBAGE)
+    def test_garbage_is_never_an_acceptance(self, face: Face, point, reply):
+        with Server(faults=[ReplaceReply(point, reply)]) as server:
+            assert fate_of(face, server) is Fate.IN_DOUBT
+
+    @pytest.mark.requirement("T32")
+    @pytest.mark.parametrize("point", ["MAIL", "RCPT", "BDAT"])
+    @pytest.mark.parametrize("stray", [b"250 ok\r\n", b"354 go\r\n", b"250-", b"x\r\n"])
+    def test_a_reply_too_many_is_never_an_acceptance(self, face: Face, point, stray):
+        short = dataclasses.replace(PATIENT, mail=0.2, data_termination=0.2)  # "250-" never ends
+        with Server(faults=[AppendToReply(point, stray)]) as server:
+            assert fate_of(face, server, timeouts=short) is Fate.IN_DOUBT
+
+    @pytest.mark.requirement("T35")
+    @pytest.mark.parametrize("ending", Ending)
+    def test_a_refusal_that_was_heard_is_no_doubt(self, face: Face, ending):
+        faults: list[Fault] = [
+            ReplaceReply("MAIL", b"554 5.7.1 go away\r\n"),
+            TruncateReply("RCPT", keep=0, ending=ending),
+        ]
+        with Server(faults=faults) as server, face.session(server.url, timeouts=PATIENT) as session:
+            with pytest.raises(smtpx.SenderRefused, match="go away"):
+                _ = session.send(CONTENT, ENVELOPE)
+            assert not session.is_open
+
+    @pytest.mark.requirement("T33")
+    def test_a_421_behind_the_acceptance_ends_the_session_not_the_message(self, face: Face):
+        with (
+            Server(faults=[AppendToReply("BDAT", b"421 4.7.0 enough\r\n")]) as server,
+            face.session(server.url, timeouts=PATIENT) as session,
+        ):
+            assert session.send(CONTENT, ENVELOPE).error is None
+            assert not session.is_open
+            assert len(server.messages) == 1
 
 
 @pytest.mark.requirement("T12")

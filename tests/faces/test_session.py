@@ -50,19 +50,21 @@ def test_a_message_arrives_as_it_was_sent(face: Face):
 
 @pytest.mark.parametrize("recipients", [1, 10])
 def test_round_trips_counted_at_the_server(face: Face, recipients):
-    """RFC 2920: a group and the content; without it, one command at a time."""
+    """RFC 3030: all at once; RFC 2920: a group and the content; else one command at a time."""
     envelope = Envelope("a@x.test", [f"r{i}@y.test" for i in range(recipients)])
-    trips: dict[bool, int] = {}
-    for pipelining in (True, False):
-        extensions = ALL_EXTENSIONS - (set() if pipelining else {Extension.PIPELINING})
-        with Server(extensions=extensions) as server:
+
+    def round_trips(*without: Extension) -> int:
+        with Server(extensions=ALL_EXTENSIONS - set(without)) as server:
             with face.session(server.url) as session:
                 before = server.sessions[0].round_trips
                 _ = session.send(CONTENT, envelope)
-                trips[pipelining] = server.sessions[0].round_trips - before
+                trips = server.sessions[0].round_trips - before
             assert server.breaches == []
-    assert trips[True] == 2
-    assert trips[False] == 1 + recipients + 1 + 1
+            return trips
+
+    assert round_trips() == 1
+    assert round_trips(Extension.CHUNKING) == 2
+    assert round_trips(Extension.PIPELINING) == 1 + recipients + 1 + 1
 
 
 def test_partial_refusal_is_a_result(face: Face):
@@ -101,9 +103,18 @@ def test_all_or_nothing(face: Face):
         assert len(server.messages) == 1
 
 
-def test_content_refused_then_another_goes_out_under_its_own_sender(face: Face):
+@pytest.mark.parametrize("without", [set(), {Extension.CHUNKING}])
+def test_content_refused_then_another_goes_out_under_its_own_sender(
+    face: Face, without: set[Extension]
+):
     with (
-        Server(faults=[Refuse("END-OF-DATA", "554 5.7.1 spam", nth=1)]) as server,
+        Server(
+            extensions=ALL_EXTENSIONS - without,
+            faults=[
+                Refuse("END-OF-DATA", "554 5.7.1 spam", nth=1),
+                Refuse("BDAT", "554 5.7.1 spam", nth=1),
+            ],
+        ) as server,
         face.session(server.url) as session,
     ):
         with pytest.raises(smtpx.ContentRefused, match=r"554 5\.7\.1 spam"):
@@ -399,7 +410,7 @@ class TestDialogue:
         logged = [record.getMessage() for record in caplog.records if record.name == "smtpx.wire"]
         assert logged == lines
         assert "C: MAIL FROM:<ann@example.org> SIZE=23" in lines
-        assert "C: ." in lines
+        assert "C: BDAT 23 LAST" in lines
         text = "\n".join(lines)
         assert "s3cret" not in text
         assert "AHMz" not in text  # base64 of NUL s3…
@@ -439,12 +450,22 @@ class TestClient:
 
     @pytest.mark.parametrize("fault", [Close, Reset])
     def test_tries_anew_when_the_idle_connection_is_gone(self, face: Face, fault):
-        with Server() as server, face.client(server.url) as client:
+        by_data = ALL_EXTENSIONS - {Extension.CHUNKING}
+        with Server(extensions=by_data) as server, face.client(server.url) as client:
             _ = client.send(CONTENT, ENVELOPE)
             server.add_fault(fault("MAIL", session=1))
             _ = client.send(CONTENT, ENVELOPE)
             assert len(server.sessions) == 2
             assert len(server.messages) == 2
+
+    def test_never_tries_anew_what_is_in_doubt(self, face: Face):
+        with Server() as server, face.client(server.url) as client:
+            _ = client.send(CONTENT, ENVELOPE)
+            server.add_fault(Close("MAIL", session=1))
+            with pytest.raises(smtpx.ConnectionLost) as caught:
+                _ = client.send(CONTENT, ENVELOPE)
+            assert caught.value.in_doubt
+            assert len(server.sessions) == 1
 
     def test_send_many_stops_for_nobody(self, face: Face):
         messages = [

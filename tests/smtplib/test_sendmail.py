@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -194,6 +196,37 @@ class TestOutcomes:
         lost = [(smtplib.SMTPServerDisconnected, in_doubt) for in_doubt in (True, False)]
         assert result in lost
         assert not is_open
+
+
+@pytest.mark.requirement("T32")
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_reply_between_the_354_and_the_content_is_not_its_reply(size: int) -> None:
+    seen = threading.Event()
+
+    class Late(smtplib.SMTP):
+        """Goes on after the 354 only when more has come."""
+
+        def _receive(self, timeout: float | None = None, *, fresh: bool = True) -> bytes:
+            octets = super()._receive(timeout, fresh=fresh)
+            if b"354" in octets:
+                seen.set()
+                assert self.sock is not None
+                assert select.select([self.sock.fileno()], [], [], 10)[0]
+            return octets
+
+    def write(connection: socket.socket, octets: bytes) -> None:
+        connection.sendall(octets)
+        if octets.startswith(b"354"):
+            assert seen.wait(10)
+            connection.sendall(b"250 queued\r\n")
+
+    with serving(extensions=PIPELINING, write=write) as server:
+        client = client_of(server, Late)
+        with pytest.raises(smtplib.SMTPServerDisconnected) as caught:
+            client.sendmail("a@example.org", "b@example.net", b"x" * size)
+        assert "in doubt" not in str(caught.value)
+        assert client.sock is None
+    assert server.contents == []
 
 
 @pytest.mark.parametrize("kind", [smtplib.SMTP, Overriding])
@@ -462,7 +495,7 @@ def test_addresses(server: ScriptedServer, given: str, path: str) -> None:
     [
         "a@b c@d", "a@exam ple.net", "a@b, c@d", "Last, First <a@b.example>", "a@b> X=1",
         "a@b><c@d", "@r:a@b", "a@b@c", "a..b@c", "undisclosed:;", "None", None, 7, b"a@b",
-        ["a@b", "c@d"], "x" * 65 + "@example.net", "a b", "<a@b> <c@d>", " ",
+        ["a@b", "c@d"], "x" * 300 + "@example.net", "a b", "<a@b> <c@d>", " ",
         "a@b <", "<@r:a@b>", "x <a@b> y", "a@b;", "Name " * 1000 + "<a@b>",
     ],
 )  # fmt: skip

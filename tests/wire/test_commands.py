@@ -195,3 +195,12 @@ def test_what_is_no_secret_is_shown_without_its_line_end() -> None:
 def test_a_phase_is_named_like_its_timeout() -> None:
     for phase in Phase:
         assert getattr(Timeouts(), phase.field) is not None
+
+
+def test_a_group_is_its_commands_one_after_the_other() -> None:
+    recipients = [Address.parse(text) for text in ("b@y.test", '"c d"@y.test')]
+    group = commands.envelope_commands(
+        ANN, " SIZE=1", [str(recipient) for recipient in recipients], reset=True
+    )
+    alone = [commands.RSET, commands.mail(ANN, " SIZE=1"), *map(commands.rcpt, recipients)]
+    assert group == b"".join(line.wire for line in alone)

@@ -82,7 +82,6 @@ ON_MAIL: list[tuple[dict[str, Any], str, str]] = [
     ({"auth": "e=mc2@example.com"}, "AUTH=e+3Dmc2@example.com", "AUTH"),
     ({"auth": "ann"}, "AUTH=ann", "AUTH"),
     ({"auth": '"a b"@x.test'}, 'AUTH="a+20b"@x.test', "AUTH"),
-    ({"require_tls": True}, "REQUIRETLS", "REQUIRETLS"),
     ({"deliver_by": DeliverBy(125)}, "BY=125;R", "DELIVERBY"),
     ({"deliver_by": DeliverBy(125, returned=False)}, "BY=125;N", "DELIVERBY"),
     ({"deliver_by": DeliverBy(125, trace=True)}, "BY=125;RT", "DELIVERBY"),
@@ -283,9 +282,24 @@ def test_xtext_is_of_printable_ascii_only(code: int) -> None:
         xtext(f"a{chr(code)}b")
 
 
-@given(PRINTABLE.filter(lambda text: 0 < len(text) <= 100))
+@given(PRINTABLE.filter(lambda text: 0 < len(text) <= 33))
 def test_any_printable_envid_arrives(envid: str) -> None:
     assert plain(mail(envid=envid).removeprefix(" ENVID=")) == envid
+
+
+@pytest.mark.requirement("RFC 3461 §4.4")
+def test_an_envid_counts_as_it_is_written() -> None:
+    assert mail(envid="+" * 33 + "x") == " ENVID=" + "+2B" * 33 + "x"
+    with pytest.raises(LocalProtocolError, match="100 octets"):
+        mail(envid="+" * 34)
+
+
+@pytest.mark.requirement("RFC 8689 §4.2.1")
+def test_requiretls_is_never_dropped() -> None:
+    assert mail(require_tls=True) == " REQUIRETLS"
+    for drop in (False, True):
+        with pytest.raises(ExtensionMissing, match="require_tls"):
+            mail(without("REQUIRETLS"), require_tls=True, drop_unsupported=drop)
 
 
 CONTROLS = [*map(chr, range(0x20)), "\x7f", "\x85", "\u2028", "\ud800"]

@@ -78,8 +78,8 @@ def test_any_text_is_an_address_or_refused_and_never_sent_as_it_is(text: str, ba
 @pytest.mark.requirement("RFC 5321 §4.1.2")
 @given(st.from_regex(MAILBOX, fullmatch=True, alphabet=st.characters(codec="ascii")))
 def test_everything_the_grammar_allows_is_taken(text: str) -> None:
-    local_part, _, domain = text.rpartition("@")
-    if len(local_part) > 64 or len(text) > 254 or max(map(len, domain.split("."))) > 63:
+    domain = text.rpartition("@")[2]
+    if len(text) > 254 or max(map(len, domain.split("."))) > 63:
         return
     assert Address.parse(text).domain == domain
 
@@ -173,7 +173,7 @@ def test_it_is_written_anew_with_quotes_only_where_needed(text: str, wire: str) 
         ("bob@[192.0.2.256]", "address literal"),
         ("bob@[192.0.2]", "address literal"),
         ("bob@[192.0.2.01]", "address literal"),
-        ("bob@[2001:db8::1]", None),
+        ("bob@[2001:db8::1]", "IPv6:2001:db8::1"),
         ("bob@[IPv6:2001:db8::g]", "address literal"),
         ("bob@[IPv6:fe80::1%eth0]", "address literal"),
         ("bob@[IPv6:::1%> SIZE=1]", "address literal"),
@@ -185,10 +185,7 @@ def test_it_is_written_anew_with_quotes_only_where_needed(text: str, wire: str) 
         ("bob@[tag:a\\b]", "address literal"),
     ],
 )
-def test_what_is_no_address_is_refused_with_the_reason(text: str, why: str | None) -> None:
-    if why is None:  # the tag is "2001": a general address literal, if an odd one
-        assert str(Address.parse(text)) == text
-        return
+def test_what_is_no_address_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(AddressError, match=re.escape(why)):
         Address.parse(text)
 
@@ -237,14 +234,15 @@ def test_only_postmaster_stands_alone_unless_bare_local_parts_are_allowed() -> N
 
 
 @pytest.mark.requirement("RFC 5321 §4.5.3.1.1")
-def test_a_local_part_has_64_octets_at_most() -> None:
-    for local_part in ("a" * 64, "é" * 32):
-        assert Address.parse(local_part + "@x.test").local_part == local_part
-    for local_part in ("a" * 65, "é" * 33, '"' + "a" * 65 + '"'):
-        with pytest.raises(AddressError, match="64 octets"):
+def test_a_local_part_may_have_what_its_path_allows() -> None:
+    srs = "SRS0=HHH=TT=" + "long" * 20 + "=bob@x.test"
+    assert str(Address.parse(srs)) == srs
+    assert Address.parse("a" * 254, bare_local_part=True).local_part == "a" * 254
+    for local_part in ("a" * 255, "é" * 128, '"' + "a" * 255 + '"'):
+        with pytest.raises(AddressError, match="256 octets"):
+            Address.parse(local_part, bare_local_part=True)
+        with pytest.raises(AddressError, match="256 octets"):
             Address.parse(local_part + "@x.test")
-    with pytest.raises(AddressError, match="64 octets"):
-        Address.parse("a" * 65, bare_local_part=True)
 
 
 @pytest.mark.requirement("RFC 5321 §4.5.3.1.3")

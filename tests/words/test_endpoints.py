@@ -112,6 +112,8 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
         ("smtp://mx.test?tls=yes", "tls parameter"),
         ("smtp://mx.test?tls=None", "tls parameter"),
         ("smtp://mx.test?TLS=none", "unknown URL parameter"),
+        ("smtp://mx.test?tls=none&tls=none", "given twice"),
+        ("smtp://[::::]", "not an IPv6 address"),
         ("smtp://mx.test?tls=none&timeout=3", "unknown URL parameter"),
         ("smtp://mx.test\r\n", "control character"),
         ("smtp://mx.test\0", "control character"),

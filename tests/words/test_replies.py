@@ -139,3 +139,7 @@ def test_a_reply_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(reply)) == copy.deepcopy(reply) == reply
     with pytest.raises(FrozenInstanceError):
         reply.raw = b""  # type: ignore[misc] # the type checker knows
+
+
+def test_nothing_in_a_shown_reply_turns_the_line_around() -> None:
+    assert str(Reply.of(550, "no \u202eresu\u2069 \u200f")) == "550 no \ufffdresu\ufffd \ufffd"

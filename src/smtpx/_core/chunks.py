@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
 from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, send_alone
-from smtpx._core.transaction import body_of, judge, parameters_of, plan_of, result_of
+from smtpx._core.transaction import (
+    body_of,
+    broken_off,
+    check_reset,
+    judge,
+    parameters_of,
+    plan_of,
+    result_of,
+)
 from smtpx._wire import commands
 from smtpx._wire.commands import RSET, Command, Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, SMTPError, TimedOut
 from smtpx.replies import Reply
-from smtpx.results import SendResult, Status, Verdict, outcomes_of
+from smtpx.results import SendResult
 
+_LAST = Phase.DATA_TERMINATION
 # What is composed goes to the transport in writes of about this size.
 _WRITE = 65536
 
 
-@dataclass(slots=True)
-class _InFlight:
+class _InFlight(NamedTuple):
     """A message written by BDAT, its replies still to come."""
 
     outgoing: Outgoing
@@ -44,7 +51,16 @@ class Chunks:
     recipients keeps the transaction open, and would take the next content under its sender.
     """
 
-    __slots__ = ("_budget", "_connection", "_emit", "_flight", "_octets", "_supply", "_window")
+    __slots__ = (
+        "_budget",
+        "_connection",
+        "_emit",
+        "_flight",
+        "_heard",
+        "_octets",
+        "_supply",
+        "_window",
+    )
 
     def __init__(
         self,
@@ -60,6 +76,7 @@ class Chunks:
         self._window = window
         self._budget = budget
         self._flight: deque[_InFlight] = deque()
+        self._heard: list[Reply] = []  # Of the replies to the first in flight, what has come.
         self._octets = 0
 
     def run(self) -> Steps[None]:
@@ -69,15 +86,13 @@ class Chunks:
             if self._supply.resend_doubtful:
                 while self._flight:
                     self._supply.put_back(self._flight.pop().outgoing, doubtful=True)
+            heard = self._heard[1:]
             for message in self._flight:
-                in_doubt: Verdict = (Status.IN_DOUBT, None)
-                outcomes = outcomes_of(
-                    message.envelope, [in_doubt] * len(message.envelope.recipients)
-                )
+                plan = plan_of(self._connection, message.envelope, message.content)
                 # Each has its own error: what hangs on it is its own result.
-                own = copy(error)
-                own.result = SendResult(outcomes, None, own, message=message.outgoing.message)
-                self._emit(own.result)
+                performed = broken_off(plan, heard, copy(error))
+                self._emit(result_of(message.envelope, performed, message.outgoing.message))
+                heard = []
             raise
 
     def _run(self) -> Steps[None]:
@@ -156,12 +171,11 @@ class Chunks:
         else:
             plan = plan_of(connection, envelope, content)
             head = b"".join([RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt]])
-        group = Command(b"%bBDAT %d LAST\r\n" % (head, len(data)), Phase.DATA_TERMINATION)
-        parts.append(group.wire)
-        parts.append(data)
+        wire = b"%bBDAT %d LAST\r\n" % (head, len(data))
+        parts += (wire, data)
+        group = Command(wire, _LAST)
         replies = len(envelope.recipients) + 3
-        size = len(group.wire) + len(data)
-        return _InFlight(outgoing, envelope, content, group, replies, size)
+        return _InFlight(outgoing, envelope, content, group, replies, len(wire) + len(data))
 
     def _write(self, parts: list[bytes], composed: list[_InFlight]) -> Steps[None]:
         """Write what was composed; from then on it is in flight."""
@@ -196,7 +210,8 @@ class Chunks:
                 return
             else:
                 following = connection.unanswered - message.replies
-                replies = yield from connection.settle(leaving=following)
+                self._heard.clear()
+                replies = yield from connection.settle(leaving=following, heard=self._heard)
                 self._check(replies)
                 result = self._judged(message, replies)
             _ = flight.popleft()
@@ -210,9 +225,7 @@ class Chunks:
         connection = self._connection
         if connection.parting is not None and connection.parting in replies[:2]:
             self._put_back()
-        if not replies[0].positive:
-            connection.broken = True
-            raise RemoteProtocolError(f"RSET must always succeed, but the server said {replies[0]}")
+        check_reset(connection, replies[0])
 
     def _put_back(self) -> NoReturn:
         """After a 421: what follows it was not looked at, and can go by another session."""

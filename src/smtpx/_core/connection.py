@@ -186,11 +186,20 @@ class Connection:
         """How many replies are still to come."""
         return len(self._pending)
 
-    def settle(self, leaving: int = 0) -> Steps[list[Reply]]:
-        """Read replies, oldest command first, until only `leaving` commands are unanswered."""
+    def listen(self) -> Steps[None]:
+        """Wait for the first octets of the replies that are due."""
+        yield from self._receive(self._pending[0], fresh=True)
+
+    def settle(
+        self, leaving: int = 0, *, heard: list[Reply] | None = None, fresh: bool = True
+    ) -> Steps[list[Reply]]:
+        """Read replies, oldest command first, until only `leaving` commands are unanswered.
+
+        They are appended to `heard` as they come, for those who must know how far it went. The
+        time for the first begins now, or, if it is not `fresh`, has begun when we listened.
+        """
         pending, parser = self._pending, self._parser
-        replies: list[Reply] = []
-        fresh = True
+        replies = [] if heard is None else heard
         while len(pending) > leaving:
             command = pending[0]
             reply = self.parting
@@ -201,14 +210,8 @@ class Connection:
                     self.broken = True
                     raise
                 if reply is None:
-                    try:
-                        data = yield Receive(self._seconds[command.phase], fresh)
-                    except OSError as error:
-                        raise self._lost(error, command.phase, command) from error
-                    if not data:
-                        raise self._closed(command)
+                    yield from self._receive(command, fresh)
                     fresh = False
-                    parser.feed(data)
                     continue
                 plain = reply.positive and command.phase not in _TURNING
                 if not plain or self.observer is not None or self.secrets:
@@ -217,6 +220,15 @@ class Connection:
             _ = pending.popleft()
             replies.append(reply)
         return replies
+
+    def _receive(self, command: Command, fresh: bool) -> Steps[None]:
+        try:
+            data = yield Receive(self._seconds[command.phase], fresh)
+        except OSError as error:
+            raise self._lost(error, command.phase, command) from error
+        if not data:
+            raise self._closed(command)
+        self._parser.feed(data)
 
     def _heard(self, reply: Reply, command: Command) -> Reply:
         """What a reply means for the session."""
@@ -307,6 +319,19 @@ class Connection:
             self._parser.feed(data)
         raise self._unsolicited()
 
+    def check_in_step(self) -> None:
+        """Make sure that what came was asked for, all replies that were due having been taken.
+
+        A 421 that follows them is kept: the server closes now.
+
+        Raises:
+            RemoteProtocolError: there is more.
+        """
+        if self.has_unread:
+            error = self._unsolicited()
+            if self.parting is None:
+                raise error
+
     def upgrade(self) -> Steps[None]:
         """After the 220 to STARTTLS: do the handshake, and forget what was learnt before it.
 
@@ -342,7 +367,7 @@ class Connection:
             raise lost from error
         self.tls = True
 
-    def _unsolicited(self) -> Exception:
+    def _unsolicited(self) -> ConnectionLost | RemoteProtocolError:
         """What the waiting octets mean when nothing was asked (R3)."""
         self.broken = True
         try:

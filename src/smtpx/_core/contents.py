@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
-from smtpx._core.sending import SESSION_OVER
+from smtpx._core.sending import SESSION_OVER, early_reply
 from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, not_sent
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, not_sent, parted
 from smtpx._core.transaction import (
     Performed,
     Plan,
@@ -24,7 +24,7 @@ from smtpx._core.transaction import (
     send_lone_dot,
     with_finals,
 )
-from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
+from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
@@ -44,7 +44,7 @@ class _Planned:
     @property
     def group(self) -> list[Command]:
         # The one before may have failed, and left its transaction open: RSET goes first.
-        after = [] if self.plan.body is BodyType.BINARY else [DATA]
+        after = [] if self.plan.chunked else [DATA]
         return [RSET, self.plan.mail, *self.plan.rcpt, *after]
 
 
@@ -121,10 +121,10 @@ class Contents:
         connection, plan = self._connection, message.plan
         connection.open_transaction = True
         reset, mail, *rcpt = replies
-        data = None if plan.body is BodyType.BINARY else rcpt.pop()
+        data = None if plan.chunked else rcpt.pop()
         if connection.parting is not None and connection.parting in (reset, mail):
             self._put_back(message)
-            raise self._parted()
+            raise parted(connection)
         if not reset.positive:
             self._put_back(message)
             connection.broken = True
@@ -135,7 +135,7 @@ class Contents:
                 yield from send_lone_dot(connection)
             self._report(message, all_refused(plan, refused, refusal))
             if connection.parting is not None:
-                raise self._parted()
+                raise parted(connection)
             return None
         finals: list[Verdict] | None
         error: SMTPError | None
@@ -143,7 +143,9 @@ class Contents:
         following: _Planned | None = None
         joined = False
         if message.content.whole is None or data is None:
-            finals, error = yield from send_content(connection, plan.body, message.content, due)
+            finals, error = yield from send_content(
+                connection, plan.body, message.content, due, chunked=plan.chunked
+            )
         else:
             following = yield from self._next(wait=False)
             joined = following is not None and self._fits(following)
@@ -157,10 +159,10 @@ class Contents:
             self._report(
                 message, with_finals(connection, finals, refused, error, len(rcpt) - len(refused))
             )
-        if isinstance(error, SESSION_OVER) or connection.parting is not None:
+        if isinstance(error, SESSION_OVER) or not connection.usable:
             if following is not None:
                 self._put_back(following)
-            raise error if isinstance(error, SESSION_OVER) else self._parted()
+            raise error if isinstance(error, SESSION_OVER) else parted(connection)
         if following is None:
             return None
         try:
@@ -182,9 +184,10 @@ class Contents:
         seven_bit = message.plan.body is BodyType.SEVEN_BIT
         content = b"".join(message.content.stuffed(seven_bit=seven_bit)) + END_OF_DATA.wire
         group = [] if following is None else following.group
-        if connection.has_unread:
-            connection.broken = True
-            return None, RemoteProtocolError("the server sent a reply that nobody asked for")
+        if early := (yield from early_reply(connection)):
+            if early.verdict[0] is Status.NOT_TRIED:
+                return None, early.error
+            return [early.verdict] * due, early.error
         connection.expect(END_OF_DATA, due)
         for command in group:
             connection.expect(command)
@@ -207,9 +210,3 @@ class Contents:
 
     def _put_back(self, message: _Planned) -> None:
         self._supply.put_back(message.outgoing)
-
-    def _parted(self) -> ConnectionLost:
-        parting = self._connection.parting
-        return ConnectionLost(
-            f"the server closed the session: {parting}", phase=Phase.OTHER.field, reply=parting
-        )

@@ -11,8 +11,9 @@ from smtpx._core.delivery import Message, written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
+from smtpx._wire.commands import Phase
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
 from smtpx.results import SendResult, Status, outcomes_of
 
 
@@ -89,6 +90,16 @@ def send_alone(
         raise error
     result.message = outgoing.message
     emit(result)
+    if not connection.usable:  # A refusal in the middle of the content leaves no way back.
+        raise parted(connection)
+
+
+def parted(connection: Connection) -> ConnectionLost:
+    """The error of a session that ended after what became of its last message was known."""
+    said = "" if connection.parting is None else f": {connection.parting}"
+    return ConnectionLost(
+        f"the server closed the session{said}", phase=Phase.OTHER.field, reply=connection.parting
+    )
 
 
 def not_sent(outgoing: Outgoing, error: Exception) -> SendResult:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from smtpx._core.connection import Connection
-from smtpx._core.sending import SESSION_OVER, send_chunks, send_data
-from smtpx._core.steps import Steps
+from smtpx._core.sending import SESSION_OVER, send_chunks, send_data, send_last_chunk
+from smtpx._core.steps import Steps, octets_written
 from smtpx._wire import commands
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
-from smtpx._wire.content import Content
-from smtpx._wire.parameters import mail_parameters, rcpt_parameters
+from smtpx._wire.content import SMALL, Content
+from smtpx._wire.parameters import mail_parameters, rcpt_parameters, size_parameter
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import (
     ContentRefused,
@@ -53,22 +53,25 @@ def transaction(
         ExtensionMissing, LocalProtocolError: the request cannot be sent to this server; nothing
             of it was.
     """
+    extensions, octets = connection.extensions, content.whole
     if (
-        connection.extensions.pipelining
+        extensions.pipelining
         and envelope.is_plain
-        and content.whole is not None
+        and octets is not None
         and not (all_or_nothing or connection.lmtp)
     ):
-        return (yield from _plain_transaction(connection, envelope, content))
+        group = _plain_group(connection, envelope, content)
+        if len(group) <= connection.limits.window:
+            if extensions.chunking:
+                return (yield from _at_once(connection, envelope, content, group, octets))
+            return (yield from _plain_transaction(connection, envelope, content, group))
     plan = plan_of(connection, envelope, content)
     performed = yield from perform(connection, plan, content, all_or_nothing=all_or_nothing)
     return result_of(envelope, performed)
 
 
-def _plain_transaction(
-    connection: Connection, envelope: Envelope, content: Content
-) -> Steps[SendResult]:
-    """A small message without options: its group is composed, sent and read as one.
+def _plain_group(connection: Connection, envelope: Envelope, content: Content) -> bytes:
+    """The commands before the content of a message without options, composed as one.
 
     It takes half the time, and nearly every message goes this way; what is refused or goes wrong
     is judged as ever.
@@ -77,23 +80,83 @@ def _plain_transaction(
     parameters = parameters_of(connection, envelope, content, body)
     recipients = [str(recipient.address) for recipient in envelope.recipients]
     reset = connection.open_transaction
-    wire = commands.envelope_commands(envelope.sender, parameters, recipients, reset=reset)
-    if len(wire) + len(DATA.wire) > connection.limits.window:
+    return commands.envelope_commands(envelope.sender, parameters, recipients, reset=reset)
+
+
+def _at_once(
+    connection: Connection, envelope: Envelope, content: Content, group: bytes, octets: bytes
+) -> Steps[SendResult]:
+    """A small message in one round trip (RFC 3030 §4.2).
+
+    ::
+
+        C: MAIL FROM:<a@example.org>
+        C: RCPT TO:<b@example.net>
+        C: BDAT 86 LAST
+        C: (content)
+        S: 250 ok
+        S: 250 ok
+        S: 250 queued
+    """
+    chunk = commands.bdat(len(octets), last=True)
+    wire = b"".join((group, chunk.wire, octets))
+    reset = connection.open_transaction
+    before = len(envelope.recipients) + 1 + reset
+    heard: list[Reply] = []
+    written = 0
+    try:
+        yield from connection.check_quiet()
+        connection.open_transaction = True
+        connection.expect(Command(group, Phase.MAIL), before)
+        connection.expect(chunk)
+        written = len(wire)
+        yield from connection.send(wire, Phase.MAIL)
+        yield from connection.listen()
+        last = connection.settle_positives(before + 1)
+        if last is None:
+            yield from connection.settle(heard=heard, fresh=False)
+            if reset:
+                check_reset(connection, heard[0])
+        # A reply too many may have come before the last, which then is not the content's.
+        connection.check_in_step()
+    except SESSION_OVER as over:
+        # What the transport did not take whole, the server cannot have accepted.
+        if octets_written(over.__cause__, written) < len(wire):
+            return _untried(envelope, over)
         plan = plan_of(connection, envelope, content)
-        return result_of(envelope, (yield from perform(connection, plan, content)))
+        return result_of(envelope, broken_off(plan, heard[reset:before], over))
+    if last is not None:
+        connection.open_transaction = False
+        return SendResult(envelope, last)
+    mail, *rcpt, final = heard[reset:]
+    if final.positive:
+        connection.open_transaction = False
+    return result_of(envelope, judge(plan_of(connection, envelope, content), mail, rcpt, final))
+
+
+def _untried(envelope: Envelope, over: SMTPError) -> SendResult:
+    not_tried: Verdict = (Status.NOT_TRIED, None)
+    return result_of(envelope, Performed([not_tried] * len(envelope.recipients), None, over))
+
+
+def _plain_transaction(
+    connection: Connection, envelope: Envelope, content: Content, group: bytes
+) -> Steps[SendResult]:
+    """A small message in two round trips, one for the group and one for the content."""
+    reset = connection.open_transaction
     connection.open_transaction = True
     try:
         yield from connection.check_quiet()
-        connection.expect(Command(wire, Phase.MAIL), len(recipients) + 1 + reset)
+        connection.expect(Command(group, Phase.MAIL), len(envelope.recipients) + 1 + reset)
         connection.expect(DATA)
-        yield from connection.send(wire + DATA.wire, Phase.MAIL)
+        yield from connection.send(group + DATA.wire, Phase.MAIL)
         replies = yield from connection.settle()
         if reset:
-            _check_reset(connection, replies.pop(0))
+            check_reset(connection, replies.pop(0))
     except SESSION_OVER as over:
-        not_tried: Verdict = (Status.NOT_TRIED, None)
-        return result_of(envelope, Performed([not_tried] * len(recipients), None, over))
+        return _untried(envelope, over)
     mail, *rcpt, data = replies
+    body = body_of(connection, envelope, content)
     if data.intermediate and all(reply.positive for reply in replies[:-1]):
         finals, error = yield from send_content(connection, body, content, 1)
         if error is None:
@@ -127,6 +190,8 @@ class Plan(NamedTuple):
     mail: Command
     rcpt: list[Command]
     body: BodyType
+    chunked: bool
+    """The content goes by BDAT."""
 
 
 class Performed(NamedTuple):
@@ -150,7 +215,8 @@ def plan_of(connection: Connection, envelope: Envelope, content: Content) -> Pla
         commands.rcpt(recipient.address, rcpt_parameters(recipient, extensions, drop=drop))
         for recipient in envelope.recipients
     ]
-    return Plan(commands.mail(envelope.sender, parameters), rcpt, body)
+    chunked = body is BodyType.BINARY or _goes_by_chunks(connection, content)
+    return Plan(commands.mail(envelope.sender, parameters), rcpt, body, chunked)
 
 
 def body_of(connection: Connection, envelope: Envelope, content: Content) -> BodyType:
@@ -169,6 +235,13 @@ def body_of(connection: Connection, envelope: Envelope, content: Content) -> Bod
     return body
 
 
+def _goes_by_chunks(connection: Connection, content: Content) -> bool:
+    """True for large content, which BDAT takes as it is: no dot is looked for, and none doubled."""
+    if connection.lmtp or not connection.extensions.chunking:
+        return False
+    return content.size is None or content.size > SMALL
+
+
 def parameters_of(
     connection: Connection, envelope: Envelope, content: Content, body: BodyType
 ) -> str:
@@ -177,6 +250,8 @@ def parameters_of(
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
+    if envelope.is_plain and body is BodyType.SEVEN_BIT and not envelope.needs_smtputf8:
+        return size_parameter(content.size, connection.extensions)
     return mail_parameters(
         envelope,
         connection.extensions,
@@ -211,7 +286,9 @@ def _conclude(
     # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
     accepted = len(rcpt) - len(refused)
     due = accepted if connection.lmtp else 1
-    finals, error = yield from send_content(connection, plan.body, content, due)
+    finals, error = yield from send_content(
+        connection, plan.body, content, due, chunked=plan.chunked
+    )
     return with_finals(connection, finals, refused, error, accepted)
 
 
@@ -238,6 +315,22 @@ def judge(plan: Plan, mail: Reply, rcpt: list[Reply], final: Reply) -> Performed
     verdicts = _with_refused([verdict] * (len(rcpt) - len(refused)), refused)
     error = None if final.positive else ContentRefused("the content", final)
     return Performed(verdicts, final, error)
+
+
+def broken_off(plan: Plan, heard: list[Reply], error: SMTPError) -> Performed:
+    """What it means that the session ended after a whole transaction was sent without waiting.
+
+    `heard` are the replies to MAIL and to each RCPT, as far as they came.
+    """
+    refused: _Refused = {}
+    if heard:
+        mail, *rcpt = heard
+        refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
+        if refusal is not None:
+            return all_refused(plan, refused, refusal)
+    in_doubt: Verdict = (Status.IN_DOUBT, None)
+    verdicts = _with_refused([in_doubt] * (len(plan.rcpt) - len(refused)), refused)
+    return Performed(verdicts, None, error)
 
 
 def refusals_of(
@@ -278,7 +371,7 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
     The value is what was said to MAIL, to each RCPT that was sent, and to DATA if it was sent.
     """
     # Under all_or_nothing DATA must wait: once 354 is there, the accepted ones get a message.
-    data_joins = not all_or_nothing and plan.body is not BodyType.BINARY
+    data_joins = not all_or_nothing and not plan.chunked
     group = [plan.mail, *plan.rcpt]
     reset = connection.open_transaction
     if reset:
@@ -292,7 +385,7 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
             group.append(DATA)
         replies = yield from connection.exchange(*group)
         if reset:
-            _check_reset(connection, replies.pop(0))
+            check_reset(connection, replies.pop(0))
         data = replies.pop() if data_joins else None
         mail = replies.pop(0)
         if not mail.positive:
@@ -301,22 +394,18 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
             return mail, replies, data
     else:
         if reset:
-            _check_reset(connection, (yield from connection.command(RSET)))
+            check_reset(connection, (yield from connection.command(RSET)))
         mail = yield from connection.command(plan.mail)
         replies = (yield from connection.exchange(*plan.rcpt)) if mail.positive else []
     wanted = all if all_or_nothing else any
     if connection.parting is not None:
         return mail, replies, connection.parting
-    if (
-        plan.body is BodyType.BINARY
-        or not mail.positive
-        or not wanted(reply.positive for reply in replies)
-    ):
+    if plan.chunked or not mail.positive or not wanted(reply.positive for reply in replies):
         return mail, replies, None
     return mail, replies, (yield from connection.command(DATA))
 
 
-def _check_reset(connection: Connection, reply: Reply) -> None:
+def check_reset(connection: Connection, reply: Reply) -> None:
     if not reply.positive:
         connection.broken = True
         raise RemoteProtocolError(f"RSET must always succeed, but the server said {reply}")
@@ -333,15 +422,20 @@ def send_lone_dot(connection: Connection) -> Steps[None]:
 
 
 def send_content(
-    connection: Connection, body: BodyType, content: Content, due: int
+    connection: Connection, body: BodyType, content: Content, due: int, *, chunked: bool = False
 ) -> Steps[tuple[list[Verdict], SMTPError | None]]:
-    """Send the content and read the `due` replies to its end."""
+    """Send the content, by BDAT or after DATA, and read the `due` replies to its end."""
+    seven_bit = body is BodyType.SEVEN_BIT
     try:
-        if body is BodyType.BINARY:
-            failure = yield from send_chunks(connection, content.raw(), due)
+        if not chunked:
+            failure = yield from send_data(connection, content.stuffed(seven_bit=seven_bit), due)
         else:
-            pieces = content.stuffed(seven_bit=body is BodyType.SEVEN_BIT)
-            failure = yield from send_data(connection, pieces, due)
+            binary = body is BodyType.BINARY
+            pieces = content.raw() if binary else content.pieces(seven_bit=seven_bit)
+            if content.is_repeatable and content.size is not None:
+                failure = yield from send_last_chunk(connection, pieces, content.size, due)
+            else:
+                failure = yield from send_chunks(connection, pieces, due)
     except Exception:
         # The caller's file or iterator failed: half a content must not end as if it were whole.
         connection.broken = True

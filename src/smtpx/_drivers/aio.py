@@ -75,8 +75,7 @@ class _Wait:
         try:
             _ = context.run(resume, self)
         except (KeyboardInterrupt, SystemExit) as interruption:
-            # What ends a task this way ends the loop too, but uvloop keeps what a protocol raises
-            # to itself: the loop would go on without its task.
+            # These end the loop, not the transport that called: uvloop's would swallow them.
             _ = self._loop.call_soon(_raise, interruption)
 
     def end(self, error: BaseException | None = None) -> None:
@@ -109,6 +108,10 @@ class _Wait:
         """Raise the error, if there is one."""
         if self._error is not None:
             raise self._error
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 class AsyncioDriver(asyncio.BufferedProtocol):
@@ -388,10 +391,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._set_alarm(self._due)
         else:
             self._waiting.end(TimeoutError("timed out"))
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 def _end_of(seconds: float | None) -> float:

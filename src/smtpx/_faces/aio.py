@@ -273,7 +273,7 @@ class AsyncClient:
                 return await session.send(message, envelope, all_or_nothing=all_or_nothing)
             except ConnectionLost as lost:
                 # It was idle too long, and nothing was accepted or read of the message yet.
-                if not self._reused or lost.phase not in ("other", "mail"):
+                if not self._reused or lost.phase not in ("other", "mail") or lost.in_doubt:
                     raise
             session = await self._ready()
             return await session.send(message, envelope, all_or_nothing=all_or_nothing)

@@ -281,7 +281,7 @@ class Client:
             except ConnectionLost as lost:
                 # Nothing was accepted and nothing of the message was read: it was idle too long.
                 # The next is another that was idle, and so on, or a new one.
-                if not lease.reused or lost.phase not in _UNTOUCHED:
+                if not lease.reused or lost.phase not in _UNTOUCHED or lost.in_doubt:
                     raise
             finally:
                 self._pool.release(lease)

@@ -6,12 +6,11 @@ import copy
 from email.generator import BytesGenerator
 from email.message import Message
 from email.policy import EmailPolicy, Policy
-from email.utils import getaddresses
 from io import BytesIO
 from typing import Any
 
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import _one_field_each
+from smtpx.messages import header_addresses, one_field_each
 
 __all__ = ["author", "prefix", "recipients", "written"]
 
@@ -32,26 +31,25 @@ def author(message: Message[Any, Any], resent: str) -> str:
     """The address of Sender, else the first of From.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or it cannot be read without guessing.
     """
     name = "Sender" if resent + "Sender" in message else "From"
-    field = message[resent + name]
-    addresses = [] if field is None else getaddresses([str(field)])
-    if not addresses or not addresses[0][1]:
+    addresses = header_addresses(message, resent + name)
+    if not addresses or not addresses[0]:
         raise ValueError(
             f"the message has no {resent}{name} with an address: set it, or give from_addr "
             "('' is the null sender)"
         )
-    return addresses[0][1]
+    return addresses[0]
 
 
 def recipients(message: Message[Any, Any], resent: str) -> list[str]:
-    """The addresses of To, Bcc and Cc."""
-    fields = [
-        str(field) for name in ("To", "Bcc", "Cc") for field in message.get_all(resent + name, [])
-    ]
-    # A group without members gives an empty address.
-    return [address for _, address in getaddresses(fields) if address]
+    """The addresses of To, Bcc and Cc.
+
+    Raises:
+        ValueError: a field cannot be read without guessing.
+    """
+    return header_addresses(message, *(resent + name for name in ("To", "Bcc", "Cc")))
 
 
 def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
@@ -66,7 +64,7 @@ def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
     policy: Policy[Any] = message.policy
     if utf8 and isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=True)
-    careful = _one_field_each(type(policy))(**vars(policy))
+    careful = one_field_each(type(policy))(**vars(policy))
     buffer = BytesIO()
     try:
         BytesGenerator(buffer, policy=careful).flatten(sent, linesep="\r\n")

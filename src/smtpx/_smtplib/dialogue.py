@@ -236,7 +236,7 @@ class Dialogue:
         if isinstance(step, Receive):
             return self._receive(step.timeout, fresh=step.fresh)
         if isinstance(step, Send):
-            return self._transmit(step.data)
+            return self._transmit(bytes(step.data))
         if isinstance(step, Glance):
             return self._glance()
         raise AssertionError(f"{step} is no step of a mail transaction")

@@ -99,6 +99,9 @@ class Transactions(Commands):
             happened.append(self._receive())
             if not _all_positive(happened[-1], len(lines), go_ahead=True):
                 return happened
+            happened.append(self._glance())
+            if happened[-1] is not None:
+                return happened
             happened.append(self._transmit(whole + END_OF_DATA.wire))
             happened.append(self._receive())
             due = len(lines) - 1 if self._lmtp else 1

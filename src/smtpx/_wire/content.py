@@ -15,6 +15,7 @@ from smtpx.errors import LocalProtocolError
 
 Octets: TypeAlias = bytes | bytearray | memoryview
 Source: TypeAlias = Octets | BinaryIO | Iterable[bytes]
+Piece: TypeAlias = bytes | memoryview
 
 
 @runtime_checkable
@@ -23,8 +24,10 @@ class _Readable(Protocol):
 
 
 _BLANK_LINE = re.compile(rb"\A(?=[\r\n])|\n(?=[\r\n])|\r(?=\r)")
-PIECE = 65536
-"""Octets handed to the transport at once."""
+SMALL = 65536
+"""Content of up to so many octets is handled as a whole."""
+PIECE = 524288
+"""Octets of larger content that are read, or handed to the transport, at once."""
 
 
 class Content:
@@ -33,7 +36,7 @@ class Content:
     Bytes can be sent again; a file or an iterator is read once, as it is sent.
     """
 
-    __slots__ = ("_canonical", "_data", "_read", "size")
+    __slots__ = ("_data", "_is_ascii", "_is_ready", "_read", "size")
 
     size: int | None
     """Octets after line ends are made canonical (RFC 1870 §5), as far as known before reading.
@@ -48,20 +51,27 @@ class Content:
             TypeError: it is something else; text must be encoded first.
         """
         self._data: bytes | None = None
-        self._canonical = False
+        # Its bytes are canonical as they stand: any part of them can be sent without a copy.
+        self._is_ready = False
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = bytes(source)
-            self._canonical = not binary and len(data) <= PIECE
-            self._data = data = canonical(data) if self._canonical else data
+            if not binary and len(data) <= SMALL:
+                data = canonical(data)
+                self._is_ready = True
+                self._is_ascii = data.isascii()
+            else:
+                is_canonical, self._is_ascii = _examine(data)
+                self._is_ready = not binary and is_canonical and data.endswith(b"\r\n")
+            self._data = data
             self._read: Callable[[], Iterator[bytes]] = lambda: _slices(data)
-            self.size = len(data) if binary or self._canonical else _canonical_size(data)
+            self.size = len(data) if binary or self._is_ready else _canonical_size(data)
         elif isinstance(source, (str, io.TextIOBase)):
             raise TypeError("content is bytes: encode the text, or open the file in binary mode")
         elif isinstance(source, _Readable):
-            self._read = lambda: _file(source)
+            self._read = lambda: _gathered(_file(source))
             self.size = _file_size(source)
         elif isinstance(source, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            self._read = lambda: _chain(source)
+            self._read = lambda: _gathered(_chain(source))
             self.size = None
         else:
             raise TypeError(
@@ -72,12 +82,13 @@ class Content:
     @property
     def eight_bit(self) -> bool | None:
         """True if an octet is above 127; ``None`` where that shows only in reading."""
-        return None if self._data is None else not self._data.isascii()
+        return None if self._data is None else not self._is_ascii
 
     @property
     def whole(self) -> bytes | None:
         """All of the canonical content, where it is at hand and small."""
-        return self._data if self._canonical else None
+        data = self._data
+        return data if self._is_ready and data is not None and len(data) <= SMALL else None
 
     @property
     def is_repeatable(self) -> bool:
@@ -87,31 +98,29 @@ class Content:
     @property
     def internationalized_header(self) -> bool:
         """True if the header section is known to have octets above 127 (RFC 6532)."""
-        if self._data is None or self._data.isascii():
+        if self._data is None or self._is_ascii:
             return False
         return not _BLANK_LINE.split(self._data, 1)[0].isascii()
 
-    def pieces(self, *, seven_bit: bool = False) -> Iterator[bytes]:
+    def pieces(self, *, seven_bit: bool = False) -> Iterator[Piece]:
         """The canonical content in pieces, for BDAT; it ends with CRLF unless it is empty.
 
         Raises:
             LocalProtocolError: `seven_bit` is asked for and an octet is above 127.
         """
-        octets = self._seven_bit() if seven_bit else self._read()
-        return octets if self._canonical else _canonical_pieces(octets)
+        if self._is_ready and self._data is not None and not (seven_bit and not self._is_ascii):
+            return _views(self._data)
+        return _canonical_pieces(self._seven_bit() if seven_bit else self._read())
 
-    def stuffed(self, *, seven_bit: bool = False) -> Iterator[bytes]:
+    def stuffed(self, *, seven_bit: bool = False) -> Iterator[Piece]:
         """The pieces with leading dots doubled, for DATA; the end of data is not among them."""
-        at_line_start = True
-        for piece in self.pieces(seven_bit=seven_bit):
-            starts_with_dot = at_line_start and piece.startswith(b".")
-            at_line_start = piece.endswith(b"\n")
-            stuffed = piece.replace(b"\r\n.", b"\r\n..") if b"\n." in piece else piece
-            yield b"." + stuffed if starts_with_dot else stuffed
+        if self._is_ready and self._data is not None and not (seven_bit and not self._is_ascii):
+            return _stuffed_views(self._data)
+        return _stuffed(_canonical_pieces(self._seven_bit() if seven_bit else self._read()))
 
-    def raw(self) -> Iterator[bytes]:
+    def raw(self) -> Iterator[Piece]:
         """The content untouched, for BODY=BINARYMIME."""
-        return self._read()
+        return self._read() if self._data is None else _views(self._data)
 
     def _seven_bit(self) -> Iterator[bytes]:
         for octets in self._read():
@@ -128,6 +137,34 @@ def canonical(data: bytes) -> bytes:
     if data.endswith(b"\n") and _is_canonical(data):
         return data
     return b"".join(_canonical_pieces((data,)))
+
+
+def _stuffed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    at_line_start = True
+    for piece in pieces:
+        yield _with_dots_doubled(piece, at_line_start)
+        at_line_start = piece.endswith(b"\n")
+
+
+def _stuffed_views(data: bytes) -> Iterator[Piece]:
+    """Stuff canonical content, and copy only those pieces in which there is a dot to double."""
+    view = memoryview(data)
+    for start in range(0, len(data), PIECE):
+        end = start + PIECE
+        at_line_start = start == 0 or data[start - 1] == 0x0A
+        # Where there is no dot at all, as in base64, to look for one alone is much faster.
+        if (at_line_start and data.startswith(b".", start)) or (
+            data.find(b".", start, end) >= 0 and data.find(b"\r\n.", max(start - 1, 0), end) >= 0
+        ):
+            yield _with_dots_doubled(data[start:end], at_line_start)
+        else:
+            yield view[start:end]
+
+
+def _with_dots_doubled(piece: bytes, at_line_start: bool) -> bytes:
+    # In canonical content each LF ends a line, also one that its CR is parted from.
+    stuffed = piece.replace(b"\n.", b"\n..") if b"\n." in piece else piece
+    return b"." + stuffed if at_line_start and piece.startswith(b".") else stuffed
 
 
 def _canonical_pieces(octets: Iterable[bytes]) -> Iterator[bytes]:
@@ -173,6 +210,22 @@ def _is_canonical(octets: bytes) -> bool:
     return seen.newlines in (None, "\r\n")
 
 
+def _examine(octets: bytes) -> tuple[bool, bool]:
+    """Whether all line ends are canonical, and whether all octets are ASCII, in one pass."""
+    seen = io.IncrementalNewlineDecoder(None, translate=False)
+    is_ascii = True
+    view = memoryview(octets)
+    # As text of one byte a character, of which there is never more than a processor's cache holds.
+    for start in range(0, len(octets), SMALL):
+        text = str(view[start : start + SMALL], "latin-1")
+        is_ascii = is_ascii and text.isascii()
+        seen.decode(text)
+        if seen.newlines not in (None, "\r\n"):
+            return False, octets.isascii()
+    seen.decode("", final=True)
+    return seen.newlines in (None, "\r\n"), is_ascii
+
+
 def _canonical_size(data: bytes) -> int:
     pairs = data.count(b"\r\n")
     size = len(data) + data.count(b"\r") + data.count(b"\n") - 2 * pairs
@@ -191,6 +244,27 @@ def _file_size(source: object) -> int | None:
 def _slices(data: bytes) -> Iterator[bytes]:
     for start in range(0, len(data), PIECE):
         yield data[start : start + PIECE]
+
+
+def _views(data: bytes) -> Iterator[memoryview]:
+    view = memoryview(data)
+    for start in range(0, len(data), PIECE):
+        yield view[start : start + PIECE]
+
+
+def _gathered(some: Iterable[bytes]) -> Iterator[bytes]:
+    """Join what a source gives in small measures: each piece is a write, and may be a chunk."""
+    held: list[bytes] = []
+    size = 0
+    for octets in some:
+        if held and size + len(octets) > PIECE:
+            yield b"".join(held)
+            held.clear()
+            size = 0
+        held.append(octets)
+        size += len(octets)
+    if size:
+        yield b"".join(held)
 
 
 def _file(source: _Readable) -> Iterator[bytes]:

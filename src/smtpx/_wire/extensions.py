@@ -18,12 +18,16 @@ class Extensions:
     their name. ``"DSN" in extensions`` asks for one; case does not matter.
     """
 
-    __slots__ = ("_keywords", "eight_bit_mime", "pipelining", "size")
+    __slots__ = ("_keywords", "chunking", "eight_bit_mime", "pipelining", "size", "states_size")
 
     pipelining: bool
     """Commands may be sent without waiting (RFC 2920)."""
     eight_bit_mime: bool
     """Content may have octets above 127 (RFC 6152)."""
+    chunking: bool
+    """BDAT (RFC 3030 §2)."""
+    states_size: bool
+    """MAIL may say how large the content is (RFC 1870)."""
     size: int | None
     """The largest content taken, in octets; ``None`` where none is stated (RFC 1870)."""
 
@@ -32,6 +36,8 @@ class Extensions:
         # These are asked for with every message.
         self.pipelining = "PIPELINING" in self._keywords
         self.eight_bit_mime = "8BITMIME" in self._keywords
+        self.chunking = "CHUNKING" in self._keywords
+        self.states_size = "SIZE" in self._keywords
         # RFC 1870 §4: 0 means that no fixed limit is in force.
         self.size = self._number("SIZE") or None
 
@@ -72,11 +78,6 @@ class Extensions:
     def starttls(self) -> bool:
         """TLS can be started (RFC 3207)."""
         return "STARTTLS" in self._keywords
-
-    @property
-    def chunking(self) -> bool:
-        """BDAT (RFC 3030 §2)."""
-        return "CHUNKING" in self._keywords
 
     @property
     def binary_mime(self) -> bool:

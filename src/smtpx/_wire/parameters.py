@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
 _ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
-_MAX_ORCPT = 500  # RFC 3461 §4.2
+# RFC 3461 §4.2, §4.4, as they are written.
+_MAX_ORCPT = 500
+_MAX_ENVID = 100
 
 
 def xtext(text: str) -> str:
@@ -32,6 +34,22 @@ def xtext(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         raise LocalProtocolError(f"{text!r} has characters other than printable ASCII")
     return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
+
+
+def size_parameter(size: int | None, extensions: Extensions) -> str:
+    """SIZE (RFC 1870 §6), where the server wants to know and the size is known.
+
+    Raises:
+        LocalProtocolError: the server says that it takes less.
+    """
+    if size is None or not extensions.states_size:
+        return ""
+    largest = extensions.size
+    if largest is not None and size > largest:
+        raise LocalProtocolError(
+            f"the content has {size} octets, the server takes at most {largest} (SIZE)"
+        )
+    return f" SIZE={size}"
 
 
 def mail_parameters(
@@ -49,34 +67,31 @@ def mail_parameters(
 
     Raises:
         ExtensionMissing: an option is not offered and `envelope.drop_unsupported` is False; or
-            SMTPUTF8 or BODY is needed, which can never be dropped.
+            it is SMTPUTF8, BODY or REQUIRETLS, which can never be dropped.
         LocalProtocolError: a value is out of what the server states.
     """
-    words: list[str] = []
-    if size is not None and "SIZE" in extensions:
-        largest = extensions.size
-        if largest is not None and size > largest:
-            raise LocalProtocolError(
-                f"the content has {size} octets, the server takes at most {largest} (SIZE)"
-            )
-        words.append(f" SIZE={size}")
-    if body is BodyType.EIGHT_BIT:
-        if not extensions.eight_bit_mime:
-            raise ExtensionMissing(
-                "8BITMIME", "the content has octets above 127; encode it as 7-bit MIME"
-            )
-        words.append(" BODY=8BITMIME")
-    elif body is BodyType.BINARY:
-        if not extensions.binary_mime:
-            raise ExtensionMissing("BINARYMIME", "the content is binary")
-        words.append(" BODY=BINARYMIME")
+    written = size_parameter(size, extensions)
+    if body is not BodyType.SEVEN_BIT:
+        written += _body(body, extensions)
     if smtputf8:
         if not extensions.smtputf8:
             raise ExtensionMissing("SMTPUTF8", "an address or a header is not ASCII")
-        words.append(" SMTPUTF8")
-    if envelope.has_options:
-        words += [f" {word}" for word in _options(envelope, extensions, tls)]
-    return "".join(words)
+        written += " SMTPUTF8"
+    if not envelope.has_options:
+        return written
+    return " ".join([written, *_options(envelope, extensions, tls)])
+
+
+def _body(body: BodyType, extensions: Extensions) -> str:
+    if body is BodyType.BINARY:
+        if not extensions.binary_mime:
+            raise ExtensionMissing("BINARYMIME", "the content is binary")
+        return " BODY=BINARYMIME"
+    if not extensions.eight_bit_mime:
+        raise ExtensionMissing(
+            "8BITMIME", "the content has octets above 127; encode it as 7-bit MIME"
+        )
+    return " BODY=8BITMIME"
 
 
 def _options(envelope: Envelope, extensions: Extensions, tls: bool) -> Iterator[str]:
@@ -84,14 +99,16 @@ def _options(envelope: Envelope, extensions: Extensions, tls: bool) -> Iterator[
     if envelope.ret is not None and offered("DSN", "ret was asked for"):
         yield f"RET={envelope.ret.value}"
     if envelope.envid is not None and offered("DSN", "envid was asked for"):
-        yield f"ENVID={xtext(envelope.envid)}"
+        yield f"ENVID={_envid(envelope.envid)}"
     if envelope.auth is not None and offered("AUTH", "auth was asked for"):
         yield f"AUTH={_auth(envelope.auth)}"
     if envelope.require_tls:
         if not tls:
             raise ExtensionMissing("REQUIRETLS", "the connection itself has no TLS (RFC 8689 §4)")
-        if offered("REQUIRETLS", "require_tls was asked for"):
-            yield "REQUIRETLS"
+        if not extensions.require_tls:
+            # RFC 8689 §4.2.1: not to be sent at all, then.
+            raise ExtensionMissing("REQUIRETLS", "require_tls was asked for")
+        yield "REQUIRETLS"
     yield from _times(envelope, offered, extensions)
     if envelope.priority is not None and offered("MT-PRIORITY", "priority was asked for"):
         yield f"MT-PRIORITY={envelope.priority}"
@@ -132,6 +149,13 @@ class _Offered:
         if self._drop:
             return False
         raise ExtensionMissing(keyword, f"{why}; drop_unsupported=True would leave it out")
+
+
+def _envid(identifier: str) -> str:
+    written = xtext(identifier)
+    if len(written) > _MAX_ENVID:
+        raise LocalProtocolError(f"envid is longer than {_MAX_ENVID} octets (RFC 3461 §4.4)")
+    return written
 
 
 def _auth(identity: str) -> str:
