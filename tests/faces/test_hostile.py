@@ -355,8 +355,9 @@ def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
 
 
 def test_a_server_that_does_not_read(face: Face):
+    extensions = ALL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME}
     faults = [Stall("DATA", reading=False)]
-    with Server(faults=faults, buffer_size=4096) as server:
+    with Server(extensions=extensions, faults=faults, buffer_size=4096) as server:
         timeouts = dataclasses.replace(PATIENT, data_initiation=0.1)
         content = b"x" * 10_000_000
         assert fate_of(face, server, content, timeouts) is Fate.NOT_SENT
