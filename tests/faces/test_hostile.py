@@ -358,7 +358,7 @@ def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
 def test_a_server_that_does_not_read(face: Face, extensions, point):
     faults = [Stall(point, reading=False)]
     with Server(extensions=extensions, faults=faults, buffer_size=4096) as server:
-        timeouts = dataclasses.replace(PATIENT, mail=0.1, data_initiation=0.1)
+        timeouts = dataclasses.replace(PATIENT, rcpt=0.1, data_initiation=0.1)
         content = b"x" * 10_000_000
         assert fate_of(face, server, content, timeouts) is Fate.NOT_SENT
 

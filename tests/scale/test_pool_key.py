@@ -62,7 +62,7 @@ def test_the_tables_are_complete():
 
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_another_endpoint(name: str):
-    given = {"user": "bob", "password": "s3cret"}
+    given: Any = {"user": "bob", "password": "s3cret"}
     plain = Endpoint("mail.example.org", 25, **given)
     other = dataclasses.replace(plain, **{name: ENDPOINTS[name]})
     assert Settings.of(plain) == Settings.of(dataclasses.replace(plain))

@@ -10,7 +10,17 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, parted, send_alone
+from smtpx._core.supply import (
+    Budget,
+    Emit,
+    Outgoing,
+    Supply,
+    Window,
+    not_sent,
+    parted,
+    send_alone,
+    told,
+)
 from smtpx._core.transaction import (
     body_of,
     broken_off,
@@ -85,13 +95,14 @@ class Chunks:
         except SESSION_OVER as error:
             if self._supply.resend_doubtful:
                 while self._flight:
-                    self._supply.put_back(self._flight.pop().outgoing, doubtful=True)
+                    self._supply.put_back(self._flight.pop().outgoing, error)
             heard = self._heard[1:]
             for message in self._flight:
                 plan = plan_of(self._connection, message.envelope, message.content)
                 # Each has its own error: what hangs on it is its own result.
                 performed = broken_off(plan, heard, copy(error))
-                self._emit(result_of(message.envelope, performed, message.outgoing.message))
+                result = result_of(message.envelope, performed, message.outgoing.message)
+                self._emit(told(message.outgoing, result))
                 heard = []
             raise
 
@@ -232,4 +243,5 @@ class Chunks:
         plan = plan_of(self._connection, message.envelope, message.content)
         _, mail, *rcpt, final = replies
         performed = judge(plan, mail, rcpt, final)
-        return result_of(message.envelope, performed, message.outgoing.message)
+        result = result_of(message.envelope, performed, message.outgoing.message)
+        return told(message.outgoing, result)

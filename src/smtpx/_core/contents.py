@@ -11,7 +11,7 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER, early_reply
 from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, not_sent, parted
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, not_sent, parted, told
 from smtpx._core.transaction import (
     Performed,
     Plan,
@@ -154,7 +154,7 @@ class Contents:
         if finals is None or (
             doubtful and self._supply.resend_doubtful and message.content.is_repeatable
         ):
-            self._supply.put_back(message.outgoing, doubtful=doubtful)
+            self._supply.put_back(message.outgoing, error if doubtful else None)
         else:
             self._report(
                 message, with_finals(connection, finals, refused, error, len(rcpt) - len(refused))
@@ -206,7 +206,8 @@ class Contents:
         return size <= self._connection.limits.window
 
     def _report(self, message: _Planned, performed: Performed) -> None:
-        self._emit(result_of(message.envelope, performed, message.outgoing.message))
+        result = result_of(message.envelope, performed, message.outgoing.message)
+        self._emit(told(message.outgoing, result))
 
     def _put_back(self, message: _Planned) -> None:
         self._supply.put_back(message.outgoing)

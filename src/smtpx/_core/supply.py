@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 
 from smtpx._core.connection import Connection
@@ -14,7 +15,7 @@ from smtpx._core.transaction import transaction
 from smtpx._wire.commands import Phase
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
-from smtpx.results import SendResult, Status, outcomes_of
+from smtpx.results import Outcome, SendResult, Status, outcomes_of
 
 
 @dataclass(slots=True)
@@ -25,8 +26,8 @@ class Outgoing:
     envelope: Envelope | None
     attempts: int = 0
     """How many sessions have ended before it was sent."""
-    doubtful: bool = False
-    """One of them had written it, and the reply was not seen (RFC 1047)."""
+    doubt: SMTPError | None = None
+    """Why it is in doubt: one of them had written it, and the reply was not seen (RFC 1047)."""
 
 
 @dataclass(slots=True)
@@ -42,10 +43,10 @@ class Supply:
     exhausted: bool = False
     """Nothing will be added any more."""
 
-    def put_back(self, outgoing: Outgoing, *, doubtful: bool = False) -> None:
-        """Keep a message for another session; `doubtful`: it may have been accepted already."""
+    def put_back(self, outgoing: Outgoing, doubt: SMTPError | None = None) -> None:
+        """Keep a message for another session; with `doubt`, it may have been accepted already."""
         outgoing.attempts += 1
-        outgoing.doubtful |= doubtful
+        outgoing.doubt = doubt or outgoing.doubt
         self.ready.appendleft(outgoing)
 
 
@@ -83,13 +84,13 @@ def send_alone(
         untried = len(result.not_tried) == len(result.outcomes)
         resent = supply.resend_doubtful and bool(result.in_doubt)
         if (untried or resent) and content.is_repeatable:
-            supply.put_back(outgoing, doubtful=not untried)
+            supply.put_back(outgoing, None if untried else error)
         else:
             result.message = outgoing.message
-            emit(result)
+            emit(told(outgoing, result))
         raise error
     result.message = outgoing.message
-    emit(result)
+    emit(told(outgoing, result))
     if not connection.usable:  # A refusal in the middle of the content leaves no way back.
         raise parted(connection)
 
@@ -102,12 +103,27 @@ def parted(connection: Connection) -> ConnectionLost:
     )
 
 
+def told(outgoing: Outgoing, result: SendResult) -> SendResult:
+    """What the caller is told: a second try that fails does not undo the first, still in doubt."""
+    if outgoing.doubt is None or len(result.accepted) == len(result.outcomes):
+        return result
+    error = copy(outgoing.doubt)
+    outcomes = [
+        outcome
+        if outcome.status is Status.ACCEPTED
+        else Outcome(outcome.recipient, Status.IN_DOUBT, None)
+        for outcome in result.outcomes
+    ]
+    error.result = SendResult(outcomes, result.reply, error, message=result.message)
+    return error.result
+
+
 def not_sent(outgoing: Outgoing, error: Exception) -> SendResult:
     """The result of a message that could not be sent to this server, or to any, or not again."""
     envelope = outgoing.envelope
     cause = error if isinstance(error, SMTPError) else LocalProtocolError(str(error))
     cause.__cause__ = None if cause is error else error
-    verdict = (Status.IN_DOUBT if outgoing.doubtful else Status.NOT_TRIED, None)
+    verdict = (Status.NOT_TRIED if outgoing.doubt is None else Status.IN_DOUBT, None)
     outcomes = (
         () if envelope is None else outcomes_of(envelope, [verdict] * len(envelope.recipients))
     )
