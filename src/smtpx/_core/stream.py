@@ -13,10 +13,11 @@ from __future__ import annotations
 from smtpx._core.chunks import Chunks
 from smtpx._core.connection import Connection
 from smtpx._core.contents import Contents
+from smtpx._core.housekeeping import quit_session
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.supply import Budget, Emit, Supply, Window, send_alone
-from smtpx.errors import SMTPError
+from smtpx.errors import SessionFull, SMTPError
 
 
 def stream(
@@ -36,6 +37,9 @@ def stream(
             yield from Contents(connection, supply, emit, budget).run()
         else:
             yield from _one_by_one(connection, supply, emit, budget)
+    except SessionFull:
+        # It may name no more domains (RFC 9422 §4.3): what is left is for another.
+        yield from quit_session(connection)
     except SESSION_OVER as error:
         return error
     return None
