@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import queue
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
@@ -130,12 +130,15 @@ class View:
             return lambda *args, **options: self._each(value(*args, **options))
         return value
 
-    def _each(self, items: AsyncIterator[Any]) -> Iterator[Any]:
-        while True:
-            try:
-                yield self._runner.run(items.__anext__)
-            except StopAsyncIteration:
-                return
+    def _each(self, items: AsyncGenerator[Any]) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    yield self._runner.run(items.__anext__)
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._runner.run(items.aclose)
 
     def __enter__(self) -> Any:
         self._runner.run(self._target.__aenter__)

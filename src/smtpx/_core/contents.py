@@ -60,7 +60,7 @@ class Contents:
         self._budget = budget
 
     def run(self) -> Steps[None]:
-        """Send until the supply is exhausted.
+        """Send until the supply has no more.
 
         ::
 
@@ -86,7 +86,7 @@ class Contents:
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; what was not sent
                 is back in the supply.
         """
-        while (message := (yield from self._next(wait=True))) is not None:
+        while (message := (yield from self._next())) is not None:
             try:
                 replies = yield from self._connection.exchange(*message.group)
             except SESSION_OVER:
@@ -96,7 +96,7 @@ class Contents:
             while asked is not None:
                 asked = yield from self._complete(*asked)
 
-    def _next(self, wait: bool) -> Steps[_Planned | None]:
+    def _next(self) -> Steps[_Planned | None]:
         """The next message that may be sent; ``None`` if there is none, or none yet."""
         connection, supply, budget = self._connection, self._supply, self._budget
         while budget.left:
@@ -110,7 +110,7 @@ class Contents:
                     self._emit(not_sent(outgoing, error))
                     continue
                 return _Planned(outgoing, envelope, content, plan)
-            if supply.exhausted or (yield More(wait)) is None:
+            if supply.exhausted or (yield More()) is None:
                 return None
         return None
 
@@ -145,7 +145,7 @@ class Contents:
         if message.content.whole is None or data is None:
             finals, error = yield from send_content(connection, plan.body, message.content, due)
         else:
-            following = yield from self._next(wait=False)
+            following = yield from self._next()
             joined = following is not None and self._fits(following)
             finals, error = yield from self._send_both(message, following if joined else None, due)
         doubtful = finals is not None and any(s is Status.IN_DOUBT for s, _ in finals)

@@ -207,13 +207,15 @@ class PoolState(Generic[C]):
         self._slots: list[Slot[C]] = []
         self._waiting: _Queue[C] = OrderedDict()  # for a slot and for the rate
         self._pacing: _Queue[C] = OrderedDict()  # for the rate alone; they hold a slot
-        self.forget()
+        _ = self.forget()
 
-    def forget(self) -> None:
-        """Drop all slots, callers and figures, for the child after `fork`; close nothing.
+    def forget(self) -> list[C]:
+        """Drop all slots, callers and figures; close nothing, and return the connections.
 
-        They are the parent's. What is still reported about a forgotten slot changes nothing.
+        After `fork` they are the parent's, and after a run of a loop they are of no use. What is
+        still reported about a forgotten slot changes nothing.
         """
+        forgotten = [slot.held for slot in self._slots if slot.held is not None]
         for slot in self._slots:
             slot.state = SlotState.CLOSED
         for ticket in [*self._waiting, *self._pacing]:
@@ -228,6 +230,7 @@ class PoolState(Generic[C]):
         self._closed: Counter[CloseReason] = Counter()
         self._refused: Counter[Refusal] = Counter()
         self._connection_seconds = self._rate_seconds = 0.0
+        return forgotten
 
     def acquire(self, now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
         """Ask for a connection over which up to `messages` go, at least one.

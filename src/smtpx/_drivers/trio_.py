@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps, with_octets_written
+from smtpx._core.steps import (
+    Glance,
+    More,
+    Receive,
+    Send,
+    StartTLS,
+    Step,
+    Steps,
+    with_octets_written,
+)
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import Deadline, Waiter
-from smtpx._drivers.worlds import Found
+from smtpx._drivers.worlds import Found, Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
@@ -35,6 +45,7 @@ class TrioDriver:
         context: ssl.SSLContext | None,
         server_hostname: str | None,
     ) -> None:
+        self._socket = connected
         self._waiter = Waiter(connected)
         self._carrier = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         self._protected: trio.SSLStream[trio.SocketStream] | None = None
@@ -42,14 +53,17 @@ class TrioDriver:
         self._server_hostname = server_hostname
         self._reply_due: float | None = None
 
-    async def run(self, procedure: Steps[T], deadline: Deadline) -> T:
+    async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
         try:
             step = next(procedure)
             while True:
                 try:
-                    with _as_os_errors():
-                        answer = await self._answer(step, deadline)
+                    if isinstance(step, More):
+                        answer = None if more is None else await more()
+                    else:
+                        with _as_os_errors():
+                            answer = await self._answer(step, deadline)
                 except OSError as error:
                     step = procedure.throw(error)
                 else:
@@ -67,12 +81,16 @@ class TrioDriver:
 
     def close(self) -> None:
         """Close the connection; nothing more is said."""
-        self._carrier.socket.close()
+        try:
+            trio.lowlevel.notify_closing(self._socket)
+        except RuntimeError:
+            pass  # Its run is over.
+        self._socket.close()
 
     @property
     def closed(self) -> bool:
         """True once the connection is closed on our side."""
-        return self._carrier.socket.fileno() < 0
+        return self._socket.fileno() < 0
 
     async def _answer(self, step: Step, deadline: Deadline) -> bytes | None:
         if isinstance(step, Receive):
@@ -186,9 +204,77 @@ async def vanish() -> None:
     """What was closed is gone at once."""
 
 
-def make_lock() -> AbstractAsyncContextManager[object]:
-    """Make a lock for tasks of the present run."""
-    return trio.Lock()
+class Bell:
+    """What a task waits for; see `worlds.Bell`."""
+
+    __slots__ = ("_has_rung", "_waiting")
+
+    def __init__(self) -> None:
+        self._has_rung = False
+        self._waiting: trio.Event | None = None
+
+    def ring(self) -> None:
+        """End the wait, or the next one."""
+        self._has_rung = True
+        if self._waiting is not None:
+            self._waiting.set()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it rings; False if it does not within `seconds`."""
+        if not self._has_rung:
+            self._waiting = trio.Event()
+            with trio.move_on_after(math.inf if seconds is None else seconds):
+                await self._waiting.wait()
+        has_rung, self._has_rung = self._has_rung, False
+        return has_rung
+
+
+make_bell = Bell
+
+
+class _Background:
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    async def run(
+        self, call: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[BaseException], None]
+    ) -> None:
+        try:
+            with self._scope:
+                await call()
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            failed(error)
+        finally:
+            self._ended.set()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    async def ended(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
+
+
+def spawn(
+    call: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[BaseException], None]
+) -> _Background:
+    """Start a system task: trio has no others that outlive the block that starts them."""
+    background = _Background()
+    _ = trio.lowlevel.spawn_system_task(background.run, call, failed, context=copy_context())
+    return background
+
+
+async def let_others_run() -> None:
+    """Return when every task that could go on has done so: a batch of them may end with us."""
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
 
 
 def current_run() -> object:
