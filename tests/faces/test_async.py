@@ -5,21 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
 import subprocess
 import sys
-import time
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
     Callable,
-    Coroutine,
-    Generator,
-    Iterator,
-    Sequence,
 )
-from pathlib import Path
-from types import coroutine
 from typing import Any
 
 import pytest
@@ -29,21 +20,12 @@ import smtpx
 from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, Timeouts, TLSMode, TLSPolicy
 from smtpx._drivers.aio import AsyncioDriver
 from smtpx.testing import AppendToReply, Server, ServerTLS, Stall
-from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of
+from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of, together
 
 ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
-CANCELLED = (asyncio.CancelledError, trio.Cancelled)
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(params=ASYNCHRONOUS)
-def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
-    runner = runner_of(request.param)
-    assert runner is not None
-    yield runner
-    runner.close()
 
 
 # The faces are alike.
@@ -109,172 +91,6 @@ def test_importing_is_light():
     assert done.returncode == 0, done.stderr
 
 
-# Cancellation.
-
-
-@coroutine
-def interrupted(
-    awaitable: Coroutine[Any, Any, Any], at: int, interrupt: Callable[[], object]
-) -> Generator[Any, Any, tuple[Any, int]]:
-    """Await, and call `interrupt` where it is suspended for the `at`-th time."""
-    suspensions = 0
-    send: Callable[[Any], Any] = awaitable.send
-    argument: Any = None
-    while True:
-        try:
-            waited_for = send(argument)
-        except StopIteration as stop:
-            return stop.value, suspensions
-        suspensions += 1
-        if suspensions == at:
-            _ = interrupt()
-        try:
-            argument = yield waited_for
-            send = awaitable.send
-        except BaseException as error:
-            argument, send = error, awaitable.throw
-
-
-async def in_asyncio(call: Coroutine[Any, Any, Any], at: int, late: bool) -> Any:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    # Late: what is waited for may have come in the same turn of the loop.
-
-    def interrupt() -> None:
-        if late:
-            _ = loop.call_soon(lambda: loop.call_soon(task.cancel))
-        else:
-            _ = task.cancel()
-
-    try:
-        return await interrupted(call, at, interrupt)
-    except asyncio.CancelledError as error:
-        _ = task.uncancel()
-        return error
-
-
-async def in_trio(call: Coroutine[Any, Any, Any], at: int, late: bool) -> Any:
-    caught: list[BaseException] = []
-    with trio.CancelScope() as scope:
-        token = trio.lowlevel.current_trio_token()
-
-        def interrupt() -> None:
-            if late:
-                token.run_sync_soon(scope.cancel)
-            else:
-                scope.cancel()
-
-        try:
-            return await interrupted(call, at, interrupt)
-        except trio.Cancelled as error:
-            caught.append(error)
-            raise
-    return caught[0]
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def is_back_to(before: int) -> bool:
-    """True when no more descriptors are open than before; the server's may take a moment."""
-    until = time.monotonic() + 5
-    while descriptors() > before and time.monotonic() < until:
-        _ = gc.collect()
-        time.sleep(0.001)
-    return descriptors() <= before
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("tls", ServerTLS)
-@pytest.mark.parametrize("size", [1, 1_000_000])
-def test_cancelled_at_every_await(
-    runner: Runner, request: pytest.FixtureRequest, tls: ServerTLS, late: bool, size: int
-):
-    """Nothing is left open, and nothing that the server has is told to be not sent."""
-    call_in = in_trio if "trio" in request.node.name else in_asyncio
-    content = b"x" * size + b"\r\n"
-    users = {"ann": "secret"}
-    with Server(tls=tls, users=users, buffer_size=65536 if size > 1 else None) as server:
-        policy = None
-        if tls is not ServerTLS.NONE:
-            policy = TLSPolicy(TLSMode(tls.value), ca_file=server.ca_file)
-        credentials = smtpx.Credentials("ann", "secret")
-        options: dict[str, Any] = {"tls": policy, "credentials": credentials}
-
-        async def again() -> smtpx.SendResult:
-            async with AsyncClient(server.url, **options) as client:
-                return await client.send(CONTENT, ENVELOPE)
-
-        assert len(runner.run(again).accepted) == 2
-        _ = server.wait_until_idle()
-        before = descriptors()
-        beliefs: set[str] = set()
-
-        def cancel(at: int) -> bool:
-            """Cancel a call at its so-manieth await; False if it has fewer."""
-            server.clear_messages()
-            client = AsyncClient(server.url, **options)
-            outcome = runner.run(lambda: call_in(client.send(content, ENVELOPE), at, late))
-            if isinstance(outcome, tuple):
-                assert len(outcome[0].accepted) == 2
-                runner.run(client.close)
-                return False
-            assert client.statistics().open == 0
-            # The loop's next turns close what was aborted; the server then hears of it.
-            runner.run(_turn)
-            _ = server.wait_until_idle()
-            assert is_back_to(before)
-            result: smtpx.SendResult | None = getattr(outcome, "result", None)
-            if result is None or result.not_tried:
-                assert server.messages == []
-                beliefs.add("not sent")
-            else:
-                assert result.in_doubt
-                assert "bob@example.net, eve@example.net" in outcome.__notes__[0]
-                beliefs.add("in doubt")
-            server.clear_messages()
-            assert len(runner.run(lambda: client.send(CONTENT, ENVELOPE)).accepted) == 2
-            assert len(server.messages) == 1
-            runner.run(client.close)
-            _ = server.wait_until_idle()
-            return True
-
-        # How many awaits there are depends on how the replies are cut: the last may be missed.
-        for _ in range(5):
-            at = 1
-            while cancel(at):
-                at += 1
-            if late or len(beliefs) == 2:
-                break
-        assert beliefs == {"not sent", "in doubt"} or (late and beliefs == {"not sent"})
-
-
-async def _turn() -> None:
-    if "trio" in sys.modules and trio.lowlevel.in_trio_task():
-        return
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-def test_who_is_cancelled_elsewhere_does_not_say_goodbye(runner: Runner):
-    with Server(faults=[Stall("QUIT")]) as server:
-
-        async def main() -> None:
-            async with AsyncSession(server.url) as session:
-                _ = await session.noop()
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            runner.run(main)
-        runner.run(_turn)
-        _ = server.wait_until_idle()
-        assert "QUIT" not in server.sessions[0].commands
-
-
 def test_aborted_by_another_task():
     """Who waits for a reply is told that there will be none."""
 
@@ -292,18 +108,6 @@ def test_aborted_by_another_task():
 
 
 # Tasks and loops.
-
-
-def together(calls: Sequence[Callable[[], Awaitable[Any]]]) -> Callable[[], Awaitable[None]]:
-    async def main() -> None:
-        if "trio" in sys.modules and trio.lowlevel.in_trio_task():
-            async with trio.open_nursery() as nursery:
-                for call in calls:
-                    nursery.start_soon(call)
-        else:
-            _ = await asyncio.gather(*[call() for call in calls])
-
-    return main
 
 
 def test_tasks_take_turns(runner: Runner):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
@@ -286,7 +286,7 @@ class AsyncClient:
         connections: int = 1,
         window: int = 64,
         on_doubt: Literal["report", "resend"] = "report",
-    ) -> AsyncIterator[SendResult]:
+    ) -> AsyncGenerator[SendResult, None]:
         """Send messages as they come, pipelined; yield what became of each as it is known.
 
         See `Client.send_many`. The connections are at work in the background while the caller is
