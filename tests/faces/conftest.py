@@ -220,6 +220,15 @@ def together(calls: Sequence[Callable[[], Awaitable[Any]]]) -> Callable[[], Awai
     return main
 
 
+async def turn() -> None:
+    """Let the loop do what it has to do."""
+    for _ in range(3):
+        if trio.lowlevel.in_trio_task():
+            await trio.lowlevel.checkpoint()
+        else:
+            await asyncio.sleep(0)
+
+
 def runner_of(name: str) -> Runner | None:
     if name == "sync":
         return None

@@ -19,8 +19,8 @@ import trio
 import smtpx
 from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, Timeouts, TLSMode, TLSPolicy
 from smtpx._drivers.aio import AsyncioDriver
-from smtpx.testing import AppendToReply, Server, ServerTLS, Stall
-from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of, together
+from smtpx.testing import ALL_EXTENSIONS, AppendToReply, Close, Extension, Server, ServerTLS, Stall
+from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of, together, turn
 
 ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -42,7 +42,7 @@ BLOCKING = {
 
 
 def shape(method: Callable[..., Any]) -> list[tuple[Any, ...]]:
-    """The signature, but for annotations: what is iterable may be so asynchronously."""
+    """The signature but for its annotations: what is iterable may be so asynchronously."""
     parameters = inspect.signature(method).parameters.values()
     return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
 
@@ -60,15 +60,12 @@ def test_the_faces_are_alike(blocking: type, asynchronous: type):
             continue
         assert inspect.iscoroutinefunction(method) is (name in BLOCKING[blocking.__name__])
         assert inspect.isasyncgenfunction(method) is inspect.isgeneratorfunction(theirs[name])
-        if inspect.isasyncgenfunction(method):
-            assert shape(method) == shape(theirs[name])
-        else:
-            assert inspect.signature(method) == inspect.signature(theirs[name])
+        assert shape(method) == shape(theirs[name])
     assert inspect.signature(asynchronous) == inspect.signature(blocking)
 
 
 def test_one_shot_is_alike():
-    assert inspect.signature(smtpx.asend) == inspect.signature(smtpx.send)
+    assert shape(smtpx.asend) == shape(smtpx.send)
     assert inspect.iscoroutinefunction(smtpx.asend)
 
 
@@ -166,6 +163,95 @@ def test_no_task_is_destroyed_and_nothing_is_left_unclosed():
             asyncio.run(main(server.url, **options), debug=True)
             trio.run(lambda: main(server.url, **options))  # noqa: B023 - it runs here
     _ = gc.collect()
+
+
+# Content that arrives.
+
+LINES = ALL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME}
+
+
+@pytest.mark.parametrize("extensions", [ALL_EXTENSIONS, LINES])
+@pytest.mark.parametrize("piece", [1, 7, 1000, 300_000])
+def test_content_from_an_asynchronous_iterator(
+    runner: Runner, extensions: frozenset[Extension], piece: int
+):
+    content = b".a line\r\n" * (300 if piece < 1000 else 300_000)
+    ended = 0
+
+    async def arriving() -> AsyncIterator[bytes]:
+        nonlocal ended
+        for start in range(0, len(content), piece):
+            if start % 7 == 0:
+                await turn()
+            yield content[start : start + piece]
+        ended += 1
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            assert len((await client.send(arriving(), ENVELOPE)).accepted) == 2
+        async with AsyncSession(server.url) as session:
+            assert len((await session.send(arriving(), ENVELOPE)).accepted) == 2
+        assert len((await smtpx.asend(arriving(), server.url, envelope=ENVELOPE)).accepted) == 2
+
+    with Server(extensions=extensions) as server:
+        runner.run(main)
+        assert [message.content == content for message in server.messages] == [True] * 3
+        assert ended == 3
+
+
+def test_arriving_content_is_read_as_there_is_room(runner: Runner):
+    read = 0
+
+    async def arriving() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 100_000
+            yield b"x" * 99_998 + b"\r\n"
+
+    async def main() -> None:
+        async with AsyncClient(server.url, timeouts=Timeouts.each(0.5)) as client:
+            with pytest.raises(smtpx.TimedOut):
+                _ = await client.send(arriving(), ENVELOPE)
+
+    faults = [Stall("DATA", reading=False)]
+    with Server(extensions=LINES, faults=faults, buffer_size=4096) as server:
+        runner.run(main)
+        assert read < 10_000_000
+
+
+@pytest.mark.parametrize("extensions", [ALL_EXTENSIONS, LINES])
+def test_arriving_content_that_breaks_off(runner: Runner, extensions: frozenset[Extension]):
+    async def arriving() -> AsyncIterator[bytes]:
+        yield b"half\r\n"
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            with pytest.raises(ZeroDivisionError):
+                _ = await client.send(arriving(), ENVELOPE)
+            assert (await client.send(CONTENT, ENVELOPE)).error is None
+
+    with Server(extensions=extensions) as server:
+        runner.run(main)
+        assert [message.content for message in server.messages] == [CONTENT]
+
+
+def test_arriving_content_and_an_idle_connection_that_is_gone(runner: Runner):
+    """What was read ahead for the first is not lost to the second."""
+
+    async def arriving() -> AsyncIterator[bytes]:
+        yield b"one\r\n"
+        yield b"two\r\n"
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            _ = await client.send(CONTENT, ENVELOPE)
+            server.add_fault(Close("MAIL", session=1))
+            assert (await client.send(arriving(), ENVELOPE)).error is None
+
+    with Server() as server:
+        runner.run(main)
+        assert server.messages[1].content == b"one\r\ntwo\r\n"
 
 
 # send_many.

@@ -19,7 +19,7 @@ import trio
 import smtpx
 from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, TLSMode, TLSPolicy
 from smtpx.testing import ALL_EXTENSIONS, Extension, Server, ServerTLS, Stall
-from tests.faces.conftest import Runner, TrioRunner, together
+from tests.faces.conftest import Runner, TrioRunner, together, turn
 
 ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -127,7 +127,7 @@ def is_back_to(before: int, runner: Runner) -> bool:
     until = time.monotonic() + 5
     while descriptors() > before and time.monotonic() < until:
         _ = gc.collect()
-        runner.run(_turn)
+        runner.run(turn)
         time.sleep(0.001)
     return descriptors() <= before
 
@@ -168,7 +168,7 @@ def test_cancelled_at_every_await(runner: Runner, tls: ServerTLS, late: bool, si
                 return False
             assert client.statistics().open == 0
             # The loop's next turns close what was aborted; the server then hears of it.
-            runner.run(_turn)
+            runner.run(turn)
             _ = server.wait_until_idle()
             assert is_back_to(before, runner)
             result: smtpx.SendResult | None = getattr(outcome, "result", None)
@@ -196,13 +196,6 @@ def test_cancelled_at_every_await(runner: Runner, tls: ServerTLS, late: bool, si
         assert beliefs == {"not sent", "in doubt"} or (late and beliefs == {"not sent"})
 
 
-async def _turn() -> None:
-    if trio.lowlevel.in_trio_task():
-        return
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
 def test_who_is_cancelled_elsewhere_does_not_say_goodbye(runner: Runner):
     with Server(faults=[Stall("QUIT")]) as server:
 
@@ -213,7 +206,7 @@ def test_who_is_cancelled_elsewhere_does_not_say_goodbye(runner: Runner):
 
         with pytest.raises(KeyboardInterrupt):
             runner.run(main)
-        runner.run(_turn)
+        runner.run(turn)
         _ = server.wait_until_idle()
         assert "QUIT" not in server.sessions[0].commands
 

@@ -9,6 +9,7 @@ from typing import Literal, Self, TypeVar, Unpack
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
+from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
@@ -17,7 +18,8 @@ from smtpx._core.supply import Window
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.worlds import AsyncDriver, World, current_world, dial
+from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
+from smtpx._faces.arriving import Arriving
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.sync import _observer
 from smtpx._faces.taskpool import TaskPool, Turn
@@ -153,19 +155,29 @@ class AsyncSession:
         return self._connection is not None and self._connection.tls
 
     async def send(
-        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
+        self,
+        message: Message | AsyncIterable[bytes],
+        envelope: Envelope | None = None,
+        *,
+        all_or_nothing: bool = False,
     ) -> SendResult:
         """Send one message; return what became of each recipient. See `Session.send`.
 
-        A file or an iterator is read without waiting for it, so it must not block for long.
+        The message may also be an asynchronous iterable of bytes, which is read a little ahead of
+        what is sent. A file or an iterator is read without waiting for it, so it must not block
+        for long.
 
         Raises:
             SMTPError: as `Session.send`.
         """
-        connection = self._opened()
-        result = await self._run(
-            deliver(connection, message, envelope, all_or_nothing=all_or_nothing)
-        )
+        if isinstance(message, AsyncIterable):
+            async with Arriving(message) as arriving:
+                return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        procedure = deliver(self._opened(), message, envelope, all_or_nothing=all_or_nothing)
+        if isinstance(message, Arriving):
+            result = await self._run(fed(procedure, message), more=message.more)
+        else:
+            result = await self._run(procedure)
         if result.error is not None and not result.accepted:
             raise result.error
         return result
@@ -211,12 +223,17 @@ class AsyncSession:
             raise LocalProtocolError("open the session first: `async with session:` or open()")
         return self._connection
 
-    async def _run(self, procedure: Steps[T], deadline: Deadline | None = None) -> T:
+    async def _run(
+        self,
+        procedure: Steps[T],
+        deadline: Deadline | None = None,
+        more: Supplier | None = None,
+    ) -> T:
         if self._driver is None:
             raise AssertionError("a connection comes with its driver")
         try:
             return await self._driver.run(
-                procedure, deadline or Deadline(self._settings.timeouts.total)
+                procedure, deadline or Deadline(self._settings.timeouts.total), more
             )
         finally:
             if self._connection is not None and not self._connection.usable:
@@ -261,7 +278,11 @@ class AsyncClient:
         await self.close(abort=error is not None and not isinstance(error, Exception))
 
     async def send(
-        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
+        self,
+        message: Message | AsyncIterable[bytes],
+        envelope: Envelope | None = None,
+        *,
+        all_or_nothing: bool = False,
     ) -> SendResult:
         """Send one message, over a connection that is free or new; see `AsyncSession.send`.
 
@@ -271,6 +292,9 @@ class AsyncClient:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
+        if isinstance(message, AsyncIterable):
+            async with Arriving(message) as arriving:
+                return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
         async with Turn(self._pool) as turn:
             try:
                 return await turn.session.send(message, envelope, all_or_nothing=all_or_nothing)
@@ -321,7 +345,7 @@ class AsyncClient:
 
 
 async def asend(
-    message: Message,
+    message: Message | AsyncIterable[bytes],
     endpoint: str | Endpoint,
     *,
     envelope: Envelope | None = None,
