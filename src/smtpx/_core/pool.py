@@ -1,7 +1,7 @@
 """The connection pool's decisions as one state; no I/O, no lock, no clock.
 
-A face calls it under its one lock and does all I/O outside. Whoever asks (`acquire`, `more`,
-`opened`, `reopen`) is told by value what to do, and that is recorded before it returns: a caller
+A face calls it under its one lock and does all I/O outside. Whoever asks (`acquire`, `opened`,
+`reopen`) is told by value what to do, and that is recorded before it returns: a caller
 who is cancelled at any later moment still gives its slot back, by `failed`, `release` or `cancel`.
 
 Every method returns `Changes`, and the face carries them out: it closes the connections named,
@@ -64,8 +64,6 @@ class Refusal(Enum):
     """`PoolLimits.wait` is over."""
     CANCELLED = "cancelled"
     """The caller itself withdrew."""
-    SPENT = "spent"
-    """The connection has had its messages, or its time: release it and acquire another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,8 +103,6 @@ class Ticket(Generic[C]):
 
     order: int
     messages: int
-    slot: Slot[C] | None = field(repr=False)
-    """The slot that the caller holds already, if it asks for `more`."""
     deadline: float
     decision: Decision[C] = field(init=False, repr=False)
     """What holds now: a `Wait`, or the answer."""
@@ -205,8 +201,7 @@ class PoolState(Generic[C]):
         self._raise_at = math.inf
         self._closing = False
         self._slots: list[Slot[C]] = []
-        self._waiting: _Queue[C] = OrderedDict()  # for a slot and for the rate
-        self._pacing: _Queue[C] = OrderedDict()  # for the rate alone; they hold a slot
+        self._waiting: OrderedDict[Ticket[C], None] = OrderedDict()
         _ = self.forget()
 
     def forget(self) -> list[C]:
@@ -218,12 +213,11 @@ class PoolState(Generic[C]):
         forgotten = [slot.held for slot in self._slots if slot.held is not None]
         for slot in self._slots:
             slot.state = SlotState.CLOSED
-        for ticket in [*self._waiting, *self._pacing]:
+        for ticket in self._waiting:
             ticket.decision = Refused(Refusal.CANCELLED)
         self._slots = []
         self._idle: list[Slot[C]] = []  # the most recently used is last
         self._waiting = OrderedDict()
-        self._pacing = OrderedDict()
         self._doomed: list[Slot[C]] = []
         self._answered: dict[Ticket[C], None] = {}
         self._asked = self._acquired = self._opened = self._reused = self._loads = 0
@@ -235,22 +229,19 @@ class PoolState(Generic[C]):
     def acquire(self, now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
         """Ask for a connection over which up to `messages` go, at least one.
 
-        Less is granted where the rate or the connection gives less; `more` asks for the rest.
+        Less is granted where the rate or the connection gives less; who has more to send then
+        asks again, behind those who wait.
         """
         self._advance(now)
-        return self._ask(self._waiting, messages, None)
-
-    def more(self, slot: Slot[C], now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
-        """Ask to send up to `messages` more over a slot that is held; one such call at a time."""
-        self._advance(now)
-        if slot.state is SlotState.CLOSED:
+        if self._closing:
+            self._refused[Refusal.CLOSED] += 1
             return self._refuse(Refusal.CLOSED)
-        _expect(slot, SlotState.BUSY)
-        if self._asking(slot) is not None:
-            raise AssertionError("a slot's holder asks once at a time")
-        if slot.left < 1 or self._is_aged(slot):
-            return self._refuse(Refusal.SPENT)
-        return self._ask(self._pacing, messages, slot)
+        ticket: Ticket[C] = Ticket(self._asked, messages, self._now + self._wait)
+        ticket.decision = _wait(ticket)
+        self._asked += 1
+        self._waiting[ticket] = None
+        changes = self._settle(ticket)
+        return ticket.decision, changes
 
     def opened(
         self, slot: Slot[C], now: float, *, connection: C, mail_max: int | None = None
@@ -305,9 +296,6 @@ class PoolState(Generic[C]):
             _expect(slot, SlotState.BUSY)
             if messages > slot.granted:
                 raise AssertionError("a slot's holder sends what it was granted")
-            asking = self._asking(slot)
-            if asking is not None:
-                self._turn_away(asking, Refusal.CANCELLED)
             slot.messages += messages
             slot.granted -= messages
             self._spare(slot, slot.granted)
@@ -330,11 +318,9 @@ class PoolState(Generic[C]):
             case Open(slot):
                 ticket.decision = Refused(Refusal.CANCELLED)
                 return self.failed(slot, now)
-            case Use(slot, messages):
+            case Use(slot):
                 ticket.decision = Refused(Refusal.CANCELLED)
-                if ticket.slot is None:
-                    return self.release(slot, now, messages=0)
-                self._spare(slot, messages)
+                return self.release(slot, now, messages=0)
             case Refused():
                 pass
         return self._settle()
@@ -371,7 +357,7 @@ class PoolState(Generic[C]):
         """
         self._advance(now)
         self._closing = True
-        for ticket in [*self._waiting, *self._pacing]:
+        for ticket in [*self._waiting]:
             self._turn_away(ticket, Refusal.CLOSED)
         for slot in [*self._slots] if abort else [*self._idle]:
             self._close(slot, CloseReason.SHUTDOWN)
@@ -390,7 +376,7 @@ class PoolState(Generic[C]):
             busy=self._count(SlotState.BUSY),
             idle=len(self._idle),
             bound=self._bound,
-            waiting=len(self._waiting) + len(self._pacing),
+            waiting=len(self._waiting),
             acquired=self._acquired,
             opened=self._opened,
             reused=self._reused,
@@ -406,11 +392,12 @@ class PoolState(Generic[C]):
     def _advance(self, now: float) -> None:
         """What the time since the last call has brought."""
         now = max(now, self._now)
-        if self._waiting or self._pacing:
-            elapsed, callers = now - self._now, len(self._waiting)
-            lacking = 0 if self._has_room() else callers
-            self._connection_seconds += elapsed * lacking
-            self._rate_seconds += elapsed * (callers - lacking + len(self._pacing))
+        if self._waiting:
+            seconds = (now - self._now) * len(self._waiting)
+            if self._has_room():
+                self._rate_seconds += seconds
+            else:
+                self._connection_seconds += seconds
         self._now = now
         while self._bound < self._limits.open and self._raise_at <= now:
             self._bound += 1
@@ -419,22 +406,8 @@ class PoolState(Generic[C]):
             reason = CloseReason.AGE if self._is_aged(slot) else CloseReason.IDLE_TIME
             self._close(slot, reason)
         self._serve()
-        for queue in (self._waiting, self._pacing):
-            while queue and (ticket := next(iter(queue))).deadline <= now:
-                self._turn_away(ticket, Refusal.TIMED_OUT)
-
-    def _ask(
-        self, queue: _Queue[C], messages: int, slot: Slot[C] | None
-    ) -> tuple[Decision[C], Changes[C]]:
-        if self._closing:
-            self._refused[Refusal.CLOSED] += 1
-            return self._refuse(Refusal.CLOSED)
-        ticket = Ticket(self._asked, messages, slot, self._now + self._wait)
-        ticket.decision = _wait(ticket)
-        self._asked += 1
-        queue[ticket] = None
-        changes = self._settle(ticket)
-        return ticket.decision, changes
+        while self._waiting and (ticket := next(iter(self._waiting))).deadline <= now:
+            self._turn_away(ticket, Refusal.TIMED_OUT)
 
     def _settle(self, asking: Ticket[C] | None = None) -> Changes[C]:
         """Serve who can be served, and tell what the face has to do."""
@@ -443,8 +416,7 @@ class PoolState(Generic[C]):
             self._close(self._idle[0], CloseReason.SURPLUS)
         ready = self._bucket.ready_at
         room = self._raise_at if self._bound < self._limits.open else math.inf
-        self._appoint(self._pacing, ready)
-        self._appoint(self._waiting, ready if self._has_room() else room)
+        self._appoint(ready if self._has_room() else room)
         if asking is not None:
             _ = self._answered.pop(asking, None)
         changes = Changes(tuple(self._doomed), tuple(self._answered))
@@ -453,48 +425,38 @@ class PoolState(Generic[C]):
 
     def _serve(self) -> None:
         """Grant while there is something to grant, to the caller who has waited longest."""
-        while (self._waiting or self._pacing) and self._bucket.ready_at <= self._now:
-            heads = [next(iter(self._pacing))] if self._pacing else []
-            if self._waiting and self._has_room():
-                heads.append(next(iter(self._waiting)))
-            if not heads:
-                return
-            self._grant(min(heads, key=lambda ticket: ticket.order))
+        while self._waiting and self._has_room() and self._bucket.ready_at <= self._now:
+            self._grant(next(iter(self._waiting)))
 
     def _grant(self, ticket: Ticket[C]) -> None:
-        self._dequeue(ticket)
-        slot = ticket.slot
-        if slot is None:
-            self._acquired += 1
-            if self._idle:
-                self._reused += 1
-                slot = self._idle.pop()
-                slot.state = SlotState.BUSY
-            else:
-                slot = self._slot()
+        del self._waiting[ticket]
+        self._acquired += 1
+        if self._idle:
+            self._reused += 1
+            slot = self._idle.pop()
+            slot.state = SlotState.BUSY
+        else:
+            slot = self._slot()
         messages = self._bucket.take(self._now, int(min(ticket.messages, slot.left)))
         slot.granted += messages
         new = slot.state is SlotState.OPENING
         ticket.decision = Open(slot, messages) if new else Use(slot, messages)
         self._answered[ticket] = None
 
-    def _appoint(self, queue: _Queue[C], moment: float) -> None:
+    def _appoint(self, moment: float) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
-        if queue:
-            ticket = next(iter(queue))
+        if self._waiting:
+            ticket = next(iter(self._waiting))
             wait = _wait(ticket, moment)
             if ticket.decision != wait:
                 ticket.decision = wait
                 self._answered[ticket] = None
 
     def _turn_away(self, ticket: Ticket[C], refusal: Refusal) -> None:
-        self._dequeue(ticket)
+        del self._waiting[ticket]
         self._refused[refusal] += 1
         ticket.decision = Refused(refusal)
         self._answered[ticket] = None
-
-    def _dequeue(self, ticket: Ticket[C]) -> None:
-        del (self._waiting if ticket.slot is None else self._pacing)[ticket]
 
     def _refuse(self, refusal: Refusal) -> tuple[Refused, Changes[C]]:
         return Refused(refusal), self._settle()
@@ -541,9 +503,6 @@ class PoolState(Generic[C]):
     def _count(self, *states: SlotState) -> int:
         return sum(slot.state in states for slot in self._slots)
 
-    def _asking(self, slot: Slot[C]) -> Ticket[C] | None:
-        return next((ticket for ticket in self._pacing if ticket.slot is slot), None)
-
 
 class _Bucket:
     """A token bucket as one number: when it is full again. A token lets one message go."""
@@ -573,9 +532,6 @@ class _Bucket:
 
     def put_back(self, tokens: int) -> None:
         self._full_at -= tokens * self._interval
-
-
-_Queue: TypeAlias = OrderedDict[Ticket[C], None]
 
 
 def _wait(ticket: Ticket[C], moment: float = math.inf) -> Wait[C]:

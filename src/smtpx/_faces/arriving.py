@@ -25,8 +25,9 @@ class Arriving(Fed):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(self._source, AsyncGenerator):
-            await self._source.aclose()
+        source = self._source
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
     async def more(self) -> bytes:
         """Answer `More`. What the source raises is raised where it is read."""
