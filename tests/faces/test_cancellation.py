@@ -246,7 +246,7 @@ def test_who_waits_gets_the_turn_of_who_is_cancelled(runner: Runner, used: bool,
             assert len(server.messages) in (2 + used, 3 + used)
             server.clear_messages()
             at += 1
-        assert at > 2
+        assert at > 1
         assert server.breaches == []
 
 
@@ -275,7 +275,7 @@ def test_cancelled_while_it_waits(runner: Runner, late: bool):
         at = 1
         while runner.run(lambda: main(server.url, at)):  # noqa: B023 - it runs here
             at += 1
-        assert at > 2
+        assert at > 1
         assert server.breaches == []
 
 

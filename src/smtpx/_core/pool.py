@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from smtpx.options import PoolLimits
 
@@ -184,6 +184,9 @@ class PoolStatistics:
     """Seconds that callers, all together, have waited for the rate."""
 
 
+_NO_CHANGES: Changes[Any] = Changes((), ())
+
+
 class PoolState(Generic[C]):
     """The connections `C` to one server, all alike: whoever is given one may have any.
 
@@ -236,6 +239,8 @@ class PoolState(Generic[C]):
         if self._closing:
             self._refused[Refusal.CLOSED] += 1
             return self._refuse(Refusal.CLOSED)
+        if self._can_grant() and not self._waiting:
+            return self._grant(messages), self._settle()
         ticket: Ticket[C] = Ticket(self._asked, messages, self._now + self._wait)
         ticket.decision = _wait(ticket)
         self._asked += 1
@@ -414,22 +419,26 @@ class PoolState(Generic[C]):
         self._serve()
         while len(self._idle) > self._limits.idle:
             self._close(self._idle[0], CloseReason.SURPLUS)
-        ready = self._bucket.ready_at
-        room = self._raise_at if self._bound < self._limits.open else math.inf
-        self._appoint(ready if self._has_room() else room)
+        self._appoint()
         if asking is not None:
             _ = self._answered.pop(asking, None)
+        if not self._doomed and not self._answered:
+            return _NO_CHANGES
         changes = Changes(tuple(self._doomed), tuple(self._answered))
         self._doomed, self._answered = [], {}
         return changes
 
     def _serve(self) -> None:
         """Grant while there is something to grant, to the caller who has waited longest."""
-        while self._waiting and self._has_room() and self._bucket.ready_at <= self._now:
-            self._grant(next(iter(self._waiting)))
+        while self._waiting and self._can_grant():
+            ticket, _ = self._waiting.popitem(last=False)
+            ticket.decision = self._grant(ticket.messages)
+            self._answered[ticket] = None
 
-    def _grant(self, ticket: Ticket[C]) -> None:
-        del self._waiting[ticket]
+    def _can_grant(self) -> bool:
+        return self._has_room() and self._bucket.ready_at <= self._now
+
+    def _grant(self, wanted: int) -> Use[C] | Open[C]:
         self._acquired += 1
         if self._idle:
             self._reused += 1
@@ -437,17 +446,16 @@ class PoolState(Generic[C]):
             slot.state = SlotState.BUSY
         else:
             slot = self._slot()
-        messages = self._bucket.take(self._now, int(min(ticket.messages, slot.left)))
+        messages = self._bucket.take(self._now, int(min(wanted, slot.left)))
         slot.granted += messages
-        new = slot.state is SlotState.OPENING
-        ticket.decision = Open(slot, messages) if new else Use(slot, messages)
-        self._answered[ticket] = None
+        return Open(slot, messages) if slot.state is SlotState.OPENING else Use(slot, messages)
 
-    def _appoint(self, moment: float) -> None:
+    def _appoint(self) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
         if self._waiting:
             ticket = next(iter(self._waiting))
-            wait = _wait(ticket, moment)
+            room = self._raise_at if self._bound < self._limits.open else math.inf
+            wait = _wait(ticket, self._bucket.ready_at if self._has_room() else room)
             if ticket.decision != wait:
                 ticket.decision = wait
                 self._answered[ticket] = None
