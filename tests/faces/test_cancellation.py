@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
@@ -115,21 +116,36 @@ async def in_trio(call: Coroutine[Any, Any, Any], at: int, late: bool) -> Any:
     return caught[0]
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def descriptors() -> list[int]:
+    with os.scandir("/proc/self/fd") as found:
+        return [int(entry.name) for entry in found]
 
 
-def is_back_to(before: int, runner: Runner) -> bool:
-    """True when no more descriptors are open than before.
+def left_open(before: list[int], runner: Runner) -> list[str]:
+    """What is open beyond as many descriptors as before.
 
     The server's may take a moment, and those of a loop some of its turns.
     """
     until = time.monotonic() + 5
-    while descriptors() > before and time.monotonic() < until:
+    while len(descriptors()) > len(before) and time.monotonic() < until:
         _ = gc.collect()
         runner.run(turn)
         time.sleep(0.001)
-    return descriptors() <= before
+    now = descriptors()
+    if len(now) <= len(before):
+        return []
+    return [described(descriptor) for descriptor in now if descriptor not in before]
+
+
+def described(descriptor: int) -> str:
+    try:
+        target = os.readlink(f"/proc/self/fd/{descriptor}")
+        if target.startswith("socket:"):
+            with socket.socket(fileno=os.dup(descriptor)) as end:
+                return f"{descriptor}: {end!r}"
+    except OSError as error:
+        return f"{descriptor}: {error}"
+    return f"{descriptor}: {target}"
 
 
 @pytest.mark.slow
@@ -170,7 +186,7 @@ def test_cancelled_at_every_await(runner: Runner, tls: ServerTLS, late: bool, si
             # The loop's next turns close what was aborted; the server then hears of it.
             runner.run(turn)
             _ = server.wait_until_idle()
-            assert is_back_to(before, runner)
+            assert left_open(before, runner) == []
             result: smtpx.SendResult | None = getattr(outcome, "result", None)
             if result is None or result.not_tried:
                 assert server.messages == []
@@ -352,7 +368,7 @@ def test_send_many_cancelled_at_every_line(runner: Runner, way: str, source: str
         while cancel(at):
             at += 1
         assert at > count
-        assert is_back_to(before, runner)
+        assert left_open(before, runner) == []
 
 
 @pytest.mark.parametrize("end", ["break", "aclose"])
@@ -385,4 +401,4 @@ def test_who_reads_no_further_leaves_nothing(runner: Runner, end: str):
         runner.run(lambda: main(server.url))
         assert ended == 2
         _ = server.wait_until_idle()
-        assert is_back_to(before, runner)
+        assert left_open(before, runner) == []

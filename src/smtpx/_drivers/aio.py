@@ -42,7 +42,7 @@ _BUFFER = 16384
 # cannot get rid of its replies stops reading, and both would wait for ever (RFC 2920 §3.1).
 _KEPT = 2**20
 # Written at once. asyncio's TLS would keep a second copy of whatever it is given.
-_SLICE = 65536
+_SLICE = 131072
 # asyncio's own bound for a handshake, which cannot be switched off; ours is the one that counts.
 _LONG = 1e6
 

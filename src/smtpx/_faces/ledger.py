@@ -21,7 +21,7 @@ from smtpx.results import SendResult
 Item: TypeAlias = "Message | tuple[Message, Envelope]"
 
 # Messages taken from the caller's iterable ahead of those that send them.
-READ_AHEAD = 16
+READ_AHEAD = 32
 # Mail transactions asked for with a session; the pool grants what its limits allow.
 ASKED = 1_000_000
 # A message that this many sessions could not send is not tried again, those not counted that end

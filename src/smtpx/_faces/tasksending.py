@@ -164,8 +164,9 @@ class TaskSending:
         await self._pool.release(lease, lease.messages - budget.left)
 
     def _emit(self, result: SendResult) -> None:
+        if not self.results:  # Whoever waits for news has read all results.
+            self._news.ring()
         self.results.append(result)
-        self._news.ring()
 
     async def _more(self) -> bytes | None:
         """Answer `More`, unless the caller has so much to read that it holds us up."""
@@ -186,7 +187,7 @@ class TaskSending:
         try:
             async for item in source:
                 ledger.add(item)
-                if self._has_work():
+                if self._working < self._connections and self._has_work():
                     self._news.ring()
                 while ledger.at_hand >= READ_AHEAD:
                     _ = await self._demand.wait()
