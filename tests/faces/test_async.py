@@ -11,6 +11,7 @@ from collections.abc import (
     AsyncIterator,
     Callable,
 )
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ import trio
 import smtpx
 from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, Timeouts, TLSMode, TLSPolicy
 from smtpx._drivers.aio import AsyncioDriver
+from smtpx._faces.ledger import READ_AHEAD
 from smtpx.testing import ALL_EXTENSIONS, AppendToReply, Close, Extension, Server, ServerTLS, Stall
 from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of, together, turn
 
@@ -284,6 +286,88 @@ def test_send_many_and_what_cannot_be_sent(runner: Runner):
         results = runner.run(main)
         assert [bool(result.accepted) for result in results] == [False, False, True]
         assert [type(result.error) for result in results[:2]] == [smtpx.LocalProtocolError] * 2
+
+
+def test_a_source_that_waits_for_what_became_of_the_one_before(runner: Runner):
+    """Results are told while the next message is still awaited, and no connection is held."""
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            told: list[smtpx.SendResult] = []
+
+            async def arriving() -> AsyncIterator[tuple[bytes, Envelope]]:
+                for i in range(10):
+                    while len(told) < i:
+                        await turn()
+                    yield b"%d\r\n" % i, ENVELOPE
+                while client.statistics().busy:
+                    await turn()
+
+            async for result in client.send_many(arriving(), connections=2):
+                told.append(result)
+            assert [result.message for result in told] == [b"%d\r\n" % i for i in range(10)]
+
+    with Server() as server:
+        runner.run(main)
+        assert len(server.messages) == 10
+        assert len(server.sessions) == 1
+
+
+def test_an_asynchronous_source_that_fails(runner: Runner):
+    async def failing() -> AsyncIterator[tuple[bytes, Envelope]]:
+        async for item in numbered(3):
+            yield item
+        raise ZeroDivisionError
+
+    results: list[smtpx.SendResult] = []
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            async for result in client.send_many(failing()):
+                results.append(result)
+
+    with Server() as server:
+        with pytest.raises(ZeroDivisionError):
+            runner.run(main)
+        assert [len(result.accepted) for result in results] == [1] * 3
+        assert len(server.messages) == 3
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_slow_reader_holds_the_connections_up(runner: Runner, connections: int):
+    read = 0
+
+    async def arriving() -> AsyncIterator[tuple[bytes, Envelope]]:
+        nonlocal read
+        while True:
+            read += 1
+            yield CONTENT, ENVELOPE
+
+    async def main() -> None:
+        async with (
+            AsyncClient(server.url) as client,
+            aclosing(client.send_many(arriving(), connections=connections, window=4)) as results,
+        ):
+            _ = await anext(results)
+            # It reads no more, however long the connections could go on.
+            before, settled = -1, 0
+            while settled < 50:
+                settled = settled + 1 if before == read else 0
+                before = read
+                await asleep(0.002)
+            assert client.statistics().busy == 0
+            # As many results as windows hold, what was on its way, and what was read ahead.
+            assert read <= 2 * connections * 4 + connections * 4 + 2 * READ_AHEAD
+
+    with Server() as server:
+        runner.run(main)
+
+
+async def asleep(seconds: float) -> None:
+    if trio.lowlevel.in_trio_task():
+        await trio.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
 
 
 # The asyncio driver's own.

@@ -301,6 +301,19 @@ def test_lmtp(face: Face):
         assert server.breaches == []
 
 
+def test_replies_are_read_while_a_write_waits(face: Face):
+    """More of them than any buffer holds: who only wrote would wait for ever, and so the server."""
+    recipients = [f"r{i:03}@y.test" for i in range(300)]
+    messages = [(b"%d\r\n" % i, Envelope("a@x.test", recipients)) for i in range(120)]
+    with (
+        Server(buffer_size=2048) as server,
+        face.client(server.url, timeouts=Timeouts.each(10)) as client,
+    ):
+        results = list(client.send_many(messages, window=120))
+        assert sum(len(r.accepted) for r in results) == 120 * 300
+        assert len(server.messages) == 120
+
+
 def test_a_server_with_small_buffers(face: Face):
     messages = [
         (b"z" * 3000 + b"\r\n" * (i % 3 + 1), Envelope("a@x.test", "b@y.test")) for i in range(600)
