@@ -110,7 +110,6 @@ class Chunks:
     def _run(self) -> Steps[None]:
         connection, supply, window = self._connection, self._supply, self._window
         flight = self._flight
-        yield from connection.check_quiet()
         while True:
             large = yield from self._fill()
             if large is not None:
@@ -123,10 +122,12 @@ class Chunks:
                     and self._full is None
                     and (supply.ready or not supply.exhausted)
                 )
-                yield from self._settle(leaving=window.messages // 2 if more_to_come else 0)
+                leaving = window.messages // 2 if more_to_come else 0
+                # One at least, if the window is small in octets, or nothing more is there yet.
+                yield from self._settle(leaving=min(leaving, len(flight) - 1))
             elif self._full is not None:
                 raise self._full
-            elif not self._budget.left or (supply.exhausted and not supply.ready):
+            else:
                 return
 
     def _fill(self) -> Steps[Outgoing | None]:
@@ -146,7 +147,7 @@ class Chunks:
             if not ready:
                 if supply.exhausted:
                     break
-                if (yield More(wait=not flight and not composed)) is None:
+                if (yield More()) is None:
                     break
                 continue
             outgoing = ready.popleft()

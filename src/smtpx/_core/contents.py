@@ -60,7 +60,7 @@ class Contents:
         self._full: SessionFull | None = None
 
     def run(self) -> Steps[None]:
-        """Send until the supply is exhausted.
+        """Send until the supply has no more.
 
         ::
 
@@ -86,7 +86,7 @@ class Contents:
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; what was not sent
                 is back in the supply.
         """
-        while (message := (yield from self._next(wait=True))) is not None:
+        while (message := (yield from self._next())) is not None:
             try:
                 replies = yield from self._connection.exchange(*message.group)
             except SESSION_OVER:
@@ -98,7 +98,7 @@ class Contents:
         if self._full is not None:
             raise self._full
 
-    def _next(self, wait: bool) -> Steps[_Planned | None]:
+    def _next(self) -> Steps[_Planned | None]:
         """The next message that may be sent; ``None`` if there is none, or none yet."""
         connection, supply, budget = self._connection, self._supply, self._budget
         while budget.left and self._full is None:
@@ -116,7 +116,7 @@ class Contents:
                     tell(self._emit, outgoing, not_sent(outgoing, error))
                     continue
                 return _Planned(outgoing, envelope, content, plan)
-            if supply.exhausted or (yield More(wait)) is None:
+            if supply.exhausted or (yield More()) is None:
                 return None
         return None
 
@@ -153,7 +153,7 @@ class Contents:
                 connection, plan.body, message.content, due, chunked=plan.chunked
             )
         else:
-            following = yield from self._next(wait=False)
+            following = yield from self._next()
             joined = following is not None and self._fits(following)
             finals, error = yield from self._send_both(message, following if joined else None, due)
         doubtful = finals is not None and any(s is Status.IN_DOUBT for s, _ in finals)

@@ -23,7 +23,7 @@ from smtpx.errors import SessionFull, SMTPError
 def stream(
     connection: Connection, supply: Supply, emit: Emit, window: Window, budget: Budget
 ) -> Steps[SMTPError | None]:
-    """Send what the supply has, until it is exhausted, the budget is, or the session is over.
+    """Send what the supply has, until it has no more, the budget is used, or the session is over.
 
     The value is why the session is over; ``None`` if it can go on.
     What becomes of each message is emitted as it is known. What was not sent when the session
@@ -31,6 +31,7 @@ def stream(
     """
     extensions = connection.extensions
     try:
+        yield from connection.check_quiet()
         if extensions.pipelining and extensions.chunking and not connection.lmtp:
             yield from Chunks(connection, supply, emit, window, budget).run()
         elif extensions.pipelining:
@@ -50,7 +51,5 @@ def _one_by_one(connection: Connection, supply: Supply, emit: Emit, budget: Budg
         if supply.ready:
             budget.left -= 1
             yield from send_alone(connection, supply, emit, supply.ready.popleft())
-        elif supply.exhausted:
+        elif supply.exhausted or (yield More()) is None:
             return
-        else:
-            _ = yield More(wait=True)

@@ -224,10 +224,6 @@ class Session:
                 self._driver.close()
 
 
-# A connection that fails while it waits for these has taken nothing of a message.
-_UNTOUCHED = ("other", "mail")
-
-
 class Client:
     """A mail server as an application sees it: a few connections, opened when needed and kept.
 
@@ -268,23 +264,23 @@ class Client:
     ) -> SendResult:
         """Send one message, over a connection that is free or new; see `Session.send`.
 
-        A connection that turns out to have been closed while it was idle is given up for another.
+        A connection that turns out to have been closed while it was idle is replaced by a new one.
 
         Raises:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        while True:
-            lease = self._pool.acquire()
+        lease = self._pool.acquire()
+        try:
             try:
                 return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
             except ConnectionLost as lost:
-                # Nothing was accepted and nothing of the message was read: it was idle too long.
-                # The next is another that was idle, and so on, or a new one.
-                if not lease.reused or lost.phase not in _UNTOUCHED or lost.in_doubt:
+                if not lease.was_gone(lost):
                     raise
-            finally:
-                self._pool.release(lease)
+            lease = self._pool.replace(lease)
+            return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
+        finally:
+            self._pool.release(lease)
 
     def send_many(
         self,
@@ -308,13 +304,17 @@ class Client:
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
         """
-        sending = Sending(
-            self._pool, messages, Window(messages=window), resend_doubtful=on_doubt == "resend"
-        )
-        try:
-            yield from sending.run(connections)
-        finally:
-            sending.close()
+        with Sending(
+            self._pool,
+            messages,
+            connections,
+            Window(messages=window),
+            resend_doubtful=on_doubt == "resend",
+        ) as sending:
+            results = sending.results
+            while sending.go_on():
+                while results:
+                    yield results.popleft()
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""
