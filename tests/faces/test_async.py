@@ -38,7 +38,20 @@ def public(kind: type) -> dict[str, Any]:
 
 
 BLOCKING = {
-    "Session": {"open", "close", "send", "command", "verify", "expand", "help", "noop", "reset"},
+    "Session": {
+        *(
+            "attempt",
+            "close",
+            "command",
+            "expand",
+            "help",
+            "noop",
+            "open",
+            "reset",
+            "send",
+            "verify",
+        )
+    },
     "Client": {"send", "close"},
 }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import smtpx
 from smtpx import Envelope
-from smtpx.testing import ALL_EXTENSIONS, Extension, Server
+from smtpx.testing import ALL_EXTENSIONS, Extension, Refuse, Server
 from tests.faces.conftest import Face
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -115,6 +115,28 @@ def test_a_session_names_no_more_domains_than_it_may(face: Face) -> None:
         with pytest.raises(smtpx.SessionFull, match="RCPTDOMAINMAX"):
             _ = session.send(CONTENT, Envelope("a@x.test", "b@2.test"))
         assert server.breaches == []
+
+
+def test_a_client_goes_on_in_other_sessions(face: Face) -> None:
+    names = everyone(9, domains=4)
+    with Server(extensions=ALL_EXTENSIONS, recipient_limit=3, domain_limit=2) as server:
+        with face.client(server.url) as client:
+            _ = client.send(CONTENT, Envelope("a@x.test", "b@other.test"))
+            result = client.send(CONTENT, Envelope("a@x.test", names))
+        assert server.breaches == []
+        assert [str(outcome.recipient) for outcome in result.accepted] == names
+        assert result.error is None
+        assert received(server) == sorted([*names, "b@other.test"])
+        assert len(server.sessions) == 3
+
+
+def test_who_finds_no_other_session_is_not_tried(face: Face) -> None:
+    with Server(extensions=ALL_EXTENSIONS, domain_limit=1) as server:
+        server.add_fault(Refuse("GREETING", "554 5.3.2 one is enough", session=2))
+        with face.client(server.url) as client:
+            result = client.send(CONTENT, Envelope("a@x.test", everyone(4, domains=2)))
+        assert len(result.accepted) == len(result.not_tried) == 2
+        assert isinstance(result.error, smtpx.GreetingRefused)
 
 
 @every_way

@@ -79,26 +79,35 @@ def _in_parts(connection: Connection, everyone: Share, content: Content) -> Step
     raise AssertionError("every recipient is in a part")
 
 
+def addressed(message: Message, envelope: Envelope | None) -> Envelope:
+    """The envelope; without one, an `EmailMessage` says in its header who sends and who gets it.
+
+    Raises:
+        LocalProtocolError, AddressError: there is none.
+    """
+    if envelope is not None:
+        return envelope
+    if is_message(message):
+        return envelope_of(message)
+    raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
+
+
 def written(
     connection: Connection, message: Message, envelope: Envelope | None
 ) -> tuple[Envelope, Content]:
     """The message as this server can take it, and its envelope.
-
-    Without an envelope, an `EmailMessage` says in its header who sends and who gets it.
 
     Raises:
         LocalProtocolError, AddressError: there is no envelope, or the message cannot be written.
         TypeError: it is no message.
     """
     if not isinstance(message, bytes) and is_message(message):
-        if envelope is None:
-            envelope = envelope_of(message)
+        envelope = addressed(message, envelope)
         octets = serialise(
             message,
             smtputf8=envelope.needs_smtputf8,
             seven_bit=not connection.extensions.eight_bit_mime,
         )
         return envelope, Content(octets, binary=envelope.body is BodyType.BINARY)
-    if envelope is None:
-        raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
+    envelope = addressed(message, envelope)
     return envelope, Content(cast("Source", message), binary=envelope.body is BodyType.BINARY)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from smtpx._core.connection import Connection
 from smtpx.envelope import Envelope
 from smtpx.errors import SessionFull, SMTPError
-from smtpx.results import Outcome, SendResult
+from smtpx.results import Outcome, SendResult, Status
 
 
 class Share(NamedTuple):
@@ -22,12 +22,10 @@ class Share(NamedTuple):
         """All of them."""
         return cls(envelope, tuple(range(len(envelope.recipients))))
 
-    def part(self, chosen: list[int]) -> Share | None:
-        """Those at some indexes; ``None`` for nobody."""
+    def part(self, chosen: list[int]) -> Share:
+        """Those at some indexes."""
         if len(chosen) == len(self.places):
             return self
-        if not chosen:
-            return None
         recipients = [self.envelope.recipients[i] for i in chosen]
         return Share(self.envelope.to(recipients), tuple(self.places[i] for i in chosen))
 
@@ -51,7 +49,7 @@ def divide(connection: Connection, share: Share) -> tuple[Share | None, Share | 
                 continue
             named.add(domain)
         (taken if len(taken) < most else left).append(i)
-    return share.part(taken), share.part(left)
+    return (share.part(taken) if taken else None), (share.part(left) if left else None)
 
 
 def session_full(connection: Connection) -> SessionFull:
@@ -60,6 +58,25 @@ def session_full(connection: Connection) -> SessionFull:
         f"the server takes {connection.extensions.rcpt_domain_max} recipient domains in a session "
         "(RCPTDOMAINMAX), and this one has named so many: use another for the rest"
     )
+
+
+def left_over(envelope: Envelope, result: SendResult) -> Share:
+    """Those whom a full session could not name any more, for another one."""
+    return Share.of(envelope).part(
+        [i for i, outcome in enumerate(result.outcomes) if outcome.status is Status.NOT_TRIED]
+    )
+
+
+def resumed(result: SendResult, share: Share, rest: SendResult) -> SendResult:
+    """What became of a message of which another session had the rest."""
+    outcomes = list(result.outcomes)
+    for place, outcome in zip(share.places, rest.outcomes, strict=True):
+        outcomes[place] = outcome
+    joined = SendResult(outcomes, result.reply or rest.reply)
+    if rest.error is not None and (rest.in_doubt or rest.not_tried or not joined.accepted):
+        joined.error = copy(rest.error)
+        joined.error.result = joined
+    return joined
 
 
 class Whole:

@@ -8,13 +8,15 @@ from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, deliver
+from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.division import left_over, resumed
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
+from smtpx._core.transaction import untried
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.waiting import Deadline
@@ -27,10 +29,10 @@ from smtpx._faces.tasksending import TaskSending
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError
+from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
-from smtpx.results import SendResult
+from smtpx.results import SendResult, accepted
 
 T = TypeVar("T")
 
@@ -173,14 +175,20 @@ class AsyncSession:
         if isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
+
+    async def attempt(
+        self, message: Message, envelope: Envelope | None, *, all_or_nothing: bool = False
+    ) -> SendResult:
+        """Send one message; what the server says or does is all in the result (private to smtpx).
+
+        Raises:
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+        """
         procedure = deliver(self._opened(), message, envelope, all_or_nothing=all_or_nothing)
         if isinstance(message, Arriving):
-            result = await self._run(fed(procedure, message), more=message.more)
-        else:
-            result = await self._run(procedure)
-        if result.error is not None and not result.accepted:
-            raise result.error
-        return result
+            return await self._run(fed(procedure, message), more=message.more)
+        return await self._run(procedure)
 
     async def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -296,11 +304,21 @@ class AsyncClient:
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
         async with Turn(self._pool) as turn:
-            try:
-                return await turn.session.send(message, envelope, all_or_nothing=all_or_nothing)
-            except ConnectionLost as lost:
-                await turn.begin_anew(lost)
-            return await turn.session.send(message, envelope, all_or_nothing=all_or_nothing)
+            result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
+            if turn.lease.was_gone(result.error):
+                await turn.begin_anew()
+                result = await turn.session.attempt(
+                    message, envelope, all_or_nothing=all_or_nothing
+                )
+            while isinstance(result.error, SessionFull):
+                share = left_over(addressed(message, envelope), result)
+                try:
+                    await turn.begin_anew()
+                    rest = await turn.session.attempt(message, share.envelope)
+                except SMTPError as error:
+                    rest = untried(share.envelope, error)
+                result = resumed(result, share, rest)
+            return accepted(result)
 
     async def send_many(
         self,

@@ -27,7 +27,7 @@ from smtpx._core.pool import (
     Wait,
 )
 from smtpx._wire.extensions import Extensions
-from smtpx.errors import ConnectionLost, LocalProtocolError, ReplyError, TimedOut
+from smtpx.errors import ConnectionLost, LocalProtocolError, ReplyError, SMTPError, TimedOut
 from smtpx.options import PoolLimits
 
 # RFC 5321 §3.8, RFC 4954 §6: what servers say that have too many connections from us.
@@ -67,9 +67,14 @@ class Lease(NamedTuple, Generic[S]):
     messages: int
     """How many mail transactions may be begun on it."""
 
-    def was_gone(self, lost: ConnectionLost) -> bool:
+    def was_gone(self, error: SMTPError | None) -> bool:
         """True if the session had ended while it was idle: nothing of a message was read."""
-        return self.reused and lost.phase in _UNTOUCHED and not lost.in_doubt
+        return (
+            self.reused
+            and isinstance(error, ConnectionLost)
+            and error.phase in _UNTOUCHED
+            and not error.in_doubt
+        )
 
 
 class Leasing(Generic[S]):

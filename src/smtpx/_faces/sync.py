@@ -9,12 +9,14 @@ from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, deliver
+from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.division import left_over, resumed
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
+from smtpx._core.transaction import untried
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, dial, is_local
@@ -26,10 +28,10 @@ from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.dialogue import Line, Observer
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError
+from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
-from smtpx.results import SendResult
+from smtpx.results import SendResult, accepted
 
 T = TypeVar("T")
 
@@ -167,11 +169,18 @@ class Session:
                 for whom the message is in doubt, and for whom nothing was sent.
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
         """
+        return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
+
+    def attempt(
+        self, message: Message, envelope: Envelope | None, *, all_or_nothing: bool = False
+    ) -> SendResult:
+        """Send one message; what the server says or does is all in the result (private to smtpx).
+
+        Raises:
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+        """
         connection = self._opened()
-        result = self._run(deliver(connection, message, envelope, all_or_nothing=all_or_nothing))
-        if result.error is not None and not result.accepted:
-            raise result.error
-        return result
+        return self._run(deliver(connection, message, envelope, all_or_nothing=all_or_nothing))
 
     def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -272,13 +281,19 @@ class Client:
         """
         lease = self._pool.acquire()
         try:
-            try:
-                return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
-            except ConnectionLost as lost:
-                if not lease.was_gone(lost):
-                    raise
-            lease = self._pool.replace(lease)
-            return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
+            result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
+            if lease.was_gone(result.error):
+                lease = self._pool.replace(lease)
+                result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
+            while isinstance(result.error, SessionFull):
+                share = left_over(addressed(message, envelope), result)
+                try:
+                    lease = self._pool.replace(lease)
+                    rest = lease.session.attempt(message, share.envelope)
+                except SMTPError as error:
+                    rest = untried(share.envelope, error)
+                result = resumed(result, share, rest)
+            return accepted(result)
         finally:
             self._pool.release(lease)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from smtpx._core.pool import Decision, Slot, Ticket, Wait
 from smtpx._drivers.worlds import World, current_world
 from smtpx._faces.leasing import Lease, Leasing, seconds_left
-from smtpx.errors import ConnectionLost
 from smtpx.options import PoolLimits
 
 if TYPE_CHECKING:
@@ -127,13 +126,13 @@ class TaskPool(Leasing["AsyncSession"]):
 class Turn:
     """The time in which a task has a session for one message, as a context."""
 
-    __slots__ = ("_lease", "_pool")
+    __slots__ = ("_pool", "lease")
 
     def __init__(self, pool: TaskPool) -> None:
         self._pool = pool
 
     async def __aenter__(self) -> Turn:
-        self._lease = await self._pool.acquire()
+        self.lease = await self._pool.acquire()
         return self
 
     async def __aexit__(
@@ -143,22 +142,19 @@ class Turn:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None or issubclass(kind, Exception):
-            await self._pool.release(self._lease)
+            await self._pool.release(self.lease)
         else:
-            self._pool.drop(self._lease)
+            self._pool.drop(self.lease)
 
     @property
     def session(self) -> AsyncSession:
         """The session of this turn."""
-        return self._lease.session
+        return self.lease.session
 
-    async def begin_anew(self, lost: ConnectionLost) -> None:
-        """Go on with a new session, if this one had ended while it was idle.
+    async def begin_anew(self) -> None:
+        """Go on with a new session: this one was gone, or is full.
 
         Raises:
-            ConnectionLost: it had not.
             SMTPError: as `TaskPool.acquire`.
         """
-        if not self._lease.was_gone(lost):
-            raise lost
-        self._lease = await self._pool.replace(self._lease)
+        self.lease = await self._pool.replace(self.lease)
