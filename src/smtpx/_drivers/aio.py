@@ -38,9 +38,11 @@ T = TypeVar("T")
 
 # The most that is read at once.
 _BUFFER = 16384
-# About what is kept unread before the peer is held up. While we write, it must not be: a peer that
-# cannot get rid of its replies stops reading, and both would wait for ever (RFC 2920 §3.1).
+# About what is kept unread before the peer is held up; and while we write, when it must not be: a
+# peer that cannot get rid of its replies stops reading, and both would wait for ever (RFC 2920
+# §3.1). So much it has no reason to say.
 _KEPT = 2**20
+_KEPT_WHILE_WRITING = 2**26
 # Written at once. asyncio's TLS would keep a second copy of whatever it is given.
 _SLICE = 131072
 # asyncio's own bound for a handshake, which cannot be switched off; ours is the one that counts.
@@ -143,10 +145,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._server_hostname = server_hostname
         # A memoryview: asyncio's TLS writes into a slice of it, and a bytearray's is a copy.
         self._view = memoryview(bytearray(_BUFFER))
-        self._arrived = b""
+        self._arrived = bytearray()
         self._ended = False
         self._failure: OSError | None = None
         self._is_reading = True
+        self._most_kept = _KEPT
         self._unwritten: bytes | memoryview = b""
         self._is_writable = True
         self._is_protected = False
@@ -235,7 +238,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what was read, and hold up a peer that says more than anyone listens to."""
         self._arrived += self._view[:nbytes]
-        if self._is_reading and len(self._arrived) >= _KEPT:
+        if self._is_reading and len(self._arrived) >= self._most_kept:
             self._is_reading = False
             self._carrier.pause_reading()
         if self._waiting is not None:
@@ -299,16 +302,20 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def _take(self) -> bytes:
         """What has come; ``b""`` for the end."""
-        arrived = self._arrived
+        arrived = bytes(self._arrived)
         if arrived:
-            self._arrived = b""
-            if not self._is_reading:
-                self._is_reading = True
-                if not self._carrier.is_closing():
-                    self._carrier.resume_reading()
+            self._arrived.clear()
+            self._read_on()
         elif self._failure is not None:
             raise self._failure
         return arrived
+
+    def _read_on(self) -> None:
+        """Hold the peer up no longer."""
+        if not self._is_reading:
+            self._is_reading = True
+            if not self._carrier.is_closing():
+                self._carrier.resume_reading()
 
     async def _glance(self) -> bytes | None:
         if not self._arrived and not self._ended:
@@ -333,6 +340,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
         """Go on with a write that did not fit."""
         due = _end_of(deadline.within(step.timeout))
+        self._most_kept = _KEPT_WHILE_WRITING
+        self._read_on()
         try:
             while True:
                 while not self._is_writable and not self._transport.is_closing():
@@ -343,6 +352,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         except OSError as error:
             taken = len(step.data) - len(self._unwritten)
             raise with_octets_written(error, taken) from error.__cause__
+        finally:
+            self._most_kept = _KEPT
         return b""
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:

@@ -38,8 +38,8 @@ _BUFFER = 65536
 _SLICE = 65536
 # Seconds that a write waits for room before it looks whether anything has arrived.
 _PATIENCE = 0.02
-# About what is kept unread, at most, while we write.
-_KEPT = 2**20
+# About what is kept unread, at most, while we write: so much no peer has reason to say.
+_KEPT = 2**26
 
 
 class _Carrier(trio.abc.Stream):
