@@ -262,7 +262,7 @@ FAULTS = st.one_of(
 @pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
 @pytest.mark.parametrize("connections", [1, 10])
 @pytest.mark.parametrize("send", [send_many, send_each])
-@settings(max_examples=6, derandomize=True, database=None)
+@settings(max_examples=4, derandomize=True, database=None)
 @given(
     senders=st.sets(NUMBERS, max_size=8),
     recipients=st.sets(st.tuples(NUMBERS, st.integers(0, 1)), max_size=16),
