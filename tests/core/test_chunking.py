@@ -206,7 +206,7 @@ class TestChunks:
 
     @pytest.mark.requirement("T33")
     def test_a_421_is_the_reply_to_all_that_follow(self):
-        script = GROUP + 3 * CHUNK + "S: 250 ok\nS: 421 4.3.2 shutting down\n"
+        script = GROUP + 3 * CHUNK + "S: 250 ok\nS: 421 4.3.2 shutting down\nS: <close>"
         result, connection, _ = run(script, lambda: stream(3))
         assert status(result) is REFUSED
         assert isinstance(result.error, ContentRefused)

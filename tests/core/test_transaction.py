@@ -294,6 +294,8 @@ def test_421_is_the_reply_and_the_end(pipelining, mail, rcpt, data, kind):
     if pipelining:
         script = "".join(f"C: {command}\n" for command in commands)
         script += "".join(f"S: {code} text\n" for code in said)
+        if len(said) < len(commands):
+            script += "S: <close>"
     else:
         script = "".join(
             f"C: {command}\nS: {code} text\n" for command, code in zip(commands, said, strict=False)
@@ -302,6 +304,29 @@ def test_421_is_the_reply_and_the_end(pipelining, mail, rcpt, data, kind):
     assert isinstance(result.error, kind)
     assert result.error.transient
     assert statuses(result) == [REFUSED]
+    assert not connection.usable
+
+
+@pytest.mark.parametrize("final", ["250 queued", "554 no recipients"])
+def test_who_goes_on_after_a_421_is_heard(final):
+    """RFC 5321 §3.8 has it close; what was on its way may have been accepted all the same."""
+    result, connection, _ = run(
+        f"""
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: RCPT TO:<c@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        S: 250 ok
+        S: 421 4.7.0 not you
+        S: 250 ok
+        S: {final}
+        """,
+        "PIPELINING",
+        "CHUNKING",
+    )
+    accepted = final.startswith("250")
+    assert statuses(result) == [REFUSED, ACCEPTED if accepted else REFUSED]
     assert not connection.usable
 
 

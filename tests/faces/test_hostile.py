@@ -354,11 +354,11 @@ def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
         assert not caught.value.result.in_doubt
 
 
-def test_a_server_that_does_not_read(face: Face):
-    extensions = ALL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME}
-    faults = [Stall("DATA", reading=False)]
+@pytest.mark.parametrize(("extensions", "point"), [(BY_DATA, "DATA"), (ALL_EXTENSIONS, "RCPT")])
+def test_a_server_that_does_not_read(face: Face, extensions, point):
+    faults = [Stall(point, reading=False)]
     with Server(extensions=extensions, faults=faults, buffer_size=4096) as server:
-        timeouts = dataclasses.replace(PATIENT, data_initiation=0.1)
+        timeouts = dataclasses.replace(PATIENT, rcpt=0.1, data_initiation=0.1)
         content = b"x" * 10_000_000
         assert fate_of(face, server, content, timeouts) is Fate.NOT_SENT
 

@@ -216,11 +216,6 @@ def test_what_is_sent_again_and_refused_is_still_in_doubt(way: str):
     assert tally == {Status.IN_DOUBT: 2}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a 421 is taken for the answer to all that was written (RFC 5321 §3.8): a server that "
-    "does not close after it, and goes on, may accept a BDAT that is told to be refused",
-)
 @pytest.mark.parametrize("command", ["MAIL", "RCPT"])
 def test_a_421_after_which_the_server_goes_on(command: str):
     faults = [Refuse(command, "421 4.7.0 go away", nth=4)]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, send_alone, told
+from smtpx._core.supply import (
+    Budget,
+    Emit,
+    Outgoing,
+    Supply,
+    Window,
+    not_sent,
+    parted,
+    send_alone,
+    told,
+)
 from smtpx._core.transaction import (
     body_of,
     broken_off,
@@ -202,41 +212,32 @@ class Chunks:
     def _settle(self, leaving: int) -> Steps[None]:
         """Read replies until only `leaving` messages are in flight, and what more has come."""
         connection, flight, emit = self._connection, self._flight, self._emit
+        unseen: list[_InFlight] = []  # After a 421 it was not looked at: it can go another way.
         while flight:
             message = flight[0]
             last = connection.settle_positives(message.replies)
             if last is not None:
                 result = SendResult(message.envelope, last, message=message.outgoing.message)
-            elif len(flight) <= leaving and not connection.has_unread:
+            elif len(flight) <= leaving and not connection.has_unread and connection.usable:
                 return
             else:
                 following = connection.unanswered - message.replies
                 self._heard.clear()
                 replies = yield from connection.settle(leaving=following, heard=self._heard)
-                self._check(replies)
-                result = self._judged(message, replies)
+                if connection.parting in replies[:2] and not replies[-1].positive:
+                    unseen.append(message)
+                    result = None
+                else:
+                    check_reset(connection, replies[0])
+                    result = self._judged(message, replies)
             _ = flight.popleft()
             self._octets -= message.octets
-            emit(result)
-            if connection.parting is not None:
-                self._put_back()
-
-    def _check(self, replies: list[Reply]) -> None:
-        """End the session where the replies to RSET and MAIL tell that it is over."""
-        connection = self._connection
-        if connection.parting is not None and connection.parting in replies[:2]:
-            self._put_back()
-        check_reset(connection, replies[0])
-
-    def _put_back(self) -> NoReturn:
-        """After a 421: what follows it was not looked at, and can go by another session."""
-        while self._flight:
-            self._supply.put_back(self._flight.pop().outgoing)
-        raise ConnectionLost(
-            f"the server closed the session: {self._connection.parting}",
-            phase=Phase.OTHER.field,
-            reply=self._connection.parting,
-        )
+            if result is not None:
+                emit(result)
+        if connection.parting is not None:
+            while unseen:
+                self._supply.put_back(unseen.pop().outgoing)
+            raise parted(connection)
 
     def _judged(self, message: _InFlight, replies: list[Reply]) -> SendResult:
         plan = plan_of(self._connection, message.envelope, message.content)

@@ -41,6 +41,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_is_silent",
         "_parser",
         "_pending",
         "_seconds",
@@ -86,6 +87,7 @@ class Connection:
         """The dialogue is out of step or the transport gone: never to be used again."""
         self.secrets: tuple[bytes, ...] = ()
         """What is cut out of replies while an AUTH exchange runs: some servers echo it."""
+        self._is_silent = False  # Nothing has come any more after the parting.
         self._parser = ReplyParser(self.limits)
         self._pending: deque[Command] = deque()
         self._seconds: list[float | None] = [getattr(self.timeouts, p.field) for p in Phase]
@@ -202,8 +204,9 @@ class Connection:
         replies = [] if heard is None else heard
         while len(pending) > leaving:
             command = pending[0]
-            reply = self.parting
-            if reply is None:
+            if self.parting is not None:
+                reply = yield from self._after_parting(self.parting)
+            else:
                 try:
                     reply = parser.next_reply()
                 except RemoteProtocolError:
@@ -220,6 +223,19 @@ class Connection:
             _ = pending.popleft()
             replies.append(reply)
         return replies
+
+    def _after_parting(self, parting: Reply) -> Steps[Reply]:
+        """What answers a command that was sent before the server said 421.
+
+        RFC 5321 §3.8: the server closes, so that the 421 answers it. Some go on all the same, and
+        may have accepted what was already on its way: what they say counts.
+        """
+        if not self._is_silent:
+            words = yield from self.last_words()
+            if words is not None:
+                return words
+            self._is_silent = True
+        return parting
 
     def _receive(self, command: Command, fresh: bool) -> Steps[None]:
         try:
