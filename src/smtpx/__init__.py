@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from smtpx.errors import RemoteProtocolError as RemoteProtocolError
     from smtpx.errors import ReplyError as ReplyError
     from smtpx.errors import SenderRefused as SenderRefused
+    from smtpx.errors import SessionFull as SessionFull
     from smtpx.errors import SMTPError as SMTPError
     from smtpx.errors import TimedOut as TimedOut
     from smtpx.errors import TLSPolicyError as TLSPolicyError
@@ -79,7 +80,8 @@ _HOMES = {
     "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
     "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
-    "RemoteProtocolError ReplyError SMTPError SenderRefused TLSPolicyError TLSRefused TimedOut",
+    "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
+    "TimedOut",
     "options": "Limits PoolLimits Timeouts",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
@@ -127,6 +129,7 @@ __all__ = [
     "SendResult",
     "SenderRefused",
     "Session",
+    "SessionFull",
     "SessionOptions",
     "Speaker",
     "Status",

@@ -168,6 +168,22 @@ class Envelope:
         addresses = [r.address for r in everyone] + ([] if self.sender is None else [self.sender])
         object.__setattr__(self, "needs_smtputf8", any(a.needs_smtputf8 for a in addresses))
 
+    def to(self, recipients: Iterable[Recipient]) -> Envelope:
+        """The same for other recipients."""
+        return Envelope(
+            self.sender,
+            recipients,
+            body=self.body,
+            ret=self.ret,
+            envid=self.envid,
+            auth=self.auth,
+            require_tls=self.require_tls,
+            deliver_by=self.deliver_by,
+            hold=self.hold,
+            priority=self.priority,
+            drop_unsupported=self.drop_unsupported,
+        )
+
     @property
     def has_options(self) -> bool:
         """True if MAIL carries more than what the content and the addresses ask for."""

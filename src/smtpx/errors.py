@@ -12,6 +12,7 @@
     │   ├── RecipientsRefused      … to every RCPT
     │   └── ContentRefused         … to DATA, BDAT or the end of data
     ├── LocalProtocolError         we were asked for something illegal; nothing of it was sent
+    │   └── SessionFull            … of this session; another one can
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
     ├── ExtensionMissing           the server does not offer what the request needs
     ├── TLSPolicyError             the peer cannot give the protection that was asked for
@@ -46,6 +47,7 @@ __all__ = [
     "ReplyError",
     "SMTPError",
     "SenderRefused",
+    "SessionFull",
     "TLSPolicyError",
     "TLSRefused",
     "TimedOut",
@@ -118,6 +120,10 @@ class ContentRefused(ReplyError):
 
 class LocalProtocolError(SMTPError):
     """We were asked for something that must not be sent; nothing of it was."""
+
+
+class SessionFull(LocalProtocolError):
+    """The server lets one session name no more domains (RCPTDOMAINMAX); another session can."""
 
 
 class RemoteProtocolError(SMTPError):

@@ -168,6 +168,17 @@ class SendResult:
         return tuple(outcome for outcome in self.outcomes if outcome.status is status)
 
 
+def accepted(result: SendResult) -> SendResult:
+    """The result, if somebody gets the message.
+
+    Raises:
+        SMTPError: its error, if nobody does.
+    """
+    if result.error is not None and not result.accepted:
+        raise result.error
+    return result
+
+
 def outcomes_of(envelope: Envelope, verdicts: Sequence[Verdict]) -> tuple[Outcome, ...]:
     """Say each verdict of its recipient."""
     return tuple(

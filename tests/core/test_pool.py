@@ -238,19 +238,6 @@ class TestMessages:
         slot = opened(pool(messages=2), messages=5, mail_max=9)
         assert slot.granted == 2
 
-    def test_a_holder_asks_for_more_until_the_connection_is_spent(self):
-        state = pool(messages=10, age=300)
-        slot = opened(state, messages=4)
-        assert state.more(slot, 1, 4)[0] == Use(slot, 4)
-        assert state.more(slot, 2, 4)[0] == Use(slot, 2)
-        assert state.more(slot, 3, 4)[0] == Refused(Refusal.SPENT)
-        assert closed(state.release(slot, 4, messages=10)) == [slot]
-
-    def test_a_connection_that_is_too_old_gets_no_more(self):
-        state = pool(age=300)
-        slot = opened(state)
-        assert state.more(slot, 300)[0] == Refused(Refusal.SPENT)
-
     def test_nobody_sends_more_than_was_granted(self):
         state = pool()
         slot = opened(state)
@@ -282,12 +269,14 @@ class TestRate:
         state = pool(rate=2, burst=10)
         slot = opened(state, messages=64)
         assert slot.granted == 10
-        assert state.more(slot, 1.5, 64)[0] == Use(slot, 3)
+        _ = state.release(slot, 0, messages=10)
+        assert state.acquire(1.5, 64)[0] == Use(slot, 3)
 
     def test_rounding_costs_no_token(self):
         state = pool(rate=100, burst=5)
         slot = opened(state, messages=5)
-        assert state.more(slot, 0.03, 5)[0] == Use(slot, 3)
+        _ = state.release(slot, 0, messages=5)
+        assert state.acquire(0.03, 5)[0] == Use(slot, 3)
 
     def test_what_is_not_sent_is_put_back(self):
         state = pool(rate=1, burst=2)
@@ -309,42 +298,6 @@ class TestRate:
         # When it has gone, the next is told, and nobody else wakes up.
         assert state.evict(1).answered == (first, second)
         assert second.decision == Wait(second, 2)
-
-    def test_holders_and_newcomers_take_turns(self):
-        state = pool(rate=1)
-        slot = opened(state)
-        caller, (holder, _) = waiting(state), state.more(slot, 0)
-        assert isinstance(holder, Wait)
-        _ = state.evict(1)
-        assert isinstance(caller.decision, Open)
-        assert answer(holder.ticket) == Wait(holder.ticket, 2)
-        _ = state.evict(2)
-        assert answer(holder.ticket) == Use(slot, 1)
-
-    def test_who_lacks_a_connection_leaves_the_tokens_to_others(self):
-        state = pool(rate=1, open=1)
-        slot = opened(state)
-        caller = waiting(state)
-        assert state.more(slot, 1)[0] == Use(slot, 1)
-        assert caller.decision == Wait(caller, None)
-        assert state.release(slot, 1, messages=2).answered == (caller,)
-        assert caller.decision == Wait(caller, 2)
-
-    def test_a_slot_given_back_asks_for_no_more(self):
-        state = pool(rate=1)
-        slot = opened(state)
-        decision, _ = state.more(slot, 0)
-        assert isinstance(decision, Wait)
-        assert decision.ticket in state.release(slot, 0).answered
-        assert decision.ticket.decision == Refused(Refusal.CANCELLED)
-        assert reused(state, 1) is slot
-
-    def test_a_holder_asks_once_at_a_time(self):
-        state = pool(rate=1)
-        slot = opened(state)
-        _ = state.more(slot, 0)
-        with pytest.raises(AssertionError, match="once at a time"):
-            _ = state.more(slot, 0)
 
 
 class TestWaiting:
@@ -429,17 +382,6 @@ class TestWaiting:
         assert isinstance(second.decision, Open)
         assert state.statistics().open == 1
 
-    def test_so_do_messages_for_a_slot_that_stays_held(self):
-        state = pool(rate=1)
-        slot = opened(state)
-        decision, _ = state.more(slot, 0)
-        assert isinstance(decision, Wait)
-        _ = state.evict(1)
-        assert slot.granted == 2
-        assert state.cancel(decision.ticket, 1) == NOTHING
-        assert (slot.state, slot.granted) == (SlotState.BUSY, 1)
-        assert state.more(slot, 1)[0] == Use(slot, 1)
-
 
 class TestLearning:
     def test_the_bound_is_lowered_to_what_is_open(self):
@@ -509,13 +451,12 @@ class TestClosing:
         assert closed(state.close(2)) == [idle]
         assert not state.drained
         assert state.acquire(3)[0] == Refused(Refusal.CLOSED)
-        assert state.more(busy, 3)[0] == Refused(Refusal.CLOSED)
         assert isinstance(state.opened(late, 4, connection="")[0], Use)
         assert closed(state.release(busy, 5)) == [busy]
         assert closed(state.release(late, 6)) == [late]
         assert state.drained
         assert why(state) == {CloseReason.SHUTDOWN: 3}
-        assert state.statistics().refused == 2
+        assert state.statistics().refused == 1
 
     def test_who_waits_is_turned_away(self):
         state = pool(open=1)
@@ -532,7 +473,6 @@ class TestClosing:
         assert state.drained
         # What their holders still report changes nothing.
         assert state.release(busy, 3) == NOTHING
-        assert state.more(busy, 3) == (Refused(Refusal.CLOSED), NOTHING)
         assert state.reopen(busy, 3) == (Refused(Refusal.CLOSED), NOTHING)
         assert state.opened(late, 3, connection="") == (Refused(Refusal.CLOSED), NOTHING)
         assert state.failed(late, 3) == NOTHING
@@ -549,7 +489,7 @@ class TestClosing:
         idle, busy, late = opened(state), opened(state), opening(state)
         ticket = waiting(state)
         _ = state.release(idle, 0)
-        state.forget()
+        assert state.forget() == ["connection", "connection"]
         assert state.statistics() == pool(open=3).statistics()
         assert state.release(busy, 1) == state.failed(late, 1) == NOTHING
         assert state.cancel(ticket, 1) == NOTHING
@@ -558,7 +498,7 @@ class TestClosing:
     def test_what_is_closed_is_closed_in_the_child_too(self):
         state = pool()
         _ = state.close(0)
-        state.forget()
+        assert state.forget() == []
         assert state.acquire(1)[0] == Refused(Refusal.CLOSED)
 
 
@@ -566,7 +506,6 @@ class TestClosing:
     "report",
     [
         lambda state, slot: state.release(slot, 1),
-        lambda state, slot: state.more(slot, 1),
         lambda state, slot: state.reopen(slot, 1),
         lambda state, slot: state.failed(slot, 1),
         lambda state, slot: state.opened(slot, 1, connection=""),
@@ -895,7 +834,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.rested: dict[Slot[int], float] = {}
         self.queue: list[Ticket[int]] = []
         self.untaken: set[Ticket[int]] = set()
-        self.asked = self.granted = self.reused = self.continued = self.created = 0
+        self.asked = self.granted = self.reused = self.created = 0
         self.waited = 0.0
 
     # What the face does.
@@ -911,35 +850,29 @@ class PoolMachine(RuleBasedStateMachine):
                 self.settled(ticket)
 
     def settled(self, ticket: Ticket[int]) -> None:
-        kind = [other for other in self.queue if (other.slot is None) is (ticket.slot is None)]
         decision = ticket.decision
         if isinstance(decision, Use | Open):
-            assert kind[0] is ticket, "not first in, first out"
+            assert self.queue[0] is ticket, "not first in, first out"
             self.untaken.add(ticket)
-            self.given(ticket.slot, decision)
+            self.given(decision)
         self.queue.remove(ticket)
 
-    def given(self, held: Slot[int] | None, decision: Use[int] | Open[int]) -> None:
+    def given(self, decision: Use[int] | Open[int]) -> None:
         slot, messages = decision.slot, decision.messages
         assert messages >= 1
         assert not self.closing
         self.spend(messages)
-        if held is not None:
-            assert slot is held
-            self.busy[slot] += messages
-            self.continued += 1
+        self.granted += 1
+        if isinstance(decision, Open):
+            self.create(slot, messages)
+            figures = self.state.statistics()
+            assert figures.open <= figures.bound
         else:
-            self.granted += 1
-            if isinstance(decision, Open):
-                self.create(slot, messages)
-                figures = self.state.statistics()
-                assert figures.open <= figures.bound
-            else:
-                self.reused += 1
-                assert slot is self.idle.pop(), "not last in, first out"
-                self.busy[slot] = messages
-                assert self.now < self.born[slot] + (self.limits.age or math.inf)
-                assert self.now < self.rested[slot] + (self.limits.idle_time or math.inf)
+            self.reused += 1
+            assert slot is self.idle.pop(), "not last in, first out"
+            self.busy[slot] = messages
+            assert self.now < self.born[slot] + (self.limits.age or math.inf)
+            assert self.now < self.rested[slot] + (self.limits.idle_time or math.inf)
         assert self.carried[slot] + (self.busy | self.opening)[slot] <= self.most[slot]
 
     def create(self, slot: Slot[int], messages: int) -> None:
@@ -962,10 +895,9 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.tokens >= 0, "faster than the rate"
 
     def held(self) -> list[Slot[int]]:
-        """Slots of callers who know that they have them, and do not wait for more."""
-        asking = {ticket.slot for ticket in [*self.queue, *self.untaken] if ticket.slot}
+        """Slots of callers who know that they have them."""
         unknown = {t.decision.slot for t in self.untaken if isinstance(t.decision, Use | Open)}
-        return [slot for slot in self.busy if slot not in asking | unknown]
+        return [slot for slot in self.busy if slot not in unknown]
 
     # Time.
 
@@ -1023,9 +955,6 @@ class PoolMachine(RuleBasedStateMachine):
     def acquire(self, messages: int) -> None:
         self.asked += 1
         decision, changes = self.state.acquire(self.now, messages)
-        self.asks(None, messages, decision, changes)
-
-    def asks(self, held, messages, decision, changes) -> None:
         if isinstance(decision, Wait):
             assert decision.ticket not in changes.answered
             self.queue.append(decision.ticket)
@@ -1033,22 +962,9 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.closing
         else:
             assert decision.messages <= messages
-            assert not any((ticket.slot is None) is (held is None) for ticket in self.queue)
-            self.given(held, decision)
+            assert not self.queue
+            self.given(decision)
         self.carry_out(changes)
-
-    @precondition(lambda self: self.held())
-    @rule(data=st.data(), messages=st.sampled_from([1, 2, 64]))
-    def more(self, data, messages: int) -> None:
-        slot = data.draw(st.sampled_from(self.held()))
-        decision, changes = self.state.more(slot, self.now, messages)
-        if decision == Refused(Refusal.SPENT):
-            aged = self.born[slot] + (self.limits.age or math.inf) <= self.now
-            assert aged or self.carried[slot] + self.busy[slot] == self.most[slot]
-            self.carry_out(changes)
-        else:
-            self.asked += 1
-            self.asks(slot, messages, decision, changes)
 
     @precondition(lambda self: self.untaken)
     @rule(data=st.data())
@@ -1070,8 +986,6 @@ class PoolMachine(RuleBasedStateMachine):
             if isinstance(decision, Open):
                 self.gone.add(decision.slot)
                 del self.opening[decision.slot]
-            elif ticket.slot is not None:
-                self.busy[decision.slot] -= decision.messages
             else:
                 del self.busy[decision.slot]
                 self.rests(decision.slot)
@@ -1169,7 +1083,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.created > 3)
     @rule()
     def fork(self) -> None:
-        self.state.forget()
+        _ = self.state.forget()
         assert all(ticket.decision == Refused(Refusal.CANCELLED) for ticket in self.queue)
         gone = self.gone.union(self.opening, self.busy, self.idle)
         self.begin()
@@ -1197,7 +1111,7 @@ class PoolMachine(RuleBasedStateMachine):
         figures = self.state.statistics()
         for ticket in self.queue:
             assert isinstance(ticket.decision, Wait)
-            room = ticket.slot is not None or figures.idle or figures.open < figures.bound
+            room = figures.idle or figures.open < figures.bound
             assert not (room and (self.limits.rate is None or self.tokens >= 1))
             assert self.now < ticket.deadline
 
@@ -1214,7 +1128,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert figures.opened == len(self.born)
         assert figures.reused == self.reused
         turned_away = figures.refused + figures.timed_out + figures.cancelled
-        assert self.asked == self.granted + self.continued + figures.waiting + turned_away
+        assert self.asked == self.granted + figures.waiting + turned_away
         assert figures.connection_seconds + figures.rate_seconds == pytest.approx(self.waited)
         assert self.state.drained is (self.closing and not figures.open)
 

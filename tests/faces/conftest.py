@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import queue
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
@@ -119,30 +120,33 @@ class View:
     """An asynchronous object whose calls block."""
 
     def __init__(self, target: Any, runner: Runner) -> None:
-        self._target = target
+        self.target = target
         self._runner = runner
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._target, name)
+        value = getattr(self.target, name)
         if inspect.iscoroutinefunction(value):
             return lambda *args, **options: self._runner.run(lambda: value(*args, **options))
         if inspect.isasyncgenfunction(value):
             return lambda *args, **options: self._each(value(*args, **options))
         return value
 
-    def _each(self, items: AsyncIterator[Any]) -> Iterator[Any]:
-        while True:
-            try:
-                yield self._runner.run(items.__anext__)
-            except StopAsyncIteration:
-                return
+    def _each(self, items: AsyncGenerator[Any]) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    yield self._runner.run(items.__anext__)
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._runner.run(items.aclose)
 
     def __enter__(self) -> Any:
-        self._runner.run(self._target.__aenter__)
+        self._runner.run(self.target.__aenter__)
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        self._runner.run(lambda: self._target.__aexit__(*raised))
+        self._runner.run(lambda: self.target.__aexit__(*raised))
 
 
 class Face:
@@ -168,6 +172,62 @@ class Face:
             return smtpx.send(*args, **options)
         return self.runner.run(lambda: smtpx.asend(*args, **options))
 
+    def at_once(self, count: int, client: Any, times: int, *message: Any) -> list[Exception]:
+        """Have so many threads, or tasks, each send a message so many times; return the errors."""
+        errors: list[Exception] = []
+
+        def send() -> None:
+            try:
+                for _ in range(times):
+                    _ = client.send(*message)
+            except Exception as error:
+                errors.append(error)
+
+        async def asend() -> None:
+            try:
+                for _ in range(times):
+                    _ = await client.target.send(*message)
+            except Exception as error:
+                errors.append(error)
+
+        if self.runner is not None:
+            self.runner.run(together([asend] * count))
+            return errors
+        threads = [threading.Thread(target=send) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return errors
+
+    def in_child(self, client: Any) -> Any:
+        """The same client after a fork, where the loop is another one."""
+        runner = runner_of(self.name)
+        return client if runner is None else View(client.target, runner)
+
+
+def together(calls: Sequence[Callable[[], Awaitable[Any]]]) -> Callable[[], Awaitable[None]]:
+    """All of these calls side by side, as one."""
+
+    async def main() -> None:
+        if trio.lowlevel.in_trio_task():
+            async with trio.open_nursery() as nursery:
+                for call in calls:
+                    nursery.start_soon(call)
+        else:
+            _ = await asyncio.gather(*[call() for call in calls])
+
+    return main
+
+
+async def turn() -> None:
+    """Let the loop do what it has to do."""
+    for _ in range(3):
+        if trio.lowlevel.in_trio_task():
+            await trio.lowlevel.checkpoint()
+        else:
+            await asyncio.sleep(0)
+
 
 def runner_of(name: str) -> Runner | None:
     if name == "sync":
@@ -189,3 +249,11 @@ def face(request: pytest.FixtureRequest) -> Iterator[Face]:
     yield Face(request.param, runner)
     if runner is not None:
         runner.close()
+
+
+@pytest.fixture(params=ASYNCHRONOUS)
+def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
+    runner = runner_of(request.param)
+    assert runner is not None
+    yield runner
+    runner.close()

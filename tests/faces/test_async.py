@@ -5,45 +5,29 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
 import subprocess
 import sys
-import time
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
     Callable,
-    Coroutine,
-    Generator,
-    Iterator,
-    Sequence,
 )
-from pathlib import Path
-from types import coroutine
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 import trio
 
 import smtpx
-from smtpx import AsyncClient, AsyncSession, Envelope, Timeouts, TLSMode, TLSPolicy
+from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, Timeouts, TLSMode, TLSPolicy
 from smtpx._drivers.aio import AsyncioDriver
-from smtpx.testing import AppendToReply, Server, ServerTLS, Stall
-from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of
+from smtpx._faces.ledger import READ_AHEAD
+from smtpx.testing import ALL_EXTENSIONS, AppendToReply, Close, Extension, Server, ServerTLS, Stall
+from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of, together, turn
 
 ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
-CANCELLED = (asyncio.CancelledError, trio.Cancelled)
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(params=ASYNCHRONOUS)
-def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
-    runner = runner_of(request.param)
-    assert runner is not None
-    yield runner
-    runner.close()
 
 
 # The faces are alike.
@@ -54,12 +38,28 @@ def public(kind: type) -> dict[str, Any]:
 
 
 BLOCKING = {
-    "Session": {"open", "close", "send", "command", "verify", "expand", "help", "noop", "reset"},
+    "Session": {
+        *(
+            "attempt",
+            "close",
+            "command",
+            "expand",
+            "help",
+            "noop",
+            "open",
+            "reset",
+            "send",
+            "verify",
+        )
+    },
     "Client": {"send", "close"},
 }
-PRIVATE = {"parts"}  # what the faces have for each other
-# The pool and the streams, which the asynchronous client is still to get.
-AHEAD = {"statistics", "send_many"}
+
+
+def shape(method: Callable[..., Any]) -> list[tuple[Any, ...]]:
+    """The signature but for its annotations: what is iterable may be so asynchronously."""
+    parameters = inspect.signature(method).parameters.values()
+    return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
 
 
 @pytest.mark.parametrize(
@@ -68,22 +68,19 @@ AHEAD = {"statistics", "send_many"}
 def test_the_faces_are_alike(blocking: type, asynchronous: type):
     theirs = public(blocking)
     ours = public(asynchronous)
-    assert set(theirs) - PRIVATE - AHEAD == set(ours) - AHEAD
+    assert set(theirs) == set(ours)
     for name, method in ours.items():
         if isinstance(method, property):
             assert isinstance(theirs[name], property)
             continue
         assert inspect.iscoroutinefunction(method) is (name in BLOCKING[blocking.__name__])
-        if name not in AHEAD:
-            assert inspect.signature(method) == inspect.signature(theirs[name])
-    if blocking is smtpx.Session:
-        assert inspect.signature(asynchronous) == inspect.signature(blocking)
-    else:
-        assert inspect.isasyncgenfunction(ours["send_many"])
+        assert inspect.isasyncgenfunction(method) is inspect.isgeneratorfunction(theirs[name])
+        assert shape(method) == shape(theirs[name])
+    assert inspect.signature(asynchronous) == inspect.signature(blocking)
 
 
 def test_one_shot_is_alike():
-    assert inspect.signature(smtpx.asend) == inspect.signature(smtpx.send)
+    assert shape(smtpx.asend) == shape(smtpx.send)
     assert inspect.iscoroutinefunction(smtpx.asend)
 
 
@@ -106,173 +103,6 @@ def test_importing_is_light():
     assert done.returncode == 0, done.stderr
 
 
-# Cancellation.
-
-
-@coroutine
-def interrupted(
-    awaitable: Coroutine[Any, Any, Any], at: int, interrupt: Callable[[], object]
-) -> Generator[Any, Any, tuple[Any, int]]:
-    """Await, and call `interrupt` where it is suspended for the `at`-th time."""
-    suspensions = 0
-    send: Callable[[Any], Any] = awaitable.send
-    argument: Any = None
-    while True:
-        try:
-            waited_for = send(argument)
-        except StopIteration as stop:
-            return stop.value, suspensions
-        suspensions += 1
-        if suspensions == at:
-            _ = interrupt()
-        try:
-            argument = yield waited_for
-            send = awaitable.send
-        except BaseException as error:
-            argument, send = error, awaitable.throw
-
-
-async def in_asyncio(call: Coroutine[Any, Any, Any], at: int, late: bool) -> Any:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    # Late: what is waited for may have come in the same turn of the loop.
-
-    def interrupt() -> None:
-        if late:
-            _ = loop.call_soon(lambda: loop.call_soon(task.cancel))
-        else:
-            _ = task.cancel()
-
-    try:
-        return await interrupted(call, at, interrupt)
-    except asyncio.CancelledError as error:
-        _ = task.uncancel()
-        return error
-
-
-async def in_trio(call: Coroutine[Any, Any, Any], at: int, late: bool) -> Any:
-    caught: list[BaseException] = []
-    with trio.CancelScope() as scope:
-        token = trio.lowlevel.current_trio_token()
-
-        def interrupt() -> None:
-            if late:
-                token.run_sync_soon(scope.cancel)
-            else:
-                scope.cancel()
-
-        try:
-            return await interrupted(call, at, interrupt)
-        except trio.Cancelled as error:
-            caught.append(error)
-            raise
-    return caught[0]
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def is_back_to(before: int) -> bool:
-    """True when no more descriptors are open than before; the server's may take a moment."""
-    until = time.monotonic() + 5
-    while descriptors() > before and time.monotonic() < until:
-        _ = gc.collect()
-        time.sleep(0.001)
-    return descriptors() <= before
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("tls", ServerTLS)
-@pytest.mark.parametrize("size", [1, 1_000_000])
-def test_cancelled_at_every_await(
-    runner: Runner, request: pytest.FixtureRequest, tls: ServerTLS, late: bool, size: int
-):
-    """Nothing is left open, and nothing that the server has is told to be not sent."""
-    call_in = in_trio if "trio" in request.node.name else in_asyncio
-    content = b"x" * size + b"\r\n"
-    users = {"ann": "secret"}
-    with Server(tls=tls, users=users, buffer_size=65536 if size > 1 else None) as server:
-        policy = None
-        if tls is not ServerTLS.NONE:
-            policy = TLSPolicy(TLSMode(tls.value), ca_file=server.ca_file)
-        credentials = smtpx.Credentials("ann", "secret")
-        options: dict[str, Any] = {"tls": policy, "credentials": credentials}
-
-        async def again() -> smtpx.SendResult:
-            async with AsyncClient(server.url, **options) as client:
-                return await client.send(CONTENT, ENVELOPE)
-
-        assert len(runner.run(again).accepted) == 2
-        _ = server.wait_until_idle()
-        before = descriptors()
-        beliefs: set[str] = set()
-
-        def cancel(at: int) -> bool:
-            """Cancel a call at its so-manieth await; False if it has fewer."""
-            server.clear_messages()
-            client = AsyncClient(server.url, **options)
-            outcome = runner.run(lambda: call_in(client.send(content, ENVELOPE), at, late))
-            if isinstance(outcome, tuple):
-                assert len(outcome[0].accepted) == 2
-                runner.run(client.close)
-                return False
-            session = client._session
-            assert session is None or not session.is_open
-            # The loop's next turns close what was aborted; the server then hears of it.
-            runner.run(_turn)
-            _ = server.wait_until_idle()
-            assert is_back_to(before)
-            result: smtpx.SendResult | None = getattr(outcome, "result", None)
-            if result is None or result.not_tried:
-                assert server.messages == []
-                beliefs.add("not sent")
-            else:
-                assert result.in_doubt
-                assert "bob@example.net, eve@example.net" in outcome.__notes__[0]
-                beliefs.add("in doubt")
-            server.clear_messages()
-            assert len(runner.run(lambda: client.send(CONTENT, ENVELOPE)).accepted) == 2
-            assert len(server.messages) == 1
-            runner.run(client.close)
-            _ = server.wait_until_idle()
-            return True
-
-        # How many awaits there are depends on how the replies are cut: the last may be missed.
-        for _ in range(5):
-            at = 1
-            while cancel(at):
-                at += 1
-            if late or len(beliefs) == 2:
-                break
-        assert beliefs == {"not sent", "in doubt"} or (late and beliefs == {"not sent"})
-
-
-async def _turn() -> None:
-    if "trio" in sys.modules and trio.lowlevel.in_trio_task():
-        return
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-def test_who_is_cancelled_elsewhere_does_not_say_goodbye(runner: Runner):
-    with Server(faults=[Stall("QUIT")]) as server:
-
-        async def main() -> None:
-            async with AsyncSession(server.url) as session:
-                _ = await session.noop()
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            runner.run(main)
-        runner.run(_turn)
-        _ = server.wait_until_idle()
-        assert "QUIT" not in server.sessions[0].commands
-
-
 def test_aborted_by_another_task():
     """Who waits for a reply is told that there will be none."""
 
@@ -292,21 +122,9 @@ def test_aborted_by_another_task():
 # Tasks and loops.
 
 
-def together(calls: Sequence[Callable[[], Awaitable[Any]]]) -> Callable[[], Awaitable[None]]:
-    async def main() -> None:
-        if "trio" in sys.modules and trio.lowlevel.in_trio_task():
-            async with trio.open_nursery() as nursery:
-                for call in calls:
-                    nursery.start_soon(call)
-        else:
-            _ = await asyncio.gather(*[call() for call in calls])
-
-    return main
-
-
 def test_tasks_take_turns(runner: Runner):
     with Server() as server:
-        client = AsyncClient(server.url)
+        client = AsyncClient(server.url, pool=PoolLimits(open=1))
         runner.run(together([lambda: client.send(CONTENT, ENVELOPE)] * 16))
         runner.run(client.close)
         assert len(server.messages) == 16
@@ -321,19 +139,24 @@ def test_sessions_side_by_side(runner: Runner):
         assert len(server.sessions) == 16
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("first", ASYNCHRONOUS)
 @pytest.mark.parametrize("second", ASYNCHRONOUS)
 def test_a_client_outlives_its_loop(first: str, second: str):
     with Server() as server:
         client = AsyncClient(server.url)
-        for name in (first, second):
+        for left, name in ((True, first), (False, second)):
             runner = runner_of(name)
             assert runner is not None
             calls = [lambda: client.send(CONTENT, ENVELOPE)] * 3
             runner.run(together(calls))
-            runner.run(client.close)
+            if not left:
+                runner.run(client.close)
             runner.close()
         assert len(server.messages) == 6
+        assert client.statistics().open == 0
+        _ = server.wait_until_idle()
+        _ = gc.collect()
 
 
 def test_no_task_is_destroyed_and_nothing_is_left_unclosed():
@@ -355,6 +178,95 @@ def test_no_task_is_destroyed_and_nothing_is_left_unclosed():
             asyncio.run(main(server.url, **options), debug=True)
             trio.run(lambda: main(server.url, **options))  # noqa: B023 - it runs here
     _ = gc.collect()
+
+
+# Content that arrives.
+
+LINES = ALL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME}
+
+
+@pytest.mark.parametrize("extensions", [ALL_EXTENSIONS, LINES])
+@pytest.mark.parametrize("piece", [1, 7, 1000, 300_000])
+def test_content_from_an_asynchronous_iterator(
+    runner: Runner, extensions: frozenset[Extension], piece: int
+):
+    content = b".a line\r\n" * (300 if piece < 1000 else 300_000)
+    ended = 0
+
+    async def arriving() -> AsyncIterator[bytes]:
+        nonlocal ended
+        for start in range(0, len(content), piece):
+            if start % 7 == 0:
+                await turn()
+            yield content[start : start + piece]
+        ended += 1
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            assert len((await client.send(arriving(), ENVELOPE)).accepted) == 2
+        async with AsyncSession(server.url) as session:
+            assert len((await session.send(arriving(), ENVELOPE)).accepted) == 2
+        assert len((await smtpx.asend(arriving(), server.url, envelope=ENVELOPE)).accepted) == 2
+
+    with Server(extensions=extensions) as server:
+        runner.run(main)
+        assert [message.content == content for message in server.messages] == [True] * 3
+        assert ended == 3
+
+
+def test_arriving_content_is_read_as_there_is_room(runner: Runner):
+    read = 0
+
+    async def arriving() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 100_000
+            yield b"x" * 99_998 + b"\r\n"
+
+    async def main() -> None:
+        async with AsyncClient(server.url, timeouts=Timeouts.each(0.5)) as client:
+            with pytest.raises(smtpx.TimedOut):
+                _ = await client.send(arriving(), ENVELOPE)
+
+    faults = [Stall("DATA", reading=False)]
+    with Server(extensions=LINES, faults=faults, buffer_size=4096) as server:
+        runner.run(main)
+        assert read < 10_000_000
+
+
+@pytest.mark.parametrize("extensions", [ALL_EXTENSIONS, LINES])
+def test_arriving_content_that_breaks_off(runner: Runner, extensions: frozenset[Extension]):
+    async def arriving() -> AsyncIterator[bytes]:
+        yield b"half\r\n"
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            with pytest.raises(ZeroDivisionError):
+                _ = await client.send(arriving(), ENVELOPE)
+            assert (await client.send(CONTENT, ENVELOPE)).error is None
+
+    with Server(extensions=extensions) as server:
+        runner.run(main)
+        assert [message.content for message in server.messages] == [CONTENT]
+
+
+def test_arriving_content_and_an_idle_connection_that_is_gone(runner: Runner):
+    """What was read ahead for the first is not lost to the second."""
+
+    async def arriving() -> AsyncIterator[bytes]:
+        yield b"one\r\n"
+        yield b"two\r\n"
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            _ = await client.send(CONTENT, ENVELOPE)
+            server.add_fault(Close("MAIL", session=1))
+            assert (await client.send(arriving(), ENVELOPE)).error is None
+
+    with Server() as server:
+        runner.run(main)
+        assert server.messages[1].content == b"one\r\ntwo\r\n"
 
 
 # send_many.
@@ -387,6 +299,88 @@ def test_send_many_and_what_cannot_be_sent(runner: Runner):
         results = runner.run(main)
         assert [bool(result.accepted) for result in results] == [False, False, True]
         assert [type(result.error) for result in results[:2]] == [smtpx.LocalProtocolError] * 2
+
+
+def test_a_source_that_waits_for_what_became_of_the_one_before(runner: Runner):
+    """Results are told while the next message is still awaited, and no connection is held."""
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            told: list[smtpx.SendResult] = []
+
+            async def arriving() -> AsyncIterator[tuple[bytes, Envelope]]:
+                for i in range(10):
+                    while len(told) < i:
+                        await turn()
+                    yield b"%d\r\n" % i, ENVELOPE
+                while client.statistics().busy:
+                    await turn()
+
+            async for result in client.send_many(arriving(), connections=2):
+                told.append(result)
+            assert [result.message for result in told] == [b"%d\r\n" % i for i in range(10)]
+
+    with Server() as server:
+        runner.run(main)
+        assert len(server.messages) == 10
+        assert len(server.sessions) == 1
+
+
+def test_an_asynchronous_source_that_fails(runner: Runner):
+    async def failing() -> AsyncIterator[tuple[bytes, Envelope]]:
+        async for item in numbered(3):
+            yield item
+        raise ZeroDivisionError
+
+    results: list[smtpx.SendResult] = []
+
+    async def main() -> None:
+        async with AsyncClient(server.url) as client:
+            async for result in client.send_many(failing()):
+                results.append(result)
+
+    with Server() as server:
+        with pytest.raises(ZeroDivisionError):
+            runner.run(main)
+        assert [len(result.accepted) for result in results] == [1] * 3
+        assert len(server.messages) == 3
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_a_slow_reader_holds_the_connections_up(runner: Runner, connections: int):
+    read = 0
+
+    async def arriving() -> AsyncIterator[tuple[bytes, Envelope]]:
+        nonlocal read
+        while True:
+            read += 1
+            yield CONTENT, ENVELOPE
+
+    async def main() -> None:
+        async with (
+            AsyncClient(server.url) as client,
+            aclosing(client.send_many(arriving(), connections=connections, window=4)) as results,
+        ):
+            _ = await anext(results)
+            # It reads no more, however long the connections could go on.
+            before, settled = -1, 0
+            while settled < 50:
+                settled = settled + 1 if before == read else 0
+                before = read
+                await asleep(0.002)
+            assert client.statistics().busy == 0
+            # As many results as windows hold, what was on its way, and what was read ahead.
+            assert read <= 2 * connections * 4 + connections * 4 + 2 * READ_AHEAD
+
+    with Server() as server:
+        runner.run(main)
+
+
+async def asleep(seconds: float) -> None:
+    if trio.lowlevel.in_trio_task():
+        await trio.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
 
 
 # The asyncio driver's own.

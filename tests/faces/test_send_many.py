@@ -8,11 +8,11 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import smtpx
-from smtpx import Client, Envelope, Timeouts, TLSMode, TLSPolicy
+from smtpx import Envelope, Timeouts, TLSMode, TLSPolicy
 from smtpx.testing import (
     ALL_EXTENSIONS,
     Close,
@@ -26,6 +26,7 @@ from smtpx.testing import (
     Shutdown,
     TruncateReply,
 )
+from tests.faces.conftest import Face
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -79,13 +80,13 @@ def check(
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
 @pytest.mark.parametrize("connections", [1, 4])
-def test_all_arrive(way, tls, connections):
+def test_all_arrive(face: Face, way, tls, connections):
     messages = numbered(300, recipients=2)
     with Server(extensions=WAYS[way], tls=tls) as server:
         policy = None
         if tls is ServerTLS.IMPLICIT:
             policy = TLSPolicy(TLSMode.IMPLICIT, ca_file=server.ca_file)
-        with Client(server.url, tls=policy) as client:
+        with face.client(server.url, tls=policy) as client:
             results = list(client.send_many(messages, connections=connections))
         assert check(server, messages, results) == {"accepted": 600}
         assert server.breaches == []
@@ -93,10 +94,10 @@ def test_all_arrive(way, tls, connections):
 
 
 @pytest.mark.parametrize("window", [1, 2, 7, 64])
-def test_round_trips_by_bdat(window):
+def test_round_trips_by_bdat(face: Face, window):
     messages = numbered(64)
     with Server() as server:
-        with Client(server.url) as client:
+        with face.client(server.url) as client:
             results = list(client.send_many(messages, window=window))
         assert check(server, messages, results) == {"accepted": 64}
         # The greeting, EHLO and QUIT; and one round trip for at least half a window.
@@ -104,16 +105,18 @@ def test_round_trips_by_bdat(window):
         assert server.sessions[0].round_trips <= most
 
 
-def test_round_trips_by_data():
+def test_round_trips_by_data(face: Face):
     messages = numbered(50)
     with Server(extensions=WAYS["DATA"]) as server:
-        with Client(server.url) as client:
+        with face.client(server.url) as client:
             _ = list(client.send_many(messages))
         # One for each message, and the opening and the end.
         assert server.sessions[0].round_trips <= 50 + 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     way=st.sampled_from(sorted(WAYS)),
     mail=st.sets(st.integers(0, 39)),
@@ -122,7 +125,7 @@ def test_round_trips_by_data():
     window=st.integers(1, 16),
     connections=st.integers(1, 3),
 )
-def test_never_into_the_wrong_transaction(way, mail, rcpt, end, window, connections):
+def test_never_into_the_wrong_transaction(face: Face, way, mail, rcpt, end, window, connections):
     """Refusals at random: a wholly refused message leaves the server's transaction open."""
     messages = numbered(40, recipients=2)
     commands = ("END-OF-DATA", "BDAT")
@@ -135,7 +138,7 @@ def test_never_into_the_wrong_transaction(way, mail, rcpt, end, window, connecti
         refuse_recipients={f"r{i}-{j}@y.test": "450 4.2.1 later" for i, j in rcpt},
         faults=faults,
     ) as server:
-        with Client(server.url, timeouts=SOON) as client:
+        with face.client(server.url, timeouts=SOON) as client:
             results = list(client.send_many(messages, window=window, connections=connections))
         tally = check(server, messages, results)
         assert server.breaches == []
@@ -147,10 +150,10 @@ def test_never_into_the_wrong_transaction(way, mail, rcpt, end, window, connecti
 @pytest.mark.parametrize("connections", [1, 3])
 @pytest.mark.parametrize("fault", [Close, Reset, Shutdown])
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "BDAT", "END-OF-DATA"])
-def test_a_session_that_ends_in_between(way, connections, fault, command):
+def test_a_session_that_ends_in_between(face: Face, way, connections, fault, command):
     messages = numbered(60)
     with Server(extensions=WAYS[way], faults=[fault(command, nth=20)]) as server:
-        with Client(server.url, timeouts=SOON) as client:
+        with face.client(server.url, timeouts=SOON) as client:
             results = list(client.send_many(messages, window=8, connections=connections))
         tally = check(server, messages, results)
         assert server.breaches == []
@@ -163,40 +166,40 @@ def test_a_session_that_ends_in_between(way, connections, fault, command):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("at", [500, 1000, 1500, 2500, 4000])
-def test_the_input_cut_off(way, at):
+def test_the_input_cut_off(face: Face, way, at):
     messages = numbered(60)
     with Server(extensions=WAYS[way], faults=[CutInput(at, session=1)]) as server:
-        with Client(server.url, timeouts=SOON) as client:
+        with face.client(server.url, timeouts=SOON) as client:
             results = list(client.send_many(messages, window=8))
         tally = check(server, messages, results)
     assert tally["not tried"] == tally["refused"] == 0
 
 
 @pytest.mark.parametrize("way", ["BDAT", "DATA"])
-def test_in_doubt_is_reported_or_sent_again_as_the_caller_says(way):
+def test_in_doubt_is_reported_or_sent_again_as_the_caller_says(face: Face, way):
     command = "BDAT" if way == "BDAT" else "END-OF-DATA"
     fault = TruncateReply(command, keep=0, nth=3, session=1)
     messages = numbered(6)
     with Server(extensions=WAYS[way], faults=[fault]) as server:
-        with Client(server.url, timeouts=SOON) as client:
+        with face.client(server.url, timeouts=SOON) as client:
             results = list(client.send_many(messages, window=2))
         tally = check(server, messages, results)
         assert tally["in doubt"] >= 1
     with Server(extensions=WAYS[way], faults=[fault]) as server:
-        with Client(server.url, timeouts=SOON) as client:
+        with face.client(server.url, timeouts=SOON) as client:
             results = list(client.send_many(messages, window=2, on_doubt="resend"))
         assert [len(r.accepted) for r in results] == [1] * 6
         # The price: the one that had been taken without our knowing is there twice.
         assert len(server.messages) == 7
 
 
-def test_a_server_that_is_gone():
+def test_a_server_that_is_gone(face: Face):
     messages = numbered(5)
     server = Server()
     server.start()
     url = server.url
     server.close()
-    with Client(url, timeouts=SOON) as client:
+    with face.client(url, timeouts=SOON) as client:
         sending = client.send_many(messages)
         results = []
         with pytest.raises(smtpx.ConnectionLost):
@@ -205,11 +208,11 @@ def test_a_server_that_is_gone():
     assert [len(result.not_tried) for result in results] == [1] * 5
 
 
-def test_a_server_that_always_hangs_up():
+def test_a_server_that_always_hangs_up(face: Face):
     messages = numbered(5)
     with (
         Server(faults=[Close("MAIL")]) as server,
-        Client(server.url, timeouts=SOON) as client,
+        face.client(server.url, timeouts=SOON) as client,
     ):
         results = list(client.send_many(messages))
         assert len(results) == 5
@@ -217,7 +220,7 @@ def test_a_server_that_always_hangs_up():
         assert len(server.sessions) < 20
 
 
-def test_what_cannot_be_sent_stops_no_other():
+def test_what_cannot_be_sent_stops_no_other(face: Face):
     message = EmailMessage()
     message["From"] = "a@x.test"
     message["To"] = "b@y.test"
@@ -225,7 +228,7 @@ def test_what_cannot_be_sent_stops_no_other():
     nobody = EmailMessage()
     to_c = Envelope("a@x.test", "c@y.test")
     items: list[Any] = [message, nobody, (b"bytes", to_c), b"no envelope"]
-    with Server() as server, Client(server.url) as client:
+    with Server() as server, face.client(server.url) as client:
         results = list(client.send_many(items))
         assert {id(r.message): len(r.accepted) for r in results} == {
             id(message): 1,
@@ -237,7 +240,7 @@ def test_what_cannot_be_sent_stops_no_other():
         assert len(server.messages) == 2
 
 
-def test_the_source_is_read_as_there_is_room():
+def test_the_source_is_read_as_there_is_room(face: Face):
     read = 0
 
     def source():
@@ -246,21 +249,21 @@ def test_the_source_is_read_as_there_is_room():
             read += 1
             yield item
 
-    with Server() as server, Client(server.url) as client:
+    with Server() as server, face.client(server.url) as client:
         results = client.send_many(source(), window=8)
         _ = next(results)
         assert read <= 100
-        results.close()  # type: ignore[attr-defined] # it is a generator
-        _ = server.wait_until_idle()
+        results.close()
+        assert client.statistics().busy == 0
         assert read <= 100
 
 
-def test_a_source_that_fails():
+def test_a_source_that_fails(face: Face):
     def source():
         yield from numbered(3)
         raise ZeroDivisionError
 
-    with Server() as server, Client(server.url) as client:
+    with Server() as server, face.client(server.url) as client:
         results = []
         with pytest.raises(ZeroDivisionError):
             for result in client.send_many(source()):
@@ -270,7 +273,7 @@ def test_a_source_that_fails():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_large_contents_and_streams_take_their_turn(way):
+def test_large_contents_and_streams_take_their_turn(face: Face, way):
     large = b"x" * 70 + b"\r\n"
     items: list[Any] = [
         *numbered(5),
@@ -279,7 +282,7 @@ def test_large_contents_and_streams_take_their_turn(way):
         (iter([b"1\n", b"2\n"]), Envelope("i@x.test", "i@y.test")),
         *numbered(5),
     ]
-    with Server(extensions=WAYS[way]) as server, Client(server.url) as client:
+    with Server(extensions=WAYS[way]) as server, face.client(server.url) as client:
         results = list(client.send_many(items))
         assert all(len(r.accepted) == 1 for r in results)
         sizes = {m.sender: len(m.content) for m in server.messages}
@@ -289,20 +292,33 @@ def test_large_contents_and_streams_take_their_turn(way):
         assert server.breaches == []
 
 
-def test_lmtp():
+def test_lmtp(face: Face):
     messages = numbered(20, recipients=2)
     with Server(lmtp=True, lmtp_replies={"r3-1@y.test": "452 4.2.2 full"}) as server:
-        with Client(server.url + "?tls=none") as client:
+        with face.client(server.url + "?tls=none") as client:
             results = list(client.send_many(messages))
         assert sum(len(r.accepted) for r in results) == 39
         assert server.breaches == []
 
 
-def test_a_server_with_small_buffers():
+def test_replies_are_read_while_a_write_waits(face: Face):
+    """More of them than any buffer holds: who only wrote would wait for ever, and so the server."""
+    recipients = [f"r{i:03}@y.test" for i in range(300)]
+    messages = [(b"%d\r\n" % i, Envelope("a@x.test", recipients)) for i in range(120)]
+    with (
+        Server(buffer_size=2048) as server,
+        face.client(server.url, timeouts=Timeouts.each(10)) as client,
+    ):
+        results = list(client.send_many(messages, window=120))
+        assert sum(len(r.accepted) for r in results) == 120 * 300
+        assert len(server.messages) == 120
+
+
+def test_a_server_with_small_buffers(face: Face):
     messages = [
         (b"z" * 3000 + b"\r\n" * (i % 3 + 1), Envelope("a@x.test", "b@y.test")) for i in range(600)
     ]
-    with Server(buffer_size=2048) as server, Client(server.url, timeouts=SOON) as client:
+    with Server(buffer_size=2048) as server, face.client(server.url, timeouts=SOON) as client:
         results = list(client.send_many(messages, window=256))
         assert sum(len(r.accepted) for r in results) == 600
         assert len(server.messages) == 600

@@ -7,7 +7,6 @@ from copy import copy
 from typing import NamedTuple
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps, octets_written
 from smtpx._core.supply import (
@@ -16,10 +15,10 @@ from smtpx._core.supply import (
     Outgoing,
     Supply,
     Window,
+    drawn,
     not_sent,
-    parted,
     send_alone,
-    told,
+    tell,
 )
 from smtpx._core.transaction import (
     body_of,
@@ -34,7 +33,7 @@ from smtpx._wire import commands
 from smtpx._wire.commands import RSET, Command, Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import ConnectionLost, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, SessionFull, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -66,6 +65,7 @@ class Chunks:
         "_connection",
         "_emit",
         "_flight",
+        "_full",
         "_heard",
         "_octets",
         "_supply",
@@ -88,6 +88,7 @@ class Chunks:
         self._flight: deque[_InFlight] = deque()
         self._heard: list[Reply] = []  # Of the replies to the first in flight, what has come.
         self._octets = 0
+        self._full: SessionFull | None = None
 
     def run(self) -> Steps[None]:
         try:
@@ -101,15 +102,14 @@ class Chunks:
                 plan = plan_of(self._connection, message.envelope, message.content)
                 # Each has its own error: what hangs on it is its own result.
                 performed = broken_off(plan, heard, copy(error))
-                result = result_of(message.envelope, performed, message.outgoing.message)
-                self._emit(told(message.outgoing, result))
+                result = result_of(message.envelope, performed)
+                tell(self._emit, message.outgoing, result)
                 heard = []
             raise
 
     def _run(self) -> Steps[None]:
         connection, supply, window = self._connection, self._supply, self._window
         flight = self._flight
-        yield from connection.check_quiet()
         while True:
             large = yield from self._fill()
             if large is not None:
@@ -117,9 +117,17 @@ class Chunks:
                 yield from send_alone(connection, supply, self._emit, large)
             elif flight:
                 # Refilled when half empty, so that messages go out by the dozen.
-                more_to_come = self._budget.left and (supply.ready or not supply.exhausted)
-                yield from self._settle(leaving=window.messages // 2 if more_to_come else 0)
-            elif not self._budget.left or (supply.exhausted and not supply.ready):
+                more_to_come = (
+                    self._budget.left
+                    and self._full is None
+                    and (supply.ready or not supply.exhausted)
+                )
+                leaving = window.messages // 2 if more_to_come else 0
+                # One at least, if the window is small in octets, or nothing more is there yet.
+                yield from self._settle(leaving=min(leaving, len(flight) - 1))
+            elif self._full is not None:
+                raise self._full
+            else:
                 return
 
     def _fill(self) -> Steps[Outgoing | None]:
@@ -134,19 +142,24 @@ class Chunks:
             len(flight) + len(composed) < window.messages
             and self._octets < window.octets
             and self._budget.left
+            and self._full is None
         ):
             if not ready:
                 if supply.exhausted:
                     break
-                if (yield More(wait=not flight and not composed)) is None:
+                if (yield More()) is None:
                     break
                 continue
             outgoing = ready.popleft()
             self._budget.left -= 1
             try:
                 message = self._compose(outgoing, parts)
+            except SessionFull as full:
+                self._full = full
+                self._budget.left += 1
+                break
             except (SMTPError, TypeError) as error:
-                self._emit(not_sent(outgoing, error))
+                tell(self._emit, outgoing, not_sent(outgoing, error))
                 continue
             if message is None:
                 large = outgoing
@@ -164,7 +177,7 @@ class Chunks:
     def _compose(self, outgoing: Outgoing, parts: list[bytes]) -> _InFlight | None:
         """Append a message's octets to `parts`; ``None`` if it is to be sent alone."""
         connection = self._connection
-        envelope, content = written(connection, outgoing.message, outgoing.envelope)
+        envelope, content = drawn(connection, self._supply, outgoing)
         data = content.whole
         if data is None or envelope.body is BodyType.BINARY:
             # Put in order again: a file or an iterator is read once, when its turn has come.
@@ -212,12 +225,11 @@ class Chunks:
     def _settle(self, leaving: int) -> Steps[None]:
         """Read replies until only `leaving` messages are in flight, and what more has come."""
         connection, flight, emit = self._connection, self._flight, self._emit
-        unseen: list[_InFlight] = []  # After a 421 it was not looked at: it can go another way.
         while flight:
             message = flight[0]
             last = connection.settle_positives(message.replies)
             if last is not None:
-                result = SendResult(message.envelope, last, message=message.outgoing.message)
+                result = SendResult(message.envelope, last)
             elif len(flight) <= leaving and not connection.has_unread and connection.usable:
                 return
             else:
@@ -225,23 +237,21 @@ class Chunks:
                 self._heard.clear()
                 replies = yield from connection.settle(leaving=following, heard=self._heard)
                 if connection.parting in replies[:2] and not replies[-1].positive:
-                    unseen.append(message)
                     result = None
                 else:
                     check_reset(connection, replies[0])
                     result = self._judged(message, replies)
             _ = flight.popleft()
             self._octets -= message.octets
-            if result is not None:
-                emit(result)
+            if result is None:
+                # After a 421 it was not looked at, and can go by another session.
+                self._supply.put_back(message.outgoing)
+            else:
+                tell(emit, message.outgoing, result)
         if connection.parting is not None:
-            while unseen:
-                self._supply.put_back(unseen.pop().outgoing)
-            raise parted(connection)
+            raise connection.over()
 
     def _judged(self, message: _InFlight, replies: list[Reply]) -> SendResult:
         plan = plan_of(self._connection, message.envelope, message.content)
         _, mail, *rcpt, final = replies
-        performed = judge(plan, mail, rcpt, final)
-        result = result_of(message.envelope, performed, message.outgoing.message)
-        return told(message.outgoing, result)
+        return result_of(message.envelope, judge(plan, mail, rcpt, final))

@@ -47,6 +47,7 @@ class Connection:
         "_seconds",
         "authenticated",
         "broken",
+        "domains",
         "extensions",
         "greeting",
         "limits",
@@ -85,6 +86,8 @@ class Connection:
         """A 421, or the reply to QUIT: the server closes after it (RFC 5321 §3.8)."""
         self.broken = False
         """The dialogue is out of step or the transport gone: never to be used again."""
+        self.domains: set[str] = set()
+        """Domains of recipients named so far, where the server limits them (RFC 9422 §4.3)."""
         self.secrets: tuple[bytes, ...] = ()
         """What is cut out of replies while an AUTH exchange runs: some servers echo it."""
         self._is_silent = False  # Nothing has come any more after the parting.
@@ -96,6 +99,13 @@ class Connection:
     def usable(self) -> bool:
         """True if another command may be sent."""
         return not self.broken and self.parting is None
+
+    def over(self) -> ConnectionLost:
+        """The error of whoever still wants something of a session that has ended."""
+        said = "" if self.parting is None else f": {self.parting}"
+        return ConnectionLost(
+            f"the server closed the session{said}", phase=Phase.OTHER.field, reply=self.parting
+        )
 
     def greet(self) -> Steps[Reply]:
         """Read the greeting, which answers no command."""
@@ -202,6 +212,7 @@ class Connection:
         """
         pending, parser = self._pending, self._parser
         replies = [] if heard is None else heard
+        reply: Reply | None
         while len(pending) > leaving:
             command = pending[0]
             if self.parting is not None:
@@ -315,11 +326,7 @@ class Connection:
             RemoteProtocolError: the server said something that nobody asked for.
         """
         if self.parting is not None:
-            raise ConnectionLost(
-                f"the server closed the session: {self.parting}",
-                phase=Phase.OTHER.field,
-                reply=self.parting,
-            )
+            raise self.over()
         if self.broken:
             raise LocalProtocolError("the session is over: open another one")
         if not self.has_unread:

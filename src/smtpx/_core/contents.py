@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER, early_reply
 from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, not_sent, parted, told
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, drawn, not_sent, tell
 from smtpx._core.transaction import (
     Performed,
     Plan,
@@ -27,7 +26,7 @@ from smtpx._core.transaction import (
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, RemoteProtocolError, SessionFull, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import Status, Verdict
 
@@ -51,16 +50,17 @@ class _Planned:
 class Contents:
     """The procedure; `run` it once for a session."""
 
-    __slots__ = ("_budget", "_connection", "_emit", "_supply")
+    __slots__ = ("_budget", "_connection", "_emit", "_full", "_supply")
 
     def __init__(self, connection: Connection, supply: Supply, emit: Emit, budget: Budget) -> None:
         self._connection = connection
         self._supply = supply
         self._emit = emit
         self._budget = budget
+        self._full: SessionFull | None = None
 
     def run(self) -> Steps[None]:
-        """Send until the supply is exhausted.
+        """Send until the supply has no more.
 
         ::
 
@@ -86,7 +86,7 @@ class Contents:
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; what was not sent
                 is back in the supply.
         """
-        while (message := (yield from self._next(wait=True))) is not None:
+        while (message := (yield from self._next())) is not None:
             try:
                 replies = yield from self._connection.exchange(*message.group)
             except SESSION_OVER:
@@ -95,22 +95,28 @@ class Contents:
             asked: tuple[_Planned, list[Reply]] | None = (message, replies)
             while asked is not None:
                 asked = yield from self._complete(*asked)
+        if self._full is not None:
+            raise self._full
 
-    def _next(self, wait: bool) -> Steps[_Planned | None]:
+    def _next(self) -> Steps[_Planned | None]:
         """The next message that may be sent; ``None`` if there is none, or none yet."""
         connection, supply, budget = self._connection, self._supply, self._budget
-        while budget.left:
+        while budget.left and self._full is None:
             if supply.ready:
                 outgoing = supply.ready.popleft()
                 budget.left -= 1
                 try:
-                    envelope, content = written(connection, outgoing.message, outgoing.envelope)
+                    envelope, content = drawn(connection, supply, outgoing)
                     plan = plan_of(connection, envelope, content)
+                except SessionFull as full:
+                    self._full = full
+                    budget.left += 1
+                    continue
                 except (SMTPError, TypeError) as error:
-                    self._emit(not_sent(outgoing, error))
+                    tell(self._emit, outgoing, not_sent(outgoing, error))
                     continue
                 return _Planned(outgoing, envelope, content, plan)
-            if supply.exhausted or (yield More(wait)) is None:
+            if supply.exhausted or (yield More()) is None:
                 return None
         return None
 
@@ -124,7 +130,7 @@ class Contents:
         data = None if plan.chunked else rcpt.pop()
         if connection.parting is not None and connection.parting in (reset, mail):
             self._put_back(message)
-            raise parted(connection)
+            raise connection.over()
         if not reset.positive:
             self._put_back(message)
             connection.broken = True
@@ -135,7 +141,7 @@ class Contents:
                 yield from send_lone_dot(connection)
             self._report(message, all_refused(plan, refused, refusal))
             if connection.parting is not None:
-                raise parted(connection)
+                raise connection.over()
             return None
         finals: list[Verdict] | None
         error: SMTPError | None
@@ -147,7 +153,7 @@ class Contents:
                 connection, plan.body, message.content, due, chunked=plan.chunked
             )
         else:
-            following = yield from self._next(wait=False)
+            following = yield from self._next()
             joined = following is not None and self._fits(following)
             finals, error = yield from self._send_both(message, following if joined else None, due)
         doubtful = finals is not None and any(s is Status.IN_DOUBT for s, _ in finals)
@@ -162,7 +168,7 @@ class Contents:
         if isinstance(error, SESSION_OVER) or not connection.usable:
             if following is not None:
                 self._put_back(following)
-            raise error if isinstance(error, SESSION_OVER) else parted(connection)
+            raise error if isinstance(error, SESSION_OVER) else connection.over()
         if following is None:
             return None
         try:
@@ -206,8 +212,8 @@ class Contents:
         return size <= self._connection.limits.window
 
     def _report(self, message: _Planned, performed: Performed) -> None:
-        result = result_of(message.envelope, performed, message.outgoing.message)
-        self._emit(told(message.outgoing, result))
+        result = result_of(message.envelope, performed)
+        tell(self._emit, message.outgoing, result)
 
     def _put_back(self, message: _Planned) -> None:
         self._supply.put_back(message.outgoing)

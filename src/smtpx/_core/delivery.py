@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
+from smtpx._core.division import Share, Whole, divide, session_full
 from smtpx._core.steps import Steps
-from smtpx._core.transaction import transaction
+from smtpx._core.transaction import transaction, untried
 from smtpx._wire.content import Content, Source
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import LocalProtocolError
@@ -23,9 +24,72 @@ def deliver(
     *,
     all_or_nothing: bool = False,
 ) -> Steps[SendResult]:
-    """Write the message as this server can take it, and run its transaction."""
+    """Write the message as this server can take it, and run its transaction, or several.
+
+    Raises:
+        LocalProtocolError, AddressError, ExtensionMissing: it cannot be sent so; nothing was.
+    """
     envelope, content = written(connection, message, envelope)
-    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
+    everyone = Share.of(envelope)
+    if not connection.extensions.limits_recipients or divide(connection, everyone)[1] is None:
+        return (
+            yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+        )
+    if all_or_nothing:
+        raise LocalProtocolError(
+            "all_or_nothing needs one mail transaction; for these recipients the server wants "
+            f"several ({dict(connection.extensions.limits)})"
+        )
+    check_repeatable(connection, content)
+    return (yield from _in_parts(connection, everyone, content))
+
+
+def check_repeatable(connection: Connection, content: Content) -> None:
+    """Make sure that a content can go out several times.
+
+    Raises:
+        LocalProtocolError: it is a file or an iterator.
+    """
+    if not content.is_repeatable:
+        raise LocalProtocolError(
+            "for these recipients the server wants several mail transactions "
+            f"({dict(connection.extensions.limits)}), but this content can be read only once: "
+            "give bytes"
+        )
+
+
+def _in_parts(connection: Connection, everyone: Share, content: Content) -> Steps[SendResult]:
+    """One transaction after the other, as far as the session goes."""
+    whole = Whole(everyone.envelope)
+    left: Share | None = everyone
+    while left is not None:
+        share, rest = divide(connection, left)
+        if not connection.usable:
+            share, rest = left, None
+            result = untried(share.envelope, connection.over())
+        elif share is None:
+            share, rest = left, None
+            result = untried(share.envelope, session_full(connection))
+        else:
+            result = yield from transaction(connection, share.envelope, content)
+        joined = whole.add(share, result)
+        if joined is not None:
+            return joined
+        left = rest
+    raise AssertionError("every recipient is in a part")
+
+
+def addressed(message: Message, envelope: Envelope | None) -> Envelope:
+    """The envelope; without one, an `EmailMessage` says in its header who sends and who gets it.
+
+    Raises:
+        LocalProtocolError, AddressError: there is none.
+    """
+    if envelope is not None:
+        return envelope
+    if is_message(message):
+        return envelope_of(message)
+    raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
 def written(
@@ -33,21 +97,17 @@ def written(
 ) -> tuple[Envelope, Content]:
     """The message as this server can take it, and its envelope.
 
-    Without an envelope, an `EmailMessage` says in its header who sends and who gets it.
-
     Raises:
         LocalProtocolError, AddressError: there is no envelope, or the message cannot be written.
         TypeError: it is no message.
     """
     if not isinstance(message, bytes) and is_message(message):
-        if envelope is None:
-            envelope = envelope_of(message)
+        envelope = addressed(message, envelope)
         octets = serialise(
             message,
             smtputf8=envelope.needs_smtputf8,
             seven_bit=not connection.extensions.eight_bit_mime,
         )
         return envelope, Content(octets, binary=envelope.body is BodyType.BINARY)
-    if envelope is None:
-        raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
+    envelope = addressed(message, envelope)
     return envelope, Content(cast("Source", message), binary=envelope.body is BodyType.BINARY)

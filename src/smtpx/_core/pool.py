@@ -1,7 +1,7 @@
 """The connection pool's decisions as one state; no I/O, no lock, no clock.
 
-A face calls it under its one lock and does all I/O outside. Whoever asks (`acquire`, `more`,
-`opened`, `reopen`) is told by value what to do, and that is recorded before it returns: a caller
+A face calls it under its one lock and does all I/O outside. Whoever asks (`acquire`, `opened`,
+`reopen`) is told by value what to do, and that is recorded before it returns: a caller
 who is cancelled at any later moment still gives its slot back, by `failed`, `release` or `cancel`.
 
 Every method returns `Changes`, and the face carries them out: it closes the connections named,
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from smtpx.options import PoolLimits
 
@@ -64,8 +64,6 @@ class Refusal(Enum):
     """`PoolLimits.wait` is over."""
     CANCELLED = "cancelled"
     """The caller itself withdrew."""
-    SPENT = "spent"
-    """The connection has had its messages, or its time: release it and acquire another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,8 +103,6 @@ class Ticket(Generic[C]):
 
     order: int
     messages: int
-    slot: Slot[C] | None = field(repr=False)
-    """The slot that the caller holds already, if it asks for `more`."""
     deadline: float
     decision: Decision[C] = field(init=False, repr=False)
     """What holds now: a `Wait`, or the answer."""
@@ -188,6 +184,9 @@ class PoolStatistics:
     """Seconds that callers, all together, have waited for the rate."""
 
 
+_NO_CHANGES: Changes[Any] = Changes((), ())
+
+
 class PoolState(Generic[C]):
     """The connections `C` to one server, all alike: whoever is given one may have any.
 
@@ -205,49 +204,49 @@ class PoolState(Generic[C]):
         self._raise_at = math.inf
         self._closing = False
         self._slots: list[Slot[C]] = []
-        self._waiting: _Queue[C] = OrderedDict()  # for a slot and for the rate
-        self._pacing: _Queue[C] = OrderedDict()  # for the rate alone; they hold a slot
-        self.forget()
+        self._waiting: OrderedDict[Ticket[C], None] = OrderedDict()
+        _ = self.forget()
 
-    def forget(self) -> None:
-        """Drop all slots, callers and figures, for the child after `fork`; close nothing.
+    def forget(self) -> list[C]:
+        """Drop all slots, callers and figures; close nothing, and return the connections.
 
-        They are the parent's. What is still reported about a forgotten slot changes nothing.
+        After `fork` they are the parent's, and after a run of a loop they are of no use. What is
+        still reported about a forgotten slot changes nothing.
         """
+        forgotten = [slot.held for slot in self._slots if slot.held is not None]
         for slot in self._slots:
             slot.state = SlotState.CLOSED
-        for ticket in [*self._waiting, *self._pacing]:
+        for ticket in self._waiting:
             ticket.decision = Refused(Refusal.CANCELLED)
         self._slots = []
         self._idle: list[Slot[C]] = []  # the most recently used is last
         self._waiting = OrderedDict()
-        self._pacing = OrderedDict()
         self._doomed: list[Slot[C]] = []
         self._answered: dict[Ticket[C], None] = {}
         self._asked = self._acquired = self._opened = self._reused = self._loads = 0
         self._closed: Counter[CloseReason] = Counter()
         self._refused: Counter[Refusal] = Counter()
         self._connection_seconds = self._rate_seconds = 0.0
+        return forgotten
 
     def acquire(self, now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
         """Ask for a connection over which up to `messages` go, at least one.
 
-        Less is granted where the rate or the connection gives less; `more` asks for the rest.
+        Less is granted where the rate or the connection gives less; who has more to send then
+        asks again, behind those who wait.
         """
         self._advance(now)
-        return self._ask(self._waiting, messages, None)
-
-    def more(self, slot: Slot[C], now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
-        """Ask to send up to `messages` more over a slot that is held; one such call at a time."""
-        self._advance(now)
-        if slot.state is SlotState.CLOSED:
+        if self._closing:
+            self._refused[Refusal.CLOSED] += 1
             return self._refuse(Refusal.CLOSED)
-        _expect(slot, SlotState.BUSY)
-        if self._asking(slot) is not None:
-            raise AssertionError("a slot's holder asks once at a time")
-        if slot.left < 1 or self._is_aged(slot):
-            return self._refuse(Refusal.SPENT)
-        return self._ask(self._pacing, messages, slot)
+        if self._can_grant() and not self._waiting:
+            return self._grant(messages), self._settle()
+        ticket: Ticket[C] = Ticket(self._asked, messages, self._now + self._wait)
+        ticket.decision = _wait(ticket)
+        self._asked += 1
+        self._waiting[ticket] = None
+        changes = self._settle(ticket)
+        return ticket.decision, changes
 
     def opened(
         self, slot: Slot[C], now: float, *, connection: C, mail_max: int | None = None
@@ -302,9 +301,6 @@ class PoolState(Generic[C]):
             _expect(slot, SlotState.BUSY)
             if messages > slot.granted:
                 raise AssertionError("a slot's holder sends what it was granted")
-            asking = self._asking(slot)
-            if asking is not None:
-                self._turn_away(asking, Refusal.CANCELLED)
             slot.messages += messages
             slot.granted -= messages
             self._spare(slot, slot.granted)
@@ -327,11 +323,9 @@ class PoolState(Generic[C]):
             case Open(slot):
                 ticket.decision = Refused(Refusal.CANCELLED)
                 return self.failed(slot, now)
-            case Use(slot, messages):
+            case Use(slot):
                 ticket.decision = Refused(Refusal.CANCELLED)
-                if ticket.slot is None:
-                    return self.release(slot, now, messages=0)
-                self._spare(slot, messages)
+                return self.release(slot, now, messages=0)
             case Refused():
                 pass
         return self._settle()
@@ -368,7 +362,7 @@ class PoolState(Generic[C]):
         """
         self._advance(now)
         self._closing = True
-        for ticket in [*self._waiting, *self._pacing]:
+        for ticket in [*self._waiting]:
             self._turn_away(ticket, Refusal.CLOSED)
         for slot in [*self._slots] if abort else [*self._idle]:
             self._close(slot, CloseReason.SHUTDOWN)
@@ -387,7 +381,7 @@ class PoolState(Generic[C]):
             busy=self._count(SlotState.BUSY),
             idle=len(self._idle),
             bound=self._bound,
-            waiting=len(self._waiting) + len(self._pacing),
+            waiting=len(self._waiting),
             acquired=self._acquired,
             opened=self._opened,
             reused=self._reused,
@@ -403,11 +397,12 @@ class PoolState(Generic[C]):
     def _advance(self, now: float) -> None:
         """What the time since the last call has brought."""
         now = max(now, self._now)
-        if self._waiting or self._pacing:
-            elapsed, callers = now - self._now, len(self._waiting)
-            lacking = 0 if self._has_room() else callers
-            self._connection_seconds += elapsed * lacking
-            self._rate_seconds += elapsed * (callers - lacking + len(self._pacing))
+        if self._waiting:
+            seconds = (now - self._now) * len(self._waiting)
+            if self._has_room():
+                self._rate_seconds += seconds
+            else:
+                self._connection_seconds += seconds
         self._now = now
         while self._bound < self._limits.open and self._raise_at <= now:
             self._bound += 1
@@ -416,82 +411,60 @@ class PoolState(Generic[C]):
             reason = CloseReason.AGE if self._is_aged(slot) else CloseReason.IDLE_TIME
             self._close(slot, reason)
         self._serve()
-        for queue in (self._waiting, self._pacing):
-            while queue and (ticket := next(iter(queue))).deadline <= now:
-                self._turn_away(ticket, Refusal.TIMED_OUT)
-
-    def _ask(
-        self, queue: _Queue[C], messages: int, slot: Slot[C] | None
-    ) -> tuple[Decision[C], Changes[C]]:
-        if self._closing:
-            self._refused[Refusal.CLOSED] += 1
-            return self._refuse(Refusal.CLOSED)
-        ticket = Ticket(self._asked, messages, slot, self._now + self._wait)
-        ticket.decision = _wait(ticket)
-        self._asked += 1
-        queue[ticket] = None
-        changes = self._settle(ticket)
-        return ticket.decision, changes
+        while self._waiting and (ticket := next(iter(self._waiting))).deadline <= now:
+            self._turn_away(ticket, Refusal.TIMED_OUT)
 
     def _settle(self, asking: Ticket[C] | None = None) -> Changes[C]:
         """Serve who can be served, and tell what the face has to do."""
         self._serve()
         while len(self._idle) > self._limits.idle:
             self._close(self._idle[0], CloseReason.SURPLUS)
-        ready = self._bucket.ready_at
-        room = self._raise_at if self._bound < self._limits.open else math.inf
-        self._appoint(self._pacing, ready)
-        self._appoint(self._waiting, ready if self._has_room() else room)
+        self._appoint()
         if asking is not None:
             _ = self._answered.pop(asking, None)
+        if not self._doomed and not self._answered:
+            return _NO_CHANGES
         changes = Changes(tuple(self._doomed), tuple(self._answered))
         self._doomed, self._answered = [], {}
         return changes
 
     def _serve(self) -> None:
         """Grant while there is something to grant, to the caller who has waited longest."""
-        while (self._waiting or self._pacing) and self._bucket.ready_at <= self._now:
-            heads = [next(iter(self._pacing))] if self._pacing else []
-            if self._waiting and self._has_room():
-                heads.append(next(iter(self._waiting)))
-            if not heads:
-                return
-            self._grant(min(heads, key=lambda ticket: ticket.order))
+        while self._waiting and self._can_grant():
+            ticket, _ = self._waiting.popitem(last=False)
+            ticket.decision = self._grant(ticket.messages)
+            self._answered[ticket] = None
 
-    def _grant(self, ticket: Ticket[C]) -> None:
-        self._dequeue(ticket)
-        slot = ticket.slot
-        if slot is None:
-            self._acquired += 1
-            if self._idle:
-                self._reused += 1
-                slot = self._idle.pop()
-                slot.state = SlotState.BUSY
-            else:
-                slot = self._slot()
-        messages = self._bucket.take(self._now, int(min(ticket.messages, slot.left)))
+    def _can_grant(self) -> bool:
+        return self._has_room() and self._bucket.ready_at <= self._now
+
+    def _grant(self, wanted: int) -> Use[C] | Open[C]:
+        self._acquired += 1
+        if self._idle:
+            self._reused += 1
+            slot = self._idle.pop()
+            slot.state = SlotState.BUSY
+        else:
+            slot = self._slot()
+        messages = self._bucket.take(self._now, int(min(wanted, slot.left)))
         slot.granted += messages
-        new = slot.state is SlotState.OPENING
-        ticket.decision = Open(slot, messages) if new else Use(slot, messages)
-        self._answered[ticket] = None
+        return Open(slot, messages) if slot.state is SlotState.OPENING else Use(slot, messages)
 
-    def _appoint(self, queue: _Queue[C], moment: float) -> None:
+    def _appoint(self) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
-        if queue:
-            ticket = next(iter(queue))
-            wait = _wait(ticket, moment)
+        if self._waiting:
+            ticket = next(iter(self._waiting))
+            room = self._raise_at if self._bound < self._limits.open else math.inf
+            wait = _wait(ticket, self._bucket.ready_at if self._has_room() else room)
             if ticket.decision != wait:
                 ticket.decision = wait
                 self._answered[ticket] = None
 
     def _turn_away(self, ticket: Ticket[C], refusal: Refusal) -> None:
-        self._dequeue(ticket)
+        del self._waiting[ticket]
         self._refused[refusal] += 1
         ticket.decision = Refused(refusal)
         self._answered[ticket] = None
-
-    def _dequeue(self, ticket: Ticket[C]) -> None:
-        del (self._waiting if ticket.slot is None else self._pacing)[ticket]
 
     def _refuse(self, refusal: Refusal) -> tuple[Refused, Changes[C]]:
         return Refused(refusal), self._settle()
@@ -538,9 +511,6 @@ class PoolState(Generic[C]):
     def _count(self, *states: SlotState) -> int:
         return sum(slot.state in states for slot in self._slots)
 
-    def _asking(self, slot: Slot[C]) -> Ticket[C] | None:
-        return next((ticket for ticket in self._pacing if ticket.slot is slot), None)
-
 
 class _Bucket:
     """A token bucket as one number: when it is full again. A token lets one message go."""
@@ -570,9 +540,6 @@ class _Bucket:
 
     def put_back(self, tokens: int) -> None:
         self._full_at -= tokens * self._interval
-
-
-_Queue: TypeAlias = OrderedDict[Ticket[C], None]
 
 
 def _wait(ticket: Ticket[C], moment: float = math.inf) -> Wait[C]:

@@ -47,13 +47,11 @@ class Glance(NamedTuple):
 
 
 class More(NamedTuple):
-    """Put messages to be sent into the procedure's supply, or note that there are no more.
+    """Put more into what is to be sent, messages or content, or note that there is no more.
 
-    Answered with ``b""`` when that was done, and with ``None`` when nothing is there yet; that
-    only if `wait` is False.
+    Answered with ``b""`` when that was done. For messages, ``None`` says that none is there yet:
+    what is in flight is then brought to its end, and the procedure to its own.
     """
-
-    wait: bool
 
 
 class StartTLS(NamedTuple):

@@ -13,16 +13,17 @@ from __future__ import annotations
 from smtpx._core.chunks import Chunks
 from smtpx._core.connection import Connection
 from smtpx._core.contents import Contents
+from smtpx._core.housekeeping import quit_session
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.supply import Budget, Emit, Supply, Window, send_alone
-from smtpx.errors import SMTPError
+from smtpx.errors import SessionFull, SMTPError
 
 
 def stream(
     connection: Connection, supply: Supply, emit: Emit, window: Window, budget: Budget
 ) -> Steps[SMTPError | None]:
-    """Send what the supply has, until it is exhausted, the budget is, or the session is over.
+    """Send what the supply has, until it has no more, the budget is used, or the session is over.
 
     The value is why the session is over; ``None`` if it can go on.
     What becomes of each message is emitted as it is known. What was not sent when the session
@@ -30,12 +31,16 @@ def stream(
     """
     extensions = connection.extensions
     try:
+        yield from connection.check_quiet()
         if extensions.pipelining and extensions.chunking and not connection.lmtp:
             yield from Chunks(connection, supply, emit, window, budget).run()
         elif extensions.pipelining:
             yield from Contents(connection, supply, emit, budget).run()
         else:
             yield from _one_by_one(connection, supply, emit, budget)
+    except SessionFull:
+        # It may name no more domains (RFC 9422 §4.3): what is left is for another.
+        yield from quit_session(connection)
     except SESSION_OVER as error:
         return error
     return None
@@ -46,7 +51,5 @@ def _one_by_one(connection: Connection, supply: Supply, emit: Emit, budget: Budg
         if supply.ready:
             budget.left -= 1
             yield from send_alone(connection, supply, emit, supply.ready.popleft())
-        elif supply.exhausted:
+        elif supply.exhausted or (yield More()) is None:
             return
-        else:
-            _ = yield More(wait=True)

@@ -8,13 +8,14 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, written
+from smtpx._core.delivery import Message, check_repeatable, written
+from smtpx._core.division import Share, Whole, divide, session_full
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
-from smtpx._wire.commands import Phase
+from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
+from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.results import Outcome, SendResult, Status, outcomes_of
 
 
@@ -28,6 +29,8 @@ class Outgoing:
     """How many sessions have ended before it was sent."""
     doubt: SMTPError | None = None
     """Why it is in doubt: one of them had written it, and the reply was not seen (RFC 1047)."""
+    part: tuple[Whole, Share] | None = None
+    """Of which message it is a part, and which one."""
 
 
 @dataclass(slots=True)
@@ -69,15 +72,46 @@ class Budget:
 Emit = Callable[[SendResult], None]
 
 
+def drawn(connection: Connection, supply: Supply, outgoing: Outgoing) -> tuple[Envelope, Content]:
+    """A message from the supply as this server can take it.
+
+    Where the server wants it in several transactions, the rest goes back as another part of it.
+
+    Raises:
+        SessionFull: this session may not name any of its recipients; it is back in the supply.
+        LocalProtocolError, AddressError, TypeError: it cannot be sent.
+    """
+    envelope, content = written(connection, outgoing.message, outgoing.envelope)
+    if not connection.extensions.limits_recipients:
+        return envelope, content
+    whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
+    share, rest = divide(connection, everyone)
+    if share is None:
+        supply.ready.appendleft(outgoing)
+        raise session_full(connection)
+    if rest is not None:
+        check_repeatable(connection, content)
+        supply.ready.appendleft(Outgoing(outgoing.message, rest.envelope, part=(whole, rest)))
+        outgoing.part = whole, share
+        outgoing.envelope = share.envelope
+    return share.envelope, content
+
+
 def send_alone(
     connection: Connection, supply: Supply, emit: Emit, outgoing: Outgoing
 ) -> Steps[None]:
-    """Send one message with nothing else in flight."""
+    """Send one message with nothing else in flight.
+
+    Raises:
+        SessionFull: another session has to.
+    """
     try:
-        envelope, content = written(connection, outgoing.message, outgoing.envelope)
+        envelope, content = drawn(connection, supply, outgoing)
         result = yield from transaction(connection, envelope, content)
+    except SessionFull:
+        raise
     except (SMTPError, TypeError) as unsendable:
-        emit(not_sent(outgoing, unsendable))
+        tell(emit, outgoing, not_sent(outgoing, unsendable))
         return
     error = result.error
     if isinstance(error, SESSION_OVER):
@@ -86,28 +120,32 @@ def send_alone(
         if (untried or resent) and content.is_repeatable:
             supply.put_back(outgoing, None if untried else error)
         else:
-            result.message = outgoing.message
-            emit(told(outgoing, result))
+            tell(emit, outgoing, result)
         raise error
-    result.message = outgoing.message
-    emit(told(outgoing, result))
+    tell(emit, outgoing, result)
     if not connection.usable:  # A refusal in the middle of the content leaves no way back.
-        raise parted(connection)
+        raise connection.over()
 
 
-def parted(connection: Connection) -> ConnectionLost:
-    """The error of a session that ended after what became of its last message was known."""
-    said = "" if connection.parting is None else f": {connection.parting}"
-    return ConnectionLost(
-        f"the server closed the session{said}", phase=Phase.OTHER.field, reply=connection.parting
-    )
+def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
+    """Tell the caller what became of a message, once it is known of all of its parts."""
+    result.message = outgoing.message
+    if outgoing.doubt is not None:
+        result = _still_in_doubt(result, outgoing.doubt)
+    if outgoing.part is None:
+        emit(result)
+        return
+    whole, share = outgoing.part
+    joined = whole.add(share, result)
+    if joined is not None:
+        emit(joined)
 
 
-def told(outgoing: Outgoing, result: SendResult) -> SendResult:
-    """What the caller is told: a second try that fails does not undo the first, still in doubt."""
-    if outgoing.doubt is None or len(result.accepted) == len(result.outcomes):
+def _still_in_doubt(result: SendResult, doubt: SMTPError) -> SendResult:
+    """A second try that fails does not undo the first."""
+    if len(result.accepted) == len(result.outcomes):
         return result
-    error = copy(outgoing.doubt)
+    error = copy(doubt)
     outcomes = [
         outcome
         if outcome.status is Status.ACCEPTED

@@ -122,7 +122,7 @@ def _at_once(
     except SESSION_OVER as over:
         # What the transport did not take whole, the server cannot have accepted.
         if octets_written(over.__cause__, written) < len(wire):
-            return _untried(envelope, over)
+            return untried(envelope, over)
         plan = plan_of(connection, envelope, content)
         return result_of(envelope, broken_off(plan, heard[reset:before], over))
     if last is not None:
@@ -134,7 +134,8 @@ def _at_once(
     return result_of(envelope, judge(plan_of(connection, envelope, content), mail, rcpt, final))
 
 
-def _untried(envelope: Envelope, over: SMTPError) -> SendResult:
+def untried(envelope: Envelope, over: SMTPError) -> SendResult:
+    """The result of a message of which nothing was sent."""
     not_tried: Verdict = (Status.NOT_TRIED, None)
     return result_of(envelope, Performed([not_tried] * len(envelope.recipients), None, over))
 
@@ -154,7 +155,7 @@ def _plain_transaction(
         if reset:
             check_reset(connection, replies.pop(0))
     except SESSION_OVER as over:
-        return _untried(envelope, over)
+        return untried(envelope, over)
     mail, *rcpt, data = replies
     body = body_of(connection, envelope, content)
     if data.intermediate and all(reply.positive for reply in replies[:-1]):
@@ -170,10 +171,10 @@ def _plain_transaction(
     return result_of(envelope, performed)
 
 
-def result_of(envelope: Envelope, performed: Performed, message: object = None) -> SendResult:
+def result_of(envelope: Envelope, performed: Performed) -> SendResult:
     """Say of its recipients what became of a message."""
     verdicts, reply, error = performed
-    result = SendResult(outcomes_of(envelope, verdicts), reply, error, message=message)
+    result = SendResult(outcomes_of(envelope, verdicts), reply, error)
     if error is not None:
         error.result = result
     return result

@@ -11,15 +11,24 @@ import math
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps, with_octets_written
+from smtpx._core.steps import (
+    Glance,
+    More,
+    Receive,
+    Send,
+    StartTLS,
+    Step,
+    Steps,
+    with_octets_written,
+)
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import Deadline, Waiter
-from smtpx._drivers.worlds import Found
+from smtpx._drivers.worlds import Found, Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ _BUFFER = 16384
 # cannot get rid of its replies stops reading, and both would wait for ever (RFC 2920 §3.1).
 _KEPT = 2**20
 # Written at once. asyncio's TLS would keep a second copy of whatever it is given.
-_SLICE = 65536
+_SLICE = 131072
 # asyncio's own bound for a handshake, which cannot be switched off; ours is the one that counts.
 _LONG = 1e6
 
@@ -151,7 +160,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._carrier: asyncio.Transport
         self._transport: asyncio.Transport
 
-    async def run(self, procedure: Steps[T], deadline: Deadline) -> T:
+    async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
         try:
             step = next(procedure)
@@ -159,6 +168,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                 try:
                     if self._did_at_once(step, deadline):
                         answer = None if isinstance(step, Glance) else b""
+                    elif isinstance(step, More):
+                        answer = None if more is None else await more()
                     else:
                         answer = await self._answer(step, deadline)
                 except OSError as error:
@@ -180,9 +191,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Close the connection; nothing more is said."""
         self._is_closed = self._ended = True
         self._set_alarm(math.inf)
-        if not self._loop.is_closed():
-            # It takes the protected transport along, whose own abort() is broken in 3.11.
-            self._carrier.abort()
+        if self._loop.is_closed():
+            self._socket.close()
+            return
+        # It takes the protected transport along, whose own abort() is broken in 3.11.
+        self._carrier.abort()
         self._wake()
 
     @property
@@ -458,9 +471,83 @@ async def vanish() -> None:
     await asyncio.sleep(0)
 
 
-def make_lock() -> AbstractAsyncContextManager[object]:
-    """Make a lock for tasks of the running loop."""
-    return asyncio.Lock()
+class Bell:
+    """What a task waits for; see `worlds.Bell`."""
+
+    __slots__ = ("_has_rung", "_waiting")
+
+    def __init__(self) -> None:
+        self._has_rung = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """End the wait, or the next one."""
+        self._has_rung = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it rings; False if it does not within `seconds`."""
+        if not self._has_rung:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            alarm = None if seconds is None else loop.call_later(seconds, self._end)
+            try:
+                await self._waiting
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+        has_rung, self._has_rung = self._has_rung, False
+        return has_rung
+
+
+make_bell = Bell
+
+
+class _Background:
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    @property
+    def has_ended(self) -> bool:
+        return self._task.done()
+
+    def cancel(self) -> None:
+        _ = self._task.cancel()
+
+    async def ended(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while not self._task.done():
+            try:
+                _ = await asyncio.wait([self._task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+
+def spawn(
+    call: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[BaseException], None]
+) -> _Background:
+    """Start a task in the background."""
+
+    async def run() -> None:
+        try:
+            await call()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            failed(error)
+
+    return _Background(asyncio.create_task(run()))
+
+
+async def let_others_run() -> None:
+    """Return when every task that could go on has done so."""
+    await asyncio.sleep(0)
 
 
 def current_run() -> object:

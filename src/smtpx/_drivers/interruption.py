@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from smtpx._core.steps import Steps
 from smtpx.results import SendResult
 
@@ -15,7 +17,7 @@ def abandon(procedure: Steps[object], interruption: BaseException) -> None:
     If a message was being sent, what became of it hangs on the interruption as ``.result``, as it
     does on an `SMTPError`; a note names those for whom it is in doubt.
     """
-    value = _value_of(procedure)
+    value = value_of_lost(procedure)
     if not isinstance(value, SendResult):
         return
     interruption.__dict__["result"] = value
@@ -24,7 +26,15 @@ def abandon(procedure: Steps[object], interruption: BaseException) -> None:
         interruption.add_note(f"interrupted while the message was in doubt for {names}")
 
 
-def _value_of(procedure: Steps[object]) -> object:
+def with_results(interruption: BaseException | None, results: Iterable[SendResult]) -> None:
+    """Hang what the caller of `send_many` was not told on what interrupts it, as ``.results``."""
+    untold = list(results)
+    # Who closes the generator wants to know no more.
+    if interruption is not None and untold and not isinstance(interruption, GeneratorExit):
+        interruption.__dict__["results"] = untold
+
+
+def value_of_lost(procedure: Steps[object]) -> object:
     """What the procedure returns when nothing that it asks for is answered any more."""
     lost = ConnectionAbortedError("the call was interrupted")
     try:

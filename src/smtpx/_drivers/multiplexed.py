@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
 from smtpx._drivers.blocking import BlockingDriver
+from smtpx._drivers.interruption import value_of_lost
 
 T = TypeVar("T")
 
@@ -98,6 +99,11 @@ class Lane(Generic[T]):
             raise
         else:
             self.advance()
+
+    def abandon(self) -> None:
+        """End the procedure, whose socket is closed; it accounts for what was in flight."""
+        _ = value_of_lost(self._procedure)
+        self._finish()
 
     def _finish(self) -> None:
         self.finished = True

@@ -5,16 +5,28 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from contextvars import copy_context
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps, with_octets_written
+from smtpx._core.steps import (
+    Glance,
+    More,
+    Receive,
+    Send,
+    StartTLS,
+    Step,
+    Steps,
+    with_octets_written,
+)
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import Deadline, Waiter
-from smtpx._drivers.worlds import Found
+from smtpx._drivers.worlds import Found, Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
@@ -24,6 +36,104 @@ T = TypeVar("T")
 
 _BUFFER = 65536
 _SLICE = 65536
+# Seconds that a write waits for room before it looks whether anything has arrived.
+_PATIENCE = 0.02
+# About what is kept unread, at most, while we write.
+_KEPT = 2**20
+
+
+class _Carrier(trio.abc.Stream):
+    """A connected socket. While a write waits for room, what arrives is read and kept.
+
+    A peer that cannot get rid of its replies stops reading, and both would wait for ever
+    (RFC 2920 §3.1). TLS, which may go over it, knows nothing of that.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.written = 0
+        """Octets that were taken since somebody set it."""
+        self._waiter = Waiter(connected)
+        self._arrived: deque[bytes] = deque()
+        self._kept = 0
+
+    def send_at_once(self, data: bytes | memoryview) -> bool:
+        """Write what fits; True if it was everything."""
+        try:
+            octets = self.socket.send(data)
+        except BlockingIOError:
+            return False
+        self.written += octets
+        return octets == len(data)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write everything."""
+        unsent = memoryview(data)
+        while unsent:
+            try:
+                octets = self.socket.send(unsent)
+            except BlockingIOError:
+                with trio.move_on_after(_PATIENCE):
+                    await _until(trio.lowlevel.wait_writable, self.socket)
+                self._keep()
+            else:
+                self.written += octets
+                unsent = unsent[octets:]
+        await trio.lowlevel.checkpoint()
+
+    def _keep(self) -> None:
+        try:
+            while self._kept < _KEPT and (octets := self.socket.recv(_BUFFER)):
+                self._arrived.append(octets)
+                self._kept += len(octets)
+        except OSError:
+            pass  # Nothing is there; or the write will fail in its turn, and say why.
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait for room."""
+        await _until(trio.lowlevel.wait_writable, self.socket)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Wait for octets, or the end."""
+        if self._arrived:
+            await trio.lowlevel.checkpoint()
+            return self._taken()
+        while True:
+            # Others run meanwhile, even if there is something.
+            await _until(trio.lowlevel.wait_readable, self.socket)
+            try:
+                return self.socket.recv(_BUFFER)
+            except BlockingIOError:
+                pass
+
+    def receive_at_once(self) -> bytes | None:
+        """What is there; ``None`` if nothing is."""
+        if self._arrived:
+            return self._taken()
+        if not self._waiter.is_readable():
+            return None
+        try:
+            return self.socket.recv(_BUFFER)
+        except BlockingIOError:
+            return None
+
+    def _taken(self) -> bytes:
+        octets = self._arrived.popleft()
+        self._kept -= len(octets)
+        return octets
+
+    def close(self) -> None:
+        """Close the socket, and wake who waits for it."""
+        try:
+            trio.lowlevel.notify_closing(self.socket)
+        except RuntimeError:
+            pass  # Its run is over.
+        self.socket.close()
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        self.close()
+        await trio.lowlevel.checkpoint()
 
 
 class TrioDriver:
@@ -35,20 +145,21 @@ class TrioDriver:
         context: ssl.SSLContext | None,
         server_hostname: str | None,
     ) -> None:
-        self._waiter = Waiter(connected)
-        self._carrier = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
-        self._protected: trio.SSLStream[trio.SocketStream] | None = None
+        self._carrier = _Carrier(connected)
+        self._protected: trio.SSLStream[_Carrier] | None = None
         self._context = context
         self._server_hostname = server_hostname
         self._reply_due: float | None = None
 
-    async def run(self, procedure: Steps[T], deadline: Deadline) -> T:
+    async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
         try:
             step = next(procedure)
             while True:
                 try:
-                    with _as_os_errors():
+                    if isinstance(step, More):
+                        answer = None if more is None else await more()
+                    else:
                         answer = await self._answer(step, deadline)
                 except OSError as error:
                     step = procedure.throw(error)
@@ -67,7 +178,7 @@ class TrioDriver:
 
     def close(self) -> None:
         """Close the connection; nothing more is said."""
-        self._carrier.socket.close()
+        self._carrier.close()
 
     @property
     def closed(self) -> bool:
@@ -92,38 +203,42 @@ class TrioDriver:
                 self._reply_due = time.monotonic() + seconds
             elif self._reply_due is not None:
                 seconds = max(self._reply_due - time.monotonic(), 0)
-        with _within(deadline.within(seconds)):
-            return await self._read()
-
-    async def _read(self) -> bytes:
-        if self._protected is not None:
-            return bytes(await self._protected.receive_some(_BUFFER))
-        return bytes(await self._carrier.receive_some(_BUFFER))
+        with _Within(deadline.within(seconds)):
+            if self._protected is None:
+                return await self._carrier.receive_some()
+            with _as_os_errors():
+                return bytes(await self._protected.receive_some(_BUFFER))
 
     async def _glance(self) -> bytes | None:
-        if self._protected is not None:
-            # TLS may hold records that it has read and nobody has asked for. What is cancelled
-            # from the start gives those, and looks no further.
-            with trio.CancelScope(deadline=-math.inf):
-                return await self._read()
-        if not self._waiter.is_readable():
-            return None
-        # What there is is taken before trio sees that the time is up.
-        with trio.move_on_after(0):
-            return await self._read()
+        if self._protected is None:
+            return self._carrier.receive_at_once()
+        # TLS may hold records that it has read and nobody has asked for. What is cancelled from
+        # the start gives those, and looks no further.
+        with trio.CancelScope(deadline=-math.inf), _as_os_errors():
+            return bytes(await self._protected.receive_some(_BUFFER))
         return None
 
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
-        data = memoryview(step.data)
-        written = 0
+        carrier, protected = self._carrier, self._protected
+        carrier.written = 0
+        passed = 0
         try:
-            with _as_os_errors(), _within(deadline.within(step.timeout)):
-                while written < len(data):
-                    piece = data[written : written + _SLICE]
+            seconds = deadline.within(step.timeout)
+            # A large write lets others run, even where the kernel never holds it up.
+            if protected is None and carrier.send_at_once(step.data) and len(step.data) < _SLICE:
+                return b""
+            unsent = memoryview(step.data)[carrier.written :]
+            with _Within(seconds):
+                if protected is None:
+                    await carrier.send_all(unsent)
+                while passed < len(unsent) and protected is not None:
+                    piece = unsent[passed : passed + _SLICE]
                     # Counted first: what is cut off in the middle may have gone out as a whole.
-                    written += len(piece)
-                    await (self._protected or self._carrier).send_all(piece)
+                    passed += len(piece)
+                    with _as_os_errors():
+                        await protected.send_all(piece)
         except OSError as error:
+            written = carrier.written if protected is None else passed
             raise with_octets_written(error, written) from error.__cause__
         return b""
 
@@ -137,19 +252,41 @@ class TrioDriver:
             server_hostname=self._server_hostname,
             https_compatible=True,
         )
-        with _within(deadline.within(step.timeout)):
+        with _Within(deadline.within(step.timeout)), _as_os_errors():
             await self._protected.do_handshake()
         return b""
 
 
-@contextmanager
-def _within(seconds: float | None) -> Generator[None, None, None]:
-    with trio.CancelScope(deadline=math.inf) as scope:
-        if seconds is not None:
-            scope.deadline = trio.current_time() + seconds
-        yield
-    if scope.cancelled_caught:
-        raise TimeoutError("timed out")
+class _Within:
+    """Raise a `TimeoutError` where a block takes longer."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, seconds: float | None) -> None:
+        due = math.inf if seconds is None else trio.current_time() + seconds
+        self._scope = trio.CancelScope(deadline=due)
+
+    def __enter__(self) -> None:
+        _ = self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _ = self._scope.__exit__(kind, error, traceback)
+        if self._scope.cancelled_caught:
+            raise TimeoutError("timed out")
+
+
+async def _until(
+    ready: Callable[[socket.socket], Awaitable[None]], connected: socket.socket
+) -> None:
+    try:
+        await ready(connected)
+    except trio.ClosedResourceError as error:
+        raise ConnectionAbortedError("the connection is closed") from error
 
 
 @contextmanager
@@ -165,13 +302,13 @@ def _as_os_errors() -> Generator[None, None, None]:
 
 async def resolve(host: str, port: int, seconds: float | None) -> Found:
     """Look up a host."""
-    with _within(seconds):
+    with _Within(seconds):
         return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 async def connect(connection: socket.socket, address: Any, seconds: float | None) -> None:
     """Connect a socket that does not block."""
-    with _within(seconds):
+    with _Within(seconds):
         await trio.socket.from_stdlib_socket(connection).connect(address)
 
 
@@ -186,9 +323,77 @@ async def vanish() -> None:
     """What was closed is gone at once."""
 
 
-def make_lock() -> AbstractAsyncContextManager[object]:
-    """Make a lock for tasks of the present run."""
-    return trio.Lock()
+class Bell:
+    """What a task waits for; see `worlds.Bell`."""
+
+    __slots__ = ("_has_rung", "_waiting")
+
+    def __init__(self) -> None:
+        self._has_rung = False
+        self._waiting: trio.Event | None = None
+
+    def ring(self) -> None:
+        """End the wait, or the next one."""
+        self._has_rung = True
+        if self._waiting is not None:
+            self._waiting.set()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it rings; False if it does not within `seconds`."""
+        if not self._has_rung:
+            self._waiting = trio.Event()
+            with trio.move_on_after(math.inf if seconds is None else seconds):
+                await self._waiting.wait()
+        has_rung, self._has_rung = self._has_rung, False
+        return has_rung
+
+
+make_bell = Bell
+
+
+class _Background:
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    async def run(
+        self, call: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[BaseException], None]
+    ) -> None:
+        try:
+            with self._scope:
+                await call()
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            failed(error)
+        finally:
+            self._ended.set()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    async def ended(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
+
+
+def spawn(
+    call: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[BaseException], None]
+) -> _Background:
+    """Start a system task: trio has no others that outlive the block that starts them."""
+    background = _Background()
+    _ = trio.lowlevel.spawn_system_task(background.run, call, failed, context=copy_context())
+    return background
+
+
+async def let_others_run() -> None:
+    """Return when every task that could go on has done so: a batch of them may end with us."""
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
 
 
 def current_run() -> object:

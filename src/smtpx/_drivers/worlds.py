@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from smtpx._core.steps import Steps
@@ -22,11 +21,15 @@ Found: TypeAlias = Sequence[tuple[int, int, int, str, Any]]
 """What `socket.getaddrinfo` returns."""
 
 
+Supplier: TypeAlias = Callable[[], Awaitable[bytes | None]]
+"""Answers `More`."""
+
+
 class AsyncDriver(Protocol):
     """Owns one connection; a driver that failed, or was cancelled, has closed it."""
 
-    async def run(self, procedure: Steps[T], deadline: Deadline) -> T:
-        """Run a procedure to its end and return its value.
+    async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
+        """Run a procedure to its end and return its value; `more` is asked when it asks for `More`.
 
         Raises:
             SMTPError: the procedure failed; it knows whether the connection can go on.
@@ -43,6 +46,35 @@ class AsyncDriver(Protocol):
     @property
     def closed(self) -> bool:
         """True once the connection is closed on our side."""
+        ...
+
+
+class Bell(Protocol):
+    """What one task waits for, and any other one of its run may ring."""
+
+    def ring(self) -> None:
+        """End the wait, or the next one if nobody waits."""
+        ...
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it rings; False if it does not within `seconds`."""
+        ...
+
+
+class Background(Protocol):
+    """A task that nobody's `async with` holds."""
+
+    @property
+    def has_ended(self) -> bool:
+        """True once it has."""
+        ...
+
+    def cancel(self) -> None:
+        """Have it end."""
+        ...
+
+    async def ended(self) -> None:
+        """Wait for its end, whoever may be cancelled meanwhile."""
         ...
 
 
@@ -70,8 +102,18 @@ class World(Protocol):
         """Return when what was closed is gone."""
         ...
 
-    def make_lock(self) -> AbstractAsyncContextManager[object]:
-        """Make a lock for the tasks of the present run."""
+    def make_bell(self) -> Bell:
+        """Make a bell for the tasks of the present run."""
+        ...
+
+    def spawn(
+        self, call: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[BaseException], None]
+    ) -> Background:
+        """Start a task in the background; what it raises but a cancellation goes to `failed`."""
+        ...
+
+    async def let_others_run(self) -> None:
+        """Return when every task that could go on has done so."""
         ...
 
     def current_run(self) -> object:

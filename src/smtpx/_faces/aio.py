@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
-from typing import Self, TypeVar, Unpack, cast
+from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, deliver
+from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.division import left_over, resumed
+from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
+from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
-from smtpx._core.supply import Outgoing, not_sent
+from smtpx._core.supply import Window
+from smtpx._core.transaction import untried
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.worlds import AsyncDriver, World, current_world, dial
+from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
+from smtpx._faces.arriving import Arriving
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.sync import _observer
+from smtpx._faces.taskpool import TaskPool, Turn
+from smtpx._faces.tasksending import TaskSending
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import (
-    AddressError,
-    ConnectionLost,
-    ExtensionMissing,
-    LocalProtocolError,
-    SMTPError,
-)
+from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
+from smtpx.options import PoolLimits
 from smtpx.replies import Reply
-from smtpx.results import SendResult
+from smtpx.results import SendResult, accepted
 
 T = TypeVar("T")
-
-# What is wrong with one message, and not with the connection.
-_UNSENDABLE = (LocalProtocolError, AddressError, ExtensionMissing, TypeError)
 
 
 class AsyncSession:
@@ -159,22 +157,38 @@ class AsyncSession:
         return self._connection is not None and self._connection.tls
 
     async def send(
-        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
+        self,
+        message: Message | AsyncIterable[bytes],
+        envelope: Envelope | None = None,
+        *,
+        all_or_nothing: bool = False,
     ) -> SendResult:
         """Send one message; return what became of each recipient. See `Session.send`.
 
-        A file or an iterator is read without waiting for it, so it must not block for long.
+        The message may also be an asynchronous iterable of bytes, which is read a little ahead of
+        what is sent. A file or an iterator is read without waiting for it, so it must not block
+        for long.
 
         Raises:
             SMTPError: as `Session.send`.
         """
-        connection = self._opened()
-        result = await self._run(
-            deliver(connection, message, envelope, all_or_nothing=all_or_nothing)
-        )
-        if result.error is not None and not result.accepted:
-            raise result.error
-        return result
+        if isinstance(message, AsyncIterable):
+            async with Arriving(message) as arriving:
+                return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
+
+    async def attempt(
+        self, message: Message, envelope: Envelope | None, *, all_or_nothing: bool = False
+    ) -> SendResult:
+        """Send one message; what the server says or does is all in the result (private to smtpx).
+
+        Raises:
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+        """
+        procedure = deliver(self._opened(), message, envelope, all_or_nothing=all_or_nothing)
+        if isinstance(message, Arriving):
+            return await self._run(fed(procedure, message), more=message.more)
+        return await self._run(procedure)
 
     async def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -205,17 +219,29 @@ class AsyncSession:
         """RSET: give up the open mail transaction. `send` does it by itself where needed."""
         return await self._run(reset(self._opened()))
 
+    @property
+    def parts(self) -> tuple[Connection, AsyncDriver]:
+        """For those who run procedures of their own on it (private to smtpx)."""
+        if self._driver is None:
+            raise LocalProtocolError("open the session first: `async with session:` or open()")
+        return self._opened(), self._driver
+
     def _opened(self) -> Connection:
         if self._connection is None:
             raise LocalProtocolError("open the session first: `async with session:` or open()")
         return self._connection
 
-    async def _run(self, procedure: Steps[T], deadline: Deadline | None = None) -> T:
+    async def _run(
+        self,
+        procedure: Steps[T],
+        deadline: Deadline | None = None,
+        more: Supplier | None = None,
+    ) -> T:
         if self._driver is None:
             raise AssertionError("a connection comes with its driver")
         try:
             return await self._driver.run(
-                procedure, deadline or Deadline(self._settings.timeouts.total)
+                procedure, deadline or Deadline(self._settings.timeouts.total), more
             )
         finally:
             if self._connection is not None and not self._connection.usable:
@@ -223,25 +249,29 @@ class AsyncSession:
 
 
 class AsyncClient:
-    """A `Client` for asyncio and trio: opened when needed, kept, opened again.
+    """A `Client` for asyncio and trio: a few connections, opened when needed and kept.
 
-    To be shared between tasks, which take turns on its one connection. Cancelled as an
-    `AsyncSession` is: the next task finds a new connection.
+    To be shared between tasks of one loop; each has a connection of its own while it sends. What
+    is cancelled closes its connection, as in an `AsyncSession`. In another loop, or after `fork`
+    in the child, it opens its own.
     """
 
-    def __init__(self, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> None:
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        pool: PoolLimits | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
         """Check the settings, those of a `Session`; nothing is dialled yet.
+
+        `pool` bounds the connections: how many, how long, how many messages, how fast.
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         _ = Settings.of(endpoint, **options)
-        self._endpoint = endpoint
-        self._options = options
-        self._run: object = None
-        self._lock: AbstractAsyncContextManager[object] | None = None
-        self._session: AsyncSession | None = None
-        self._reused = False
+        self._pool = TaskPool(lambda: AsyncSession(endpoint, **options), pool or PoolLimits())
 
     async def __aenter__(self) -> Self:
         return self
@@ -252,98 +282,88 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None and not isinstance(error, Exception) and self._session is not None:
-            self._session.abort()  # Who is cancelled does not wait for a farewell.
-        await self.close()
+        # Who is cancelled does not wait for a farewell.
+        await self.close(abort=error is not None and not isinstance(error, Exception))
 
     async def send(
-        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
+        self,
+        message: Message | AsyncIterable[bytes],
+        envelope: Envelope | None = None,
+        *,
+        all_or_nothing: bool = False,
     ) -> SendResult:
-        """Send one message, over a connection that is opened if there is none.
+        """Send one message, over a connection that is free or new; see `AsyncSession.send`.
 
-        See `AsyncSession.send`. A connection that turns out to have been closed while it was idle
-        is opened anew, once.
+        A connection that turns out to have been closed while it was idle is replaced by a new one.
 
         Raises:
+            TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        async with self._turn():
-            try:
-                session = await self._ready()
-                return await session.send(message, envelope, all_or_nothing=all_or_nothing)
-            except ConnectionLost as lost:
-                # It was idle too long, and nothing was accepted or read of the message yet.
-                if not self._reused or lost.phase not in ("other", "mail") or lost.in_doubt:
-                    raise
-            session = await self._ready()
-            return await session.send(message, envelope, all_or_nothing=all_or_nothing)
+        if isinstance(message, AsyncIterable):
+            async with Arriving(message) as arriving:
+                return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        async with Turn(self._pool) as turn:
+            result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
+            if turn.lease.was_gone(result.error):
+                await turn.begin_anew()
+                result = await turn.session.attempt(
+                    message, envelope, all_or_nothing=all_or_nothing
+                )
+            while isinstance(result.error, SessionFull):
+                share = left_over(addressed(message, envelope), result)
+                try:
+                    await turn.begin_anew()
+                    rest = await turn.session.attempt(message, share.envelope)
+                except SMTPError as error:
+                    rest = untried(share.envelope, error)
+                result = resumed(result, share, rest)
+            return accepted(result)
 
     async def send_many(
         self,
         messages: Iterable[Message | tuple[Message, Envelope]]
         | AsyncIterable[Message | tuple[Message, Envelope]],
-    ) -> AsyncIterator[SendResult]:
-        """Send messages one after the other; yield what became of each, in their order.
+        *,
+        connections: int = 1,
+        window: int = 64,
+        on_doubt: Literal["report", "resend"] = "report",
+    ) -> AsyncGenerator[SendResult, None]:
+        """Send messages as they come, pipelined; yield what became of each as it is known.
 
-        An item is an `EmailMessage`, or a message and its `Envelope`; the result has it as its
-        `message`. A message that is refused, or cannot be sent at all, is a result with its
-        `error`, and stops no other.
+        See `Client.send_many`. The connections are at work in the background while the caller is
+        busy with a result, until so many are waiting for it. They have ended when the iterator has
+        been read to its end, or closed: `contextlib.aclosing` closes it where a `break` leaves it.
 
         Raises:
-            SMTPError: no connection can be had.
+            SMTPError: no connection can be had; what was not sent by then is yielded before.
         """
-        source = messages if isinstance(messages, AsyncIterable) else _asynchronous(messages)
-        async for item in source:
-            if isinstance(item, tuple):
-                outgoing = Outgoing(*cast("tuple[Message, Envelope]", item))
-            else:
-                outgoing = Outgoing(item, None)
-            try:
-                result = await self.send(outgoing.message, outgoing.envelope)
-            except (SMTPError, TypeError) as error:
-                if isinstance(error, SMTPError) and error.result is not None:
-                    result = error.result
-                elif isinstance(error, _UNSENDABLE):
-                    result = not_sent(outgoing, error)
-                else:
-                    raise
-            result.message = outgoing.message
-            yield result
+        async with TaskSending(
+            self._pool,
+            messages,
+            connections,
+            Window(messages=window),
+            resend_doubtful=on_doubt == "resend",
+        ) as sending:
+            results = sending.results
+            while await sending.go_on():
+                while results:
+                    yield results.popleft()
+
+    def statistics(self) -> PoolStatistics:
+        """What the pool of connections holds, and has done so far."""
+        return self._pool.statistics()
 
     async def close(self, *, abort: bool = False) -> None:
-        """Say QUIT and close the connection, if there is one. Never fails.
+        """Close the connections; those in use when they are done, or with `abort` at once.
 
-        With `abort` it is closed at once, whoever is using it.
+        Nothing can be sent any more.
         """
-        if abort and self._session is not None:
-            self._session.abort()
-        async with self._turn():
-            if self._session is not None:
-                session, self._session = self._session, None
-                await session.close()
-
-    def _turn(self) -> AbstractAsyncContextManager[object]:
-        """The lock, made when it is used: a client may be older than the loop that runs it."""
-        world = current_world()
-        run = world.current_run()
-        if self._lock is None or self._run is not run:
-            self._lock, self._run = world.make_lock(), run
-            if self._session is not None:
-                self._session.abort()  # It belonged to a run that is over.
-                self._session = None
-        return self._lock
-
-    async def _ready(self) -> AsyncSession:
-        """The session, opened if it is not."""
-        self._reused = self._session is not None and self._session.is_open
-        if self._session is None or not self._session.is_open:
-            self._session = AsyncSession(self._endpoint, **self._options)
-            await self._session.open()
-        return self._session
+        await self._pool.close(abort=abort)
 
 
 async def asend(
-    message: Message,
+    message: Message | AsyncIterable[bytes],
     endpoint: str | Endpoint,
     *,
     envelope: Envelope | None = None,
@@ -357,10 +377,3 @@ async def asend(
     """
     async with AsyncSession(endpoint, **options) as session:
         return await session.send(message, envelope, all_or_nothing=all_or_nothing)
-
-
-async def _asynchronous(
-    messages: Iterable[Message | tuple[Message, Envelope]],
-) -> AsyncIterator[Message | tuple[Message, Envelope]]:
-    for message in messages:
-        yield message

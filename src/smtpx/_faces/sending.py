@@ -2,112 +2,108 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, cast
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from smtpx._core.delivery import Message
-from smtpx._core.stream import stream
-from smtpx._core.supply import Budget, Outgoing, Supply, Window, not_sent
+from smtpx._core.supply import Budget, Window
+from smtpx._drivers.interruption import with_results
 from smtpx._drivers.multiplexed import Lane, Multiplexer
-from smtpx._faces.pool import Lease, SessionPool
-from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, SMTPError
-from smtpx.results import SendResult
+from smtpx._faces.leasing import Lease
+from smtpx._faces.ledger import ASKED, Item, Ledger
+from smtpx._faces.pool import SessionPool
+from smtpx.errors import SMTPError
 
-# Messages taken from the caller's iterable at a time.
-_READ_AHEAD = 16
-# A message that this many sessions could not send is not tried again; and when so many sessions
-# in a row sent nothing, there is no hope for the next.
-_ATTEMPTS = 3
-# Mail transactions asked for with a session; the pool grants what its limits allow.
-_ASKED = 1_000_000
+if TYPE_CHECKING:
+    from smtpx._faces.sync import Session
 
 
 class _Working(NamedTuple):
     """A leased session at work, and what it may still send."""
 
-    lease: Lease
+    lease: Lease[Session]
     budget: Budget
 
 
 class Sending:
-    """One call of `send_many`."""
+    """One call of `send_many`, as a context."""
 
     def __init__(
         self,
         pool: SessionPool,
-        messages: Iterable[Message | tuple[Message, Envelope]],
+        messages: Iterable[Item],
+        connections: int,
         window: Window,
         resend_doubtful: bool,
     ) -> None:
         self._pool = pool
         self._source = iter(messages)
-        self._source_error: Exception | None = None
-        self._window = window
-        self._supply = Supply(resend_doubtful)
-        self._results: deque[SendResult] = deque()
+        self._connections = connections
+        self._ledger = Ledger(connections, window, resend_doubtful)
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
-        self._fruitless = 0
-        self._lost: SMTPError | None = None
+        self.results = self._ledger.results
 
-    def run(self, connections: int) -> Iterator[SendResult]:
-        """Yield the result of each message as it is known.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the sessions that are still at work, in the middle of it."""
+        self._multiplexer.close()
+        self._ledger.break_off()
+        for lane, (lease, budget) in self._working.items():
+            lease.session.abort()
+            lane.abandon()
+            self._pool.release(lease, lease.messages - budget.left)
+        with_results(error, self.results)
+
+    def go_on(self) -> bool:
+        """Send until there are results; False if there will be none.
 
         Raises:
             SMTPError: no session can be had any more.
             Exception: what the caller's iterable raised; what came before it was sent.
         """
-        results = self._results
-        self._refill()
-        while True:
-            while results:
-                self._fruitless = 0
-                yield results.popleft()
-            # As many sessions as there is work for; one that ended is followed by another.
-            while self._lost is None and len(self._working) < min(connections, self._work()):
+        while not self.results:
+            while len(self._working) < self._connections and self._has_work():
                 if not self._start():
                     break
             if self._working:
                 for lane in self._multiplexer.turn():
                     self._end(lane)
-            elif not results:
-                break
-        while self._lost is not None and self._supply.ready:
-            yield not_sent(self._supply.ready.popleft(), self._lost)
-        if self._lost is not None:
-            raise self._lost
-        if self._source_error is not None:
-            raise self._source_error
+            elif not self.results:
+                return self._ledger.conclude()
+        self._ledger.told()
+        return True
 
-    def close(self) -> None:
-        """End the sessions that are still at work, in the middle of it."""
-        self._multiplexer.close()
-        for lease, budget in self._working.values():
-            lease.session.abort()
-            self._pool.release(lease, lease.messages - budget.left)
-
-    def _work(self) -> int:
-        return len(self._supply.ready) + (0 if self._supply.exhausted else 1)
+    def _has_work(self) -> bool:
+        """True if there is a message for one more session."""
+        if not self._ledger.at_hand:
+            self._refill()
+        return len(self._working) < self._ledger.at_hand
 
     def _start(self) -> bool:
         """Put a session to work; False if none is to be had now."""
         try:
             if self._working:
-                lease = self._pool.acquire_now(_ASKED)
+                lease = self._pool.acquire_now(ASKED)
             else:
-                lease = self._pool.acquire(_ASKED)
+                lease = self._pool.acquire(ASKED)
         except SMTPError as error:
             # The sessions that are at work may do without another.
             if not self._working:
-                self._lost = error
+                self._ledger.none_to_be_had(error)
             return False
         if lease is None:
             return False
         connection, driver = lease.session.parts
         budget = Budget(lease.messages)
-        procedure = stream(connection, self._supply, self._results.append, self._window, budget)
+        procedure = self._ledger.procedure(connection, budget, self.results.append)
         lane = Lane(driver, procedure, self._refill)
         self._working[lane] = _Working(lease, budget)
         self._multiplexer.add(lane)
@@ -117,35 +113,12 @@ class Sending:
 
     def _end(self, lane: Lane[SMTPError | None]) -> None:
         lease, budget = self._working.pop(lane)
-        if lane.value is not None:
-            lease.session.abort()
-        self._pool.release(lease, lease.messages - budget.left)
         error = lane.value
-        if error is None:
-            return
-        ready = self._supply.ready
-        for outgoing in [outgoing for outgoing in ready if outgoing.attempts >= _ATTEMPTS]:
-            ready.remove(outgoing)
-            self._results.append(not_sent(outgoing, error))
-        # A session from the pool that was closed while it was idle proves nothing.
-        if not (lease.reused and isinstance(error, ConnectionLost)):
-            self._fruitless += 1
-        if self._fruitless > _ATTEMPTS + len(self._working) and not self._results:
-            self._lost = error
+        if error is not None:
+            lease.session.abort()
+            self._ledger.session_ended(lease.reused, error, len(self._working))
+        self._pool.release(lease, lease.messages - budget.left)
 
     def _refill(self) -> None:
-        supply = self._supply
-        try:
-            for _ in range(_READ_AHEAD):
-                item = next(self._source)
-                if isinstance(item, tuple):
-                    message, envelope = cast("tuple[Message, Envelope]", item)
-                    supply.ready.append(Outgoing(message, envelope))
-                else:
-                    supply.ready.append(Outgoing(item, None))
-        except StopIteration:
-            supply.exhausted = True
-        except Exception as error:
-            # What was read before is sent before the caller hears of it.
-            self._source_error = error
-            supply.exhausted = True
+        if not self._ledger.is_exhausted:
+            self._ledger.refill(self._source)

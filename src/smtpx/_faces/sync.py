@@ -9,12 +9,14 @@ from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, deliver
+from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.division import left_over, resumed
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
+from smtpx._core.transaction import untried
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, dial, is_local
@@ -26,10 +28,10 @@ from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.dialogue import Line, Observer
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError
+from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
-from smtpx.results import SendResult
+from smtpx.results import SendResult, accepted
 
 T = TypeVar("T")
 
@@ -167,11 +169,18 @@ class Session:
                 for whom the message is in doubt, and for whom nothing was sent.
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
         """
+        return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
+
+    def attempt(
+        self, message: Message, envelope: Envelope | None, *, all_or_nothing: bool = False
+    ) -> SendResult:
+        """Send one message; what the server says or does is all in the result (private to smtpx).
+
+        Raises:
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+        """
         connection = self._opened()
-        result = self._run(deliver(connection, message, envelope, all_or_nothing=all_or_nothing))
-        if result.error is not None and not result.accepted:
-            raise result.error
-        return result
+        return self._run(deliver(connection, message, envelope, all_or_nothing=all_or_nothing))
 
     def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -224,10 +233,6 @@ class Session:
                 self._driver.close()
 
 
-# A connection that fails while it waits for these has taken nothing of a message.
-_UNTOUCHED = ("other", "mail")
-
-
 class Client:
     """A mail server as an application sees it: a few connections, opened when needed and kept.
 
@@ -268,23 +273,29 @@ class Client:
     ) -> SendResult:
         """Send one message, over a connection that is free or new; see `Session.send`.
 
-        A connection that turns out to have been closed while it was idle is given up for another.
+        A connection that turns out to have been closed while it was idle is replaced by a new one.
 
         Raises:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        while True:
-            lease = self._pool.acquire()
-            try:
-                return lease.session.send(message, envelope, all_or_nothing=all_or_nothing)
-            except ConnectionLost as lost:
-                # Nothing was accepted and nothing of the message was read: it was idle too long.
-                # The next is another that was idle, and so on, or a new one.
-                if not lease.reused or lost.phase not in _UNTOUCHED or lost.in_doubt:
-                    raise
-            finally:
-                self._pool.release(lease)
+        lease = self._pool.acquire()
+        try:
+            result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
+            if lease.was_gone(result.error):
+                lease = self._pool.replace(lease)
+                result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
+            while isinstance(result.error, SessionFull):
+                share = left_over(addressed(message, envelope), result)
+                try:
+                    lease = self._pool.replace(lease)
+                    rest = lease.session.attempt(message, share.envelope)
+                except SMTPError as error:
+                    rest = untried(share.envelope, error)
+                result = resumed(result, share, rest)
+            return accepted(result)
+        finally:
+            self._pool.release(lease)
 
     def send_many(
         self,
@@ -308,13 +319,17 @@ class Client:
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
         """
-        sending = Sending(
-            self._pool, messages, Window(messages=window), resend_doubtful=on_doubt == "resend"
-        )
-        try:
-            yield from sending.run(connections)
-        finally:
-            sending.close()
+        with Sending(
+            self._pool,
+            messages,
+            connections,
+            Window(messages=window),
+            resend_doubtful=on_doubt == "resend",
+        ) as sending:
+            results = sending.results
+            while sending.go_on():
+                while results:
+                    yield results.popleft()
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""

@@ -18,7 +18,17 @@ class Extensions:
     their name. ``"DSN" in extensions`` asks for one; case does not matter.
     """
 
-    __slots__ = ("_keywords", "chunking", "eight_bit_mime", "pipelining", "size", "states_size")
+    __slots__ = (
+        "_keywords",
+        "chunking",
+        "eight_bit_mime",
+        "limits",
+        "pipelining",
+        "rcpt_domain_max",
+        "rcpt_max",
+        "size",
+        "states_size",
+    )
 
     pipelining: bool
     """Commands may be sent without waiting (RFC 2920)."""
@@ -31,6 +41,13 @@ class Extensions:
     size: int | None
     """The largest content taken, in octets; ``None`` where none is stated (RFC 1870)."""
 
+    limits: Mapping[str, int]
+    """MAILMAX, RCPTMAX, RCPTDOMAINMAX and others as far as stated (RFC 9422)."""
+    rcpt_max: int | None
+    """Recipients of one mail transaction at most."""
+    rcpt_domain_max: int | None
+    """Domains of recipients in one session at most."""
+
     def __init__(self, keywords: Mapping[str, str]) -> None:
         self._keywords = {keyword.upper(): params for keyword, params in keywords.items()}
         # These are asked for with every message.
@@ -40,6 +57,18 @@ class Extensions:
         self.states_size = "SIZE" in self._keywords
         # RFC 1870 §4: 0 means that no fixed limit is in force.
         self.size = self._number("SIZE") or None
+        pairs = (item.partition("=") for item in self._keywords.get("LIMITS", "").upper().split())
+        stated = {name: _number(value) for name, _, value in pairs}
+        # RFC 9422 §4: a limit is never 0; nobody could live with it.
+        limits = {name: number for name, number in stated.items() if number}
+        self.limits = MappingProxyType(limits)
+        self.rcpt_max = limits.get("RCPTMAX")
+        self.rcpt_domain_max = limits.get("RCPTDOMAINMAX")
+
+    @property
+    def limits_recipients(self) -> bool:
+        """True if not every envelope goes in one transaction, or in one session."""
+        return self.rcpt_max is not None or self.rcpt_domain_max is not None
 
     @classmethod
     def of(cls, reply: Reply) -> Extensions:
@@ -124,14 +153,6 @@ class Extensions:
     def mt_priority(self) -> str | None:
         """The name of the priority profile, empty where none is stated (RFC 6710 §4)."""
         return self._keywords.get("MT-PRIORITY")
-
-    @property
-    def limits(self) -> Mapping[str, int]:
-        """MAILMAX, RCPTMAX, RCPTDOMAINMAX and others as far as stated (RFC 9422)."""
-        pairs = (item.partition("=") for item in self._keywords.get("LIMITS", "").upper().split())
-        numbers = {name: _number(value) for name, _, value in pairs}
-        # RFC 9422 §4: a limit is never 0; nobody could live with it.
-        return {name: number for name, number in numbers.items() if number}
 
     def _number(self, keyword: str) -> int | None:
         return _number(self._keywords.get(keyword, "").partition(" ")[0])

@@ -45,5 +45,9 @@ def ehlo_lines(options: ServerOptions, offered: frozenset[Extension]) -> list[st
 
 
 def _limits(options: ServerOptions) -> str:
-    limits = {"MAILMAX": options.mail_limit, "RCPTMAX": options.recipient_limit}
+    limits = {
+        "MAILMAX": options.mail_limit,
+        "RCPTMAX": options.recipient_limit,
+        "RCPTDOMAINMAX": options.domain_limit,
+    }
     return "".join(f" {name}={limit}" for name, limit in limits.items() if limit is not None)

@@ -67,6 +67,9 @@ class ServerOptions:
     recipient_limit: int | None = None
     """Recipients of one transaction; shown by LIMITS as RCPTMAX."""
 
+    domain_limit: int | None = None
+    """Domains of recipients in one session; shown by LIMITS as RCPTDOMAINMAX."""
+
     data_without_recipients: bool = False
     """Answer DATA with 354 although no recipient was accepted, as some servers do
     (RFC 2920 §3.1); the end of data is then refused."""

@@ -69,6 +69,7 @@ class ServerProtocol:
         self._transaction: Transaction | None = None
         self._attempted = False
         self._transactions = 0
+        self._domains: set[str] = set()
         self._authentication = Authentication(self.options, self.breaches)
         self._perform: dict[str, Callable[[Command], Answer]] = {
             "EHLO": self._ehlo,
@@ -269,6 +270,12 @@ class ServerProtocol:
             if self._offers(Extension.LIMITS):
                 self._breach("more recipients than RCPTMAX (RFC 9422)")
             return self._say(452, "4.5.3", "Too many recipients")
+        self._domains.add(address.rpartition("@")[2].lower())
+        limit = self.options.domain_limit
+        if limit is not None and len(self._domains) > limit:
+            if self._offers(Extension.LIMITS):
+                self._breach("more domains than RCPTDOMAINMAX (RFC 9422)")
+            return self._say(452, "4.5.3", "Too many domains in this session")
         if (refused := refusal(self.options.refuse_recipients, address)) is not None:
             return Answer(format_reply(refused))
         transaction.recipients.append(address)
