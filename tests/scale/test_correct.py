@@ -148,6 +148,26 @@ def test_one_trouble_for_callers_who_share_a_client(face: str, way: str, trouble
         assert tally == {Status.ACCEPTED: 2 * COUNT}
 
 
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", [CutInput, CutOutput])
+def test_a_connection_in_use_again_is_cut_off_anywhere(face: str, way: str, fault: Any):
+    """Found closed, it is given up for another one; only if nothing can have been accepted."""
+    sent = mails(2)
+    how: dict[str, Any] = {"connections": 1, "callers": 1}
+    with Server(extensions=WAYS[way]) as server:
+        assert sent_through(server, send_each, face, sent[:1], **how) == {Status.ACCEPTED: 2}
+        (first,) = server.sessions
+    with Server(extensions=WAYS[way]) as server:
+        assert sent_through(server, send_each, face, sent, **how) == {Status.ACCEPTED: 4}
+        (both,) = server.sessions
+    kind = "bytes_in" if fault is CutInput else "bytes_out"
+    start, end = getattr(first, kind), getattr(both, kind)
+    for at in range(start - 40, end, max(6, (end - start) // 20)):
+        with Server(extensions=WAYS[way], faults=[fault(at, session=1)]) as server:
+            _ = sent_through(server, send_each, face, sent, **how)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_in_doubt_is_sent_again(way: str):
     """Only where the caller says so; then a message may be there twice, and never is missing."""
@@ -237,7 +257,7 @@ FAULTS = st.one_of(
 @pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
 @pytest.mark.parametrize("connections", [1, 10])
 @pytest.mark.parametrize("send", [send_many, send_each])
-@settings(max_examples=6, derandomize=True, database=None)
+@settings(max_examples=3, derandomize=True, database=None)
 @given(
     senders=st.sets(NUMBERS, max_size=8),
     recipients=st.sets(st.tuples(NUMBERS, st.integers(0, 1)), max_size=16),
