@@ -281,7 +281,8 @@ def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
 
 def test_a_server_that_does_not_read(face: Face):
     faults = [Stall("DATA", reading=False)]
-    with Server(faults=faults, buffer_size=4096) as server:
+    extensions = ALL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME}
+    with Server(faults=faults, extensions=extensions, buffer_size=4096) as server:
         assert fate_of(face, server, content=b"x" * 10_000_000) is Fate.NOT_SENT
 
 
