@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 760, 430
-LEFT, RIGHT, TOP, BOTTOM = 74, 586, 56, 366
+LEFT, RIGHT, TOP, BOTTOM = 74, 532, 56, 366
 GAP = 58  # between no round-trip time and the logarithmic axis
 LOW, HIGH = 1.0, 100_000.0  # messages a second
 FIRST, LAST = 1.0, 100.0  # milliseconds
@@ -33,7 +33,6 @@ STYLE = """
   .s1 { stroke: #1a7f37 } .d1 { fill: #1a7f37 }
   .s2 { stroke: #bc4c00 } .d2 { fill: #bc4c00 }
   .peer { stroke: #6e7781 } .dot { fill: #6e7781 }
-  .leader { stroke: #afb8c1; stroke-width: 1; fill: none }
   .name { font-weight: 600 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
@@ -44,7 +43,6 @@ STYLE = """
     .s1 { stroke: #56d364 } .d1 { fill: #56d364 }
     .s2 { stroke: #ffa657 } .d2 { fill: #ffa657 }
     .peer { stroke: #9198a1 } .dot { fill: #9198a1 }
-    .leader { stroke: #484f58 }
   }
 """
 # Peers are told apart by their dashes.
@@ -53,14 +51,37 @@ OURS = ("send_many, window 512", "send_many, window 64", "Session.send")
 
 
 class Series(NamedTuple):
-    """A contender's points: round-trip time in ms, messages a second."""
+    """A contender's points: round-trip time in ms, messages a second; and how they look."""
 
     name: str
     points: Sequence[tuple[float, float]]
+    line: str
+    dot: str
+    dashes: str = ""
 
     @property
     def end(self) -> float:
         return y_of(self.points[-1][1])
+
+    def drawn(self, path: str) -> str:
+        dashed = f' stroke-dasharray="{self.dashes}"' if self.dashes else ""
+        return f'<path class="series {self.line}"{dashed} d="{path}"/>'
+
+
+def all_series(measured: dict[str, list[tuple[float, float]]]) -> list[Series]:
+    """Peers first, so that they lie below."""
+    peers = [name for name in measured if name not in OURS]
+    return [
+        *[
+            Series(name, measured[name], "peer", "dot", DASHES[i % len(DASHES)])
+            for i, name in enumerate(peers)
+        ],
+        *[
+            Series(name, measured[name], f"ours s{i}", f"d{i}")
+            for i, name in enumerate(OURS)
+            if name in measured
+        ],
+    ]
 
 
 def x_of(rtt: float) -> float:
@@ -106,17 +127,16 @@ def axes() -> Iterable[str]:
     )
 
 
-def drawn(series: Series, stroke: str, dot: str, dashes: str) -> Iterable[str]:
-    path = "L".join(f"{x_of(rtt):.1f} {y_of(rate):.1f}" for rtt, rate in series.points)
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    yield f'<path class="series {stroke}"{dashed} d="M{path}"/>'
-    for rtt, rate in series.points:
-        yield f'<circle class="{dot}" cx="{x_of(rtt):.1f}" cy="{y_of(rate):.1f}" r="2.5"/>'
+def drawn(series: Series) -> Iterable[str]:
+    points = [(x_of(rtt), y_of(rate)) for rtt, rate in series.points]
+    yield series.drawn("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points))
+    for x, y in points:
+        yield f'<circle class="{series.dot}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
 
 
-def labels(all_series: Sequence[Series]) -> Iterable[str]:
+def labels(drawn_series: Sequence[Series]) -> Iterable[str]:
     """Names at the lines' ends, moved apart where they would overlap."""
-    ordered = sorted(all_series, key=lambda series: series.end)
+    ordered = sorted(drawn_series, key=lambda series: series.end)
     places = [series.end for series in ordered]
     for _ in range(100):
         for i in range(1, len(places)):
@@ -125,45 +145,36 @@ def labels(all_series: Sequence[Series]) -> Iterable[str]:
                 places[i - 1] -= overlap / 2
                 places[i] += overlap / 2
     for series, place in zip(ordered, places, strict=True):
-        path = f"M{RIGHT + 5} {series.end:.1f}L{RIGHT + 18} {place:.1f}H{RIGHT + 22}"
-        yield f'<path class="leader" d="{path}"/>'
+        yield series.drawn(f"M{RIGHT + 6} {series.end:.1f}L{RIGHT + 20} {place:.1f}H{RIGHT + 44}")
         style = "name" if series.name in OURS else ""
-        yield text(RIGHT + 26, place + 4, series.name, style=style)
+        yield text(RIGHT + 50, place + 4, series.name, style=style)
 
 
-def figure(all_series: Sequence[Series], caption: str) -> str:
+def figure(measured: dict[str, list[tuple[float, float]]], caption: str) -> str:
+    shown = all_series(measured)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'width="{WIDTH}" height="{HEIGHT}">',
         f"<title>{escape(caption)}</title>",
         f"<style>{STYLE}</style>",
-        text(LEFT - 60, 24, "Messages a second", style="title"),
+        text(LEFT - 60, 24, "Messages a second: smtpx (in colour) and others", style="title"),
         text(LEFT - 60, 42, caption, style="quiet"),
         *axes(),
     ]
-    peers = [series for series in all_series if series.name not in OURS]
-    for number, series in enumerate(peers):
-        parts += drawn(series, "peer", "dot", DASHES[number % len(DASHES)])
-    for series in all_series:
-        if series.name in OURS:
-            number = OURS.index(series.name)
-            parts += drawn(series, f"ours s{number}", f"d{number}", "")
-    parts += labels(all_series)
+    for series in shown:
+        parts += drawn(series)
+    parts += labels(shown)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def main() -> None:
     source, target = map(Path, sys.argv[1:3])
     measured = json.loads(source.read_text())
-    all_series = [
-        Series(name, [(rtt, rate) for rtt, rate in points])
-        for name, points in measured["points"].items()
-    ]
     caption = (
         f"{measured['size']}, {measured['recipients']} recipient, one connection; "
         "client, server and wire on one core"
     )
-    _ = target.write_text(figure(all_series, caption))
+    _ = target.write_text(figure(measured["points"], caption))
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def test_the_sink_wants_no_particular_password():
 
 def test_a_plot_is_drawn_of_what_was_measured(tmp_path: Path):
     points = [(float(rtt), 1000 / (1 + rtt)) for rtt in throughput.ROUND_TRIPS]
-    drawn = plot.figure([plot.Series("smtplib", points), plot.Series("a & b", points)], "2 KB")
+    drawn = plot.figure({"smtplib": points, "a & b": points, plot.OURS[0]: points}, "2 KB")
     root = ElementTree.fromstring(drawn)
     names = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert {"smtplib", "a & b", "2 KB"} <= set(names)
