@@ -123,19 +123,29 @@ def session(server: Server) -> Send:
     return send
 
 
-def pooled(server: Server) -> Any:
+def pooled(face: Any, server: Server) -> Any:
+    """A `Client` or `AsyncClient` that keeps its connections as the others do."""
     import smtpx
 
-    # One connection for as long as it is wanted, as the others have it.
     limits = smtpx.PoolLimits(
         open=server.connections, idle=server.connections, age=None, messages=None
     )
-    return smtpx.Client(server.url, pool=limits, tls=server.policy)
+    return face(server.url, pool=limits, tls=server.policy)
+
+
+def many(shared: Any, server: Server, contents: Iterable[bytes]) -> Any:
+    envelope = server.envelope
+    messages = ((content, envelope) for content in contents)
+    if (server.connections, server.window) == (1, 64):  # as it is without a word
+        return shared.send_many(messages)
+    return shared.send_many(messages, connections=server.connections, window=server.window)
 
 
 def client(server: Server) -> Send:
+    import smtpx
+
     envelope = server.envelope
-    shared = pooled(server)
+    shared = pooled(smtpx.Client, server)
 
     def send(contents: Iterable[bytes]) -> None:
         for content in contents:
@@ -145,16 +155,12 @@ def client(server: Server) -> Send:
 
 
 def stream(server: Server) -> Send:
-    envelope = server.envelope
-    shared = pooled(server)
+    import smtpx
+
+    shared = pooled(smtpx.Client, server)
 
     def send(contents: Iterable[bytes]) -> None:
-        sent = shared.send_many(
-            ((content, envelope) for content in contents),
-            connections=server.connections,
-            window=server.window,
-        )
-        for result in sent:
+        for result in many(shared, server, contents):
             assert result.error is None, result.error
 
     return send
@@ -205,7 +211,7 @@ async def async_client(server: Server) -> AsyncSend:
     import smtpx
 
     envelope = server.envelope
-    shared = smtpx.AsyncClient(server.url, tls=server.policy)
+    shared = pooled(smtpx.AsyncClient, server)
 
     async def send(contents: Iterable[bytes]) -> None:
         for content in contents:
@@ -217,11 +223,10 @@ async def async_client(server: Server) -> AsyncSend:
 async def async_stream(server: Server) -> AsyncSend:
     import smtpx
 
-    envelope = server.envelope
-    shared = smtpx.AsyncClient(server.url, tls=server.policy)
+    shared = pooled(smtpx.AsyncClient, server)
 
     async def send(contents: Iterable[bytes]) -> None:
-        async for result in shared.send_many((content, envelope) for content in contents):
+        async for result in many(shared, server, contents):
             assert result.error is None, result.error
 
     return send
@@ -261,6 +266,10 @@ ASYNC: dict[str, Callable[[Server], Awaitable[AsyncSend]]] = {
     "astream": async_stream,
     "aiosmtplib": aiosmtplib,
 }
+# Those that open and share out connections by themselves: which are tasks' or threads' to share,
+# and which send all there is at once.
+SHARED = (client, async_client)
+STREAMS = (stream, async_stream)
 ON_TRIO = {"tcall": "acall", "tclient": "aclient", "tstream": "astream"}
 
 
@@ -296,14 +305,20 @@ def parts(n: int, count: int, contents: Sequence[bytes]) -> list[Iterator[bytes]
     return [islice(cycle(contents), part, n, count) for part in range(count)]
 
 
+def places(open_one: Any, server: Server) -> tuple[int, int]:
+    """How many senders are opened, and how often each is at work at once."""
+    if open_one in STREAMS:
+        return 1, 1
+    return (1, server.connections) if open_one in SHARED else (server.connections, 1)
+
+
 def run_blocking(open_one: Callable[[Server], Send], server: Server, n: int, size: int) -> None:
     contents = messages(n, size)
-    shared = open_one in (client, stream)
-    senders = [open_one(server) for _ in range(1 if shared else server.connections)]
+    opened, at_once = places(open_one, server)
+    senders = [open_one(server) for _ in range(opened)]
     for send in senders:
         send(contents[:1])
-    if open_one is client:
-        senders *= server.connections
+    senders *= at_once
     threads = [
         threading.Thread(target=send, args=(part,))
         for send, part in zip(senders, parts(n, len(senders), contents), strict=True)
@@ -316,46 +331,45 @@ def run_blocking(open_one: Callable[[Server], Send], server: Server, n: int, siz
             thread.start()
         for thread in threads:
             thread.join()
-    clock.report(n, extra=1 if shared else server.connections)
+    clock.report(n, extra=opened)
 
 
-async def opened(
+async def run_async(
     open_one: Callable[[Server], Awaitable[AsyncSend]],
     server: Server,
-    contents: Sequence[bytes],
-) -> list[AsyncSend]:
-    senders = [await open_one(server) for _ in range(server.connections)]
+    n: int,
+    size: int,
+    at_the_same_time: Callable[[list[Awaitable[None]]], Awaitable[None]],
+) -> None:
+    contents = messages(n, size)
+    opened, at_once = places(open_one, server)
+    senders = [await open_one(server) for _ in range(opened)]
     for send in senders:
         await send(contents[:1])
-    return senders
+    senders *= at_once
+    work = [
+        send(part) for send, part in zip(senders, parts(n, len(senders), contents), strict=True)
+    ]
+    clock = Clock()
+    await at_the_same_time(work)
+    clock.report(n, extra=opened)
 
 
-async def run_asyncio(
-    open_one: Callable[[Server], Awaitable[AsyncSend]], server: Server, n: int, size: int
-) -> None:
+async def gathered(work: list[Awaitable[None]]) -> None:
     import asyncio
 
-    contents = messages(n, size)
-    senders = await opened(open_one, server, contents)
-    work = zip(senders, parts(n, len(senders), contents), strict=True)
-    clock = Clock()
-    _ = await asyncio.gather(*[send(part) for send, part in work])
-    clock.report(n, extra=len(senders))
+    _ = await asyncio.gather(*work)
 
 
-async def run_trio(
-    open_one: Callable[[Server], Awaitable[AsyncSend]], server: Server, n: int, size: int
-) -> None:
+async def nursed(work: list[Awaitable[None]]) -> None:
     import trio
 
-    contents = messages(n, size)
-    senders = await opened(open_one, server, contents)
-    work = zip(senders, parts(n, len(senders), contents), strict=True)
-    clock = Clock()
+    async def done(one: Awaitable[None]) -> None:
+        await one
+
     async with trio.open_nursery() as nursery:
-        for send, part in work:
-            nursery.start_soon(send, part)
-    clock.report(n, extra=len(senders))
+        for one in work:
+            nursery.start_soon(done, one)
 
 
 def run_from_file(mode: str, server: Server, size: int) -> None:
@@ -402,11 +416,11 @@ def main() -> None:
     elif plain in ASYNC:
         import asyncio
 
-        asyncio.run(run_asyncio(ASYNC[plain], server, int(n), octets(size)))
+        asyncio.run(run_async(ASYNC[plain], server, int(n), octets(size), gathered))
     elif plain in ON_TRIO:
         import trio
 
-        trio.run(run_trio, ASYNC[ON_TRIO[plain]], server, int(n), octets(size))
+        trio.run(run_async, ASYNC[ON_TRIO[plain]], server, int(n), octets(size), nursed)
     elif plain in FROM_FILE:
         run_from_file(plain, server, octets(size))
     else:

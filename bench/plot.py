@@ -14,8 +14,8 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 760, 430
-LEFT, RIGHT, TOP, BOTTOM = 74, 532, 56, 366
+WIDTH, HEIGHT = 770, 430
+LEFT, RIGHT, TOP, BOTTOM = 74, 530, 56, 366
 GAP = 58  # between no round-trip time and the logarithmic axis
 LOW, HIGH = 1.0, 100_000.0  # messages a second
 FIRST, LAST = 1.0, 100.0  # milliseconds

@@ -35,6 +35,7 @@ GROUP = re.compile(
 PATH = re.compile(rb"<[^>\r]*>")
 OK = b"250 ok\r\n"
 GO_AHEAD = b"354 go ahead\r\n"
+END = b"\r\n.\r\n"
 
 
 def digest(messages: Iterable[tuple[bytes, bytes]]) -> str:
@@ -50,7 +51,8 @@ def digest(messages: Iterable[tuple[bytes, bytes]]) -> str:
 class Taken:
     """A message as it came: its RCPT commands whole, its content in pieces.
 
-    Content that came by DATA is dot-stuffed, and begins with the line end of DATA itself.
+    Content that came by DATA is dot-stuffed, and has the line end of DATA before it and its own
+    end after it.
     """
 
     sender: bytes
@@ -62,7 +64,7 @@ class Taken:
         envelope = b"".join([self.sender, *PATH.findall(self.recipients)])
         content = b"".join(self.pieces)
         if self.by_data:  # RFC 5321 §4.5.2
-            content = content.replace(b"\r\n.", b"\r\n")[2:]
+            content = content[: -len(b".\r\n")].replace(b"\r\n.", b"\r\n")[len(b"\r\n") :]
         return envelope, content
 
 
@@ -205,22 +207,33 @@ class Connection:
         return pieces
 
     def dotted(self) -> list[bytes]:
-        """Content up to its end (RFC 5321 §4.1.1.4), from the line end of DATA on."""
-        pieces: list[bytes] = []
+        """Content with its end (RFC 5321 §4.1.1.4), from the line end of DATA on."""
         tail = b"\r\n"
+        pieces = [tail]
         while True:
-            window = tail + self.buffer
-            end = window.find(b"\r\n.\r\n")
-            if end >= 0:
-                pieces.append(window[: end + 2])
-                self.buffer = window[end + 5 :]
+            buffer = self.buffer
+            end = end_of_data(tail, buffer)
+            if end:
+                pieces.append(buffer[:end])
+                self.buffer = buffer[end:]
                 self.replies.append(OK)
                 return pieces
-            # What may be the beginning of the end is looked at again.
-            pieces.append(window[:-4])
-            tail = window[-4:]
+            pieces.append(buffer)
+            tail = (tail + buffer[-4:])[-4:]
             self.buffer = b""
             self.read()
+
+
+def end_of_data(tail: bytes, buffer: bytes) -> int:
+    """How many octets of the buffer belong to the content and its end; 0 if that has not come.
+
+    The end may lie across two reads: `tail` is what the one before ended with.
+    """
+    across = (tail + buffer[:4]).find(END)
+    if across >= 0:
+        return across + len(END) - len(tail)
+    within = buffer.find(END)
+    return within + len(END) if within >= 0 else 0
 
 
 def keywords_of(without: list[str], starttls: bool) -> bytes:
