@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
-from bench import cold, imports, table, throughput
+from bench import cold, imports, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
+from bench.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 LEGEND = """
@@ -24,28 +26,31 @@ brackets. The sink is Python too: where its CPU comes near the time, it bounds t
 client's CPU tells more."""
 
 
+def show(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
 def everything(options: argparse.Namespace) -> None:
-    missed: list[str] = []
+    table = Table()
     print(
         "The client and the sink share one core."
         if share_one_core()
         else "This system cannot keep two processes on one core: expect less even figures."
     )
     for contest in contests(options.file):
-        if options.only and options.only.lower() not in contest.title.lower():
+        if options.only.lower() not in contest.title.lower():
             continue
         results = hold(contest)
-        print(table.head(contest.title))
-        for result in results:
-            print(table.row(result), flush=True)
-        missed += table.missed(contest, results)
+        show(table.contest(contest, results))
+        show(table.dearer(contest, results))
     if not options.only:
-        print("\n".join(table.round_trips(cold.measure())))
-        print("\n".join(table.imports(imports.measure())))
+        show(table.round_trips(cold.measure()))
+        show(table.imports(imports.measure()))
     print(LEGEND)
-    if missed:
+    if table.missed:
         print("\nPromised, and not measured this time:")
-        print("\n".join(f"  {line}" for line in missed))
+        show(f"  {line}" for line in table.missed)
 
 
 def plotted(options: argparse.Namespace) -> None:
@@ -59,7 +64,7 @@ def plotted(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench")
-    _ = parser.add_argument("--only", help="the groups whose title has these words")
+    _ = parser.add_argument("--only", default="", help="the groups whose title has these words")
     _ = parser.add_argument("--file", default="100m", help="the large file's size: 100m, 500m, …")
     parser.set_defaults(run=everything)
     commands = parser.add_subparsers()

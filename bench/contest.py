@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -23,6 +23,8 @@ class Contender:
     """Promised: so many times as fast as the contest's first contender."""
     thriftier: float | None = None
     """Promised: so many times less CPU than the contest's first contender."""
+    peak: float | None = None
+    """Promised: at most so many MB of resident memory, all in all."""
     command: tuple[str, ...] = ()
     """A client other than bench/client.py, that speaks its protocol."""
 
@@ -40,6 +42,8 @@ class Contest:
     without: Sequence[str] = ()
     tls: bool = False
     rounds: int = 5
+    dearer: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Promised: the CPU of one mode is at most so many times that of another."""
 
 
 @dataclass

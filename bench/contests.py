@@ -23,9 +23,15 @@ def loopback() -> Contest:
             Contender("AsyncSession.send, asyncio", "acall", 2000),
             Contender("AsyncSession.send, trio", "tcall", 1000),
             Contender("Client.send_many", "stream", 20000, faster=10, thriftier=8),
-            Contender("AsyncClient.send_many, asyncio", "astream", 2000),
-            Contender("AsyncClient.send_many, trio", "tstream", 1000),
+            Contender("AsyncClient.send_many, asyncio", "astream", 10000),
+            Contender("AsyncClient.send_many, trio", "tstream", 10000),
         ],
+        dearer={
+            ("acall", "call"): 1.3,
+            ("tcall", "call"): 1.5,
+            ("astream", "stream"): 1.1,
+            ("tstream", "stream"): 1.5,
+        },
     )
 
 
@@ -71,7 +77,7 @@ def from_file(size: str) -> Contest:
         f"One message of {size.upper()}B from a file",
         [
             Contender("smtplib", "std_file", 1),
-            Contender("Session.send", "file", 1, faster=5),
+            Contender("Session.send", "file", 1, faster=5, peak=32),
         ],
         size=size,
         rounds=3,
@@ -130,7 +136,8 @@ def distant(rtt: int) -> Iterator[Contest]:
         [
             smtplib(1),
             Contender("Session.send", "call", 4 * slow, faster=25),
-            Contender("Client.send_many", "stream", 1000, faster=1000),
+            Contender("send_many, window 64", "stream", 1000, faster=1000),
+            Contender("send_many, window 512", "stream", 2000, 512, faster=1000),
         ],
         rtt=rtt,
         recipients=50,

@@ -1,8 +1,8 @@
-"""The table that `make bench` prints, and what it says beside the figures."""
+"""What `make bench` prints: figures, with what is promised of them in brackets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from bench.cold import ColdStart
 from bench.contest import Contest, Result
@@ -11,10 +11,69 @@ from bench.imports import PROMISED, Cost
 WIDTH = 34
 
 
-def promise(figure: float, promised: float | None) -> str:
-    if promised is None:
-        return f"{figure:8.2f}x{'':8}"
-    return f"{figure:8.2f}x{f' ({promised:g})':8}"
+class Table:
+    """Makes lines of figures, and remembers which promise was not kept."""
+
+    def __init__(self) -> None:
+        self.missed: list[str] = []
+
+    def contest(self, contest: Contest, results: Iterable[Result]) -> Iterator[str]:
+        yield (
+            f"\n{contest.title}\n{'':{WIDTH}}{'messages/s':>11}{'time':>11}{'CPU':>11}"
+            f"{'sink CPU':>11}{'speed':>9}{'':8}{'CPU':>9}{'':8}{'peak MB':>8}"
+        )
+        for result in results:
+            contender = result.contender
+            what = f"{contest.title}: {contender.name}"
+            yield (
+                f"  {contender.name:{WIDTH - 2}}{1 / result.wall:11,.1f}"
+                f"{span(result.wall):>11}{span(result.cpu):>11}{span(result.sink_cpu):>11}"
+                f"{self.at_least(f'{what}: speed', result.faster, contender.faster)}"
+                f"{self.at_least(f'{what}: CPU', result.thriftier, contender.thriftier)}"
+                f"{self.at_most(f'{what}: peak MB', result.peak / 1024, contender.peak)}"
+            )
+
+    def dearer(self, contest: Contest, results: Iterable[Result]) -> Iterator[str]:
+        by_mode = {result.contender.mode: result for result in results}
+        for (mode, other), most in contest.dearer.items():
+            one, two = by_mode[mode], by_mode[other]
+            name = f"CPU of {one.contender.name}, as times that of {two.contender.name}"
+            yield f"  {name:{2 * WIDTH}}{self.at_most(name, one.cpu / two.cpu, most)}"
+
+    def round_trips(self, counts: Mapping[ColdStart, Mapping[str, int]]) -> Iterator[str]:
+        title = "Round trips until the first is taken"
+        yield f"\n{title}\n{'':{WIDTH}}{'smtplib':>11}{'smtpx':>8}"
+        for start, by_name in counts.items():
+            ours = self.at_most(f"{title}: {start.title}", by_name["smtpx"], start.promised)
+            yield f"  {start.title:{WIDTH - 2}}{by_name['smtplib']:11}{ours}"
+
+    def imports(self, costs: Mapping[str, Cost]) -> Iterator[str]:
+        base = costs["import smtplib"]
+        yield (
+            f"\nImporting\n{'':{WIDTH}}{'time':>11}{'MB added':>11}{'time':>9}{'':8}{'memory':>9}"
+        )
+        for name, cost in costs.items():
+            promised = PROMISED.get(name)
+            time, memory = base.time / cost.time, base.memory / max(cost.memory, 1)
+            yield (
+                f"  {name:{WIDTH - 2}}{span(cost.time):>11}{cost.memory / 1024:11.1f}"
+                f"{self.at_least(f'{name}: time', time, promised)}"
+                f"{self.at_least(f'{name}: memory', memory, promised)}"
+            )
+
+    def at_least(self, what: str, figure: float, promised: float | None) -> str:
+        return self._figure(what, figure, promised, promised is None or figure >= promised, "x")
+
+    def at_most(self, what: str, figure: float, promised: float | None) -> str:
+        return self._figure(what, figure, promised, promised is None or figure <= promised, " ")
+
+    def _figure(
+        self, what: str, figure: float, promised: float | None, kept: bool, unit: str
+    ) -> str:
+        if not kept:
+            self.missed.append(f"{what} {figure:.2f}, promised {promised:g}")
+        bracket = "" if promised is None else f"({promised:g})"
+        return f"{figure:8.2f}{unit} {bracket:7}"
 
 
 def span(seconds: float) -> str:
@@ -23,61 +82,3 @@ def span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:,.2f} {unit}"
     return f"{seconds * 1e6:.1f} µs"
-
-
-def head(title: str) -> str:
-    return (
-        f"\n{title}\n{'':{WIDTH}}{'messages/s':>11}{'time':>11}{'CPU':>11}{'sink CPU':>11}"
-        f"{'speed':>9}{'':8}{'CPU':>9}{'':8}{'peak MB':>8}"
-    )
-
-
-def row(result: Result) -> str:
-    contender = result.contender
-    return (
-        f"  {contender.name:{WIDTH - 2}}{1 / result.wall:11,.1f}"
-        f"{span(result.wall):>11}{span(result.cpu):>11}{span(result.sink_cpu):>11}"
-        f"{promise(result.faster, contender.faster)}"
-        f"{promise(result.thriftier, contender.thriftier)}"
-        f"{result.peak / 1024:8.1f}"
-    )
-
-
-def missed(contest: Contest, results: Iterable[Result]) -> list[str]:
-    """What is promised and was not measured."""
-    lines: list[str] = []
-    for result in results:
-        for what, figure, promised in (
-            ("speed", result.faster, result.contender.faster),
-            ("CPU", result.thriftier, result.contender.thriftier),
-        ):
-            if promised is not None and figure < promised:
-                lines.append(
-                    f"{contest.title}: {result.contender.name}: {what} {figure:.2f}x, "
-                    f"promised {promised:g}x"
-                )
-    return lines
-
-
-def imports(costs: dict[str, Cost]) -> list[str]:
-    base = costs["import smtplib"]
-    lines = [f"\n{'Importing':{WIDTH}}{'ms':>11}{'MB added':>11}{'time':>9}{'':8}{'memory':>9}"]
-    for name, cost in costs.items():
-        promised = PROMISED.get(name)
-        lines.append(
-            f"  {name:{WIDTH - 2}}{cost.time * 1e3:11.1f}{cost.memory / 1024:11.1f}"
-            f"{promise(base.time / cost.time, promised)}"
-            f"{promise(base.memory / max(cost.memory, 1), promised)}"
-        )
-    return lines
-
-
-def round_trips(counts: dict[ColdStart, dict[str, int]]) -> list[str]:
-    title = "Round trips until the first is taken"
-    lines = [f"\n{title:{WIDTH}}{'smtplib':>11}{'smtpx':>11}"]
-    for start, by_name in counts.items():
-        lines.append(
-            f"  {start.title + ', AUTH':{WIDTH - 2}}{by_name['smtplib']:11}{by_name['smtpx']:11} "
-            f"({start.promised})"
-        )
-    return lines
