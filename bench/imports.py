@@ -43,7 +43,7 @@ def measure() -> dict[str, Cost]:
     for _ in range(ROUNDS):
         for name, statement in STATEMENTS.items():
             finished = subprocess.run(
-                [sys.executable, "-I", "-c", MEASURE.format(statement)],
+                [sys.executable, "-P", "-c", MEASURE.format(statement)],
                 check=True,
                 capture_output=True,
                 text=True,
