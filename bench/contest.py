@@ -63,6 +63,8 @@ class Result:
 
     contender: Contender
     wall: float
+    fastest: float
+    """The wall time of the fastest round, which other programs disturbed least."""
     cpu: float
     sink_cpu: float
     peak: float
@@ -140,6 +142,7 @@ def result_of(contender: Contender, figures: Figures, first: Figures) -> Result:
     return Result(
         contender,
         wall,
+        min(figures.wall),
         cpu,
         median(figures.sink_cpu),
         median(figures.peak),

@@ -171,8 +171,8 @@ def main() -> None:
     source, target = map(Path, sys.argv[1:3])
     measured = json.loads(source.read_text())
     caption = (
-        f"{measured['size']}, {measured['recipients']} recipient, one connection; "
-        "client, server and wire on one core"
+        f"{measured['size']}, {measured['recipients']} recipient, one connection, "
+        "fastest of some rounds; client, server and wire on one core"
     )
     _ = target.write_text(figure(measured["points"], caption))
 
