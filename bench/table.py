@@ -73,7 +73,7 @@ class Table:
         if not kept:
             self.missed.append(f"{what} {figure:.2f}, promised {promised:g}")
         bracket = "" if promised is None else f"({promised:g})"
-        return f"{figure:8.2f}{unit} {bracket:7}"
+        return f"{figure:8,.{0 if figure >= 100 else 2}f}{unit} {bracket:7}"
 
 
 def span(seconds: float) -> str:
