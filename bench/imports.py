@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,8 @@ def measure() -> dict[str, Cost]:
         for name, statement in STATEMENTS.items():
             finished = subprocess.run(
                 [sys.executable, "-P", "-c", MEASURE.format(statement)],
+                # What the first round has compiled, the others find.
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
                 check=True,
                 capture_output=True,
                 text=True,
