@@ -73,7 +73,8 @@ class Table:
         if not kept:
             self.missed.append(f"{what} {figure:.2f}, promised {promised:g}")
         bracket = "" if promised is None else f"({promised:g})"
-        return f"{figure:8,.{0 if figure >= 100 else 2}f}{unit} {bracket:7}"
+        decimals = 0 if figure >= 100 or isinstance(figure, int) else 2
+        return f"{figure:8,.{decimals}f}{unit} {bracket:7}"
 
 
 def span(seconds: float) -> str:
