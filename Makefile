@@ -37,7 +37,11 @@ lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(VENV)/ready  ## measure: ratios within one run
+$(VENV)/bench-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
 .PHONY: help demo test test-slow soak lint bench

@@ -1,163 +1,293 @@
-"""A fast SMTP sink for benchmarks, in a process of its own: takes everything, keeps digests.
+"""A lean SMTP sink in a process of its own: takes everything, keeps it, hashes it when asked.
 
-`python -m bench.sink` prints its port and serves until its standard input ends. Besides SMTP it
-knows ``XSTAT``: the messages taken, the octets of content, the reads, and a digest of all
-envelopes and contents in whatever order they came.
+`python -m bench.sink [--without KEYWORD]… [--tls implicit|starttls --certificate PEM]` prints its
+port, and serves until its standard input ends. A line ``report`` there is answered by one of JSON:
+how many messages were taken, a digest of all their envelopes and contents in whatever order they
+came, and this process's CPU time in seconds; then it begins anew.
+
+It is Python, so it must do little to stay ahead of a client: a whole command group is one match,
+its replies are one write, and nothing is hashed while a client waits.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import hashlib
 import json
+import re
+import socket
+import ssl
 import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-EHLO = b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE\r\n250-CHUNKING\r\n250 DSN\r\n"
+READ = 1 << 18
+KEYWORDS = ("PIPELINING", "8BITMIME", "SIZE", "CHUNKING", "AUTH PLAIN", "DSN")
+# A command group as a client that pipelines writes it.
+GROUP = re.compile(
+    rb"(?P<reset>RSET\r\n)?"
+    rb"MAIL FROM:(?P<sender><[^>\r]*>)[^\r]*\r\n"
+    rb"(?P<recipients>(?:RCPT TO:<[^>\r]*>[^\r]*\r\n)+)"
+    rb"(?:BDAT (?P<size>\d+) LAST|DATA)\r\n"
+)
+PATH = re.compile(rb"<[^>\r]*>")
+OK = b"250 ok\r\n"
+GO_AHEAD = b"354 go ahead\r\n"
+END = b"\r\n.\r\n"
 
 
+def digest(messages: Iterable[tuple[bytes, bytes]]) -> str:
+    """Of envelopes, ``<sender><recipient>…``, and contents, in whatever order they come."""
+    total = 0
+    for envelope, content in messages:
+        whole = hashlib.sha256(envelope + hashlib.sha256(content).digest()).digest()
+        total += int.from_bytes(whole)
+    return f"{total % 2**128:032x}"
+
+
+@dataclass(slots=True)
+class Taken:
+    """A message as it came: its RCPT commands whole, its content in pieces.
+
+    Content that came by DATA is dot-stuffed, and has the line end of DATA before it and its own
+    end after it.
+    """
+
+    sender: bytes
+    recipients: bytes
+    pieces: list[bytes]
+    by_data: bool
+
+    def plain(self) -> tuple[bytes, bytes]:
+        envelope = b"".join([self.sender, *PATH.findall(self.recipients)])
+        content = b"".join(self.pieces)
+        if self.by_data:  # RFC 5321 §4.5.2
+            content = content[: -len(b".\r\n")].replace(b"\r\n.", b"\r\n")[len(b"\r\n") :]
+        return envelope, content
+
+
+@dataclass
 class Tally:
-    """What all connections took together."""
+    """What all connections have taken since the last report."""
 
-    messages = 0
-    octets = 0
-    reads = 0
-    digest = 0
+    taken: list[Taken] = field(default_factory=list)
+    cpu: float = field(default_factory=time.process_time)
 
-    def add(self, envelope: bytes, content: hashlib._Hash, size: int) -> None:
-        self.messages += 1
-        self.octets += size
-        whole = hashlib.sha256(envelope + content.digest()).digest()
-        self.digest = (self.digest + int.from_bytes(whole[:8])) % 2**64
+    def report(self) -> str:
+        cpu = time.process_time() - self.cpu
+        report = {
+            "messages": len(self.taken),
+            "digest": digest(message.plain() for message in self.taken),
+            "cpu": cpu,
+        }
+        self.taken.clear()
+        self.cpu = time.process_time()
+        return json.dumps(report)
 
-    def report(self) -> bytes:
-        return json.dumps(vars(self)).encode()
 
+class Connection:
+    """One client, served in a thread of its own by blocking calls: the fewest system calls."""
 
-class Sink(asyncio.Protocol):
-    """One connection. Content is hashed as it was before dot-stuffing."""
-
-    def __init__(self, tally: Tally) -> None:
-        self.tally = tally
+    def __init__(self, channel: socket.socket, keywords: bytes, tls: ssl.SSLContext | None) -> None:
+        self.channel = channel
+        self.keywords = keywords
+        self.tls = tls
         self.buffer = b""
-        self.in_data = False
-        self.chunk_left = 0
-        self.last_chunk = False
-        self.begin()
+        self.replies: list[bytes] = []
+        self.sender = b""
+        self.recipients = b""
+        self.chunks: list[bytes] = []
 
-    def begin(self) -> None:
-        self.envelope = b""
-        self.content = hashlib.sha256()
-        self.size = 0
+    def serve(self, taken: list[Taken]) -> None:
+        self.replies.append(b"220 sink.test ESMTP\r\n")
+        try:
+            while True:
+                self.read()
+                self.take(taken)
+        except (EOFError, OSError):
+            self.channel.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(b"220 sink.test ESMTP\r\n")
+    def flush(self) -> None:
+        if self.replies:
+            replies, self.replies = self.replies, []
+            self.channel.sendall(b"".join(replies))
 
-    def data_received(self, data: bytes) -> None:
-        self.tally.reads += 1
-        self.buffer = self.buffer + data if self.buffer else data
-        replies: list[bytes] = []
-        while self.buffer:
-            if self.in_data:
-                done = self.take_data(replies)
-            elif self.chunk_left:
-                done = self.take_chunk(replies)
+    def read(self, most: int = READ) -> None:
+        """Add what comes next to the buffer; what was said so far is answered before."""
+        self.flush()
+        octets = self.channel.recv(most)
+        if not octets:
+            raise EOFError
+        self.buffer = self.buffer + octets if self.buffer else octets
+
+    def take(self, taken: list[Taken]) -> None:
+        """Take whole command groups and commands, as far as the buffer has them."""
+        at = 0
+        while True:
+            buffer = self.buffer
+            group = GROUP.match(buffer, at)
+            if group is None:
+                end = buffer.find(b"\r\n", at)
+                if end < 0:
+                    self.buffer = buffer[at:]
+                    return
+                self.buffer = buffer[end + 2 :]
+                self.command(buffer[at:end], taken)
+                at = 0
+                continue
+            reset, sender, recipients, size = group.groups()
+            replies = OK * (recipients.count(b"\n") + (2 if reset else 1))
+            at = group.end()
+            if size is None:
+                self.replies.append(replies + GO_AHEAD)
+                self.buffer = buffer[at:]
+                taken.append(Taken(sender, recipients, self.dotted(), True))
+                at = 0
             else:
-                done = self.take_command(replies)
-            if not done:
-                break
-        if replies:
-            self.transport.write(b"".join(replies))
+                end = at + int(size)
+                if end <= len(buffer):
+                    pieces = [buffer[at:end]]
+                    at = end
+                else:
+                    self.replies.append(replies)
+                    replies = b""
+                    self.buffer = buffer[at:]
+                    pieces = self.counted(int(size))
+                    at = 0
+                taken.append(Taken(sender, recipients, pieces, False))
+                self.replies.append(replies + OK)
 
-    def take_data(self, replies: list[bytes]) -> bool:
-        buffer = self.buffer
-        # The line end before the dot is content; an empty content has none.
-        if not self.size and buffer.startswith(b".\r\n"):
-            end, after = 0, 3
-        else:
-            found = buffer.find(b"\r\n.\r\n")
-            end, after = (-1, 0) if found < 0 else (found + 2, found + 5)
-        if end < 0:
-            # A CRLF and what may follow it stay, until it is clear what they are.
-            keep = buffer.rfind(b"\r\n", 0, len(buffer))
-            cut = keep if keep >= len(buffer) - 5 else len(buffer)
-            self.add(buffer[:cut])
-            self.buffer = buffer[cut:]
-            return False
-        self.add(buffer[:end])
-        self.buffer = buffer[after:]
-        self.in_data = False
-        self.finish(replies)
-        return True
-
-    def add(self, stuffed: bytes) -> None:
-        plain = stuffed.replace(b"\r\n..", b"\r\n.")
-        if not self.size and plain.startswith(b"."):
-            plain = plain[1:]
-        self.content.update(plain)
-        self.size += len(plain)
-
-    def take_chunk(self, replies: list[bytes]) -> bool:
-        taken = self.buffer[: self.chunk_left]
-        self.buffer = self.buffer[len(taken) :]
-        self.content.update(taken)
-        self.size += len(taken)
-        self.chunk_left -= len(taken)
-        if self.chunk_left == 0:
-            self.end_chunk(replies)
-        return True
-
-    def end_chunk(self, replies: list[bytes]) -> None:
-        if self.last_chunk:
-            self.finish(replies)
-        else:
-            replies.append(b"250 more\r\n")
-
-    def take_command(self, replies: list[bytes]) -> bool:
-        line, end, rest = self.buffer.partition(b"\r\n")
-        if not end:
-            return False
-        self.buffer = rest
+    def command(self, line: bytes, taken: list[Taken]) -> None:
+        """Take a command that did not come in a whole group."""
         verb = line[:4].upper()
-        if verb in (b"MAIL", b"RCPT"):
-            self.envelope += line[: line.find(b">") + 1].lower()
-            replies.append(b"250 ok\r\n")
+        reply = OK
+        if verb in (b"EHLO", b"HELO"):
+            reply = self.keywords
+        elif verb == b"MAIL":
+            path = PATH.search(line)
+            assert path is not None
+            self.sender, self.recipients, self.chunks = path[0], b"", []
+        elif verb == b"RCPT":
+            self.recipients += line + b"\r\n"
         elif verb == b"DATA":
-            self.in_data = True
-            replies.append(b"354 go\r\n")
+            self.replies.append(GO_AHEAD)
+            taken.append(Taken(self.sender, self.recipients, self.dotted(), True))
+            return
         elif verb == b"BDAT":
             _, size, *last = line.split()
-            self.chunk_left, self.last_chunk = int(size), bool(last)
-            if not self.chunk_left:
-                self.end_chunk(replies)
-        elif verb == b"EHLO":
-            replies.append(EHLO)
-        elif verb == b"XSTA":
-            replies.append(b"250 " + self.tally.report() + b"\r\n")
+            self.chunks += self.counted(int(size))
+            if last:
+                taken.append(Taken(self.sender, self.recipients, self.chunks, False))
+        elif verb == b"AUTH":
+            reply = b"235 2.7.0 welcome\r\n"
+        elif verb == b"STAR" and self.tls is not None:
+            self.replies.append(b"220 go ahead\r\n")
+            self.flush()
+            self.channel = self.tls.wrap_socket(self.channel, server_side=True)
+            self.keywords = self.keywords.replace(b"250-STARTTLS\r\n", b"")
+            return
         elif verb == b"QUIT":
-            self.transport.write(b"".join([*replies, b"221 bye\r\n"]))
-            replies.clear()
-            self.transport.close()
-        else:
-            replies.append(b"250 ok\r\n")
-            self.begin()
-        return True
+            self.replies.append(b"221 bye\r\n")
+            self.flush()
+            raise EOFError
+        self.replies.append(reply)
 
-    def finish(self, replies: list[bytes]) -> None:
-        self.tally.add(self.envelope, self.content, self.size)
-        self.begin()
-        replies.append(b"250 taken\r\n")
+    def counted(self, size: int) -> list[bytes]:
+        """So many octets of content."""
+        pieces = [self.buffer[:size]]
+        self.buffer = self.buffer[size:]
+        missing = size - len(pieces[0])
+        while missing:
+            self.read(min(missing, READ))
+            pieces.append(self.buffer)
+            missing -= len(self.buffer)
+            self.buffer = b""
+        return pieces
+
+    def dotted(self) -> list[bytes]:
+        """Content with its end (RFC 5321 §4.1.1.4), from the line end of DATA on."""
+        tail = b"\r\n"
+        pieces = [tail]
+        while True:
+            buffer = self.buffer
+            end = end_of_data(tail, buffer)
+            if end:
+                pieces.append(buffer[:end])
+                self.buffer = buffer[end:]
+                self.replies.append(OK)
+                return pieces
+            pieces.append(buffer)
+            tail = (tail + buffer[-4:])[-4:]
+            self.buffer = b""
+            self.read()
 
 
-async def main() -> None:
+def end_of_data(tail: bytes, buffer: bytes) -> int:
+    """How many octets of the buffer belong to the content and its end; 0 if that has not come.
+
+    The end may lie across two reads: `tail` is what the one before ended with.
+    """
+    across = (tail + buffer[:4]).find(END)
+    if across >= 0:
+        return across + len(END) - len(tail)
+    within = buffer.find(END)
+    return within + len(END) if within >= 0 else 0
+
+
+def keywords_of(without: list[str], starttls: bool) -> bytes:
+    names = [name for name in KEYWORDS if name not in without]
+    if starttls:
+        names.append("STARTTLS")
+    return b"".join(
+        [b"250-sink.test\r\n", *[b"250-%b\r\n" % name.encode() for name in names], b"250 HELP\r\n"]
+    )
+
+
+def accept(
+    listener: socket.socket,
+    keywords: bytes,
+    tls: ssl.SSLContext | None,
+    implicit: bool,
+    tally: Tally,
+) -> None:
+    def serve(channel: socket.socket) -> None:
+        try:
+            if tls is not None and implicit:
+                channel = tls.wrap_socket(channel, server_side=True)
+            Connection(channel, keywords, tls).serve(tally.taken)
+        except OSError:
+            channel.close()
+
+    while True:
+        channel, _ = listener.accept()
+        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=serve, args=(channel,), daemon=True).start()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    _ = parser.add_argument("--without", action="append", default=[])
+    _ = parser.add_argument("--tls", choices=["implicit", "starttls"])
+    _ = parser.add_argument("--certificate")
+    options = parser.parse_args()
+    context = None
+    if options.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.certificate)
+    implicit = options.tls == "implicit"
+    keywords = keywords_of(options.without, options.tls == "starttls")
     tally = Tally()
-    vars(tally).update(messages=0, octets=0, reads=0, digest=0)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Sink(tally), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        threading.Thread(
+            target=accept, args=(listener, keywords, context, implicit, tally), daemon=True
+        ).start()
+        print(listener.getsockname()[1], flush=True)
+        for line in sys.stdin:
+            assert line == "report\n", line
+            print(tally.report(), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
