@@ -13,7 +13,7 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group test
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-$(VENV)/lint-ready: $(VENV)/ready
+$(VENV)/lint-ready: $(VENV)/bench-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group lint
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
