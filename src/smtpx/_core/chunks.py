@@ -10,8 +10,17 @@ from typing import NoReturn
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
-from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, send_alone
+from smtpx._core.steps import Steps, octets_written
+from smtpx._core.supply import (
+    Budget,
+    Emit,
+    Outgoing,
+    Supply,
+    Window,
+    ask_for_more,
+    not_sent,
+    send_alone,
+)
 from smtpx._core.transaction import body_of, judge, parameters_of, plan_of, result_of
 from smtpx._wire import commands
 from smtpx._wire.commands import RSET, Command, Phase
@@ -113,7 +122,7 @@ class Chunks:
             if not ready:
                 if supply.exhausted:
                     break
-                if (yield More()) is None:
+                if not (yield from ask_for_more(self._connection)):
                     break
                 continue
             outgoing = ready.popleft()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import written
 from smtpx._core.sending import SESSION_OVER
-from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, not_sent
+from smtpx._core.steps import Steps, octets_written
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, ask_for_more, not_sent
 from smtpx._core.transaction import (
     Performed,
     Plan,
@@ -110,7 +110,7 @@ class Contents:
                     self._emit(not_sent(outgoing, error))
                     continue
                 return _Planned(outgoing, envelope, content, plan)
-            if supply.exhausted or (yield More()) is None:
+            if supply.exhausted or not (yield from ask_for_more(connection)):
                 return None
         return None
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, written
 from smtpx._core.sending import SESSION_OVER
-from smtpx._core.steps import Steps
+from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
+from smtpx._wire.commands import Phase
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
 from smtpx.results import SendResult, Status, outcomes_of
 
 
@@ -62,6 +63,19 @@ class Budget:
 
 
 Emit = Callable[[SendResult], None]
+
+
+def ask_for_more(connection: Connection) -> Steps[bool]:
+    """Ask for more messages; False if none is there yet.
+
+    Raises:
+        ConnectionLost: the caller was interrupted meanwhile.
+    """
+    try:
+        return (yield More()) is not None
+    except OSError as error:
+        connection.broken = True
+        raise ConnectionLost(str(error), phase=Phase.OTHER.field) from error
 
 
 def send_alone(
