@@ -275,6 +275,32 @@ def test_a_source_that_fails(face: Face):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_an_interruption_tells_what_the_caller_was_not_told(face: Face, way):
+    # More than one write, so that some are on their way, and less than the window.
+    messages = [(c + b"x" * 3000 + b"\r\n", envelope) for c, envelope in numbered(50)]
+
+    def source():
+        yield from messages
+        raise KeyboardInterrupt
+
+    with Server(extensions=WAYS[way]) as server, face.client(server.url) as client:
+        told = []
+        with pytest.raises(KeyboardInterrupt) as caught:
+            for result in client.send_many(source()):
+                told.append(result)
+        told.extend(getattr(caught.value, "results", []))
+        assert client.statistics().busy == 0
+        client.close()
+        _ = server.wait_until_idle()
+        taken = {message.content for message in server.messages}
+        accepted = {result.message for result in told if result.accepted}
+        doubtful = {result.message for result in told if result.in_doubt}
+        assert len(told) == len(accepted) + len(doubtful)
+        assert accepted <= taken <= accepted | doubtful
+        assert doubtful or way != "BDAT"
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_large_contents_and_streams_take_their_turn(face: Face, way):
     large = b"x" * 70 + b"\r\n"
     items: list[Any] = [

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER
-from smtpx._core.steps import More, Steps, octets_written
+from smtpx._core.steps import Steps, octets_written
 from smtpx._core.supply import (
     Budget,
     Emit,
     Outgoing,
     Supply,
     Window,
+    ask_for_more,
     drawn,
     not_sent,
     send_alone,
@@ -147,7 +148,7 @@ class Chunks:
             if not ready:
                 if supply.exhausted:
                     break
-                if (yield More()) is None:
+                if not (yield from ask_for_more(self._connection)):
                     break
                 continue
             outgoing = ready.popleft()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER, early_reply
-from smtpx._core.steps import More, Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, drawn, not_sent, tell
+from smtpx._core.steps import Steps, octets_written
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, ask_for_more, drawn, not_sent, tell
 from smtpx._core.transaction import (
     Performed,
     Plan,
@@ -116,7 +116,7 @@ class Contents:
                     tell(self._emit, outgoing, not_sent(outgoing, error))
                     continue
                 return _Planned(outgoing, envelope, content, plan)
-            if supply.exhausted or (yield More()) is None:
+            if supply.exhausted or not (yield from ask_for_more(connection)):
                 return None
         return None
 

@@ -15,8 +15,8 @@ from smtpx._core.connection import Connection
 from smtpx._core.contents import Contents
 from smtpx._core.housekeeping import quit_session
 from smtpx._core.sending import SESSION_OVER
-from smtpx._core.steps import More, Steps
-from smtpx._core.supply import Budget, Emit, Supply, Window, send_alone
+from smtpx._core.steps import Steps
+from smtpx._core.supply import Budget, Emit, Supply, Window, ask_for_more, send_alone
 from smtpx.errors import SessionFull, SMTPError
 
 
@@ -51,5 +51,5 @@ def _one_by_one(connection: Connection, supply: Supply, emit: Emit, budget: Budg
         if supply.ready:
             budget.left -= 1
             yield from send_alone(connection, supply, emit, supply.ready.popleft())
-        elif supply.exhausted or (yield More()) is None:
+        elif supply.exhausted or not (yield from ask_for_more(connection)):
             return

@@ -11,11 +11,12 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, check_repeatable, written
 from smtpx._core.division import Share, Whole, divide, session_full
 from smtpx._core.sending import SESSION_OVER
-from smtpx._core.steps import Steps
+from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
+from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, SessionFull, SMTPError
 from smtpx.results import Outcome, SendResult, Status, outcomes_of
 
 
@@ -95,6 +96,19 @@ def drawn(connection: Connection, supply: Supply, outgoing: Outgoing) -> tuple[E
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
     return share.envelope, content
+
+
+def ask_for_more(connection: Connection) -> Steps[bool]:
+    """Ask for more messages; False if none is there yet.
+
+    Raises:
+        ConnectionLost: the caller was interrupted meanwhile.
+    """
+    try:
+        return (yield More()) is not None
+    except OSError as error:
+        connection.broken = True
+        raise ConnectionLost(str(error), phase=Phase.OTHER.field) from error
 
 
 def send_alone(
