@@ -71,7 +71,7 @@ class Table:
         self, what: str, figure: float, promised: float | None, kept: bool, unit: str
     ) -> str:
         if not kept:
-            self.missed.append(f"{what} {figure:.2f}, promised {promised:g}")
+            self.missed.append(f"{what} {figure:.3g}, promised {promised:g}")
         bracket = "" if promised is None else f"({promised:g})"
         decimals = 0 if figure >= 100 or isinstance(figure, int) else 2
         return f"{figure:8,.{decimals}f}{unit} {bracket:7}"
