@@ -370,3 +370,38 @@ def test_a_server_with_small_buffers(face: Face):
         results = list(client.send_many(messages, window=256))
         assert sum(len(r.accepted) for r in results) == 600
         assert len(server.messages) == 600
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("nth", range(1, 5))
+def test_a_large_message_waiting_for_its_turn_is_not_lost(face: Face, way: str, nth: int):
+    messages = numbered(5)
+    large = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n" * 100_000
+    messages.insert(3, (large, Envelope("large@x.test", "r@y.test")))
+    faults = [Close(command, nth=nth, session=1) for command in ("BDAT", "END-OF-DATA")]
+    with Server(extensions=WAYS[way], faults=faults) as server:
+        with face.client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages))
+        assert len(results) == len(messages)
+        assert sum(len(result.accepted) for result in results) <= len(server.messages)
+        assert all(result.accepted or result.in_doubt for result in results)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_cannot_be_read_stops_no_other(face: Face, way: str):
+    def broken():
+        yield b"x" * 100_000
+        raise ValueError("the disk is gone")
+
+    messages: list[tuple[Any, Envelope]] = [*numbered(5)]
+    messages.insert(2, (broken(), Envelope("broken@x.test", "r@y.test")))
+    with Server(extensions=WAYS[way]) as server:
+        with face.client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages))
+        assert len(results) == 6
+        (failed,) = [result for result in results if result.error is not None]
+        assert failed.not_tried
+        assert "the disk is gone" in str(failed.error)
+        assert sorted(message.sender for message in server.messages) == [
+            f"s{i}@x.test" for i in range(5)
+        ]

@@ -11,12 +11,13 @@ from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps, octets_written
 from smtpx._core.supply import (
     Budget,
+    Drawn,
     Emit,
     Outgoing,
     Supply,
     Window,
     ask_for_more,
-    drawn,
+    draw,
     not_sent,
     send_alone,
     tell,
@@ -62,6 +63,7 @@ class Chunks:
     """
 
     __slots__ = (
+        "_alone",
         "_budget",
         "_connection",
         "_emit",
@@ -89,17 +91,21 @@ class Chunks:
         self._flight: deque[_InFlight] = deque()
         self._heard: list[Reply] = []  # Of the replies to the first in flight, what has come.
         self._octets = 0
+        self._alone: Drawn | None = None  # What has to be sent with nothing else in flight.
         self._full: SessionFull | None = None
 
     def run(self) -> Steps[None]:
         try:
             yield from self._run()
         except SESSION_OVER as error:
+            if self._alone is not None:  # It has not had its turn.
+                self._supply.ready.appendleft(self._alone.outgoing)
             if self._supply.resend_doubtful:
                 while self._flight:
                     self._supply.put_back(self._flight.pop().outgoing, error)
             heard = self._heard[1:]
             for message in self._flight:
+                heard = heard[: len(message.envelope.recipients) + 1]
                 plan = plan_of(self._connection, message.envelope, message.content)
                 # Each has its own error: what hangs on it is its own result.
                 performed = broken_off(plan, heard, copy(error))
@@ -112,10 +118,11 @@ class Chunks:
         connection, supply, window = self._connection, self._supply, self._window
         flight = self._flight
         while True:
-            large = yield from self._fill()
-            if large is not None:
+            yield from self._fill()
+            if self._alone is not None:
                 yield from self._settle(leaving=0)
-                yield from send_alone(connection, supply, self._emit, large)
+                message, self._alone = self._alone, None
+                yield from send_alone(connection, supply, self._emit, message)
             elif flight:
                 # Refilled when half empty, so that messages go out by the dozen.
                 more_to_come = (
@@ -131,14 +138,13 @@ class Chunks:
             else:
                 return
 
-    def _fill(self) -> Steps[Outgoing | None]:
-        """Write messages until the window is full; return one that is too large for it."""
+    def _fill(self) -> Steps[None]:
+        """Write messages until the window is full, or there is one that has to go alone."""
         supply, window = self._supply, self._window
         flight, ready = self._flight, supply.ready
         parts: list[bytes] = []
         composed: list[_InFlight] = []
         size = 0
-        large: Outgoing | None = None
         while (
             len(flight) + len(composed) < window.messages
             and self._octets < window.octets
@@ -154,7 +160,12 @@ class Chunks:
             outgoing = ready.popleft()
             self._budget.left -= 1
             try:
-                message = self._compose(outgoing, parts)
+                drawn = draw(self._connection, supply, outgoing)
+                data = drawn.content.whole
+                if data is None or drawn.envelope.body is BodyType.BINARY:
+                    self._alone = drawn
+                    break
+                message = self._compose(drawn, data, parts)
             except SessionFull as full:
                 self._full = full
                 self._budget.left += 1
@@ -162,9 +173,6 @@ class Chunks:
             except (SMTPError, TypeError) as error:
                 tell(self._emit, outgoing, not_sent(outgoing, error))
                 continue
-            if message is None:
-                large = outgoing
-                break
             composed.append(message)
             size += message.octets
             self._octets += message.octets
@@ -173,17 +181,11 @@ class Chunks:
                 size = 0
         if composed:
             yield from self._write(parts, composed)
-        return large
 
-    def _compose(self, outgoing: Outgoing, parts: list[bytes]) -> _InFlight | None:
-        """Append a message's octets to `parts`; ``None`` if it is to be sent alone."""
+    def _compose(self, message: Drawn, data: bytes, parts: list[bytes]) -> _InFlight:
+        """Append a message's octets to `parts`."""
         connection = self._connection
-        envelope, content = drawn(connection, self._supply, outgoing)
-        data = content.whole
-        if data is None or envelope.body is BodyType.BINARY:
-            # Put in order again: a file or an iterator is read once, when its turn has come.
-            outgoing.envelope = envelope
-            return None
+        outgoing, envelope, content = message
         if envelope.is_plain:
             head = commands.envelope_commands(
                 envelope.sender,
@@ -229,13 +231,15 @@ class Chunks:
         while flight:
             message = flight[0]
             last = connection.settle_positives(message.replies)
+            if last is None:
+                if len(flight) <= leaving and not connection.has_unread and connection.usable:
+                    return
+                last = yield from connection.settle_success(message.replies)
+            result: SendResult | None
             if last is not None:
                 result = SendResult(message.envelope, last)
-            elif len(flight) <= leaving and not connection.has_unread and connection.usable:
-                return
             else:
                 following = connection.unanswered - message.replies
-                self._heard.clear()
                 replies = yield from connection.settle(leaving=following, heard=self._heard)
                 if connection.parting in replies[:2] and not replies[-1].positive:
                     result = None
@@ -243,6 +247,7 @@ class Chunks:
                     check_reset(connection, replies[0])
                     result = self._judged(message, replies)
             _ = flight.popleft()
+            self._heard.clear()
             self._octets -= message.octets
             if result is None:
                 # After a 421 it was not looked at, and can go by another session.

@@ -102,10 +102,10 @@ class Connection:
 
     def over(self) -> ConnectionLost:
         """The error of whoever still wants something of a session that has ended."""
-        said = "" if self.parting is None else f": {self.parting}"
-        return ConnectionLost(
-            f"the server closed the session{said}", phase=Phase.OTHER.field, reply=self.parting
-        )
+        why = "the session is over"
+        if self.parting is not None:
+            why = f"the server closed the session: {self.parting}"
+        return ConnectionLost(why, phase=Phase.OTHER.field, reply=self.parting)
 
     def greet(self) -> Steps[Reply]:
         """Read the greeting, which answers no command."""
@@ -198,9 +198,20 @@ class Connection:
         """How many replies are still to come."""
         return len(self._pending)
 
-    def listen(self) -> Steps[None]:
-        """Wait for the first octets of the replies that are due."""
-        yield from self._receive(self._pending[0], fresh=True)
+    def settle_success(self, count: int) -> Steps[Reply | None]:
+        """Wait for `count` replies as long as all are positive; return the last of them.
+
+        ``None``: something else has come, and nothing was taken. The time is for all together.
+        """
+        fresh = True
+        while (last := self.settle_positives(count)) is None:
+            if self.observer is not None or self.parting is not None:
+                return None
+            if not self._parser.is_promising:
+                return None
+            yield from self._receive(self._pending[0], fresh)
+            fresh = False
+        return last
 
     def settle(
         self, leaving: int = 0, *, heard: list[Reply] | None = None, fresh: bool = True
@@ -208,7 +219,7 @@ class Connection:
         """Read replies, oldest command first, until only `leaving` commands are unanswered.
 
         They are appended to `heard` as they come, for those who must know how far it went. The
-        time for the first begins now, or, if it is not `fresh`, has begun when we listened.
+        time for the first begins now, or, if it is not `fresh`, has begun already.
         """
         pending, parser = self._pending, self._parser
         replies = [] if heard is None else heard

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER, early_reply
 from smtpx._core.steps import Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, ask_for_more, drawn, not_sent, tell
+from smtpx._core.supply import Budget, Emit, Outgoing, Supply, ask_for_more, draw, not_sent, tell
 from smtpx._core.transaction import (
     Performed,
     Plan,
@@ -106,7 +106,7 @@ class Contents:
                 outgoing = supply.ready.popleft()
                 budget.left -= 1
                 try:
-                    envelope, content = drawn(connection, supply, outgoing)
+                    _, envelope, content = draw(connection, supply, outgoing)
                     plan = plan_of(connection, envelope, content)
                 except SessionFull as full:
                     self._full = full
@@ -149,9 +149,13 @@ class Contents:
         following: _Planned | None = None
         joined = False
         if message.content.whole is None or data is None:
-            finals, error = yield from send_content(
-                connection, plan.body, message.content, due, chunked=plan.chunked
-            )
+            try:
+                finals, error = yield from send_content(
+                    connection, plan.body, message.content, due, chunked=plan.chunked
+                )
+            except Exception as unreadable:  # The caller's file; the session is broken now.
+                tell(self._emit, message.outgoing, not_sent(message.outgoing, unreadable))
+                raise connection.over() from unreadable
         else:
             following = yield from self._next()
             joined = following is not None and self._fits(following)

@@ -16,7 +16,17 @@ from smtpx._core.contents import Contents
 from smtpx._core.housekeeping import quit_session
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps
-from smtpx._core.supply import Budget, Emit, Supply, Window, ask_for_more, send_alone
+from smtpx._core.supply import (
+    Budget,
+    Emit,
+    Supply,
+    Window,
+    ask_for_more,
+    draw,
+    not_sent,
+    send_alone,
+    tell,
+)
 from smtpx.errors import SessionFull, SMTPError
 
 
@@ -49,7 +59,15 @@ def stream(
 def _one_by_one(connection: Connection, supply: Supply, emit: Emit, budget: Budget) -> Steps[None]:
     while budget.left:
         if supply.ready:
-            budget.left -= 1
-            yield from send_alone(connection, supply, emit, supply.ready.popleft())
+            outgoing = supply.ready.popleft()
+            try:
+                message = draw(connection, supply, outgoing)
+            except SessionFull:
+                raise
+            except (SMTPError, TypeError) as error:
+                tell(emit, outgoing, not_sent(outgoing, error))
+            else:
+                budget.left -= 1
+                yield from send_alone(connection, supply, emit, message)
         elif supply.exhausted or not (yield from ask_for_more(connection)):
             return

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, check_repeatable, written
@@ -16,7 +17,7 @@ from smtpx._core.transaction import transaction
 from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, SessionFull, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
 from smtpx.results import Outcome, SendResult, Status, outcomes_of
 
 
@@ -73,8 +74,16 @@ class Budget:
 Emit = Callable[[SendResult], None]
 
 
-def drawn(connection: Connection, supply: Supply, outgoing: Outgoing) -> tuple[Envelope, Content]:
-    """A message from the supply as this server can take it.
+class Drawn(NamedTuple):
+    """A message from the supply, as a server can take it."""
+
+    outgoing: Outgoing
+    envelope: Envelope
+    content: Content
+
+
+def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
+    """Write a message from the supply as this server can take it.
 
     Where the server wants it in several transactions, the rest goes back as another part of it.
 
@@ -84,7 +93,7 @@ def drawn(connection: Connection, supply: Supply, outgoing: Outgoing) -> tuple[E
     """
     envelope, content = written(connection, outgoing.message, outgoing.envelope)
     if not connection.extensions.limits_recipients:
-        return envelope, content
+        return Drawn(outgoing, envelope, content)
     whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
     share, rest = divide(connection, everyone)
     if share is None:
@@ -95,7 +104,7 @@ def drawn(connection: Connection, supply: Supply, outgoing: Outgoing) -> tuple[E
         supply.ready.appendleft(Outgoing(outgoing.message, rest.envelope, part=(whole, rest)))
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
-    return share.envelope, content
+    return Drawn(outgoing, share.envelope, content)
 
 
 def ask_for_more(connection: Connection) -> Steps[bool]:
@@ -111,32 +120,24 @@ def ask_for_more(connection: Connection) -> Steps[bool]:
         raise ConnectionLost(str(error), phase=Phase.OTHER.field) from error
 
 
-def send_alone(
-    connection: Connection, supply: Supply, emit: Emit, outgoing: Outgoing
-) -> Steps[None]:
-    """Send one message with nothing else in flight.
-
-    Raises:
-        SessionFull: another session has to.
-    """
+def send_alone(connection: Connection, supply: Supply, emit: Emit, message: Drawn) -> Steps[None]:
+    """Send one message with nothing else in flight."""
+    outgoing, envelope, content = message
     try:
-        envelope, content = drawn(connection, supply, outgoing)
         result = yield from transaction(connection, envelope, content)
-    except SessionFull:
-        raise
-    except (SMTPError, TypeError) as unsendable:
-        tell(emit, outgoing, not_sent(outgoing, unsendable))
-        return
-    error = result.error
-    if isinstance(error, SESSION_OVER):
-        untried = len(result.not_tried) == len(result.outcomes)
-        resent = supply.resend_doubtful and bool(result.in_doubt)
-        if (untried or resent) and content.is_repeatable:
-            supply.put_back(outgoing, None if untried else error)
-        else:
-            tell(emit, outgoing, result)
-        raise error
-    tell(emit, outgoing, result)
+    except Exception as why:  # It cannot be sent to this server, or its file cannot be read.
+        tell(emit, outgoing, not_sent(outgoing, why))
+    else:
+        error = result.error
+        if isinstance(error, SESSION_OVER):
+            untried = len(result.not_tried) == len(result.outcomes)
+            resent = supply.resend_doubtful and bool(result.in_doubt)
+            if (untried or resent) and content.is_repeatable:
+                supply.put_back(outgoing, None if untried else error)
+            else:
+                tell(emit, outgoing, result)
+            raise error
+        tell(emit, outgoing, result)
     if not connection.usable:  # A refusal in the middle of the content leaves no way back.
         raise connection.over()
 

@@ -111,10 +111,9 @@ def _at_once(
         connection.expect(chunk)
         written = len(wire)
         yield from connection.send(wire, Phase.MAIL)
-        yield from connection.listen()
-        last = connection.settle_positives(before + 1)
+        last = yield from connection.settle_success(before + 1)
         if last is None:
-            yield from connection.settle(heard=heard, fresh=False)
+            yield from connection.settle(heard=heard, fresh=not connection.has_unread)
             if reset:
                 check_reset(connection, heard[0])
         # A reply too many may have come before the last, which then is not the content's.

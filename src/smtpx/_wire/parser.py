@@ -23,6 +23,9 @@ _SINGLE_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?: [^\n]*|\r)?\n")
 _LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
 
 _POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*|\r)?\n"
+_PROMISING = re.compile(
+    rb"(?:%b)*(?:2(?:[0-5](?:[0-9](?: [^\n]*|\r)?)?)?)?" % _POSITIVE_LINE,
+)
 
 
 @cache
@@ -94,6 +97,16 @@ class ReplyParser:
             return None  # One by one, then, to see which is too long.
         self._begin = self._scanned = match.end()
         return Reply(match[1])
+
+    @property
+    def is_promising(self) -> bool:
+        """True if what has come may be the beginning of replies of one line, all positive."""
+        if (
+            len(self._buffer) - self._begin > self._limits.reply_line
+            or self._scanned != self._begin
+        ):
+            return False
+        return _PROMISING.fullmatch(self._buffer, self._begin) is not None
 
     def _next_in_lines(self) -> Reply | None:
         buffer, begin = self._buffer, self._begin
