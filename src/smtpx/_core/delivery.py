@@ -79,14 +79,12 @@ def _in_parts(connection: Connection, everyone: Share, content: Content) -> Step
     raise AssertionError("every recipient is in a part")
 
 
-def addressed(message: Message, envelope: Envelope | None) -> Envelope:
-    """The envelope; without one, an `EmailMessage` says in its header who sends and who gets it.
+def addressed(message: Message) -> Envelope:
+    """The envelope that an `EmailMessage` has in its header.
 
     Raises:
         LocalProtocolError, AddressError: there is none.
     """
-    if envelope is not None:
-        return envelope
     if is_message(message):
         return envelope_of(message)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
@@ -101,13 +99,13 @@ def written(
         LocalProtocolError, AddressError: there is no envelope, or the message cannot be written.
         TypeError: it is no message.
     """
+    envelope = envelope or addressed(message)
+    binary = envelope.body is BodyType.BINARY
     if not isinstance(message, bytes) and is_message(message):
-        envelope = addressed(message, envelope)
         octets = serialise(
             message,
             smtputf8=envelope.needs_smtputf8,
             seven_bit=not connection.extensions.eight_bit_mime,
         )
-        return envelope, Content(octets, binary=envelope.body is BodyType.BINARY)
-    envelope = addressed(message, envelope)
-    return envelope, Content(cast("Source", message), binary=envelope.body is BodyType.BINARY)
+        return envelope, Content(octets, binary=binary)
+    return envelope, Content(cast("Source", message), binary=binary)

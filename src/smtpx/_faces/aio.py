@@ -311,7 +311,7 @@ class AsyncClient:
                     message, envelope, all_or_nothing=all_or_nothing
                 )
             while isinstance(result.error, SessionFull):
-                share = left_over(addressed(message, envelope), result)
+                share = left_over(envelope or addressed(message), result)
                 try:
                     await turn.begin_anew()
                     rest = await turn.session.attempt(message, share.envelope)

@@ -286,7 +286,7 @@ class Client:
                 lease = self._pool.replace(lease)
                 result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             while isinstance(result.error, SessionFull):
-                share = left_over(addressed(message, envelope), result)
+                share = left_over(envelope or addressed(message), result)
                 try:
                     lease = self._pool.replace(lease)
                     rest = lease.session.attempt(message, share.envelope)
