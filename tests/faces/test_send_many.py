@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import threading
+import time
 from collections import Counter
 from email.message import EmailMessage
 from typing import Any
@@ -405,3 +406,21 @@ def test_a_file_that_cannot_be_read_stops_no_other(face: Face, way: str):
         assert sorted(message.sender for message in server.messages) == [
             f"s{i}@x.test" for i in range(5)
         ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_comes_slowly_is_not_kept_waiting(face: Face, way: str):
+    sent: list[int] = []
+
+    def source():
+        for i, message in enumerate(numbered(6)):
+            time.sleep(0.05)
+            sent.append(i - len(server.messages))
+            yield message
+
+    with Server(extensions=WAYS[way]) as server:
+        with face.client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(source()))
+        assert len(results) == 6
+    # When one is asked for, those before it have gone; the last of them may be on its way.
+    assert max(sent) <= 2

@@ -17,8 +17,8 @@ from smtpx._drivers.interruption import value_of_lost
 
 T = TypeVar("T")
 
-Refill: TypeAlias = Callable[[], None]
-"""Puts messages into the supply, or notes that there are no more."""
+Fetch: TypeAlias = Callable[[], bool]
+"""Puts messages into the supply, or notes that there are no more; False if none is there yet."""
 
 _BUFFER = 65536
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -39,7 +39,7 @@ class Lane(Generic[T]):
     would stop reading, and both would wait for ever (RFC 2920 §3.1).
     """
 
-    def __init__(self, driver: BlockingDriver, procedure: Steps[T], refill: Refill) -> None:
+    def __init__(self, driver: BlockingDriver, procedure: Steps[T], fetch: Fetch) -> None:
         self.driver = driver
         self.value: T | None = None
         """What the procedure returned, once it has."""
@@ -49,7 +49,7 @@ class Lane(Generic[T]):
         self.due: float | None = None
         """When what it waits for will have taken too long."""
         self._procedure = procedure
-        self._refill = refill
+        self._fetch = fetch
         self._socket = driver.socket
         self._wants_read, self._wants_write = driver.wants
         self._arrived: deque[bytes] = deque()
@@ -123,8 +123,7 @@ class Lane(Generic[T]):
         if isinstance(step, Send):
             return self._send(step)
         if isinstance(step, More):
-            self._refill()
-            return b""
+            return b"" if self._fetch() else None
         if isinstance(step, Glance):
             return self._glance()
         raise AssertionError("TLS was started before many procedures were run at once")

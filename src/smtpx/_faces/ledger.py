@@ -5,6 +5,7 @@ What the faces do alike; nothing here waits.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import TypeAlias, cast
@@ -22,6 +23,8 @@ Item: TypeAlias = "Message | tuple[Message, Envelope]"
 
 # Messages taken from the caller's iterable ahead of those that send them.
 READ_AHEAD = 32
+# Seconds after which the next message is waited for, not made.
+_AT_ONCE = 0.01
 # Mail transactions asked for with a session; the pool grants what its limits allow.
 ASKED = 1_000_000
 # A message that this many sessions could not send is not tried again, those not counted that end
@@ -35,6 +38,8 @@ class Ledger:
     def __init__(self, connections: int, window: Window, resend_doubtful: bool) -> None:
         self.results: deque[SendResult] = deque()
         """What the caller has not been told yet."""
+        self.is_slow = False
+        """The caller's iterator takes its time: nothing that was read waits for what is not."""
         self._supply = Supply(resend_doubtful)
         self._window = window
         self._attempts = _ATTEMPTS + connections - 1
@@ -69,10 +74,15 @@ class Ledger:
         self._supply.exhausted = True
 
     def refill(self, source: Iterator[Item]) -> None:
-        """Take some messages from the caller's iterator."""
+        """Take some messages from the caller's iterator, as many as come at once."""
+        self.is_slow = False
         try:
             for _ in range(READ_AHEAD):
+                asked = time.monotonic()
                 self.add(next(source))
+                if time.monotonic() - asked > _AT_ONCE:
+                    self.is_slow = True
+                    break
         except StopIteration:
             self.exhaust()
         except Exception as error:

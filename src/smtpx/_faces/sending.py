@@ -83,8 +83,10 @@ class Sending:
 
     def _has_work(self) -> bool:
         """True if there is a message for one more session."""
-        if not self._ledger.at_hand:
-            self._refill()
+        if not self._working and not self._ledger.at_hand and not self._ledger.is_exhausted:
+            self._ledger.refill(self._source)
+        else:
+            _ = self._more()
         return len(self._working) < self._ledger.at_hand
 
     def _start(self) -> bool:
@@ -104,7 +106,7 @@ class Sending:
         connection, driver = lease.session.parts
         budget = Budget(lease.messages)
         procedure = self._ledger.procedure(connection, budget, self.results.append)
-        lane = Lane(driver, procedure, self._refill)
+        lane = Lane(driver, procedure, self._more)
         self._working[lane] = _Working(lease, budget)
         self._multiplexer.add(lane)
         if lane.finished:  # On this machine, a lane may never have to wait.
@@ -119,6 +121,9 @@ class Sending:
             self._ledger.session_ended(lease.reused, error, len(self._working))
         self._pool.release(lease, lease.messages - budget.left)
 
-    def _refill(self) -> None:
-        if not self._ledger.is_exhausted:
-            self._ledger.refill(self._source)
+    def _more(self) -> bool:
+        """Answer `More`: what is on its way goes before what the caller has yet to make."""
+        ledger = self._ledger
+        if not ledger.at_hand and not ledger.is_exhausted and not ledger.is_slow:
+            ledger.refill(self._source)
+        return bool(ledger.at_hand) or ledger.is_exhausted

@@ -107,7 +107,8 @@ class TaskSending:
         ledger = self._ledger
         if self._working >= self._connections or (self._working and self._is_crowded):
             return False
-        if self._source is not None and not ledger.at_hand and not ledger.is_exhausted:
+        can_be_read = not ledger.is_exhausted and not (self._working and ledger.is_slow)
+        if self._source is not None and not ledger.at_hand and can_be_read:
             ledger.refill(self._source)
         return self._working < ledger.at_hand
 
@@ -174,11 +175,11 @@ class TaskSending:
         if len(self.results) >= self._unread_limit:
             return None
         if not ledger.at_hand and not ledger.is_exhausted:
-            if self._source is not None:
-                ledger.refill(self._source)
-            else:
+            if self._source is None:
                 self._demand.ring()
                 await self._world.let_others_run()
+            elif not ledger.is_slow:
+                ledger.refill(self._source)
         return b"" if ledger.at_hand or ledger.is_exhausted else None
 
     async def _read(self, source: AsyncIterator[Item]) -> None:
