@@ -18,18 +18,26 @@ __all__ = ["Address"]
 _MAX_DOMAIN = 255
 _MAX_PATH = 256
 
+# All but the last are compiled when they are first used: few programs need them.
 # What is left of all characters without specials, controls and white space; beyond ASCII too.
 _WHITE_SPACE = r"\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _ATEXT = rf"""[^\x00-\x20"(),.:;<>@\[\\\]\x7f-\x9f{_WHITE_SPACE}]"""
-_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+_DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
 # Underscores are not in the grammar, yet real hosts carry them and resolvers take them.
 _SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
-_DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*")
+_DOMAIN = rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*"
 # The grammar has < and > here; a server that looks for the end of the path would stumble on them.
-_GENERAL_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-;=?-Z^-~]+")
-_WITHIN_PATH = re.compile(r"[!-;=?-~]*")
+_GENERAL_LITERAL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-;=?-Z^-~]+"
+_WITHIN_PATH = r"[!-;=?-~]*"
 _IPV6_CHARACTERS = set("0123456789abcdefABCDEF:")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+# What nearly every address is: ASCII, nothing quoted, and no label that could be too long.
+_PLAIN_ATEXT = r"[\w!#$%&'*+\-/=?^`{|}~]++"
+_PLAIN_LABEL = r"\w++(?:-++\w++)*+"
+_PLAIN = re.compile(
+    rf"({_PLAIN_ATEXT}(?:\.{_PLAIN_ATEXT})*+)@(?!.{{64}})({_PLAIN_LABEL}(?:\.{_PLAIN_LABEL})*+)",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class Address:
 
     def __post_init__(self) -> None:
         # Made by hand, it must not close its own path either: what follows would be parameters.
-        if not _WITHIN_PATH.fullmatch(self.domain):
+        if not re.fullmatch(_WITHIN_PATH, self.domain):
             raise AddressError(f"not a domain: {self.domain!r}: make the address with parse()")
         object.__setattr__(self, "_text", self._written())
 
@@ -62,9 +70,18 @@ class Address:
         Raises:
             AddressError: the text is not an address; the message says where it fails.
         """
+        plain = _PLAIN.fullmatch(text)
+        if plain is not None and len(text) + 2 <= _MAX_PATH:
+            # By `__init__`, which looks at it all again, it would take three times as long.
+            address = object.__new__(cls)
+            put = object.__setattr__
+            put(address, "local_part", plain[1])
+            put(address, "domain", plain[2])
+            put(address, "_text", plain[0])
+            return address
         if len(text) > 2 * _MAX_PATH:
             raise _refused(text, f"it is longer than {_MAX_PATH} octets")
-        if _CONTROL.search(text):
+        if re.search(_CONTROL, text):
             raise _refused(text, "it contains a control character")
         local_part, rest = _read_local_part(text)
         if len(local_part.encode()) + 2 > _MAX_PATH:
@@ -90,7 +107,7 @@ class Address:
 
     def _written(self) -> str:
         local_part = self.local_part
-        if not _DOT_STRING.fullmatch(local_part):
+        if not re.fullmatch(_DOT_STRING, local_part):
             escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')
             local_part = f'"{escaped}"'
         return f"{local_part}@{self.domain}" if self.domain else local_part
@@ -108,7 +125,7 @@ def _read_local_part(text: str) -> tuple[str, str]:
     else:
         if text.startswith("@"):
             raise _refused(text, "a source route or a missing local-part")
-        match = _DOT_STRING.match(text)
+        match = re.match(_DOT_STRING, text)
         if match is None:
             raise _refused(text, _advice(text))
         local_part, rest = match[0], text[match.end() :]
@@ -151,7 +168,7 @@ def _read_domain(text: str, domain: str) -> str:
         return _read_address_literal(text, domain)
     if not domain.isascii():
         domain = _a_labels(text, domain)
-    if not _DOMAIN.fullmatch(domain):
+    if not re.fullmatch(_DOMAIN, domain):
         raise _refused(text, f"{domain!r} is not a domain")
     if len(domain) > _MAX_DOMAIN or any(len(label) > 63 for label in domain.split(".")):
         raise _refused(text, f"its domain is longer than {_MAX_DOMAIN} octets, or a label than 63")
@@ -188,6 +205,6 @@ def _read_address_literal(text: str, literal: str) -> str:
         raise _refused(text, f"{literal!r} is not an address literal: {error}") from error
     if set(inner) <= _IPV6_CHARACTERS:
         raise _refused(text, f"an IPv6 address is written [IPv6:{inner}]")
-    if not _GENERAL_LITERAL.fullmatch(inner):
+    if not re.fullmatch(_GENERAL_LITERAL, inner):
         raise _refused(text, f"{literal!r} is not an address literal")
     return literal

@@ -73,11 +73,15 @@ class Recipient:
         orcpt: str | None = None,
         unchanged_since: datetime | None = None,
     ) -> None:
-        parsed = Address.parse(address) if isinstance(address, str) else address
-        object.__setattr__(self, "address", parsed)
-        object.__setattr__(self, "notify", notify)
-        object.__setattr__(self, "orcpt", orcpt)
-        object.__setattr__(self, "unchanged_since", _aware("unchanged_since", unchanged_since))
+        if isinstance(address, str):
+            address = Address.parse(address)
+        if unchanged_since is not None:
+            _check_aware("unchanged_since", unchanged_since)
+        put = object.__setattr__
+        put(self, "address", address)
+        put(self, "notify", notify)
+        put(self, "orcpt", orcpt)
+        put(self, "unchanged_since", unchanged_since)
 
     @property
     def has_options(self) -> bool:
@@ -138,7 +142,16 @@ class Envelope:
         """
         if isinstance(recipients, (str, Address, Recipient)):
             recipients = (recipients,)
-        everyone = tuple(r if isinstance(r, Recipient) else Recipient(r) for r in recipients)
+        everyone: list[Recipient] = []
+        plain, utf8 = True, False
+        for recipient in recipients:
+            if not isinstance(recipient, Recipient):
+                recipient = Recipient(recipient)
+            elif recipient.has_options:
+                plain = False
+            if recipient.address.needs_smtputf8:
+                utf8 = True
+            everyone.append(recipient)
         if not everyone:
             raise LocalProtocolError("an envelope needs at least one recipient")
         if deliver_by is not None and not -999999999 <= deliver_by.seconds <= 999999999:
@@ -151,22 +164,24 @@ class Envelope:
             raise LocalProtocolError("priority goes from -9 to 9 (RFC 6710 §5)")
         if envid is not None and not 0 < len(envid) <= 100:
             raise LocalProtocolError("envid takes 1 to 100 characters (RFC 3461 §4.4)")
-        object.__setattr__(self, "sender", _sender(sender))
-        object.__setattr__(self, "recipients", everyone)
-        object.__setattr__(self, "body", body)
-        object.__setattr__(self, "ret", ret)
-        object.__setattr__(self, "envid", envid)
-        object.__setattr__(self, "auth", auth)
-        object.__setattr__(self, "require_tls", require_tls)
-        object.__setattr__(self, "deliver_by", deliver_by)
-        held = hold if hold is None or isinstance(hold, int) else _aware("hold", hold)
-        object.__setattr__(self, "hold", held)
-        object.__setattr__(self, "priority", priority)
-        object.__setattr__(self, "drop_unsupported", drop_unsupported)
-        plain = not self.has_options and not any(r.has_options for r in everyone)
-        object.__setattr__(self, "is_plain", plain)
-        addresses = [r.address for r in everyone] + ([] if self.sender is None else [self.sender])
-        object.__setattr__(self, "needs_smtputf8", any(a.needs_smtputf8 for a in addresses))
+        if isinstance(sender, str):
+            sender = None if sender in ("", "<>") else Address.parse(sender)
+        if hold is not None and not isinstance(hold, int):
+            _check_aware("hold", hold)
+        put = object.__setattr__
+        put(self, "sender", sender)
+        put(self, "recipients", tuple(everyone))
+        put(self, "body", body)
+        put(self, "ret", ret)
+        put(self, "envid", envid)
+        put(self, "auth", auth)
+        put(self, "require_tls", require_tls)
+        put(self, "deliver_by", deliver_by)
+        put(self, "hold", hold)
+        put(self, "priority", priority)
+        put(self, "drop_unsupported", drop_unsupported)
+        put(self, "is_plain", plain and not self.has_options)
+        put(self, "needs_smtputf8", utf8 or (sender is not None and sender.needs_smtputf8))
 
     def to(self, recipients: Iterable[Recipient]) -> Envelope:
         """The same for other recipients."""
@@ -198,13 +213,6 @@ class Envelope:
         )
 
 
-def _sender(sender: str | Address | None) -> Address | None:
-    if isinstance(sender, str):
-        return None if sender in ("", "<>") else Address.parse(sender)
-    return sender
-
-
-def _aware(name: str, moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
+def _check_aware(name: str, moment: datetime) -> None:
+    if moment.tzinfo is None:
         raise LocalProtocolError(f"{name} needs a datetime with a time zone, e.g. datetime.UTC")
-    return moment

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TypeAlias
 
 from smtpx.addresses import Address
@@ -61,20 +62,22 @@ Verdict: TypeAlias = tuple[Status, Reply | None]
 
 
 # How servers name a message they queued, in the text of their reply to the end of data.
-_QUEUE_IDS = tuple(
-    re.compile(pattern, re.ASCII | re.IGNORECASE)
-    for pattern in (
-        r"queued as <?([\w.+/=-]+)",  # Postfix, Momentum, Amavis, James
-        r"\bid=([\w-]+)",  # Exim
-        r"\[InternalId=(\d+)",  # Exchange
-        r"message (?:queued|accepted) \(([\w.-]+)\)",  # Haraka
-        r"\bqp (\d+)",  # qmail
-        r"\b([0-9A-F-]{16,}\.\d+) message queued",  # Haraka's older form
-        r"^(?:2\.\d\.\d )?(\w{8,}) message accepted",  # Sendmail, OpenSMTPD
-        r"^(?:2\.\d\.\d )?ok:? +\d{9,} +([\w.-]+) - gsmtp$",  # Gmail
-        r"^(?:2\.\d\.\d )?ok:? +([0-9a-f]{16}-[\w-]+)$",  # Amazon SES
+@cache
+def _queue_ids() -> tuple[re.Pattern[str], ...]:
+    return tuple(
+        re.compile(pattern, re.ASCII | re.IGNORECASE)
+        for pattern in (
+            r"queued as <?([\w.+/=-]+)",  # Postfix, Momentum, Amavis, James
+            r"\bid=([\w-]+)",  # Exim
+            r"\[InternalId=(\d+)",  # Exchange
+            r"message (?:queued|accepted) \(([\w.-]+)\)",  # Haraka
+            r"\bqp (\d+)",  # qmail
+            r"\b([0-9A-F-]{16,}\.\d+) message queued",  # Haraka's older form
+            r"^(?:2\.\d\.\d )?(\w{8,}) message accepted",  # Sendmail, OpenSMTPD
+            r"^(?:2\.\d\.\d )?ok:? +\d{9,} +([\w.-]+) - gsmtp$",  # Gmail
+            r"^(?:2\.\d\.\d )?ok:? +([0-9a-f]{16}-[\w-]+)$",  # Amazon SES
+        )
     )
-)
 
 
 class SendResult:
@@ -145,7 +148,7 @@ class SendResult:
         if self.reply is None or not self.reply.positive:
             return None
         text = " ".join(self.reply.lines)[:1000]  # no server has more to say, a hostile one does
-        return next((match[1] for known in _QUEUE_IDS if (match := known.search(text))), None)
+        return next((match[1] for known in _queue_ids() if (match := known.search(text))), None)
 
     def raise_for_refused(self) -> None:
         """Raise unless every recipient was accepted.

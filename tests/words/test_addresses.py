@@ -75,6 +75,43 @@ def test_any_text_is_an_address_or_refused_and_never_sent_as_it_is(text: str, ba
     assert len(wire.encode()) + 2 <= 256
 
 
+@given(NASTY | st.from_regex(MAILBOX, alphabet=st.characters(codec="utf-8")))
+@example("a.b@x.test")
+@example("a@" + "d" * 63 + ".test")
+@example("a@" + "d" * 64)
+@example("a@x.test\n")
+@example("a.@x.test")
+@example("a@x-.test")
+@example("a@-x.test")
+@example("a@x..test")
+@example("a@x_.te--st")
+@example("\u212a@\u212a.test")
+def test_the_short_way_of_plain_addresses_agrees_with_the_long_way(text: str) -> None:
+    local_part, _, domain = text.partition("@")
+    # Quotes that need not be are read the long way, and not written again.
+    longer = parsed(f"{quoted(local_part, all_pairs=False)}@{domain}")
+    if longer is not None and str(longer) == text:
+        assert parsed(text) == longer
+    elif not text.startswith('"') and (address := parsed(text)) is not None and address.domain:
+        assert address == longer
+        assert str(address) == str(longer)
+
+
+def parsed(text: str) -> Address | None:
+    try:
+        return Address.parse(text)
+    except AddressError:
+        return None
+
+
+def test_a_plain_address_of_254_octets_is_the_longest() -> None:
+    domain = f"{'d' * 58}.test"
+    longest = f"{'a' * (253 - len(domain))}@{domain}"
+    assert str(Address.parse(longest)) == longest
+    with pytest.raises(AddressError, match="longer than 256 octets"):
+        _ = Address.parse("a" + longest)
+
+
 @pytest.mark.requirement("RFC 5321 §4.1.2")
 @given(st.from_regex(MAILBOX, fullmatch=True, alphabet=st.characters(codec="ascii")))
 def test_everything_the_grammar_allows_is_taken(text: str) -> None:

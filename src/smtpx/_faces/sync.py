@@ -15,14 +15,12 @@ from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
-from smtpx._core.supply import Window
 from smtpx._core.transaction import untried
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, dial, is_local
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.pool import SessionPool
-from smtpx._faces.sending import Sending
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.dialogue import Line, Observer
@@ -319,6 +317,10 @@ class Client:
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
         """
+        # Much that nothing else needs.
+        from smtpx._core.supply import Window
+        from smtpx._faces.sending import Sending
+
         with Sending(
             self._pool,
             messages,
