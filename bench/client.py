@@ -136,8 +136,6 @@ def pooled(face: Any, server: Server) -> Any:
 def many(shared: Any, server: Server, contents: Iterable[bytes]) -> Any:
     envelope = server.envelope
     messages = ((content, envelope) for content in contents)
-    if (server.connections, server.window) == (1, 64):  # as it is without a word
-        return shared.send_many(messages)
     return shared.send_many(messages, connections=server.connections, window=server.window)
 
 
