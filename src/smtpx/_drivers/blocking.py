@@ -10,7 +10,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps
+from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
 from smtpx._drivers.waiting import Deadline, Waiter
 from smtpx.errors import SMTPError
 
@@ -118,20 +118,24 @@ class BlockingDriver:
                 self._waiter.until_writable(seconds)
 
     def _send(self, step: Send, deadline: Deadline) -> bytes:
-        data = step.data
-        seconds = deadline.within(step.timeout)
-        due = None if seconds is None else time.monotonic() + seconds
-        while True:
-            try:
-                sent = self._socket.send(data)
-            except self._wants_write:
-                self._waiter.until_writable(_left(due))
-            except self._wants_read:
-                self._waiter.until_readable(_left(due))
-            else:
-                if sent == len(data):
-                    return b""
-                data = memoryview(data)[sent:]
+        unsent = step.data
+        try:
+            seconds = deadline.within(step.timeout)
+            due = None if seconds is None else time.monotonic() + seconds
+            while True:
+                try:
+                    sent = self._socket.send(unsent)
+                except self._wants_write:
+                    self._waiter.until_writable(_left(due))
+                except self._wants_read:
+                    self._waiter.until_readable(_left(due))
+                else:
+                    if sent == len(unsent):
+                        return b""
+                    unsent = memoryview(unsent)[sent:]
+        except OSError as error:
+            taken = len(step.data) - len(unsent)
+            raise with_octets_written(error, taken) from error.__cause__
 
     def _glance(self) -> bytes | None:
         if not self._pending() and not self._waiter.is_readable():
