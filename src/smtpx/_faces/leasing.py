@@ -128,19 +128,17 @@ class Leasing(Generic[S]):
             TimedOut: there was neither for so long.
             LocalProtocolError: the pool is closed.
         """
-        match decision:
-            case Use(slot, messages):
-                return Lease(slot, slot.connection, True, messages)
-            case Open(slot):
-                return slot
-            case Refused(Refusal.TIMED_OUT):
-                raise TimedOut(
-                    f"no connection was free within {self._limits.wait} seconds "
-                    "(PoolLimits.open, PoolLimits.wait)",
-                    phase="connect",
-                )
-            case _:
-                raise LocalProtocolError("the client is closed")
+        if isinstance(decision, Use):
+            return Lease(decision.slot, decision.slot.connection, True, decision.messages)
+        if isinstance(decision, Open):
+            return decision.slot
+        if decision == Refused(Refusal.TIMED_OUT):
+            raise TimedOut(
+                f"no connection was free within {self._limits.wait} seconds "
+                "(PoolLimits.open, PoolLimits.wait)",
+                phase="connect",
+            )
+        raise LocalProtocolError("the client is closed")
 
     def _replaced(self, lease: Lease[S]) -> Slot[S]:
         """A slot for a new session, in place of one that was gone."""
