@@ -109,7 +109,7 @@ class Ticket(Generic[C]):
     """What holds now: a `Wait`, or the answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Frozen, it would take three times as long to make.
 class Use(Generic[C]):
     """The slot is the caller's until `release`; up to `messages` may go over it now."""
 
@@ -185,7 +185,7 @@ class PoolStatistics:
     """Seconds that callers, all together, have waited for the rate."""
 
 
-_NO_CHANGES: Changes[Any] = Changes((), ())
+NO_CHANGES: Changes[Any] = Changes((), ())
 
 
 class PoolState(Generic[C]):
@@ -204,6 +204,7 @@ class PoolState(Generic[C]):
         self._bound = self._limits.open
         self._raise_at = math.inf
         self._changes_at = math.inf
+        """By time alone nothing changes before; where several moments are near, maybe not then."""
         self._closing = False
         self._slots: list[Slot[C]] = []
         self._waiting: OrderedDict[Ticket[C], None] = OrderedDict()
@@ -258,9 +259,8 @@ class PoolState(Generic[C]):
         Refused means that the pool was aborted meanwhile: the caller closes the connection.
         """
         self._advance(now)
-        if slot.state is SlotState.CLOSED:
+        if not _is_still(slot, SlotState.OPENING):
             return self._refuse(Refusal.CLOSED)
-        _expect(slot, SlotState.OPENING)
         slot.state, slot.held, slot.opened_at = SlotState.BUSY, connection, self._now
         slot.messages_max = min(slot.messages_max, _or_infinity(mail_max))
         self._spare(slot, int(max(0, -slot.left)))
@@ -272,8 +272,7 @@ class PoolState(Generic[C]):
     def failed(self, slot: Slot[C], now: float) -> Changes[C]:
         """The connection could not be opened, or its opening was cancelled."""
         self._advance(now)
-        if slot.state is not SlotState.CLOSED:
-            _expect(slot, SlotState.OPENING)
+        if _is_still(slot, SlotState.OPENING):
             self._close(slot, CloseReason.FAILED)
         return self._settle()
 
@@ -283,9 +282,8 @@ class PoolState(Generic[C]):
         The caller keeps its turn and its messages. `Changes` name the dead one, to be closed.
         """
         self._advance(now)
-        if slot.state is SlotState.CLOSED:
+        if not _is_still(slot, SlotState.BUSY):
             return self._refuse(Refusal.CLOSED)
-        _expect(slot, SlotState.BUSY)
         fresh = self._slot()
         fresh.granted, slot.granted = slot.granted, 0
         self._close(slot, CloseReason.STALE)
@@ -299,8 +297,7 @@ class PoolState(Generic[C]):
         `usable` says that its procedures are finished, and the dialogue is in step (R10).
         """
         self._advance(now)
-        if slot.state is not SlotState.CLOSED:
-            _expect(slot, SlotState.BUSY)
+        if _is_still(slot, SlotState.BUSY):
             if messages > slot.granted:
                 raise AssertionError("a slot's holder sends what it was granted")
             slot.messages += messages
@@ -415,7 +412,6 @@ class PoolState(Generic[C]):
             reason = CloseReason.AGE if self._is_aged(slot) else CloseReason.IDLE_TIME
             self._close(slot, reason)
         rise = self._raise_at if self._bound < self._limits.open else math.inf
-        # Not after the first change; what is used or closed meanwhile does not move it.
         self._changes_at = min([rise, *(slot.expires_at for slot in self._idle)])
 
     def _settle(self, asking: Ticket[C] | None = None) -> Changes[C]:
@@ -429,7 +425,7 @@ class PoolState(Generic[C]):
         if asking is not None:
             _ = self._answered.pop(asking, None)
         if not self._doomed and not self._answered:
-            return _NO_CHANGES
+            return NO_CHANGES
         changes = Changes(tuple(self._doomed), tuple(self._answered))
         self._doomed, self._answered = [], {}
         return changes
@@ -446,15 +442,19 @@ class PoolState(Generic[C]):
 
     def _grant(self, wanted: int) -> Use[C] | Open[C]:
         self._acquired += 1
-        if self._idle:
-            self._reused += 1
-            slot = self._idle.pop()
-            slot.state = SlotState.BUSY
-        else:
+        if not self._idle:
             slot = self._slot()
-        messages = self._bucket.take(self._now, int(min(wanted, slot.left)))
+            return Open(slot, self._allot(slot, wanted))
+        self._reused += 1
+        slot = self._idle.pop()
+        slot.state = SlotState.BUSY
+        return Use(slot, self._allot(slot, wanted))
+
+    def _allot(self, slot: Slot[C], wanted: int) -> int:
+        left = slot.left
+        messages = self._bucket.take(self._now, wanted if wanted <= left else int(left))
         slot.granted += messages
-        return Open(slot, messages) if slot.state is SlotState.OPENING else Use(slot, messages)
+        return messages
 
     def _appoint(self) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
@@ -482,7 +482,8 @@ class PoolState(Generic[C]):
     def _rest(self, slot: Slot[C]) -> None:
         slot.state = SlotState.IDLE
         slot.expires_at = min(slot.opened_at + self._age, self._now + self._idle_time)
-        self._changes_at = min(self._changes_at, slot.expires_at)
+        if slot.expires_at < self._changes_at:
+            self._changes_at = slot.expires_at
         self._idle.append(slot)
 
     def _close(self, slot: Slot[C], reason: CloseReason) -> None:
@@ -559,6 +560,10 @@ def _or_infinity(limit: float | None) -> float:
     return math.inf if limit is None else limit
 
 
-def _expect(slot: Slot[C], state: SlotState) -> None:
-    if slot.state is not state:
-        raise AssertionError(f"a slot is reported {slot.state.value} that is to be {state.value}")
+def _is_still(slot: Slot[C], state: SlotState) -> bool:
+    """False if it was closed while its holder was away."""
+    if slot.state is state:
+        return True
+    if slot.state is SlotState.CLOSED:
+        return False
+    raise AssertionError(f"a slot is reported {slot.state.value} that is to be {state.value}")
