@@ -77,7 +77,8 @@ class Slot(Generic[C]):
     """Mail transactions that it may carry in all."""
     state: SlotState = SlotState.OPENING
     opened_at: float = math.inf
-    idle_since: float = math.inf
+    expires_at: float = math.inf
+    """When it has been idle, or open, for long enough; kept while it is idle."""
     messages: int = 0
     """Mail transactions that earlier holders began on it."""
     granted: int = 0
@@ -108,7 +109,7 @@ class Ticket(Generic[C]):
     """What holds now: a `Wait`, or the answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Frozen, it would take three times as long to make.
 class Use(Generic[C]):
     """The slot is the caller's until `release`; up to `messages` may go over it now."""
 
@@ -184,7 +185,7 @@ class PoolStatistics:
     """Seconds that callers, all together, have waited for the rate."""
 
 
-_NO_CHANGES: Changes[Any] = Changes((), ())
+NO_CHANGES: Changes[Any] = Changes((), ())
 
 
 class PoolState(Generic[C]):
@@ -202,6 +203,8 @@ class PoolState(Generic[C]):
         self._now = -math.inf
         self._bound = self._limits.open
         self._raise_at = math.inf
+        self._changes_at = math.inf
+        """By time alone nothing changes before; where several moments are near, maybe not then."""
         self._closing = False
         self._slots: list[Slot[C]] = []
         self._waiting: OrderedDict[Ticket[C], None] = OrderedDict()
@@ -256,9 +259,8 @@ class PoolState(Generic[C]):
         Refused means that the pool was aborted meanwhile: the caller closes the connection.
         """
         self._advance(now)
-        if slot.state is SlotState.CLOSED:
+        if not _is_still(slot, SlotState.OPENING):
             return self._refuse(Refusal.CLOSED)
-        _expect(slot, SlotState.OPENING)
         slot.state, slot.held, slot.opened_at = SlotState.BUSY, connection, self._now
         slot.messages_max = min(slot.messages_max, _or_infinity(mail_max))
         self._spare(slot, int(max(0, -slot.left)))
@@ -270,8 +272,7 @@ class PoolState(Generic[C]):
     def failed(self, slot: Slot[C], now: float) -> Changes[C]:
         """The connection could not be opened, or its opening was cancelled."""
         self._advance(now)
-        if slot.state is not SlotState.CLOSED:
-            _expect(slot, SlotState.OPENING)
+        if _is_still(slot, SlotState.OPENING):
             self._close(slot, CloseReason.FAILED)
         return self._settle()
 
@@ -281,9 +282,8 @@ class PoolState(Generic[C]):
         The caller keeps its turn and its messages. `Changes` name the dead one, to be closed.
         """
         self._advance(now)
-        if slot.state is SlotState.CLOSED:
+        if not _is_still(slot, SlotState.BUSY):
             return self._refuse(Refusal.CLOSED)
-        _expect(slot, SlotState.BUSY)
         fresh = self._slot()
         fresh.granted, slot.granted = slot.granted, 0
         self._close(slot, CloseReason.STALE)
@@ -297,17 +297,16 @@ class PoolState(Generic[C]):
         `usable` says that its procedures are finished, and the dialogue is in step (R10).
         """
         self._advance(now)
-        if slot.state is not SlotState.CLOSED:
-            _expect(slot, SlotState.BUSY)
+        if _is_still(slot, SlotState.BUSY):
             if messages > slot.granted:
                 raise AssertionError("a slot's holder sends what it was granted")
             slot.messages += messages
             slot.granted -= messages
-            self._spare(slot, slot.granted)
+            if slot.granted:
+                self._spare(slot, slot.granted)
             reason = self._reason(slot) if usable else CloseReason.BROKEN
             if reason is None:
-                slot.state, slot.idle_since = SlotState.IDLE, self._now
-                self._idle.append(slot)
+                self._rest(slot)
             else:
                 self._close(slot, reason)
         return self._settle()
@@ -335,12 +334,6 @@ class PoolState(Generic[C]):
         self._advance(now)
         return self._settle()
 
-    @property
-    def expires_at(self) -> float | None:
-        """When the first of the idle connections has had its time: call `evict` then."""
-        moment = min((self._expiry(slot) for slot in self._idle), default=math.inf)
-        return None if moment == math.inf else moment
-
     def refused_for_load(self, slot: Slot[C], now: float) -> None:
         """The server said "too many connections" (421, 454) to this slot's holder.
 
@@ -352,6 +345,7 @@ class PoolState(Generic[C]):
         others = self._count(SlotState.BUSY, SlotState.IDLE) - (slot.state is SlotState.BUSY)
         self._bound = max(1, others)
         self._raise_at = self._now + self._limits.recovery
+        self._changes_at = min(self._changes_at, self._raise_at)
         self._loads += 1
 
     def close(self, now: float, *, abort: bool = False) -> Changes[C]:
@@ -367,11 +361,6 @@ class PoolState(Generic[C]):
         for slot in [*self._slots] if abort else [*self._idle]:
             self._close(slot, CloseReason.SHUTDOWN)
         return self._settle()
-
-    @property
-    def drained(self) -> bool:
-        """True when the pool is closed and nothing is open any more."""
-        return self._closing and not self._slots
 
     def statistics(self) -> PoolStatistics:
         """The figures as of the last call."""
@@ -396,34 +385,47 @@ class PoolState(Generic[C]):
 
     def _advance(self, now: float) -> None:
         """What the time since the last call has brought."""
-        now = max(now, self._now)
+        if now > self._now:
+            if self._waiting:
+                self._count_waiting(now - self._now)
+            self._now = now
+        if self._changes_at <= self._now:
+            self._change()
         if self._waiting:
-            seconds = (now - self._now) * len(self._waiting)
-            if self._has_room():
-                self._rate_seconds += seconds
-            else:
-                self._connection_seconds += seconds
-        self._now = now
-        while self._bound < self._limits.open and self._raise_at <= now:
+            self._serve()
+            while self._waiting and (ticket := next(iter(self._waiting))).deadline <= self._now:
+                self._turn_away(ticket, Refusal.TIMED_OUT)
+
+    def _count_waiting(self, seconds: float) -> None:
+        seconds *= len(self._waiting)
+        if self._has_room():
+            self._rate_seconds += seconds
+        else:
+            self._connection_seconds += seconds
+
+    def _change(self) -> None:
+        """What time alone does: the bound rises, idle connections expire."""
+        while self._bound < self._limits.open and self._raise_at <= self._now:
             self._bound += 1
             self._raise_at += self._limits.recovery
-        for slot in [slot for slot in self._idle if self._expiry(slot) <= now]:
+        for slot in [slot for slot in self._idle if slot.expires_at <= self._now]:
             reason = CloseReason.AGE if self._is_aged(slot) else CloseReason.IDLE_TIME
             self._close(slot, reason)
-        self._serve()
-        while self._waiting and (ticket := next(iter(self._waiting))).deadline <= now:
-            self._turn_away(ticket, Refusal.TIMED_OUT)
+        rise = self._raise_at if self._bound < self._limits.open else math.inf
+        self._changes_at = min([rise, *(slot.expires_at for slot in self._idle)])
 
     def _settle(self, asking: Ticket[C] | None = None) -> Changes[C]:
         """Serve who can be served, and tell what the face has to do."""
-        self._serve()
+        if self._waiting:
+            self._serve()
         while len(self._idle) > self._limits.idle:
             self._close(self._idle[0], CloseReason.SURPLUS)
-        self._appoint()
+        if self._waiting:
+            self._appoint()
         if asking is not None:
             _ = self._answered.pop(asking, None)
         if not self._doomed and not self._answered:
-            return _NO_CHANGES
+            return NO_CHANGES
         changes = Changes(tuple(self._doomed), tuple(self._answered))
         self._doomed, self._answered = [], {}
         return changes
@@ -440,25 +442,28 @@ class PoolState(Generic[C]):
 
     def _grant(self, wanted: int) -> Use[C] | Open[C]:
         self._acquired += 1
-        if self._idle:
-            self._reused += 1
-            slot = self._idle.pop()
-            slot.state = SlotState.BUSY
-        else:
+        if not self._idle:
             slot = self._slot()
-        messages = self._bucket.take(self._now, int(min(wanted, slot.left)))
+            return Open(slot, self._allot(slot, wanted))
+        self._reused += 1
+        slot = self._idle.pop()
+        slot.state = SlotState.BUSY
+        return Use(slot, self._allot(slot, wanted))
+
+    def _allot(self, slot: Slot[C], wanted: int) -> int:
+        left = slot.left
+        messages = self._bucket.take(self._now, wanted if wanted <= left else int(left))
         slot.granted += messages
-        return Open(slot, messages) if slot.state is SlotState.OPENING else Use(slot, messages)
+        return messages
 
     def _appoint(self) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
-        if self._waiting:
-            ticket = next(iter(self._waiting))
-            room = self._raise_at if self._bound < self._limits.open else math.inf
-            wait = _wait(ticket, self._bucket.ready_at if self._has_room() else room)
-            if ticket.decision != wait:
-                ticket.decision = wait
-                self._answered[ticket] = None
+        ticket = next(iter(self._waiting))
+        room = self._raise_at if self._bound < self._limits.open else math.inf
+        wait = _wait(ticket, self._bucket.ready_at if self._has_room() else room)
+        if ticket.decision != wait:
+            ticket.decision = wait
+            self._answered[ticket] = None
 
     def _turn_away(self, ticket: Ticket[C], refusal: Refusal) -> None:
         del self._waiting[ticket]
@@ -473,6 +478,13 @@ class PoolState(Generic[C]):
         slot: Slot[C] = Slot(_or_infinity(self._limits.messages))
         self._slots.append(slot)
         return slot
+
+    def _rest(self, slot: Slot[C]) -> None:
+        slot.state = SlotState.IDLE
+        slot.expires_at = min(slot.opened_at + self._age, self._now + self._idle_time)
+        if slot.expires_at < self._changes_at:
+            self._changes_at = slot.expires_at
+        self._idle.append(slot)
 
     def _close(self, slot: Slot[C], reason: CloseReason) -> None:
         self._slots.remove(slot)
@@ -502,9 +514,6 @@ class PoolState(Generic[C]):
     def _is_aged(self, slot: Slot[C]) -> bool:
         return slot.opened_at + self._age <= self._now
 
-    def _expiry(self, slot: Slot[C]) -> float:
-        return min(slot.opened_at + self._age, slot.idle_since + self._idle_time)
-
     def _has_room(self) -> bool:
         return bool(self._idle) or len(self._slots) < self._bound
 
@@ -515,17 +524,17 @@ class PoolState(Generic[C]):
 class _Bucket:
     """A token bucket as one number: when it is full again. A token lets one message go."""
 
-    __slots__ = ("_burst", "_full_at", "_interval")
+    __slots__ = ("_burst", "_full_at", "_interval", "ready_at")
 
     def __init__(self, rate: float | None, burst: int) -> None:
         self._interval = 0.0 if rate is None else 1 / rate
         self._burst = burst
-        self._full_at = -math.inf
+        self._fill_at(-math.inf)
 
-    @property
-    def ready_at(self) -> float:
+    def _fill_at(self, moment: float) -> None:
+        self._full_at = moment
+        self.ready_at = moment - (self._burst - 1) * self._interval
         """When there is a token."""
-        return self._full_at - (self._burst - 1) * self._interval
 
     def take(self, now: float, wanted: int) -> int:
         """Take as many as there are, up to `wanted`; not before `ready_at`, so that is one."""
@@ -535,11 +544,11 @@ class _Bucket:
         # The rounding of two moments must not cost the token that is there.
         there = int(self._burst - (full_at - now) / self._interval + 1e-6)
         taken = max(1, min(wanted, there))
-        self._full_at = full_at + taken * self._interval
+        self._fill_at(full_at + taken * self._interval)
         return taken
 
     def put_back(self, tokens: int) -> None:
-        self._full_at -= tokens * self._interval
+        self._fill_at(self._full_at - tokens * self._interval)
 
 
 def _wait(ticket: Ticket[C], moment: float = math.inf) -> Wait[C]:
@@ -551,6 +560,10 @@ def _or_infinity(limit: float | None) -> float:
     return math.inf if limit is None else limit
 
 
-def _expect(slot: Slot[C], state: SlotState) -> None:
-    if slot.state is not state:
-        raise AssertionError(f"a slot is reported {slot.state.value} that is to be {state.value}")
+def _is_still(slot: Slot[C], state: SlotState) -> bool:
+    """False if it was closed while its holder was away."""
+    if slot.state is state:
+        return True
+    if slot.state is SlotState.CLOSED:
+        return False
+    raise AssertionError(f"a slot is reported {slot.state.value} that is to be {state.value}")

@@ -10,10 +10,12 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from threading import Lock
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from smtpx._core.pool import (
+    NO_CHANGES,
     Changes,
     Decision,
     Open,
@@ -57,7 +59,8 @@ class Leased(Protocol):
 S = TypeVar("S", bound=Leased)
 
 
-class Lease(NamedTuple, Generic[S]):
+@dataclass(slots=True, eq=False)
+class Lease(Generic[S]):
     """A session that is its holder's until it is released."""
 
     slot: Slot[S]
@@ -113,7 +116,8 @@ class Leasing(Generic[S]):
     def _ask(self, messages: int) -> Decision[S]:
         with self._lock:
             decision, changes = self._state.acquire(time.monotonic(), messages)
-            self._carry_out(changes)
+            if changes is not NO_CHANGES:
+                self._carry_out(changes)
         return decision
 
     def _withdraw(self, ticket: Ticket[S]) -> None:
@@ -128,19 +132,17 @@ class Leasing(Generic[S]):
             TimedOut: there was neither for so long.
             LocalProtocolError: the pool is closed.
         """
-        match decision:
-            case Use(slot, messages):
-                return Lease(slot, slot.connection, True, messages)
-            case Open(slot):
-                return slot
-            case Refused(Refusal.TIMED_OUT):
-                raise TimedOut(
-                    f"no connection was free within {self._limits.wait} seconds "
-                    "(PoolLimits.open, PoolLimits.wait)",
-                    phase="connect",
-                )
-            case _:
-                raise LocalProtocolError("the client is closed")
+        if isinstance(decision, Use):
+            return Lease(decision.slot, decision.slot.connection, True, decision.messages)
+        if isinstance(decision, Open):
+            return decision.slot
+        if decision == Refused(Refusal.TIMED_OUT):
+            raise TimedOut(
+                f"no connection was free within {self._limits.wait} seconds "
+                "(PoolLimits.open, PoolLimits.wait)",
+                phase="connect",
+            )
+        raise LocalProtocolError("the client is closed")
 
     def _replaced(self, lease: Lease[S]) -> Slot[S]:
         """A slot for a new session, in place of one that was gone."""
@@ -179,7 +181,8 @@ class Leasing(Generic[S]):
             changes = self._state.release(
                 lease.slot, time.monotonic(), usable=usable, messages=messages
             )
-            self._carry_out(changes)
+            if changes is not NO_CHANGES:
+                self._carry_out(changes)
 
     def _shut(self, *, abort: bool) -> None:
         with self._lock:

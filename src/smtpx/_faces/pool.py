@@ -60,7 +60,8 @@ class SessionPool(Leasing["Session"]):
     def release(self, lease: Lease[Session], messages: int = 1) -> None:
         """Give a session back, on which so many mail transactions were begun."""
         self._give_back(lease, messages)
-        self._part()
+        if self._given_up:
+            self._part()
 
     def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""

@@ -62,7 +62,8 @@ class TaskPool(Leasing["AsyncSession"]):
     async def release(self, lease: Lease[AsyncSession], messages: int = 1) -> None:
         """Give a session back, on which so many mail transactions were begun."""
         self._give_back(lease, messages)
-        await self._part()
+        if self._given_up:
+            await self._part()
 
     def drop(self, lease: Lease[AsyncSession], messages: int = 1) -> None:
         """Give a session back without waiting: who is interrupted does not say goodbye."""
