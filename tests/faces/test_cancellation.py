@@ -148,6 +148,7 @@ def described(descriptor: int) -> str:
     return f"{descriptor}: {target}"
 
 
+@pytest.mark.requirement("T42")
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 @pytest.mark.parametrize("late", [False, True])
@@ -302,6 +303,7 @@ WAYS = {
 }
 
 
+@pytest.mark.requirement("T42")
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 @pytest.mark.parametrize("way", WAYS)

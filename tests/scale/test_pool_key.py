@@ -116,6 +116,7 @@ def clients(server: Server) -> Iterator[tuple[str, Client]]:
     yield "host", Client(f"smtp://localhost:{server.port}", **usual)
 
 
+@pytest.mark.requirement("T16")
 def test_no_two_clients_share_a_connection():
     with Server(tls=ServerTLS.STARTTLS, users={"ann": "secret", "bob": "secret"}) as server:
         with ExitStack() as stack:

@@ -42,6 +42,7 @@ def faults(seed: int) -> list[Fault]:
     return chosen
 
 
+@pytest.mark.requirement("T43")
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("seed", range(4))
 def test_many_callers_and_random_faults(face: str, seed: int):
