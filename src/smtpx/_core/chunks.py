@@ -186,19 +186,20 @@ class Chunks:
         """Append a message's octets to `parts`."""
         connection = self._connection
         outgoing, envelope, content = message
+        last = f"BDAT {len(data)} LAST\r\n"
         if envelope.is_plain:
-            head = commands.envelope_commands(
+            body = body_of(connection, envelope, content)
+            wire = commands.envelope_commands(
                 envelope.sender,
-                parameters_of(
-                    connection, envelope, content, body_of(connection, envelope, content)
-                ),
+                parameters_of(connection, envelope, content, body),
                 [str(recipient.address) for recipient in envelope.recipients],
                 reset=True,
+                then=last,
             )
         else:
             plan = plan_of(connection, envelope, content)
-            head = b"".join([RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt]])
-        wire = b"%bBDAT %d LAST\r\n" % (head, len(data))
+            lines = [RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
+            wire = b"".join(lines)
         parts += (wire, data)
         group = Command(wire, _LAST)
         replies = len(envelope.recipients) + 3

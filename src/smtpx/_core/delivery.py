@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
-from smtpx._core.division import Share, Whole, divide, session_full
+from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction, untried
 from smtpx._wire.content import Content, Source
@@ -30,18 +30,17 @@ def deliver(
         LocalProtocolError, AddressError, ExtensionMissing: it cannot be sent so; nothing was.
     """
     envelope, content = written(connection, message, envelope)
-    everyone = Share.of(envelope)
-    if not connection.extensions.limits_recipients or divide(connection, everyone)[1] is None:
-        return (
-            yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
-        )
-    if all_or_nothing:
-        raise LocalProtocolError(
-            "all_or_nothing needs one mail transaction; for these recipients the server wants "
-            f"several ({dict(connection.extensions.limits)})"
-        )
-    check_repeatable(connection, content)
-    return (yield from _in_parts(connection, everyone, content))
+    if not is_undivided(connection.extensions, envelope):
+        everyone = Share.of(envelope)
+        if divide(connection, everyone)[1] is not None:
+            if all_or_nothing:
+                raise LocalProtocolError(
+                    "all_or_nothing needs one mail transaction; for these recipients the server "
+                    f"wants several ({dict(connection.extensions.limits)})"
+                )
+            check_repeatable(connection, content)
+            return (yield from _in_parts(connection, everyone, content))
+    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
 
 
 def check_repeatable(connection: Connection, content: Content) -> None:

@@ -6,6 +6,7 @@ from copy import copy
 from typing import NamedTuple
 
 from smtpx._core.connection import Connection
+from smtpx._wire.extensions import Extensions
 from smtpx.envelope import Envelope
 from smtpx.errors import SessionFull, SMTPError
 from smtpx.results import Outcome, SendResult, Status
@@ -28,6 +29,12 @@ class Share(NamedTuple):
             return self
         recipients = [self.envelope.recipients[i] for i in chosen]
         return Share(self.envelope.to(recipients), tuple(self.places[i] for i in chosen))
+
+
+def is_undivided(extensions: Extensions, envelope: Envelope) -> bool:
+    """True if an envelope goes in one transaction in any session, as nearly every one does."""
+    most = extensions.rcpt_max
+    return extensions.rcpt_domain_max is None and (most is None or len(envelope.recipients) <= most)
 
 
 def divide(connection: Connection, share: Share) -> tuple[Share | None, Share | None]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, check_repeatable, written
-from smtpx._core.division import Share, Whole, divide, session_full
+from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
@@ -92,7 +92,7 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         LocalProtocolError, AddressError, TypeError: it cannot be sent.
     """
     envelope, content = written(connection, outgoing.message, outgoing.envelope)
-    if not connection.extensions.limits_recipients:
+    if outgoing.part is None and is_undivided(connection.extensions, envelope):
         return Drawn(outgoing, envelope, content)
     whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
     share, rest = divide(connection, everyone)

@@ -80,7 +80,7 @@ def _plain_group(connection: Connection, envelope: Envelope, content: Content) -
     parameters = parameters_of(connection, envelope, content, body)
     recipients = [str(recipient.address) for recipient in envelope.recipients]
     reset = connection.open_transaction
-    return commands.envelope_commands(envelope.sender, parameters, recipients, reset=reset)
+    return commands.envelope_commands(envelope.sender, parameters, recipients, reset=reset, then="")
 
 
 def _at_once(

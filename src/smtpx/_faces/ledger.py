@@ -77,12 +77,14 @@ class Ledger:
         """Take some messages from the caller's iterator, as many as come at once."""
         self.is_slow = False
         try:
+            asked = time.monotonic()
             for _ in range(READ_AHEAD):
-                asked = time.monotonic()
                 self.add(next(source))
-                if time.monotonic() - asked > _AT_ONCE:
+                came = time.monotonic()
+                if came - asked > _AT_ONCE:
                     self.is_slow = True
                     break
+                asked = came
         except StopIteration:
             self.exhaust()
         except Exception as error:

@@ -81,9 +81,11 @@ def _guarded(text: str, secret: bool) -> bytes:
 
 
 def envelope_commands(
-    sender: Address | None, parameters: str, recipients: list[str], *, reset: bool
+    sender: Address | None, parameters: str, recipients: list[str], *, reset: bool, then: str
 ) -> bytes:
     """MAIL, and a RCPT without parameters for each recipient, as one group; RSET before, if asked.
+
+    `then` is the command line that follows, or nothing.
 
     The short way for transactions by the thousand: one guard for all of their arguments.
     """
@@ -91,7 +93,7 @@ def envelope_commands(
     _ = _guarded("".join([path, parameters, *recipients]), secret=False)
     rcpts = "".join([f"RCPT TO:<{recipient}>\r\n" for recipient in recipients])
     before = "RSET\r\n" if reset else ""
-    return f"{before}MAIL FROM:<{path}>{parameters}\r\n{rcpts}".encode()
+    return f"{before}MAIL FROM:<{path}>{parameters}\r\n{rcpts}{then}".encode()
 
 
 def ehlo(verb: str, name: str) -> Command:

@@ -65,11 +65,6 @@ class Extensions:
         self.rcpt_max = limits.get("RCPTMAX")
         self.rcpt_domain_max = limits.get("RCPTDOMAINMAX")
 
-    @property
-    def limits_recipients(self) -> bool:
-        """True if not every envelope goes in one transaction, or in one session."""
-        return self.rcpt_max is not None or self.rcpt_domain_max is not None
-
     @classmethod
     def of(cls, reply: Reply) -> Extensions:
         """Read them out of the reply to EHLO; a line that is no keyword is passed over."""
