@@ -111,7 +111,7 @@ class SenderRefused(ReplyError):
 
 
 class RecipientsRefused(ReplyError):
-    """RCPT was refused for every recipient; `reply` is the first of the refusals."""
+    """Every recipient was refused; `reply` is the first of the refusals."""
 
 
 class ContentRefused(ReplyError):

@@ -160,7 +160,7 @@ class SendResult:
             raise self.error
         for outcome in self.refused:
             if outcome.reply is not None:
-                error = RecipientsRefused(f"RCPT TO:<{outcome.recipient}>", outcome.reply)
+                error = RecipientsRefused(f"the message to {outcome.recipient}", outcome.reply)
                 error.result = self
                 raise error
 
