@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
-from typing import NamedTuple
+from typing import TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER
@@ -23,36 +23,28 @@ from smtpx._core.supply import (
     tell,
 )
 from smtpx._core.transaction import (
-    body_of,
     broken_off,
     check_reset,
     judge,
-    parameters_of,
+    plain_group,
     plan_of,
     result_of,
 )
-from smtpx._wire import commands
-from smtpx._wire.commands import RSET, Command, Phase
+from smtpx._wire.commands import RSET
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import ConnectionLost, SessionFull, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
-_LAST = Phase.DATA_TERMINATION
+_BINARY = BodyType.BINARY
 # What is composed goes to the transport in writes of about this size.
 _WRITE = 65536
 
 
-class _InFlight(NamedTuple):
-    """A message written by BDAT, its replies still to come."""
-
-    outgoing: Outgoing
-    envelope: Envelope
-    content: Content
-    group: Command
-    replies: int
-    octets: int
+# A message written by BDAT, its replies still to come: how many, and how many octets it has.
+# A plain tuple: there are many of them.
+_InFlight: TypeAlias = tuple[Outgoing, Envelope, Content, bytes, int, int]
 
 
 class Chunks:
@@ -99,18 +91,18 @@ class Chunks:
             yield from self._run()
         except SESSION_OVER as error:
             if self._alone is not None:  # It has not had its turn.
-                self._supply.ready.appendleft(self._alone.outgoing)
+                self._supply.ready.appendleft(self._alone[0])
             if self._supply.resend_doubtful:
                 while self._flight:
-                    self._supply.put_back(self._flight.pop().outgoing, error)
+                    outgoing, *_ = self._flight.pop()
+                    self._supply.put_back(outgoing, error)
             heard = self._heard[1:]
-            for message in self._flight:
-                heard = heard[: len(message.envelope.recipients) + 1]
-                plan = plan_of(self._connection, message.envelope, message.content)
+            for outgoing, envelope, content, *_ in self._flight:
+                heard = heard[: len(envelope.recipients) + 1]
+                plan = plan_of(self._connection, envelope, content)
                 # Each has its own error: what hangs on it is its own result.
                 performed = broken_off(plan, heard, copy(error))
-                result = result_of(message.envelope, performed)
-                tell(self._emit, message.outgoing, result)
+                tell(self._emit, outgoing, result_of(envelope, performed))
                 heard = []
             raise
 
@@ -141,76 +133,62 @@ class Chunks:
     def _fill(self) -> Steps[None]:
         """Write messages until the window is full, or there is one that has to go alone."""
         supply, window = self._supply, self._window
-        flight, ready = self._flight, supply.ready
+        budget, ready = self._budget, supply.ready
         parts: list[bytes] = []
         composed: list[_InFlight] = []
+        room = window.messages - len(self._flight)
         size = 0
-        while (
-            len(flight) + len(composed) < window.messages
-            and self._octets < window.octets
-            and self._budget.left
-            and self._full is None
-        ):
+        while room > 0 and self._octets < window.octets and budget.left and self._full is None:
             if not ready:
-                if supply.exhausted:
-                    break
-                if not (yield from ask_for_more(self._connection)):
+                if supply.exhausted or not (yield from ask_for_more(self._connection)):
                     break
                 continue
             outgoing = ready.popleft()
-            self._budget.left -= 1
+            budget.left -= 1
             try:
                 drawn = draw(self._connection, supply, outgoing)
-                data = drawn.content.whole
-                if data is None or drawn.envelope.body is BodyType.BINARY:
+                _, envelope, content = drawn
+                data = content.whole
+                if data is None or envelope.body is _BINARY:
                     self._alone = drawn
                     break
-                message = self._compose(drawn, data, parts)
+                wire = self._commands(envelope, content, len(data))
             except SessionFull as full:
                 self._full = full
-                self._budget.left += 1
+                budget.left += 1
                 break
             except (SMTPError, TypeError) as error:
                 tell(self._emit, outgoing, not_sent(outgoing, error))
                 continue
-            composed.append(message)
-            size += message.octets
-            self._octets += message.octets
+            parts += (wire, data)
+            octets = len(wire) + len(data)
+            replies = len(envelope.recipients) + 3
+            composed.append((outgoing, envelope, content, wire, replies, octets))
+            room -= 1
+            size += octets
+            self._octets += octets
             if size >= _WRITE:
                 yield from self._write(parts, composed)
                 size = 0
         if composed:
             yield from self._write(parts, composed)
 
-    def _compose(self, message: Drawn, data: bytes, parts: list[bytes]) -> _InFlight:
-        """Append a message's octets to `parts`."""
+    def _commands(self, envelope: Envelope, content: Content, size: int) -> bytes:
+        """What goes before a content of so many octets."""
         connection = self._connection
-        outgoing, envelope, content = message
-        last = f"BDAT {len(data)} LAST\r\n"
+        last = f"BDAT {size} LAST\r\n"
         if envelope.is_plain:
-            body = body_of(connection, envelope, content)
-            wire = commands.envelope_commands(
-                envelope.sender,
-                parameters_of(connection, envelope, content, body),
-                [str(recipient.address) for recipient in envelope.recipients],
-                reset=True,
-                then=last,
-            )
-        else:
-            plan = plan_of(connection, envelope, content)
-            lines = [RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
-            wire = b"".join(lines)
-        parts += (wire, data)
-        group = Command(wire, _LAST)
-        replies = len(envelope.recipients) + 3
-        return _InFlight(outgoing, envelope, content, group, replies, len(wire) + len(data))
+            return plain_group(connection, envelope, content, reset=True, then=last)
+        plan = plan_of(connection, envelope, content)
+        lines = [RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
+        return b"".join(lines)
 
     def _write(self, parts: list[bytes], composed: list[_InFlight]) -> Steps[None]:
         """Write what was composed; from then on it is in flight."""
         connection, flight = self._connection, self._flight
         octets = b"".join(parts)
-        for message in composed:
-            connection.expect(message.group, message.replies)
+        for _, _, _, wire, replies, _ in composed:
+            connection.expect_group(wire, replies)
         flight.extend(composed)
         parts.clear()
         composed.clear()
@@ -221,44 +199,44 @@ class Chunks:
             # What the transport did not take whole, the server cannot have accepted.
             missing = len(octets) - octets_written(error.__cause__, len(octets))
             while missing > 0 and flight:
-                unsent = flight.pop()
-                missing -= unsent.octets
-                self._supply.put_back(unsent.outgoing)
+                unsent, _, _, _, _, size = flight.pop()
+                missing -= size
+                self._supply.put_back(unsent)
             raise
 
     def _settle(self, leaving: int) -> Steps[None]:
         """Read replies until only `leaving` messages are in flight, and what more has come."""
         connection, flight, emit = self._connection, self._flight, self._emit
         while flight:
-            message = flight[0]
-            last = connection.settle_positives(message.replies)
+            outgoing, envelope, content, _, replies, octets = flight[0]
+            last = connection.settle_positives(replies)
             if last is None:
                 if len(flight) <= leaving and not connection.has_unread and connection.usable:
                     return
-                last = yield from connection.settle_success(message.replies)
+                last = yield from connection.settle_success(replies)
             result: SendResult | None
             if last is not None:
-                result = SendResult(message.envelope, last)
+                result = SendResult(envelope, last)
             else:
-                following = connection.unanswered - message.replies
-                replies = yield from connection.settle(leaving=following, heard=self._heard)
-                if connection.parting in replies[:2] and not replies[-1].positive:
+                following = connection.unanswered - replies
+                said = yield from connection.settle(leaving=following, heard=self._heard)
+                if connection.parting in said[:2] and not said[-1].positive:
                     result = None
                 else:
-                    check_reset(connection, replies[0])
-                    result = self._judged(message, replies)
+                    check_reset(connection, said[0])
+                    result = self._judged(envelope, content, said)
             _ = flight.popleft()
             self._heard.clear()
-            self._octets -= message.octets
+            self._octets -= octets
             if result is None:
                 # After a 421 it was not looked at, and can go by another session.
-                self._supply.put_back(message.outgoing)
+                self._supply.put_back(outgoing)
             else:
-                tell(emit, message.outgoing, result)
+                tell(emit, outgoing, result)
         if connection.parting is not None:
             raise connection.over()
 
-    def _judged(self, message: _InFlight, replies: list[Reply]) -> SendResult:
-        plan = plan_of(self._connection, message.envelope, message.content)
-        _, mail, *rcpt, final = replies
-        return result_of(message.envelope, judge(plan, mail, rcpt, final))
+    def _judged(self, envelope: Envelope, content: Content, said: list[Reply]) -> SendResult:
+        plan = plan_of(self._connection, envelope, content)
+        _, mail, *rcpt, final = said
+        return result_of(envelope, judge(plan, mail, rcpt, final))

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
-from smtpx._wire.commands import GREETING, Command, Phase
+from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx._wire.parser import ReplyParser
 from smtpx.dialogue import Line, Observer, Speaker
@@ -180,6 +180,12 @@ class Connection:
         if self.observer is not None:
             self._say(command)
         self._pending.extend([command] * replies)
+
+    def expect_group(self, wire: bytes, replies: int) -> None:
+        """Note the same of the commands of a whole transaction, the last of which ends the data."""
+        if self.observer is not None:
+            self._say(Command(wire, Phase.DATA_TERMINATION))
+        self._pending.extend([END_OF_DATA] * replies)
 
     def settle_positives(self, count: int) -> Reply | None:
         """If the next `count` replies have come and are all positive, take them; return the last.

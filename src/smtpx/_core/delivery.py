@@ -98,13 +98,13 @@ def written(
         LocalProtocolError, AddressError: there is no envelope, or the message cannot be written.
         TypeError: it is no message.
     """
-    envelope = envelope or addressed(message)
-    binary = envelope.body is BodyType.BINARY
+    if envelope is None:
+        envelope = addressed(message)
+    binary = envelope.body is not None and envelope.body is BodyType.BINARY
     if not isinstance(message, bytes) and is_message(message):
-        octets = serialise(
+        message = serialise(
             message,
             smtputf8=envelope.needs_smtputf8,
             seven_bit=not connection.extensions.eight_bit_mime,
         )
-        return envelope, Content(octets, binary=binary)
-    return envelope, Content(cast("Source", message), binary=binary)
+    return envelope, Content(cast("Source", message), binary)

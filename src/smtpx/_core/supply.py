@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, check_repeatable, written
@@ -74,12 +74,8 @@ class Budget:
 Emit = Callable[[SendResult], None]
 
 
-class Drawn(NamedTuple):
-    """A message from the supply, as a server can take it."""
-
-    outgoing: Outgoing
-    envelope: Envelope
-    content: Content
+# A message from the supply, as a server can take it. A plain tuple: there are many of them.
+Drawn: TypeAlias = tuple[Outgoing, Envelope, Content]
 
 
 def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
@@ -93,7 +89,7 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
     """
     envelope, content = written(connection, outgoing.message, outgoing.envelope)
     if outgoing.part is None and is_undivided(connection.extensions, envelope):
-        return Drawn(outgoing, envelope, content)
+        return outgoing, envelope, content
     whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
     share, rest = divide(connection, everyone)
     if share is None:
@@ -104,7 +100,7 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         supply.ready.appendleft(Outgoing(outgoing.message, rest.envelope, part=(whole, rest)))
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
-    return Drawn(outgoing, share.envelope, content)
+    return outgoing, share.envelope, content
 
 
 def ask_for_more(connection: Connection) -> Steps[bool]:

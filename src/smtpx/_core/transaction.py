@@ -27,6 +27,9 @@ from smtpx.errors import (
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict, outcomes_of
 
+# An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
+_SEVEN_BIT = BodyType.SEVEN_BIT
+
 
 def transaction(
     connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
@@ -60,7 +63,7 @@ def transaction(
         and octets is not None
         and not (all_or_nothing or connection.lmtp)
     ):
-        group = _plain_group(connection, envelope, content)
+        group = plain_group(connection, envelope, content, reset=connection.open_transaction)
         if len(group) <= connection.limits.window:
             if extensions.chunking:
                 return (yield from _at_once(connection, envelope, content, group, octets))
@@ -70,17 +73,23 @@ def transaction(
     return result_of(envelope, performed)
 
 
-def _plain_group(connection: Connection, envelope: Envelope, content: Content) -> bytes:
+def plain_group(
+    connection: Connection, envelope: Envelope, content: Content, *, reset: bool, then: str = ""
+) -> bytes:
     """The commands before the content of a message without options, composed as one.
 
-    It takes half the time, and nearly every message goes this way; what is refused or goes wrong
-    is judged as ever.
+    With RSET before them if asked, and `then`, a command line, after. It takes half the time, and
+    nearly every message goes this way; what is refused or goes wrong is judged as ever.
+
+    Raises:
+        ExtensionMissing, LocalProtocolError: they cannot be made.
     """
     body = body_of(connection, envelope, content)
     parameters = parameters_of(connection, envelope, content, body)
     recipients = [str(recipient.address) for recipient in envelope.recipients]
-    reset = connection.open_transaction
-    return commands.envelope_commands(envelope.sender, parameters, recipients, reset=reset, then="")
+    return commands.envelope_commands(
+        envelope.sender, parameters, recipients, reset=reset, then=then
+    )
 
 
 def _at_once(
@@ -229,8 +238,8 @@ def body_of(connection: Connection, envelope: Envelope, content: Content) -> Bod
     if body is None:
         if eight_bit is None:  # shows only in reading: ask for room where there is some
             eight_bit = connection.extensions.eight_bit_mime
-        return BodyType.EIGHT_BIT if eight_bit else BodyType.SEVEN_BIT
-    if body is BodyType.SEVEN_BIT and eight_bit:
+        return BodyType.EIGHT_BIT if eight_bit else _SEVEN_BIT
+    if body is _SEVEN_BIT and eight_bit:
         raise LocalProtocolError("body=SEVEN_BIT was asked for content with octets above 127")
     return body
 
@@ -250,7 +259,7 @@ def parameters_of(
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
-    if envelope.is_plain and body is BodyType.SEVEN_BIT and not envelope.needs_smtputf8:
+    if envelope.is_plain and body is _SEVEN_BIT and not envelope.needs_smtputf8:
         return size_parameter(content.size, connection.extensions)
     return mail_parameters(
         envelope,
@@ -425,7 +434,7 @@ def send_content(
     connection: Connection, body: BodyType, content: Content, due: int, *, chunked: bool = False
 ) -> Steps[tuple[list[Verdict], SMTPError | None]]:
     """Send the content, by BDAT or after DATA, and read the `due` replies to its end."""
-    seven_bit = body is BodyType.SEVEN_BIT
+    seven_bit = body is _SEVEN_BIT
     try:
         if not chunked:
             failure = yield from send_data(connection, content.stuffed(seven_bit=seven_bit), due)

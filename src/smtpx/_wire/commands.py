@@ -90,7 +90,9 @@ def envelope_commands(
     The short way for transactions by the thousand: one guard for all of their arguments.
     """
     path = "" if sender is None else str(sender)
-    _ = _guarded("".join([path, parameters, *recipients]), secret=False)
+    arguments = "".join([path, parameters, *recipients])
+    if not arguments.isprintable():
+        _ = _guarded(arguments, secret=False)
     rcpts = "".join([f"RCPT TO:<{recipient}>\r\n" for recipient in recipients])
     before = "RSET\r\n" if reset else ""
     return f"{before}MAIL FROM:<{path}>{parameters}\r\n{rcpts}{then}".encode()

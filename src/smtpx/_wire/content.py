@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol, TypeAlias, cast, runtime_checkable
 
 from smtpx.errors import LocalProtocolError
@@ -36,7 +36,7 @@ class Content:
     Bytes can be sent again; a file or an iterator is read once, as it is sent.
     """
 
-    __slots__ = ("_data", "_is_ascii", "_is_ready", "_read", "size")
+    __slots__ = ("_data", "_is_ascii", "_is_ready", "_source", "size")
 
     size: int | None
     """Octets after line ends are made canonical (RFC 1870 §5), as far as known before reading.
@@ -44,35 +44,32 @@ class Content:
     A file states its own size: a close estimate where its lines do not end in CRLF.
     """
 
-    def __init__(self, source: Source, *, binary: bool = False) -> None:
+    def __init__(self, source: Source, binary: bool = False) -> None:
         """Take bytes, a binary file or an iterable of bytes; `binary` ones have no lines.
 
         Raises:
             TypeError: it is something else; text must be encoded first.
         """
-        self._data: bytes | None = None
-        # Its bytes are canonical as they stand: any part of them can be sent without a copy.
-        self._is_ready = False
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            data = bytes(source)
-            if not binary and len(data) <= SMALL:
-                data = canonical(data)
+        if not isinstance(source, bytes) and isinstance(source, (bytearray, memoryview)):
+            source = bytes(source)
+        if isinstance(source, bytes):
+            if len(source) <= SMALL and not binary:
+                source = canonical(source)
+                self._is_ascii = source.isascii()
+                # Its bytes are canonical as they stand: any part can be sent without a copy.
                 self._is_ready = True
-                self._is_ascii = data.isascii()
             else:
-                is_canonical, self._is_ascii = _examine(data)
-                self._is_ready = not binary and is_canonical and data.endswith(b"\r\n")
-            self._data = data
-            self._read: Callable[[], Iterator[bytes]] = lambda: _slices(data)
-            self.size = len(data) if binary or self._is_ready else _canonical_size(data)
+                is_canonical, self._is_ascii = _examine(source)
+                self._is_ready = not binary and is_canonical and source.endswith(b"\r\n")
+            self._data: bytes | None = source
+            self.size = len(source) if binary or self._is_ready else _canonical_size(source)
         elif isinstance(source, (str, io.TextIOBase)):
             raise TypeError("content is bytes: encode the text, or open the file in binary mode")
-        elif isinstance(source, _Readable):
-            self._read = lambda: _gathered(_file(source))
+        elif isinstance(source, (_Readable, Iterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            self._data = None
+            self._is_ready = False
+            self._source: _Readable | Iterable[bytes] = cast("BinaryIO | Iterable[bytes]", source)
             self.size = _file_size(source)
-        elif isinstance(source, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            self._read = lambda: _gathered(_chain(source))
-            self.size = None
         else:
             raise TypeError(
                 "content is bytes, an EmailMessage, a binary file or an iterable of bytes, "
@@ -121,6 +118,12 @@ class Content:
     def raw(self) -> Iterator[Piece]:
         """The content untouched, for BODY=BINARYMIME."""
         return self._read() if self._data is None else _views(self._data)
+
+    def _read(self) -> Iterator[bytes]:
+        if self._data is not None:
+            return _slices(self._data)
+        source = self._source
+        return _gathered(_file(source) if isinstance(source, _Readable) else _chain(source))
 
     def _seven_bit(self) -> Iterator[bytes]:
         for octets in self._read():
@@ -205,8 +208,8 @@ class _LineEnds:
 
 def _is_canonical(octets: bytes) -> bool:
     # The decoder notes which line ends it saw, at memory speed; as text of one byte a character.
-    seen = io.IncrementalNewlineDecoder(None, translate=False)
-    seen.decode(octets.decode("latin-1"), final=True)
+    seen = io.IncrementalNewlineDecoder(None, False)
+    seen.decode(octets.decode("latin-1"), True)
     return seen.newlines in (None, "\r\n")
 
 
