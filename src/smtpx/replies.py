@@ -27,9 +27,9 @@ class EnhancedStatusCode(NamedTuple):
         return f"{self.class_}.{self.subject}.{self.detail}"
 
 
-@dataclass(slots=True, unsafe_hash=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reply:
-    """One reply of the server, all of its lines. Not to be changed.
+    """One reply of the server, all of its lines.
 
     Its bytes are kept as they came; everything else is read out of them when asked for.
     The first digit decides what a reply means (RFC 5321 §4.2.1): `positive`, `intermediate`,

@@ -38,6 +38,11 @@ class SlotState(Enum):
     CLOSED = "closed"
 
 
+# An Enum's attributes are slow to look up until Python 3.12, and these are needed all the time.
+_BUSY = SlotState.BUSY
+_IDLE = SlotState.IDLE
+
+
 class CloseReason(Enum):
     """Why a slot was closed."""
 
@@ -282,7 +287,7 @@ class PoolState(Generic[C]):
         The caller keeps its turn and its messages. `Changes` name the dead one, to be closed.
         """
         self._advance(now)
-        if not _is_still(slot, SlotState.BUSY):
+        if not _is_still(slot, _BUSY):
             return self._refuse(Refusal.CLOSED)
         fresh = self._slot()
         fresh.granted, slot.granted = slot.granted, 0
@@ -297,7 +302,7 @@ class PoolState(Generic[C]):
         `usable` says that its procedures are finished, and the dialogue is in step (R10).
         """
         self._advance(now)
-        if _is_still(slot, SlotState.BUSY):
+        if _is_still(slot, _BUSY):
             if messages > slot.granted:
                 raise AssertionError("a slot's holder sends what it was granted")
             slot.messages += messages
@@ -447,7 +452,7 @@ class PoolState(Generic[C]):
             return Open(slot, self._allot(slot, wanted))
         self._reused += 1
         slot = self._idle.pop()
-        slot.state = SlotState.BUSY
+        slot.state = _BUSY
         return Use(slot, self._allot(slot, wanted))
 
     def _allot(self, slot: Slot[C], wanted: int) -> int:
@@ -480,7 +485,7 @@ class PoolState(Generic[C]):
         return slot
 
     def _rest(self, slot: Slot[C]) -> None:
-        slot.state = SlotState.IDLE
+        slot.state = _IDLE
         slot.expires_at = min(slot.opened_at + self._age, self._now + self._idle_time)
         if slot.expires_at < self._changes_at:
             self._changes_at = slot.expires_at

@@ -58,6 +58,18 @@ class Leased(Protocol):
 
 S = TypeVar("S", bound=Leased)
 
+_forks = 0
+"""How many forks there were from the process that was started to this one."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
 
 @dataclass(slots=True, eq=False)
 class Lease(Generic[S]):
@@ -91,7 +103,7 @@ class Leasing(Generic[S]):
         """What wakes each caller who waits."""
         self._given_up: deque[S] = deque()
         """To be closed, by whoever comes to it first."""
-        self._process = os.getpid()
+        self._forks = _forks
 
     def statistics(self) -> PoolStatistics:
         """What the pool holds, and has done so far."""
@@ -100,8 +112,8 @@ class Leasing(Generic[S]):
 
     def _leave_parent(self) -> None:
         """After `fork`, begin anew: the sockets are the parent's, and so may be the lock."""
-        if self._process != os.getpid():
-            self._process = os.getpid()
+        if self._forks != _forks:
+            self._forks = _forks
             self._lock = Lock()
             _ = self._forget()
 
