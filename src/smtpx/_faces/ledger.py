@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message
@@ -60,8 +60,7 @@ class Ledger:
     def add(self, item: Item) -> None:
         """Take a message to be sent."""
         if isinstance(item, tuple):
-            message, envelope = item
-            outgoing = Outgoing(message, envelope)
+            outgoing = Outgoing(*cast("tuple[Message, Envelope]", item))
         else:
             outgoing = Outgoing(item, None)
         self._supply.ready.append(outgoing)

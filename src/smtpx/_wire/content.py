@@ -50,25 +50,24 @@ class Content:
         Raises:
             TypeError: it is something else; text must be encoded first.
         """
-        if not isinstance(source, bytes) and isinstance(source, (bytearray, memoryview)):
-            source = bytes(source)
-        if isinstance(source, bytes):
-            if len(source) <= SMALL and not binary:
-                source = canonical(source)
-                self._is_ascii = source.isascii()
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data = bytes(source)  # No copy of what is bytes already.
+            if len(data) <= SMALL and not binary:
+                data = canonical(data)
+                self._is_ascii = data.isascii()
                 # Its bytes are canonical as they stand: any part can be sent without a copy.
                 self._is_ready = True
             else:
-                is_canonical, self._is_ascii = _examine(source)
-                self._is_ready = not binary and is_canonical and source.endswith(b"\r\n")
-            self._data: bytes | None = source
-            self.size = len(source) if binary or self._is_ready else _canonical_size(source)
+                is_canonical, self._is_ascii = _examine(data)
+                self._is_ready = not binary and is_canonical and data.endswith(b"\r\n")
+            self._data: bytes | None = data
+            self.size = len(data) if binary or self._is_ready else _canonical_size(data)
         elif isinstance(source, (str, io.TextIOBase)):
             raise TypeError("content is bytes: encode the text, or open the file in binary mode")
         elif isinstance(source, (_Readable, Iterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             self._data = None
             self._is_ready = False
-            self._source: _Readable | Iterable[bytes] = cast("BinaryIO | Iterable[bytes]", source)
+            self._source: object = source
             self.size = _file_size(source)
         else:
             raise TypeError(
@@ -123,7 +122,9 @@ class Content:
         if self._data is not None:
             return _slices(self._data)
         source = self._source
-        return _gathered(_file(source) if isinstance(source, _Readable) else _chain(source))
+        if isinstance(source, _Readable):
+            return _gathered(_file(source))
+        return _gathered(_chain(cast("Iterable[bytes]", source)))
 
     def _seven_bit(self) -> Iterator[bytes]:
         for octets in self._read():
