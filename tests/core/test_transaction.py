@@ -23,6 +23,7 @@ from smtpx.errors import (
     SenderRefused,
     TimedOut,
 )
+from smtpx.options import Timeouts
 from smtpx.results import SendResult, Status
 from smtpx.testing import Mode, play
 
@@ -328,6 +329,19 @@ def test_who_goes_on_after_a_421_is_heard(final):
     accepted = final.startswith("250")
     assert statuses(result) == [REFUSED, ACCEPTED if accepted else REFUSED]
     assert not connection.usable
+
+
+@pytest.mark.parametrize("heard", [b"", b"250 ok\r\n"])
+def test_what_goes_out_as_one_is_given_the_time_of_its_end(heard: bytes):
+    """A server may keep every reply back until it has looked at the content."""
+    procedure = transaction(connected("PIPELINING", "CHUNKING"), ONE, Content(b"hi\r\n"))
+    assert isinstance(next(procedure), Glance)
+    assert isinstance(procedure.send(None), Send)
+    step = procedure.send(b"")
+    if heard:
+        step = procedure.send(heard)
+    assert isinstance(step, Receive)
+    assert step.timeout == Timeouts().data_termination
 
 
 def test_421_to_the_end_of_data_is_a_refusal_not_a_doubt():

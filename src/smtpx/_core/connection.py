@@ -211,14 +211,12 @@ class Connection:
         ``None``: something else has come, and nothing was taken. The time is for all together.
         """
         fresh = True
-        while (last := self.settle_positives(count)) is None:
-            if self.observer is not None or self.parting is not None:
-                return None
-            if not self._parser.is_promising:
-                return None
+        while self.observer is None and self.parting is None and self._parser.is_promising:
             yield from self._receive(self._pending[0], fresh)
             fresh = False
-        return last
+            if (last := self.settle_positives(count)) is not None:
+                return last
+        return None
 
     def settle(
         self, leaving: int = 0, *, heard: list[Reply] | None = None, fresh: bool = True
@@ -296,7 +294,8 @@ class Connection:
             out_of_place = command.phase is not Phase.AUTH
         if out_of_place:
             self.broken = True
-            raise RemoteProtocolError(f"{command.shown or 'connecting'} was answered by {reply}")
+            asked = "the content" if command is END_OF_DATA else command.shown or "connecting"
+            raise RemoteProtocolError(f"{asked} was answered by {reply}")
 
     def last_words(self) -> Steps[Reply | None]:
         """Read the reply that a server sent unasked before it closed, if there is one.

@@ -63,9 +63,11 @@ def transaction(
         and octets is not None
         and not (all_or_nothing or connection.lmtp)
     ):
-        group = plain_group(connection, envelope, content, reset=connection.open_transaction)
+        chunk = f"BDAT {len(octets)} LAST\r\n" if extensions.chunking else ""
+        reset = connection.open_transaction
+        group = plain_group(connection, envelope, content, reset=reset, then=chunk)
         if len(group) <= connection.limits.window:
-            if extensions.chunking:
+            if chunk:
                 return (yield from _at_once(connection, envelope, content, group, octets))
             return (yield from _plain_transaction(connection, envelope, content, group))
     plan = plan_of(connection, envelope, content)
@@ -107,8 +109,7 @@ def _at_once(
         S: 250 ok
         S: 250 queued
     """
-    chunk = commands.bdat(len(octets), last=True)
-    wire = b"".join((group, chunk.wire, octets))
+    wire = group + octets
     reset = connection.open_transaction
     before = len(envelope.recipients) + 1 + reset
     heard: list[Reply] = []
@@ -116,8 +117,7 @@ def _at_once(
     try:
         yield from connection.check_quiet()
         connection.open_transaction = True
-        connection.expect(Command(group, Phase.MAIL), before)
-        connection.expect(chunk)
+        connection.expect_group(group, before + 1)
         written = len(wire)
         yield from connection.send(wire, Phase.MAIL)
         last = yield from connection.settle_success(before + 1)
