@@ -60,10 +60,10 @@ class Ledger:
     def add(self, item: Item) -> None:
         """Take a message to be sent."""
         if isinstance(item, tuple):
-            outgoing = Outgoing(*cast("tuple[Message, Envelope]", item))
+            message, envelope = cast("tuple[Message, Envelope]", item)
         else:
-            outgoing = Outgoing(item, None)
-        self._supply.ready.append(outgoing)
+            message, envelope = item, None
+        self._supply.ready.append(Outgoing(message, envelope))
 
     def exhaust(self, error: BaseException | None = None) -> None:
         """Note the end of the caller's iterable, or its failure.
