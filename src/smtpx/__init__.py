@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
     from smtpx.sasl import Credentials as Credentials
+    from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
 
@@ -86,7 +87,7 @@ _HOMES = {
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
-    "tls": "TLSMode TLSPolicy",
+    "tls": "Protection TLSMode TLSPolicy",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -119,6 +120,7 @@ __all__ = [
     "Outcome",
     "PoolLimits",
     "PoolStatistics",
+    "Protection",
     "Recipient",
     "RecipientsRefused",
     "RemoteProtocolError",

@@ -25,6 +25,7 @@ from smtpx.errors import (
 )
 from smtpx.options import Limits, Timeouts
 from smtpx.replies import Reply
+from smtpx.tls import Protection
 
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
@@ -56,9 +57,9 @@ class Connection:
         "observer",
         "open_transaction",
         "parting",
+        "protection",
         "secrets",
         "timeouts",
-        "tls",
     )
 
     def __init__(
@@ -78,7 +79,8 @@ class Connection:
         self.observer = observer
         self.extensions: Extensions = NO_EXTENSIONS
         self.greeting: Reply | None = None
-        self.tls = False
+        self.protection: Protection | None = None
+        """What the TLS handshake agreed on, once there was one."""
         self.authenticated = False
         self.open_transaction = False
         """MAIL may have been accepted and not completed: RSET goes before the next MAIL."""
@@ -94,6 +96,11 @@ class Connection:
         self._parser = ReplyParser(self.limits)
         self._pending: deque[Command] = deque()
         self._seconds: list[float | None] = [getattr(self.timeouts, p.field) for p in Phase]
+
+    @property
+    def tls(self) -> bool:
+        """True once TLS is on."""
+        return self.protection is not None
 
     @property
     def usable(self) -> bool:
@@ -397,15 +404,16 @@ class Connection:
         Raises:
             TLSPolicyError: the peer's certificate or its TLS is not as the policy asks.
         """
+        step = StartTLS(self._seconds[Phase.TLS])
         try:
-            yield StartTLS(self._seconds[Phase.TLS])
+            yield step
         except OSError as error:
             lost = self._lost(error, Phase.TLS)
             # An SSLError says in words what is wrong; any other means that the peer went away.
             if type(error).__module__ == "ssl" and not isinstance(error, TimeoutError):
                 raise TLSPolicyError(f"the TLS handshake failed: {error}") from error
             raise lost from error
-        self.tls = True
+        self.protection = step.protection
 
     def _unsolicited(self) -> ConnectionLost | RemoteProtocolError:
         """What the waiting octets mean when nothing was asked (R3)."""

@@ -6,24 +6,20 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
-from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, addressed, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import quit_session, reset, say
-from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.transaction import untried
-from smtpx._drivers.contexts import context_for
-from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
+from smtpx._faces.opening import Opening
 from smtpx._faces.settings import SessionOptions, Settings
-from smtpx._faces.sync import _observer
 from smtpx._faces.taskpool import TaskPool, Turn
 from smtpx._faces.tasksending import TaskSending
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
@@ -33,6 +29,7 @@ from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
+from smtpx.tls import Protection
 
 T = TypeVar("T")
 
@@ -88,26 +85,16 @@ class AsyncSession:
             source_address=settings.source_address,
         )
         try:
-            local = is_local(connected)
-            policy = settings.policy(peer_is_local=local)
-            context = context_for(policy)
-            name = settings.client_name or address_literal(connected)
+            opening = Opening(settings, connected)
         except BaseException:
             connected.close()
             raise
-        hostname = policy.server_hostname or settings.endpoint.host
-        driver = self._driver = await world.drive(connected, context, hostname)
-        connection = self._connection = Connection(
-            lmtp=settings.endpoint.lmtp,
-            local=local,
-            timeouts=settings.timeouts,
-            limits=settings.limits,
-            observer=_observer(settings.observer),
+        driver = self._driver = await world.drive(
+            connected, opening.context, opening.server_hostname
         )
+        self._connection = opening.connection
         try:
-            await self._run(open_session(connection, name, policy.mode), deadline)
-            if settings.credentials is not None:
-                _ = await self._run(log_in(connection, settings.credentials), deadline)
+            await self._run(opening.procedure(), deadline)
         except BaseException:
             driver.close()
             raise
@@ -152,9 +139,9 @@ class AsyncSession:
         return NO_EXTENSIONS if self._connection is None else self._connection.extensions
 
     @property
-    def is_protected(self) -> bool:
-        """True if TLS is on."""
-        return self._connection is not None and self._connection.tls
+    def protection(self) -> Protection | None:
+        """What the TLS handshake agreed on; ``None`` without TLS."""
+        return None if self._connection is None else self._connection.protection
 
     async def send(
         self,

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
-from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, addressed, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.housekeeping import quit_session, reset, say
-from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import untried
 from smtpx._drivers.blocking import BlockingDriver
-from smtpx._drivers.contexts import context_for
-from smtpx._drivers.dialling import address_literal, dial, is_local
+from smtpx._drivers.dialling import dial
 from smtpx._drivers.waiting import Deadline
+from smtpx._faces.opening import Opening
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
-from smtpx.dialogue import Line, Observer
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
+from smtpx.tls import Protection
 
 T = TypeVar("T")
 
@@ -89,22 +86,10 @@ class Session:
             source_address=settings.source_address,
         )
         try:
-            local = is_local(connected)
-            policy = settings.policy(peer_is_local=local)
-            self._driver = BlockingDriver(
-                connected, context_for(policy), policy.server_hostname or settings.endpoint.host
-            )
-            self._connection = Connection(
-                lmtp=settings.endpoint.lmtp,
-                local=local,
-                timeouts=settings.timeouts,
-                limits=settings.limits,
-                observer=_observer(settings.observer),
-            )
-            name = settings.client_name or address_literal(connected)
-            self._run(open_session(self._connection, name, policy.mode), deadline)
-            if settings.credentials is not None:
-                _ = self._run(log_in(self._connection, settings.credentials), deadline)
+            opening = Opening(settings, connected)
+            self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
+            self._connection = opening.connection
+            self._run(opening.procedure(), deadline)
         except BaseException:
             (self._driver or connected).close()
             raise
@@ -148,9 +133,9 @@ class Session:
         return NO_EXTENSIONS if self._connection is None else self._connection.extensions
 
     @property
-    def is_protected(self) -> bool:
-        """True if TLS is on."""
-        return self._connection is not None and self._connection.tls
+    def protection(self) -> Protection | None:
+        """What the TLS handshake agreed on; ``None`` without TLS."""
+        return None if self._connection is None else self._connection.protection
 
     def send(
         self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
@@ -360,19 +345,3 @@ def send(
     """
     with Session(endpoint, **options) as session:
         return session.send(message, envelope, all_or_nothing=all_or_nothing)
-
-
-def _observer(observer: Observer | None) -> Observer | None:
-    """The caller's observer and the logger ``smtpx.wire``, as far as anyone listens."""
-    # A program that has not imported logging listens to no logger.
-    logging = sys.modules.get("logging")
-    if logging is None or not logging.getLogger("smtpx.wire").isEnabledFor(logging.DEBUG):
-        return observer
-    wire = logging.getLogger("smtpx.wire")
-
-    def observe(line: Line) -> None:
-        wire.debug("%s", line)
-        if observer is not None:
-            observer(line)
-
-    return observe
