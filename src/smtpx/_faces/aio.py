@@ -86,6 +86,7 @@ class AsyncSession:
         )
         try:
             opening = Opening(settings, connected)
+            self._settings = settings.without_credentials()
         except BaseException:
             connected.close()
             raise

@@ -87,6 +87,7 @@ class Session:
         )
         try:
             opening = Opening(settings, connected)
+            self._settings = settings.without_credentials()
             self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
             self._connection = opening.connection
             self._run(opening.procedure(), deadline)
