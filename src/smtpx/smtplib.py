@@ -300,13 +300,12 @@ class SMTP(Authentication, Transactions):
         closing = self._waiting()
         if closing is not None:
             raise SMTPDataError(*closing)
-        if isinstance(msg, str):
-            msg = _fix_eols(msg).encode("ascii")
+        octets = _octets(msg)
         due = max(self._accepted, 1) if self._lmtp else 1
         if self._is_as_made():
-            self._finals = self._by_core(Content(msg or bCRLF), due)
+            self._finals = self._by_core(Content(octets or bCRLF), due)
         else:
-            self._finals = self._by_steps(_with_end(msg), due)
+            self._finals = self._by_steps(_with_end(octets), due)
         self._accepted = 0
         # Who looks at one reply only must not miss a refusal.
         reply = next((reply for reply in self._finals if not accepts(reply[0])), self._finals[-1])
@@ -353,7 +352,7 @@ class SMTP(Authentication, Transactions):
             sender = sender_path(from_addr)
             paths = [recipient_path(address) for address in addresses]
         self.ehlo_or_helo_if_needed()
-        octets = _fix_eols(msg).encode("ascii") if isinstance(msg, str) else msg
+        octets = _octets(msg)
         content = Content(octets or bCRLF)
         mail_opts: list[str] = []
         if self.does_esmtp:
@@ -434,6 +433,12 @@ _MADE = (_fix_eols, _quote_periods)
 
 def _is_patched() -> bool:
     return (_fix_eols, _quote_periods) != _MADE
+
+
+def _octets(msg: bytes | str) -> bytes:
+    if isinstance(msg, str):
+        return _fix_eols(msg).encode("ascii")
+    return msg if isinstance(msg, bytes) else bytes(memoryview(msg))
 
 
 def _with_end(msg: bytes) -> bytes:
