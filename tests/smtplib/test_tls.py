@@ -67,6 +67,7 @@ def test_this_machine_needs_no_certificate(starttls: Server, implicit: Server) -
         assert client.sendmail("a@example.org", "b@example.net", "hi") == {}
 
 
+@pytest.mark.requirement("T14")
 @pytest.mark.usefixtures("remote")
 def test_every_other_machine_does(starttls: Server) -> None:
     client = client_of(starttls, "localhost")
@@ -77,12 +78,14 @@ def test_every_other_machine_does(starttls: Server) -> None:
         client.noop()
 
 
+@pytest.mark.requirement("T14")
 @pytest.mark.usefixtures("remote")
 def test_every_other_machine_does_so_over_implicit_tls(implicit: Server) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match=r"hand in a context: .*cafile"):
         ssl_client_of(implicit)
 
 
+@pytest.mark.requirement("T14")
 @pytest.mark.usefixtures("remote")
 def test_the_name_is_verified(implicit: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ssl.create_default_context
