@@ -22,8 +22,9 @@ RESULTS = Path(__file__).parent / "results"
 LEGEND = """
 time, CPU, sink CPU: for a message; the client's wall time and CPU, and the CPU of the sink.
 speed, CPU: so many times better than smtplib, the first of each group; what is promised is in
-brackets. The sink is Python too: where its CPU comes near the time, it bounds the speed, and the
-client's CPU tells more."""
+brackets. peak, grown: the client's resident memory at most, and what of it the messages took.
+The sink is Python too: where its CPU comes near the time, it bounds the speed, and the client's
+CPU tells more."""
 
 
 def show(lines: Iterable[str]) -> None:
