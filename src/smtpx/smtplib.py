@@ -435,7 +435,7 @@ def _is_patched() -> bool:
     return (_fix_eols, _quote_periods) != _MADE
 
 
-def _octets(msg: bytes | str) -> bytes:
+def _octets(msg: bytes | bytearray | memoryview | str) -> bytes:
     if isinstance(msg, str):
         return _fix_eols(msg).encode("ascii")
     return msg if isinstance(msg, bytes) else bytes(memoryview(msg))

@@ -364,6 +364,17 @@ def test_no_bare_line_end_ever_leaves(content: bytes) -> None:
     assert b"\n" not in rest
 
 
+@pytest.mark.parametrize("kind", [smtplib.SMTP, Overriding])
+@pytest.mark.parametrize("like_bytes", [bytearray, memoryview])
+def test_what_is_like_bytes(
+    server: ScriptedServer, kind: type[smtplib.SMTP], like_bytes: Callable[[bytes], bytes]
+) -> None:
+    with client_of(server, kind) as client:
+        client.sendmail("a@example.org", "b@example.net", like_bytes(b".hi\n"))
+        client.data(like_bytes(b".hi\n"))
+    assert server.contents == [b"..hi\r\n"] * 2
+
+
 def test_text_must_be_ascii(server: ScriptedServer) -> None:
     with client_of(server) as client:
         with pytest.raises(UnicodeEncodeError):
