@@ -89,6 +89,7 @@ class AsyncSession:
             )
             try:
                 opening = Opening(settings, connected, watch)
+                self._settings = settings.without_credentials()
             except BaseException:
                 connected.close()
                 raise

@@ -31,7 +31,8 @@ class Watch:
         self.session = next(_sessions)
         self._is_closed = False
         if self.observer is not None:
-            _ = self.observer(SessionBegun(self.session, settings.endpoint))
+            endpoint = settings.without_credentials().endpoint
+            _ = self.observer(SessionBegun(self.session, endpoint))
 
     def opened(self, connection: Connection) -> None:
         """Messages can be sent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
 from smtpx.endpoints import Endpoint
@@ -65,6 +65,11 @@ class Settings:
             options.get("limits") or Limits(),
             options.get("observer"),
         )
+
+    def without_credentials(self) -> Settings:
+        """What is still of use once the session has logged in."""
+        endpoint = replace(self.endpoint, user=None, password=None)
+        return replace(self, endpoint=endpoint, credentials=None)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.

@@ -91,6 +91,7 @@ class Session:
                 source_address=settings.source_address,
             )
             opening = Opening(settings, connected, watch)
+            self._settings = settings.without_credentials()
             self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
             self._connection = opening.connection
             self._driver.run(opening.procedure(), deadline)
