@@ -405,7 +405,12 @@ class TestDialogue:
             caplog.at_level(logging.DEBUG, "smtpx.wire"),
         ):
             url = f"smtp://ann:s3cret@127.0.0.1:{server.port}"
-            with face.session(url, observer=lambda line: lines.append(str(line))) as session:
+
+            def observe(event: smtpx.Event) -> None:
+                if isinstance(event, smtpx.Line):
+                    lines.append(str(event))
+
+            with face.session(url, observer=observe) as session:
                 _ = session.send(CONTENT, ENVELOPE)
         logged = [record.getMessage() for record in caplog.records if record.name == "smtpx.wire"]
         assert logged == lines

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
-from smtpx.dialogue import Observer
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
+from smtpx.observing import Observer
 from smtpx.options import Limits, Timeouts
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
@@ -27,7 +27,7 @@ class SessionOptions(TypedDict, total=False):
     timeouts: Timeouts | None
     limits: Limits | None
     observer: Observer | None
-    """Called with every line of the dialogue, secrets left out."""
+    """Called with every event of the session, the lines of its dialogue among them."""
 
 
 @dataclass(frozen=True, slots=True)
