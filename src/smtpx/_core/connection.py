@@ -401,7 +401,11 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        if self.has_unread or (yield Glance()):
+        try:
+            injected = self.has_unread or (yield Glance())
+        except OSError as error:
+            raise self._lost(error, Phase.TLS) from error
+        if injected:
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
