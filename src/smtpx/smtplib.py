@@ -32,7 +32,6 @@ from smtplib import (
     SMTPSenderRefused,
     SMTPServerDisconnected,
 )
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from smtpx._smtplib.arguments import (
@@ -165,12 +164,7 @@ class SMTP(Authentication, Transactions):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *args: object) -> None:
         try:
             code, message = self.docmd("QUIT")
             if code != 221:
@@ -254,7 +248,12 @@ class SMTP(Authentication, Transactions):
         code, message = self.docmd("STARTTLS")
         if not accepts(code):
             raise SMTPResponseException(code, message)
-        if self._glance():
+        try:
+            injected = self._glance()
+        except OSError as error:
+            self.close()
+            raise SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+        if injected:
             self.close()
             raise SMTPException(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"

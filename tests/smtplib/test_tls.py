@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
+import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +206,30 @@ def test_what_follows_the_220_in_plain_text_ends_the_session(extra: bytes) -> No
         client = client_of(server)
         with pytest.raises(smtplib.SMTPException, match="plain text"):
             client.starttls(context=server.client_context())
+        assert client.sock is None
+
+
+def test_a_reset_behind_the_220() -> None:
+    was_read = threading.Event()
+
+    def write(connection: socket.socket, octets: bytes) -> None:
+        connection.sendall(octets)
+        if octets == b"220 go\r\n":
+            assert was_read.wait(10)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+    class Waiting(smtplib.SMTP):
+        def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
+            reply = super().docmd(cmd, args)
+            was_read.set()
+            assert select.select([self.sock], [], [], 10)[0]
+            return reply
+
+    with serving({"STARTTLS": b"220 go\r\n"}, extensions=["STARTTLS"], write=write) as server:
+        client = Waiting("127.0.0.1", server.port, "client.example.org", timeout=10)
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            client.starttls()
         assert client.sock is None
 
 
