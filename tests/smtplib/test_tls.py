@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -216,7 +217,8 @@ def test_a_reset_behind_the_220() -> None:
         connection.sendall(octets)
         if octets == b"220 go\r\n":
             assert was_read.wait(10)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             connection.close()
 
     class Waiting(smtplib.SMTP):
