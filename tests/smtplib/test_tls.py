@@ -225,6 +225,7 @@ def test_a_reset_behind_the_220() -> None:
         def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
             reply = super().docmd(cmd, args)
             was_read.set()
+            assert self.sock is not None
             assert select.select([self.sock], [], [], 10)[0]
             return reply
 
