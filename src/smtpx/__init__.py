@@ -64,6 +64,9 @@ if TYPE_CHECKING:
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
     from smtpx.sasl import Credentials as Credentials
+    from smtpx.signing import DKIMKey as DKIMKey
+    from smtpx.signing import DKIMSigner as DKIMSigner
+    from smtpx.signing import Signer as Signer
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
 
@@ -86,6 +89,7 @@ _HOMES = {
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
+    "signing": "DKIMSigner DKIMKey Signer",
     "tls": "TLSMode TLSPolicy",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -102,6 +106,8 @@ __all__ = [
     "ConnectionLost",
     "ContentRefused",
     "Credentials",
+    "DKIMKey",
+    "DKIMSigner",
     "DeliverBy",
     "Endpoint",
     "EndpointError",
@@ -131,6 +137,7 @@ __all__ = [
     "Session",
     "SessionFull",
     "SessionOptions",
+    "Signer",
     "Speaker",
     "Status",
     "TLSMode",

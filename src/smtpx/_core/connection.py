@@ -10,6 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
@@ -25,6 +26,9 @@ from smtpx.errors import (
 )
 from smtpx.options import Limits, Timeouts
 from smtpx.replies import Reply
+
+if TYPE_CHECKING:
+    from smtpx.signing import Signer
 
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
@@ -57,6 +61,7 @@ class Connection:
         "open_transaction",
         "parting",
         "secrets",
+        "signer",
         "timeouts",
         "tls",
     )
@@ -69,6 +74,7 @@ class Connection:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.lmtp = lmtp
         self.local = local
@@ -76,6 +82,7 @@ class Connection:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.observer = observer
+        self.signer = signer
         self.extensions: Extensions = NO_EXTENSIONS
         self.greeting: Reply | None = None
         self.tls = False

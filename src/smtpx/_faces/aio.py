@@ -103,6 +103,7 @@ class AsyncSession:
             timeouts=settings.timeouts,
             limits=settings.limits,
             observer=_observer(settings.observer),
+            signer=settings.signer,
         )
         try:
             await self._run(open_session(connection, name, policy.mode), deadline)

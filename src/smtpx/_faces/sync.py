@@ -100,6 +100,7 @@ class Session:
                 timeouts=settings.timeouts,
                 limits=settings.limits,
                 observer=_observer(settings.observer),
+                signer=settings.signer,
             )
             name = settings.client_name or address_literal(connected)
             self._run(open_session(self._connection, name, policy.mode), deadline)
