@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import cold, imports, throughput
+from bench import cold, dkim, imports, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -77,6 +77,8 @@ def main() -> None:
         help="measure another program too, which is called as bench/client.py without MODE",
     )
     over.set_defaults(run=plotted)
+    signing = commands.add_parser("dkim", help="what a DKIM signature costs")
+    signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
     options = parser.parse_args()
     options.run(options)
 
