@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from smtpx._version import __version__ as __version__
     from smtpx._wire.extensions import Extensions as Extensions
     from smtpx.addresses import Address as Address
-    from smtpx.dialogue import Line as Line
-    from smtpx.dialogue import Observer as Observer
-    from smtpx.dialogue import Speaker as Speaker
     from smtpx.endpoints import Endpoint as Endpoint
     from smtpx.envelope import BodyType as BodyType
     from smtpx.envelope import DeliverBy as DeliverBy
@@ -55,6 +52,16 @@ if TYPE_CHECKING:
     from smtpx.errors import TimedOut as TimedOut
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.observing import Event as Event
+    from smtpx.observing import Line as Line
+    from smtpx.observing import MessageBegun as MessageBegun
+    from smtpx.observing import MessageEnded as MessageEnded
+    from smtpx.observing import Observer as Observer
+    from smtpx.observing import Protected as Protected
+    from smtpx.observing import SessionBegun as SessionBegun
+    from smtpx.observing import SessionClosed as SessionClosed
+    from smtpx.observing import SessionOpened as SessionOpened
+    from smtpx.observing import Speaker as Speaker
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
@@ -67,8 +74,10 @@ if TYPE_CHECKING:
     from smtpx.signing import DKIMKey as DKIMKey
     from smtpx.signing import DKIMSigner as DKIMSigner
     from smtpx.signing import Signer as Signer
+    from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
+    from smtpx.transcripts import Transcript as Transcript
 
 _HOMES = {
     "_core.pool": "CloseReason PoolStatistics",
@@ -78,19 +87,21 @@ _HOMES = {
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
-    "dialogue": "Line Observer Speaker",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
     "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
     "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
     "TimedOut",
+    "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
+    "SessionClosed SessionOpened Speaker",
     "options": "Limits PoolLimits Timeouts",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
-    "signing": "DKIMSigner DKIMKey Signer",
-    "tls": "TLSMode TLSPolicy",
+    "signing": "DKIMKey DKIMSigner Signer",
+    "tls": "Protection TLSMode TLSPolicy",
+    "transcripts": "Transcript",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -113,6 +124,7 @@ __all__ = [
     "EndpointError",
     "EnhancedStatusCode",
     "Envelope",
+    "Event",
     "ExtensionMissing",
     "Extensions",
     "GreetingRefused",
@@ -120,11 +132,15 @@ __all__ = [
     "Limits",
     "Line",
     "LocalProtocolError",
+    "MessageBegun",
+    "MessageEnded",
     "Notify",
     "Observer",
     "Outcome",
     "PoolLimits",
     "PoolStatistics",
+    "Protected",
+    "Protection",
     "Recipient",
     "RecipientsRefused",
     "RemoteProtocolError",
@@ -135,7 +151,10 @@ __all__ = [
     "SendResult",
     "SenderRefused",
     "Session",
+    "SessionBegun",
+    "SessionClosed",
     "SessionFull",
+    "SessionOpened",
     "SessionOptions",
     "Signer",
     "Speaker",
@@ -146,6 +165,7 @@ __all__ = [
     "TLSRefused",
     "TimedOut",
     "Timeouts",
+    "Transcript",
     "__version__",
     "asend",
     "send",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pytest
@@ -118,18 +119,38 @@ def test_pieces_of_reports_in_any_order(message: bytes):
     assert report is None or isinstance(report, DeliveryReport | FeedbackReport)
 
 
-@given(
+Damage = tuple[str, list[tuple[int, int, bytes]]]
+
+
+def with_damage(damage: Damage) -> bytes:
+    name, places = damage
+    message = reports.ALL[name]
+    for start, length, instead in places:
+        message = message[:start] + instead + message[start + length :]
+    return message
+
+
+damaged = st.tuples(
     st.sampled_from(sorted(reports.ALL)),
     st.lists(
         st.tuples(st.integers(0, 4000), st.integers(0, 200), st.binary(max_size=9)), max_size=4
     ),
 )
-def test_reports_that_were_damaged(name: str, damages: list[tuple[int, int, bytes]]):
-    message = reports.ALL[name]
-    for start, length, instead in damages:
-        message = message[:start] + instead + message[start + length :]
-    report = parse(message)
+
+
+@given(damaged)
+def test_reports_that_were_damaged(damage: Damage):
+    report = parse(with_damage(damage))
     _ = (repr(report), hash(report))
+
+
+@given(damaged, st.sampled_from([policy.compat32, policy.default]))
+def test_damaged_reports_that_the_email_package_has_parsed(damage: Damage, kind):
+    message = message_from_bytes(with_damage(damage), policy=kind)
+    try:
+        _ = parse(message)
+    except ValueError as error:
+        assert "give the bytes as they came" in str(error)
 
 
 def test_what_the_email_package_cannot_write_is_told():

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
 
 import dkim  # type: ignore[import-untyped]
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -17,11 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
+    pkcs7,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtpx import DKIMKey, DKIMSigner, LocalProtocolError
+import smtpx
+from smtpx import DKIMKey, DKIMSigner, LocalProtocolError, Signer
+from smtpx.testing import Server
 
 PrivateKey = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 RSA = rsa.generate_private_key(65537, 2048)
@@ -276,3 +286,68 @@ def test_without_the_extra(missing: str):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"DKIM needs {missing}: install smtpx[dkim]\n"
+
+
+def smime(content: bytes) -> bytes:
+    """Sign as S/MIME does (RFC 8551 §3.5.3): the content is written anew."""
+    header, _, body = content.partition(b"\r\n\r\n")
+    fields = re.findall(rb"[^\r\n]+\r\n(?:[ \t][^\r\n]*\r\n)*", header + b"\r\n")
+    inner = [field for field in fields if field.lower().startswith(b"content-")]
+    outer = [field for field in fields if not field.lower().startswith((b"content-", b"mime-"))]
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(b"".join(inner) + b"\r\n" + body)
+    signed = builder.add_signer(CERTIFICATE, RSA, SHA256()).sign(
+        Encoding.SMIME, [pkcs7.PKCS7Options.DetachedSignature]
+    )
+    return b"".join(outer) + signed
+
+
+NAME = x509.Name([x509.NameAttribute(x509.NameOID.EMAIL_ADDRESS, "ann@example.org")])
+CERTIFICATE = (
+    x509.CertificateBuilder()
+    .subject_name(NAME)
+    .issuer_name(NAME)
+    .public_key(RSA.public_key())
+    .serial_number(1)
+    .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+    .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+    .sign(RSA, SHA256())
+)
+
+
+def sent(signer: Signer) -> bytes:
+    """What a server gets of a composed message."""
+    message = message_from_bytes(CONTENT, policy=policy.default)
+    message["MIME-Version"] = "1.0"
+    message["Content-Type"] = "text/plain"
+    with Server() as server:
+        _ = smtpx.send(message, server.url, signer=signer)
+        return server.messages[0].content
+
+
+def test_one_signer_after_the_other(both: DKIMSigner, tmp_path: Path):
+    content = sent(lambda content: both(smime(content)))
+    assert verified(content) == [True, True]
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to verify S/MIME by")
+    _ = (tmp_path / "certificate").write_bytes(CERTIFICATE.public_bytes(Encoding.PEM))
+    _ = (tmp_path / "message").write_bytes(content)
+    done = subprocess.run(
+        [openssl, "smime", "-verify", "-CAfile", "certificate", "-in", "message"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(b"world\r\n\r\n\r\n")
+
+
+def test_a_seal_of_arc():
+    results = b"Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=ann@example.org\r\n"
+
+    def seal(content: bytes) -> bytes:
+        content = results + content
+        fields = dkim.arc_sign(content, b"r", b"example.org", pem(RSA), b"mx.example.org")
+        return b"".join(fields) + content
+
+    assert dkim.arc_verify(sent(seal), dnsfunc=look_up)[0] == b"pass"

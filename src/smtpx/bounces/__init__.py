@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
+from smtpx.addresses import Address
 from smtpx.bounces._feedback import feedback_report
 from smtpx.bounces._fields import Fields
 from smtpx.bounces._free import free_report
@@ -43,7 +44,7 @@ __all__ = [
 
 Report: TypeAlias = DeliveryReport | FeedbackReport
 
-Decode: TypeAlias = Callable[[str], tuple[str, str] | None]
+Decode: TypeAlias = "Callable[[str], tuple[object, str | Address] | None]"
 
 # Where a delivering system, or the form of an address, says whom a message came to.
 _CAME_TO = ("X-Original-To", "Envelope-To", "X-Envelope-To", "Delivered-To", "To")
@@ -57,10 +58,12 @@ def parse(message: bytes | AnyMessage, *, verp: Decode | None = None) -> Report 
     (RFC 3834), disposition notifications (RFC 8098). A report is no proof, and not always bad news:
     `DeliveryReport.failed` has the recipients who will not get the message.
 
-    `verp` takes the address that the report came to, and returns our own sender address and the
-    recipient that it stands for, or ``None``; its `verp_recipient` then names whom the message was
-    sent to. Give bytes where you have them: in an `EmailMessage` the `email` package has been at
-    work, and has to write it once more.
+    `verp`, such as `smtpx.verp.decode`, takes the address that the report came to, and returns our
+    own sender address and the recipient that it stands for, or ``None`` (or raises `ValueError`);
+    `verp_recipient` then names whom the message was sent to.
+
+    Give bytes where you have them: in an `EmailMessage` the `email` package has been at work, and
+    has to write it once more.
 
     Raises:
         ValueError: the `email` package cannot write the message.
@@ -90,14 +93,18 @@ def _octets(message: object) -> bytes:
 
 def _tied(report: Report, header: Fields, verp: Decode) -> Report:
     for address in _came_to(header):
-        decoded = verp(address)
+        try:
+            decoded = verp(address)
+        except ValueError:
+            continue
         if decoded is None:
             continue
-        report = replace(report, verp_recipient=decoded[1])
+        recipient = str(decoded[1])
+        report = replace(report, verp_recipient=recipient)
         if isinstance(report, DeliveryReport) and not report.recipients and not report.is_standard:
             only = RecipientReport(
                 action=Action.FAILED,
-                final_recipient=decoded[1],
+                final_recipient=recipient,
                 reason=reason_of(Action.FAILED, None, None),
             )
             report = replace(report, recipients=(only,))
