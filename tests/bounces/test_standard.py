@@ -222,7 +222,8 @@ class TestVERP:
 
     def test_where_the_text_names_nobody(self):
         message = reports.plain(
-            "Hi. This is the mail system at example.net.\n", "Delivered-To: n+b=x.test@example.org"
+            "Hi. This is the qmail-send program at example.net.\n",
+            "Delivered-To: n+b=x.test@example.org",
         )
         assert delivery(message).recipients == ()
         report = parse(message, verp=self.decode)

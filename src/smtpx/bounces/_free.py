@@ -48,7 +48,7 @@ class _Form:
 
 _FORMS = [
     _Form(  # qmail's, and whoever follows QSBMF
-        opening=r"Hi\. This is the ",
+        opening=r"Hi\. This is the [\w.-]+ (?:program|mail system) at ",
         recipient=r"<(?P<address>[^<>\s]+)>:(?P<rest>.*)",
         end=r"---",
     ),
@@ -73,7 +73,8 @@ _FORMS = [
         delay=r"delayed|THIS IS A WARNING MESSAGE ONLY",
     ),
     _Form(  # Gmail, the newer ones
-        opening=r"\*\* [A-Z][a-z ]+ \*\*",
+        opening=r"\*\* (?:Address not found|Delivery (?:incomplete|failed)|Recipient inbox full"
+        r"|Message (?:blocked|delayed|not delivered|rejected|too large)) \*\*",
         recipient=rf".*?\b(?:delivered to|message to) {_ADDRESS}(?P<rest>.*)",
         end=r"-{3,}+ ?(?:Original|Forwarded) message",
         delay=r"\*\* (?:Delivery incomplete|Message delayed) \*\*",
