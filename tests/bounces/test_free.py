@@ -91,6 +91,8 @@ def test_the_header_that_exim_and_gmail_add():
         b"",
         b"\n",
         b"From: bob@example.net\n\nhello\n",
+        b"From: bob@example.net\n\nHi. This is the plan:\n\n<bob@example.net>: to do\n",
+        b"From: bob@example.net\n\n** Breaking news **\n\nmessage to bob@example.net\n",
     ],
 )
 @pytest.mark.requirement("RFC 3834")

@@ -63,7 +63,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         + b"=" * MEGABYTE
     ),
     "parentheses": lambda: reports.report("Final-Recipient: rfc822;" + "(" * MEGABYTE + ")"),
-    "addresses": lambda: reports.plain("Hi. This is the x", "To: " + "<" * MEGABYTE),
+    "addresses": lambda: reports.plain(
+        "Hi. This is the qmail-send program at x", "To: " + "<" * MEGABYTE
+    ),
 }
 
 
@@ -104,7 +106,7 @@ PIECES = [
     *(b"Content-Transfer-Encoding: base64\n", b"Content-Transfer-Encoding: quoted-printable\n"),
     *(b"Final-Recipient: utf-8;a\\x{2B}@b.test\n", b"Action: failed\n", b"Status: 5.1.1\n"),
     *(
-        b"Hi. This is the ",
+        b"Hi. This is the qmail-send program at x.\n",
         b"<a@b.test>:\n",
         b"Arrival-Date: Thu, 1 Jan\n",
         b"X-Failed-Recipients:",

@@ -223,10 +223,7 @@ def test_secrets_are_shown_nowhere(
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_a_traceback_that_shows_variables_shows_no_secret(mechanism: str, answer: bytes) -> None:
     secrets = [PASSWORD, b64(PASSWORD), b64(f"\0{USER}\0{PASSWORD}")]
-    answers = {
-        "AUTH": answer if mechanism == "PLAIN" else b"334 \r\n",
-        b64(PASSWORD).upper(): answer,
-    }
+    answers = {"AUTH": answer if mechanism == "PLAIN" else b"334 \r\n", b64(PASSWORD).upper(): answer}
     answers[b64(USER).upper()] = b"334 \r\n"
     with serving(answers, extensions=[f"AUTH {mechanism}"]) as server:
         client = client_of(server)
