@@ -47,6 +47,7 @@ def everything(options: argparse.Namespace) -> None:
     if not options.only:
         show(table.round_trips(cold.measure()))
         show(table.imports(imports.measure()))
+        show(dkim.lines(dkim.measure()))
     print(LEGEND)
     if table.missed:
         print("\nPromised, and not measured this time:")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import quopri
+
 import pytest
 
 from smtpx.bounces import Action, DeliveryReport, FeedbackReport, Reason, parse
@@ -66,6 +69,14 @@ def test_the_reply_in_the_text(name: str, nth: int, code: int):
     diagnostic = report.recipients[nth].diagnostic
     assert diagnostic is not None
     assert diagnostic.reply_code == code
+
+
+@pytest.mark.parametrize("encoding", ["quoted-printable", "base64"])
+def test_a_text_that_is_encoded(encoding: str):
+    header, _, text = reports.EXCHANGE.partition(b"\n\n")
+    encode = {"quoted-printable": quopri.encodestring, "base64": base64.encodebytes}[encoding]
+    field = f"\nContent-Transfer-Encoding: {encoding}\n\n".encode()
+    assert parse(header + field + encode(text)) == parse(reports.EXCHANGE)
 
 
 def test_an_alias_that_was_expanded():
