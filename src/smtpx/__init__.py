@@ -71,6 +71,9 @@ if TYPE_CHECKING:
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
     from smtpx.sasl import Credentials as Credentials
+    from smtpx.signing import DKIMKey as DKIMKey
+    from smtpx.signing import DKIMSigner as DKIMSigner
+    from smtpx.signing import Signer as Signer
     from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
@@ -96,6 +99,7 @@ _HOMES = {
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
+    "signing": "DKIMKey DKIMSigner Signer",
     "tls": "Protection TLSMode TLSPolicy",
     "transcripts": "Transcript",
 }
@@ -113,6 +117,8 @@ __all__ = [
     "ConnectionLost",
     "ContentRefused",
     "Credentials",
+    "DKIMKey",
+    "DKIMSigner",
     "DeliverBy",
     "Endpoint",
     "EndpointError",
@@ -150,6 +156,7 @@ __all__ = [
     "SessionFull",
     "SessionOpened",
     "SessionOptions",
+    "Signer",
     "Speaker",
     "Status",
     "TLSMode",

@@ -6,6 +6,7 @@ from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction, untried
 from smtpx._wire.content import Content, Source
@@ -121,4 +122,7 @@ def written(
             smtputf8=envelope.needs_smtputf8,
             seven_bit=not connection.extensions.eight_bit_mime,
         )
-    return envelope, Content(cast("Source", message), binary)
+    content = Content(cast("Source", message), binary)
+    if connection.signer is not None:
+        content = signed(connection.signer, content, binary=binary)
+    return envelope, content
