@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from smtpx.envelope import BodyType as BodyType
     from smtpx.envelope import DeliverBy as DeliverBy
     from smtpx.envelope import Envelope as Envelope
+    from smtpx.envelope import EnvelopeOptions as EnvelopeOptions
     from smtpx.envelope import Notify as Notify
     from smtpx.envelope import Recipient as Recipient
     from smtpx.envelope import Ret as Ret
@@ -77,7 +78,7 @@ _HOMES = {
     "addresses": "Address",
     "dialogue": "Line Observer Speaker",
     "endpoints": "Endpoint",
-    "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
+    "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
     "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
     "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
@@ -107,6 +108,7 @@ __all__ = [
     "EndpointError",
     "EnhancedStatusCode",
     "Envelope",
+    "EnvelopeOptions",
     "ExtensionMissing",
     "Extensions",
     "GreetingRefused",

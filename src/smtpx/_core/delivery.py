@@ -11,7 +11,7 @@ from smtpx._core.transaction import transaction, untried
 from smtpx._wire.content import Content, Source
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage, envelope_of, is_message, serialise
+from smtpx.messages import AnyMessage, is_message, serialise
 from smtpx.results import SendResult
 
 Message: TypeAlias = "Source | AnyMessage"
@@ -85,7 +85,7 @@ def addressed(message: Message) -> Envelope:
         LocalProtocolError, AddressError: there is none.
     """
     if is_message(message):
-        return envelope_of(message)
+        return Envelope.from_message(message)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
