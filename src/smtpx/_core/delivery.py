@@ -9,10 +9,14 @@ from smtpx._core.division import Share, Whole, divide, is_undivided, session_ful
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction, untried
 from smtpx._wire.content import Content, Source
+from smtpx.encodings import as_octets, seven_bit
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage, is_message, serialise
+from smtpx.messages import AnyMessage, is_message
 from smtpx.results import SendResult
+
+# An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
+_SEVEN_BIT, _BINARY = BodyType.SEVEN_BIT, BodyType.BINARY
 
 Message: TypeAlias = "Source | AnyMessage"
 
@@ -100,11 +104,18 @@ def written(
     """
     if envelope is None:
         envelope = addressed(message)
-    binary = envelope.body is not None and envelope.body is BodyType.BINARY
+    body, extensions = envelope.body, connection.extensions
+    eight_bit = extensions.eight_bit_mime and body is not _SEVEN_BIT
+    is_binary = body is _BINARY
     if not isinstance(message, bytes) and is_message(message):
-        message = serialise(
+        message, has_binary_parts = as_octets(
             message,
             smtputf8=envelope.needs_smtputf8,
-            seven_bit=not connection.extensions.eight_bit_mime,
+            eight_bit=eight_bit,
+            binary=is_binary or (body is None and extensions.binary_mime),
         )
-    return envelope, Content(cast("Source", message), binary)
+        if has_binary_parts and not is_binary:
+            envelope, is_binary = envelope.replace(body=_BINARY), True
+    elif body is None and not eight_bit and isinstance(message, (bytes, bytearray, memoryview)):
+        message = seven_bit(bytes(message))
+    return envelope, Content(cast("Source", message), is_binary)
