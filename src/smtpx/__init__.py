@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from smtpx._version import __version__ as __version__
     from smtpx._wire.extensions import Extensions as Extensions
     from smtpx.addresses import Address as Address
+    from smtpx.composing import Attachment as Attachment
+    from smtpx.composing import compose as compose
+    from smtpx.composing import plain_text as plain_text
     from smtpx.dialogue import Line as Line
     from smtpx.dialogue import Observer as Observer
     from smtpx.dialogue import Speaker as Speaker
@@ -76,6 +79,7 @@ _HOMES = {
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
+    "composing": "Attachment compose plain_text",
     "dialogue": "Line Observer Speaker",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
@@ -96,6 +100,7 @@ __all__ = [
     "AddressError",
     "AsyncClient",
     "AsyncSession",
+    "Attachment",
     "AuthenticationRefused",
     "BodyType",
     "Client",
@@ -143,6 +148,8 @@ __all__ = [
     "Timeouts",
     "__version__",
     "asend",
+    "compose",
+    "plain_text",
     "send",
 ]
 
