@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from smtpx._version import __version__ as __version__
     from smtpx._wire.extensions import Extensions as Extensions
     from smtpx.addresses import Address as Address
+    from smtpx.checking import Finding as Finding
+    from smtpx.checking import Rule as Rule
+    from smtpx.checking import Severity as Severity
+    from smtpx.checking import check as check
     from smtpx.composing import Attachment as Attachment
     from smtpx.composing import compose as compose
     from smtpx.composing import plain_text as plain_text
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from smtpx.envelope import Ret as Ret
     from smtpx.errors import AddressError as AddressError
     from smtpx.errors import AuthenticationRefused as AuthenticationRefused
+    from smtpx.errors import CheckFailed as CheckFailed
     from smtpx.errors import ConnectionLost as ConnectionLost
     from smtpx.errors import ContentRefused as ContentRefused
     from smtpx.errors import EndpointError as EndpointError
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from smtpx.errors import TimedOut as TimedOut
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.options import Check as Check
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
@@ -79,15 +85,16 @@ _HOMES = {
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
+    "checking": "Finding Rule Severity check",
     "composing": "Attachment compose plain_text",
     "dialogue": "Line Observer Speaker",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
-    "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
-    "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
-    "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
-    "TimedOut",
-    "options": "Limits PoolLimits Timeouts",
+    "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
+    "EndpointError ExtensionMissing GreetingRefused HelloRefused LocalProtocolError "
+    "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
+    "TLSPolicyError TLSRefused TimedOut",
+    "options": "Check Limits PoolLimits Timeouts",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
@@ -103,6 +110,8 @@ __all__ = [
     "Attachment",
     "AuthenticationRefused",
     "BodyType",
+    "Check",
+    "CheckFailed",
     "Client",
     "CloseReason",
     "ConnectionLost",
@@ -116,6 +125,7 @@ __all__ = [
     "EnvelopeOptions",
     "ExtensionMissing",
     "Extensions",
+    "Finding",
     "GreetingRefused",
     "HelloRefused",
     "Limits",
@@ -132,12 +142,14 @@ __all__ = [
     "Reply",
     "ReplyError",
     "Ret",
+    "Rule",
     "SMTPError",
     "SendResult",
     "SenderRefused",
     "Session",
     "SessionFull",
     "SessionOptions",
+    "Severity",
     "Speaker",
     "Status",
     "TLSMode",
@@ -148,6 +160,7 @@ __all__ = [
     "Timeouts",
     "__version__",
     "asend",
+    "check",
     "compose",
     "plain_text",
     "send",

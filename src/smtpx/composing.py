@@ -15,7 +15,8 @@ from os import PathLike
 from typing import TypeAlias, cast
 from urllib.parse import quote
 
-from smtpx._composing import arguments, fields, parts
+from smtpx import fields
+from smtpx._composing import arguments, parts
 from smtpx._composing.arguments import Mailbox, Mailboxes
 from smtpx._composing.parts import Attachment
 from smtpx._composing.plaintext import plain_text

@@ -1,1 +1,1 @@
-"""What composing is made of: field bodies, parts, and plain text out of HTML."""
+"""What composing is made of: arguments, parts, and plain text out of HTML."""

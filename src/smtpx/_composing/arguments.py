@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
-from smtpx._composing.fields import breaks_a_line
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
+from smtpx.fields import breaks_a_line
 from smtpx.mailboxes import addresses_in
 
 __all__ = ["Mailbox", "Mailboxes"]

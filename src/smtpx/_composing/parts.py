@@ -16,7 +16,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from smtpx._composing import fields
+from smtpx import fields
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 from smtpx.dialogue import Observer
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
-from smtpx.options import Limits, Timeouts
+from smtpx.options import Check, Limits, Timeouts
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
 
@@ -28,6 +28,8 @@ class SessionOptions(TypedDict, total=False):
     limits: Limits | None
     observer: Observer | None
     """Called with every line of the dialogue, secrets left out."""
+    check: Check
+    """What is done about messages that are not as they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Settings:
     timeouts: Timeouts
     limits: Limits
     observer: Observer | None
+    check: Check
 
     @classmethod
     def of(cls, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> Settings:
@@ -64,6 +67,7 @@ class Settings:
             options.get("timeouts") or Timeouts(),
             options.get("limits") or Limits(),
             options.get("observer"),
+            options.get("check", Check.PASS),
         )
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:

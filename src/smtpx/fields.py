@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from smtpx.addresses import Address
 
-__all__ = ["breaks_a_line", "identifiers", "mailboxes", "parameters", "unstructured"]
+__all__ = ["breaks_a_line", "folded", "identifiers", "mailboxes", "parameters", "unstructured"]
 
 _LINE = 78  # RFC 5322 §2.1.1: what a line should not exceed.
 _LONGEST_WORD = 900  # … and 998 is what it must not.
@@ -52,6 +52,11 @@ def unstructured(name: str, text: str) -> str:
     ):
         return _folded(name, words)
     return _folded(name, _encoded(text, _LINE - len(name) - 2))
+
+
+def folded(name: str, text: str) -> str:
+    """Any field body as it is, in lines as short as its words allow."""
+    return _folded(name, re.findall(r"[ \t]*[^ \t]+", text))
 
 
 def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:
