@@ -41,7 +41,13 @@ def as_octets(
         if binary:
             return _with_binary_parts(message, smtputf8), True
         message = encoded_anew(message, lambda _, is_binary: is_binary)
-    return serialise(message, smtputf8=smtputf8, seven_bit=not eight_bit), False
+    try:
+        return serialise(message, smtputf8=smtputf8, seven_bit=not eight_bit), False
+    except LocalProtocolError as error:
+        if smtputf8 or not isinstance(error.__cause__, UnicodeEncodeError):
+            raise
+    # An address that is in the header alone is not ASCII.
+    return serialise(message, smtputf8=True, seven_bit=not eight_bit), False
 
 
 def seven_bit(content: bytes) -> bytes:

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from smtpx import BodyType, Envelope, ExtensionMissing, LocalProtocolError
+from smtpx import BodyType, Envelope, ExtensionMissing, LocalProtocolError, compose
 from smtpx.testing import Extension, Server, Via
 
 from .conftest import Face
@@ -118,3 +118,20 @@ def test_who_asks_for_binary_gets_it_or_nothing(face: Face):
         pytest.raises(ExtensionMissing, match="BINARYMIME"),
     ):
         _ = session.send(with_binary_part(), envelope)
+
+
+@pytest.mark.requirement("RFC 6532")
+def test_an_internationalized_address_in_the_header_alone(face: Face):
+    message = compose(sender="a@x.test", to="b@x.test", reply_to="jörg@x.test", text="hi")
+    with Server() as server, face.session(server.url) as session:
+        _ = session.send(message)
+        (received,) = server.messages
+        assert "SMTPUTF8" in received.mail_parameters
+        assert "Reply-To: jörg@x.test\r\n".encode() in received.content
+    no_utf8 = OLD | {Extension.EIGHT_BIT_MIME}
+    with (
+        Server(extensions=no_utf8) as server,
+        face.session(server.url) as session,
+        pytest.raises(ExtensionMissing, match="SMTPUTF8"),
+    ):
+        _ = session.send(message)
