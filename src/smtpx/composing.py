@@ -36,23 +36,23 @@ File: TypeAlias = "str | PathLike[str] | Attachment"
 def compose(
     *,
     sender: Mailbox,
-    to: Mailboxes = (),
-    cc: Mailboxes = (),
-    bcc: Mailboxes = (),
-    reply_to: Mailboxes = (),
+    to: Mailboxes | None = None,
+    cc: Mailboxes | None = None,
+    bcc: Mailboxes | None = None,
+    reply_to: Mailboxes | None = None,
     subject: str = "",
     text: str | None = None,
     html: str | None = None,
-    attachments: File | AnyMessage | Iterable[File | AnyMessage] = (),
+    attachments: File | AnyMessage | Iterable[File | AnyMessage] | None = None,
     inline: Mapping[str, File] | None = None,
     calendar: str | None = None,
     date: datetime | None = None,
     message_id: str | None = None,
     in_reply_to: str | AnyMessage | None = None,
-    references: str | Iterable[str] = (),
-    list_unsubscribe: str | Iterable[str] = (),
+    references: str | Iterable[str] | None = None,
+    list_unsubscribe: str | Iterable[str] | None = None,
     one_click: bool = False,
-    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> EmailMessage:
     """Make a message.
 
@@ -92,7 +92,7 @@ def compose(
     parent, ancestors = _thread(in_reply_to, references)
     targets = arguments.unsubscribe_targets(list_unsubscribe, one_click=one_click)
     others = arguments.extra_fields(headers)
-    root = _body(text, html, calendar, inline or {}, attachments, domain)
+    root = _body(text, html, calendar, arguments.mapped("inline", inline), attachments, domain)
 
     message = EmailMessage(_POLICY)
     put = message.set_raw
@@ -127,7 +127,7 @@ def _body(
     html: str | None,
     calendar: str | None,
     inline: Mapping[str, File],
-    attachments: File | AnyMessage | Iterable[File | AnyMessage],
+    attachments: File | AnyMessage | Iterable[File | AnyMessage] | None,
     domain: str,
 ) -> MIMEPart:
     """Everything below the header.
@@ -205,7 +205,7 @@ def _check_references(html: str | None, inline: Mapping[str, File]) -> None:
 
 
 def _thread(
-    in_reply_to: str | AnyMessage | None, references: str | Iterable[str]
+    in_reply_to: str | AnyMessage | None, references: str | Iterable[str] | None
 ) -> tuple[str | None, list[str]]:
     """In-Reply-To and References (RFC 5322 §3.6.4)."""
     given = [

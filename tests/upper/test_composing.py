@@ -327,6 +327,7 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
     ("options", "why"),
     [
         ({"to": ()}, "give to, cc or bcc"),
+        ({"to": None}, "give to, cc or bcc"),
         ({"to": "bob"}, "^to: .*no @ and domain"),
         ({"to": ""}, "to is empty"),
         ({"to": "a@x.test, b@x.test"}, "to=.* has 2 addresses: give them as a list"),
@@ -383,7 +384,12 @@ def test_a_mistake_names_its_argument_and_the_remedy(options: dict[str, Any], wh
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"to": 3}, "to: int"),
+        ({"to": 3}, "to: give one, a list or None, not int"),
+        ({"sender": None}, "sender: give 'bob"),
+        ({"date": "2030-01-01"}, "date: give a datetime"),
+        ({"headers": "X: y"}, "headers: give a dict"),
+        ({"headers": {"X": 3}}, r"headers\['X'\]: give a str"),
+        ({"html": "x", "inline": ["a"]}, "inline: give a dict"),
         ({"to": [3]}, r"to\[0\]: give 'bob@example.net'"),
         ({"to": ("a", "b@x.test", "c")}, r"to\[0\]|not an address"),
         ({"subject": b"x"}, "subject: give a str"),

@@ -37,16 +37,18 @@ _OWN = {
 
 def listed(argument: str, given: Any, single: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
     """Each of what may be one or several, with the words that name it in an error."""
+    if given is None:
+        return
     if isinstance(given, single):
         yield argument, given
         return
     if not isinstance(given, Iterable):
-        raise TypeError(f"{argument}: {type(given).__name__} is neither one nor several of them")
+        raise TypeError(f"{argument}: give one, a list or None, not {type(given).__name__}")
     for number, one in enumerate(given):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         yield f"{argument}[{number}]", one
 
 
-def mailboxes(argument: str, given: Mailboxes) -> list[tuple[str, Address]]:
+def mailboxes(argument: str, given: Mailboxes | None) -> list[tuple[str, Address]]:
     """One or several addresses, each with its display name or ``""``.
 
     Raises:
@@ -141,17 +143,15 @@ def identifiers_in(text: str) -> list[str]:
     return [each[0] for each in _IDENTIFIER.finditer(text) if each[0].isascii()]
 
 
-def extra_fields(
-    given: Mapping[str, str] | Iterable[tuple[str, str]],
-) -> list[tuple[str, str]]:
+def extra_fields(given: Mapping[str, str] | None) -> list[tuple[str, str]]:
     """Header fields that `compose` has no argument for.
 
     Raises:
         LocalProtocolError: a name is none or has an argument of its own; a value breaks out.
+        TypeError: it is no mapping.
     """
-    pairs = cast("Mapping[str, str]", given).items() if isinstance(given, Mapping) else given
     found: list[tuple[str, str]] = []
-    for name, value in pairs:
+    for name, value in mapped("headers", given).items():
         if not _FIELD_NAME.fullmatch(name):
             raise LocalProtocolError(f"headers: {_shown(name)} is no name of a header field")
         own = _OWN.get(name.lower())
@@ -161,7 +161,20 @@ def extra_fields(
     return found
 
 
-def unsubscribe_targets(given: str | Iterable[str], *, one_click: bool) -> list[str]:
+def mapped(argument: str, given: Mapping[str, T] | None) -> Mapping[str, T]:
+    """What is given by name.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"{argument}: give a dict, not {type(given).__name__}")
+    return given
+
+
+def unsubscribe_targets(given: str | Iterable[str] | None, *, one_click: bool) -> list[str]:
     """The URIs of List-Unsubscribe (RFC 2369 §3.2), fit for one click if asked (RFC 8058 §3.1).
 
     Raises:

@@ -14,10 +14,13 @@ def date_field(moment: datetime | None = None) -> str:
 
     Raises:
         LocalProtocolError: the moment has no time zone.
+        TypeError: it is no moment.
     """
     if moment is None:
         # The zone of the machine is nobody's business.
         return format_datetime(datetime.now(UTC))
+    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"date: give a datetime, not {type(moment).__name__}")
     if moment.tzinfo is None:
         raise LocalProtocolError(
             "date needs a datetime with a time zone, e.g. datetime.now(datetime.UTC)"
