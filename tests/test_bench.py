@@ -120,7 +120,7 @@ def test_the_sink_wants_no_particular_password():
         policy = smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS, context=client.unverified())
         url = f"smtp://127.0.0.1:{server.port}"
         with smtpx.Session(url, tls=policy, credentials=Credentials("a", "b")) as opened:
-            assert opened.is_protected
+            assert opened.protection
 
 
 def test_a_plot_is_drawn_of_what_was_measured(tmp_path: Path):

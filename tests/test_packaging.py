@@ -51,6 +51,7 @@ def test_every_public_name_of_a_module_is_exported(module: str):
     internal |= {"is_message", "one_field_each", "serialise"}
     internal |= {"as_octets", "encoded_anew", "has_signature", "seven_bit"}
     internal |= {"addresses_in", "header_addresses", "recipients_of", "sender_of"}
+    internal |= {"Telemetry"}  # needs an extra as soon as it is imported
     in_their_module = {"fields", "verp"}  # where a name means nothing by itself
     assert module in in_their_module or names - internal <= set(smtpx.__all__)
 

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from smtpx.composing import Attachment as Attachment
     from smtpx.composing import compose as compose
     from smtpx.composing import plain_text as plain_text
-    from smtpx.dialogue import Line as Line
-    from smtpx.dialogue import Observer as Observer
-    from smtpx.dialogue import Speaker as Speaker
     from smtpx.endpoints import Endpoint as Endpoint
     from smtpx.envelope import BodyType as BodyType
     from smtpx.envelope import DeliverBy as DeliverBy
@@ -64,6 +61,16 @@ if TYPE_CHECKING:
     from smtpx.errors import TimedOut as TimedOut
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.observing import Event as Event
+    from smtpx.observing import Line as Line
+    from smtpx.observing import MessageBegun as MessageBegun
+    from smtpx.observing import MessageEnded as MessageEnded
+    from smtpx.observing import Observer as Observer
+    from smtpx.observing import Protected as Protected
+    from smtpx.observing import SessionBegun as SessionBegun
+    from smtpx.observing import SessionClosed as SessionClosed
+    from smtpx.observing import SessionOpened as SessionOpened
+    from smtpx.observing import Speaker as Speaker
     from smtpx.options import Check as Check
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
@@ -74,8 +81,10 @@ if TYPE_CHECKING:
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
     from smtpx.sasl import Credentials as Credentials
+    from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
+    from smtpx.transcripts import Transcript as Transcript
 
 _HOMES = {
     "_core.pool": "CloseReason PoolStatistics",
@@ -87,18 +96,20 @@ _HOMES = {
     "addresses": "Address",
     "checking": "Finding Rule Severity check",
     "composing": "Attachment compose plain_text",
-    "dialogue": "Line Observer Speaker",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
     "EndpointError ExtensionMissing GreetingRefused HelloRefused LocalProtocolError "
     "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
     "TLSPolicyError TLSRefused TimedOut",
+    "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
+    "SessionClosed SessionOpened Speaker",
     "options": "Check Limits PoolLimits Timeouts",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
-    "tls": "TLSMode TLSPolicy",
+    "tls": "Protection TLSMode TLSPolicy",
+    "transcripts": "Transcript",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -123,6 +134,7 @@ __all__ = [
     "EnhancedStatusCode",
     "Envelope",
     "EnvelopeOptions",
+    "Event",
     "ExtensionMissing",
     "Extensions",
     "Finding",
@@ -131,11 +143,15 @@ __all__ = [
     "Limits",
     "Line",
     "LocalProtocolError",
+    "MessageBegun",
+    "MessageEnded",
     "Notify",
     "Observer",
     "Outcome",
     "PoolLimits",
     "PoolStatistics",
+    "Protected",
+    "Protection",
     "Recipient",
     "RecipientsRefused",
     "RemoteProtocolError",
@@ -147,7 +163,10 @@ __all__ = [
     "SendResult",
     "SenderRefused",
     "Session",
+    "SessionBegun",
+    "SessionClosed",
     "SessionFull",
+    "SessionOpened",
     "SessionOptions",
     "Severity",
     "Speaker",
@@ -158,6 +177,7 @@ __all__ = [
     "TLSRefused",
     "TimedOut",
     "Timeouts",
+    "Transcript",
     "__version__",
     "asend",
     "check",

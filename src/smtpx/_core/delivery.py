@@ -44,7 +44,21 @@ def deliver(
                 )
             check_repeatable(connection, content)
             return (yield from _in_parts(connection, everyone, content))
-    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
+    return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
+
+
+def _observed(
+    connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
+) -> Steps[SendResult]:
+    """Run a mail transaction, and tell who observes."""
+    if connection.observer is None:
+        return (
+            yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+        )
+    ended = connection.begun(envelope)
+    result = yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+    _ = ended(result)
+    return result
 
 
 def check_repeatable(connection: Connection, content: Content) -> None:
@@ -74,7 +88,7 @@ def _in_parts(connection: Connection, everyone: Share, content: Content) -> Step
             share, rest = left, None
             result = untried(share.envelope, session_full(connection))
         else:
-            result = yield from transaction(connection, share.envelope, content)
+            result = yield from _observed(connection, share.envelope, content)
         joined = whole.add(share, result)
         if joined is not None:
             return joined

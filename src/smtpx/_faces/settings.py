@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
-from smtpx.dialogue import Observer
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
+from smtpx.observing import Observer
 from smtpx.options import Check, Limits, Timeouts
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
@@ -27,7 +27,7 @@ class SessionOptions(TypedDict, total=False):
     timeouts: Timeouts | None
     limits: Limits | None
     observer: Observer | None
-    """Called with every line of the dialogue, secrets left out."""
+    """Called with every event of the session, the lines of its dialogue among them."""
     check: Check
     """What is done about messages that are not as they should be."""
 
@@ -69,6 +69,11 @@ class Settings:
             options.get("observer"),
             options.get("check", Check.PASS),
         )
+
+    def without_credentials(self) -> Settings:
+        """What is still of use once the session has logged in."""
+        endpoint = replace(self.endpoint, user=None, password=None)
+        return replace(self, endpoint=endpoint, credentials=None)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.
