@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
-from smtpx.options import Limits, Timeouts
+from smtpx.options import Check, Limits, Timeouts
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
 
@@ -33,6 +33,8 @@ class SessionOptions(TypedDict, total=False):
     """Called with every event of the session, the lines of its dialogue among them."""
     signer: Signer | None
     """Writes each content anew, last of all: a `smtpx.DKIMSigner`, or any function of the kind."""
+    check: Check
+    """What is done about messages that are not as they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Settings:
     limits: Limits
     observer: Observer | None
     signer: Signer | None
+    check: Check
 
     @classmethod
     def of(cls, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> Settings:
@@ -71,6 +74,7 @@ class Settings:
             options.get("limits") or Limits(),
             options.get("observer"),
             options.get("signer"),
+            options.get("check", Check.PASS),
         )
 
     def without_credentials(self) -> Settings:
