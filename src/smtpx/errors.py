@@ -12,7 +12,8 @@
     │   ├── RecipientsRefused      … to every RCPT
     │   └── ContentRefused         … to DATA, BDAT or the end of data
     ├── LocalProtocolError         we were asked for something illegal; nothing of it was sent
-    │   └── SessionFull            … of this session; another one can
+    │   ├── SessionFull            … of this session; another one can
+    │   └── CheckFailed            the message is not as it should be; .findings
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
     ├── ExtensionMissing           the server does not offer what the request needs
     ├── TLSPolicyError             the peer cannot give the protection that was asked for
@@ -29,12 +30,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from smtpx.checking import Finding
     from smtpx.replies import Reply
     from smtpx.results import SendResult
 
 __all__ = [
     "AddressError",
     "AuthenticationRefused",
+    "CheckFailed",
     "ConnectionLost",
     "ContentRefused",
     "EndpointError",
@@ -127,6 +130,17 @@ class LocalProtocolError(SMTPError):
 
 class SessionFull(LocalProtocolError):
     """The server lets one session name no more domains (RCPTDOMAINMAX); another session can."""
+
+
+class CheckFailed(LocalProtocolError):
+    """The message is not as it should be, and `Check.REFUSE` or `Check.FIX` was asked for."""
+
+    findings: tuple[Finding, ...]
+    """The errors that were found, or could not be mended."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__("the message was not sent: " + "; ".join(map(str, findings)))
+        self.findings = findings
 
 
 class RemoteProtocolError(SMTPError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
@@ -29,6 +29,9 @@ from smtpx.options import Limits, Timeouts
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 from smtpx.tls import Protection
+
+if TYPE_CHECKING:
+    from smtpx.signing import Signer
 
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
@@ -67,6 +70,7 @@ class Connection:
         "protection",
         "secrets",
         "session",
+        "signer",
         "timeouts",
     )
 
@@ -78,6 +82,7 @@ class Connection:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        signer: Signer | None = None,
         session: int = 0,
     ) -> None:
         self.lmtp = lmtp
@@ -86,6 +91,7 @@ class Connection:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.observer = observer
+        self.signer = signer
         self.session = session
         """The number by which the observer knows this session."""
         self._messages = 0

@@ -33,6 +33,8 @@ class Outgoing:
     """Why it is in doubt: one of them had written it, and the reply was not seen (RFC 1047)."""
     part: tuple[Whole, Share] | None = None
     """Of which message it is a part, and which one."""
+    mended: Message | None = None
+    """What is sent in its place: the same in each attempt and for each part."""
     ended: Ended | None = None
     """Tells who observes the session in which it was begun."""
 
@@ -46,6 +48,8 @@ class Supply:
 
     resend_doubtful: bool = False
     """Send a message again that is in doubt, at the price of a possible duplicate."""
+    check: Callable[[Message, Envelope | None], Message] | None = None
+    """Gives back a message as it is to be sent, or raises why it is not."""
     ready: deque[Outgoing] = field(default_factory=lambda: deque[Outgoing]())
     exhausted: bool = False
     """Nothing will be added any more."""
@@ -90,7 +94,12 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         SessionFull: this session may not name any of its recipients; it is back in the supply.
         LocalProtocolError, AddressError, TypeError: it cannot be sent.
     """
-    envelope, content = written(connection, outgoing.message, outgoing.envelope)
+    message = outgoing.message
+    if supply.check is not None:
+        if outgoing.mended is None:
+            outgoing.mended = supply.check(message, outgoing.envelope)
+        message = outgoing.mended
+    envelope, content = written(connection, message, outgoing.envelope)
     if outgoing.part is None and is_undivided(connection.extensions, envelope):
         if connection.observer is not None:
             outgoing.ended = connection.begun(envelope)
@@ -102,7 +111,8 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         raise session_full(connection)
     if rest is not None:
         check_repeatable(connection, content)
-        supply.ready.appendleft(Outgoing(outgoing.message, rest.envelope, part=(whole, rest)))
+        left = Outgoing(outgoing.message, rest.envelope, part=(whole, rest), mended=outgoing.mended)
+        supply.ready.appendleft(left)
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
     if connection.observer is not None:

@@ -18,6 +18,7 @@ from smtpx._core.transaction import untried
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
+from smtpx._faces.checked import checked
 from smtpx._faces.opening import Opening, Watch
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPool, Turn
@@ -167,6 +168,7 @@ class AsyncSession:
         if isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        message = checked(self._settings.check, message, envelope)
         return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     async def attempt(
@@ -255,7 +257,7 @@ class AsyncClient:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
+        self._check = Settings.of(endpoint, **options).check
         self._pool = TaskPool(lambda: AsyncSession(endpoint, **options), pool or PoolLimits())
 
     async def __aenter__(self) -> Self:
@@ -288,6 +290,7 @@ class AsyncClient:
         if isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        message = checked(self._check, message, envelope)
         async with Turn(self._pool) as turn:
             result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             if turn.lease.was_gone(result.error):
@@ -329,6 +332,7 @@ class AsyncClient:
             connections,
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
+            check=self._check,
         ) as sending:
             results = sending.results
             while await sending.go_on():

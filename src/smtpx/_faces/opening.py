@@ -63,6 +63,7 @@ class Opening:
             timeouts=settings.timeouts,
             limits=settings.limits,
             observer=watch.observer,
+            signer=settings.signer,
             session=watch.session,
         )
         self._client_name = settings.client_name or address_literal(connected)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
-from smtpx.options import Limits, Timeouts
+from smtpx.options import Check, Limits, Timeouts
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
+
+if TYPE_CHECKING:
+    from smtpx.signing import Signer
 
 
 class SessionOptions(TypedDict, total=False):
@@ -28,6 +31,10 @@ class SessionOptions(TypedDict, total=False):
     limits: Limits | None
     observer: Observer | None
     """Called with every event of the session, the lines of its dialogue among them."""
+    signer: Signer | None
+    """Writes each content anew, last of all: a `smtpx.DKIMSigner`, or any function of the kind."""
+    check: Check
+    """What is done about messages that are not as they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Settings:
     timeouts: Timeouts
     limits: Limits
     observer: Observer | None
+    signer: Signer | None
+    check: Check
 
     @classmethod
     def of(cls, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> Settings:
@@ -64,6 +73,8 @@ class Settings:
             options.get("timeouts") or Timeouts(),
             options.get("limits") or Limits(),
             options.get("observer"),
+            options.get("signer"),
+            options.get("check", Check.PASS),
         )
 
     def without_credentials(self) -> Settings:

@@ -17,6 +17,7 @@ from smtpx._core.transaction import untried
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
 from smtpx._drivers.waiting import Deadline
+from smtpx._faces.checked import checked
 from smtpx._faces.opening import Opening, Watch
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
@@ -46,7 +47,8 @@ class Session:
         """Check the settings; nothing is dialled yet.
 
         The options are those of `SessionOptions`: tls, credentials, client_name, source_address,
-        timeouts, limits, observer. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
+        timeouts, limits, observer, check. The dialogue also goes to the logger ``smtpx.wire`` at
+        DEBUG.
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
@@ -160,8 +162,10 @@ class Session:
             SenderRefused, RecipientsRefused, ContentRefused: nobody gets the message.
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; `.result` tells
                 for whom the message is in doubt, and for whom nothing was sent.
-            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
+                among them: the `check` that was asked for finds errors.
         """
+        message = checked(self._settings.check, message, envelope)
         return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -247,7 +251,7 @@ class Client:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
+        self._check = Settings.of(endpoint, **options).check
         self._pool = SessionPool(lambda: Session(endpoint, **options), pool or PoolLimits())
 
     def __enter__(self) -> Self:
@@ -272,6 +276,7 @@ class Client:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
+        message = checked(self._check, message, envelope)
         lease = self._pool.acquire()
         try:
             result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
@@ -322,6 +327,7 @@ class Client:
             connections,
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
+            check=self._check,
         ) as sending:
             results = sending.results
             while sending.go_on():
