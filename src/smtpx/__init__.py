@@ -53,20 +53,25 @@ if TYPE_CHECKING:
     from smtpx.errors import SessionFull as SessionFull
     from smtpx.errors import SMTPError as SMTPError
     from smtpx.errors import TimedOut as TimedOut
+    from smtpx.errors import TLSFailure as TLSFailure
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
+    from smtpx.pins import Pin as Pin
+    from smtpx.pins import PinKind as PinKind
     from smtpx.replies import EnhancedStatusCode as EnhancedStatusCode
     from smtpx.replies import Reply as Reply
     from smtpx.results import Outcome as Outcome
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
     from smtpx.sasl import Credentials as Credentials
+    from smtpx.tls import ClientCertificate as ClientCertificate
     from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
+    from smtpx.tls import TLSVersion as TLSVersion
 
 _HOMES = {
     "_core.pool": "CloseReason PoolStatistics",
@@ -81,13 +86,14 @@ _HOMES = {
     "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
     "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
-    "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
-    "TimedOut",
+    "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSFailure TLSPolicyError "
+    "TLSRefused TimedOut",
     "options": "Limits PoolLimits Timeouts",
+    "pins": "Pin PinKind",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
-    "tls": "Protection TLSMode TLSPolicy",
+    "tls": "ClientCertificate Protection TLSMode TLSPolicy TLSVersion",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -99,6 +105,7 @@ __all__ = [
     "AuthenticationRefused",
     "BodyType",
     "Client",
+    "ClientCertificate",
     "CloseReason",
     "ConnectionLost",
     "ContentRefused",
@@ -118,6 +125,8 @@ __all__ = [
     "Notify",
     "Observer",
     "Outcome",
+    "Pin",
+    "PinKind",
     "PoolLimits",
     "PoolStatistics",
     "Protection",
@@ -135,10 +144,12 @@ __all__ = [
     "SessionOptions",
     "Speaker",
     "Status",
+    "TLSFailure",
     "TLSMode",
     "TLSPolicy",
     "TLSPolicyError",
     "TLSRefused",
+    "TLSVersion",
     "TimedOut",
     "Timeouts",
     "__version__",

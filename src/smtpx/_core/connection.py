@@ -12,24 +12,33 @@ from collections import deque
 from collections.abc import Iterable
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
+from smtpx._core.trust import check_pins, explained, is_about_our_certificate, is_tls_error
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
-from smtpx._wire.parser import ReplyParser
+from smtpx._wire.parser import MalformedReply, ReplyParser
 from smtpx.dialogue import Line, Observer, Speaker
 from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
     RemoteProtocolError,
     TimedOut,
+    TLSFailure,
     TLSPolicyError,
 )
 from smtpx.options import Limits, Timeouts
+from smtpx.pins import Pin
 from smtpx.replies import Reply
 from smtpx.tls import Protection
 
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
 
+
+# What is waited for first under TLS 1.3, whose server may only then say what it thinks of our
+# certificate.
+_FIRST = (Phase.GREETING, Phase.HELLO)
+
+_USE_SMTPS = "use smtps://, or ?tls=implicit"
 
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
@@ -57,6 +66,7 @@ class Connection:
         "observer",
         "open_transaction",
         "parting",
+        "pins",
         "protection",
         "secrets",
         "timeouts",
@@ -70,6 +80,7 @@ class Connection:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        pins: tuple[Pin, ...] = (),
     ) -> None:
         self.lmtp = lmtp
         self.local = local
@@ -77,6 +88,8 @@ class Connection:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.observer = observer
+        self.pins = pins
+        """One of these the peer must have, whatever else vouches for it; with none, any may be."""
         self.extensions: Extensions = NO_EXTENSIONS
         self.greeting: Reply | None = None
         self.protection: Protection | None = None
@@ -115,9 +128,21 @@ class Connection:
         return ConnectionLost(why, phase=Phase.OTHER.field, reply=self.parting)
 
     def greet(self) -> Steps[Reply]:
-        """Read the greeting, which answers no command."""
+        """Read the greeting, which answers no command.
+
+        Raises:
+            TLSPolicyError: the server speaks TLS already.
+        """
         self._pending.append(GREETING)
-        (reply,) = yield from self.settle()
+        try:
+            (reply,) = yield from self.settle()
+        except MalformedReply as error:
+            if not error.is_tls_alert:
+                raise
+            raise TLSPolicyError(
+                f"the server speaks TLS from the start on this port: {_USE_SMTPS}",
+                TLSFailure.TLS_EXPECTED,
+            ) from error
         self.greeting = reply
         return reply
 
@@ -409,10 +434,16 @@ class Connection:
             yield step
         except OSError as error:
             lost = self._lost(error, Phase.TLS)
-            # An SSLError says in words what is wrong; any other means that the peer went away.
-            if type(error).__module__ == "ssl" and not isinstance(error, TimeoutError):
-                raise TLSPolicyError(f"the TLS handshake failed: {error}") from error
-            raise lost from error
+            if not is_tls_error(error):
+                raise lost from error
+            greeted = self.greeting is not None
+            raise explained(error, step.presented, greeted=greeted) from error
+        # Before an octet of SMTP is said, and also where a session was resumed.
+        try:
+            check_pins(self.pins, step.protection)
+        except TLSPolicyError:
+            self.broken = True
+            raise
         self.protection = step.protection
 
     def _unsolicited(self) -> ConnectionLost | RemoteProtocolError:
@@ -442,13 +473,18 @@ class Connection:
 
     def _lost(
         self, error: OSError, phase: Phase, pending: Command | None = None
-    ) -> ConnectionLost | TimedOut:
+    ) -> ConnectionLost | TimedOut | TLSPolicyError:
         self.broken = True
+        if phase in _FIRST and is_about_our_certificate(error):
+            return explained(error, (), greeted=self.greeting is not None)
         doing = "we wrote to the server" if pending is None else f"we waited for {_due(pending)}"
         if isinstance(error, TimeoutError):
             seconds = self._seconds[phase]
             within = "" if seconds is None else f" ({phase.field}={seconds:g} seconds)"
-            return TimedOut(f"the time was up while {doing}{within}", phase=phase.field)
+            hint = ""
+            if pending is GREETING and not self.tls:
+                hint = f": a server that expects TLS from the start says nothing ({_USE_SMTPS})"
+            return TimedOut(f"the time was up while {doing}{within}{hint}", phase=phase.field)
         return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
 
     def _say(self, command: Command) -> None:

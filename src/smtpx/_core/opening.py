@@ -11,6 +11,7 @@ from smtpx.errors import (
     GreetingRefused,
     HelloRefused,
     LocalProtocolError,
+    TLSFailure,
     TLSPolicyError,
     TLSRefused,
 )
@@ -43,7 +44,8 @@ def open_session(connection: Connection, name: str, tls: TLSMode) -> Steps[None]
     if tls is TLSMode.STARTTLS and not connection.extensions.starttls:
         raise TLSPolicyError(
             "the server does not offer STARTTLS, or someone on the way removed it; nothing was "
-            "sent in plain text (smtps:// is for servers that want TLS from the start)"
+            "sent in plain text (smtps:// is for servers that want TLS from the start)",
+            TLSFailure.STARTTLS_MISSING,
         )
     if tls is TLSMode.STARTTLS or (tls is TLSMode.OPPORTUNISTIC and connection.extensions.starttls):
         _ = yield from start_tls(connection)

@@ -15,6 +15,7 @@ from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.transaction import untried
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
@@ -49,6 +50,7 @@ class AsyncSession:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         self._settings = Settings.of(endpoint, **options)
+        self._handshakes: Handshakes | None = None
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
         self._connection: Connection | None = None
@@ -76,6 +78,7 @@ class AsyncSession:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
+        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         world = self._world = current_world()
         connected = await dial(
@@ -85,19 +88,23 @@ class AsyncSession:
             source_address=settings.source_address,
         )
         try:
-            opening = Opening(settings, connected)
+            opening = Opening(settings, handshakes, connected)
         except BaseException:
             connected.close()
             raise
-        driver = self._driver = await world.drive(
-            connected, opening.context, opening.server_hostname
-        )
+        driver = self._driver = await world.drive(connected, opening.handshake)
         self._connection = opening.connection
         try:
             await self._run(opening.procedure(), deadline)
+            handshakes.keep(opening.handshake)
         except BaseException:
             driver.close()
             raise
+
+    def resuming(self, handshakes: Handshakes) -> Self:
+        """Share context and TLS sessions with others of one client (private to smtpx)."""
+        self._handshakes = handshakes
+        return self
 
     async def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection. Never fails.
@@ -257,8 +264,10 @@ class AsyncClient:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
-        self._pool = TaskPool(lambda: AsyncSession(endpoint, **options), pool or PoolLimits())
+        handshakes = Settings.of(endpoint, **options).handshakes()
+        self._pool = TaskPool(
+            lambda: AsyncSession(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+        )
 
     async def __aenter__(self) -> Self:
         return self

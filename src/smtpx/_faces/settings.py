@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
+from smtpx._drivers.resumption import Handshakes
 from smtpx.dialogue import Observer
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
@@ -65,6 +66,14 @@ class Settings:
             options.get("limits") or Limits(),
             options.get("observer"),
         )
+
+    def handshakes(self) -> Handshakes:
+        """What begins the TLS handshakes of one client with these settings.
+
+        Raises:
+            LocalProtocolError: a file of the TLS policy cannot be read.
+        """
+        return Handshakes(self.tls, self.endpoint.host)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.

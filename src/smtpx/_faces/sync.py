@@ -15,6 +15,7 @@ from smtpx._core.steps import Steps
 from smtpx._core.transaction import untried
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.opening import Opening
 from smtpx._faces.pool import SessionPool
@@ -51,6 +52,7 @@ class Session:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         self._settings = Settings.of(endpoint, **options)
+        self._handshakes: Handshakes | None = None
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
 
@@ -79,6 +81,7 @@ class Session:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
+        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         connected = dial(
             settings.endpoint,
@@ -86,13 +89,19 @@ class Session:
             source_address=settings.source_address,
         )
         try:
-            opening = Opening(settings, connected)
-            self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
+            opening = Opening(settings, handshakes, connected)
+            self._driver = BlockingDriver(connected, opening.handshake)
             self._connection = opening.connection
             self._run(opening.procedure(), deadline)
+            handshakes.keep(opening.handshake)
         except BaseException:
             (self._driver or connected).close()
             raise
+
+    def resuming(self, handshakes: Handshakes) -> Self:
+        """Share context and TLS sessions with others of one client (private to smtpx)."""
+        self._handshakes = handshakes
+        return self
 
     def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection. Never fails.
@@ -237,8 +246,10 @@ class Client:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
-        self._pool = SessionPool(lambda: Session(endpoint, **options), pool or PoolLimits())
+        handshakes = Settings.of(endpoint, **options).handshakes()
+        self._pool = SessionPool(
+            lambda: Session(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+        )
 
     def __enter__(self) -> Self:
         return self
