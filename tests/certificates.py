@@ -58,6 +58,12 @@ def der_of(certificate: trustme.LeafCert) -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
 
 
+def certificate_in(path: Path) -> bytes:
+    """The first certificate of a PEM file, DER."""
+    certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    return certificate.public_bytes(Encoding.DER)
+
+
 def self_signed(host: str, folder: Path) -> ssl.SSLContext:
     """A server's context whose certificate nobody else has signed."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -12,7 +12,13 @@ from collections import deque
 from collections.abc import Iterable
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
-from smtpx._core.trust import check_pins, explained, is_about_our_certificate, is_tls_error
+from smtpx._core.trust import (
+    check_pins,
+    explained,
+    is_about_our_certificate,
+    is_tls_error,
+    plain_text_instead,
+)
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx._wire.parser import MalformedReply, ReplyParser
@@ -34,9 +40,9 @@ from smtpx.tls import Protection
 _LAST_WORDS = 2.0
 
 
-# What is waited for first under TLS 1.3, whose server may only then say what it thinks of our
-# certificate.
-_FIRST = (Phase.GREETING, Phase.HELLO)
+# What comes first under TLS 1.3, whose server may only then say what it thinks of our certificate:
+# before EHLO we look what has come.
+_FIRST = (Phase.GREETING, Phase.HELLO, Phase.OTHER)
 
 _USE_SMTPS = "use smtps://, or ?tls=implicit"
 
@@ -379,10 +385,7 @@ class Connection:
         if self.broken:
             raise LocalProtocolError("the session is over: open another one")
         if not self.has_unread:
-            try:
-                data = yield Glance()
-            except OSError as error:
-                raise self._lost(error, Phase.OTHER) from error
+            data = yield from self._glance(Phase.OTHER)
             if data is None:
                 return
             if not data:
@@ -390,6 +393,12 @@ class Connection:
                 raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
             self._parser.feed(data)
         raise self._unsolicited()
+
+    def _glance(self, phase: Phase) -> Steps[bytes | None]:
+        try:
+            return (yield Glance())
+        except OSError as error:
+            raise self._lost(error, phase) from error
 
     def check_in_step(self) -> None:
         """Make sure that what came was asked for, all replies that were due having been taken.
@@ -414,16 +423,27 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        if self.has_unread or (yield Glance()):
+        if self.has_unread or (yield from self._glance(Phase.TLS)):
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
             )
-        yield from self.handshake()
+        yield from self._handshake()
         self.extensions = NO_EXTENSIONS
         self.authenticated = False
 
-    def handshake(self) -> Steps[None]:
+    def protect(self) -> Steps[None]:
+        """TLS from the start, before the greeting (RFC 8314 §3).
+
+        Raises:
+            TLSPolicyError: the server has greeted us already, or the handshake failed.
+        """
+        if (yield from self._glance(Phase.TLS)):
+            self.broken = True
+            raise plain_text_instead(greeted=False)
+        yield from self._handshake()
+
+    def _handshake(self) -> Steps[None]:
         """Do the TLS handshake.
 
         Raises:

@@ -36,7 +36,7 @@ def open_session(connection: Connection, name: str, tls: TLSMode) -> Steps[None]
         TLSPolicyError: STARTTLS is required and not offered, or the handshake failed.
     """
     if tls is TLSMode.IMPLICIT:
-        yield from connection.handshake()
+        yield from connection.protect()
     greeting = yield from connection.greet()
     if not greeting.positive:
         raise GreetingRefused("the connection was", greeting)

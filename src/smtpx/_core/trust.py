@@ -86,13 +86,24 @@ def is_about_our_certificate(error: OSError) -> bool:
 
 def explained(error: OSError, presented: Sequence[Presented], *, greeted: bool) -> TLSPolicyError:
     """What a failed handshake means; `greeted` is whether the server had spoken before."""
-    reason, text = _meaning(error, presented, greeted=greeted)
+    if getattr(error, "reason", None) in _NOT_TLS:
+        return plain_text_instead(greeted=greeted)
+    reason, text = _meaning(error, presented)
     return TLSPolicyError(f"{text} (TLS says: {error.strerror or error})", reason)
 
 
-def _meaning(
-    error: OSError, presented: Sequence[Presented], *, greeted: bool
-) -> tuple[TLSFailure, str]:
+def plain_text_instead(*, greeted: bool) -> TLSPolicyError:
+    """What it means that the server goes on, or begins, in plain text."""
+    return TLSPolicyError(
+        "the server took STARTTLS, and went on in plain text"
+        if greeted
+        else "the server speaks plain text on this port: use submission://, or "
+        "smtp:// with ?tls=starttls, which begin TLS by STARTTLS",
+        TLSFailure.NOT_TLS,
+    )
+
+
+def _meaning(error: OSError, presented: Sequence[Presented]) -> tuple[TLSFailure, str]:
     code: int | None = getattr(error, "verify_code", None)
     if code:
         return _of_certificate(code, presented)
@@ -111,13 +122,6 @@ def _meaning(
         return TLSFailure.NO_COMMON_CIPHER, (
             "the server finds nothing in what we offer: it has no cipher suite or key of today, "
             "or it asks for a certificate of ours (TLSPolicy.client_certificate)"
-        )
-    if said in _NOT_TLS:
-        return TLSFailure.NOT_TLS, (
-            "the server took STARTTLS, and went on in plain text"
-            if greeted
-            else "the server speaks plain text on this port: use submission:// or "
-            "smtp://host?tls=starttls, which begin TLS by STARTTLS"
         )
     return TLSFailure.OTHER, "the TLS handshake failed"
 

@@ -261,6 +261,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             try:
                 _ = deadline.within(step.timeout)
                 self._unwritten = step.data
+                if self._transport.is_closing() and not self._ended:
+                    return False  # It is about to tell why.
                 self._write()
             except OSError as error:
                 raise with_octets_written(error, 0) from error.__cause__
@@ -338,7 +340,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._read_on()
         try:
             while True:
-                while not self._is_writable and not self._transport.is_closing():
+                while not (self._ended if self._transport.is_closing() else self._is_writable):
                     await self._wait(due)
                 if not self._unwritten:
                     break

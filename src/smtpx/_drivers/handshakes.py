@@ -75,7 +75,7 @@ class Handshake:
 class _Delegate(ssl.SSLContext):
     """Asyncio, uvloop and trio take no session, but a context that wraps their buffers."""
 
-    def __new__(cls, handshake: Handshake) -> _Delegate:  # noqa: D102, PYI034
+    def __new__(cls, handshake: Handshake) -> _Delegate:
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(self, handshake: Handshake) -> None:

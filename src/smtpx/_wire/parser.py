@@ -44,7 +44,6 @@ class MalformedReply(RemoteProtocolError):
         super().__init__(f"the server broke the protocol: {why}: {_shown(line)}")
         self.line = line
 
-
     @property
     def is_tls_alert(self) -> bool:
         """True if the peer speaks TLS (RFC 8446 §5.1, §6)."""
