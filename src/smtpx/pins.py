@@ -65,7 +65,11 @@ class Pin:
 
     @classmethod
     def of(cls, kind: PinKind, certificate: bytes) -> Pin:
-        """The pin of a certificate (DER), such as `Protection.certificate`, or of its key."""
+        """The pin of a certificate (DER), such as `Protection.certificate`, or of its key.
+
+        Raises:
+            ValueError: its key cannot be read.
+        """
         import hashlib
 
         pinned = certificate if kind is PinKind.CERTIFICATE else _key_of(certificate)
@@ -78,8 +82,12 @@ class Pin:
 
 
 def _key_of(certificate: bytes) -> bytes:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509 import load_der_x509_certificate
 
-    key = load_der_x509_certificate(certificate).public_key()
+    try:
+        key = load_der_x509_certificate(certificate).public_key()
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"the key of the certificate is of an unknown kind: {error}") from error
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -110,8 +110,10 @@ class TestPins:
             None,
         ],
     )
-    def test_none_of_them_is_shown(self, protection):
-        connection = Connection(pins=(OTHER,))
+    @pytest.mark.parametrize("kind", PinKind)
+    def test_none_of_them_is_shown(self, protection, kind):
+        # What is shown here is no certificate, so that its key cannot be read.
+        connection = Connection(pins=(Pin(kind, bytes(32)),))
         with pytest.raises(TLSPolicyError) as caught:
             shaken(connection, protection)
         assert caught.value.reason is TLSFailure.PIN_MISMATCH

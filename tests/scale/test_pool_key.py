@@ -150,7 +150,7 @@ def clients(server: Server) -> Iterator[tuple[str, Client]]:
         "minimum_version": {
             "tls": dataclasses.replace(trusting, minimum_version=TLSVersion.TLS_1_3)
         },
-        "pins": {"tls": dataclasses.replace(trusting, pins=pin)},
+        "pins": {"tls": dataclasses.replace(trusting, pins=(pin,))},
         "pins_suffice": {"tls": TLSPolicy(TLSMode.STARTTLS, pins=pin, pins_suffice=True)},
     }
     yield "the first", Client(url, **usual)

@@ -15,7 +15,6 @@ from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
 from smtpx._core.trust import (
     check_pins,
     explained,
-    is_about_our_certificate,
     is_tls_error,
     plain_text_instead,
 )
@@ -39,10 +38,6 @@ from smtpx.tls import Protection
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
 
-
-# What comes first under TLS 1.3, whose server may only then say what it thinks of our certificate:
-# before EHLO we look what has come.
-_FIRST = (Phase.GREETING, Phase.HELLO, Phase.OTHER)
 
 _USE_SMTPS = "use smtps://, or ?tls=implicit"
 
@@ -493,10 +488,8 @@ class Connection:
 
     def _lost(
         self, error: OSError, phase: Phase, pending: Command | None = None
-    ) -> ConnectionLost | TimedOut | TLSPolicyError:
+    ) -> ConnectionLost | TimedOut:
         self.broken = True
-        if phase in _FIRST and is_about_our_certificate(error):
-            return explained(error, (), greeted=self.greeting is not None)
         doing = "we wrote to the server" if pending is None else f"we waited for {_due(pending)}"
         if isinstance(error, TimeoutError):
             seconds = self._seconds[phase]

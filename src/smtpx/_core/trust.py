@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smtpx.errors import TLSFailure, TLSPolicyError
-from smtpx.pins import Pin
+from smtpx.pins import Pin, PinKind
 from smtpx.tls import Presented, Protection
 
 if TYPE_CHECKING:
@@ -63,12 +63,17 @@ def check_pins(pins: Sequence[Pin], protection: Protection | None) -> None:
     """
     if not pins:
         return
-    certificate = b"" if protection is None else protection.certificate
-    presented = {kind: Pin.of(kind, certificate) for kind in {pin.kind for pin in pins}}
-    if not any(presented[pin.kind] == pin for pin in pins):
+    shown: dict[PinKind, Pin] = {}
+    if protection is not None and protection.certificate:
+        for kind in {pin.kind for pin in pins}:
+            try:
+                shown[kind] = Pin.of(kind, protection.certificate)
+            except ValueError:
+                pass  # A key that cannot be read is nobody's.
+    if not any(shown.get(pin.kind) == pin for pin in pins):
         raise TLSPolicyError(
-            f"the server's certificate is not pinned ({', '.join(map(str, presented.values()))}): "
-            "pin it if you know that it was renewed; else somebody is in between",
+            f"the server's certificate is not pinned ({', '.join(map(str, shown.values()))}): pin "
+            "it if you know that it was renewed; else somebody is in between",
             TLSFailure.PIN_MISMATCH,
         )
 
