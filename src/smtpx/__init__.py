@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from smtpx._version import __version__ as __version__
     from smtpx._wire.extensions import Extensions as Extensions
     from smtpx.addresses import Address as Address
-    from smtpx.dialogue import Line as Line
-    from smtpx.dialogue import Observer as Observer
-    from smtpx.dialogue import Speaker as Speaker
     from smtpx.endpoints import Endpoint as Endpoint
     from smtpx.envelope import BodyType as BodyType
     from smtpx.envelope import DeliverBy as DeliverBy
@@ -56,6 +53,16 @@ if TYPE_CHECKING:
     from smtpx.errors import TLSFailure as TLSFailure
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.observing import Event as Event
+    from smtpx.observing import Line as Line
+    from smtpx.observing import MessageBegun as MessageBegun
+    from smtpx.observing import MessageEnded as MessageEnded
+    from smtpx.observing import Observer as Observer
+    from smtpx.observing import Protected as Protected
+    from smtpx.observing import SessionBegun as SessionBegun
+    from smtpx.observing import SessionClosed as SessionClosed
+    from smtpx.observing import SessionOpened as SessionOpened
+    from smtpx.observing import Speaker as Speaker
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
@@ -67,11 +74,15 @@ if TYPE_CHECKING:
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
     from smtpx.sasl import Credentials as Credentials
+    from smtpx.signing import DKIMKey as DKIMKey
+    from smtpx.signing import DKIMSigner as DKIMSigner
+    from smtpx.signing import Signer as Signer
     from smtpx.tls import ClientCertificate as ClientCertificate
     from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
     from smtpx.tls import TLSVersion as TLSVersion
+    from smtpx.transcripts import Transcript as Transcript
 
 _HOMES = {
     "_core.pool": "CloseReason PoolStatistics",
@@ -81,19 +92,22 @@ _HOMES = {
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
-    "dialogue": "Line Observer Speaker",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
     "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
     "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSFailure TLSPolicyError "
     "TLSRefused TimedOut",
+    "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
+    "SessionClosed SessionOpened Speaker",
     "options": "Limits PoolLimits Timeouts",
     "pins": "Pin PinKind",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
+    "signing": "DKIMKey DKIMSigner Signer",
     "tls": "ClientCertificate Protection TLSMode TLSPolicy TLSVersion",
+    "transcripts": "Transcript",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -110,11 +124,14 @@ __all__ = [
     "ConnectionLost",
     "ContentRefused",
     "Credentials",
+    "DKIMKey",
+    "DKIMSigner",
     "DeliverBy",
     "Endpoint",
     "EndpointError",
     "EnhancedStatusCode",
     "Envelope",
+    "Event",
     "ExtensionMissing",
     "Extensions",
     "GreetingRefused",
@@ -122,6 +139,8 @@ __all__ = [
     "Limits",
     "Line",
     "LocalProtocolError",
+    "MessageBegun",
+    "MessageEnded",
     "Notify",
     "Observer",
     "Outcome",
@@ -129,6 +148,7 @@ __all__ = [
     "PinKind",
     "PoolLimits",
     "PoolStatistics",
+    "Protected",
     "Protection",
     "Recipient",
     "RecipientsRefused",
@@ -140,8 +160,12 @@ __all__ = [
     "SendResult",
     "SenderRefused",
     "Session",
+    "SessionBegun",
+    "SessionClosed",
     "SessionFull",
+    "SessionOpened",
     "SessionOptions",
+    "Signer",
     "Speaker",
     "Status",
     "TLSFailure",
@@ -152,6 +176,7 @@ __all__ = [
     "TLSVersion",
     "TimedOut",
     "Timeouts",
+    "Transcript",
     "__version__",
     "asend",
     "send",

@@ -27,7 +27,7 @@ A leaf is something a caller handles differently. All of them pickle and copy.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from smtpx.replies import Reply
@@ -54,6 +54,9 @@ __all__ = [
     "TLSRefused",
     "TimedOut",
 ]
+
+
+E = TypeVar("E", bound=BaseException)
 
 
 def _blank(kind: type[SMTPError], args: tuple[Any, ...]) -> SMTPError:
@@ -221,3 +224,12 @@ class AddressError(SMTPError, ValueError):
 
 class EndpointError(SMTPError, ValueError):
     """A string is not the URL of a mail server."""
+
+
+def without_frames(error: E) -> E:
+    """The same error, cut off from the frames that it and its causes came through (private)."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

@@ -6,6 +6,7 @@ from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction, untried
 from smtpx._wire.content import Content, Source
@@ -40,7 +41,21 @@ def deliver(
                 )
             check_repeatable(connection, content)
             return (yield from _in_parts(connection, everyone, content))
-    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
+    return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
+
+
+def _observed(
+    connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
+) -> Steps[SendResult]:
+    """Run a mail transaction, and tell who observes."""
+    if connection.observer is None:
+        return (
+            yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+        )
+    ended = connection.begun(envelope)
+    result = yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+    _ = ended(result)
+    return result
 
 
 def check_repeatable(connection: Connection, content: Content) -> None:
@@ -70,7 +85,7 @@ def _in_parts(connection: Connection, everyone: Share, content: Content) -> Step
             share, rest = left, None
             result = untried(share.envelope, session_full(connection))
         else:
-            result = yield from transaction(connection, share.envelope, content)
+            result = yield from _observed(connection, share.envelope, content)
         joined = whole.add(share, result)
         if joined is not None:
             return joined
@@ -107,4 +122,7 @@ def written(
             smtputf8=envelope.needs_smtputf8,
             seven_bit=not connection.extensions.eight_bit_mime,
         )
-    return envelope, Content(cast("Source", message), binary)
+    content = Content(cast("Source", message), binary)
+    if connection.signer is not None:
+        content = signed(connection.signer, content, binary=binary)
+    return envelope, content

@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from smtpx._core.connection import Connection
+from smtpx._core.connection import Connection, Ended
 from smtpx._core.delivery import Message, check_repeatable, written
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.sending import SESSION_OVER
@@ -33,6 +33,8 @@ class Outgoing:
     """Why it is in doubt: one of them had written it, and the reply was not seen (RFC 1047)."""
     part: tuple[Whole, Share] | None = None
     """Of which message it is a part, and which one."""
+    ended: Ended | None = None
+    """Tells who observes the session in which it was begun."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class Supply:
         """Keep a message for another session; with `doubt`, it may have been accepted already."""
         outgoing.attempts += 1
         outgoing.doubt = doubt or outgoing.doubt
+        outgoing.ended = None
         self.ready.appendleft(outgoing)
 
 
@@ -89,6 +92,8 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
     """
     envelope, content = written(connection, outgoing.message, outgoing.envelope)
     if outgoing.part is None and is_undivided(connection.extensions, envelope):
+        if connection.observer is not None:
+            outgoing.ended = connection.begun(envelope)
         return outgoing, envelope, content
     whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
     share, rest = divide(connection, everyone)
@@ -100,6 +105,8 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         supply.ready.appendleft(Outgoing(outgoing.message, rest.envelope, part=(whole, rest)))
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
+    if connection.observer is not None:
+        outgoing.ended = connection.begun(share.envelope)
     return outgoing, share.envelope, content
 
 
@@ -141,6 +148,8 @@ def send_alone(connection: Connection, supply: Supply, emit: Emit, message: Draw
 def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
     """Tell the caller what became of a message, once it is known of all of its parts."""
     result.message = outgoing.message
+    if outgoing.ended is not None:
+        _ = outgoing.ended(result)
     if outgoing.doubt is not None:
         result = _still_in_doubt(result, outgoing.doubt)
     if outgoing.part is None:

@@ -19,7 +19,7 @@ from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
-from smtpx._faces.opening import Opening
+from smtpx._faces.opening import Opening, Watch
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPool, Turn
 from smtpx._faces.tasksending import TaskSending
@@ -54,6 +54,7 @@ class AsyncSession:
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
         self._connection: Connection | None = None
+        self._watch: Watch | None = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -81,24 +82,28 @@ class AsyncSession:
         handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         world = self._world = current_world()
-        connected = await dial(
-            world,
-            settings.endpoint,
-            remaining=lambda: deadline.within(settings.timeouts.connect),
-            source_address=settings.source_address,
-        )
+        watch = self._watch = Watch(settings)
         try:
-            opening = Opening(settings, handshakes, connected)
-        except BaseException:
-            connected.close()
-            raise
-        driver = self._driver = await world.drive(connected, opening.handshake)
-        self._connection = opening.connection
-        try:
-            await self._run(opening.procedure(), deadline)
+            connected = await dial(
+                world,
+                settings.endpoint,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                source_address=settings.source_address,
+            )
+            try:
+                opening = Opening(settings, handshakes, connected, watch)
+                self._settings = settings.without_credentials()
+            except BaseException:
+                connected.close()
+                raise
+            self._driver = await world.drive(connected, opening.handshake)
+            self._connection = opening.connection
+            await self._driver.run(opening.procedure(), deadline)
             handshakes.keep(opening.handshake)
-        except BaseException:
-            driver.close()
+        except BaseException as error:
+            if self._driver is not None:
+                self._driver.close()
+            watch.closed(self._connection, error)
             raise
 
     def resuming(self, handshakes: Handshakes) -> Self:
@@ -117,13 +122,15 @@ class AsyncSession:
             if not self._driver.closed:
                 _ = await self._run(quit_session(self._connection))
         finally:
-            self._driver.close()
+            self.abort()
         await self._world.vanish()
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
         if self._driver is not None:
             self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
 
     @property
     def is_open(self) -> bool:
@@ -225,21 +232,14 @@ class AsyncSession:
             raise LocalProtocolError("open the session first: `async with session:` or open()")
         return self._connection
 
-    async def _run(
-        self,
-        procedure: Steps[T],
-        deadline: Deadline | None = None,
-        more: Supplier | None = None,
-    ) -> T:
-        if self._driver is None:
+    async def _run(self, procedure: Steps[T], more: Supplier | None = None) -> T:
+        if self._driver is None or self._connection is None:
             raise AssertionError("a connection comes with its driver")
         try:
-            return await self._driver.run(
-                procedure, deadline or Deadline(self._settings.timeouts.total), more
-            )
+            return await self._driver.run(procedure, Deadline(self._settings.timeouts.total), more)
         finally:
-            if self._connection is not None and not self._connection.usable:
-                self._driver.close()
+            if self._driver.closed or not self._connection.usable:
+                self.abort()
 
 
 class AsyncClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -17,7 +18,7 @@ from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.opening import Opening
+from smtpx._faces.opening import Opening, Watch
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
@@ -55,6 +56,7 @@ class Session:
         self._handshakes: Handshakes | None = None
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Self:
         self.open()
@@ -83,19 +85,25 @@ class Session:
         settings = self._settings
         handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
-        connected = dial(
-            settings.endpoint,
-            remaining=lambda: deadline.within(settings.timeouts.connect),
-            source_address=settings.source_address,
-        )
+        watch = self._watch = Watch(settings)
+        connected: socket.socket | None = None
         try:
-            opening = Opening(settings, handshakes, connected)
+            connected = dial(
+                settings.endpoint,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                source_address=settings.source_address,
+            )
+            opening = Opening(settings, handshakes, connected, watch)
+            self._settings = settings.without_credentials()
             self._driver = BlockingDriver(connected, opening.handshake)
             self._connection = opening.connection
-            self._run(opening.procedure(), deadline)
+            self._driver.run(opening.procedure(), deadline)
             handshakes.keep(opening.handshake)
-        except BaseException:
-            (self._driver or connected).close()
+        except BaseException as error:
+            transport = self._driver or connected
+            if transport is not None:
+                transport.close()
+            watch.closed(self._connection, error)
             raise
 
     def resuming(self, handshakes: Handshakes) -> Self:
@@ -114,12 +122,14 @@ class Session:
             if not self._driver.closed:
                 _ = self._run(quit_session(self._connection))
         finally:
-            self._driver.close()
+            self.abort()
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
         if self._driver is not None:
             self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
 
     @property
     def is_open(self) -> bool:
@@ -215,14 +225,14 @@ class Session:
             raise LocalProtocolError("open the session first: `with session:` or session.open()")
         return self._connection
 
-    def _run(self, procedure: Steps[T], deadline: Deadline | None = None) -> T:
-        if self._driver is None:
+    def _run(self, procedure: Steps[T]) -> T:
+        if self._driver is None or self._connection is None:
             raise AssertionError("a connection comes with its driver")
         try:
-            return self._driver.run(procedure, deadline or Deadline(self._settings.timeouts.total))
+            return self._driver.run(procedure, Deadline(self._settings.timeouts.total))
         finally:
-            if self._connection is not None and not self._connection.usable:
-                self._driver.close()
+            if self._driver.closed or not self._connection.usable:
+                self.abort()
 
 
 class Client:
