@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from smtpx._drivers.resumption import Handshakes
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
@@ -76,6 +77,14 @@ class Settings:
             options.get("signer"),
             options.get("check", Check.PASS),
         )
+
+    def handshakes(self) -> Handshakes:
+        """What begins the TLS handshakes of one client with these settings.
+
+        Raises:
+            LocalProtocolError: a file of the TLS policy cannot be read.
+        """
+        return Handshakes(self.tls, self.endpoint.host)
 
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""
