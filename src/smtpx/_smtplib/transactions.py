@@ -214,7 +214,7 @@ def _all_positive(octets: bytes | None, count: int, *, go_ahead: bool = False) -
     """True if these are `count` positive replies, with 3yz after them if asked, and no more."""
     parser = ReplyParser(LIMITS)
     parser.feed(octets or b"")
-    if parser.next_positives(count) is None:
+    if not parser.next_positives((count,))[0]:
         return False
     if go_ahead:
         try:
