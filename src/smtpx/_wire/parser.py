@@ -24,9 +24,16 @@ _LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
 
 _POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*+|\r)?+\n"
 _POSITIVES = re.compile(rb"(?:%b)*+" % _POSITIVE_LINE)
+_GO_AHEAD = re.compile(rb"(?:%b)*+3%b" % (_POSITIVE_LINE, _POSITIVE_LINE[1:]))
 _PROMISING = re.compile(
     rb"(?:%b)*+(?:2(?:[0-5](?:[0-9](?: [^\n]*|\r)?)?)?)?" % _POSITIVE_LINE,
 )
+
+
+def are_positive(octets: bytes, count: int, *, go_ahead: bool) -> bool:
+    """True if these are `count` positive replies of one line, a 3yz after them if asked, no more."""
+    pattern = _GO_AHEAD if go_ahead else _POSITIVES
+    return octets.count(b"\n") == count + go_ahead and pattern.fullmatch(octets) is not None
 
 
 class MalformedReply(RemoteProtocolError):
