@@ -58,19 +58,22 @@ class Content:
         """
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = bytes(source)  # No copy of what is bytes already.
+            size = len(data)
             is_canonical, is_ascii = _examine(data)
             # Its bytes are canonical as they stand: any part can be sent without a copy.
-            self._is_ready = not binary and is_canonical and data.endswith(b"\r\n")
-            self.whole = None
-            if len(data) <= SMALL and not binary:
-                if not self._is_ready:
+            is_ready = is_canonical and not binary and data.endswith(b"\r\n")
+            if not (is_ready or binary):
+                if size > SMALL:
+                    size = _canonical_size(data)
+                else:
                     data = canonical(data)
-                    self._is_ready = True
-                if len(data) <= SMALL:
-                    self.whole = data
+                    size = len(data)
+                    is_ready = True
             self._data: bytes | None = data
+            self._is_ready = is_ready
             self.eight_bit = not is_ascii
-            self.size = len(data) if binary or self._is_ready else _canonical_size(data)
+            self.size = size
+            self.whole = data if is_ready and size <= SMALL else None
         elif isinstance(source, (str, io.TextIOBase)):
             raise TypeError("content is bytes: encode the text, or open the file in binary mode")
         elif isinstance(source, (_Readable, Iterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
