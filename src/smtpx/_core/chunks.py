@@ -210,7 +210,9 @@ class Chunks:
         connection, flight, emit = self._connection, self._flight, self._emit
         result: SendResult | None
         while True:
-            for taken in connection.settle_successes(due for _, _, _, due, _ in flight):
+            successes = connection.settle_successes(due for _, _, _, due, _ in flight)
+            self._check_in_step()
+            for taken in successes:
                 outgoing, envelope, _, _, octets = flight.popleft()
                 self._octets -= octets
                 tell(emit, outgoing, SendResult(envelope, taken))
@@ -229,6 +231,7 @@ class Chunks:
                 else:
                     check_reset(connection, said[0])
                     result = self._judged(envelope, content, said)
+            self._check_in_step()
             _ = flight.popleft()
             self._heard.clear()
             self._octets -= octets
@@ -239,6 +242,15 @@ class Chunks:
                 tell(emit, outgoing, result)
         if connection.parting is not None:
             raise connection.over()
+
+    def _check_in_step(self) -> None:
+        """Once nothing is due, make sure that nothing is left over.
+
+        A reply too many may have come at any place, and the last of them then was not the last
+        content's. Nobody who has not been told yet can be told that it was accepted.
+        """
+        if not self._connection.unanswered:
+            self._connection.check_in_step()
 
     def _judged(self, envelope: Envelope, content: Content, said: list[Reply]) -> SendResult:
         plan = plan_of(self._connection, envelope, content)
