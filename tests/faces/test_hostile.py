@@ -98,6 +98,7 @@ POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 
 
 @pytest.mark.requirement("T33")
+@pytest.mark.requirement("T40")
 @pytest.mark.parametrize("tls", ServerTLS)
 @pytest.mark.parametrize("pipelining", [True, False])
 @pytest.mark.parametrize("point", POINTS)
@@ -109,7 +110,7 @@ def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
         check(server, fate)
         assert server.breaches == []
     if point == "QUIT":
-        # T40: after the 250, nothing that happens can undo it.
+        # After the 250, nothing that happens can undo it.
         assert fate is Fate.ACCEPTED
     elif point == "END-OF-DATA" and fault is not Shutdown:
         assert fate is Fate.IN_DOUBT
