@@ -247,6 +247,20 @@ def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stra
         assert fate is not Fate.ACCEPTED
 
 
+@pytest.mark.requirement("T18")
+@pytest.mark.parametrize("tls", [ServerTLS.STARTTLS, ServerTLS.IMPLICIT])
+@pytest.mark.parametrize("stray", [b"250 ok\r\n", b"250-", b"x\r\n"])
+def test_what_was_said_before_us_under_tls_is_no_answer(face: Face, tls, stray):
+    # It may be the answer to what an attacker said before, who then renegotiated for us.
+    last = 2 if tls is ServerTLS.STARTTLS else 1
+    with Server(
+        tls=tls, extensions=BY_DATA, faults=[AppendToReply("EHLO", stray, nth=last)]
+    ) as server:
+        short = dataclasses.replace(PATIENT, mail=0.2)  # "250-" never ends
+        assert fate_of(face, server, timeouts=short) is Fate.NOT_SENT
+        assert server.messages == []
+
+
 @pytest.mark.requirement("T32")
 def test_a_stray_reply_after_a_message_ends_the_session_before_the_next(face: Face):
     with (

@@ -31,7 +31,7 @@ _PROMISING = re.compile(
 
 
 def are_positive(octets: bytes, count: int, *, go_ahead: bool) -> bool:
-    """True if these are `count` positive replies of one line, a 3yz after them if asked, no more."""
+    """True if these are so many positive replies of one line, then a 3yz if asked, and no more."""
     pattern = _GO_AHEAD if go_ahead else _POSITIVES
     return octets.count(b"\n") == count + go_ahead and pattern.fullmatch(octets) is not None
 
