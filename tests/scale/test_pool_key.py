@@ -25,6 +25,7 @@ from smtpx import (
     Limits,
     Pin,
     PinKind,
+    PoolLimits,
     Timeouts,
     TLSMode,
     TLSPolicy,
@@ -32,6 +33,7 @@ from smtpx import (
 )
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx.testing import Server, ServerTLS
+from smtpx.testing._tls import Authority
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
@@ -186,6 +188,24 @@ def test_no_two_clients_share_a_connection():
         assert of["no tls"].tls_version is None
         assert of["server_hostname"].server_name == "localhost"
         assert of["client_name"].commands[0] == "EHLO client.example.org"
+
+
+@pytest.mark.requirement("T17")
+@pytest.mark.parametrize("tls", [ServerTLS.IMPLICIT, ServerTLS.STARTTLS])
+def test_no_tls_session_is_resumed(tls: ServerTLS):
+    """None is kept, so that none is offered under another name."""
+    authority = Authority(["localhost", "127.0.0.1"], expired=False)
+    trusting = TLSPolicy(TLSMode(tls.value), context=authority.client_context())
+    with Server(tls=tls, server_context=authority.server_context) as server:
+        for name in ("localhost", "127.0.0.1", "localhost"):
+            policy = dataclasses.replace(trusting, server_hostname=name)
+            with Client(server.url, tls=policy, pool=PoolLimits(messages=1)) as client:
+                for _ in range(2):
+                    assert client.send(CONTENT, ENVELOPE).error is None
+        assert len(server.wait_until_idle()) == 6
+    statistics = authority.server_context.session_stats()
+    assert (statistics["accept_good"], statistics["hits"]) == (6, 0)
+    authority.close()
 
 
 def test_another_port_path_or_protocol_is_another_server(tmp_path: Path):

@@ -233,22 +233,22 @@ class Connection:
         self._pending.extend([command] * replies)
 
     def expect_group(self, wire: bytes, replies: int) -> None:
-        """Note the same of the commands of a whole transaction, the last of which ends the data."""
+        """Note the same of the commands of whole transactions, each of which ends with its data."""
         if self.observer is not None:
             self._say(Command(wire, Phase.DATA_TERMINATION))
         self._pending.extend([END_OF_DATA] * replies)
 
-    def settle_positives(self, count: int) -> Reply | None:
-        """If the next `count` replies have come and are all positive, take them; return the last.
+    def settle_successes(self, counts: Iterable[int]) -> list[Reply]:
+        """Take the replies to transactions, so many to each; return the last to each.
 
-        The short way of `settle` for a window of transactions, nearly all of which succeed.
+        As far as all to one have come and are positive. The short way of `settle` for a window
+        of transactions, nearly all of which succeed.
         """
         if self.observer is not None or self.parting is not None:
-            return None
-        last = self._parser.next_positives(count)
-        if last is not None:
-            for _ in range(count):
-                _ = self._pending.popleft()
+            return []
+        last, taken = self._parser.next_positives(counts)
+        for _ in range(taken):
+            _ = self._pending.popleft()
         return last
 
     @property
@@ -265,8 +265,8 @@ class Connection:
         while self.observer is None and self.parting is None and self._parser.is_promising:
             yield from self._receive(self._pending[0], fresh)
             fresh = False
-            if (last := self.settle_positives(count)) is not None:
-                return last
+            if last := self.settle_successes((count,)):
+                return last[0]
         return None
 
     def settle(
