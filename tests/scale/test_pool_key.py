@@ -17,6 +17,7 @@ import pytest
 
 import smtpx
 from smtpx import (
+    Check,
     Client,
     ClientCertificate,
     Credentials,
@@ -70,6 +71,7 @@ OPTIONS: dict[str, Any] = {
     "limits": Limits(window=512),
     "observer": print,
     "signer": bytes.upper,
+    "check": Check.REFUSE,
 }
 
 
