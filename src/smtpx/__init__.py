@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from smtpx.results import Outcome as Outcome
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
-    from smtpx.sasl import Credentials as Credentials
+    from smtpx.sasl.credentials import Credentials as Credentials
     from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
@@ -86,7 +86,7 @@ _HOMES = {
     "options": "Limits PoolLimits Timeouts",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
-    "sasl": "Credentials",
+    "sasl.credentials": "Credentials",
     "tls": "Protection TLSMode TLSPolicy",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
