@@ -9,6 +9,7 @@ from typing import Protocol
 
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.replay import CodeAndText, accepts
+from smtpx._wire.commands import HiddenText
 
 __all__ = ["MAXCHALLENGE", "Authentication"]
 
@@ -40,17 +41,18 @@ class Authentication(Commands):
             SMTPException: its challenges are no base64, or do not end.
         """
         line = mechanism.upper()
-        initial = authobject() if initial_response_ok else None
+        # In no local variable as it is: a traceback may show those.
+        initial = _hidden(authobject()) if initial_response_ok else None
         self._auth_challenge_count = 0
         if initial is not None:
             # RFC 4954 §4: an empty initial response is written as an equals sign.
-            line = f"{line} {_base64(initial) or '='}"
+            line = HiddenText(f"{line} {_base64(initial) or '='}")
             self._auth_challenge_count = 1
         code, reply = self.docmd("AUTH", line)
         try:
             while code == 334:
                 self._auth_challenge_count += 1
-                response = authobject(base64.decodebytes(reply))
+                response = _hidden(authobject(base64.decodebytes(reply)))
                 code, reply = self.docmd(_base64(response or ""))
                 if code == 334 and self._auth_challenge_count > MAXCHALLENGE:
                     last = code, self._secrecy.hide(reply)
@@ -100,6 +102,8 @@ class Authentication(Commands):
             SMTPAuthenticationError: it refused; the last refusal is given.
             SMTPException: it offers no mechanism that we have.
         """
+        self.user, self.password = user, HiddenText(password)
+        del password
         self.ehlo_or_helo_if_needed()
         if not self.has_extn("auth"):
             raise SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
@@ -107,7 +111,6 @@ class Authentication(Commands):
         mechanisms = [name for name in _PREFERENCE if name in advertised]
         if "CRAM-MD5" in mechanisms and not self._has_cram_md5():
             mechanisms.remove("CRAM-MD5")
-        self.user, self.password = user, password
         refusal: SMTPException = SMTPException(
             "No suitable authentication method found. "
             f"The server offers: {' '.join(advertised) or 'none'}."
@@ -123,5 +126,9 @@ class Authentication(Commands):
         raise refusal
 
 
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode("ascii")
+def _hidden(text: str | None) -> HiddenText | None:
+    return None if text is None else HiddenText(text)
+
+
+def _base64(text: str) -> HiddenText:
+    return HiddenText(base64.b64encode(text.encode()).decode("ascii"))

@@ -97,6 +97,7 @@ class Dialogue:
             self.sock.sendall(octets)
         except OSError as error:
             self.close()
+            del s, octets  # A traceback may show them.
             raise SMTPServerDisconnected("Server not connected") from error
 
     def putcmd(self, cmd: str, args: str = "") -> None:
@@ -105,7 +106,8 @@ class Dialogue:
         Raises:
             ValueError: there is a line end or another control character in it.
         """
-        text = cmd if args == "" else f"{cmd} {args}"
+        # Of the same kind as the arguments, so that what is hidden stays so.
+        text = cmd if args == "" else type(args)(f"{cmd} {args}")
         _ = self._command(Phase.OTHER, text)
         self.send(f"{text}\r\n")
 

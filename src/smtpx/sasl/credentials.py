@@ -39,22 +39,10 @@ class Credentials:
     """Whom to act for, where that is not `user` (RFC 4422 §2)."""
 
     def __post_init__(self) -> None:
-        if self.password is not None and self.token is not None:
-            raise LocalProtocolError("give Credentials a password or a token, not both")
-        for name, value in (("password", self.password), ("token", self.token)):
-            if value is not None and not isinstance(value, str) and not callable(value):
-                raise LocalProtocolError(f"{name} is a {type(value).__name__}: give str, or a call")
-        password = self.password if isinstance(self.password, str) else ""
-        token = self.token if isinstance(self.token, str) else "-"
-        for text in (self.user, password, self.authzid):
-            # RFC 4616 §2: NUL separates the fields of PLAIN.
-            if "\0" in text:
-                raise LocalProtocolError("neither user nor password may contain NUL")
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise LocalProtocolError("user and password must be Unicode text, no surrogates")
-        # RFC 6750 §2.1; a control character would separate fields of XOAUTH2 and OAUTHBEARER.
-        if not (token.isascii() and token.isprintable()) or not token or " " in token:
-            raise LocalProtocolError("a token is ASCII text without spaces or control characters")
+        # Found out elsewhere: a traceback with locals shows what an error passes through.
+        problem = _problem(self)
+        if problem:
+            raise LocalProtocolError(problem)
 
     @classmethod
     def from_netrc(cls, host: str, path: str | PathLike[str] | None = None) -> Self:
@@ -159,3 +147,27 @@ class Credentials:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def _problem(credentials: Credentials) -> str:
+    """What is wrong with them; nothing is an empty text, and what is quoted no secret."""
+    if credentials.password is not None and credentials.token is not None:
+        return "give Credentials a password or a token, not both"
+    for name, value in (("password", credentials.password), ("token", credentials.token)):
+        if value is not None and not isinstance(value, str) and not callable(value):
+            return f"the {name} is {type(value).__name__}: give str, or what is to be called for it"
+    for text in (credentials.user, credentials.password, credentials.authzid):
+        if not isinstance(text, str):
+            continue
+        # RFC 4616 §2: NUL separates the fields of PLAIN.
+        if "\0" in text:
+            return "neither user nor password may contain NUL"
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            return "user and password must be Unicode text without surrogates"
+    token = credentials.token
+    # RFC 6750 §2.1; a control character would separate fields of XOAUTH2 and OAUTHBEARER.
+    if isinstance(token, str) and not (
+        token.isascii() and token.isprintable() and token.split() == [token]
+    ):
+        return "a token is ASCII text without spaces or control characters"
+    return ""
