@@ -73,7 +73,7 @@ def leaks(notes: Notes) -> Iterator[str]:
 
 def forms_of(secret: str) -> set[str]:
     """How a secret may be written."""
-    octets = secret.encode("utf-8", "surrogateescape")
+    octets = secret.encode("utf-8", "surrogatepass")
     forms = {base64.b64encode(octets).decode().rstrip("=")[:-1]}
     # Within a message of PLAIN, or behind any prefix: what base64 makes of it depends on where it
     # begins, and its ends on what stands beside it.
@@ -81,7 +81,7 @@ def forms_of(secret: str) -> set[str]:
         forms.add(base64.b64encode(b"\0" * shift + octets).decode().rstrip("=")[shift + 1 : -1])
     forms = {form for form in forms if len(form) >= 6}
     if secret not in WORDS:
-        forms |= {secret, quote(secret), ascii(secret)[1:-1], repr(octets)[2:-1]}
+        forms |= {secret, quote(octets), ascii(secret)[1:-1], repr(octets)[2:-1]}
     return forms
 
 

@@ -135,9 +135,13 @@ class Credentials:
         Raises:
             LocalProtocolError: it is not text that can be a password, or a token.
         """
-        if self.token is not None:
-            return replace(self, token=secret)
-        return replace(self, password=secret)
+        which = "password" if self.token is None else "token"
+        try:
+            return replace(self, **{which: secret})
+        except LocalProtocolError as error:
+            problem = str(error)
+        del secret  # A traceback with locals would show it.
+        raise LocalProtocolError(problem)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("credentials are not pickled: what is pickled is stored, sent or logged")
