@@ -473,7 +473,7 @@ def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:
     lines: list[bytes] = []
     for line in reply.raw.splitlines(keepends=True):
         text = line[4:]
-        if _encodes(text, secrets):
+        if _encodes(text, forms):
             text = b"[redacted]\r\n"
         for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, b"[redacted]")
@@ -481,14 +481,14 @@ def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:
     return Reply(b"".join(lines))
 
 
-def _encodes(text: bytes, secrets: tuple[bytes, ...]) -> bool:
+def _encodes(text: bytes, secrets: set[bytes]) -> bool:
     """True if a text, or a word of it, is base64 of something with a secret in it."""
     for word in text.split():
         try:
             octets = b64decode(word, validate=True)
         except ValueError:
             continue
-        if any(secret in octets for secret in secrets if secret):
+        if any(secret in octets for secret in secrets):
             return True
     return False
 
