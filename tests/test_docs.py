@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from smtpx._drivers import contexts
-from smtpx.testing import Server, ServerTLS
+from smtpx.testing import (
+    OAUTHBEARER,
+    SCRAM_MECHANISMS,
+    STANDARD_MECHANISMS,
+    XOAUTH2,
+    Server,
+    ServerTLS,
+)
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,10 +38,13 @@ def blocks() -> Iterator[object]:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int, Server]]:
     """A world where mail.example.com and localhost are embedded servers, by their usual ports."""
     names = ["mail.example.com", "localhost"]
-    users = {"user": "secret"}
+    users = {"user": "secret", "ann@example.org": "ya29.an-access-token"}
+    mechanisms = (*SCRAM_MECHANISMS, *STANDARD_MECHANISMS, OAUTHBEARER, XOAUTH2)
     with ExitStack() as stack:
         servers = {
-            port: stack.enter_context(Server(tls=tls, users=users, certificate_names=names))
+            port: stack.enter_context(
+                Server(tls=tls, users=users, mechanisms=mechanisms, certificate_names=names)
+            )
             for port, tls in [
                 (25, ServerTLS.NONE),
                 (465, ServerTLS.IMPLICIT),

@@ -42,7 +42,7 @@ def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def run(kind: type[ScramSHA1] = ScramSHA256, nonce: str = NONCE256) -> Steps[object]:
+def run(kind: type[ScramSHA1 | ScramSHA256] = ScramSHA256, nonce: str = NONCE256) -> Steps[object]:
     return authenticate(connected(), kind(USER, nonce=nonce))
 
 

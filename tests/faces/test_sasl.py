@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import ssl
@@ -313,9 +314,8 @@ def test_a_source_that_never_answers_has_the_time_of_auth(runner: Any) -> None:
     async def never() -> str:
         if runner.__class__.__name__ == "TrioRunner":
             await trio.sleep_forever()
-        import asyncio
-
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return await never
 
     with server_with(XOAUTH2) as server:
         session = smtpx.AsyncSession(

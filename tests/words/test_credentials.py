@@ -151,7 +151,7 @@ class Keyring:
 @pytest.mark.requirement("T28")
 def test_a_keyring_is_read_when_the_password_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     keyring = Keyring()
-    monkeypatch.setitem(sys.modules, "keyring", keyring)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
     ann = Credentials.from_keyring("mail", "ann")
     keyring.passwords["mail", "ann"] = "hunter3-of-ann"
     assert ann.user == "ann"

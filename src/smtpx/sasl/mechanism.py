@@ -62,6 +62,7 @@ class Mechanism(Protocol):
         Raises:
             RemoteProtocolError: it has not shown what the mechanism asks of it first.
         """
+        return
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
