@@ -11,7 +11,6 @@ from smtpx._core.authentication import authenticate, log_in
 from smtpx._core.steps import Steps
 from smtpx.errors import (
     AuthenticationRefused,
-    ExtensionMissing,
     LocalProtocolError,
     RemoteProtocolError,
 )
@@ -240,7 +239,7 @@ def test_without_scramp_another_mechanism_is_used(monkeypatch: pytest.MonkeyPatc
         f"C: AUTH PLAIN {b64(chr(0) + 'user' + chr(0) + 'pencil')}\nS: 235 ok",
     )
     error = fails(
-        lambda: log_in(connected("AUTH SCRAM-SHA-256", tls=True), USER), "", ExtensionMissing
+        lambda: log_in(connected("AUTH SCRAM-SHA-256", tls=True), USER), "", LocalProtocolError
     )
     assert "smtpx[scram]" in str(error)
 

@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import trustme
 
 from tests.interop.daemon import free_ports, program
 from tests.interop.dovecot import DovecotAuth
+from tests.interop.kerberos import Realm
 from tests.interop.postfix import MAILBOX_USER, Postfix
 from tests.interop.tokens import TokenEndpoint
 
@@ -36,6 +38,8 @@ class Offer:
     ca_file: Path
     client_certificate: Path | None = None
     """Certificate and key of `USER`, where the server takes them."""
+    realm: Realm | None = None
+    """The Kerberos realm that the server is part of, where it is."""
 
 
 _TOKENS = """\
@@ -70,6 +74,32 @@ def _tokens() -> Iterator[str]:
         yield _TOKENS.format(file=file)
 
 
+_KERBEROS = """\
+auth_krb5_keytab = {keytab}
+auth_gssapi_hostname = "$ALL"
+import_environment = TZ KRB5_CONFIG={configuration} KRB5RCACHETYPE=none
+"""
+
+
+@contextmanager
+def _kerberos() -> Iterator[tuple[Realm | None, str]]:
+    """A realm, and the lines of Dovecot's configuration that make it part of that."""
+    if kerberos_missing() is not None:
+        yield None, ""
+        return
+    with Realm({ASCII_USER.partition("@")[0]: ASCII_PASSWORD}, [f"smtp/{HOSTNAME}"]) as realm:
+        yield realm, _KERBEROS.format(keytab=realm.keytab, configuration=realm.configuration)
+
+
+def kerberos_missing() -> str | None:
+    """Why GSSAPI cannot be tried here; None when it can."""
+    if find_spec("gssapi") is None:
+        return "GSSAPI needs smtpx[kerberos], which is built with Kerberos' headers"
+    if not Path("/usr/lib/dovecot/modules/auth/libmech_gssapi.so").exists():
+        return "Dovecot has no GSSAPI (Debian: dovecot-gssapi)"
+    return Realm.missing()
+
+
 _DOVECOT = [
     *("plain", "login", "cram-md5", "scram-sha-1", "scram-sha-256"),
     *("oauthbearer", "xoauth2", "anonymous"),
@@ -84,14 +114,15 @@ def _postfix_with_dovecot() -> Iterator[Offer]:
     }
     with (
         _tokens() as tokens,
+        _kerberos() as (realm, kerberos),
         Postfix(
             {USER: PASSWORD},
-            mechanisms=_DOVECOT,
+            mechanisms=[*_DOVECOT, *(("gssapi", "gss-spnego") if realm else ())],
             settings=settings,
-            dovecot=tokens + "auth_anonymous_username = nobody\n",
+            dovecot=tokens + kerberos + "auth_anonymous_username = nobody\n",
         ) as postfix,
     ):
-        yield Offer(postfix.port, postfix.ca_file)
+        yield Offer(postfix.port, postfix.ca_file, realm=realm)
 
 
 _CYRUS = """\

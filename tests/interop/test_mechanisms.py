@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from smtpx import AuthenticationRefused, Credentials, Observer, Session, TLSMode, TLSPolicy
+from smtpx import (
+    AuthenticationRefused,
+    Credentials,
+    Observer,
+    Session,
+    SMTPError,
+    TLSMode,
+    TLSPolicy,
+)
 
+from .kerberos import REALM
 from .sasl_servers import (
     ASCII_PASSWORD,
     ASCII_USER,
@@ -21,6 +30,7 @@ from .sasl_servers import (
     TOKEN,
     USER,
     Offer,
+    kerberos_missing,
     missing,
 )
 
@@ -30,8 +40,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("sasl")]
 POSTFIX_DOVECOT, POSTFIX_CYRUS, SUBMISSION = SERVERS
 BY_PASSWORD = ("SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN")
 BY_TOKEN = ("OAUTHBEARER", "XOAUTH2")
+KERBEROS = ("GSSAPI", "GSS-SPNEGO")
 CELLS = [
-    *((POSTFIX_DOVECOT, name) for name in (*BY_PASSWORD, *BY_TOKEN, "ANONYMOUS")),
+    *((POSTFIX_DOVECOT, name) for name in (*BY_PASSWORD, *BY_TOKEN, *KERBEROS, "ANONYMOUS")),
     *((POSTFIX_CYRUS, name) for name in ("SCRAM-SHA-512", *BY_PASSWORD, "NTLM", "ANONYMOUS")),
     *((SUBMISSION, name) for name in (*BY_PASSWORD, *BY_TOKEN, "EXTERNAL")),
 ]
@@ -60,6 +71,8 @@ def right(mechanism: str) -> Credentials:
         return Credentials(USER, token=TOKEN)
     if mechanism == "NTLM":
         return Credentials(ASCII_USER, ASCII_PASSWORD)
+    if mechanism in KERBEROS:
+        return Credentials(f"ned@{REALM}", ASCII_PASSWORD)
     return Credentials(USER, None if mechanism in ("EXTERNAL", "ANONYMOUS") else PASSWORD)
 
 
@@ -78,6 +91,17 @@ def session(
     )
 
 
+@pytest.fixture
+def _realm(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if mechanism in KERBEROS:
+        if (reason := kerberos_missing()) is not None:
+            pytest.skip(reason)
+        realm = offer_of(POSTFIX_DOVECOT).realm
+        assert realm is not None
+        monkeypatch.setenv("KRB5_CONFIG", str(realm.configuration))
+
+
+@pytest.mark.usefixtures("_realm")
 @pytest.mark.parametrize(("server", "mechanism"), CELLS)
 def test_the_right_credentials_are_taken(server: str, mechanism: str) -> None:
     with session(offer_of(server), right(mechanism), mechanism) as opened:
@@ -86,7 +110,7 @@ def test_the_right_credentials_are_taken(server: str, mechanism: str) -> None:
         assert opened.noop().positive
 
 
-WRONG = [cell for cell in CELLS if cell[1] not in ("ANONYMOUS", "EXTERNAL")]
+WRONG = [cell for cell in CELLS if cell[1] not in ("ANONYMOUS", "EXTERNAL", *KERBEROS)]
 
 
 @pytest.mark.parametrize(("server", "mechanism"), WRONG)
@@ -98,6 +122,32 @@ def test_the_wrong_ones_are_not(server: str, mechanism: str) -> None:
         session(offer_of(server), wrong, mechanism).open()
     assert caught.value.reply.code == 535
     assert caught.value.command == f"AUTH {mechanism}"
+
+
+@pytest.mark.usefixtures("_realm")
+@pytest.mark.parametrize("mechanism", KERBEROS)
+def test_a_ticket_will_do(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer = offer_of(POSTFIX_DOVECOT)
+    assert offer.realm is not None
+    monkeypatch.setenv("KRB5CCNAME", str(offer.realm.ticket("ned")))
+    with session(offer, Credentials(), mechanism) as opened:
+        assert opened.noop().positive
+
+
+@pytest.mark.requirement("T23")
+@pytest.mark.usefixtures("_realm")
+@pytest.mark.parametrize("mechanism", KERBEROS)
+def test_a_password_that_the_realm_refuses_goes_nowhere_else(mechanism: str) -> None:
+    lines: list[str] = []
+    offer, wrong = offer_of(POSTFIX_DOVECOT), Credentials(f"ned@{REALM}", "not-the-password-of-ned")
+    opened = session(
+        offer, wrong, mechanism, "PLAIN", observer=lambda line: lines.append(str(line))
+    )
+    # Negotiation goes on to NTLM, which the server refuses.
+    match = "cannot begin" if mechanism == "GSSAPI" else "refused: 535"
+    with pytest.raises(SMTPError, match=match):
+        opened.open()
+    assert not any("AUTH PLAIN" in line for line in lines)
 
 
 def test_external_needs_the_certificate() -> None:

@@ -50,6 +50,7 @@ def log_in(
 
     Raises:
         ExtensionMissing: the server offers no AUTH, or no mechanism we have or may use.
+        LocalProtocolError: none of those can be used here; why, is said of each.
         TLSPolicyError: only mechanisms that show the password are left, and there is no TLS.
         AuthenticationRefused: the server does not take the credentials.
         RemoteProtocolError: the server breaks the protocol, or does not prove itself.
@@ -123,7 +124,7 @@ def _try_each(
             refused = error
     if refused is not None:
         raise refused
-    raise ExtensionMissing("AUTH", f"none of its mechanisms can be used: {'; '.join(obstacles)}")
+    raise LocalProtocolError(f"no mechanism of the server can be used here: {'; '.join(obstacles)}")
 
 
 def _another_may_do(error: AuthenticationRefused) -> bool:

@@ -1,5 +1,7 @@
 """NTLM, Kerberos (GSSAPI, RFC 4752) and either of them negotiated (GSS-SPNEGO, RFC 4178).
 
+Kerberos asks its key distribution center by itself, and holds up the loop meanwhile.
+
 All that is said in them is the package pyspnego's (extra: smtpx[spnego]; for Kerberos on other
 systems than Windows smtpx[kerberos]).
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from smtpx.errors import LocalProtocolError, RemoteProtocolError
+from smtpx.errors import LocalProtocolError, RemoteProtocolError, SMTPError
 from smtpx.sasl.binding import endpoint_binding
 from smtpx.sasl.credentials import Credentials
 from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism
@@ -46,7 +48,7 @@ class _Gss(Mechanism):
             bound = bindings.GssChannelBindings(
                 application_data=b"tls-server-end-point:" + endpoint
             )
-        problem = ""
+        problem, is_missing = "", False
         try:
             self._context: Any = spnego.client(
                 credentials.user or None,
@@ -57,11 +59,15 @@ class _Gss(Mechanism):
                 protocol=self._protocol,
             )
             self._first: bytes = self._context.step() or b""
-        except (ImportError, *self._failures) as error:
+        except Exception as error:  # The libraries below pyspnego have errors of their own.
             # Its traceback would hold the password.
-            problem = f"{type(error).__name__}: {error}"
+            problem = f"cannot begin: {type(error).__name__}: {error}"
+            is_missing = self._password is None or isinstance(error, ImportError)
+        if is_missing:
+            raise LocalProtocolError(problem)
         if problem:
-            raise LocalProtocolError(f"cannot begin: {problem}")
+            # The key distribution center may have refused the password: it goes nowhere else.
+            raise SMTPError(f"AUTH {self.name} {problem}")
 
     def initial(self) -> bytes:
         """The first token."""
