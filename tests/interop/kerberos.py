@@ -4,7 +4,6 @@ Debian 12: krb5-kdc krb5-admin-server krb5-user.
 """
 
 import os
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.interop.daemon import ENVIRONMENT, Daemon, free_ports, program
+from tests.interop.daemon import ENVIRONMENT, Daemon, free_ports, listens, program
 
 REALM = "EXAMPLE.TEST"
 
@@ -96,7 +95,7 @@ class Realm:
                     [directory / "kdc.log"],
                 )
             )
-            center.wait_until_ready(lambda: _listens(port))
+            center.wait_until_ready(lambda: listens("127.0.0.1", port))
             self._exits = exits.pop_all()
         return self
 
@@ -127,11 +126,3 @@ class Realm:
             check=True,
             capture_output=True,
         )
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True

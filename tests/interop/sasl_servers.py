@@ -16,6 +16,7 @@ from pathlib import Path
 
 import trustme
 
+from tests.interop.cyrus import CyrusLMTP
 from tests.interop.daemon import free_ports, program
 from tests.interop.dovecot import DovecotAuth
 from tests.interop.kerberos import Realm
@@ -25,6 +26,8 @@ from tests.interop.tokens import TokenEndpoint
 USER, PASSWORD = "ann@example.test", "Pa\u00dfw\u00f6rt-of-ann"
 # For NTLM: Cyrus SASL reads the octets of UTF-8 as if they were Latin-1.
 ASCII_USER, ASCII_PASSWORD = "ned@example.test", "Password-of-ned"
+# Cyrus' lmtpd wants no domain in the names of its administrators.
+CYRUS_USER = "ann"
 USERS = {USER: PASSWORD, ASCII_USER: ASCII_PASSWORD}
 TOKEN = "ya29.a-token-that-is-good"
 HOSTNAME = "localhost"
@@ -36,6 +39,7 @@ class Offer:
 
     port: int
     ca_file: Path
+    scheme: str = "submission"
     client_certificate: Path | None = None
     """Certificate and key of `USER`, where the server takes them."""
     realm: Realm | None = None
@@ -230,18 +234,27 @@ def _dovecot_submission() -> Iterator[Offer]:
             listener_user="root",
             extra=tokens + extra,
         ):
-            yield Offer(port, directory / "ca.pem", directory / "client.pem")
+            yield Offer(port, directory / "ca.pem", client_certificate=directory / "client.pem")
+
+
+@contextmanager
+def _cyrus_lmtp() -> Iterator[Offer]:
+    with CyrusLMTP({CYRUS_USER: PASSWORD}) as cyrus:
+        yield Offer(cyrus.port, cyrus.ca_file, scheme="lmtp")
 
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[Offer]]] = {
     "Postfix + Dovecot SASL": _postfix_with_dovecot,
     "Postfix + Cyrus SASL": _postfix_with_cyrus,
     "Dovecot submission": _dovecot_submission,
+    "Cyrus LMTP": _cyrus_lmtp,
 }
 
 
 def missing(server: str) -> str | None:
     """Why a server cannot be started here; None when it can."""
+    if server == "Cyrus LMTP":
+        return CyrusLMTP.missing()
     if (reason := Postfix.missing()) is not None:
         return reason
     if server == "Postfix + Cyrus SASL" and program("saslpasswd2") is None:

@@ -28,8 +28,6 @@ _LONGEST_LINE = 510
 
 # RFC 4954 §6 and practice: this mechanism will not do, another one may.
 _TRY_ANOTHER = (504, 534)
-# RFC 5802 §7: SCRAM's words for the same, said before the password came into it.
-_NO_BINDING = ("unsupported-channel-binding-type", "channel-binding-not-supported")
 
 
 _CANCEL = command(Phase.AUTH, "*", secret=True)
@@ -110,7 +108,10 @@ def _try_each(
 ) -> Steps[Reply]:
     refused: AuthenticationRefused | None = None
     obstacles: list[str] = []
+    binding = True
     for factory in factories:
+        if factory.name.endswith("-PLUS") and not binding:
+            continue
         try:
             mechanism = factory(credentials, channel)
         except LocalProtocolError as error:
@@ -119,17 +120,15 @@ def _try_each(
         try:
             return (yield from authenticate(connection, mechanism))
         except AuthenticationRefused as error:
-            if not _another_may_do(error) or not connection.usable:
+            another = mechanism.untried or error.reply.code in _TRY_ANOTHER
+            if not another or error.reply.transient or not connection.usable:
                 raise
+            # Servers need not know the one binding that there is in TLS 1.3.
+            binding = binding and not mechanism.untried
             refused = error
     if refused is not None:
         raise refused
     raise LocalProtocolError(f"no mechanism of the server can be used here: {'; '.join(obstacles)}")
-
-
-def _another_may_do(error: AuthenticationRefused) -> bool:
-    """True if the mechanism was refused, and the credentials not judged."""
-    return error.reply.code in _TRY_ANOTHER or error.details.get("error") in _NO_BINDING
 
 
 def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:

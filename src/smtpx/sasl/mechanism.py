@@ -70,6 +70,11 @@ class Mechanism(Protocol):
         return ()
 
     @property
+    def untried(self) -> bool:
+        """True while a refusal would say nothing of the secret, only of the channel binding."""
+        return False
+
+    @property
     def details(self) -> Mapping[str, str]:
         """Why the server is going to say no, where the mechanism can tell."""
         return _NOTHING

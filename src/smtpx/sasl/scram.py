@@ -30,6 +30,10 @@ __all__ = [
 _MOST_ITERATIONS = 1_000_000
 
 
+# RFC 5802 §7.
+_NO_BINDING = ("unsupported-channel-binding-type", "channel-binding-not-supported")
+
+
 class _Scram(Mechanism):
     """One run; `nonce` is drawn unless it is given.
 
@@ -136,6 +140,12 @@ class _Scram(Mechanism):
             self._proof.rpartition("p=")[2].encode(),
             self._password.encode(),
         )
+
+    @property
+    def untried(self) -> bool:
+        """True until the proof is said, as long as it may be the binding that is not known."""
+        bound = self.name.endswith("-PLUS") and not self._proof
+        return bound and self._details.get("error", _NO_BINDING[0]) in _NO_BINDING
 
     @property
     def details(self) -> Mapping[str, str]:
