@@ -9,7 +9,8 @@ from typing import Protocol
 
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.replay import CodeAndText, accepts
-from smtpx._wire.commands import HiddenText
+from smtpx.errors import LocalProtocolError, without_frames
+from smtpx.sasl.credentials import Credentials
 
 __all__ = ["MAXCHALLENGE", "Authentication"]
 
@@ -40,19 +41,27 @@ class Authentication(Commands):
             SMTPAuthenticationError: the server refused.
             SMTPException: its challenges are no base64, or do not end.
         """
+        try:
+            return self._converse(mechanism, authobject, initial_response_ok)
+        except SMTPException as error:
+            # There are tracebacks that show variables, and those of its frames are secrets.
+            raise without_frames(error) from error.__cause__
+
+    def _converse(
+        self, mechanism: str, authobject: _AuthObject, initial_response_ok: bool
+    ) -> CodeAndText:
         line = mechanism.upper()
-        # In no local variable as it is: a traceback may show those.
-        initial = _hidden(authobject()) if initial_response_ok else None
+        initial = authobject() if initial_response_ok else None
         self._auth_challenge_count = 0
         if initial is not None:
             # RFC 4954 §4: an empty initial response is written as an equals sign.
-            line = HiddenText(f"{line} {_base64(initial) or '='}")
+            line = f"{line} {_base64(initial) or '='}"
             self._auth_challenge_count = 1
         code, reply = self.docmd("AUTH", line)
         try:
             while code == 334:
                 self._auth_challenge_count += 1
-                response = _hidden(authobject(base64.decodebytes(reply)))
+                response = authobject(base64.decodebytes(reply))
                 code, reply = self.docmd(_base64(response or ""))
                 if code == 334 and self._auth_challenge_count > MAXCHALLENGE:
                     last = code, self._secrecy.hide(reply)
@@ -84,8 +93,7 @@ class Authentication(Commands):
 
     def auth_plain(self, challenge: bytes | None = None) -> str:
         """PLAIN with `user` and `password`, for `auth`."""
-        if "\0" in self.user or "\0" in self.password:  # RFC 4616 §2
-            raise ValueError("neither user nor password may contain NUL")
+        _check(self.user, self.password)
         return f"\0{self.user}\0{self.password}"
 
     def auth_login(self, challenge: bytes | None = None) -> str:
@@ -97,13 +105,13 @@ class Authentication(Commands):
         """Authenticate by CRAM-MD5, PLAIN or LOGIN, the first of them that the server takes.
 
         Raises:
+            ValueError: there is a control character in user or password.
             SMTPHeloError: the server takes neither EHLO nor HELO.
             SMTPNotSupportedError: it does not offer AUTH.
             SMTPAuthenticationError: it refused; the last refusal is given.
             SMTPException: it offers no mechanism that we have.
         """
-        self.user, self.password = user, HiddenText(password)
-        del password
+        _check(user, password)
         self.ehlo_or_helo_if_needed()
         if not self.has_extn("auth"):
             raise SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
@@ -111,6 +119,8 @@ class Authentication(Commands):
         mechanisms = [name for name in _PREFERENCE if name in advertised]
         if "CRAM-MD5" in mechanisms and not self._has_cram_md5():
             mechanisms.remove("CRAM-MD5")
+        self.user, self.password = user, password
+        del password  # for `auth`'s reason
         refusal: SMTPException = SMTPException(
             "No suitable authentication method found. "
             f"The server offers: {' '.join(advertised) or 'none'}."
@@ -126,9 +136,12 @@ class Authentication(Commands):
         raise refusal
 
 
-def _hidden(text: str | None) -> HiddenText | None:
-    return None if text is None else HiddenText(text)
+def _check(user: str, password: str) -> None:
+    try:
+        _ = Credentials(user, password)
+    except LocalProtocolError as error:
+        raise ValueError(str(error)) from None
 
 
-def _base64(text: str) -> HiddenText:
-    return HiddenText(base64.b64encode(text.encode()).decode("ascii"))
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")

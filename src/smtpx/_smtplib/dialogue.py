@@ -97,7 +97,6 @@ class Dialogue:
             self.sock.sendall(octets)
         except OSError as error:
             self.close()
-            del s, octets  # A traceback may show them.
             raise SMTPServerDisconnected("Server not connected") from error
 
     def putcmd(self, cmd: str, args: str = "") -> None:
@@ -106,8 +105,7 @@ class Dialogue:
         Raises:
             ValueError: there is a line end or another control character in it.
         """
-        # Of the same kind as the arguments, so that what is hidden stays so.
-        text = cmd if args == "" else type(args)(f"{cmd} {args}")
+        text = cmd if args == "" else f"{cmd} {args}"
         _ = self._command(Phase.OTHER, text)
         self.send(f"{text}\r\n")
 

@@ -41,15 +41,6 @@ class Hidden(bytes):
         return f"<{len(self)} hidden octets>"
 
 
-class HiddenText(str):
-    """Text that a traceback with locals does not show."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} hidden characters>"
-
-
 class Command(NamedTuple):
     """A command line, ready to be sent."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
 __all__ = ["Credentials", "Source"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Source: TypeAlias = Callable[[], str | Awaitable[str]]
 """Called when a session logs in. What it returns is kept no longer than the login takes.
@@ -163,9 +166,12 @@ def _problem(credentials: Credentials) -> str:
     for text in (credentials.user, credentials.password, credentials.authzid):
         if not isinstance(text, str):
             continue
-        # RFC 4616 §2: NUL separates the fields of PLAIN.
-        if "\0" in text:
-            return "neither user nor password may contain NUL"
+        # RFC 4616 §2: NUL separates the fields of PLAIN; RFC 4013 §2.3 prohibits its kin as well.
+        if _CONTROL.search(text):
+            return (
+                "neither user nor password may contain a control character, such as NUL or the "
+                "line end of a file they were read from"
+            )
         if any("\ud800" <= character <= "\udfff" for character in text):
             return "user and password must be Unicode text without surrogates"
     token = credentials.token
