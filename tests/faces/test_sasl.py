@@ -432,3 +432,16 @@ def test_a_connection_that_breaks_anywhere_in_the_exchange(at: int) -> None:
             assert not session.is_open
         else:
             session.close()
+
+
+@pytest.mark.requirement("T26")
+def test_a_password_in_a_url_is_in_no_traceback(face: Face) -> None:
+    with server_with() as server:
+        url = server.url.replace("://", "://ann:another-password@")
+        tls = trusting(server)
+        with pytest.raises(smtpx.AuthenticationRefused):
+            face.send(CONTENT, url, envelope=ENVELOPE, tls=tls)
+        with face.client(url, tls=tls) as client, pytest.raises(smtpx.AuthenticationRefused):
+            client.send(CONTENT, ENVELOPE)
+    with pytest.raises(smtpx.ConnectionLost):
+        face.send(CONTENT, url, envelope=ENVELOPE, tls=tls)
