@@ -339,6 +339,19 @@ def test_what_a_source_raises_is_the_callers(face: Face) -> None:
         ).open()
 
 
+def test_a_source_that_runs_out_does_not_pass_for_a_login(face: Face) -> None:
+    empty = iter(())
+    with server_with(XOAUTH2) as server:
+        session = face.session(
+            server.url,
+            tls=trusting(server),
+            credentials=Credentials("tom", token=lambda: next(empty)),
+        )
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            session.open()
+        assert not session.is_open
+
+
 # Hostile servers. The plugin tests/secrecy.py looks whether the password can be seen anywhere.
 
 REMOTE = TLSPolicy(TLSMode.NONE)

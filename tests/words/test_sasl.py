@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import LocalProtocolError, RemoteProtocolError
 from smtpx.sasl import (
     HASHED,
     MUTUAL,
+    NTLM,
     STRONGEST_FIRST,
     Anonymous,
     Channel,
@@ -21,6 +26,7 @@ from smtpx.sasl import (
     OAuthBearer,
     Plain,
     ScramSHA256,
+    Spnego,
     XOAuth2,
 )
 from smtpx.sasl.choice import allowed, check
@@ -222,3 +228,25 @@ def test_what_a_server_says_of_a_token_is_read_whatever_it_is(
     for mechanism, ending in ((XOAuth2(GOOGLE), b""), (OAuthBearer(GOOGLE), b"\x01")):
         assert mechanism.respond(challenge) == ending
         assert mechanism.details == details
+
+
+EVERY = [
+    *(ScramSHA256, CramMD5, Plain, Login, NTLM, Spnego),
+    *(OAuthBearer, XOAuth2, External, Anonymous),
+]
+
+
+@pytest.mark.requirement("T27")
+@pytest.mark.parametrize("kind", EVERY)
+@given(challenges=st.lists(st.binary(max_size=200), max_size=4))
+@example(challenges=[b"NTLMSSP\0\2\0\0\0" + b"\xff" * 60])
+@example(challenges=[b"r=,s=,i="])
+def test_whatever_a_server_says_is_answered_or_refused(
+    kind: Callable[[Credentials, Channel], Mechanism], challenges: list[bytes]
+) -> None:
+    token = kind in (OAuthBearer, XOAuth2)
+    ann = Credentials("ann", token="t0ken-of-ann") if token else Credentials("ann", "hunter2-ann")
+    mechanism = kind(ann, Channel(host="mail.example.com"))
+    with suppress(RemoteProtocolError):
+        for challenge in challenges:
+            assert isinstance(mechanism.respond(challenge), bytes)

@@ -81,7 +81,11 @@ class Obtain:
 
     def ask(self) -> Awaitable[object] | None:
         """Call the source; what is to be awaited, for `note`, where it takes time."""
-        given: object = self.source()
+        try:
+            given: object = self.source()
+        except StopIteration as error:
+            # To a driver it would be the end of the procedure, and the session logged in.
+            raise RuntimeError("the source of a password or token raised StopIteration") from error
         if isawaitable(given):
             return given
         self.note(given)

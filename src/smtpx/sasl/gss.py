@@ -37,11 +37,6 @@ class _Gss(Mechanism):
         self._password = None if credentials.password is None else credentials.known_password
         self._authzid = credentials.authzid
         self._has_settled = False
-        self._failures: tuple[type[Exception], ...] = (
-            spnego.exceptions.SpnegoError,
-            spnego.exceptions.NoContextError,
-            ValueError,
-        )
         endpoint = endpoint_binding(channel.protection)
         bound = None
         if endpoint is not None:
@@ -88,7 +83,7 @@ class _Gss(Mechanism):
                     settled: bytes = self._context.wrap(answer, encrypt=False).data
                     return settled
                 problem = "it insists on a security layer"
-        except self._failures as error:
+        except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         raise RemoteProtocolError(f"AUTH {self.name} failed at what the server said: {problem}")
 
