@@ -367,6 +367,7 @@ FAULTS: dict[str, list[Fault]] = {
     "an echo with a strange code": [ReplaceReply("AUTH", f"399 {PASSWORD}\r\n".encode())],
     "an echo behind the reply": [AppendToReply("AUTH", f"250 {PASSWORD}\r\n".encode())],
     "an echo as parting words": [Shutdown("AUTH", f"421 {PASSWORD}, and good-bye")],
+    "a yes before the question": [AppendToReply("EHLO", b"235 2.7.0 welcome\r\n")],
     "a reply behind the reply": [AppendToReply("AUTH", b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n")],
     "a refusal behind the yes": [AppendToReply("AUTH", b"535 5.7.8 no\r\n")],
     "a challenge behind the yes": [AppendToReply("AUTH", b"334 \r\n")],
