@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from smtpx.errors import EndpointError
 from smtpx.tls import TLSMode
@@ -59,6 +60,16 @@ class Endpoint:
         Raises:
             EndpointError: the URL has a mistake; the message names it, never the password.
         """
+        try:
+            return cls._read(url)
+        except EndpointError as error:
+            problem = error.with_traceback(None)
+        # A traceback with locals shows what the error has passed through.
+        del url
+        raise problem
+
+    @classmethod
+    def _read(cls, url: str) -> Endpoint:
         if not url.isprintable():
             raise EndpointError("the URL contains a control character")
         match = _URL.fullmatch(url)
@@ -94,6 +105,17 @@ class Endpoint:
             or self.host.lower() in ("localhost", "::1")
             or re.fullmatch(r"127(\.\d{1,3}){3}", self.host) is not None
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.password is not None:
+            raise TypeError("an endpoint with a password is not pickled; give credentials apart")
+        return type(self), (self.host, self.port, self.tls, self.lmtp, self.path, self.user)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def __str__(self) -> str:
         if self.path:

@@ -70,14 +70,21 @@ class Opening:
         )
         self._client_name = settings.client_name or address_literal(connected)
         self._mode: TLSMode = policy.mode
-        self._credentials = settings.credentials
+        self._settings = settings
         self._watch = watch
 
     def procedure(self) -> Steps[None]:
         """Greeting, EHLO, TLS and AUTH, as the settings ask."""
         yield from open_session(self.connection, self._client_name, self._mode)
-        if self._credentials is not None:
-            _ = yield from log_in(self.connection, self._credentials)
+        settings = self._settings
+        if settings.credentials is not None:
+            _ = yield from log_in(
+                self.connection,
+                settings.credentials,
+                host=settings.endpoint.host,
+                port=settings.endpoint.port,
+                mechanisms=settings.mechanisms,
+            )
         self._watch.opened(self.connection)
 
 

@@ -10,7 +10,8 @@ from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
 from smtpx.options import Check, Limits, Timeouts
-from smtpx.sasl import Credentials
+from smtpx.sasl.choice import Mechanisms, check
+from smtpx.sasl.credentials import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ class SessionOptions(TypedDict, total=False):
     """What protects the connection; goes before what the URL says."""
     credentials: Credentials | None
     """Who we are; goes before the URL's user and password."""
+    mechanisms: Mechanisms | None
+    """How to log in: names of SASL mechanisms, or classes of your own, in order of preference.
+
+    By default the strongest that the server offers; `smtpx.sasl.HASHED` and `MUTUAL` set a minimum.
+    """
     client_name: str | None
     """The EHLO argument; by default the socket's own address literal, which costs no DNS."""
     source_address: tuple[str, int] | None
@@ -45,6 +51,7 @@ class Settings:
     endpoint: Endpoint
     tls: TLSPolicy | None
     credentials: Credentials | None
+    mechanisms: Mechanisms | None
     client_name: str | None
     source_address: tuple[str, int] | None
     timeouts: Timeouts
@@ -65,10 +72,12 @@ class Settings:
         client_name = options.get("client_name")
         if client_name is not None and (not client_name.isprintable() or " " in client_name):
             raise LocalProtocolError(f"client_name={client_name!r} is not a host name or [IP]")
+        check(options.get("mechanisms"))
         return cls(
             endpoint,
             options.get("tls"),
             options.get("credentials") or _credentials_of(endpoint),
+            options.get("mechanisms"),
             client_name,
             options.get("source_address"),
             options.get("timeouts") or Timeouts(),
