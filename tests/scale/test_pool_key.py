@@ -16,7 +16,17 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import Client, Credentials, Endpoint, Envelope, Limits, Timeouts, TLSMode, TLSPolicy
+from smtpx import (
+    Check,
+    Client,
+    Credentials,
+    Endpoint,
+    Envelope,
+    Limits,
+    Timeouts,
+    TLSMode,
+    TLSPolicy,
+)
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx.testing import Server, ServerTLS
 
@@ -50,6 +60,7 @@ OPTIONS: dict[str, Any] = {
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
     "observer": print,
+    "check": Check.FIX,
 }
 
 
