@@ -115,7 +115,6 @@ def test_2033_lmtp_says_lhlo_and_never_helo():
         ("S: 199 hello", RemoteProtocolError),
         ("S: SSH-2.0-OpenSSH_9.2", RemoteProtocolError),
         ("S: 220-mx\nS: 250 mx", RemoteProtocolError),
-        ("S: \\x15\\x03\\x01\\x00\\x02\\x02\\x50", RemoteProtocolError),
     ],
 )
 def test_no_greeting(script, kind):
@@ -226,6 +225,19 @@ class TestSTARTTLS:
                 start_tls(connection), "C: STARTTLS\nS: 220 go ahead\nS: 250 injected", Mode.WHOLE
             )
         assert connection.broken
+
+    def test_a_reset_behind_the_220(self):
+        error = fails(
+            lambda: start_tls(connected("STARTTLS")),
+            """
+            C: STARTTLS
+            S: 220 go ahead
+            S!: <reset>
+            """,
+            ConnectionLost,
+        )
+        assert isinstance(error, ConnectionLost)
+        assert error.phase == "tls"
 
     def test_failed_handshake(self):
         error = fails(

@@ -70,11 +70,13 @@ def test_a_traceback_that_shows_variables_shows_no_secret(
 @pytest.mark.requirement("T28")
 def test_an_open_session_has_forgotten_the_password(face: Face):
     password = "".join(reversed(PASSWORD))
-    with Server(users={USER: password}) as server:
-        with face.session(f"smtp://{USER}:{password}@127.0.0.1:{server.port}") as session:
-            held = reachable([session if face.runner is None else session.target])
-            assert session.extensions in held
-            assert password not in held
+    with (
+        Server(users={USER: password}) as server,
+        face.session(f"smtp://{USER}:{password}@127.0.0.1:{server.port}") as session,
+    ):
+        held = reachable([session if face.runner is None else session.target])
+        assert session.extensions in held
+        assert password not in held
 
 
 def reachable(roots: Iterable[object]) -> list[object]:

@@ -72,7 +72,7 @@ def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
         reply = yield from _converse(connection, mechanism)
     except SMTPError as error:
         # R14: there are tracebacks that show variables, and those of its frames are secrets.
-        raise without_frames(error)
+        raise without_frames(error) from error.__cause__
     finally:
         connection.secrets = ()
     if reply.intermediate:

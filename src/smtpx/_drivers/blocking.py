@@ -20,12 +20,11 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.waiting import Deadline, Waiter
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -35,20 +34,14 @@ _BUFFER = 65536
 class BlockingDriver:
     """Owns one connected socket; a driver that failed, or was interrupted, has closed it."""
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> None:
+    def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         connected.setblocking(False)
         self._socket = connected
         self._waiter = Waiter(connected)
         self._wants_read: tuple[type[OSError], ...] = (BlockingIOError,)
         self._wants_write: tuple[type[OSError], ...] = (BlockingIOError,)
         self._pending = _nothing
-        self._context = context
-        self._server_hostname = server_hostname
+        self._handshake = handshake
         self._reply_due: float | None = None
 
     def run(self, procedure: Steps[T], deadline: Deadline) -> T:
@@ -160,11 +153,10 @@ class BlockingDriver:
         import ssl
 
         seconds = deadline.within(step.timeout)
-        if self._context is None:
+        handshake = self._handshake
+        if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
-        protected = self._context.wrap_socket(
-            self._socket, server_hostname=self._server_hostname, do_handshake_on_connect=False
-        )
+        protected = handshake.over(self._socket)
         self._socket = protected
         self._wants_read = (ssl.SSLWantReadError,)
         self._wants_write = (ssl.SSLWantWriteError,)
@@ -177,8 +169,11 @@ class BlockingDriver:
                 self._waiter.until_readable(_left(due))
             except ssl.SSLWantWriteError:
                 self._waiter.until_writable(_left(due))
+            except OSError:
+                step.presented = handshake.presented()
+                raise
             else:
-                step.protection = protection_of(protected)
+                step.protection = handshake.agreed()
                 return b""
 
 

@@ -13,7 +13,7 @@ from smtpx._drivers.waiting import Deadline
 from smtpx.endpoints import Endpoint
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -89,12 +89,7 @@ class World(Protocol):
         """Connect a socket that does not block."""
         ...
 
-    async def drive(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> AsyncDriver:
+    async def drive(self, connected: socket.socket, handshake: Handshake | None) -> AsyncDriver:
         """Make a driver, which owns the socket from now on."""
         ...
 
@@ -162,8 +157,8 @@ async def dial(
     failures: list[OSError] = []
     reasons: list[str] = []
     for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
         try:
+            connection = socket.socket(family, kind, protocol)
             await _connect(world, connection, address, remaining, source_address)
         except OSError as error:
             failures.append(error)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from smtpx._drivers.resumption import Handshakes
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
 from smtpx.options import Check, Limits, Timeouts
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
+
+if TYPE_CHECKING:
+    from smtpx.signing import Signer
 
 
 class SessionOptions(TypedDict, total=False):
@@ -28,6 +32,8 @@ class SessionOptions(TypedDict, total=False):
     limits: Limits | None
     observer: Observer | None
     """Called with every event of the session, the lines of its dialogue among them."""
+    signer: Signer | None
+    """Writes each content anew, last of all: a `smtpx.DKIMSigner`, or any function of the kind."""
     check: Check
     """What is done about messages that are not as they should be."""
 
@@ -44,6 +50,7 @@ class Settings:
     timeouts: Timeouts
     limits: Limits
     observer: Observer | None
+    signer: Signer | None
     check: Check
 
     @classmethod
@@ -67,8 +74,17 @@ class Settings:
             options.get("timeouts") or Timeouts(),
             options.get("limits") or Limits(),
             options.get("observer"),
+            options.get("signer"),
             options.get("check", Check.PASS),
         )
+
+    def handshakes(self) -> Handshakes:
+        """What begins the TLS handshakes of one client with these settings.
+
+        Raises:
+            LocalProtocolError: a file of the TLS policy cannot be read.
+        """
+        return Handshakes(self.tls, self.endpoint.host)
 
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""

@@ -45,7 +45,7 @@ class Authentication(Commands):
             return self._converse(mechanism, authobject, initial_response_ok)
         except SMTPException as error:
             # There are tracebacks that show variables, and those of its frames are secrets.
-            raise without_frames(error)
+            raise without_frames(error) from error.__cause__
 
     def _converse(
         self, mechanism: str, authobject: _AuthObject, initial_response_ok: bool
