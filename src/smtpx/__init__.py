@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from smtpx.errors import TimedOut as TimedOut
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.merging import Template as Template
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
@@ -82,6 +83,7 @@ _HOMES = {
     "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
     "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
     "TimedOut",
+    "merging": "Template",
     "options": "Limits PoolLimits Timeouts",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
@@ -137,6 +139,7 @@ __all__ = [
     "TLSPolicy",
     "TLSPolicyError",
     "TLSRefused",
+    "Template",
     "TimedOut",
     "Timeouts",
     "__version__",
