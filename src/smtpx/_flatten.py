@@ -8,9 +8,8 @@ and another message is left to the generator.
 
 from __future__ import annotations
 
-import random
 import re
-import sys
+from email import generator
 from email.headerregistry import (
     BaseHeader,
     ContentTransferEncodingHeader,
@@ -23,13 +22,12 @@ from email.headerregistry import (
 )
 from email.policy import SMTP, EmailPolicy
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Container
-    from email.message import Message
 
-    Part: TypeAlias = Message[Any, Any]
+    Part: TypeAlias = Any  # a Message: what is read here of it is not public
     Policy: TypeAlias = EmailPolicy[Any]
     Fields: TypeAlias = list[tuple[str, Any]]
 
@@ -47,8 +45,8 @@ _BOUNDED = re.compile(
     rf"""{_MULTIPART};(?:\r?\n)?[ \t]+boundary=(?:"([\w'+./:=-]+)"|([\w+.-]+))""", _ANY_CASE
 )
 # A boundary as the generator makes it. Which digits it has makes no difference to the folding.
-_MADE = re.compile(rf'({_MULTIPART}; boundary=")(={{15}}\d{{19}}==)"', _ANY_CASE)
-_ANY_MADE = "=" * 15 + "0" * 19 + "=="
+_MADE = re.compile(rf'({_MULTIPART}; boundary=")(={{15}}\d+==)"', _ANY_CASE)
+_CONTENT_TYPE: Any = ContentTypeHeader
 # Fields whose text is that of the tree which is folded; of addresses and dates it need not be.
 _FOLDED_AS_READ = {
     kind.parse.__func__  # type: ignore[attr-defined] # a class method
@@ -62,7 +60,7 @@ _FOLDED_AS_READ = {
 }
 
 
-class Unsure(Exception):  # noqa: N818 # never leaves the package
+class Unsure(Exception):  # never leaves the package
     """The generator may write it in another way."""
 
 
@@ -109,7 +107,7 @@ def _content_type(part: Part, fields: Fields) -> tuple[str, str, int]:
 
 
 def _multipart(part: Part, fields: Fields, at: int, policy: Policy) -> bytes:
-    if not isinstance(part._payload, list):
+    if not part.is_multipart():
         raise Unsure
     bodies = [_entity(inner, list(inner.raw_items()), policy) for inner in part._payload]
     written = [_field(name, value, policy) for name, value in fields]
@@ -119,7 +117,7 @@ def _multipart(part: Part, fields: Fields, at: int, policy: Policy) -> bytes:
     if bounded is not None:
         boundary = bounded[1] or bounded[2]
     elif _UNBOUNDED.fullmatch(source) and _parses_content_type(policy):
-        boundary = f"{'=' * 15}{random.randrange(sys.maxsize):019}=="
+        boundary = _new_boundary()
         written[at] = _with_boundary(name, f'{source}; boundary="', boundary)
         if any(boundary.encode() in body for body in bodies):
             raise Unsure
@@ -140,21 +138,26 @@ def _parses_content_type(policy: Policy) -> bool:
     return (
         type(factory) is HeaderRegistry
         and factory.base_class is BaseHeader
-        and factory.registry.get("content-type") is ContentTypeHeader
+        and factory.registry.get("content-type") is _CONTENT_TYPE
     )
 
 
+def _new_boundary() -> str:
+    private: Any = generator
+    return str(private._make_boundary())
+
+
 def _with_boundary(name: str, before: str, boundary: str) -> bytes:
-    start, end = _around_boundary(name, before)
+    start, end = _around_boundary(name, before, re.sub(r"\d", "0", boundary))
     return start + boundary.encode() + end
 
 
 @lru_cache(maxsize=64)
-def _around_boundary(name: str, before: str) -> tuple[bytes, bytes]:
-    """What `email` writes before and after a boundary, whatever its digits are."""
-    header: Any = SMTP.header_factory(name, f'{before}{_ANY_MADE}"')
-    start, boundary, end = header.fold(policy=SMTP).encode("ascii").partition(_ANY_MADE.encode())
-    if not boundary:
+def _around_boundary(name: str, before: str, boundary: str) -> tuple[bytes, bytes]:
+    """What `email` writes before and after such a boundary."""
+    header: Any = SMTP.header_factory(name, f'{before}{boundary}"')
+    start, found, end = header.fold(policy=SMTP).encode("ascii").partition(boundary.encode())
+    if not found:
         raise Unsure
     return start, end
 
@@ -172,7 +175,7 @@ def _field(name: str, value: Any, policy: Policy) -> bytes:
 
 
 def _field_on_one_line(value: Any) -> bytes | None:
-    kind = type(value)
+    kind = cast("Any", type(value))
     if kind.fold is not BaseHeader.fold:
         return None
     as_read = getattr(kind.parse, "__func__", None) in _FOLDED_AS_READ
@@ -181,7 +184,7 @@ def _field_on_one_line(value: Any) -> bytes | None:
     if len(line) <= _LINE + 2 and text.isascii() and text.isprintable() and _is_name(value.name):
         return line.encode("ascii") if text else None
     made = _MADE.fullmatch(text)
-    if made is not None and issubclass(kind, ContentTypeHeader) and _is_name(value.name):
+    if made is not None and issubclass(kind, _CONTENT_TYPE) and _is_name(value.name):
         return _with_boundary(value.name, made[1], made[2])
     return None
 

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping
 from email.message import EmailMessage
 from email.policy import EmailPolicy
+from typing import Any
 
 from smtpx._merge.headers import filled_address
 from smtpx._merge.patterns import Pattern, has_fields, pattern_of
@@ -60,7 +61,9 @@ class Template:
             self._sender = Address.parse(sender) if sender else None
         skeleton = Skeleton(message, author.domain)
         if skeleton.to is None:
-            raise LocalProtocolError("the message has no To: set one, such as '{{name}} <{{address}}>'")
+            raise LocalProtocolError(
+                "the message has no To: set one, such as '{{name}} <{{address}}>'"
+            )
         self._to = skeleton.to
         self._pieces, self._end = skeleton.pieces()
         names = [name for piece in self._pieces for name in piece.writer.names]
@@ -112,7 +115,7 @@ class Template:
         return "".join(pieces).encode(), Envelope(sender, recipient)
 
 
-def _check(message: EmailMessage) -> None:
+def _check(message: Any) -> None:
     if not isinstance(message, EmailMessage) or not isinstance(message.policy, EmailPolicy):
         raise LocalProtocolError(
             "a template is made of an EmailMessage with one of email.policy's EmailPolicies"
@@ -151,7 +154,7 @@ def _text(name: str, values: Mapping[str, object]) -> str:
     return str(value)
 
 
-def _markup(value: object, text: str) -> str:
+def _markup(value: Any, text: str) -> str:
     if hasattr(value, "__html__"):
         return str(value.__html__())
     return html.escape(text)

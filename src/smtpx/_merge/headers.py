@@ -112,8 +112,8 @@ class ExactField:
             found = _NOT_EXACT.search(values[name])
             if found:
                 raise LocalProtocolError(
-                    f"field {name!r} has {found[0]!r}, which {self._label[:-2]} cannot hold: encode "
-                    "it there, in a URL by a percent sign"
+                    f"field {name!r} has {found[0]!r}, which {self._label[:-2]} cannot hold: "
+                    "encode it before, in a URL by a percent sign"
                 )
         field = self._label + self._pattern.fill(values)
         if len(field) > _LINE:
@@ -130,7 +130,7 @@ class ExactField:
 class DateField:
     """The time of rendering."""
 
-    names = ()
+    names: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._last = 0, ""
@@ -148,7 +148,7 @@ class DateField:
 class MessageIDField:
     """Another one for each copy; after a `fork` too, so it is drawn by lot."""
 
-    names = ()
+    names: tuple[str, ...] = ()
 
     def __init__(self, domain: str) -> None:
         self._end = f"@{domain}>\r\n"

@@ -6,7 +6,7 @@ import copy
 import re
 import secrets
 from collections.abc import Iterable
-from email.message import EmailMessage, MIMEPart
+from email.message import EmailMessage
 from typing import Any, NamedTuple
 
 from smtpx._merge.bodies import body_of
@@ -71,9 +71,9 @@ class Skeleton:
         self._writers.append((writer, in_markup))
         return f"{self._mark}-{len(self._writers) - 1}"
 
-    def _mark_texts(self, part: MIMEPart) -> None:
+    def _mark_texts(self, part: Any) -> None:
         main, subtype = part.get_content_maintype(), part.get_content_subtype()
-        if main in ("multipart", "text") and not isinstance(part, MIMEPart):
+        if main in ("multipart", "text") and not hasattr(part, "iter_parts"):
             raise LocalProtocolError(
                 f"a part is a {type(part).__name__}: compose it with EmailMessage's methods"
             )
@@ -130,11 +130,13 @@ class Skeleton:
 
     def _generated(self, domain: str, fields: Iterable[tuple[str, Any]]) -> Iterable[Writer]:
         yield DateField()
-        if not any(name.lower() == "message-id" and has_fields(str(value)) for name, value in fields):
+        if not any(
+            name.lower() == "message-id" and has_fields(str(value)) for name, value in fields
+        ):
             yield MessageIDField(domain)
 
 
-def _refuse_fields(part: MIMEPart) -> None:
+def _refuse_fields(part: Any) -> None:
     for name, value in part.items():
         if has_fields(str(value)):
             raise LocalProtocolError(
@@ -143,7 +145,7 @@ def _refuse_fields(part: MIMEPart) -> None:
             )
 
 
-def _refuse_texts(part: MIMEPart) -> None:
+def _refuse_texts(part: Any) -> None:
     for inner in part.walk():
         if inner.get_content_maintype() == "text" and has_fields(inner.get_content()):
             raise LocalProtocolError(

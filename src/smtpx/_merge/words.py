@@ -74,7 +74,7 @@ def _filled(words: list[str], column: int, line: int) -> list[str]:
 
 
 def _encoded(text: str, column: int) -> str:
-    """Encoded words, on as many lines as are needed; on none of its own if the first has no room."""
+    """Encoded words, on as many lines as are needed, the first on the next if it has no room."""
     octets = text.encode()
     quoted = "".join(map(_Q.__getitem__, octets))
     room = _ENCODED_LINE - column - _CHROME
