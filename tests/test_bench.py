@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import client, cold, contest, merge, plot, processes, sink, throughput
+from bench import client, cold, contest, dkim, merge, plot, processes, sink, throughput
 from bench.contest import Contender, Contest
 
 import smtpx
@@ -121,7 +121,7 @@ def test_the_sink_wants_no_particular_password():
         policy = smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS, context=client.unverified())
         url = f"smtp://127.0.0.1:{server.port}"
         with smtpx.Session(url, tls=policy, credentials=Credentials("a", "b")) as opened:
-            assert opened.is_protected
+            assert opened.protection
 
 
 def test_a_plot_is_drawn_of_what_was_measured(tmp_path: Path):
@@ -148,3 +148,11 @@ def test_a_letter_is_the_same_by_both_ways():
         assert ours.get_content_type() == theirs.get_content_type()
         if not ours.is_multipart():
             assert ours.get_content().split() == theirs.get_content().split()
+
+
+def test_what_the_bench_signs_is_signed():
+    for name, sign in dkim.contenders().items():
+        signed = sign()
+        assert signed.endswith(dkim.CONTENT)
+        assert signed.count(b"DKIM-Signature:") == (2 if " and " in name else 1)
+    assert len(list(dkim.lines(dict.fromkeys(dkim.contenders(), 0.001)))) == 6

@@ -14,7 +14,7 @@ from smtpx._merge.skeleton import Skeleton
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import header_addresses
+from smtpx.headers import header_addresses
 
 __all__ = ["Template"]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
+    from datetime import datetime
     from os import PathLike
 
-__all__ = ["TLSMode", "TLSPolicy"]
+__all__ = ["Protection", "TLSMode", "TLSPolicy"]
 
 
 class TLSMode(Enum):
@@ -45,3 +46,21 @@ class TLSPolicy:
     def __post_init__(self) -> None:
         if self.context is not None and self.ca_file is not None:
             raise ValueError("give TLSPolicy a context or a ca_file, not both")
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What a TLS handshake agreed on, and who the peer says it is."""
+
+    version: str
+    """``TLSv1.3`` or ``TLSv1.2``."""
+    cipher: str
+    """The cipher suite, as OpenSSL calls it."""
+    certificate: bytes = field(default=b"", repr=False)
+    """The peer's certificate, DER."""
+    names: tuple[str, ...] = ()
+    """The host names and IP addresses of a certificate that was verified (RFC 6125 §6.4)."""
+    expires: datetime | None = None
+    """When a certificate that was verified ceases to be valid."""
+    channel_bindings: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """What binds an AUTH exchange to this channel (RFC 5929, RFC 9266): type and data."""

@@ -13,6 +13,7 @@ from smtpx._core.steps import Steps
 from smtpx._wire.extensions import Extensions
 from smtpx.errors import SMTPError
 from smtpx.testing import Mode, Played, play
+from smtpx.tls import Protection
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ def connected(
     connection = Connection(lmtp=lmtp, local=local)
     lines = (keyword.partition(" ") for keyword in keywords)
     connection.extensions = Extensions({name: params for name, _, params in lines})
-    connection.tls = tls
+    connection.protection = Protection("TLSv1.3", "TLS_AES_256_GCM_SHA384") if tls else None
     return connection
 
 

@@ -50,6 +50,7 @@ OPTIONS: dict[str, Any] = {
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
     "observer": print,
+    "signer": bytes.upper,
 }
 
 
@@ -106,6 +107,7 @@ def clients(server: Server) -> Iterator[tuple[str, Client]]:
         "timeouts": {"timeouts": Timeouts.each(7)},
         "limits": {"limits": Limits(window=512)},
         "observer": {"observer": [].append},
+        "signer": {"signer": lambda content: b"X-Signed: yes\r\n" + content},
         "no tls": {"tls": TLSPolicy(TLSMode.NONE)},
         "server_hostname": {"tls": dataclasses.replace(trusting, server_hostname="localhost")},
         "context": {"tls": TLSPolicy(TLSMode.STARTTLS, context=server.client_context())},

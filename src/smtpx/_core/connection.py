@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx._wire.parser import ReplyParser
-from smtpx.dialogue import Line, Observer, Speaker
+from smtpx.envelope import Envelope
 from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
@@ -23,12 +24,21 @@ from smtpx.errors import (
     TimedOut,
     TLSPolicyError,
 )
+from smtpx.observing import Line, MessageBegun, MessageEnded, Observer, Protected, Speaker
 from smtpx.options import Limits, Timeouts
 from smtpx.replies import Reply
+from smtpx.results import SendResult
+from smtpx.tls import Protection
+
+if TYPE_CHECKING:
+    from smtpx.signing import Signer
 
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
 
+
+Ended: TypeAlias = Callable[[SendResult], object]
+"""Called with what became of a mail transaction."""
 
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
@@ -42,6 +52,7 @@ class Connection:
 
     __slots__ = (
         "_is_silent",
+        "_messages",
         "_parser",
         "_pending",
         "_seconds",
@@ -56,9 +67,11 @@ class Connection:
         "observer",
         "open_transaction",
         "parting",
+        "protection",
         "secrets",
+        "session",
+        "signer",
         "timeouts",
-        "tls",
     )
 
     def __init__(
@@ -69,6 +82,8 @@ class Connection:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        signer: Signer | None = None,
+        session: int = 0,
     ) -> None:
         self.lmtp = lmtp
         self.local = local
@@ -76,9 +91,14 @@ class Connection:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.observer = observer
+        self.signer = signer
+        self.session = session
+        """The number by which the observer knows this session."""
+        self._messages = 0
         self.extensions: Extensions = NO_EXTENSIONS
         self.greeting: Reply | None = None
-        self.tls = False
+        self.protection: Protection | None = None
+        """What the TLS handshake agreed on, once there was one."""
         self.authenticated = False
         self.open_transaction = False
         """MAIL may have been accepted and not completed: RSET goes before the next MAIL."""
@@ -94,6 +114,11 @@ class Connection:
         self._parser = ReplyParser(self.limits)
         self._pending: deque[Command] = deque()
         self._seconds: list[float | None] = [getattr(self.timeouts, p.field) for p in Phase]
+
+    @property
+    def tls(self) -> bool:
+        """True once TLS is on."""
+        return self.protection is not None
 
     @property
     def usable(self) -> bool:
@@ -382,7 +407,11 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        if self.has_unread or (yield Glance()):
+        try:
+            injected = self.has_unread or (yield Glance())
+        except OSError as error:
+            raise self._lost(error, Phase.TLS) from error
+        if injected:
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
@@ -397,15 +426,18 @@ class Connection:
         Raises:
             TLSPolicyError: the peer's certificate or its TLS is not as the policy asks.
         """
+        step = StartTLS(self._seconds[Phase.TLS])
         try:
-            yield StartTLS(self._seconds[Phase.TLS])
+            yield step
         except OSError as error:
             lost = self._lost(error, Phase.TLS)
             # An SSLError says in words what is wrong; any other means that the peer went away.
             if type(error).__module__ == "ssl" and not isinstance(error, TimeoutError):
                 raise TLSPolicyError(f"the TLS handshake failed: {error}") from error
             raise lost from error
-        self.tls = True
+        self.protection = step.protection
+        if self.observer is not None and self.protection is not None:
+            _ = self.observer(Protected(self.session, self.protection))
 
     def _unsolicited(self) -> ConnectionLost | RemoteProtocolError:
         """What the waiting octets mean when nothing was asked (R3)."""
@@ -443,15 +475,25 @@ class Connection:
             return TimedOut(f"the time was up while {doing}{within}", phase=phase.field)
         return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
 
+    def begun(self, envelope: Envelope) -> Ended:
+        """Tell the observer of a mail transaction; what is returned tells it of the result."""
+        observer = self.observer
+        if observer is None:
+            raise AssertionError("who tells an observer has one")
+        self._messages += 1
+        number = self._messages
+        _ = observer(MessageBegun(self.session, number, envelope))
+        return lambda result: observer(MessageEnded(self.session, number, result))
+
     def _say(self, command: Command) -> None:
         if self.observer is not None:
             for line in command.shown.split("\r\n"):
-                self.observer(Line(Speaker.CLIENT, line))
+                _ = self.observer(Line(Speaker.CLIENT, line, self.session))
 
     def _hear(self, reply: Reply) -> None:
         if self.observer is not None:
             for line in reply.raw.decode("utf-8", "replace").removesuffix("\n").split("\n"):
-                self.observer(Line(Speaker.SERVER, line.removesuffix("\r")))
+                _ = self.observer(Line(Speaker.SERVER, line.removesuffix("\r"), self.session))
 
 
 def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:

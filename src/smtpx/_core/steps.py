@@ -9,7 +9,10 @@ was in flight. Steps ask for bytes, never for readiness.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar
+
+from smtpx.tls import Protection
 
 T = TypeVar("T")
 
@@ -54,10 +57,13 @@ class More(NamedTuple):
     """
 
 
-class StartTLS(NamedTuple):
+@dataclass(slots=True)
+class StartTLS:
     """Do the TLS handshake on the transport. Answered with ``b""``."""
 
     timeout: float | None
+    protection: Protection | None = None
+    """What the handshake agreed on: noted by the driver before it answers."""
 
 
 Step: TypeAlias = Send | Receive | Glance | StartTLS | More

@@ -26,6 +26,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
+from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import Deadline, Waiter
 from smtpx._drivers.worlds import Found, Supplier
@@ -382,6 +383,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             raise ConnectionAbortedError("the peer hung up after the TLS handshake")
         self._transport = protected
         protected.set_write_buffer_limits(high=1, low=0)
+        step.protection = protection_of(protected.get_extra_info("ssl_object"))
         return b""
 
     # Waiting.

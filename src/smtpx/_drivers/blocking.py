@@ -10,7 +10,17 @@ import socket
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
+from smtpx._core.steps import (
+    Glance,
+    More,
+    Receive,
+    Send,
+    StartTLS,
+    Step,
+    Steps,
+    with_octets_written,
+)
+from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.waiting import Deadline, Waiter
 from smtpx.errors import SMTPError
 
@@ -97,7 +107,7 @@ class BlockingDriver:
             return self._glance()
         if isinstance(step, More):
             raise AssertionError("one message at a time needs no more of them")
-        return self._start_tls(deadline.within(step.timeout))
+        return self._start_tls(step, deadline)
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
@@ -146,9 +156,10 @@ class BlockingDriver:
             # TLS may have read a record of its own, such as a session ticket, and no octets.
             return None
 
-    def _start_tls(self, seconds: float | None) -> bytes:
+    def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
         import ssl
 
+        seconds = deadline.within(step.timeout)
         if self._context is None:
             raise AssertionError("a policy that asks for TLS has made a context")
         protected = self._context.wrap_socket(
@@ -167,6 +178,7 @@ class BlockingDriver:
             except ssl.SSLWantWriteError:
                 self._waiter.until_writable(_left(due))
             else:
+                step.protection = protection_of(protected)
                 return b""
 
 

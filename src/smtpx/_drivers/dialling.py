@@ -34,20 +34,23 @@ def dial(
     failures: list[OSError] = []
     reasons: list[str] = []
     for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
+        connection: socket.socket | None = None
         try:
+            connection = socket.socket(family, kind, protocol)
             connection.settimeout(remaining())
             if source_address is not None:
                 connection.bind(source_address)
             connection.connect(address)
         except OSError as error:
-            connection.close()
+            if connection is not None:
+                connection.close()
             failures.append(error)
             host, port = map(str, address[:2])
             reasons.append(f"{host} port {port}: {error}")
             continue
         except BaseException:
-            connection.close()
+            if connection is not None:
+                connection.close()
             raise
         # Every write is a whole group already: waiting to fill a packet only costs a round trip.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
@@ -24,6 +24,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
+from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import Deadline, Waiter
 from smtpx._drivers.worlds import Found, Supplier
@@ -254,6 +255,7 @@ class TrioDriver:
         )
         with _Within(deadline.within(step.timeout)), _as_os_errors():
             await self._protected.do_handshake()
+        step.protection = protection_of(cast("ssl.SSLObject", self._protected))
         return b""
 
 

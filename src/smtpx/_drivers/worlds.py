@@ -162,8 +162,8 @@ async def dial(
     failures: list[OSError] = []
     reasons: list[str] = []
     for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
         try:
+            connection = socket.socket(family, kind, protocol)
             await _connect(world, connection, address, remaining, source_address)
         except OSError as error:
             failures.append(error)

@@ -6,24 +6,21 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
-from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, addressed, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import quit_session, reset, say
-from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.transaction import untried
-from smtpx._drivers.contexts import context_for
-from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
+from smtpx._faces.checked import checked
+from smtpx._faces.opening import Opening, Watch
 from smtpx._faces.settings import SessionOptions, Settings
-from smtpx._faces.sync import _observer
 from smtpx._faces.taskpool import TaskPool, Turn
 from smtpx._faces.tasksending import TaskSending
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
@@ -33,6 +30,7 @@ from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
+from smtpx.tls import Protection
 
 T = TypeVar("T")
 
@@ -55,6 +53,7 @@ class AsyncSession:
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
         self._connection: Connection | None = None
+        self._watch: Watch | None = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -81,35 +80,27 @@ class AsyncSession:
         settings = self._settings
         deadline = Deadline(settings.timeouts.total)
         world = self._world = current_world()
-        connected = await dial(
-            world,
-            settings.endpoint,
-            remaining=lambda: deadline.within(settings.timeouts.connect),
-            source_address=settings.source_address,
-        )
+        watch = self._watch = Watch(settings)
         try:
-            local = is_local(connected)
-            policy = settings.policy(peer_is_local=local)
-            context = context_for(policy)
-            name = settings.client_name or address_literal(connected)
-        except BaseException:
-            connected.close()
-            raise
-        hostname = policy.server_hostname or settings.endpoint.host
-        driver = self._driver = await world.drive(connected, context, hostname)
-        connection = self._connection = Connection(
-            lmtp=settings.endpoint.lmtp,
-            local=local,
-            timeouts=settings.timeouts,
-            limits=settings.limits,
-            observer=_observer(settings.observer),
-        )
-        try:
-            await self._run(open_session(connection, name, policy.mode), deadline)
-            if settings.credentials is not None:
-                _ = await self._run(log_in(connection, settings.credentials), deadline)
-        except BaseException:
-            driver.close()
+            connected = await dial(
+                world,
+                settings.endpoint,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                source_address=settings.source_address,
+            )
+            try:
+                opening = Opening(settings, connected, watch)
+                self._settings = settings.without_credentials()
+            except BaseException:
+                connected.close()
+                raise
+            self._driver = await world.drive(connected, opening.context, opening.server_hostname)
+            self._connection = opening.connection
+            await self._driver.run(opening.procedure(), deadline)
+        except BaseException as error:
+            if self._driver is not None:
+                self._driver.close()
+            watch.closed(self._connection, error)
             raise
 
     async def close(self) -> None:
@@ -123,13 +114,15 @@ class AsyncSession:
             if not self._driver.closed:
                 _ = await self._run(quit_session(self._connection))
         finally:
-            self._driver.close()
+            self.abort()
         await self._world.vanish()
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
         if self._driver is not None:
             self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
 
     @property
     def is_open(self) -> bool:
@@ -152,9 +145,9 @@ class AsyncSession:
         return NO_EXTENSIONS if self._connection is None else self._connection.extensions
 
     @property
-    def is_protected(self) -> bool:
-        """True if TLS is on."""
-        return self._connection is not None and self._connection.tls
+    def protection(self) -> Protection | None:
+        """What the TLS handshake agreed on; ``None`` without TLS."""
+        return None if self._connection is None else self._connection.protection
 
     async def send(
         self,
@@ -175,6 +168,7 @@ class AsyncSession:
         if isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        message = checked(self._settings.check, message, envelope)
         return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     async def attempt(
@@ -231,21 +225,14 @@ class AsyncSession:
             raise LocalProtocolError("open the session first: `async with session:` or open()")
         return self._connection
 
-    async def _run(
-        self,
-        procedure: Steps[T],
-        deadline: Deadline | None = None,
-        more: Supplier | None = None,
-    ) -> T:
-        if self._driver is None:
+    async def _run(self, procedure: Steps[T], more: Supplier | None = None) -> T:
+        if self._driver is None or self._connection is None:
             raise AssertionError("a connection comes with its driver")
         try:
-            return await self._driver.run(
-                procedure, deadline or Deadline(self._settings.timeouts.total), more
-            )
+            return await self._driver.run(procedure, Deadline(self._settings.timeouts.total), more)
         finally:
-            if self._connection is not None and not self._connection.usable:
-                self._driver.close()
+            if self._driver.closed or not self._connection.usable:
+                self.abort()
 
 
 class AsyncClient:
@@ -270,7 +257,7 @@ class AsyncClient:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
+        self._check = Settings.of(endpoint, **options).check
         self._pool = TaskPool(lambda: AsyncSession(endpoint, **options), pool or PoolLimits())
 
     async def __aenter__(self) -> Self:
@@ -303,6 +290,7 @@ class AsyncClient:
         if isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        message = checked(self._check, message, envelope)
         async with Turn(self._pool) as turn:
             result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             if turn.lease.was_gone(result.error):
@@ -344,6 +332,7 @@ class AsyncClient:
             connections,
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
+            check=self._check,
         ) as sending:
             results = sending.results
             while await sending.go_on():

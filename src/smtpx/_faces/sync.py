@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import sys
+import socket
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
-from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, addressed, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.housekeeping import quit_session, reset, say
-from smtpx._core.opening import open_session
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import untried
 from smtpx._drivers.blocking import BlockingDriver
-from smtpx._drivers.contexts import context_for
-from smtpx._drivers.dialling import address_literal, dial, is_local
+from smtpx._drivers.dialling import dial
 from smtpx._drivers.waiting import Deadline
+from smtpx._faces.checked import checked
+from smtpx._faces.opening import Opening, Watch
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
-from smtpx.dialogue import Line, Observer
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
+from smtpx.tls import Protection
 
 T = TypeVar("T")
 
@@ -48,7 +47,8 @@ class Session:
         """Check the settings; nothing is dialled yet.
 
         The options are those of `SessionOptions`: tls, credentials, client_name, source_address,
-        timeouts, limits, observer. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
+        timeouts, limits, observer, check. The dialogue also goes to the logger ``smtpx.wire`` at
+        DEBUG.
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
@@ -56,6 +56,7 @@ class Session:
         self._settings = Settings.of(endpoint, **options)
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Self:
         self.open()
@@ -83,30 +84,24 @@ class Session:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
         deadline = Deadline(settings.timeouts.total)
-        connected = dial(
-            settings.endpoint,
-            remaining=lambda: deadline.within(settings.timeouts.connect),
-            source_address=settings.source_address,
-        )
+        watch = self._watch = Watch(settings)
+        connected: socket.socket | None = None
         try:
-            local = is_local(connected)
-            policy = settings.policy(peer_is_local=local)
-            self._driver = BlockingDriver(
-                connected, context_for(policy), policy.server_hostname or settings.endpoint.host
+            connected = dial(
+                settings.endpoint,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                source_address=settings.source_address,
             )
-            self._connection = Connection(
-                lmtp=settings.endpoint.lmtp,
-                local=local,
-                timeouts=settings.timeouts,
-                limits=settings.limits,
-                observer=_observer(settings.observer),
-            )
-            name = settings.client_name or address_literal(connected)
-            self._run(open_session(self._connection, name, policy.mode), deadline)
-            if settings.credentials is not None:
-                _ = self._run(log_in(self._connection, settings.credentials), deadline)
-        except BaseException:
-            (self._driver or connected).close()
+            opening = Opening(settings, connected, watch)
+            self._settings = settings.without_credentials()
+            self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
+            self._connection = opening.connection
+            self._driver.run(opening.procedure(), deadline)
+        except BaseException as error:
+            transport = self._driver or connected
+            if transport is not None:
+                transport.close()
+            watch.closed(self._connection, error)
             raise
 
     def close(self) -> None:
@@ -120,12 +115,14 @@ class Session:
             if not self._driver.closed:
                 _ = self._run(quit_session(self._connection))
         finally:
-            self._driver.close()
+            self.abort()
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
         if self._driver is not None:
             self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
 
     @property
     def is_open(self) -> bool:
@@ -148,9 +145,9 @@ class Session:
         return NO_EXTENSIONS if self._connection is None else self._connection.extensions
 
     @property
-    def is_protected(self) -> bool:
-        """True if TLS is on."""
-        return self._connection is not None and self._connection.tls
+    def protection(self) -> Protection | None:
+        """What the TLS handshake agreed on; ``None`` without TLS."""
+        return None if self._connection is None else self._connection.protection
 
     def send(
         self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
@@ -165,8 +162,10 @@ class Session:
             SenderRefused, RecipientsRefused, ContentRefused: nobody gets the message.
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; `.result` tells
                 for whom the message is in doubt, and for whom nothing was sent.
-            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
+                among them: the `check` that was asked for finds errors.
         """
+        message = checked(self._settings.check, message, envelope)
         return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -221,14 +220,14 @@ class Session:
             raise LocalProtocolError("open the session first: `with session:` or session.open()")
         return self._connection
 
-    def _run(self, procedure: Steps[T], deadline: Deadline | None = None) -> T:
-        if self._driver is None:
+    def _run(self, procedure: Steps[T]) -> T:
+        if self._driver is None or self._connection is None:
             raise AssertionError("a connection comes with its driver")
         try:
-            return self._driver.run(procedure, deadline or Deadline(self._settings.timeouts.total))
+            return self._driver.run(procedure, Deadline(self._settings.timeouts.total))
         finally:
-            if self._connection is not None and not self._connection.usable:
-                self._driver.close()
+            if self._driver.closed or not self._connection.usable:
+                self.abort()
 
 
 class Client:
@@ -252,7 +251,7 @@ class Client:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
+        self._check = Settings.of(endpoint, **options).check
         self._pool = SessionPool(lambda: Session(endpoint, **options), pool or PoolLimits())
 
     def __enter__(self) -> Self:
@@ -277,6 +276,7 @@ class Client:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
+        message = checked(self._check, message, envelope)
         lease = self._pool.acquire()
         try:
             result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
@@ -327,6 +327,7 @@ class Client:
             connections,
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
+            check=self._check,
         ) as sending:
             results = sending.results
             while sending.go_on():
@@ -360,19 +361,3 @@ def send(
     """
     with Session(endpoint, **options) as session:
         return session.send(message, envelope, all_or_nothing=all_or_nothing)
-
-
-def _observer(observer: Observer | None) -> Observer | None:
-    """The caller's observer and the logger ``smtpx.wire``, as far as anyone listens."""
-    # A program that has not imported logging listens to no logger.
-    logging = sys.modules.get("logging")
-    if logging is None or not logging.getLogger("smtpx.wire").isEnabledFor(logging.DEBUG):
-        return observer
-    wire = logging.getLogger("smtpx.wire")
-
-    def observe(line: Line) -> None:
-        wire.debug("%s", line)
-        if observer is not None:
-            observer(line)
-
-    return observe

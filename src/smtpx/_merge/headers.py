@@ -10,8 +10,8 @@ from email.utils import format_datetime
 from os import urandom
 from typing import Protocol
 
+from smtpx import fields
 from smtpx._merge.patterns import FIELD, Pattern, pattern_of
-from smtpx._merge.words import folded_text, is_plain, phrase
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -26,10 +26,8 @@ __all__ = [
 ]
 
 _LINE = 78
-_ENCODED_LINE = 76
 _LONGEST_LINE = 998  # RFC 5322 §2.1.1
-# Line and paragraph separators and C1 controls too: some readers break lines there.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _NOT_EXACT = re.compile(r"[^!-;=?-~]")
 _MAILBOX = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>|(?P<bare>[^<>]*)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -56,15 +54,23 @@ class TextField:
     """Unstructured: what is not ASCII, or would not fit, is encoded (RFC 2047)."""
 
     def __init__(self, name: str, text: str) -> None:
-        self._label = f"{name}: "
+        self._name = name
         self._pattern = pattern_of(text, f"the message's {name}")
         self.names = self._pattern.names
 
     def written(self, values: Mapping[str, str]) -> str:
         text = self._pattern.fill(values)
-        if not is_plain(text):
-            _refuse_controls(text, self._pattern, values)
-        return f"{self._label}{folded_text(text, len(self._label))}\r\n"
+        field = f"{self._name}: {text}\r\n"
+        if (
+            len(field) <= _LINE + 2
+            and text.isascii()
+            and text.isprintable()
+            and "=?" not in text
+            and text == text.strip(" ")
+        ):
+            return field
+        _refuse_controls(self._pattern, values)
+        return _written(self._name, fields.unstructured(self._name, text))
 
 
 class MailboxField:
@@ -85,16 +91,11 @@ class MailboxField:
 
     def written_with(self, address: Address, values: Mapping[str, str]) -> str:
         display = self.display.fill(values)
-        if not is_plain(display):
-            _refuse_controls(display, self.display, values)
-            display = display.strip(" ")
-        field = f"{self.name}: "
-        if not display:
-            return f"{field}{address}\r\n"
-        field += phrase(display, len(field))
-        room = _ENCODED_LINE - len(field.rpartition("\n")[2])
-        fold = " " if len(str(address)) + len(" <>") <= room else "\r\n "
-        return f"{field}{fold}<{address}>\r\n"
+        field = f"{self.name}: {display} <{address}>\r\n"
+        if len(field) <= _LINE + 2 and "=?" not in display and _ATOMS.fullmatch(display):
+            return field
+        _refuse_controls(self.display, values)
+        return _written(self.name, fields.mailboxes(self.name, [(display.strip(" "), address)]))
 
 
 class ExactField:
@@ -194,13 +195,15 @@ def _mailbox(name: str, text: str) -> tuple[str, str]:
     return display, address
 
 
-def _refuse_controls(text: str, pattern: Pattern, values: Mapping[str, str]) -> None:
-    if not _CONTROL.search(text):
-        return
+def _written(name: str, body: str) -> str:
+    folded = body.replace("\n", "\r\n")
+    return f"{name}: {folded}\r\n"
+
+
+def _refuse_controls(pattern: Pattern, values: Mapping[str, str]) -> None:
     for name in pattern.names:
-        found = _CONTROL.search(values[name])
-        if found:
+        if fields.breaks_a_line(values[name]):
             raise LocalProtocolError(
-                f"field {name!r} has {found[0]!r}, which no header can hold: leave out line ends "
-                "and control characters"
+                f"field {name!r} is {values[name]!r:.60}, which no header can hold: leave out line "
+                "ends and control characters"
             )

@@ -97,14 +97,15 @@ class Skeleton:
     def _mark_header(self, domain: str) -> None:
         message = self._message
         fields = message.items()
+        as_they_are = list(message.raw_items())
         for name, _ in fields:
             del message[name]
-        for name, value in fields:
+        for (name, value), (_, as_it_is) in zip(fields, as_they_are, strict=True):
             writer = self._writer(name, str(value))
             if writer is not None:
                 message[self._place(writer)] = "-"
             elif name.lower() not in ("date", "message-id"):
-                message[name] = value
+                message.set_raw(name, as_it_is)
         for generated in self._generated(domain, fields):
             message[self._place(generated)] = "-"
         if "MIME-Version" not in message:

@@ -32,6 +32,7 @@ from enum import Enum
 from typing import Generic, NoReturn, TypeVar, assert_never
 
 from smtpx._core.steps import Glance, More, Receive, Send, StartTLS, Step, Steps
+from smtpx.tls import Protection
 
 from ._transcript import Entry, Event, Happening, Said, read_script, shown, write_entry
 
@@ -147,6 +148,7 @@ class _Player:
                 return self._show()
             case StartTLS():
                 self._start_tls()
+                step.protection = Protection("TLSv1.3", "TLS_AES_256_GCM_SHA384")
                 return b""
             case More():
                 raise TranscriptMismatch("a script has no more messages for the procedure")
