@@ -70,7 +70,6 @@ OPTIONS: dict[str, Any] = {
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
     "observer": print,
-    "check": Check.FIX,
     "signer": bytes.upper,
     "check": Check.REFUSE,
     "mechanisms": ["PLAIN"],
