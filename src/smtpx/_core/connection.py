@@ -177,8 +177,9 @@ class Connection:
 
     def send(self, data: bytes | memoryview, phase: Phase = Phase.DATA_BLOCK) -> Steps[None]:
         """Write octets as they are."""
+        rate = self.limits.data_rate if phase is Phase.DATA_BLOCK else None
         try:
-            yield Send(data, self._seconds[phase])
+            yield Send(data, self._seconds[phase], rate)
         except OSError as error:
             raise self._lost(error, phase) from error
 
