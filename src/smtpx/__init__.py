@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
+    from smtpx.proxy_protocol import ProxyHeader as ProxyHeader
     from smtpx.replies import EnhancedStatusCode as EnhancedStatusCode
     from smtpx.replies import Reply as Reply
     from smtpx.results import Outcome as Outcome
@@ -84,6 +85,7 @@ _HOMES = {
     "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
     "TimedOut",
     "options": "Limits PoolLimits Timeouts",
+    "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
@@ -121,6 +123,7 @@ __all__ = [
     "PoolLimits",
     "PoolStatistics",
     "Protection",
+    "ProxyHeader",
     "Recipient",
     "RecipientsRefused",
     "RemoteProtocolError",

@@ -5,12 +5,13 @@ The clock is scripted; what a driver does by it is in `tests/faces/test_slow_rea
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx._core.steps import Send
-from smtpx._drivers import waiting
 from smtpx._drivers.waiting import Pace
 
 TIMEOUT, RATE = 180.0, 500.0
@@ -21,7 +22,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(waiting.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.pace = Pace()
 
     def write(self, size: int, script: list[tuple[float, int]], rate: float | None = RATE) -> int:

@@ -50,6 +50,7 @@ BLOCKING = {
             "reset",
             "send",
             "verify",
+            "xclient",
         )
     },
     "Client": {"send", "close"},

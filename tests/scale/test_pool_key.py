@@ -16,7 +16,17 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import Client, Credentials, Endpoint, Envelope, Limits, Timeouts, TLSMode, TLSPolicy
+from smtpx import (
+    Client,
+    Credentials,
+    Endpoint,
+    Envelope,
+    Limits,
+    ProxyHeader,
+    Timeouts,
+    TLSMode,
+    TLSPolicy,
+)
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx.testing import Server, ServerTLS
 
@@ -35,6 +45,8 @@ ENDPOINTS: dict[str, Any] = {
     "path": "/run/lmtp",
     "user": "ann",
     "password": "secret",
+    "ca_file": "ca.pem",
+    "server_hostname": "mx.example.org",
 }
 POLICIES: dict[str, Any] = {
     "mode": TLSMode.IMPLICIT,
@@ -47,17 +59,22 @@ OPTIONS: dict[str, Any] = {
     "credentials": Credentials("ann", "secret"),
     "client_name": "client.example.org",
     "source_address": ("127.0.0.1", 0),
+    "proxy": "socks5://127.0.0.1",
+    "proxy_header": ProxyHeader(1, ("192.0.2.1", 1), ("192.0.2.2", 25)),
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
     "observer": print,
 }
+# What an option is called in `Settings`, where it is not the same.
+KEPT_AS = {"source_address": "sources"}
 
 
 def test_the_tables_are_complete():
     assert {field.name for field in dataclasses.fields(Endpoint)} == set(ENDPOINTS)
     assert {field.name for field in dataclasses.fields(TLSPolicy)} == set(POLICIES)
     assert set(SessionOptions.__annotations__) == set(OPTIONS)
-    assert {field.name for field in dataclasses.fields(Settings)} == {"endpoint", *OPTIONS}
+    kept = {KEPT_AS.get(name, name) for name in OPTIONS}
+    assert {field.name for field in dataclasses.fields(Settings)} == {"endpoint", *kept}
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)

@@ -48,6 +48,7 @@ class Connection:
         "_seconds",
         "authenticated",
         "broken",
+        "client_name",
         "domains",
         "extensions",
         "greeting",
@@ -82,6 +83,8 @@ class Connection:
         self.protection: Protection | None = None
         """What the TLS handshake agreed on, once there was one."""
         self.authenticated = False
+        self.client_name = ""
+        """What we last identified ourselves by."""
         self.open_transaction = False
         """MAIL may have been accepted and not completed: RSET goes before the next MAIL."""
         self.parting: Reply | None = None
@@ -113,6 +116,10 @@ class Connection:
         if self.parting is not None:
             why = f"the server closed the session: {self.parting}"
         return ConnectionLost(why, phase=Phase.OTHER.field, reply=self.parting)
+
+    def feed(self, octets: bytes) -> None:
+        """Take what the server said before anything was asked of it, behind a proxy's answer."""
+        self._parser.feed(octets)
 
     def greet(self) -> Steps[Reply]:
         """Read the greeting, which answers no command."""
@@ -405,6 +412,9 @@ class Connection:
         Raises:
             TLSPolicyError: the peer's certificate or its TLS is not as the policy asks.
         """
+        if self.has_unread:
+            self.broken = True
+            raise RemoteProtocolError("the server spoke in plain text before the TLS handshake")
         step = StartTLS(self._seconds[Phase.TLS])
         try:
             yield step

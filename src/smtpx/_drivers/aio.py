@@ -11,7 +11,7 @@ import math
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -28,8 +28,9 @@ from smtpx._core.steps import (
 )
 from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
+from smtpx._drivers.racing import Found
 from smtpx._drivers.waiting import Deadline, Pace, Waiter
-from smtpx._drivers.worlds import Found, Supplier
+from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
@@ -456,7 +457,7 @@ async def _within(seconds: float | None) -> AsyncGenerator[None, None]:
         raise TimeoutError(str(error) or "timed out") from error
 
 
-async def resolve(host: str, port: int, seconds: float | None) -> Found:
+async def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
     """Look up a host."""
     try:
         # An address is one without a thread.

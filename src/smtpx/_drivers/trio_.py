@@ -6,7 +6,7 @@ import math
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from types import TracebackType
@@ -26,8 +26,9 @@ from smtpx._core.steps import (
 )
 from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
+from smtpx._drivers.racing import Found
 from smtpx._drivers.waiting import Deadline, Pace, Waiter
-from smtpx._drivers.worlds import Found, Supplier
+from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
@@ -326,7 +327,7 @@ def _as_os_errors() -> Generator[None, None, None]:
         raise ConnectionAbortedError(str(error) or "the connection is closed") from error
 
 
-async def resolve(host: str, port: int, seconds: float | None) -> Found:
+async def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
     """Look up a host."""
     with _Within(seconds):
         return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, cast
 
+from smtpx._drivers.tunnels import check_installed
 from smtpx.dialogue import Observer
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.options import Limits, Timeouts
+from smtpx.proxies import Proxy
+from smtpx.proxy_protocol import ProxyHeader
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
 
@@ -22,8 +27,12 @@ class SessionOptions(TypedDict, total=False):
     """Who we are; goes before the URL's user and password."""
     client_name: str | None
     """The EHLO argument; by default the socket's own address literal, which costs no DNS."""
-    source_address: tuple[str, int] | None
-    """Host and port to connect from."""
+    source_address: tuple[str, int] | Sequence[tuple[str, int]] | None
+    """IP address and port (0: any) to connect from; or one of each family."""
+    proxy: str | None
+    """The URL of a proxy: ``socks5://``, ``socks4a://`` or ``http://[user:password@]host:port``."""
+    proxy_header: ProxyHeader | None
+    """Said first, where the server takes it: for whose connection we speak."""
     timeouts: Timeouts | None
     limits: Limits | None
     observer: Observer | None
@@ -38,7 +47,9 @@ class Settings:
     tls: TLSPolicy | None
     credentials: Credentials | None
     client_name: str | None
-    source_address: tuple[str, int] | None
+    sources: tuple[tuple[str, int], ...]
+    proxy: Proxy | None
+    proxy_header: ProxyHeader | None
     timeouts: Timeouts
     limits: Limits
     observer: Observer | None
@@ -49,7 +60,13 @@ class Settings:
 
         Raises:
             EndpointError, LocalProtocolError: one of them is wrong.
+            TypeError: there is no such option.
         """
+        unknown = options.keys() - SessionOptions.__annotations__.keys()
+        if "socket" in unknown:
+            raise TypeError("socket: a Session takes the one you hold; a Client opens several")
+        if unknown:
+            raise TypeError(f"unknown option: {', '.join(sorted(unknown))}")
         if isinstance(endpoint, str):
             endpoint = Endpoint.parse(endpoint)
         client_name = options.get("client_name")
@@ -60,11 +77,18 @@ class Settings:
             options.get("tls"),
             options.get("credentials") or _credentials_of(endpoint),
             client_name,
-            options.get("source_address"),
+            _sources_of(options.get("source_address")),
+            _proxy_of(options.get("proxy"), endpoint),
+            options.get("proxy_header"),
             options.get("timeouts") or Timeouts(),
             options.get("limits") or Limits(),
             options.get("observer"),
         )
+
+    @property
+    def dialled(self) -> Endpoint:
+        """What we connect to: the server, or the proxy before it."""
+        return self.endpoint if self.proxy is None else Endpoint(self.proxy.host, self.proxy.port)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.
@@ -77,7 +101,38 @@ class Settings:
         if mode is None:
             plain = peer_is_local and self.endpoint.is_local
             mode = TLSMode.NONE if plain else TLSMode.STARTTLS
-        return TLSPolicy(mode)
+        return TLSPolicy(
+            mode, ca_file=self.endpoint.ca_file, server_hostname=self.endpoint.server_hostname
+        )
+
+
+def _sources_of(
+    given: tuple[str, int] | Sequence[tuple[str, int]] | None,
+) -> tuple[tuple[str, int], ...]:
+    """A source for each family."""
+    if not given:
+        return ()
+    several = [given] if isinstance(given[0], str) else given
+    sources: dict[int, tuple[str, int]] = {}
+    for source in cast("Sequence[tuple[str, int]]", several):
+        try:
+            version = ipaddress.ip_address(source[0]).version
+        except ValueError:
+            # To look up a name would cost time, and may give another address each time.
+            raise LocalProtocolError(f"source_address={source!r}: give an IP address") from None
+        if version in sources:
+            raise LocalProtocolError(f"source_address has two of IPv{version}: give one")
+        sources[version] = source
+    return tuple(sources.values())
+
+
+def _proxy_of(url: str | None, endpoint: Endpoint) -> Proxy | None:
+    if url is None:
+        return None
+    check_installed()
+    if endpoint.path:
+        raise LocalProtocolError("a unix socket is not reached through a proxy")
+    return Proxy.parse(url)
 
 
 def _credentials_of(endpoint: Endpoint) -> Credentials | None:
