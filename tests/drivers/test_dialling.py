@@ -279,5 +279,3 @@ class TestSources:
         _ = Resolver(monkeypatch, [entry("127.0.0.1", 1)])
         with pytest.raises(ConnectionLost, match="family of the source_address"):
             _ = dialling.dial(MX, remaining=lambda: 30, sources=[("::1", 0)])
-
-

@@ -1,4 +1,4 @@
-"""Small proxies of the tests' own: SOCKS5, SOCKS4a and HTTP CONNECT, each as its document has it."""
+"""Small proxies of the tests' own, each as its document has it: SOCKS5, SOCKS4a, HTTP CONNECT."""
 
 from __future__ import annotations
 

@@ -238,9 +238,10 @@ class Connection:
     ) -> Steps[list[Reply]]:
         """Read replies, oldest command first, until only `leaving` commands are unanswered.
 
-        They are appended to `heard` as they come, for those who must know how far it went. The
-        time for the first begins now, or, if it is not `fresh`, has begun already.
+        They are appended to `heard` as they come, for those who must know how far it went. Each
+        has its time; if it is not `fresh`, all of them have what is left of one that has begun.
         """
+        has_own_time = fresh
         pending, parser = self._pending, self._parser
         replies = [] if heard is None else heard
         reply: Reply | None
@@ -261,7 +262,7 @@ class Connection:
                 plain = reply.positive and command.phase not in _TURNING
                 if not plain or self.observer is not None or self.secrets:
                     reply = self._heard(reply, command)
-                fresh = True
+                fresh = has_own_time
             _ = pending.popleft()
             replies.append(reply)
         return replies

@@ -129,6 +129,9 @@ class BlockingDriver:
                 pass  # Part of a TLS record, or a wake-up for nothing.
             except self._wants_write:
                 self._waiter.until_writable(seconds)
+            if step.timeout is not None:
+                seconds = _left(self._reply_due)
+            seconds = deadline.within(seconds)
 
     def _send(self, step: Send, deadline: Deadline) -> bytes:
         unsent, pace = step.data, self._pace
