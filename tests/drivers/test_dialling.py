@@ -114,26 +114,33 @@ def test_one_dead_address_costs_its_delay(
 def test_three_dead_addresses_cost_three_delays(
     dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with dead("127.0.0.2") as a, dead("127.0.0.3") as b, dead("127.0.0.4") as c:
-        with listening("127.0.0.1") as live:
-            port = live.getsockname()[1]
-            silent = [entry("127.0.0.2", a), entry("127.0.0.3", b), entry("127.0.0.4", c)]
-            _ = Resolver(monkeypatch, [*silent, entry("127.0.0.1", port)])
-            connection, seconds = dial(monkeypatch)
-            connection.close()
+    with (
+        dead("127.0.0.2") as a,
+        dead("127.0.0.3") as b,
+        dead("127.0.0.4") as c,
+        listening("127.0.0.1") as live,
+    ):
+        port = live.getsockname()[1]
+        silent = [entry("127.0.0.2", a), entry("127.0.0.3", b), entry("127.0.0.4", c)]
+        _ = Resolver(monkeypatch, [*silent, entry("127.0.0.1", port)])
+        connection, seconds = dial(monkeypatch)
+        connection.close()
     assert seconds == pytest.approx(3 * ATTEMPT_DELAY)
 
 
 @pytest.mark.requirement("RFC 8305 §5")
 @dialled
 def test_a_refusal_is_not_waited_for(dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
-    with refusing("::1") as closed, refusing("127.0.0.2") as other:
-        with listening("127.0.0.1") as live:
-            port = live.getsockname()[1]
-            found = [entry("::1", closed), entry("127.0.0.2", other), entry("127.0.0.1", port)]
-            _ = Resolver(monkeypatch, found)
-            connection, seconds = dial(monkeypatch)
-            connection.close()
+    with (
+        refusing("::1") as closed,
+        refusing("127.0.0.2") as other,
+        listening("127.0.0.1") as live,
+    ):
+        port = live.getsockname()[1]
+        found = [entry("::1", closed), entry("127.0.0.2", other), entry("127.0.0.1", port)]
+        _ = Resolver(monkeypatch, found)
+        connection, seconds = dial(monkeypatch)
+        connection.close()
     assert seconds == 0
 
 

@@ -100,9 +100,11 @@ def test_a_tls_record_that_drips_has_the_time_of_its_reply(face: Face, send: Sen
         with smtpx.Session(server.url, tls=policy, timeouts=PATIENT):
             pass
         opened = server.wait_until_idle()[0]
-        with dripping(server.port, after=opened.bytes_out + 3000) as port:
-            with face.client(f"smtps://127.0.0.1:{port}", tls=policy, timeouts=impatient) as client:
-                assert isinstance(send(client, CONTENT), smtpx.TimedOut)
+        with (
+            dripping(server.port, after=opened.bytes_out + 3000) as port,
+            face.client(f"smtps://127.0.0.1:{port}", tls=policy, timeouts=impatient) as client,
+        ):
+            assert isinstance(send(client, CONTENT), smtpx.TimedOut)
 
 
 @pytest.mark.requirement("T30a")
