@@ -242,9 +242,9 @@ def test_what_the_resolver_says_is_told(error: Exception, monkeypatch: pytest.Mo
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", failing)
-    for seconds in (None, 30.0):
+    for remaining in (lambda: None, lambda: 30.0):
         with pytest.raises(ConnectionLost, match=str(error.args[-1])):
-            _ = dialling.dial(MX, remaining=lambda seconds=seconds: seconds)
+            _ = dialling.dial(MX, remaining=remaining)
 
 
 def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,7 @@ def test_a_proxy_that_stalls_or_drips(face: Face, scheme: str, says: bytes) -> N
         url = f"{scheme}://127.0.0.1:{proxy.port}"
         with pytest.raises((smtpx.TimedOut, smtpx.ConnectionLost)) as caught:
             face.session("smtp://mx.test", tls=PLAIN, proxy=url, timeouts=timeouts).open()
+        assert isinstance(caught.value, smtpx.TimedOut | smtpx.ConnectionLost)
         assert caught.value.phase == "connect"
 
 

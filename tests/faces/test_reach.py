@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +162,33 @@ class TestSourceAddress:
     def test_one_that_is_not_ours(self, face: Face) -> None:
         with Server() as server, pytest.raises(smtpx.ConnectionLost, match=r"127\.0\.0\.1 port"):
             face.session(server.url, source_address=("192.0.2.1", 0)).open()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the queue is full others refuse")
+class TestUnixQueue:
+    def test_room_is_waited_for(self, face: Face, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+            listener.bind(str(path))
+            listener.listen(0)
+            first.connect(str(path))
+            turned_away = face.session(f"lmtp+unix://{path}", timeouts=Timeouts(connect=0.05))
+            with pytest.raises(smtpx.TimedOut) as caught:
+                turned_away.open()
+            assert caught.value.phase == "connect"
+
+            def make_room() -> None:
+                # The session is turned away many times until then.
+                with listener.accept()[0], listener.accept()[0] as second:
+                    second.sendall(b"554 5.3.2 no service here\r\n")
+                    _ = second.recv(100)
+
+            timer = threading.Timer(0.1, make_room)
+            timer.start()
+            with pytest.raises(smtpx.GreetingRefused):
+                face.session(f"lmtp+unix://{path}").open()
+            timer.join()
+
+    def test_nobody_listens(self, face: Face, tmp_path: Path) -> None:
+        with pytest.raises(smtpx.ConnectionLost, match="No such file"):
+            face.session(f"lmtp+unix://{tmp_path}/nothing").open()

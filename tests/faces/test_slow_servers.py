@@ -13,7 +13,16 @@ import pytest
 import smtpx
 from smtpx import Envelope, Limits, Timeouts, TLSMode, TLSPolicy
 from smtpx._drivers.racing import Found, Race
-from smtpx.testing import ALL_EXTENSIONS, Drip, Extension, ReplaceReply, Server, ServerTLS, Stall
+from smtpx.testing import (
+    ALL_EXTENSIONS,
+    Drip,
+    Extension,
+    Fault,
+    ReplaceReply,
+    Server,
+    ServerTLS,
+    Stall,
+)
 from tests.faces.conftest import Face
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
@@ -46,7 +55,10 @@ every_way = pytest.mark.parametrize("send", [by_send, by_send_many])
 @every_way
 @pytest.mark.parametrize("chunk", [b"2", b"250-x\r\n"])
 def test_a_dripping_reply_has_its_time(face: Face, send: Send, chunk: bytes) -> None:
-    faults = [ReplaceReply("MAIL", chunk * (3500 // len(chunk))), Drip(size=1, interval=0.005)]
+    faults: list[Fault] = [
+        ReplaceReply("MAIL", chunk * (3500 // len(chunk))),
+        Drip(size=1, interval=0.005),
+    ]
     impatient = dataclasses.replace(PATIENT, mail=0.2, data_termination=0.2)
     with Server(faults=faults) as server, face.client(server.url, timeouts=impatient) as client:
         assert isinstance(send(client, CONTENT), smtpx.TimedOut)
@@ -145,7 +157,8 @@ class SlowReader:
 
     def __enter__(self) -> int:
         self._thread.start()
-        return self._listener.getsockname()[1]
+        port: int = self._listener.getsockname()[1]
+        return port
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
@@ -225,3 +238,40 @@ def test_a_slow_server_above_the_rate_is_waited_for(face: Face, send: Send) -> N
     ):
         result = send(client, content)
         assert isinstance(result, smtpx.SendResult), result
+
+
+POINTS = ["GREETING", "EHLO", "STARTTLS", "TLS-HANDSHAKE", "AUTH", "MAIL", "RCPT", "DATA"]
+POINTS += ["END-OF-DATA"]
+STALLS = [(point, False) for point in POINTS]
+STALLS += [(point, True) for point in ("EHLO", "TLS-HANDSHAKE", "AUTH", "RCPT", "END-OF-DATA")]
+
+
+@pytest.mark.requirement("T30a")
+@pytest.mark.parametrize(("point", "total"), STALLS)
+def test_a_stall_anywhere(face: Face, point: str, total: bool) -> None:
+    """With a minute for every other phase, this ends only by the time of that one, or of all."""
+    phases = {
+        "EHLO": ["hello"],
+        "STARTTLS": ["tls"],
+        "TLS-HANDSHAKE": ["tls"],
+        "RCPT": ["rcpt", "mail"],  # a group's replies are waited for as that of its MAIL
+        "DATA": ["data_initiation", "mail"],
+        "END-OF-DATA": ["data_termination"],
+    }.get(point, [point.lower()])
+    impatient = dataclasses.replace(PATIENT, total=1 if total else None)
+    if not total:
+        impatient = dataclasses.replace(PATIENT, **dict.fromkeys(phases, 0.2))
+    with Server(
+        tls=ServerTLS.STARTTLS,
+        users={"ann": "secret"},
+        extensions=ALL_EXTENSIONS - {Extension.CHUNKING},
+        faults=[Stall(point)],
+    ) as server:
+        session = face.session(
+            f"smtp://ann:secret@127.0.0.1:{server.port}?tls=starttls&ca={server.ca_file}",
+            timeouts=impatient,
+        )
+        with pytest.raises(smtpx.TimedOut) as caught:
+            with session:
+                _ = session.send(CONTENT, ENVELOPE)
+        assert caught.value.phase in phases

@@ -8,10 +8,16 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 
 from smtpx._drivers.racing import ATTEMPT_DELAY, PHASE, Found, Race, Source, not_found, unreachable
+from smtpx._drivers.waiting import Deadline
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost
+
+QUEUE_DELAY = 0.02
+"""Seconds after which it is seen whether there is room in the queue of a unix socket."""
 
 
 def dial(
@@ -162,29 +168,53 @@ def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
 
 
 def _dial_unix(endpoint: Endpoint, timeout: float | None) -> socket.socket:
-    connection = unix_socket()
-    connection.settimeout(timeout)
-    try:
-        connection.connect(endpoint.path)
-        connection.setblocking(False)
-    except OSError as error:
-        connection.close()
-        raise unreachable(endpoint, [(str(error), error)]) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    deadline = Deadline(timeout)
+    with UnixAttempt(endpoint) as attempt:
+        while not attempt.is_connected():
+            time.sleep(deadline.within(QUEUE_DELAY) or 0)
+        return attempt.connection
 
 
-def unix_socket() -> socket.socket:
-    """Make a unix socket, where there are any.
+class UnixAttempt:
+    """A unix socket, connected by the end of the context or closed; its errors are those of `dial`.
 
-    Raises:
-        ConnectionLost: this system has none.
+    What is at its other end shows at once. But where its queue is full Linux says "try again", and
+    does not say when.
     """
-    if not hasattr(socket, "AF_UNIX"):
-        raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=PHASE)
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=PHASE)
+        self._endpoint = endpoint
+        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def __enter__(self) -> Self:
+        self.connection.setblocking(False)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.connection.close()
+        if isinstance(error, OSError):
+            said = "its queue is full" if isinstance(error, TimeoutError) else str(error)
+            raise unreachable(self._endpoint, [(said, error)])
+
+    def is_connected(self) -> bool:
+        """Connect; False if there is no room in the queue.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        try:
+            self.connection.connect(self._endpoint.path)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def is_local(connection: socket.socket) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from smtpx._core.steps import Steps
-from smtpx._drivers.dialling import unix_socket
-from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, not_found, unreachable
+from smtpx._drivers.dialling import QUEUE_DELAY, UnixAttempt
+from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, not_found
 from smtpx._drivers.waiting import Deadline
 from smtpx.endpoints import Endpoint
 
@@ -146,7 +146,7 @@ async def dial(
         TimedOut: the time was up before any answered.
     """
     if endpoint.path:
-        return await _dial_unix(world, endpoint, remaining)
+        return await _dial_unix(world, endpoint, remaining())
     try:
         found = await world.resolve(endpoint.host, endpoint.port, remaining())
     except (OSError, UnicodeError) as error:
@@ -237,17 +237,9 @@ class _Attempts:
         self._news.ring()
 
 
-async def _dial_unix(
-    world: World, endpoint: Endpoint, remaining: Callable[[], float | None]
-) -> socket.socket:
-    connection = unix_socket()
-    try:
-        connection.setblocking(False)
-        await world.connect(connection, endpoint.path, remaining())
-    except OSError as error:
-        connection.close()
-        raise unreachable(endpoint, [(str(error), error)]) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+async def _dial_unix(world: World, endpoint: Endpoint, timeout: float | None) -> socket.socket:
+    deadline, bell = Deadline(timeout), world.make_bell()
+    with UnixAttempt(endpoint) as attempt:
+        while not attempt.is_connected():
+            _ = await bell.wait(deadline.within(QUEUE_DELAY))
+        return attempt.connection
