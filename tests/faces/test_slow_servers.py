@@ -271,7 +271,6 @@ def test_a_stall_anywhere(face: Face, point: str, total: bool) -> None:
             f"smtp://ann:secret@127.0.0.1:{server.port}?tls=starttls&ca={server.ca_file}",
             timeouts=impatient,
         )
-        with pytest.raises(smtpx.TimedOut) as caught:
-            with session:
-                _ = session.send(CONTENT, ENVELOPE)
+        with pytest.raises(smtpx.TimedOut) as caught, session:
+            _ = session.send(CONTENT, ENVELOPE)
         assert caught.value.phase in phases

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtpx._proxies import Proxy, ProxyKind
 from smtpx.errors import EndpointError
-from smtpx.proxies import Proxy, ProxyKind
 
 S5, S4, H = ProxyKind.SOCKS5, ProxyKind.SOCKS4A, ProxyKind.HTTP
 

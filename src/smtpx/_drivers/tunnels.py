@@ -11,9 +11,9 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
 
 from smtpx._core.steps import Receive, Send, Step, Steps
+from smtpx._proxies import Proxy, ProxyKind
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost, LocalProtocolError, TimedOut
-from smtpx.proxies import Proxy, ProxyKind
 
 if TYPE_CHECKING:
     from python_socks._abc import AsyncSocketStream

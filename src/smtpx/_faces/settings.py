@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TypedDict, Unpack, cast
 
 from smtpx._drivers.tunnels import check_installed
+from smtpx._proxies import Proxy
 from smtpx.dialogue import Observer
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.options import Limits, Timeouts
-from smtpx.proxies import Proxy
 from smtpx.proxy_protocol import ProxyHeader
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
