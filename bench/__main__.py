@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import cold, imports, throughput
+from bench import cold, dkim, imports, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -22,8 +22,9 @@ RESULTS = Path(__file__).parent / "results"
 LEGEND = """
 time, CPU, sink CPU: for a message; the client's wall time and CPU, and the CPU of the sink.
 speed, CPU: so many times better than smtplib, the first of each group; what is promised is in
-brackets. The sink is Python too: where its CPU comes near the time, it bounds the speed, and the
-client's CPU tells more."""
+brackets. peak, grown: the client's resident memory at most, and what of it the messages took.
+The sink is Python too: where its CPU comes near the time, it bounds the speed, and the client's
+CPU tells more."""
 
 
 def show(lines: Iterable[str]) -> None:
@@ -47,6 +48,7 @@ def everything(options: argparse.Namespace) -> None:
     if not options.only:
         show(table.round_trips(cold.measure()))
         show(table.imports(imports.measure()))
+        show(dkim.lines(dkim.measure()))
     print(LEGEND)
     if table.missed:
         print("\nPromised, and not measured this time:")
@@ -77,6 +79,8 @@ def main() -> None:
         help="measure another program too, which is called as bench/client.py without MODE",
     )
     over.set_defaults(run=plotted)
+    signing = commands.add_parser("dkim", help="what a DKIM signature costs")
+    signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
     options = parser.parse_args()
     options.run(options)
 

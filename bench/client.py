@@ -271,21 +271,23 @@ STREAMS = (stream, async_stream)
 ON_TRIO = {"tcall": "acall", "tclient": "aclient", "tstream": "astream"}
 
 
-FROM_FILE = ("file", "std_file")
+FROM_FILE = ("file", "pieces", "std_file")
 
 
 class Clock:
-    """Wall time and CPU from its making to `report`."""
+    """Wall time, CPU and what the peak of memory grew by, from its making to `report`."""
 
     def __init__(self) -> None:
+        self.peak = peak_rss()
         self.cpu = time.process_time()
         self.wall = time.perf_counter()
 
     def report(self, count: int, extra: int) -> None:
         wall = time.perf_counter() - self.wall
         cpu = time.process_time() - self.cpu
-        report = {"msgs": count, "wall": wall, "cpu": cpu, "rss_kb": peak_rss(), "extra": extra}
-        print(json.dumps(report))
+        peak = peak_rss()
+        report = {"msgs": count, "wall": wall, "cpu": cpu, "extra": extra}
+        print(json.dumps({**report, "rss_kb": peak, "grown_kb": peak - self.peak}))
 
 
 def peak_rss() -> int:
@@ -393,7 +395,8 @@ def opened_for_files(mode: str, server: Server) -> Callable[[Path], None]:
 
     def send_file(path: Path) -> None:
         with path.open("rb") as file:
-            _ = session.send(file, server.envelope)
+            source = file if mode == "file" else iter(lambda: file.read(8192), b"")
+            _ = session.send(source, server.envelope)
 
     return send_file
 

@@ -25,6 +25,8 @@ class Contender:
     """Promised: so many times less CPU than the contest's first contender."""
     peak: float | None = None
     """Promised: at most so many MB of resident memory, all in all."""
+    grown: float | None = None
+    """Promised: at most so many MB of it more than before the messages."""
     command: tuple[str, ...] = ()
     """A client other than bench/client.py, that speaks its protocol."""
 
@@ -55,6 +57,8 @@ class Figures:
     sink_cpu: list[float] = field(default_factory=list)
     peak: list[int] = field(default_factory=list)
     """KB of resident memory."""
+    grown: list[int] = field(default_factory=list)
+    """KB of it that the messages took."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Result:
     cpu: float
     sink_cpu: float
     peak: float
+    grown: float
     faster: float
     """So many times as fast as the contest's first."""
     thriftier: float
@@ -121,6 +126,7 @@ def measure(
     figures.cpu.append(report["cpu"] / report["msgs"])
     figures.sink_cpu.append(taken["cpu"] / taken["messages"])
     figures.peak.append(report["rss_kb"])
+    figures.grown.append(report.get("grown_kb", 0))
 
 
 def expected(contest: Contest, contender: Contender, extra: int) -> tuple[int, str]:
@@ -146,6 +152,7 @@ def result_of(contender: Contender, figures: Figures, first: Figures) -> Result:
         cpu,
         median(figures.sink_cpu),
         median(figures.peak),
+        median(figures.grown),
         faster=median(first.wall) / wall,
         thriftier=median(first.cpu) / cpu if cpu else 0,
     )

@@ -80,7 +80,8 @@ def from_file(size: str) -> Contest:
         f"One message of {size.upper()}B from a file",
         [
             Contender("smtplib", "std_file", 1),
-            Contender("Session.send", "file", 1, thriftier=5, peak=32),
+            Contender("Session.send", "file", 1, thriftier=5, peak=32, grown=10),
+            Contender("Session.send, from an iterator", "pieces", 1, grown=10),
         ],
         size=size,
         rounds=3,

@@ -20,7 +20,7 @@ class Table:
     def contest(self, contest: Contest, results: Iterable[Result]) -> Iterator[str]:
         yield (
             f"\n{contest.title}\n{'':{WIDTH}}{'messages/s':>11}{'time':>11}{'CPU':>11}"
-            f"{'sink CPU':>11}{'speed':>9}{'':8}{'CPU':>9}{'':8}{'peak MB':>8}"
+            f"{'sink CPU':>11}{'speed':>9}{'':8}{'CPU':>9}{'':8}{'peak MB':>8}{'':9}{'grown':>8}"
         )
         for result in results:
             contender = result.contender
@@ -31,6 +31,7 @@ class Table:
                 f"{self.at_least(f'{what}: speed', result.faster, contender.faster)}"
                 f"{self.at_least(f'{what}: CPU', result.thriftier, contender.thriftier)}"
                 f"{self.at_most(f'{what}: peak MB', result.peak / 1024, contender.peak)}"
+                f"{self.at_most(f'{what}: grown MB', result.grown / 1024, contender.grown)}"
             )
 
     def dearer(self, contest: Contest, results: Iterable[Result]) -> Iterator[str]:

@@ -86,9 +86,10 @@ def octets_of(part: EmailMessage) -> bytes:
     return octets.replace(b"\r\n", b"\n") if part.get_content_maintype() == "text" else octets
 
 
-def show_line(line: smtpx.Line) -> None:
+def show_line(event: smtpx.Event) -> None:
     """Print a line of the dialogue, the client's in blue."""
-    print("  " + paint(BLUE if line.speaker is smtpx.Speaker.CLIENT else DIM, str(line)))
+    if isinstance(event, smtpx.Line):
+        print("  " + paint(BLUE if event.speaker is smtpx.Speaker.CLIENT else DIM, str(event)))
 
 
 def heading(text: str) -> None:

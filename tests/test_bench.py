@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import client, cold, contest, plot, processes, sink, throughput
+from bench import client, cold, contest, dkim, plot, processes, sink, throughput
 from bench.contest import Contender, Contest
 
 import smtpx
@@ -129,3 +129,11 @@ def test_a_plot_is_drawn_of_what_was_measured(tmp_path: Path):
     root = ElementTree.fromstring(drawn)
     names = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert {"smtplib", "a & b", "2 KB"} <= set(names)
+
+
+def test_what_the_bench_signs_is_signed():
+    for name, sign in dkim.contenders().items():
+        signed = sign()
+        assert signed.endswith(dkim.CONTENT)
+        assert signed.count(b"DKIM-Signature:") == (2 if " and " in name else 1)
+    assert len(list(dkim.lines(dict.fromkeys(dkim.contenders(), 0.001)))) == 6

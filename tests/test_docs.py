@@ -11,12 +11,22 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from smtpx._drivers import contexts
 from smtpx.testing import Server, ServerTLS
 
+from .bounces import reports
+
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+_PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+DKIM_KEYS = {
+    "rsa.pem": rsa.generate_private_key(65537, 2048).private_bytes(*_PLAIN),
+    "ed25519.pem": ed25519.Ed25519PrivateKey.generate().private_bytes(*_PLAIN),
+}
 
 
 def blocks() -> Iterator[object]:
@@ -54,6 +64,9 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int,
         monkeypatch.setattr(socket, "getaddrinfo", found)
         monkeypatch.chdir(tmp_path)
         _ = Path("message.eml").write_bytes(b"Subject: a file\n\nhello\n")
+        _ = Path("bounce.eml").write_bytes(reports.POSTFIX)
+        for name, key in DKIM_KEYS.items():
+            _ = Path(name).write_bytes(key)
         yield servers
 
 

@@ -46,11 +46,14 @@ def test_an_unknown_name():
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES)
 def test_every_public_name_of_a_module_is_exported(module: str):
-    names = __import__(f"smtpx.{module}", fromlist=["__all__"]).__all__
+    names = set(__import__(f"smtpx.{module}", fromlist=["__all__"]).__all__)
     internal = {"Mechanism", "Plain", "Login", "CramMD5"}  # sasl: for those who plug in their own
-    internal |= {"envelope_of", "header_addresses", "is_message", "one_field_each", "serialise"}
-    internal |= {"addresses_in"}
-    assert set(names) - internal <= set(smtpx.__all__)
+    internal |= {"is_message", "one_field_each", "serialise"}
+    internal |= {"as_octets", "encoded_anew", "has_signature", "seven_bit"}
+    internal |= {"addresses_in", "header_addresses", "recipients_of", "sender_of"}
+    internal |= {"Telemetry"}  # needs an extra as soon as it is imported
+    in_their_module = {"fields", "verp"}  # where a name means nothing by itself
+    assert module in in_their_module or names - internal <= set(smtpx.__all__)
 
 
 def test_the_version_is_the_installed_one():

@@ -27,18 +27,24 @@ if TYPE_CHECKING:
     from smtpx._version import __version__ as __version__
     from smtpx._wire.extensions import Extensions as Extensions
     from smtpx.addresses import Address as Address
-    from smtpx.dialogue import Line as Line
-    from smtpx.dialogue import Observer as Observer
-    from smtpx.dialogue import Speaker as Speaker
+    from smtpx.checking import Finding as Finding
+    from smtpx.checking import Rule as Rule
+    from smtpx.checking import Severity as Severity
+    from smtpx.checking import check as check
+    from smtpx.composing import Attachment as Attachment
+    from smtpx.composing import compose as compose
+    from smtpx.composing import plain_text as plain_text
     from smtpx.endpoints import Endpoint as Endpoint
     from smtpx.envelope import BodyType as BodyType
     from smtpx.envelope import DeliverBy as DeliverBy
     from smtpx.envelope import Envelope as Envelope
+    from smtpx.envelope import EnvelopeOptions as EnvelopeOptions
     from smtpx.envelope import Notify as Notify
     from smtpx.envelope import Recipient as Recipient
     from smtpx.envelope import Ret as Ret
     from smtpx.errors import AddressError as AddressError
     from smtpx.errors import AuthenticationRefused as AuthenticationRefused
+    from smtpx.errors import CheckFailed as CheckFailed
     from smtpx.errors import ConnectionLost as ConnectionLost
     from smtpx.errors import ContentRefused as ContentRefused
     from smtpx.errors import EndpointError as EndpointError
@@ -55,6 +61,17 @@ if TYPE_CHECKING:
     from smtpx.errors import TimedOut as TimedOut
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.observing import Event as Event
+    from smtpx.observing import Line as Line
+    from smtpx.observing import MessageBegun as MessageBegun
+    from smtpx.observing import MessageEnded as MessageEnded
+    from smtpx.observing import Observer as Observer
+    from smtpx.observing import Protected as Protected
+    from smtpx.observing import SessionBegun as SessionBegun
+    from smtpx.observing import SessionClosed as SessionClosed
+    from smtpx.observing import SessionOpened as SessionOpened
+    from smtpx.observing import Speaker as Speaker
+    from smtpx.options import Check as Check
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
@@ -65,9 +82,13 @@ if TYPE_CHECKING:
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
     from smtpx.sasl import Credentials as Credentials
+    from smtpx.signing import DKIMKey as DKIMKey
+    from smtpx.signing import DKIMSigner as DKIMSigner
+    from smtpx.signing import Signer as Signer
     from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
+    from smtpx.transcripts import Transcript as Transcript
 
 _HOMES = {
     "_core.pool": "CloseReason PoolStatistics",
@@ -77,19 +98,24 @@ _HOMES = {
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
-    "dialogue": "Line Observer Speaker",
+    "checking": "Finding Rule Severity check",
+    "composing": "Attachment compose plain_text",
     "endpoints": "Endpoint",
-    "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
-    "errors": "AddressError AuthenticationRefused ConnectionLost ContentRefused EndpointError "
-    "ExtensionMissing GreetingRefused HelloRefused LocalProtocolError RecipientsRefused "
-    "RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull TLSPolicyError TLSRefused "
-    "TimedOut",
-    "options": "Limits PoolLimits Timeouts",
+    "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
+    "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
+    "EndpointError ExtensionMissing GreetingRefused HelloRefused LocalProtocolError "
+    "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
+    "TLSPolicyError TLSRefused TimedOut",
+    "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
+    "SessionClosed SessionOpened Speaker",
+    "options": "Check Limits PoolLimits Timeouts",
     "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl": "Credentials",
+    "signing": "DKIMKey DKIMSigner Signer",
     "tls": "Protection TLSMode TLSPolicy",
+    "transcripts": "Transcript",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -98,30 +124,41 @@ __all__ = [
     "AddressError",
     "AsyncClient",
     "AsyncSession",
+    "Attachment",
     "AuthenticationRefused",
     "BodyType",
+    "Check",
+    "CheckFailed",
     "Client",
     "CloseReason",
     "ConnectionLost",
     "ContentRefused",
     "Credentials",
+    "DKIMKey",
+    "DKIMSigner",
     "DeliverBy",
     "Endpoint",
     "EndpointError",
     "EnhancedStatusCode",
     "Envelope",
+    "EnvelopeOptions",
+    "Event",
     "ExtensionMissing",
     "Extensions",
+    "Finding",
     "GreetingRefused",
     "HelloRefused",
     "Limits",
     "Line",
     "LocalProtocolError",
+    "MessageBegun",
+    "MessageEnded",
     "Notify",
     "Observer",
     "Outcome",
     "PoolLimits",
     "PoolStatistics",
+    "Protected",
     "Protection",
     "ProxyHeader",
     "Recipient",
@@ -130,12 +167,18 @@ __all__ = [
     "Reply",
     "ReplyError",
     "Ret",
+    "Rule",
     "SMTPError",
     "SendResult",
     "SenderRefused",
     "Session",
+    "SessionBegun",
+    "SessionClosed",
     "SessionFull",
+    "SessionOpened",
     "SessionOptions",
+    "Severity",
+    "Signer",
     "Speaker",
     "Status",
     "TLSMode",
@@ -144,8 +187,12 @@ __all__ = [
     "TLSRefused",
     "TimedOut",
     "Timeouts",
+    "Transcript",
     "__version__",
     "asend",
+    "check",
+    "compose",
+    "plain_text",
     "send",
 ]
 

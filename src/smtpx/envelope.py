@@ -6,10 +6,10 @@ RFC 5321 §2.3.1; the options are those of RFC 3461 (DSN), 8689 (REQUIRETLS), 28
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx.addresses import Address
 from smtpx.errors import LocalProtocolError
@@ -17,7 +17,11 @@ from smtpx.errors import LocalProtocolError
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["BodyType", "DeliverBy", "Envelope", "Notify", "Recipient", "Ret"]
+    from smtpx.messages import AnyMessage
+
+__all__ = ["BodyType", "DeliverBy", "Envelope", "EnvelopeOptions", "Notify", "Recipient", "Ret"]
+
+T = TypeVar("T")
 
 
 class BodyType(Enum):
@@ -90,6 +94,25 @@ class Recipient:
 
     def __str__(self) -> str:
         return str(self.address)
+
+
+class EnvelopeOptions(TypedDict, total=False):
+    """What an `Envelope` may say besides sender and recipients; its fields tell what they mean."""
+
+    body: BodyType | None
+    ret: Ret | None
+    envid: str | None
+    auth: str | None
+    require_tls: bool
+    deliver_by: DeliverBy | None
+    hold: int | datetime | None
+    priority: int | None
+    drop_unsupported: bool
+
+
+class _Changes(EnvelopeOptions, total=False):
+    sender: str | Address | None
+    recipients: str | Address | Recipient | Iterable[str | Address | Recipient]
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -183,21 +206,65 @@ class Envelope:
         put(self, "is_plain", plain and not self.has_options)
         put(self, "needs_smtputf8", utf8 or (sender is not None and sender.needs_smtputf8))
 
-    def to(self, recipients: Iterable[Recipient]) -> Envelope:
-        """The same for other recipients."""
-        return Envelope(
-            self.sender,
-            recipients,
-            body=self.body,
-            ret=self.ret,
-            envid=self.envid,
-            auth=self.auth,
-            require_tls=self.require_tls,
-            deliver_by=self.deliver_by,
-            hold=self.hold,
-            priority=self.priority,
-            drop_unsupported=self.drop_unsupported,
-        )
+    @classmethod
+    def from_message(
+        cls,
+        message: AnyMessage,
+        *,
+        sender: str | Address | None = None,
+        notify: Notify | Mapping[str, Notify] | None = None,
+        orcpt: bool | Mapping[str, str] = False,
+        **options: Unpack[EnvelopeOptions],
+    ) -> Self:
+        """Take sender and recipients from the header of a message, which stays as it is.
+
+        The sender is Sender, else the first of From, unless another is given: ``"<>"`` is the
+        null one. The recipients are To, Cc and Bcc, members of groups too, each once; Bcc is not
+        sent. A message that was resent has its Resent- fields instead (RFC 5322 §3.6.6).
+
+        `notify` is for every recipient, or by address for some. `orcpt` states to every one its
+        own address as the original one, or by address what it is.
+
+        Raises:
+            LocalProtocolError: a field that is needed is missing or cannot be read, there are
+                several Resent- blocks, or an option is wrong or for nobody.
+            AddressError: an address cannot be sent to.
+        """
+        from smtpx.headers import recipients_of, sender_of
+
+        if sender is None:
+            sender = sender_of(message)
+        addresses = [Address.parse(address) for address in recipients_of(message)]
+        if notify is None and not orcpt:
+            return cls(sender, addresses, **options)
+        wishes = _by_address("notify", notify, addresses)
+        if isinstance(orcpt, bool):
+            originals = {each: str(each) for each in addresses} if orcpt else {}
+        else:
+            originals = _by_address("orcpt", orcpt, addresses)
+        recipients = [
+            Recipient(each, notify=wishes.get(each), orcpt=originals.get(each))
+            for each in addresses
+        ]
+        return cls(sender, recipients, **options)
+
+    def replace(self, **changes: Unpack[_Changes]) -> Envelope:
+        """The same but for some of its fields."""
+        fields: dict[str, Any] = {
+            "sender": self.sender,
+            "recipients": self.recipients,
+            "body": self.body,
+            "ret": self.ret,
+            "envid": self.envid,
+            "auth": self.auth,
+            "require_tls": self.require_tls,
+            "deliver_by": self.deliver_by,
+            "hold": self.hold,
+            "priority": self.priority,
+            "drop_unsupported": self.drop_unsupported,
+        }
+        fields.update(changes)
+        return Envelope(**fields)
 
     @property
     def has_options(self) -> bool:
@@ -216,3 +283,18 @@ class Envelope:
 def _check_aware(name: str, moment: datetime) -> None:
     if moment.tzinfo is None:
         raise LocalProtocolError(f"{name} needs a datetime with a time zone, e.g. datetime.UTC")
+
+
+def _by_address(
+    name: str, wished: T | Mapping[str, T] | None, addresses: list[Address]
+) -> dict[Address, T]:
+    """What an option says to each address: the same to all, or by address."""
+    if wished is None:
+        return {}
+    if not isinstance(wished, Mapping):
+        return dict.fromkeys(addresses, wished)
+    by_address = cast("Mapping[str, T]", wished)
+    said = {Address.parse(address): wish for address, wish in by_address.items()}
+    for address in said.keys() - addresses:
+        raise LocalProtocolError(f"{name} is given for {address}, who is no recipient")
+    return said

@@ -12,7 +12,8 @@
     │   ├── RecipientsRefused      … to every RCPT
     │   └── ContentRefused         … to DATA, BDAT or the end of data
     ├── LocalProtocolError         we were asked for something illegal; nothing of it was sent
-    │   └── SessionFull            … of this session; another one can
+    │   ├── SessionFull            … of this session; another one can
+    │   └── CheckFailed            the message is not as it should be; .findings
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
     ├── ExtensionMissing           the server does not offer what the request needs
     ├── TLSPolicyError             the peer cannot give the protection that was asked for
@@ -26,15 +27,17 @@ A leaf is something a caller handles differently. All of them pickle and copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from smtpx.checking import Finding
     from smtpx.replies import Reply
     from smtpx.results import SendResult
 
 __all__ = [
     "AddressError",
     "AuthenticationRefused",
+    "CheckFailed",
     "ConnectionLost",
     "ContentRefused",
     "EndpointError",
@@ -52,6 +55,9 @@ __all__ = [
     "TLSRefused",
     "TimedOut",
 ]
+
+
+E = TypeVar("E", bound=BaseException)
 
 
 def _blank(kind: type[SMTPError], args: tuple[Any, ...]) -> SMTPError:
@@ -126,6 +132,17 @@ class SessionFull(LocalProtocolError):
     """The server lets one session name no more domains (RCPTDOMAINMAX); another session can."""
 
 
+class CheckFailed(LocalProtocolError):
+    """The message is not as it should be, and `Check.REFUSE` or `Check.FIX` was asked for."""
+
+    findings: tuple[Finding, ...]
+    """The errors that were found, or could not be mended."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__("the message was not sent: " + "; ".join(map(str, findings)))
+        self.findings = findings
+
+
 class RemoteProtocolError(SMTPError):
     """The peer broke the protocol. The session is over: what it says can no longer be trusted."""
 
@@ -193,3 +210,12 @@ class AddressError(SMTPError, ValueError):
 
 class EndpointError(SMTPError, ValueError):
     """A string is not the URL of a mail server, or of a proxy."""
+
+
+def without_frames(error: E) -> E:
+    """The same error, cut off from the frames that it and its causes came through (private)."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

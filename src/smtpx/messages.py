@@ -1,4 +1,4 @@
-"""An `EmailMessage` as octets, and the envelope that its header says (RFC 5322 §3.6, §3.6.6)."""
+"""An `EmailMessage` as octets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError
-from smtpx.mailboxes import addresses_in
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -19,9 +17,8 @@ if TYPE_CHECKING:
 
 AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
 
-__all__ = ["envelope_of", "header_addresses", "is_message", "one_field_each", "serialise"]
+__all__ = ["is_message", "one_field_each", "serialise"]
 
-_HARMLESS = re.compile("encoded.word|end of header in group|local part with no domain")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 
@@ -30,33 +27,6 @@ def is_message(value: object) -> TypeGuard[AnyMessage]:
     """True for a message of the `email` package; the package is not imported to find out."""
     module = sys.modules.get("email.message")
     return module is not None and isinstance(value, module.Message)
-
-
-def envelope_of(message: AnyMessage) -> Envelope:
-    """Sender and recipients as the header has them.
-
-    The sender is Sender, else the first of From; the recipients are To, Cc and Bcc, each once.
-    A message that was resent takes its Resent- fields instead (RFC 5322 §3.6.6).
-
-    Raises:
-        LocalProtocolError: a field that is needed is missing or malformed, or there are several
-            Resent- blocks.
-        AddressError: an address in it cannot be sent to.
-    """
-    prefix = _prefix(message)
-    authors = _addresses(message, prefix + "Sender") or _addresses(message, prefix + "From")
-    if not authors:
-        raise LocalProtocolError(
-            f"the message has no {prefix}From with an address: set it, or give an Envelope"
-        )
-    names = (prefix + "To", prefix + "Cc", prefix + "Bcc")
-    recipients = dict.fromkeys(_addresses(message, *names))
-    if not recipients:
-        raise LocalProtocolError(
-            f"the message has no recipient in {prefix}To, {prefix}Cc or {prefix}Bcc: set one, "
-            "or give an Envelope"
-        )
-    return Envelope(authors[0], recipients)
 
 
 def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = False) -> bytes:
@@ -108,53 +78,3 @@ def one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
         return folded
 
     return type(kind.__name__, (kind,), {"fold_binary": fold_binary})
-
-
-def header_addresses(message: AnyMessage, *names: str) -> list[str]:
-    """The addresses in the fields of these names, one name after the other.
-
-    Raises:
-        ValueError: a field cannot be read without guessing; the message names it.
-    """
-    found: list[str] = []
-    for wanted in names:
-        # As the fields are kept: to ask for one by its name would have the package parse it.
-        for name, field in message.raw_items():
-            if name.lower() == wanted.lower():
-                try:
-                    found += _addresses_of(field)
-                except Exception as error:  # What a program put there may fail in any way.
-                    raise ValueError(f"the message's {name} cannot be read: {error}") from error
-    return found
-
-
-def _addresses_of(field: Any) -> list[str]:
-    """What one field says, be it as it came, or as the `email` package's policies keep it."""
-    if hasattr(field, "addresses"):
-        for defect in field.defects:
-            # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
-            if type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect)):
-                raise ValueError(str(defect))
-        return [address.addr_spec for address in field.addresses]
-    if not isinstance(field, str):
-        # A `Header` as it will be sent: commas in its encoded words separate nothing. Only where
-        # the addresses are encoded too, which no reader will understand, as it was meant.
-        encoded: str = field.encode()
-        return addresses_in(encoded if "@" in encoded else str(field))
-    return addresses_in(field.encode("utf-8", "surrogateescape").decode("utf-8"))
-
-
-def _addresses(message: AnyMessage, *names: str) -> list[str]:
-    try:
-        return header_addresses(message, *names)
-    except ValueError as error:
-        raise LocalProtocolError(f"{error}; mend it, or give an Envelope") from error
-
-
-def _prefix(message: AnyMessage) -> str:
-    resent = len(message.get_all("Resent-Date", []))
-    if resent > 1:
-        raise LocalProtocolError(
-            "the message was resent more than once; give an Envelope, its header cannot tell"
-        )
-    return "Resent-" if resent else ""

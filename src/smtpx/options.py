@@ -1,11 +1,27 @@
-"""How long to wait, and how much to take (RFC 5321 §4.5.3)."""
+"""How long to wait, how much to take (RFC 5321 §4.5.3), and what to make of mistakes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from enum import Enum
 
-__all__ = ["Limits", "PoolLimits", "Timeouts"]
+__all__ = ["Check", "Limits", "PoolLimits", "Timeouts"]
+
+
+class Check(Enum):
+    """What is done about a message that is not as it should be; `smtpx.check` tells what it finds.
+
+    What needs it to be read before it is sent, so a file or an iterator is refused but by `PASS`.
+    """
+
+    PASS = "pass"
+    """Send it as it is, as far as the server can take it."""
+    REFUSE = "refuse"
+    """Raise `CheckFailed` where an error is found; warnings pass."""
+    FIX = "fix"
+    """Mend a copy: Date, Message-ID, line ends, long lines, Bcc and more; refuse what errors are
+    left. What is signed by DKIM is not mended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,6 +10,8 @@ from typing import Protocol
 from smtpx.errors import LocalProtocolError
 
 __all__ = ["CramMD5", "Credentials", "Login", "Mechanism", "Plain"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +22,12 @@ class Credentials:
     password: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        # RFC 4616 §2: NUL separates the fields of PLAIN.
-        if "\0" in self.user or "\0" in self.password:
-            raise LocalProtocolError("neither user nor password may contain NUL")
+        # RFC 4616 §2: NUL separates the fields of PLAIN; RFC 4013 §2.3 prohibits its kin as well.
+        if _CONTROL.search(self.user) or _CONTROL.search(self.password):
+            raise LocalProtocolError(
+                "neither user nor password may contain a control character, such as NUL or the "
+                "line end of a file they were read from"
+            )
         if any("\ud800" <= character <= "\udfff" for character in self.user + self.password):
             raise LocalProtocolError("user and password must be Unicode text without surrogates")
 

@@ -32,7 +32,6 @@ from smtplib import (
     SMTPSenderRefused,
     SMTPServerDisconnected,
 )
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from smtpx._smtplib.arguments import (
@@ -165,12 +164,7 @@ class SMTP(Authentication, Transactions):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *args: object) -> None:
         try:
             code, message = self.docmd("QUIT")
             if code != 221:
@@ -254,7 +248,12 @@ class SMTP(Authentication, Transactions):
         code, message = self.docmd("STARTTLS")
         if not accepts(code):
             raise SMTPResponseException(code, message)
-        if self._glance():
+        try:
+            injected = self._glance()
+        except OSError as error:
+            self.close()
+            raise SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+        if injected:
             self.close()
             raise SMTPException(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
@@ -300,13 +299,12 @@ class SMTP(Authentication, Transactions):
         closing = self._waiting()
         if closing is not None:
             raise SMTPDataError(*closing)
-        if isinstance(msg, str):
-            msg = _fix_eols(msg).encode("ascii")
+        octets = _octets(msg)
         due = max(self._accepted, 1) if self._lmtp else 1
         if self._is_as_made():
-            self._finals = self._by_core(Content(msg or bCRLF), due)
+            self._finals = self._by_core(Content(octets or bCRLF), due)
         else:
-            self._finals = self._by_steps(_with_end(msg), due)
+            self._finals = self._by_steps(_with_end(octets), due)
         self._accepted = 0
         # Who looks at one reply only must not miss a refusal.
         reply = next((reply for reply in self._finals if not accepts(reply[0])), self._finals[-1])
@@ -353,7 +351,7 @@ class SMTP(Authentication, Transactions):
             sender = sender_path(from_addr)
             paths = [recipient_path(address) for address in addresses]
         self.ehlo_or_helo_if_needed()
-        octets = _fix_eols(msg).encode("ascii") if isinstance(msg, str) else msg
+        octets = _octets(msg)
         content = Content(octets or bCRLF)
         mail_opts: list[str] = []
         if self.does_esmtp:
@@ -434,6 +432,12 @@ _MADE = (_fix_eols, _quote_periods)
 
 def _is_patched() -> bool:
     return (_fix_eols, _quote_periods) != _MADE
+
+
+def _octets(msg: bytes | bytearray | memoryview | str) -> bytes:
+    if isinstance(msg, str):
+        return _fix_eols(msg).encode("ascii")
+    return msg if isinstance(msg, bytes) else bytes(memoryview(msg))
 
 
 def _with_end(msg: bytes) -> bytes:

@@ -227,6 +227,19 @@ class TestSTARTTLS:
             )
         assert connection.broken
 
+    def test_a_reset_behind_the_220(self):
+        error = fails(
+            lambda: start_tls(connected("STARTTLS")),
+            """
+            C: STARTTLS
+            S: 220 go ahead
+            S!: <reset>
+            """,
+            ConnectionLost,
+        )
+        assert isinstance(error, ConnectionLost)
+        assert error.phase == "tls"
+
     def test_failed_handshake(self):
         error = fails(
             lambda: start_tls(connected("STARTTLS")),

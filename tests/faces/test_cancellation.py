@@ -326,7 +326,7 @@ def test_send_many_cancelled_at_every_line(runner: Runner, way: str, source: str
             lines = 0
             interrupt: Callable[[], object] | None = None
 
-            def observe(line: smtpx.Line) -> None:
+            def observe(event: smtpx.Event) -> None:
                 nonlocal lines
                 lines += 1
                 if lines == at and interrupt is not None:

@@ -98,6 +98,7 @@ POINTS = ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END-OF-DATA", "QUIT"]
 
 
 @pytest.mark.requirement("T33")
+@pytest.mark.requirement("T40")
 @pytest.mark.parametrize("tls", ServerTLS)
 @pytest.mark.parametrize("pipelining", [True, False])
 @pytest.mark.parametrize("point", POINTS)
@@ -109,7 +110,7 @@ def test_the_end_at_every_exchange(face: Face, tls, pipelining, point, fault):
         check(server, fate)
         assert server.breaches == []
     if point == "QUIT":
-        # T40: after the 250, nothing that happens can undo it.
+        # After the 250, nothing that happens can undo it.
         assert fate is Fate.ACCEPTED
     elif point == "END-OF-DATA" and fault is not Shutdown:
         assert fate is Fate.IN_DOUBT
@@ -245,6 +246,20 @@ def test_replies_nobody_asked_for_never_shift_the_others(face: Face, point, stra
         fate = fate_of(face, server, timeouts=short)
         check(server, fate)
         assert fate is not Fate.ACCEPTED
+
+
+@pytest.mark.requirement("T18")
+@pytest.mark.parametrize("tls", [ServerTLS.STARTTLS, ServerTLS.IMPLICIT])
+@pytest.mark.parametrize("stray", [b"250 ok\r\n", b"250-", b"x\r\n"])
+def test_what_was_said_before_us_under_tls_is_no_answer(face: Face, tls, stray):
+    # It may be the answer to what an attacker said before, who then renegotiated for us.
+    last = 2 if tls is ServerTLS.STARTTLS else 1
+    with Server(
+        tls=tls, extensions=BY_DATA, faults=[AppendToReply("EHLO", stray, nth=last)]
+    ) as server:
+        short = dataclasses.replace(PATIENT, mail=0.2)  # "250-" never ends
+        assert fate_of(face, server, timeouts=short) is Fate.NOT_SENT
+        assert server.messages == []
 
 
 @pytest.mark.requirement("T32")

@@ -305,6 +305,8 @@ def test_every_address_of_a_host_is_tried(face: Face, monkeypatch: pytest.Monkey
 
         def found(host, port, *args, **kwargs):
             return [
+                # As where the system was built without IPv6: not even a socket can be made.
+                (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_UDP, "", ("127.0.0.1", 1)),
                 *resolve("127.0.0.1", dead_port, *args, **kwargs),
                 *resolve("127.0.0.1", server.port, *args, **kwargs),
             ]
@@ -405,7 +407,12 @@ class TestDialogue:
             caplog.at_level(logging.DEBUG, "smtpx.wire"),
         ):
             url = f"smtp://ann:s3cret@127.0.0.1:{server.port}"
-            with face.session(url, observer=lambda line: lines.append(str(line))) as session:
+
+            def observe(event: smtpx.Event) -> None:
+                if isinstance(event, smtpx.Line):
+                    lines.append(str(event))
+
+            with face.session(url, observer=observe) as session:
                 _ = session.send(CONTENT, ENVELOPE)
         logged = [record.getMessage() for record in caplog.records if record.name == "smtpx.wire"]
         assert logged == lines

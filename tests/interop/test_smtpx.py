@@ -144,11 +144,13 @@ def test_many_over_one_connection(postfix: Postfix, recipient: str):
     assert arrived == {content for content, _ in messages}
 
 
-def test_the_drop_in(postfix: Postfix, recipient: str):
+@pytest.mark.parametrize("body", BODIES)
+def test_the_drop_in(postfix: Postfix, recipient: str, body: str):
+    """It sends by DATA, with transparency, what `Session` sends by BDAT."""
     import ssl
 
     context = ssl.create_default_context(cafile=str(postfix.ca_file))
-    content = HEADER + BODIES["dots"]
+    content = HEADER + BODIES[body]
     with drop_in.SMTP("localhost", postfix.port) as smtp:
         smtp.starttls(context=context)
         smtp.login("user", "secret")

@@ -64,6 +64,7 @@ OPTIONS: dict[str, Any] = {
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
     "observer": print,
+    "signer": bytes.upper,
 }
 # What an option is called in `Settings`, where it is not the same.
 KEPT_AS = {"source_address": "sources"}
@@ -123,6 +124,7 @@ def clients(server: Server) -> Iterator[tuple[str, Client]]:
         "timeouts": {"timeouts": Timeouts.each(7)},
         "limits": {"limits": Limits(window=512)},
         "observer": {"observer": [].append},
+        "signer": {"signer": lambda content: b"X-Signed: yes\r\n" + content},
         "no tls": {"tls": TLSPolicy(TLSMode.NONE)},
         "server_hostname": {"tls": dataclasses.replace(trusting, server_hostname="localhost")},
         "context": {"tls": TLSPolicy(TLSMode.STARTTLS, context=server.client_context())},

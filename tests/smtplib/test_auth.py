@@ -11,6 +11,7 @@ import pytest
 from smtpx import smtplib
 from smtpx.testing import CRAM_MD5, LOGIN, PLAIN, Refuse, Server, ServerMechanism
 from tests.smtplib.scripted import CLOSE, ScriptedServer, serving
+from tests.tracebacks import told_by
 
 USER, PASSWORD = "jo", "s3cr3t-påss"
 
@@ -164,13 +165,16 @@ def test_an_authobject_that_fails_ends_the_exchange() -> None:
         assert client.noop()[0] == 250
 
 
+@pytest.mark.requirement("T1")
 @pytest.mark.requirement("T25")
-@pytest.mark.parametrize(("user", "password"), [("a\0b", "c"), ("a", "b\0c")])
-def test_nul_in_credentials(user: str, password: str) -> None:
-    with serving(extensions=["AUTH PLAIN"]) as server, client_of(server) as client:
-        with pytest.raises(ValueError, match="NUL"):
-            client.login(user, password)
-        assert not any(command.startswith("AUTH") for command in server.commands)
+@pytest.mark.parametrize("control", ["\0", "\r", "\n", "\x7f"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
+def test_control_characters_in_credentials(mechanism: str, control: str) -> None:
+    with serving(extensions=[f"AUTH {mechanism}"]) as server, client_of(server) as client:
+        for user, password in ((f"a{control}b", "c"), ("a", f"b{control}c")):
+            with pytest.raises(ValueError, match="NUL"):
+                client.login(user, password)
+        assert server.commands == []
 
 
 SECRETS = [
@@ -212,6 +216,26 @@ def test_secrets_are_shown_nowhere(
     assert "[redacted]" in shown
     assert not [secret for secret in SECRETS if secret in shown]
     assert "send: 'noop" in shown
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize("answer", [b"535 no\r\n", b"hm\r\n", b"334 a\r\n", b"421 bye\r\n", CLOSE])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_a_traceback_that_shows_variables_shows_no_secret(mechanism: str, answer: bytes) -> None:
+    secrets = [PASSWORD, b64(PASSWORD), b64(f"\0{USER}\0{PASSWORD}")]
+    answers = {
+        "AUTH": answer if mechanism == "PLAIN" else b"334 \r\n",
+        b64(PASSWORD).upper(): answer,
+    }
+    answers[b64(USER).upper()] = b"334 \r\n"
+    with serving(answers, extensions=[f"AUTH {mechanism}"]) as server:
+        client = client_of(server)
+        with pytest.raises(smtplib.SMTPException) as caught:
+            client.login(USER, PASSWORD)
+        client.close()
+    told = told_by(caught.value)
+    assert "mechanism" in told
+    assert not [secret for secret in secrets if secret in told]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import smtplib as old
 import socket
 import subprocess
 import sys
@@ -253,6 +254,20 @@ def test_debug_output(server: Server, capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[2].startswith("reply: retcode (220); Msg: b'")
     assert lines[3].startswith("connect: ")
     assert lines[4] == r"send: 'noop\r\n'"
+
+
+def test_debug_output_of_a_whole_session_is_the_old_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(module: Any) -> list[str]:
+        with serving({"RCPT": [b"550 no\r\n", b"250 ok\r\n"]}, extensions=["SIZE"]) as server:
+            client = module.SMTP(local_hostname="x", timeout=10)
+            client.set_debuglevel(1)
+            client.connect("127.0.0.1", server.port)
+            client.sendmail("a@example.org", ["b@example.net", "c@example.net"], "hi\n.\n")
+            client.verify("b@example.net")
+            client.quit()
+            return capsys.readouterr().err.replace(str(server.port), "port").lower().splitlines()
+
+    assert printed(smtplib) == printed(old)
 
 
 def test_audit_events(server: Server) -> None:

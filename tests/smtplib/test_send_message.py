@@ -138,6 +138,7 @@ def test_what_sendmail_is_given() -> None:
     assert not first.kwargs
 
 
+@pytest.mark.requirement("T37")
 def test_non_ascii_local_parts_need_smtputf8(server: Server, ascii_only: Server) -> None:
     message = letter(Subject="¡hola!")
     message.replace_header("To", "Jürg <jürg@example.net>")

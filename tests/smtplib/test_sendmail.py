@@ -142,6 +142,7 @@ class TestOutcomes:
         error = smtplib.SMTPRecipientsRefused, (refused,)
         assert self.check(extensions, answers) == (error, True, True)
 
+    @pytest.mark.requirement("T35")
     def test_nobody_accepted_and_354_all_the_same(self, extensions: list[str]) -> None:
         answers: Answers = {"RCPT": b"550 no\r\n", "END": b"554 nobody\r\n"}
         refused = dict.fromkeys(MAIL[1], (550, b"no"))
@@ -165,6 +166,7 @@ class TestOutcomes:
         answers = {"RCPT": [b"251 forwarded\r\n", b"252 maybe\r\n"]}
         assert self.check(extensions, answers) == ({}, True, False)
 
+    @pytest.mark.requirement("T33")
     @pytest.mark.parametrize("where", ["MAIL", "RCPT", "DATA", "END"])
     def test_421_closes(self, extensions: list[str], where: str) -> None:
         errors: dict[str, tuple[type, tuple[object, ...]]] = {
@@ -185,6 +187,7 @@ class TestOutcomes:
         lost = smtplib.SMTPServerDisconnected, False
         assert self.check(extensions, {where: CLOSE})[:2] == (lost, False)
 
+    @pytest.mark.requirement("T39")
     @pytest.mark.parametrize("end", [CLOSE, b"250 queu" + CLOSE, b"250-a\r\n550 b\r\n", b"354 x\n"])
     def test_lost_after_the_content_is_in_doubt(self, extensions: list[str], end: bytes) -> None:
         in_doubt = smtplib.SMTPServerDisconnected, True
@@ -347,6 +350,7 @@ def test_content(kind: type[smtplib.SMTP], content: bytes | str, written: bytes)
         assert server.contents == [written]
 
 
+@pytest.mark.requirement("T9")
 @given(st.lists(st.sampled_from([b"a", b".", b"\r", b"\n", b"\r\n"])).map(b"".join))
 @settings(max_examples=50, deadline=None)
 def test_no_bare_line_end_ever_leaves(content: bytes) -> None:
@@ -358,6 +362,17 @@ def test_no_bare_line_end_ever_leaves(content: bytes) -> None:
     rest = pipelined.replace(b"\r\n", b"")
     assert b"\r" not in rest
     assert b"\n" not in rest
+
+
+@pytest.mark.parametrize("kind", [smtplib.SMTP, Overriding])
+@pytest.mark.parametrize("like_bytes", [bytearray, memoryview])
+def test_what_is_like_bytes(
+    server: ScriptedServer, kind: type[smtplib.SMTP], like_bytes: Callable[[bytes], bytes]
+) -> None:
+    with client_of(server, kind) as client:
+        client.sendmail("a@example.org", "b@example.net", like_bytes(b".hi\n"))
+        client.data(like_bytes(b".hi\n"))
+    assert server.contents == [b"..hi\r\n"] * 2
 
 
 def test_text_must_be_ascii(server: ScriptedServer) -> None:
@@ -490,6 +505,8 @@ def test_addresses(server: ScriptedServer, given: str, path: str) -> None:
     assert server.commands[1:3] == [f"mail from:<{path}> size=2", f"rcpt to:<{path}>"]
 
 
+@pytest.mark.requirement("T2")
+@pytest.mark.requirement("T3")
 @pytest.mark.parametrize(
     "address",
     [

@@ -61,7 +61,8 @@ METHODS = [
     (kind, name)
     for kind in ("SMTP", "SMTP_SSL", "LMTP")
     for name, member in inspect.getmembers(getattr(old, kind), inspect.isfunction)
-    if not name.startswith("_") or name in ("__init__", "_get_socket", "_rset", "_print_debug")
+    if not name.startswith("_")
+    or name in ("__init__", "__enter__", "__exit__", "_get_socket", "_rset", "_print_debug")
 ]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import ssl
+import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +71,7 @@ def test_this_machine_needs_no_certificate(starttls: Server, implicit: Server) -
         assert client.sendmail("a@example.org", "b@example.net", "hi") == {}
 
 
+@pytest.mark.requirement("T14")
 @pytest.mark.usefixtures("remote")
 def test_every_other_machine_does(starttls: Server) -> None:
     client = client_of(starttls, "localhost")
@@ -77,12 +82,14 @@ def test_every_other_machine_does(starttls: Server) -> None:
         client.noop()
 
 
+@pytest.mark.requirement("T14")
 @pytest.mark.usefixtures("remote")
 def test_every_other_machine_does_so_over_implicit_tls(implicit: Server) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match=r"hand in a context: .*cafile"):
         ssl_client_of(implicit)
 
 
+@pytest.mark.requirement("T14")
 @pytest.mark.usefixtures("remote")
 def test_the_name_is_verified(implicit: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ssl.create_default_context
@@ -200,6 +207,32 @@ def test_what_follows_the_220_in_plain_text_ends_the_session(extra: bytes) -> No
         client = client_of(server)
         with pytest.raises(smtplib.SMTPException, match="plain text"):
             client.starttls(context=server.client_context())
+        assert client.sock is None
+
+
+def test_a_reset_behind_the_220() -> None:
+    was_read = threading.Event()
+
+    def write(connection: socket.socket, octets: bytes) -> None:
+        connection.sendall(octets)
+        if octets == b"220 go\r\n":
+            assert was_read.wait(10)
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.close()
+
+    class Waiting(smtplib.SMTP):
+        def docmd(self, cmd: str, args: str = "") -> tuple[int, bytes]:
+            reply = super().docmd(cmd, args)
+            was_read.set()
+            assert self.sock is not None
+            assert select.select([self.sock], [], [], 10)[0]
+            return reply
+
+    with serving({"STARTTLS": b"220 go\r\n"}, extensions=["STARTTLS"], write=write) as server:
+        client = Waiting("127.0.0.1", server.port, "client.example.org", timeout=10)
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            client.starttls()
         assert client.sock is None
 
 

@@ -341,7 +341,7 @@ def test_all_is_exact():
     for name in smtpx.testing.__all__:
         assert getattr(smtpx.testing, name).__doc__
     public = {name for name in vars(smtpx.testing) if not name.startswith("_")}
-    modules = {"annotations", "TYPE_CHECKING", "Any", "faults", "script", "server"}
+    modules = {"annotations", "TYPE_CHECKING", "Any", "faults", "replay", "script", "server"}
     assert public - modules - {"server_protocol", "Server", "ServerTLS", "SessionRecord"} <= set(
         smtpx.testing.__all__
     )

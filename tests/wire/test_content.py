@@ -97,6 +97,7 @@ MIXES = st.text("\r\n.a", max_size=12).map(str.encode) | st.lists(
 ).map(b"".join)
 
 
+@pytest.mark.requirement("T6")
 @pytest.mark.requirement("T9")
 @pytest.mark.requirement("T10")
 @given(MIXES)

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta, timezone
+from email.message import EmailMessage
 
 import pytest
 
@@ -173,3 +174,70 @@ def test_an_envelope_is_a_value() -> None:
     assert envelope != Envelope("a@x.test", "b@x.test")
     with pytest.raises(FrozenInstanceError):
         envelope.sender = None  # type: ignore[misc] # the type checker knows
+
+
+# --- from_message: its recipients are tested with the messages they come from -------------------
+
+
+def message() -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = "Ann <ann@x.test>"
+    message["To"] = "Bob <bob@x.test>, eve@bücher.test"
+    message["Bcc"] = "dan@x.test"
+    return message
+
+
+def test_options_come_with_the_header() -> None:
+    envelope = Envelope.from_message(
+        message(), ret=Ret.HEADERS, envid="42", require_tls=True, hold=60, priority=3,
+        deliver_by=DeliverBy(600), body=BodyType.EIGHT_BIT, auth="<>", drop_unsupported=True,
+    )  # fmt: skip
+    assert envelope == Envelope(
+        "ann@x.test", ["bob@x.test", "eve@bücher.test", "dan@x.test"], ret=Ret.HEADERS,
+        envid="42", require_tls=True, hold=60, priority=3, deliver_by=DeliverBy(600),
+        body=BodyType.EIGHT_BIT, auth="<>", drop_unsupported=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("null", ["", "<>"])
+def test_the_sender_may_be_another_than_the_author(null: str) -> None:
+    envelope = Envelope.from_message(message(), sender="bounces@x.test")
+    assert str(envelope.sender) == "bounces@x.test"
+    assert Envelope.from_message(message(), sender=null).sender is None
+    anonymous = message()
+    del anonymous["From"]
+    assert Envelope.from_message(anonymous, sender=null).sender is None
+
+
+@pytest.mark.requirement("RFC 3461 §4.1")
+def test_notify_is_for_all_or_for_some() -> None:
+    envelope = Envelope.from_message(message(), notify=Notify.NEVER)
+    assert [each.notify for each in envelope.recipients] == [Notify.NEVER] * 3
+    envelope = Envelope.from_message(message(), notify={"eve@bücher.test": Notify.FAILURE})
+    assert [each.notify for each in envelope.recipients] == [None, Notify.FAILURE, None]
+
+
+@pytest.mark.requirement("RFC 3461 §4.2")
+def test_orcpt_is_each_address_itself_or_what_is_said_of_some() -> None:
+    envelope = Envelope.from_message(message(), orcpt=True)
+    originals = ["bob@x.test", "eve@xn--bcher-kva.test", "dan@x.test"]
+    assert [each.orcpt for each in envelope.recipients] == originals
+    envelope = Envelope.from_message(message(), orcpt={"dan@x.test": "rfc822;list@x.test"})
+    assert [each.orcpt for each in envelope.recipients] == [None, None, "rfc822;list@x.test"]
+
+
+def test_an_option_for_nobody_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="notify is given for ted"):
+        _ = Envelope.from_message(message(), notify={"ted@x.test": Notify.NEVER})
+    with pytest.raises(LocalProtocolError, match="orcpt is given for ted"):
+        _ = Envelope.from_message(message(), orcpt={"ted@x.test": "bob@x.test"})
+
+
+def test_replace_changes_what_it_is_told_and_nothing_else() -> None:
+    envelope = Envelope("a@x.test", ["b@x.test"], ret=Ret.FULL, envid="1", priority=2)
+    assert envelope.replace() == envelope
+    changed = envelope.replace(sender=None, recipients=[Recipient("ü@x.test")], envid=None)
+    assert changed == Envelope(None, ["ü@x.test"], ret=Ret.FULL, priority=2)
+    assert changed.needs_smtputf8
+    with pytest.raises(LocalProtocolError, match="priority"):
+        _ = envelope.replace(priority=10)

@@ -14,9 +14,11 @@ import pytest
 from smtpx import errors
 from smtpx._wire.parser import MalformedReply
 from smtpx.addresses import Address
+from smtpx.checking import Finding, Rule, Severity
 from smtpx.errors import (
     AddressError,
     AuthenticationRefused,
+    CheckFailed,
     ConnectionLost,
     ContentRefused,
     EndpointError,
@@ -53,6 +55,7 @@ ONE_OF_EACH: list[SMTPError] = [
     ContentRefused("DATA", REPLY),
     LocalProtocolError("not that"),
     SessionFull("no more"),
+    CheckFailed((Finding(Rule.DATE_MISSING, Severity.ERROR, "Date", "there is none"),)),
     RemoteProtocolError("broken"),
     ExtensionMissing("SMTPUTF8", "an address is not ASCII"),
     TLSPolicyError("no TLS"),

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, LocalProtocolError, SMTPError
-from smtpx.messages import AnyMessage, envelope_of, is_message, serialise
+from smtpx.messages import AnyMessage, is_message, serialise
 
 POLICIES = {
     "compat32": policy.compat32,
@@ -53,7 +54,7 @@ def raw(name: str, *fields: tuple[str, str]) -> AnyMessage:
 
 
 def recipients(message: AnyMessage) -> list[str]:
-    return [str(recipient) for recipient in envelope_of(message).recipients]
+    return [str(recipient) for recipient in Envelope.from_message(message).recipients]
 
 
 def fields_and_body(octets: bytes) -> tuple[list[str], bytes]:
@@ -86,7 +87,7 @@ def test_the_email_package_is_not_imported_to_find_out() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})
 
 
-# --- envelope_of -------------------------------------------------------------------------------
+# --- Envelope.from_message -----------------------------------------------------------------------
 
 
 @every_kind
@@ -97,7 +98,7 @@ def test_to_cc_and_bcc_get_it_each_once(kind: str) -> None:
     message["To"] = "Bob <bob@x.test>, eve@x.test"
     message["Cc"] = "bob@x.test, dan@x.test"
     message["Bcc"] = '"Quo, Ted" <ted@x.test>'
-    envelope = envelope_of(message)
+    envelope = Envelope.from_message(message)
     assert str(envelope.sender) == "ann@x.test"
     assert recipients(message) == ["bob@x.test", "eve@x.test", "dan@x.test", "ted@x.test"]
 
@@ -107,8 +108,8 @@ def test_to_cc_and_bcc_get_it_each_once(kind: str) -> None:
 def test_sender_goes_before_from_and_the_first_author_before_the_others(name: str) -> None:
     with_sender = parsed("From: a@x.test, b@x.test\nSender: c@x.test\nTo: d@x.test\n", name)
     without = parsed("From: a@x.test, b@x.test\nTo: d@x.test\n", name)
-    assert str(envelope_of(with_sender).sender) == "c@x.test"
-    assert str(envelope_of(without).sender) == "a@x.test"
+    assert str(Envelope.from_message(with_sender).sender) == "c@x.test"
+    assert str(Envelope.from_message(without).sender) == "a@x.test"
 
 
 @every_policy
@@ -141,7 +142,7 @@ def test_an_internationalized_address_is_read(kind: str) -> None:
     message["From"] = "jürgen@x.test"
     message["To"] = "Bücher <bob@bücher.test>"
     assert recipients(message) == ["bob@xn--bcher-kva.test"]
-    assert envelope_of(message).needs_smtputf8
+    assert Envelope.from_message(message).needs_smtputf8
 
 
 @every_policy
@@ -165,7 +166,7 @@ def test_a_resent_message_takes_its_resent_fields(name: str) -> None:
         "Resent-To: s@x.test\nResent-Bcc: t@x.test\nFrom: a@x.test\nTo: b@x.test\n",
         name,
     )
-    assert str(envelope_of(message).sender) == "r@x.test"
+    assert str(Envelope.from_message(message).sender) == "r@x.test"
     assert recipients(message) == ["s@x.test", "t@x.test"]
 
 
@@ -187,7 +188,7 @@ def test_a_header_that_does_not_tell_is_refused_with_what_to_do(
     name: str, header: str, why: str
 ) -> None:
     with pytest.raises(LocalProtocolError, match=why):
-        envelope_of(parsed(header, name))
+        Envelope.from_message(parsed(header, name))
 
 
 @pytest.mark.requirement("T2")
@@ -195,7 +196,7 @@ def test_a_header_that_does_not_tell_is_refused_with_what_to_do(
 def test_no_recipient_is_passed_over_for_being_malformed(to: str) -> None:
     for name in POLICIES:
         with pytest.raises((AddressError, LocalProtocolError)):
-            envelope_of(parsed(f"From: a@x.test\nTo: {to}\n", name))
+            Envelope.from_message(parsed(f"From: a@x.test\nTo: {to}\n", name))
 
 
 @every_policy
@@ -218,9 +219,9 @@ def test_no_recipient_is_passed_over_for_being_malformed(to: str) -> None:
 )
 def test_what_can_only_be_guessed_is_refused_for_nobody_must_be_lost(name: str, to: str) -> None:
     with pytest.raises((LocalProtocolError, AddressError)):
-        envelope_of(parsed(f"From: a@x.test\nTo: {to}\n", name))
+        Envelope.from_message(parsed(f"From: a@x.test\nTo: {to}\n", name))
     with pytest.raises((LocalProtocolError, AddressError)):
-        envelope_of(parsed(f"From: {to}\nTo: a@x.test\n", name))
+        Envelope.from_message(parsed(f"From: {to}\nTo: a@x.test\n", name))
 
 
 @every_policy
@@ -256,7 +257,7 @@ def test_what_is_odd_but_clear_is_read(name: str, to: str) -> None:
 @pytest.mark.requirement("T8")
 def test_whatever_stands_in_to_only_documented_errors_come(to: str, name: str) -> None:
     try:
-        envelope = envelope_of(parsed(f"From: a@x.test\nTo: {to}\n", name))
+        envelope = Envelope.from_message(parsed(f"From: a@x.test\nTo: {to}\n", name))
     except (LocalProtocolError, AddressError):
         return
     assert envelope.recipients

@@ -50,6 +50,15 @@ def test_nul_cannot_change_what_plain_means(user: str, password: str) -> None:
     assert password not in str(caught.value)
 
 
+@pytest.mark.requirement("T1")
+@pytest.mark.parametrize("control", ["\r", "\n", "\t", "\x1b", "\x7f", "\x85"])
+def test_no_control_character_is_part_of_a_name_or_a_password(control: str) -> None:
+    for user, password in ((f"ann{control}", "hunter2"), ("ann", f"hunter2{control}")):
+        with pytest.raises(LocalProtocolError, match="control character") as caught:
+            Credentials(user, password)
+        assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.requirement("T4")
 @pytest.mark.parametrize(("user", "password"), [("ann\ud800", "hunter2"), ("ann", "hunter2\udcff")])
 def test_surrogates_are_refused_before_anything_is_encoded(user: str, password: str) -> None:

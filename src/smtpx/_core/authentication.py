@@ -12,7 +12,9 @@ from smtpx.errors import (
     AuthenticationRefused,
     ExtensionMissing,
     RemoteProtocolError,
+    SMTPError,
     TLSPolicyError,
+    without_frames,
 )
 from smtpx.replies import Reply
 from smtpx.sasl import Credentials, Mechanism, usable
@@ -68,6 +70,9 @@ def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
     connection.secrets = mechanism.secrets
     try:
         reply = yield from _converse(connection, mechanism)
+    except SMTPError as error:
+        # R14: there are tracebacks that show variables, and those of its frames are secrets.
+        raise without_frames(error) from error.__cause__
     finally:
         connection.secrets = ()
     if reply.intermediate:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx._wire.parser import ReplyParser
-from smtpx.dialogue import Line, Observer, Speaker
+from smtpx.envelope import Envelope
 from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
@@ -23,13 +24,21 @@ from smtpx.errors import (
     TimedOut,
     TLSPolicyError,
 )
+from smtpx.observing import Line, MessageBegun, MessageEnded, Observer, Protected, Speaker
 from smtpx.options import Limits, Timeouts
 from smtpx.replies import Reply
+from smtpx.results import SendResult
 from smtpx.tls import Protection
+
+if TYPE_CHECKING:
+    from smtpx.signing import Signer
 
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
 
+
+Ended: TypeAlias = Callable[[SendResult], object]
+"""Called with what became of a mail transaction."""
 
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
@@ -43,6 +52,7 @@ class Connection:
 
     __slots__ = (
         "_is_silent",
+        "_messages",
         "_parser",
         "_pending",
         "_seconds",
@@ -60,6 +70,8 @@ class Connection:
         "parting",
         "protection",
         "secrets",
+        "session",
+        "signer",
         "timeouts",
     )
 
@@ -71,6 +83,8 @@ class Connection:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        signer: Signer | None = None,
+        session: int = 0,
     ) -> None:
         self.lmtp = lmtp
         self.local = local
@@ -78,6 +92,10 @@ class Connection:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.observer = observer
+        self.signer = signer
+        self.session = session
+        """The number by which the observer knows this session."""
+        self._messages = 0
         self.extensions: Extensions = NO_EXTENSIONS
         self.greeting: Reply | None = None
         self.protection: Protection | None = None
@@ -398,7 +416,11 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        if self.has_unread or (yield Glance()):
+        try:
+            injected = self.has_unread or (yield Glance())
+        except OSError as error:
+            raise self._lost(error, Phase.TLS) from error
+        if injected:
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
@@ -426,6 +448,8 @@ class Connection:
                 raise TLSPolicyError(f"the TLS handshake failed: {error}") from error
             raise lost from error
         self.protection = step.protection
+        if self.observer is not None and self.protection is not None:
+            _ = self.observer(Protected(self.session, self.protection))
 
     def _unsolicited(self) -> ConnectionLost | RemoteProtocolError:
         """What the waiting octets mean when nothing was asked (R3)."""
@@ -463,15 +487,25 @@ class Connection:
             return TimedOut(f"the time was up while {doing}{within}", phase=phase.field)
         return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
 
+    def begun(self, envelope: Envelope) -> Ended:
+        """Tell the observer of a mail transaction; what is returned tells it of the result."""
+        observer = self.observer
+        if observer is None:
+            raise AssertionError("who tells an observer has one")
+        self._messages += 1
+        number = self._messages
+        _ = observer(MessageBegun(self.session, number, envelope))
+        return lambda result: observer(MessageEnded(self.session, number, result))
+
     def _say(self, command: Command) -> None:
         if self.observer is not None:
             for line in command.shown.split("\r\n"):
-                self.observer(Line(Speaker.CLIENT, line))
+                _ = self.observer(Line(Speaker.CLIENT, line, self.session))
 
     def _hear(self, reply: Reply) -> None:
         if self.observer is not None:
             for line in reply.raw.decode("utf-8", "replace").removesuffix("\n").split("\n"):
-                self.observer(Line(Speaker.SERVER, line.removesuffix("\r")))
+                _ = self.observer(Line(Speaker.SERVER, line.removesuffix("\r"), self.session))
 
 
 def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:

@@ -6,13 +6,18 @@ from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction, untried
 from smtpx._wire.content import Content, Source
+from smtpx.encodings import as_octets, seven_bit
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage, envelope_of, is_message, serialise
+from smtpx.messages import AnyMessage, is_message
 from smtpx.results import SendResult
+
+# An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
+_SEVEN_BIT, _BINARY = BodyType.SEVEN_BIT, BodyType.BINARY
 
 Message: TypeAlias = "Source | AnyMessage"
 
@@ -40,7 +45,21 @@ def deliver(
                 )
             check_repeatable(connection, content)
             return (yield from _in_parts(connection, everyone, content))
-    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
+    return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
+
+
+def _observed(
+    connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
+) -> Steps[SendResult]:
+    """Run a mail transaction, and tell who observes."""
+    if connection.observer is None:
+        return (
+            yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+        )
+    ended = connection.begun(envelope)
+    result = yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+    _ = ended(result)
+    return result
 
 
 def check_repeatable(connection: Connection, content: Content) -> None:
@@ -70,7 +89,7 @@ def _in_parts(connection: Connection, everyone: Share, content: Content) -> Step
             share, rest = left, None
             result = untried(share.envelope, session_full(connection))
         else:
-            result = yield from transaction(connection, share.envelope, content)
+            result = yield from _observed(connection, share.envelope, content)
         joined = whole.add(share, result)
         if joined is not None:
             return joined
@@ -85,7 +104,7 @@ def addressed(message: Message) -> Envelope:
         LocalProtocolError, AddressError: there is none.
     """
     if is_message(message):
-        return envelope_of(message)
+        return Envelope.from_message(message)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
@@ -100,11 +119,21 @@ def written(
     """
     if envelope is None:
         envelope = addressed(message)
-    binary = envelope.body is not None and envelope.body is BodyType.BINARY
+    body, extensions = envelope.body, connection.extensions
+    eight_bit = extensions.eight_bit_mime and body is not _SEVEN_BIT
+    is_binary = body is _BINARY
     if not isinstance(message, bytes) and is_message(message):
-        message = serialise(
+        message, has_binary_parts = as_octets(
             message,
             smtputf8=envelope.needs_smtputf8,
-            seven_bit=not connection.extensions.eight_bit_mime,
+            eight_bit=eight_bit,
+            binary=is_binary or (body is None and extensions.binary_mime),
         )
-    return envelope, Content(cast("Source", message), binary)
+        if has_binary_parts and not is_binary:
+            envelope, is_binary = envelope.replace(body=_BINARY), True
+    elif body is None and not eight_bit and isinstance(message, (bytes, bytearray, memoryview)):
+        message = seven_bit(bytes(message))
+    content = Content(cast("Source", message), is_binary)
+    if connection.signer is not None:
+        content = signed(connection.signer, content, binary=is_binary)
+    return envelope, content

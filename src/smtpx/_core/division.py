@@ -28,7 +28,9 @@ class Share(NamedTuple):
         if len(chosen) == len(self.places):
             return self
         recipients = [self.envelope.recipients[i] for i in chosen]
-        return Share(self.envelope.to(recipients), tuple(self.places[i] for i in chosen))
+        return Share(
+            self.envelope.replace(recipients=recipients), tuple(self.places[i] for i in chosen)
+        )
 
 
 def is_undivided(extensions: Extensions, envelope: Envelope) -> bool:

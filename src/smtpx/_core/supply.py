@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from smtpx._core.connection import Connection
+from smtpx._core.connection import Connection, Ended
 from smtpx._core.delivery import Message, check_repeatable, written
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.sending import SESSION_OVER
@@ -33,6 +33,10 @@ class Outgoing:
     """Why it is in doubt: one of them had written it, and the reply was not seen (RFC 1047)."""
     part: tuple[Whole, Share] | None = None
     """Of which message it is a part, and which one."""
+    mended: Message | None = None
+    """What is sent in its place: the same in each attempt and for each part."""
+    ended: Ended | None = None
+    """Tells who observes the session in which it was begun."""
 
 
 @dataclass(slots=True)
@@ -44,6 +48,8 @@ class Supply:
 
     resend_doubtful: bool = False
     """Send a message again that is in doubt, at the price of a possible duplicate."""
+    check: Callable[[Message, Envelope | None], Message] | None = None
+    """Gives back a message as it is to be sent, or raises why it is not."""
     ready: deque[Outgoing] = field(default_factory=lambda: deque[Outgoing]())
     exhausted: bool = False
     """Nothing will be added any more."""
@@ -52,6 +58,7 @@ class Supply:
         """Keep a message for another session; with `doubt`, it may have been accepted already."""
         outgoing.attempts += 1
         outgoing.doubt = doubt or outgoing.doubt
+        outgoing.ended = None
         self.ready.appendleft(outgoing)
 
 
@@ -87,8 +94,15 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         SessionFull: this session may not name any of its recipients; it is back in the supply.
         LocalProtocolError, AddressError, TypeError: it cannot be sent.
     """
-    envelope, content = written(connection, outgoing.message, outgoing.envelope)
+    message = outgoing.message
+    if supply.check is not None:
+        if outgoing.mended is None:
+            outgoing.mended = supply.check(message, outgoing.envelope)
+        message = outgoing.mended
+    envelope, content = written(connection, message, outgoing.envelope)
     if outgoing.part is None and is_undivided(connection.extensions, envelope):
+        if connection.observer is not None:
+            outgoing.ended = connection.begun(envelope)
         return outgoing, envelope, content
     whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
     share, rest = divide(connection, everyone)
@@ -97,9 +111,12 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         raise session_full(connection)
     if rest is not None:
         check_repeatable(connection, content)
-        supply.ready.appendleft(Outgoing(outgoing.message, rest.envelope, part=(whole, rest)))
+        left = Outgoing(outgoing.message, rest.envelope, part=(whole, rest), mended=outgoing.mended)
+        supply.ready.appendleft(left)
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
+    if connection.observer is not None:
+        outgoing.ended = connection.begun(share.envelope)
     return outgoing, share.envelope, content
 
 
@@ -141,6 +158,8 @@ def send_alone(connection: Connection, supply: Supply, emit: Emit, message: Draw
 def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
     """Tell the caller what became of a message, once it is known of all of its parts."""
     result.message = outgoing.message
+    if outgoing.ended is not None:
+        _ = outgoing.ended(result)
     if outgoing.doubt is not None:
         result = _still_in_doubt(result, outgoing.doubt)
     if outgoing.part is None:

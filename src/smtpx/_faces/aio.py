@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket as sockets
+import socket
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -20,7 +20,8 @@ from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
-from smtpx._faces.opening import Opening, checked
+from smtpx._faces.checked import checked
+from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPool, Turn
 from smtpx._faces.tasksending import TaskSending
@@ -48,7 +49,7 @@ class AsyncSession:
         self,
         endpoint: str | Endpoint,
         *,
-        socket: sockets.socket | None = None,
+        socket: socket.socket | None = None,
         **options: Unpack[SessionOptions],
     ) -> None:
         """Check the settings; nothing is dialled yet. See `Session`.
@@ -57,10 +58,11 @@ class AsyncSession:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         self._settings = Settings.of(endpoint, **options)
-        self._held = None if socket is None else checked(socket, self._settings)
+        self._held = None if socket is None else taken(socket, self._settings)
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
         self._connection: Connection | None = None
+        self._watch: Watch | None = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -87,25 +89,27 @@ class AsyncSession:
         settings = self._settings
         deadline = Deadline(settings.timeouts.total)
         world = self._world = current_world()
-        connected = self._held or await dial(
-            world,
-            settings.dialled,
-            remaining=lambda: deadline.within(settings.timeouts.connect),
-            sources=settings.sources,
-        )
+        watch = self._watch = Watch(settings)
         try:
-            opening = Opening(settings, connected)
-        except BaseException:
-            connected.close()
-            raise
-        driver = self._driver = await world.drive(
-            connected, opening.context, opening.server_hostname
-        )
-        self._connection = opening.connection
-        try:
-            await self._run(opening.procedure(), deadline)
-        except BaseException:
-            driver.close()
+            connected = self._held or await dial(
+                world,
+                settings.dialled,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                sources=settings.sources,
+            )
+            try:
+                opening = Opening(settings, connected, watch)
+                self._settings = settings.without_credentials()
+            except BaseException:
+                connected.close()
+                raise
+            self._driver = await world.drive(connected, opening.context, opening.server_hostname)
+            self._connection = opening.connection
+            await self._driver.run(opening.procedure(), deadline)
+        except BaseException as error:
+            if self._driver is not None:
+                self._driver.close()
+            watch.closed(self._connection, error)
             raise
 
     async def close(self) -> None:
@@ -119,13 +123,15 @@ class AsyncSession:
             if not self._driver.closed:
                 _ = await self._run(quit_session(self._connection))
         finally:
-            self._driver.close()
+            self.abort()
         await self._world.vanish()
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
         if self._driver is not None:
             self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
 
     @property
     def is_open(self) -> bool:
@@ -171,6 +177,7 @@ class AsyncSession:
         if isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        message = checked(self._settings.check, message, envelope)
         return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     async def attempt(
@@ -238,21 +245,14 @@ class AsyncSession:
             raise LocalProtocolError("open the session first: `async with session:` or open()")
         return self._connection
 
-    async def _run(
-        self,
-        procedure: Steps[T],
-        deadline: Deadline | None = None,
-        more: Supplier | None = None,
-    ) -> T:
-        if self._driver is None:
+    async def _run(self, procedure: Steps[T], more: Supplier | None = None) -> T:
+        if self._driver is None or self._connection is None:
             raise AssertionError("a connection comes with its driver")
         try:
-            return await self._driver.run(
-                procedure, deadline or Deadline(self._settings.timeouts.total), more
-            )
+            return await self._driver.run(procedure, Deadline(self._settings.timeouts.total), more)
         finally:
-            if self._connection is not None and not self._connection.usable:
-                self._driver.close()
+            if self._driver.closed or not self._connection.usable:
+                self.abort()
 
 
 class AsyncClient:
@@ -277,7 +277,7 @@ class AsyncClient:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
+        self._check = Settings.of(endpoint, **options).check
         self._pool = TaskPool(lambda: AsyncSession(endpoint, **options), pool or PoolLimits())
 
     async def __aenter__(self) -> Self:
@@ -310,6 +310,7 @@ class AsyncClient:
         if isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
+        message = checked(self._check, message, envelope)
         async with Turn(self._pool) as turn:
             result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             if turn.lease.was_gone(result.error):
@@ -351,6 +352,7 @@ class AsyncClient:
             connections,
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
+            check=self._check,
         ) as sending:
             results = sending.results
             while await sending.go_on():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
@@ -15,8 +16,10 @@ from smtpx._core.delivery import Message
 from smtpx._core.steps import Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, tell
+from smtpx._faces.checked import checked
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, SMTPError
+from smtpx.options import Check
 from smtpx.results import SendResult
 
 Item: TypeAlias = "Message | tuple[Message, Envelope]"
@@ -35,12 +38,16 @@ _ATTEMPTS = 3
 class Ledger:
     """Accounts for each message once."""
 
-    def __init__(self, connections: int, window: Window, resend_doubtful: bool) -> None:
+    def __init__(
+        self, connections: int, window: Window, resend_doubtful: bool, check: Check
+    ) -> None:
         self.results: deque[SendResult] = deque()
         """What the caller has not been told yet."""
         self.is_slow = False
         """The caller's iterator takes its time: nothing that was read waits for what is not."""
-        self._supply = Supply(resend_doubtful)
+        self._supply = Supply(
+            resend_doubtful, None if check is Check.PASS else partial(checked, check)
+        )
         self._window = window
         self._attempts = _ATTEMPTS + connections - 1
         self._fruitless = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from itertools import count
 from typing import TYPE_CHECKING
 
 from smtpx._core.authentication import log_in
@@ -15,18 +16,46 @@ from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.tunnels import tunnel
 from smtpx._faces.settings import Settings
 from smtpx._wire.commands import Phase
-from smtpx.dialogue import Line, Observer
 from smtpx.errors import LocalProtocolError
+from smtpx.observing import Event, Line, Observer, SessionBegun, SessionClosed, SessionOpened
 from smtpx.tls import TLSMode
 
 if TYPE_CHECKING:
     import ssl
 
+_sessions = count(1)
+
+
+class Watch:
+    """Tells who observes of a session's beginning and end, of each once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.observer = _observer(settings.observer)
+        self.session = next(_sessions)
+        self._is_closed = False
+        if self.observer is not None:
+            endpoint = settings.without_credentials().endpoint
+            _ = self.observer(SessionBegun(self.session, endpoint))
+
+    def opened(self, connection: Connection) -> None:
+        """Messages can be sent."""
+        if self.observer is not None:
+            extensions, authenticated = connection.extensions, connection.authenticated
+            _ = self.observer(SessionOpened(self.session, extensions, authenticated))
+
+    def closed(self, connection: Connection | None, error: BaseException | None = None) -> None:
+        """The transport is closed; with `error`, the session could not be opened."""
+        if self.observer is None or self._is_closed:
+            return
+        self._is_closed = True
+        parting = None if connection is None else connection.parting
+        _ = self.observer(SessionClosed(self.session, parting, parting is None, error))
+
 
 class Opening:
     """One connection's state, what its driver needs for TLS, and the procedure that opens it."""
 
-    def __init__(self, settings: Settings, connected: socket.socket) -> None:
+    def __init__(self, settings: Settings, connected: socket.socket, watch: Watch) -> None:
         local = _is_local(settings, connected)
         policy = settings.policy(peer_is_local=local)
         self.context: ssl.SSLContext | None = context_for(policy)
@@ -36,12 +65,15 @@ class Opening:
             local=local,
             timeouts=settings.timeouts,
             limits=settings.limits,
-            observer=_observer(settings.observer),
+            observer=watch.observer,
+            signer=settings.signer,
+            session=watch.session,
         )
         connected.setblocking(False)
         self._client_name = settings.client_name or address_literal(connected)
         self._mode: TLSMode = policy.mode
         self._settings = settings
+        self._watch = watch
 
     def procedure(self) -> Steps[None]:
         """Whatever goes before it; then greeting, EHLO, TLS and AUTH, as the settings ask."""
@@ -54,6 +86,7 @@ class Opening:
         yield from open_session(connection, self._client_name, self._mode)
         if settings.credentials is not None:
             _ = yield from log_in(connection, settings.credentials)
+        self._watch.opened(connection)
 
 
 def _is_local(settings: Settings, connected: socket.socket) -> bool:
@@ -66,7 +99,7 @@ def _is_local(settings: Settings, connected: socket.socket) -> bool:
     return is_local(connected)
 
 
-def checked(held: socket.socket, settings: Settings) -> socket.socket:
+def taken(held: socket.socket, settings: Settings) -> socket.socket:
     """The socket that the caller holds, if a session can be opened on it.
 
     Raises:
@@ -87,9 +120,10 @@ def _observer(observer: Observer | None) -> Observer | None:
         return observer
     wire = logging.getLogger("smtpx.wire")
 
-    def observe(line: Line) -> None:
-        wire.debug("%s", line)
+    def observe(event: Event) -> None:
+        if isinstance(event, Line):
+            wire.debug("%s", event)
         if observer is not None:
-            observer(line)
+            _ = observer(event)
 
     return observe

@@ -13,6 +13,7 @@ from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, Item, Ledger
 from smtpx._faces.pool import SessionPool
 from smtpx.errors import SMTPError
+from smtpx.options import Check
 
 if TYPE_CHECKING:
     from smtpx._faces.sync import Session
@@ -35,11 +36,12 @@ class Sending:
         connections: int,
         window: Window,
         resend_doubtful: bool,
+        check: Check,
     ) -> None:
         self._pool = pool
         self._source = iter(messages)
         self._connections = connections
-        self._ledger = Ledger(connections, window, resend_doubtful)
+        self._ledger = Ledger(connections, window, resend_doubtful, check)
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
         self.results = self._ledger.results

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict, Unpack, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from smtpx._drivers.tunnels import check_installed
 from smtpx._proxies import Proxy
-from smtpx.dialogue import Observer
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
-from smtpx.options import Limits, Timeouts
+from smtpx.observing import Observer
+from smtpx.options import Check, Limits, Timeouts
 from smtpx.proxy_protocol import ProxyHeader
 from smtpx.sasl import Credentials
 from smtpx.tls import TLSMode, TLSPolicy
+
+if TYPE_CHECKING:
+    from smtpx.signing import Signer
 
 
 class SessionOptions(TypedDict, total=False):
@@ -36,7 +39,11 @@ class SessionOptions(TypedDict, total=False):
     timeouts: Timeouts | None
     limits: Limits | None
     observer: Observer | None
-    """Called with every line of the dialogue, secrets left out."""
+    """Called with every event of the session, the lines of its dialogue among them."""
+    signer: Signer | None
+    """Writes each content anew, last of all: a `smtpx.DKIMSigner`, or any function of the kind."""
+    check: Check
+    """What is done about messages that are not as they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class Settings:
     timeouts: Timeouts
     limits: Limits
     observer: Observer | None
+    signer: Signer | None
+    check: Check
 
     @classmethod
     def of(cls, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> Settings:
@@ -83,12 +92,19 @@ class Settings:
             options.get("timeouts") or Timeouts(),
             options.get("limits") or Limits(),
             options.get("observer"),
+            options.get("signer"),
+            options.get("check", Check.PASS),
         )
 
     @property
     def dialled(self) -> Endpoint:
         """What we connect to: the server, or the proxy before it."""
         return self.endpoint if self.proxy is None else Endpoint(self.proxy.host, self.proxy.port)
+
+    def without_credentials(self) -> Settings:
+        """What is still of use once the session has logged in."""
+        endpoint = replace(self.endpoint, user=None, password=None)
+        return replace(self, endpoint=endpoint, credentials=None, proxy=None)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.

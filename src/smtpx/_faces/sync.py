@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket as sockets
+import socket
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -18,7 +18,8 @@ from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.opening import Opening, checked
+from smtpx._faces.checked import checked
+from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
@@ -47,13 +48,13 @@ class Session:
         self,
         endpoint: str | Endpoint,
         *,
-        socket: sockets.socket | None = None,
+        socket: socket.socket | None = None,
         **options: Unpack[SessionOptions],
     ) -> None:
         """Check the settings; nothing is dialled yet.
 
         The options are those of `SessionOptions`: tls, credentials, client_name, source_address,
-        proxy, proxy_header, timeouts, limits, observer. The dialogue also goes to the logger
+        proxy, proxy_header, timeouts, limits, observer, check. The dialogue also goes to the logger
         ``smtpx.wire`` at DEBUG.
 
         A connected `socket` is taken in place of dialling, and belongs to the session once that
@@ -64,9 +65,10 @@ class Session:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         self._settings = Settings.of(endpoint, **options)
-        self._held = None if socket is None else checked(socket, self._settings)
+        self._held = None if socket is None else taken(socket, self._settings)
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Self:
         self.open()
@@ -94,18 +96,24 @@ class Session:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
         deadline = Deadline(settings.timeouts.total)
-        connected = self._held or dial(
-            settings.dialled,
-            remaining=lambda: deadline.within(settings.timeouts.connect),
-            sources=settings.sources,
-        )
+        watch = self._watch = Watch(settings)
+        connected: socket.socket | None = None
         try:
-            opening = Opening(settings, connected)
+            connected = self._held or dial(
+                settings.dialled,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                sources=settings.sources,
+            )
+            opening = Opening(settings, connected, watch)
+            self._settings = settings.without_credentials()
             self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
             self._connection = opening.connection
-            self._run(opening.procedure(), deadline)
-        except BaseException:
-            (self._driver or connected).close()
+            self._driver.run(opening.procedure(), deadline)
+        except BaseException as error:
+            transport = self._driver or connected
+            if transport is not None:
+                transport.close()
+            watch.closed(self._connection, error)
             raise
 
     def close(self) -> None:
@@ -119,12 +127,14 @@ class Session:
             if not self._driver.closed:
                 _ = self._run(quit_session(self._connection))
         finally:
-            self._driver.close()
+            self.abort()
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
         if self._driver is not None:
             self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
 
     @property
     def is_open(self) -> bool:
@@ -164,8 +174,10 @@ class Session:
             SenderRefused, RecipientsRefused, ContentRefused: nobody gets the message.
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; `.result` tells
                 for whom the message is in doubt, and for whom nothing was sent.
-            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
+                among them: the `check` that was asked for finds errors.
         """
+        message = checked(self._settings.check, message, envelope)
         return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -231,14 +243,14 @@ class Session:
             raise LocalProtocolError("open the session first: `with session:` or session.open()")
         return self._connection
 
-    def _run(self, procedure: Steps[T], deadline: Deadline | None = None) -> T:
-        if self._driver is None:
+    def _run(self, procedure: Steps[T]) -> T:
+        if self._driver is None or self._connection is None:
             raise AssertionError("a connection comes with its driver")
         try:
-            return self._driver.run(procedure, deadline or Deadline(self._settings.timeouts.total))
+            return self._driver.run(procedure, Deadline(self._settings.timeouts.total))
         finally:
-            if self._connection is not None and not self._connection.usable:
-                self._driver.close()
+            if self._driver.closed or not self._connection.usable:
+                self.abort()
 
 
 class Client:
@@ -262,7 +274,7 @@ class Client:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        _ = Settings.of(endpoint, **options)
+        self._check = Settings.of(endpoint, **options).check
         self._pool = SessionPool(lambda: Session(endpoint, **options), pool or PoolLimits())
 
     def __enter__(self) -> Self:
@@ -287,6 +299,7 @@ class Client:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
+        message = checked(self._check, message, envelope)
         lease = self._pool.acquire()
         try:
             result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
@@ -337,6 +350,7 @@ class Client:
             connections,
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
+            check=self._check,
         ) as sending:
             results = sending.results
             while sending.go_on():

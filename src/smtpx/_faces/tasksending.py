@@ -23,6 +23,7 @@ from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, READ_AHEAD, Item, Ledger
 from smtpx._faces.taskpool import TaskPool
 from smtpx.errors import SMTPError
+from smtpx.options import Check
 from smtpx.results import SendResult
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ class TaskSending:
         connections: int,
         window: Window,
         resend_doubtful: bool,
+        check: Check,
     ) -> None:
         self._pool = pool
         self._world = current_world()
         self._connections = connections
-        self._ledger = Ledger(connections, window, resend_doubtful)
+        self._ledger = Ledger(connections, window, resend_doubtful, check)
         self._source: Iterator[Item] | None = None
         self._tasks: list[Background] = []
         self._working = 0

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.replay import CodeAndText, accepts
+from smtpx.errors import LocalProtocolError, without_frames
+from smtpx.sasl import Credentials
 
 __all__ = ["MAXCHALLENGE", "Authentication"]
 
@@ -39,6 +41,15 @@ class Authentication(Commands):
             SMTPAuthenticationError: the server refused.
             SMTPException: its challenges are no base64, or do not end.
         """
+        try:
+            return self._converse(mechanism, authobject, initial_response_ok)
+        except SMTPException as error:
+            # There are tracebacks that show variables, and those of its frames are secrets.
+            raise without_frames(error) from error.__cause__
+
+    def _converse(
+        self, mechanism: str, authobject: _AuthObject, initial_response_ok: bool
+    ) -> CodeAndText:
         line = mechanism.upper()
         initial = authobject() if initial_response_ok else None
         self._auth_challenge_count = 0
@@ -82,8 +93,7 @@ class Authentication(Commands):
 
     def auth_plain(self, challenge: bytes | None = None) -> str:
         """PLAIN with `user` and `password`, for `auth`."""
-        if "\0" in self.user or "\0" in self.password:  # RFC 4616 §2
-            raise ValueError("neither user nor password may contain NUL")
+        _check(self.user, self.password)
         return f"\0{self.user}\0{self.password}"
 
     def auth_login(self, challenge: bytes | None = None) -> str:
@@ -95,11 +105,13 @@ class Authentication(Commands):
         """Authenticate by CRAM-MD5, PLAIN or LOGIN, the first of them that the server takes.
 
         Raises:
+            ValueError: there is a control character in user or password.
             SMTPHeloError: the server takes neither EHLO nor HELO.
             SMTPNotSupportedError: it does not offer AUTH.
             SMTPAuthenticationError: it refused; the last refusal is given.
             SMTPException: it offers no mechanism that we have.
         """
+        _check(user, password)
         self.ehlo_or_helo_if_needed()
         if not self.has_extn("auth"):
             raise SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
@@ -108,6 +120,7 @@ class Authentication(Commands):
         if "CRAM-MD5" in mechanisms and not self._has_cram_md5():
             mechanisms.remove("CRAM-MD5")
         self.user, self.password = user, password
+        del password  # for `auth`'s reason
         refusal: SMTPException = SMTPException(
             "No suitable authentication method found. "
             f"The server offers: {' '.join(advertised) or 'none'}."
@@ -121,6 +134,13 @@ class Authentication(Commands):
                     raise
                 refusal = error
         raise refusal
+
+
+def _check(user: str, password: str) -> None:
+    try:
+        _ = Credentials(user, password)
+    except LocalProtocolError as error:
+        raise ValueError(str(error)) from None
 
 
 def _base64(text: str) -> str:

@@ -10,7 +10,8 @@ from io import BytesIO
 from typing import Any
 
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import header_addresses, one_field_each
+from smtpx.headers import header_addresses
+from smtpx.messages import one_field_each
 
 __all__ = ["author", "prefix", "recipients", "written"]
 

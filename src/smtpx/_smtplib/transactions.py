@@ -186,6 +186,9 @@ class Transactions(Commands):
         if not connection.usable:
             self.close()
         replies = [code_and_text(reply) for _, reply in finals if reply is not None]
+        if self.debuglevel > 0:
+            for code, text in replies:
+                self._print_debug(f"reply: retcode ({code}); Msg: {text!a}")
         if error is not None and len(replies) < due:
             in_doubt = any(status is Status.IN_DOUBT for status, _ in finals)
             raise disconnected(error, in_doubt=in_doubt) from error

@@ -45,6 +45,7 @@ from .server_protocol import Answer, ServerProtocol, Then
 
 if TYPE_CHECKING:
     from ._records import SessionRecord
+    from .replay import Replay
     from .server import Server, ServerTLS
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "ReceivedMessage",
     "Refuse",
     "ReplaceReply",
+    "Replay",
     "Reset",
     "Server",
     "ServerMechanism",
@@ -100,4 +102,8 @@ def __getattr__(name: str) -> Any:
         from . import server
 
         return getattr(server, name)
+    if name == "Replay":
+        from .replay import Replay
+
+        return Replay
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

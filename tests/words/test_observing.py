@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpx.dialogue import Line, Speaker
+from smtpx.observing import Line, Speaker
 
 
 def test_a_line_names_its_speaker() -> None:

@@ -1,0 +1,1 @@
+"""What `smtpx.check` looks at, and how it is mended."""

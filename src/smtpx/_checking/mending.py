@@ -1,0 +1,153 @@
+"""Mending what can be mended, on a copy."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.policy import EmailPolicy
+from typing import Any, NamedTuple
+
+from smtpx import fields
+from smtpx._checking.content import LONGEST_LINE
+from smtpx._checking.header import IDENTIFIERS, ONCE
+from smtpx._checking.rules import Finding, Rule
+from smtpx._wire.content import canonical
+from smtpx.addresses import Address
+from smtpx.encodings import encoded_anew, has_signature
+from smtpx.headers import header_addresses
+from smtpx.messages import AnyMessage, serialise
+
+__all__ = ["mended"]
+
+_LONG = re.compile(rb"[^\r\n]{%d,}" % (LONGEST_LINE + 1))
+# Of several of these, what they say together.
+_LISTS = {"to": ", ", "cc": ", ", "bcc": ", ", "reply-to": ", ", "references": " "}
+_STAMPS = frozenset({"date", "message-id"})
+_FOR_PEOPLE = frozenset({"subject", "comments"})
+
+
+class Stamps(NamedTuple):
+    """Where a new Date comes from, and for a domain a new Message-ID."""
+
+    date: Callable[[], str]
+    message_id: Callable[[str], str]
+
+
+def mended(
+    message: AnyMessage | bytes, findings: Iterable[Finding], stamps: Stamps
+) -> AnyMessage | bytes:
+    """A copy in which is mended what can be, with new `stamps` where there are none.
+
+    A message with a DKIM or ARC signature stays as it is: its fields may be signed, too.
+
+    Raises:
+        LocalProtocolError: a part that would have to be changed is signed.
+    """
+    rules = {finding.rule for finding in findings}
+    if not isinstance(message, bytes):
+        return _mended(message, rules, stamps)
+    octets = canonical(message)
+    parsed = message_from_bytes(octets)
+    changed = _mended(parsed, rules, stamps)
+    if changed is parsed:
+        return octets if Rule.BARE_LINE_END in rules else message
+    return serialise(changed)
+
+
+def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage:
+    if has_signature(message) and message.get_content_type() != "multipart/signed":
+        return message
+    whole = message
+    if Rule.EIGHT_BIT_UNDECLARED in rules:
+        whole = encoded_anew(whole, lambda data, _: not data.isascii())
+    if Rule.LINE_TOO_LONG in rules or Rule.NUL in rules:
+        whole = encoded_anew(whole, _does_not_fit)
+    before = list(whole.raw_items())
+    after = [(name, _rewritten(name, value, rules)) for name, value in before]
+    if Rule.FIELD_REPEATED in rules:
+        after = _once_each(after)
+    if Rule.ADDRESS_MISSING in rules:
+        after = [field for field in after if not _is_empty(*field)]
+    if Rule.BCC_PRESENT in rules:
+        after = [field for field in after if field[0].lower() not in ("bcc", "resent-bcc")]
+    if rules & {Rule.DATE_MISSING, Rule.DATE_MALFORMED}:
+        after = _with(after, "Date", stamps.date())
+    if rules & {Rule.MESSAGE_ID_MISSING, Rule.MESSAGE_ID_MALFORMED}:
+        after = _with(after, "Message-ID", stamps.message_id(_domain(message)))
+    if Rule.SENDER_MISSING in rules:
+        after = _with(after, "Sender", header_addresses(message, "From")[0])
+    if Rule.MIME_VERSION_MISSING in rules:
+        after = _with(after, "MIME-Version", "1.0")
+    if after == before:
+        return whole
+    twin = copy.copy(whole)
+    for name, _ in before:
+        del twin[name]  # This also gives the copy a list of fields of its own.
+    if isinstance(twin.policy, EmailPolicy):
+        # What is folded here is not to be folded anew.
+        twin.policy = twin.policy.clone(refold_source="none")
+    for name, value in after:
+        twin.set_raw(name, value)
+    return twin
+
+
+def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
+    """The body of a field, folded and encoded as it has to be."""
+    if name.lower() in IDENTIFIERS:
+        if Rule.IDENTIFIER_ENCODED in rules:
+            return fields.folded(name, str(make_header(decode_header(str(value)))))
+    elif type(value) is not str:  # It is written by the `email` package.
+        return value
+    elif Rule.SMTPUTF8_NEEDED in rules and name.lower() in _FOR_PEOPLE and not value.isascii():
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return fields.unstructured(name, " ".join(text.split()))
+    if Rule.LINE_TOO_LONG in rules and any(
+        len(line) > LONGEST_LINE - len(name) - 2 for line in str(value).splitlines()
+    ):
+        return fields.folded(name, " ".join(str(value).split()))
+    return value
+
+
+def _once_each(fields: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Join the fields that come once at most, where it is clear what they say together."""
+    values: dict[str, list[Any]] = {}
+    for name, value in fields:
+        values.setdefault(name.lower(), []).append(value)
+    kept: list[tuple[str, Any]] = []
+    seen: set[str] = set()
+    for name, value in fields:
+        key = name.lower()
+        several = values[key]
+        if key not in ONCE or len(several) == 1:
+            kept.append((name, value))
+        elif key in _LISTS and key not in seen:
+            kept.append((name, _LISTS[key].join(str(each).strip() for each in several)))
+        elif key in _LISTS or (key in seen and (key in _STAMPS or value == several[0])):
+            continue
+        else:
+            kept.append((name, value))
+        seen.add(key)
+    return kept
+
+
+def _with(fields: list[tuple[str, Any]], name: str, value: str) -> list[tuple[str, Any]]:
+    others = [field for field in fields if field[0].lower() != name.lower()]
+    return [*others, (name, value)]
+
+
+def _domain(message: AnyMessage) -> str:
+    try:
+        return Address.parse(header_addresses(message, "From")[0]).domain or "localhost"
+    except (ValueError, IndexError):
+        return "localhost"  # There is worse to be told of this message.
+
+
+def _is_empty(name: str, value: Any) -> bool:
+    return name.lower() in ("sender", *_LISTS) and not str(value).strip(" \t\r\n,")
+
+
+def _does_not_fit(data: bytes, is_binary: bool) -> bool:
+    return not is_binary and (b"\0" in data or _LONG.search(data) is not None)

@@ -1,0 +1,244 @@
+"""What `compose` is given, read and checked: a mistake names its argument and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from email.headerregistry import Address as HeaderAddress
+from typing import Any, TypeAlias, TypeVar, cast
+
+from smtpx.addresses import Address
+from smtpx.errors import AddressError, LocalProtocolError
+from smtpx.fields import breaks_a_line
+from smtpx.mailboxes import addresses_in
+
+__all__ = ["Mailbox", "Mailboxes"]
+
+T = TypeVar("T")
+
+Mailbox: TypeAlias = "str | Address | HeaderAddress | tuple[str, str | Address]"
+"""``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")``, or an address object."""
+Mailboxes: TypeAlias = "Mailbox | Iterable[Mailbox]"
+
+_NAMED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"<>(),:;@\\]*?))\s*<[^<>]*>\s*', re.DOTALL)
+_IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
+_URI = re.compile(r"(https?|mailto):[!#-;=?-~]+", re.IGNORECASE)
+# Fields that an argument of their own writes, or that describe what is in the parts.
+_OWN = {
+    "from": "sender", "to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to",
+    "subject": "subject", "date": "date", "message-id": "message_id",
+    "in-reply-to": "in_reply_to", "references": "references",
+    "list-unsubscribe": "list_unsubscribe", "list-unsubscribe-post": "one_click",
+    "mime-version": "text", "content-type": "text", "content-transfer-encoding": "text",
+    "content-disposition": "attachments", "content-id": "inline",
+}  # fmt: skip
+
+
+def listed(argument: str, given: Any, single: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
+    """Each of what may be one or several, with the words that name it in an error."""
+    if given is None:
+        return
+    if isinstance(given, single):
+        yield argument, given
+        return
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{argument}: give one, a list or None, not {type(given).__name__}")
+    for number, one in enumerate(given):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        yield f"{argument}[{number}]", one
+
+
+def mailboxes(argument: str, given: Mailboxes | None) -> list[tuple[str, Address]]:
+    """One or several addresses, each with its display name or ``""``.
+
+    Raises:
+        AddressError, LocalProtocolError, TypeError: one of them is wrong.
+    """
+    # A pair of strings is a name with its address, unless it is two addresses.
+    if isinstance(given, tuple) and len(given) == 2 and not _are_addresses(given):
+        return [mailbox(argument, cast("Mailbox", given))]
+    each = listed(argument, given, (str, Address, HeaderAddress))
+    return [mailbox(name, one) for name, one in each]
+
+
+def mailbox(argument: str, given: Mailbox) -> tuple[str, Address]:
+    """One address, with its display name or ``""``.
+
+    Raises:
+        AddressError, LocalProtocolError, TypeError: it is none.
+    """
+    match given:
+        case str():
+            return _written(argument, given)
+        case Address():
+            return "", given
+        case HeaderAddress():
+            name, address = given.display_name, _address(argument, given.addr_spec)
+        case (str() as name, str() as text):
+            address = _address(argument, text)
+        case (str() as name, Address() as address):
+            pass
+        case _:
+            raise TypeError(
+                f"{argument}: give 'bob@example.net', 'Bob <bob@example.net>' or "
+                f"('Bob', 'bob@example.net'), not {type(given).__name__}"
+            )
+    return _name(argument, name), address
+
+
+def line(argument: str, text: str) -> str:
+    """A text that fits in one header field.
+
+    Raises:
+        LocalProtocolError: it would break out of it.
+        TypeError: it is no text.
+    """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"{argument}: give a str, not {type(text).__name__}")
+    if breaks_a_line(text):
+        raise LocalProtocolError(
+            f"{argument}={_shown(text)} has a line end or another control character: "
+            "give it as one line"
+        )
+    return text
+
+
+def body(argument: str, text: str | None) -> None:
+    """Check a text of any length.
+
+    Raises:
+        LocalProtocolError: it has half of a character.
+        TypeError: it is no text.
+    """
+    if text is None:
+        return
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"{argument}: give a str, not {type(text).__name__}: decode it first")
+    try:
+        _ = text.encode()
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(
+            f"{argument} has half of a surrogate pair at {error.start}: decode its source anew"
+        ) from error
+
+
+def identifier(argument: str, given: str) -> str:
+    """A Message-ID with its angle brackets (RFC 5322 §3.6.4).
+
+    Raises:
+        LocalProtocolError: it is none.
+        TypeError: it is no text.
+    """
+    if not _IDENTIFIER.fullmatch(line(argument, given)) or len(given) > 900:
+        raise LocalProtocolError(
+            f"{argument}={_shown(given)} is no Message-ID: write <left@right>, with the brackets"
+        )
+    if not given.isascii():
+        raise LocalProtocolError(f"{argument}={_shown(given)} is no Message-ID: it is not ASCII")
+    return given
+
+
+def identifiers_in(text: str) -> list[str]:
+    """The Message-IDs in a field, what is none left out."""
+    return [each[0] for each in _IDENTIFIER.finditer(text) if each[0].isascii()]
+
+
+def extra_fields(given: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    """Header fields that `compose` has no argument for.
+
+    Raises:
+        LocalProtocolError: a name is none or has an argument of its own; a value breaks out.
+        TypeError: it is no mapping.
+    """
+    found: list[tuple[str, str]] = []
+    for name, value in mapped("headers", given).items():
+        if not _FIELD_NAME.fullmatch(name):
+            raise LocalProtocolError(f"headers: {_shown(name)} is no name of a header field")
+        own = _OWN.get(name.lower())
+        if own is not None:
+            raise LocalProtocolError(f"headers: {name} is what the argument {own!r} is for")
+        found.append((name, line(f"headers[{name!r}]", value)))
+    return found
+
+
+def mapped(argument: str, given: Mapping[str, T] | None) -> Mapping[str, T]:
+    """What is given by name.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"{argument}: give a dict, not {type(given).__name__}")
+    return given
+
+
+def unsubscribe_targets(given: str | Iterable[str] | None, *, one_click: bool) -> list[str]:
+    """The URIs of List-Unsubscribe (RFC 2369 §3.2), fit for one click if asked (RFC 8058 §3.1).
+
+    Raises:
+        LocalProtocolError: one is no https, http or mailto URI; one click needs one by https.
+    """
+    targets: list[str] = []
+    for argument, target in listed("list_unsubscribe", given, (str,)):
+        if not _URI.fullmatch(line(argument, target)) or "," in target or len(target) > 900:
+            raise LocalProtocolError(
+                f"{argument}={_shown(target)} is no https or mailto URI; "
+                "what is special in it, commas too, is written as %XX"
+            )
+        targets.append(target)
+    web = [target for target in targets if not target.lower().startswith("mailto:")]
+    if one_click and not (len(web) == 1 and web[0].lower().startswith("https:")):
+        raise LocalProtocolError(
+            "one_click needs exactly one https URI in list_unsubscribe (RFC 8058 §3.1)"
+        )
+    return targets
+
+
+def _are_addresses(pair: tuple[Any, Any]) -> bool:
+    return not isinstance(pair[0], str) or "@" in pair[0]
+
+
+def _written(argument: str, text: str) -> tuple[str, Address]:
+    line(argument, text)
+    if not text.strip():
+        raise AddressError(f"{argument} is empty: give an address, or leave it out")
+    try:
+        found = addresses_in(text)
+    except ValueError as error:
+        raise AddressError(
+            f"{argument}={_shown(text)} cannot be read: {error}; "
+            "give ('Display Name', 'bob@example.net')"
+        ) from error
+    if len(found) != 1:
+        raise AddressError(
+            f"{argument}={_shown(text)} has {len(found)} addresses: give them as a list of "
+            "strings, and a name with a comma as ('Display, Name', 'bob@example.net')"
+        )
+    address = _address(argument, found[0])
+    if "<" not in text and text.strip() == found[0]:
+        return "", address
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        raise AddressError(
+            f"{argument}={_shown(text)} has more than a name and an address: "
+            "give ('Display Name', 'bob@example.net')"
+        )
+    quoted, plain = named[1], named[2]
+    return _name(argument, plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)), address
+
+
+def _address(argument: str, text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise AddressError(f"{argument}: {error}") from error
+
+
+def _name(argument: str, name: str) -> str:
+    return line(f"{argument}'s display name", name).strip()
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

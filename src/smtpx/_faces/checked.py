@@ -1,0 +1,40 @@
+"""What a face does with a message before it takes a connection for it."""
+
+from __future__ import annotations
+
+from smtpx._core.delivery import Message
+from smtpx.envelope import Envelope
+from smtpx.errors import CheckFailed, LocalProtocolError
+from smtpx.messages import is_message
+from smtpx.options import Check
+
+
+def checked(check: Check, message: Message, envelope: Envelope | None) -> Message:
+    """The message, or a copy that is mended, as the caller wants it checked.
+
+    Raises:
+        CheckFailed: there are errors in it.
+        LocalProtocolError: it can be read only once, or is signed where it has to be mended.
+    """
+    if check is Check.PASS:
+        return message
+    from smtpx._checking.mending import Stamps, mended
+    from smtpx._checking.rules import Severity
+    from smtpx._faces.stamps import date_field, new_message_id
+    from smtpx.checking import check as find
+
+    if isinstance(message, (bytearray, memoryview)):
+        message = bytes(message)
+    if not (isinstance(message, bytes) or is_message(message)):
+        raise LocalProtocolError(
+            "a file or an iterator cannot be checked before it is sent: give bytes, or take a "
+            "client with check=smtpx.Check.PASS for it"
+        )
+    findings = find(message, envelope)
+    if check is Check.FIX and findings:
+        message = mended(message, findings, Stamps(date_field, new_message_id))
+        findings = find(message, envelope)
+    errors = tuple(finding for finding in findings if finding.severity is Severity.ERROR)
+    if errors:
+        raise CheckFailed(errors)
+    return message

@@ -1,0 +1,142 @@
+"""Delivery status notifications (RFC 3464, and their global form, RFC 6533)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from smtpx.bounces._fields import Fields, printable
+from smtpx.bounces._parts import Part
+from smtpx.bounces._reasons import reason_of
+from smtpx.bounces._reports import (
+    Action,
+    DeliveryReport,
+    Diagnostic,
+    RecipientReport,
+    Returned,
+    status_in,
+)
+
+RECIPIENTS = 10_000
+"""Recipients of one report that are read."""
+
+_STATUS = ("message/delivery-status", "message/global-delivery-status")
+_RETURNED = (
+    *("message/rfc822", "text/rfc822-headers", "text/rfc822-header"),
+    *("message/global", "message/global-headers"),
+)
+_EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\n)+")
+_ACTIONS = {action.value: action for action in Action}
+_ACTION_OF_CLASS = {2: Action.DELIVERED, 4: Action.DELAYED, 5: Action.FAILED}
+# RFC 6533 §3: what a character that has no place in the field is written as.
+_EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_MAILBOX_TYPES = ("rfc822", "utf-8", "")
+
+
+def delivery_report(parts: Sequence[Part]) -> DeliveryReport | None:
+    """What the parts report, if there is a delivery status among them."""
+    status = next((part for part in parts if part.type in _STATUS), None)
+    if status is None:
+        return None
+    sections = _EMPTY_LINES.split(status.octets.strip(b"\n"), RECIPIENTS)[:RECIPIENTS]
+    groups = [Fields.of(section) for section in sections]
+    recipients = [group for group in groups if _is_of_recipient(group)]
+    # Some write the fields of the message and of its one recipient without an empty line.
+    message = groups[0]
+    return DeliveryReport(
+        recipients=tuple(_recipient(group) for group in recipients),
+        is_standard=True,
+        envid=message.first("Original-Envelope-Id"),
+        returned=returned_in(parts),
+        reporting_mta=value_of(message.first("Reporting-MTA")),
+        received_from=value_of(message.first("Received-From-MTA")),
+        arrival=date_of(message.first("Arrival-Date")),
+    )
+
+
+def _is_of_recipient(group: Fields) -> bool:
+    return any(group.first(name) for name in ("Final-Recipient", "Original-Recipient", "Action"))
+
+
+def _recipient(group: Fields) -> RecipientReport:
+    status = status_in(group.first("Status") or "")
+    diagnostic = _diagnostic(group.first("Diagnostic-Code"))
+    action = _ACTIONS.get((group.first("Action") or "").split(" ")[0].lower())
+    if action is None:
+        stated = status or (None if diagnostic is None else diagnostic.enhanced)
+        action = Action.FAILED if stated is None else _ACTION_OF_CLASS[stated.class_]
+    return RecipientReport(
+        action=action,
+        final_recipient=recipient_of(group.first("Final-Recipient")),
+        original_recipient=recipient_of(group.first("Original-Recipient")),
+        status=status,
+        diagnostic=diagnostic,
+        reason=reason_of(action, status, diagnostic),
+        remote_mta=value_of(group.first("Remote-MTA")),
+        last_attempt=date_of(group.first("Last-Attempt-Date")),
+        retried_until=date_of(group.first("Will-Retry-Until")),
+        log_id=group.first("Final-Log-ID"),
+    )
+
+
+def _diagnostic(field: str | None) -> Diagnostic | None:
+    if field is None:
+        return None
+    kind, semicolon, text = field.partition(";")
+    if not semicolon or " " in kind.strip():
+        return Diagnostic("", field)
+    return Diagnostic(kind.strip().lower(), text.strip())
+
+
+def returned_in(parts: Sequence[Part]) -> Returned | None:
+    """The header of the message that came back as one of the parts."""
+    part = next((part for part in parts if part.type in _RETURNED), None)
+    return None if part is None else Returned(Fields.of(part.octets.lstrip(b"\n")))
+
+
+def recipient_of(field: str | None) -> str | None:
+    """``type;address``: the address alone if it is one of Internet mail, else both."""
+    if field is None:
+        return None
+    kind, semicolon, address = field.partition(";")
+    if not semicolon:
+        kind, address = "", field
+    kind, address = kind.strip().lower(), _without_comment(address)
+    if kind == "utf-8":
+        address = printable(_EMBEDDED.sub(_embedded, address))
+    if address.startswith("<") and address.endswith(">"):
+        address = address[1:-1]
+    if not address:
+        return None
+    return address if kind in _MAILBOX_TYPES else f"{kind};{address}"
+
+
+def _embedded(match: re.Match[str]) -> str:
+    code = int(match[1], 16)
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else match[0]
+
+
+def value_of(field: str | None) -> str | None:
+    """``type;value`` without the type."""
+    if field is None:
+        return None
+    return _without_comment(field.rpartition(";")[2]) or None
+
+
+def _without_comment(text: str) -> str:
+    text = text.strip()
+    if text.endswith(")") and "(" in text:
+        text = text[: text.rindex("(")].rstrip() or text
+    return text
+
+
+def date_of(field: str | None) -> datetime | None:
+    """A date of RFC 5322 §3.3, aware; ``None`` if it cannot be read."""
+    try:
+        moment = parsedate_to_datetime((field or "")[:100])
+        # Without a zone that is known (-0000), it is in UTC all the same.
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    except Exception:  # What is malformed makes the `email` package fail in many ways.
+        return None

@@ -1,0 +1,183 @@
+"""Field bodies as they are written: folded, and in ASCII whatever the language.
+
+RFC 5322 §2.2.3 (folding), RFC 2047 (encoded words), RFC 2231 (parameters). Written here rather than
+by the `email` package, whose versions differ in what they fold badly.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+from smtpx.addresses import Address
+
+__all__ = ["breaks_a_line", "folded", "identifiers", "mailboxes", "parameters", "unstructured"]
+
+_LINE = 78  # RFC 5322 §2.1.1: what a line should not exceed.
+_LONGEST_WORD = 900  # … and 998 is what it must not.
+_ENCODED_WORD = 75  # RFC 2047 §2.
+_FRAME = len("=?utf-8?q??=")
+_PLAIN_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+_ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
+_PHRASE = re.compile(rf"{_ATEXT}(?: {_ATEXT})*")
+_TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
+_EASILY_QUOTED = re.compile(r"""[^";\\\x00-\x1f\x7f-\U0010ffff]+""")
+_ATTRIBUTE_CHARACTERS = frozenset(
+    b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
+)
+_QUOTED_NAME = 60
+
+
+def breaks_a_line(text: str) -> bool:
+    """True if a text has what some reader takes for a line end, or any other control character."""
+    if text.isascii() and text.isprintable():
+        return False
+    return any(
+        character != "\t" and unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        for character in text
+    )
+
+
+def unstructured(name: str, text: str) -> str:
+    """A text for people, such as a subject."""
+    words = re.findall(r" *[^ ]+", text)
+    if (
+        text.isascii()
+        and text.isprintable()
+        and text == text.strip()
+        and "=?" not in text
+        and all(len(word) <= _LONGEST_WORD for word in words)
+    ):
+        return _folded(name, words)
+    return _folded(name, _encoded(text, _LINE - len(name) - 2))
+
+
+def folded(name: str, text: str) -> str:
+    """Any field body as it is, in lines as short as its words allow."""
+    return _folded(name, re.findall(r"[ \t]*[^ \t]+", text))
+
+
+def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:
+    """Addresses with their display names."""
+    words: list[str] = []
+    for display_name, address in everyone:
+        if words:
+            words[-1] += ","
+        if display_name:
+            words += [*_phrase(display_name), f" <{address}>"]
+        else:
+            words.append(f" {address}")
+    return _folded(name, words)
+
+
+def identifiers(name: str, each: Sequence[str], separator: str = "") -> str:
+    """Message-IDs, or whatever else is written in angle brackets."""
+    words = [f" {one}{separator}" for one in each[:-1]]
+    return _folded(name, [*words, f" {each[-1]}"])
+
+
+def parameters(name: str, value: str, named: Iterable[tuple[str, str]]) -> str:
+    """A value such as a media type, with its parameters (RFC 2045 §5.1)."""
+    words = [value]
+    for attribute, meaning in named:
+        for written in _parameter(attribute, meaning):
+            words[-1] += ";"
+            words.append(f" {written}")
+    return _folded(name, words)
+
+
+def _folded(name: str, words: Iterable[str]) -> str:
+    """Words, each with the space before it, in lines as short as they allow."""
+    lines: list[str] = []
+    line, room = "", _LINE - len(name) - 2
+    for word in words:
+        if line and len(line) + len(word) > room:
+            lines.append(line)
+            line, room = word, _LINE
+        else:
+            line += word if line or lines else word.lstrip(" ")
+    lines.append(line)
+    return "\n".join(lines)
+
+
+def _phrase(display_name: str) -> Iterator[str]:
+    """A display name as words of a phrase (RFC 5322 §3.2.5, RFC 2047 §5)."""
+    if display_name.isascii() and "=?" not in display_name and len(display_name) <= _QUOTED_NAME:
+        if _PHRASE.fullmatch(display_name):
+            yield from (f" {atom}" for atom in display_name.split(" "))
+        else:
+            yield f" {_quoted(display_name)}"
+        return
+    yield from _encoded(display_name, _ENCODED_WORD)
+
+
+def _encoded(text: str, first_room: int) -> Iterator[str]:
+    """Encoded words, none of which parts a character (RFC 2047 §5)."""
+    octets = text.encode()
+    plain = sum(octet in _PLAIN_IN_Q or octet == 0x20 for octet in octets)
+    by_q = (len(octets) - plain) * 3 + plain <= len(octets) * 4 // 3
+    room = max(min(first_room, _ENCODED_WORD), 24) - _FRAME
+    word: list[str] = []
+    size = 0
+    for character in text:
+        written = _q(character) if by_q else character
+        width = len(written) if by_q else len(character.encode())
+        if size + width > (room if by_q else room // 4 * 3):
+            yield _framed(word, by_q)
+            word, size, room = [], 0, _ENCODED_WORD - _FRAME
+        word.append(written)
+        size += width
+    yield _framed(word, by_q)
+
+
+def _framed(word: list[str], by_q: bool) -> str:
+    text = "".join(word)
+    if by_q:
+        return f" =?utf-8?q?{text}?="
+    return f" =?utf-8?b?{base64.b64encode(text.encode()).decode()}?="
+
+
+def _q(character: str) -> str:
+    if character == " ":
+        return "_"
+    return "".join(
+        chr(octet) if octet in _PLAIN_IN_Q else f"={octet:02X}" for octet in character.encode()
+    )
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _parameter(attribute: str, meaning: str) -> Iterator[str]:
+    if _TOKEN.fullmatch(meaning) and len(attribute) + len(meaning) < _LINE - 4:
+        yield f"{attribute}={meaning}"
+        return
+    room = _LINE - len(attribute) - 10
+    # Some readers end a parameter at a semicolon, quoted or not.
+    if len(meaning) <= room and _EASILY_QUOTED.fullmatch(meaning):
+        yield f'{attribute}="{meaning}"'
+        return
+    pieces = _percent_encoded("utf-8''", meaning, room)
+    if len(pieces) == 1:
+        yield f"{attribute}*={pieces[0]}"
+        return
+    for number, piece in enumerate(pieces):  # RFC 2231 §4.1
+        yield f"{attribute}*{number}*={piece}"
+
+
+def _percent_encoded(piece: str, meaning: str, room: int) -> list[str]:
+    pieces: list[str] = []
+    for character in meaning:
+        written = "".join(
+            chr(octet) if octet in _ATTRIBUTE_CHARACTERS else f"%{octet:02X}"
+            for octet in character.encode()
+        )
+        if len(piece) + len(written) > room:
+            pieces.append(piece)
+            piece = ""
+        piece += written
+    return [*pieces, piece]

@@ -1,0 +1,99 @@
+"""Who sends a message and who gets it, as its header says (RFC 5322 §3.6.2, §3.6.3, §3.6.6)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from smtpx.errors import LocalProtocolError
+from smtpx.mailboxes import addresses_in
+
+if TYPE_CHECKING:
+    from smtpx.messages import AnyMessage
+
+__all__ = ["header_addresses", "recipients_of", "sender_of"]
+
+_HARMLESS = re.compile("encoded.word|end of header in group|local part with no domain")
+
+
+def sender_of(message: AnyMessage) -> str:
+    """Sender, else the first of From; of a message that was resent, its Resent- fields.
+
+    Raises:
+        LocalProtocolError: there is none, it is malformed, or there are several Resent- blocks.
+    """
+    prefix = _prefix(message)
+    authors = _addresses(message, prefix + "Sender") or _addresses(message, prefix + "From")
+    if not authors:
+        raise LocalProtocolError(
+            f"the message has no {prefix}From with an address: set it, or give an Envelope"
+        )
+    return authors[0]
+
+
+def recipients_of(message: AnyMessage) -> list[str]:
+    """To, Cc and Bcc, each once; of a message that was resent, its Resent- fields.
+
+    Raises:
+        LocalProtocolError: there is nobody, a field is malformed, or there are several Resent-
+            blocks.
+    """
+    prefix = _prefix(message)
+    names = (prefix + "To", prefix + "Cc", prefix + "Bcc")
+    recipients = list(dict.fromkeys(_addresses(message, *names)))
+    if not recipients:
+        raise LocalProtocolError(
+            f"the message has no recipient in {prefix}To, {prefix}Cc or {prefix}Bcc: set one, "
+            "or give an Envelope"
+        )
+    return recipients
+
+
+def header_addresses(message: AnyMessage, *names: str) -> list[str]:
+    """The addresses in the fields of these names, one name after the other.
+
+    Raises:
+        ValueError: a field cannot be read without guessing; the message names it.
+    """
+    found: list[str] = []
+    for wanted in names:
+        # As the fields are kept: to ask for one by its name would have the package parse it.
+        for name, field in message.raw_items():
+            if name.lower() == wanted.lower():
+                try:
+                    found += _addresses_of(field)
+                except Exception as error:  # What a program put there may fail in any way.
+                    raise ValueError(f"the message's {name} cannot be read: {error}") from error
+    return found
+
+
+def _addresses_of(field: Any) -> list[str]:
+    """What one field says, be it as it came, or as the `email` package's policies keep it."""
+    if hasattr(field, "addresses"):
+        for defect in field.defects:
+            # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
+            if type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect)):
+                raise ValueError(str(defect))
+        return [address.addr_spec for address in field.addresses]
+    if not isinstance(field, str):
+        # A `Header` as it will be sent: commas in its encoded words separate nothing. Only where
+        # the addresses are encoded too, which no reader will understand, as it was meant.
+        encoded: str = field.encode()
+        return addresses_in(encoded if "@" in encoded else str(field))
+    return addresses_in(field.encode("utf-8", "surrogateescape").decode("utf-8"))
+
+
+def _addresses(message: AnyMessage, *names: str) -> list[str]:
+    try:
+        return header_addresses(message, *names)
+    except ValueError as error:
+        raise LocalProtocolError(f"{error}; mend it, or give an Envelope") from error
+
+
+def _prefix(message: AnyMessage) -> str:
+    resent = len(message.get_all("Resent-Date", []))
+    if resent > 1:
+        raise LocalProtocolError(
+            "the message was resent more than once; give an Envelope, its header cannot tell"
+        )
+    return "Resent-" if resent else ""

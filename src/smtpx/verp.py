@@ -1,0 +1,83 @@
+"""Variable envelope return paths: a sender of its own for each recipient.
+
+A report about ``bob@example.net`` then comes back to ``bounces+bob=example.net@example.org``: its
+address tells whom it is about, whatever is in it. The server of the sender's domain must deliver
+what has a ``+`` in its local-part to what stands before it (RFC 5233 §1 calls it a subaddress).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+from smtpx.addresses import Address
+from smtpx.envelope import Envelope
+from smtpx.errors import AddressError, LocalProtocolError
+
+__all__ = ["ReturnPath", "apart", "decode", "encode"]
+
+M = TypeVar("M")
+
+
+class ReturnPath(NamedTuple):
+    """What a variable return path is made of."""
+
+    sender: Address
+    recipient: Address
+
+
+def encode(sender: str | Address, recipient: str | Address) -> Address:
+    """The sender that names its recipient; `decode` is the inverse.
+
+    Raises:
+        AddressError: one of them is no address, the sender has a ``+`` in its local-part or there
+            is none, or both together are too long for a path (256 octets).
+    """
+    sender, recipient = _parsed(sender), _parsed(recipient)
+    if "+" in sender.local_part:
+        raise AddressError(f"the sender {sender} has a + already: give one without")
+    if not (sender.domain and recipient.domain):
+        raise AddressError("a variable return path needs a sender and a recipient with a domain")
+    local_part = f"{sender.local_part}+{recipient.local_part}={recipient.domain}"
+    # Parsed, for its length is to be checked too.
+    return Address.parse(str(Address(local_part, sender.domain)))
+
+
+def decode(address: str | Address) -> ReturnPath | None:
+    """Whom a report to this address is about; ``None`` if it is no variable return path.
+
+    Raises:
+        AddressError: it is no address at all.
+    """
+    address = _parsed(address)
+    local_part, plus, encoded = address.local_part.partition("+")
+    # A domain has no = in it, a local-part may.
+    user, equals, domain = encoded.rpartition("=")
+    if not (plus and equals and local_part and user and domain):
+        return None
+    try:
+        recipient = Address.parse(str(Address(user, domain)))
+    except AddressError:
+        return None
+    return ReturnPath(Address(local_part, address.domain), recipient)
+
+
+def apart(message: M, envelope: Envelope) -> Iterator[tuple[M, Envelope]]:
+    """The message once for each recipient, with a sender that names it; for `send_many`.
+
+    Raises:
+        AddressError: a sender cannot name its recipient; see `encode`.
+        LocalProtocolError: the envelope has the null sender, to which no report comes back.
+    """
+    if envelope.sender is None:
+        raise LocalProtocolError("the null sender gets no reports: give one that does")
+    # All of them before the first is sent: one that cannot be made is to stop no half of a list.
+    senders = [encode(envelope.sender, recipient.address) for recipient in envelope.recipients]
+    return (
+        (message, envelope.replace(sender=sender, recipients=recipient))
+        for sender, recipient in zip(senders, envelope.recipients, strict=True)
+    )
+
+
+def _parsed(address: str | Address) -> Address:
+    return Address.parse(address) if isinstance(address, str) else address

@@ -1,0 +1,92 @@
+"""A password is shown nowhere, and kept no longer than it is needed."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gc
+from collections.abc import Iterable
+from types import FrameType, FunctionType, ModuleType
+
+import pytest
+
+import smtpx
+from smtpx import Timeouts
+from smtpx.testing import (
+    CRAM_MD5,
+    LOGIN,
+    PLAIN,
+    Close,
+    Refuse,
+    ReplaceReply,
+    Reset,
+    Server,
+    ServerMechanism,
+    Stall,
+)
+from tests.faces.conftest import Face
+from tests.tracebacks import told_by
+
+USER, PASSWORD = "ann", "s3cret-of-hers"
+SECRETS = [
+    PASSWORD,
+    base64.b64encode(PASSWORD.encode()).decode(),
+    base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode(),
+]
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize("mechanism", [PLAIN, LOGIN, CRAM_MD5], ids=lambda m: m.name)
+@pytest.mark.parametrize("point", ["AUTH", "AUTH-RESPONSE"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Close,
+        Reset,
+        Stall,
+        lambda point: Refuse(point, "535 5.7.8 no"),
+        lambda point: ReplaceReply(point, b"hm\r\n"),
+        lambda point: ReplaceReply(point, b"334 ?\r\n"),
+        lambda point: ReplaceReply(point, b"334 \r\n"),
+    ],
+    ids=["close", "reset", "stall", "535", "garbage", "no base64", "another challenge"],
+)
+def test_a_traceback_that_shows_variables_shows_no_secret(
+    face: Face, mechanism: ServerMechanism, point: str, fault
+):
+    with Server(users={USER: PASSWORD}, mechanisms=[mechanism], faults=[fault(point)]) as server:
+        url = f"smtp://{USER}:{PASSWORD}@127.0.0.1:{server.port}"
+        session = face.session(url, timeouts=dataclasses.replace(Timeouts.each(10), auth=0.1))
+        try:
+            session.open()
+        except smtpx.SMTPError as error:
+            told = told_by(error)
+            assert "mechanism" in told
+            assert not [secret for secret in SECRETS if secret in told]
+        finally:
+            session.close()
+
+
+@pytest.mark.requirement("T28")
+def test_an_open_session_has_forgotten_the_password(face: Face):
+    password = "".join(reversed(PASSWORD))
+    with (
+        Server(users={USER: password}) as server,
+        face.session(f"smtp://{USER}:{password}@127.0.0.1:{server.port}") as session,
+    ):
+        held = reachable([session if face.runner is None else session.target])
+        assert session.extensions in held
+        assert password not in held
+
+
+def reachable(roots: Iterable[object]) -> list[object]:
+    """All that these objects hold, and what that holds, but for code and what is running."""
+    found: dict[int, object] = {}
+    waiting = list(roots)
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in found or isinstance(thing, (ModuleType, FunctionType, FrameType, type)):
+            continue
+        found[id(thing)] = thing
+        waiting += gc.get_referents(thing)
+    return list(found.values())

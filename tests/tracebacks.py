@@ -1,0 +1,16 @@
+"""Tracebacks as those services show them that report errors: with the variables."""
+
+from __future__ import annotations
+
+import traceback
+
+
+def told_by(error: BaseException) -> str:
+    """A traceback with variables, of smtpx's own frames."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    link: traceback.TracebackException | None = shown
+    while link is not None:
+        own = [frame for frame in link.stack if "smtpx" in frame.filename]
+        link.stack = traceback.StackSummary.from_list(own)
+        link = link.__cause__ or link.__context__
+    return "".join(shown.format())

@@ -1,0 +1,277 @@
+"""What `check` finds, and what is mended of it."""
+
+from __future__ import annotations
+
+import re
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smtpx import Attachment, Envelope, Rule, Severity, check, compose
+from smtpx._checking.mending import Stamps, mended
+from smtpx._wire.extensions import Extensions
+from smtpx.messages import serialise
+
+ENVELOPE = Envelope("a@x.test", "b@y.test")
+DATE = "Mon, 07 Jan 2030 12:00:00 +0000"
+STAMPS = Stamps(lambda: DATE, lambda domain: f"<new@{domain}>")
+HEADER = (
+    "From: Ann <a@x.test>\r\nTo: b@y.test\r\nSubject: hi\r\n"
+    f"Date: {DATE}\r\nMessage-ID: <1@x.test>\r\n"
+)
+
+
+def content(header: str = "", body: bytes = b"hi\r\n", without: str = "") -> bytes:
+    """A message that is well-formed, but for what is added or left out."""
+    kept = [
+        line for line in HEADER.split("\r\n") if line and not (without and line.startswith(without))
+    ]
+    lines = [*kept, *header.splitlines()]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body
+
+
+def found(
+    message: Any, envelope: Envelope | None = ENVELOPE, *keywords: str
+) -> dict[Rule, Severity]:
+    extensions = None
+    if keywords:
+        offered = [keyword.partition(" ") for keyword in keywords]
+        extensions = Extensions({name: value for name, _, value in offered})
+    return {finding.rule: finding.severity for finding in check(message, envelope, extensions)}
+
+
+def test_a_message_that_is_well_formed() -> None:
+    assert check(content(), ENVELOPE) == ()
+    assert check(content().replace(b"\r\n", b"\n"), ENVELOPE) == ()
+    composed = compose(
+        sender="Jürgen <a@x.test>", to=["b@y.test"], bcc="c@y.test", subject="grüße", text="ö",
+        html="<img src='cid:a'>", inline={"a": Attachment(b"1", "a.png")}, attachments=[
+        Attachment(b"\0", "käse.pdf")], list_unsubscribe="https://x.test/" + "y" * 200,
+        one_click=True, references=[f"<{'i' * 90}@x>"] * 9,
+    )  # fmt: skip
+    assert check(composed) == ()
+    assert check(composed, None, Extensions({})) == ()
+
+
+MULTIPART = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b"
+ATTACHED = (
+    b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\nContent-Type: application/x-y\r\n"
+    b'Content-Disposition: attachment; filename="%s"\r\n\r\nhi\r\n--b--\r\n'
+)
+E, W = Severity.ERROR, Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("message", "rule", "severity"),
+    [
+        (content(body=b"a\rb\r\n"), Rule.BARE_LINE_END, E),
+        (content(body=b"a\nb\r\n"), Rule.BARE_LINE_END, E),
+        (content(body=b"a" * 999), Rule.LINE_TOO_LONG, E),
+        (content("X: " + "y" * 996), Rule.LINE_TOO_LONG, E),
+        (content(body=b"a\0b\r\n"), Rule.NUL, E),
+        (content(body=b"\xc3\xbc\r\n"), Rule.EIGHT_BIT_UNDECLARED, E),
+        (content("X: \udcff"), Rule.NOT_UTF8, E),
+        (content("X: ü"), Rule.SMTPUTF8_NEEDED, W),
+        (content("no field at all"), Rule.HEADER_MALFORMED, E),
+        (b"From a Mon Jan  7 12:00:00 2030\r\n" + content(), Rule.HEADER_MALFORMED, E),
+        (content(without="From"), Rule.FROM_MISSING, E),
+        (content("From: ", without="From"), Rule.FROM_MISSING, E),
+        (content("From: a@x.test, c@x.test", without="From"), Rule.SENDER_MISSING, E),
+        (content(without="Date"), Rule.DATE_MISSING, E),
+        (content("Date: yesterday", without="Date"), Rule.DATE_MALFORMED, E),
+        (content(without="Message-ID"), Rule.MESSAGE_ID_MISSING, W),
+        (content("Message-ID: 1@x", without="Message-ID"), Rule.MESSAGE_ID_MALFORMED, W),
+        (content("References: =?utf-8?q?=3Ca=40b=3E?="), Rule.IDENTIFIER_ENCODED, E),
+        (content("subject: again"), Rule.FIELD_REPEATED, E),
+        (content("Cc: Doe, Jane <c@y.test>"), Rule.ADDRESS_MALFORMED, E),
+        (content("Cc: c@y@z"), Rule.ADDRESS_MALFORMED, E),
+        (content("Cc: "), Rule.ADDRESS_MISSING, E),
+        (content("To: undisclosed-recipients:;", without="To"), Rule.GROUP_EMPTY, W),
+        (content("Bcc: c@y.test"), Rule.BCC_PRESENT, E),
+        (content("List-Unsubscribe-Post: x"), Rule.ONE_CLICK_INCOMPLETE, E),
+        (content("Content-Type: text/plain"), Rule.MIME_VERSION_MISSING, W),
+        (content(MULTIPART, b"--b\r\n\r\nhi\r\n"), Rule.MIME_MALFORMED, W),
+        (content("MIME-Version: 1.0\r\nContent-Transfer-Encoding: x"), Rule.MIME_MALFORMED, W),
+        (content("MIME-Version: 1.0\r\nContent-Type: text/html"), Rule.TEXT_MISSING, W),
+        (content(MULTIPART, ATTACHED % b"setup.EXE"), Rule.ATTACHMENT_REFUSED, W),
+        (content(MULTIPART, ATTACHED % b"a.pdf.js. "), Rule.ATTACHMENT_REFUSED, W),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_found_alone(message: bytes, rule: Rule, severity: Severity) -> None:
+    assert found(message) == {rule: severity}
+
+
+def test_parts_that_are_fine() -> None:
+    assert found(content(MULTIPART, ATTACHED % b"js.pdf")) == {}
+    assert found(content(MULTIPART, ATTACHED % b"exe")) == {}
+
+
+@pytest.mark.parametrize(
+    ("sender", "aligned"),
+    [("a@x.test", True), ("a@bounces.x.test", True), ("a@y.test", False), (None, True)],
+)
+def test_author_and_sender_are_to_be_of_one_domain(sender: str | None, aligned: bool) -> None:
+    expected = {} if aligned else {Rule.NOT_ALIGNED: W}
+    assert found(content(), Envelope(sender, "b@y.test")) == expected
+
+
+def test_what_a_server_takes() -> None:
+    eight_bit = content(
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        "Content-Transfer-Encoding: 8bit", "grüß dich\r\n".encode(),
+    )  # fmt: skip
+    signed = b"DKIM-Signature: v=1\r\n" + eight_bit
+    assert found(eight_bit, ENVELOPE, "SIZE") == {}  # It is encoded anew.
+    assert found(signed, ENVELOPE, "SIZE") == {Rule.EIGHT_BIT: E}
+    assert found(signed, ENVELOPE, "8BITMIME") == {}
+    assert found(content("X: ü"), ENVELOPE, "8BITMIME", "SMTPUTF8") == {}
+    assert found(content("X: ü"), ENVELOPE, "8BITMIME") == {Rule.SMTPUTF8_NEEDED: E}
+    abroad = ENVELOPE.replace(recipients="ü@y.test")
+    assert found(content(), abroad, "SIZE") == {Rule.SMTPUTF8_NEEDED: E}
+    assert found(content(), abroad) == {Rule.SMTPUTF8_NEEDED: W}
+    size = len(content())
+    assert found(content(), ENVELOPE, f"SIZE {size}") == {}
+    assert found(content(), ENVELOPE, f"SIZE {size - 1}") == {Rule.SIZE_EXCEEDED: E}
+    assert found(content().replace(b"\r\n", b"\n"), ENVELOPE, f"SIZE {size - 1}") == {
+        Rule.SIZE_EXCEEDED: E
+    }
+
+
+def test_a_message_is_checked_as_it_would_be_sent() -> None:
+    message = EmailMessage()
+    message["From"] = "a@x.test"
+    message["To"] = "b@y.test"
+    message["Bcc"] = "c@y.test"
+    message["References"] = f"<{'i' * 90}@x>"  # The email package encodes it.
+    message.set_content("x" * 2000 + "\r\r\n")
+    before = message.as_bytes()
+    assert found(message, None) == {
+        Rule.DATE_MISSING: E, Rule.MESSAGE_ID_MISSING: W, Rule.IDENTIFIER_ENCODED: E,
+    }  # fmt: skip
+    assert message.as_bytes() == before
+    del message["To"], message["Bcc"]
+    assert Rule.RECIPIENTS_MISSING in found(message, None)
+    message = EmailMessage()
+    message._headers.append(("Subject", "a\nb: c"))  # type: ignore[attr-defined] # past the policy
+    assert Rule.UNWRITABLE in found(message)
+
+
+def test_a_finding_says_everything() -> None:
+    (finding,) = check(content(body=b"x\r\n" + b"a" * 999), ENVELOPE)
+    assert finding.where == "line 8"
+    assert finding.section == "RFC 5321 §4.5.3.1.6"
+    assert "999 octets" in finding.problem
+    assert all(part in str(finding) for part in ("error", "line 8", "5321", finding.remedy))
+
+
+@pytest.mark.parametrize("other", ["text", 3, None, iter([b""])])
+def test_anything_else_cannot_be_checked(other: Any) -> None:
+    with pytest.raises(TypeError, match="EmailMessage or bytes"):
+        _ = check(other)
+
+
+LINES = rb"""From: a@x
+To:
+--b
+Date: x
+=?x?q?y?=
+Content-Type: multipart/mixed; boundary=b
+Content-Type: message/rfc822
+Content-Transfer-Encoding: base64
+Content-Disposition: attachment; filename*=x'y'%ff
+"""
+PIECES = [*LINES.splitlines(keepends=True), b"\r\n", b"\xff", b"\0", b"\r", b":", b" ", b"x" * 999]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join))
+@settings(deadline=None, max_examples=300)
+def test_whatever_it_is_there_are_findings_and_no_error(octets: bytes) -> None:
+    assert check(octets, ENVELOPE)
+    with_stamps = mended(octets, check(octets, ENVELOPE), STAMPS)
+    assert isinstance(with_stamps, bytes)
+
+
+# --- mending ------------------------------------------------------------------------------------
+
+MENDED = [
+    content(body=b"a\rb\nc\r\n"),
+    content(body=b"a" * 9999),
+    content("X: " + "y " * 996),
+    content("To: c@y.test\r\nReferences: <1@x>\r\nReferences: <2@x>"),
+    content(f"Date: {DATE}"),
+    content("Message-ID: <2@x.test>"),
+    content("Subject: hi"),
+    content(body=b"a\0b\r\n"),
+    content(body=b"\xc3\xbc\r\n"),
+    content("Subject: grüße " * 9, without="Subject"),
+    content("From: a@x.test, c@x.test", without="From"),
+    content(without="Date"),
+    content("Date: yesterday", without="Date"),
+    content(without="Message-ID"),
+    content("Message-ID: 1@x", without="Message-ID"),
+    content("References: =?utf-8?q?=3Ca=40b=3E?="),
+    content("Cc: "),
+    content("Bcc: c@y.test\r\nResent-Bcc: c@y.test"),
+    content("Content-Type: text/plain"),
+]
+
+
+@pytest.mark.parametrize("as_message", [False, True])
+@pytest.mark.parametrize("octets", MENDED)
+def test_what_can_be_mended_is(octets: bytes, as_message: bool) -> None:
+    message: Any = octets
+    if as_message:
+        message = message_from_bytes(octets, policy=policy.default)
+    before = serialise(message) if as_message else octets
+    after = mended(message, check(message, ENVELOPE), STAMPS)
+    assert check(after, ENVELOPE) == ()
+    assert isinstance(after, type(message))
+    assert (serialise(message) if as_message else octets) == before
+
+
+def test_a_message_is_mended_where_the_email_package_goes_wrong() -> None:
+    message = EmailMessage()
+    message["From"] = "a@x.test"
+    message["To"] = "b@y.test"
+    message["Subject"] = "grüße"
+    target = "https://x.test/" + "y" * 200
+    message["List-Unsubscribe"] = f"<{target}>"
+    message["In-Reply-To"] = f"<{'i' * 90}@x>"
+    message.set_content("hi")
+    after = mended(message, check(message), STAMPS)
+    assert check(after) == ()
+    assert not isinstance(after, bytes)
+    assert target.encode() in serialise(after)
+    assert (after["Date"], after["Message-ID"], after["Subject"]) == (DATE, "<new@x.test>", "grüße")
+    assert "Date" not in message
+
+
+def test_what_is_mended_says_the_same() -> None:
+    after = mended(MENDED[3], check(MENDED[3]), STAMPS)
+    assert b"To: b@y.test, c@y.test\r\n" in after
+    assert b"References: <1@x> <2@x>\r\n" in after
+    after = mended(MENDED[1], check(MENDED[1]), STAMPS)
+    assert isinstance(after, bytes)
+    again = message_from_bytes(after)
+    assert again.get_payload(decode=True) == b"a" * 9999 + b"\r\n"
+    assert re.search(rb"^From: Ann <a@x.test>\r$", after, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        content("Subject: other"),
+        content("From: c@x.test"),
+        content(without="From"),
+        content("Cc: Doe, Jane <c@y.test>"),
+        content("X: " + "y" * 999),
+        b"DKIM-Signature: v=1\r\n" + content(without="Date"),
+    ],
+)
+def test_what_cannot_be_mended_is_found_again(octets: bytes) -> None:
+    before = check(octets, ENVELOPE)
+    assert check(mended(octets, before, STAMPS), ENVELOPE) == before
