@@ -132,6 +132,8 @@ class BlockingDriver:
             if step.timeout is not None:
                 seconds = _left(self._reply_due)
             seconds = deadline.within(seconds)
+            if seconds == 0:
+                raise TimeoutError("timed out")
 
     def _send(self, step: Send, deadline: Deadline) -> bytes:
         unsent, pace = step.data, self._pace
