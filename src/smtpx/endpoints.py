@@ -9,7 +9,8 @@ from typing import Any
 
 from smtpx._urls import ENCODE, URL, host_of, plain, port_of
 from smtpx.errors import EndpointError
-from smtpx.tls import TLSMode
+from smtpx.pins import Pin
+from smtpx.tls import TLSMode, TLSPolicy, TLSVersion
 
 __all__ = ["Endpoint"]
 
@@ -24,6 +25,10 @@ _SCHEMES: dict[str, tuple[int, TLSMode | None, bool]] = {
 }
 
 
+def _pins(text: str) -> tuple[Pin, ...]:
+    return tuple(Pin.parse(pin) for pin in text.split(","))
+
+
 def _file(text: str) -> str:
     if not text:
         raise ValueError
@@ -35,6 +40,8 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "tls": ("tls", TLSMode, f"one of {', '.join(mode.value for mode in TLSMode)}"),
     "ca": ("ca_file", _file, "the path of a PEM file"),
     "server_hostname": ("server_hostname", host_of, "a host name"),
+    "minimum_version": ("minimum_version", TLSVersion, "TLSv1.2 or TLSv1.3"),
+    "pin": ("pins", _pins, "a pin as Pin.parse reads it"),
 }
 
 
@@ -56,6 +63,9 @@ class Endpoint:
     """A PEM file of the authorities to trust, instead of the system's."""
     server_hostname: str | None = None
     """The name the certificate must carry, where it is not `host`."""
+    minimum_version: TLSVersion | None = None
+    pins: tuple[Pin, ...] = ()
+    """The server's certificate, or its key, must be one of these."""
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
@@ -65,7 +75,9 @@ class Endpoint:
         implicit TLS), ``lmtp`` (24) and ``lmtp+unix:///path``. User and password are
         percent-encoded. The parameters say how it is protected: ``tls`` is one of ``implicit``,
         ``starttls``, ``opportunistic``, ``none``; ``ca`` is a PEM file of the authorities to trust;
-        ``server_hostname`` is the name in the certificate, where it is not the host.
+        ``server_hostname`` is the name in the certificate, where it is not the host;
+        ``minimum_version`` is ``TLSv1.2`` or ``TLSv1.3``; ``pin`` are pins (`Pin.parse`), with
+        commas between them. Whoever says whom to trust wants TLS, on this machine too.
 
         Raises:
             EndpointError: the URL has a mistake; the message names it, never the password.
@@ -95,7 +107,30 @@ class Endpoint:
             host, path = host_of(host), ""
             port = port if match["port"] is None else port_of(match["port"])
         user, password = (plain(part) for part in match.group("user", "password"))
-        return cls(host, port, lmtp=lmtp, path=path, user=user, password=password, **parameters)
+        endpoint = cls(host, port, lmtp=lmtp, path=path, user=user, password=password, **parameters)
+        return _check_trust(endpoint)
+
+    def policy(self, *, peer_is_local: bool) -> TLSPolicy:
+        """What protects a session, given where the peer turned out to be.
+
+        Unless the URL says how, or whom to trust, STARTTLS is required of every host but this
+        machine.
+
+        Raises:
+            ValueError: what is said contradicts itself.
+        """
+        mode = self.tls
+        if mode is None:
+            trusts = self.ca_file or self.server_hostname or self.minimum_version or self.pins
+            plain = peer_is_local and self.is_local and not trusts
+            mode = TLSMode.NONE if plain else TLSMode.STARTTLS
+        return TLSPolicy(
+            mode,
+            ca_file=self.ca_file,
+            server_hostname=self.server_hostname,
+            minimum_version=self.minimum_version,
+            pins=self.pins,
+        )
 
     @property
     def is_local(self) -> bool:
@@ -128,3 +163,12 @@ def _parameters_of(query: str | None) -> dict[str, Any]:
         except ValueError:
             raise EndpointError(f"the {name} parameter is not {kind} ({ENCODE})") from None
     return fields
+
+
+def _check_trust(endpoint: Endpoint) -> Endpoint:
+    """What the parameters say must go together."""
+    try:
+        _ = endpoint.policy(peer_is_local=True)
+    except ValueError as error:
+        raise EndpointError(f"its parameters contradict each other: {error}") from None
+    return endpoint

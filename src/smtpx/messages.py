@@ -73,7 +73,8 @@ def one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
         folded = kind.fold_binary(self, name, value)
         if not _FIELD.fullmatch(folded):
             raise LocalProtocolError(
-                f"the message's {name!r} contains a line end that would begin another field"
+                f"the message's {name!r} is not one field: its name is malformed, or a line end in "
+                "it would begin another"
             )
         return folded
 

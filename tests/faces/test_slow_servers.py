@@ -273,4 +273,5 @@ def test_a_stall_anywhere(face: Face, point: str, total: bool) -> None:
         )
         with pytest.raises(smtpx.TimedOut) as caught, session:
             _ = session.send(CONTENT, ENVELOPE)
-        assert caught.value.phase in phases
+        if not total:  # It may be used up before, where the machine is busy.
+            assert caught.value.phase in phases

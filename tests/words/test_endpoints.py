@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from smtpx._faces.settings import Settings
 from smtpx.endpoints import Endpoint
 from smtpx.errors import EndpointError, SMTPError
-from smtpx.tls import TLSMode
+from smtpx.pins import Pin, PinKind
+from smtpx.tls import TLSMode, TLSVersion
 
+PIN = "sha256//" + "A" * 43 + "="
 I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.NONE  # noqa: E741 - one letter a mode
 
 
@@ -52,6 +54,18 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ("smtp://mx.test?", Endpoint("mx.test", 25)),
         ("smtp://mx.test?ca=/etc/a+b%26c.pem", Endpoint("mx.test", 25, ca_file="/etc/a+b&c.pem")),
         ("smtp://mx.test?ca=%C3%BC.pem", Endpoint("mx.test", 25, ca_file="ü.pem")),
+        (
+            "smtp://mx.test?minimum_version=TLSv1.3",
+            Endpoint("mx.test", 25, minimum_version=TLSVersion.TLS_1_3),
+        ),
+        (
+            f"smtp://mx.test?pin=certificate:{'00' * 32},{PIN}",
+            Endpoint(
+                "mx.test",
+                25,
+                pins=(Pin(PinKind.CERTIFICATE, bytes(32)), Pin(PinKind.KEY, bytes(32))),
+            ),
+        ),
         (
             "smtps://192.0.2.1?server_hostname=mx.test&ca=ca.pem&tls=starttls",
             Endpoint("192.0.2.1", 465, S, ca_file="ca.pem", server_hostname="mx.test"),
@@ -129,6 +143,12 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
         ("smtp://mx.test?ca", "the ca parameter is not the path"),
         ("smtp://mx.test?ca=a.pem&ca=b.pem", "ca parameter is given twice"),
         ("smtp://mx.test?ca=%FF", "the ca parameter is not"),
+        ("smtp://mx.test?minimum_version=TLSv1.1", "the minimum_version parameter is not TLSv1.2"),
+        ("smtp://mx.test?pin=md5:00", "the pin parameter is not a pin"),
+        ("smtp://mx.test?pin=", "the pin parameter is not a pin"),
+        ("smtp://mx.test?tls=none&ca=ca.pem", "contradict each other.*NONE protects nothing"),
+        ("lmtp+unix:///run/lmtp?ca=ca.pem", "contradict each other.*NONE protects nothing"),
+        (f"smtp://mx.test?tls=opportunistic&pin={PIN}", "contradict each other"),
         ("smtp://mx.test?server_hostname=", "the server_hostname parameter is not"),
         ("smtp://mx.test?server_hostname=a b", "the server_hostname parameter is not"),
         ("smtp://mx.test\r\n", "control character"),
@@ -283,3 +303,9 @@ def test_an_endpoint_is_a_value_that_keeps_its_password_when_pickled() -> None:
     assert pickle.loads(pickle.dumps(endpoint)) == copy.deepcopy(endpoint) == endpoint
     assert endpoint != Endpoint.parse("smtp://ann:other@mx.test")
     assert pickle.loads(pickle.dumps(endpoint)).password == "pw"
+
+
+@pytest.mark.parametrize("query", ["ca=ca.pem", "server_hostname=mx.test", f"pin={PIN}"])
+def test_who_says_whom_to_trust_wants_tls_on_this_machine_too(query: str) -> None:
+    assert Endpoint.parse("smtp://localhost").policy(peer_is_local=True).mode is N
+    assert Endpoint.parse(f"smtp://localhost?{query}").policy(peer_is_local=True).mode is S

@@ -13,19 +13,27 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
+from smtpx._core.trust import (
+    check_pins,
+    explained,
+    is_tls_error,
+    plain_text_instead,
+)
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
-from smtpx._wire.parser import ReplyParser
+from smtpx._wire.parser import MalformedReply, ReplyParser
 from smtpx.envelope import Envelope
 from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
     RemoteProtocolError,
     TimedOut,
+    TLSFailure,
     TLSPolicyError,
 )
 from smtpx.observing import Line, MessageBegun, MessageEnded, Observer, Protected, Speaker
 from smtpx.options import Limits, Timeouts
+from smtpx.pins import Pin
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 from smtpx.tls import Protection
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
 
+
+_USE_SMTPS = "use smtps://, or ?tls=implicit"
 
 Ended: TypeAlias = Callable[[SendResult], object]
 """Called with what became of a mail transaction."""
@@ -68,6 +78,7 @@ class Connection:
         "observer",
         "open_transaction",
         "parting",
+        "pins",
         "protection",
         "secrets",
         "session",
@@ -83,6 +94,7 @@ class Connection:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        pins: tuple[Pin, ...] = (),
         signer: Signer | None = None,
         session: int = 0,
     ) -> None:
@@ -92,6 +104,8 @@ class Connection:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.observer = observer
+        self.pins = pins
+        """One of these the peer must have, whatever else vouches for it; with none, any may be."""
         self.signer = signer
         self.session = session
         """The number by which the observer knows this session."""
@@ -140,9 +154,21 @@ class Connection:
         self._parser.feed(octets)
 
     def greet(self) -> Steps[Reply]:
-        """Read the greeting, which answers no command."""
+        """Read the greeting, which answers no command.
+
+        Raises:
+            TLSPolicyError: the server speaks TLS already.
+        """
         self._pending.append(GREETING)
-        (reply,) = yield from self.settle()
+        try:
+            (reply,) = yield from self.settle()
+        except MalformedReply as error:
+            if not error.is_tls_alert:
+                raise
+            raise TLSPolicyError(
+                f"the server speaks TLS from the start on this port: {_USE_SMTPS}",
+                TLSFailure.TLS_EXPECTED,
+            ) from error
         self.greeting = reply
         return reply
 
@@ -215,22 +241,22 @@ class Connection:
         self._pending.extend([command] * replies)
 
     def expect_group(self, wire: bytes, replies: int) -> None:
-        """Note the same of the commands of a whole transaction, the last of which ends the data."""
+        """Note the same of the commands of whole transactions, each of which ends with its data."""
         if self.observer is not None:
             self._say(Command(wire, Phase.DATA_TERMINATION))
         self._pending.extend([END_OF_DATA] * replies)
 
-    def settle_positives(self, count: int) -> Reply | None:
-        """If the next `count` replies have come and are all positive, take them; return the last.
+    def settle_successes(self, counts: Iterable[int]) -> list[Reply]:
+        """Take the replies to transactions, so many to each; return the last to each.
 
-        The short way of `settle` for a window of transactions, nearly all of which succeed.
+        As far as all to one have come and are positive. The short way of `settle` for a window
+        of transactions, nearly all of which succeed.
         """
         if self.observer is not None or self.parting is not None:
-            return None
-        last = self._parser.next_positives(count)
-        if last is not None:
-            for _ in range(count):
-                _ = self._pending.popleft()
+            return []
+        last, taken = self._parser.next_positives(counts)
+        for _ in range(taken):
+            _ = self._pending.popleft()
         return last
 
     @property
@@ -247,8 +273,8 @@ class Connection:
         while self.observer is None and self.parting is None and self._parser.is_promising:
             yield from self._receive(self._pending[0], fresh)
             fresh = False
-            if (last := self.settle_positives(count)) is not None:
-                return last
+            if last := self.settle_successes((count,)):
+                return last[0]
         return None
 
     def settle(
@@ -381,10 +407,7 @@ class Connection:
         if self.broken:
             raise LocalProtocolError("the session is over: open another one")
         if not self.has_unread:
-            try:
-                data = yield Glance()
-            except OSError as error:
-                raise self._lost(error, Phase.OTHER) from error
+            data = yield from self._glance(Phase.OTHER)
             if data is None:
                 return
             if not data:
@@ -392,6 +415,12 @@ class Connection:
                 raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
             self._parser.feed(data)
         raise self._unsolicited()
+
+    def _glance(self, phase: Phase) -> Steps[bytes | None]:
+        try:
+            return (yield Glance())
+        except OSError as error:
+            raise self._lost(error, phase) from error
 
     def check_in_step(self) -> None:
         """Make sure that what came was asked for, all replies that were due having been taken.
@@ -416,20 +445,27 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        try:
-            injected = self.has_unread or (yield Glance())
-        except OSError as error:
-            raise self._lost(error, Phase.TLS) from error
-        if injected:
+        if self.has_unread or (yield from self._glance(Phase.TLS)):
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
             )
-        yield from self.handshake()
+        yield from self._handshake()
         self.extensions = NO_EXTENSIONS
         self.authenticated = False
 
-    def handshake(self) -> Steps[None]:
+    def protect(self) -> Steps[None]:
+        """TLS from the start, before the greeting (RFC 8314 §3).
+
+        Raises:
+            TLSPolicyError: the server has greeted us already, or the handshake failed.
+        """
+        if (yield from self._glance(Phase.TLS)):
+            self.broken = True
+            raise plain_text_instead(greeted=False)
+        yield from self._handshake()
+
+    def _handshake(self) -> Steps[None]:
         """Do the TLS handshake.
 
         Raises:
@@ -443,10 +479,16 @@ class Connection:
             yield step
         except OSError as error:
             lost = self._lost(error, Phase.TLS)
-            # An SSLError says in words what is wrong; any other means that the peer went away.
-            if type(error).__module__ == "ssl" and not isinstance(error, TimeoutError):
-                raise TLSPolicyError(f"the TLS handshake failed: {error}") from error
-            raise lost from error
+            if not is_tls_error(error):
+                raise lost from error
+            greeted = self.greeting is not None
+            raise explained(error, step.presented, greeted=greeted) from error
+        # Before an octet of SMTP is said, and also where a session was resumed.
+        try:
+            check_pins(self.pins, step.protection)
+        except TLSPolicyError:
+            self.broken = True
+            raise
         self.protection = step.protection
         if self.observer is not None and self.protection is not None:
             _ = self.observer(Protected(self.session, self.protection))
@@ -484,7 +526,10 @@ class Connection:
         if isinstance(error, TimeoutError):
             seconds = self._seconds[phase]
             within = "" if seconds is None else f" ({phase.field}={seconds:g} seconds)"
-            return TimedOut(f"the time was up while {doing}{within}", phase=phase.field)
+            hint = ""
+            if pending is GREETING and not self.tls:
+                hint = f": a server that expects TLS from the start says nothing ({_USE_SMTPS})"
+            return TimedOut(f"the time was up while {doing}{within}{hint}", phase=phase.field)
         return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
 
     def begun(self, envelope: Envelope) -> Ended:

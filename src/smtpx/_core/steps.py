@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from smtpx.tls import Protection
+from smtpx.tls import Presented, Protection
 
 T = TypeVar("T")
 
@@ -68,6 +68,8 @@ class StartTLS:
     timeout: float | None
     protection: Protection | None = None
     """What the handshake agreed on: noted by the driver before it answers."""
+    presented: tuple[Presented, ...] = ()
+    """The peer's certificates, its own first: noted by the driver when the handshake fails."""
 
 
 Step: TypeAlias = Send | Receive | Glance | StartTLS | More

@@ -26,7 +26,6 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.racing import Found
 from smtpx._drivers.waiting import Deadline, Pace, Waiter
@@ -34,7 +33,7 @@ from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -134,17 +133,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     that has to wait has one `_waiting`: what comes ends it, and the alarm fails it.
     """
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> None:
+    def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = connected
         self._waiter = Waiter(connected)
-        self._context = context
-        self._server_hostname = server_hostname
+        self._handshake = handshake
         # A memoryview: asyncio's TLS writes into a slice of it, and a bytearray's is a copy.
         self._view = memoryview(bytearray(_BUFFER))
         self._arrived = bytearray()
@@ -270,6 +263,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             try:
                 _ = deadline.within(step.timeout)
                 self._unwritten = step.data
+                if self._transport.is_closing() and not self._ended:
+                    return False  # It is about to tell why.
                 self._write()
             except OSError as error:
                 raise with_octets_written(error, 0) from error.__cause__
@@ -352,7 +347,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         untaken = len(step.data)
         try:
             while True:
-                while not self._is_writable and not self._transport.is_closing():
+                while not (self._ended if self._transport.is_closing() else self._is_writable):
                     untaken = self._advance(untaken)
                     due = _end_of(deadline.within(self._pace.left))
                     try:
@@ -383,7 +378,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
         seconds = deadline.within(step.timeout)
-        if self._context is None:
+        handshake = self._handshake
+        if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
         if self._arrived:
             raise AssertionError("a procedure looks before it asks for TLS")
@@ -395,19 +391,20 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                 protected = await self._loop.start_tls(
                     self._carrier,
                     self,
-                    self._context,
-                    server_hostname=self._server_hostname,
+                    handshake.as_context(),
+                    server_hostname=handshake.server_hostname,
                     ssl_handshake_timeout=_LONG,
                 )
         except BaseException:
             self._ended = True
             self._carrier.abort()
+            step.presented = handshake.presented()
             raise
         if protected is None:
             raise ConnectionAbortedError("the peer hung up after the TLS handshake")
         self._transport = protected
         protected.set_write_buffer_limits(high=1, low=0)
-        step.protection = protection_of(protected.get_extra_info("ssl_object"))
+        step.protection = handshake.agreed()
         return b""
 
     # Waiting.
@@ -474,11 +471,9 @@ async def connect(connection: socket.socket, address: Any, seconds: float | None
         await asyncio.get_running_loop().sock_connect(connection, address)
 
 
-async def drive(
-    connected: socket.socket, context: ssl.SSLContext | None, server_hostname: str | None
-) -> AsyncioDriver:
+async def drive(connected: socket.socket, handshake: Handshake | None) -> AsyncioDriver:
     """Make a driver, which owns the socket from now on."""
-    driver = AsyncioDriver(connected, context, server_hostname)
+    driver = AsyncioDriver(connected, handshake)
     loop = asyncio.get_running_loop()
     if connected.family in (socket.AF_INET, socket.AF_INET6):
         making = asyncio.ensure_future(loop.create_connection(lambda: driver, sock=connected))

@@ -20,12 +20,11 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.waiting import Deadline, Pace, Waiter
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -35,12 +34,7 @@ _BUFFER = 65536
 class BlockingDriver:
     """Owns one connected socket; a driver that failed, or was interrupted, has closed it."""
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> None:
+    def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         connected.setblocking(False)
         self._socket = connected
         self._waiter = Waiter(connected)
@@ -48,8 +42,7 @@ class BlockingDriver:
         self._wants_write: tuple[type[OSError], ...] = (BlockingIOError,)
         self._pending = _nothing
         self._wait_for_room = self._waiter.until_writable
-        self._context = context
-        self._server_hostname = server_hostname
+        self._handshake = handshake
         self._reply_due: float | None = None
         self._pace = Pace()
 
@@ -181,11 +174,10 @@ class BlockingDriver:
         import ssl
 
         seconds = deadline.within(step.timeout)
-        if self._context is None:
+        handshake = self._handshake
+        if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
-        protected = self._context.wrap_socket(
-            self._socket, server_hostname=self._server_hostname, do_handshake_on_connect=False
-        )
+        protected = handshake.over(self._socket)
         self._socket = protected
         self._wants_read = (ssl.SSLWantReadError,)
         self._wants_write = (ssl.SSLWantWriteError,)
@@ -198,8 +190,11 @@ class BlockingDriver:
                 self._waiter.until_readable(_left(due))
             except ssl.SSLWantWriteError:
                 self._waiter.until_writable(_left(due))
+            except OSError:
+                step.presented = handshake.presented()
+                raise
             else:
-                step.protection = protection_of(protected)
+                step.protection = handshake.agreed()
                 return b""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -24,7 +24,6 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.racing import Found
 from smtpx._drivers.waiting import Deadline, Pace, Waiter
@@ -32,7 +31,7 @@ from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -144,16 +143,10 @@ class _Carrier(trio.abc.Stream):
 class TrioDriver:
     """Owns one connection; a driver that failed, or was cancelled, has closed it."""
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> None:
+    def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         self._carrier = _Carrier(connected)
         self._protected: trio.SSLStream[_Carrier] | None = None
-        self._context = context
-        self._server_hostname = server_hostname
+        self._handshake = handshake
         self._reply_due: float | None = None
         self._pace = Pace()
 
@@ -262,18 +255,23 @@ class TrioDriver:
         return b""
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
-        if self._context is None:
+        handshake = self._handshake
+        if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
         # Peers close without close_notify, and end what they say by its form.
         self._protected = trio.SSLStream(
             self._carrier,
-            self._context,
-            server_hostname=self._server_hostname,
+            handshake.as_context(),
+            server_hostname=handshake.server_hostname,
             https_compatible=True,
         )
-        with _Within(deadline.within(step.timeout)), _as_os_errors():
-            await self._protected.do_handshake()
-        step.protection = protection_of(cast("ssl.SSLObject", self._protected))
+        try:
+            with _Within(deadline.within(step.timeout)), _as_os_errors():
+                await self._protected.do_handshake()
+        except OSError:
+            step.presented = handshake.presented()
+            raise
+        step.protection = handshake.agreed()
         return b""
 
 
@@ -339,11 +337,9 @@ async def connect(connection: socket.socket, address: Any, seconds: float | None
         await trio.socket.from_stdlib_socket(connection).connect(address)
 
 
-async def drive(
-    connected: socket.socket, context: ssl.SSLContext | None, server_hostname: str | None
-) -> TrioDriver:
+async def drive(connected: socket.socket, handshake: Handshake | None) -> TrioDriver:
     """Make a driver, which owns the socket from now on."""
-    return TrioDriver(connected, context, server_hostname)
+    return TrioDriver(connected, handshake)
 
 
 async def vanish() -> None:

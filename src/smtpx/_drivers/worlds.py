@@ -14,7 +14,7 @@ from smtpx._drivers.waiting import Deadline
 from smtpx.endpoints import Endpoint
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -86,12 +86,7 @@ class World(Protocol):
         """Connect a socket that does not block."""
         ...
 
-    async def drive(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> AsyncDriver:
+    async def drive(self, connected: socket.socket, handshake: Handshake | None) -> AsyncDriver:
         """Make a driver, which owns the socket from now on."""
         ...
 

@@ -17,6 +17,7 @@ from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.transaction import untried
 from smtpx._core.xclient import ClientAttributes, xclient
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
@@ -59,6 +60,7 @@ class AsyncSession:
         """
         self._settings = Settings.of(endpoint, **options)
         self._held = None if socket is None else taken(socket, self._settings)
+        self._handshakes: Handshakes | None = None
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
         self._connection: Connection | None = None
@@ -87,6 +89,7 @@ class AsyncSession:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
+        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         world = self._world = current_world()
         watch = self._watch = Watch(settings)
@@ -98,19 +101,25 @@ class AsyncSession:
                 sources=settings.sources,
             )
             try:
-                opening = Opening(settings, connected, watch)
+                opening = Opening(settings, handshakes, connected, watch)
                 self._settings = settings.without_credentials()
             except BaseException:
                 connected.close()
                 raise
-            self._driver = await world.drive(connected, opening.context, opening.server_hostname)
+            self._driver = await world.drive(connected, opening.handshake)
             self._connection = opening.connection
             await self._driver.run(opening.procedure(), deadline)
+            handshakes.keep(opening.handshake)
         except BaseException as error:
             if self._driver is not None:
                 self._driver.close()
             watch.closed(self._connection, error)
             raise
+
+    def resuming(self, handshakes: Handshakes) -> Self:
+        """Share context and TLS sessions with others of one client (private to smtpx)."""
+        self._handshakes = handshakes
+        return self
 
     async def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection. Never fails.
@@ -277,8 +286,12 @@ class AsyncClient:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        self._check = Settings.of(endpoint, **options).check
-        self._pool = TaskPool(lambda: AsyncSession(endpoint, **options), pool or PoolLimits())
+        settings = Settings.of(endpoint, **options)
+        self._check = settings.check
+        handshakes = settings.handshakes()
+        self._pool = TaskPool(
+            lambda: AsyncSession(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,8 +11,8 @@ from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
-from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, is_local
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.tunnels import tunnel
 from smtpx._faces.settings import Settings
 from smtpx._wire.commands import Phase
@@ -21,7 +21,7 @@ from smtpx.observing import Event, Line, Observer, SessionBegun, SessionClosed, 
 from smtpx.tls import TLSMode
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 _sessions = count(1)
 
@@ -53,13 +53,14 @@ class Watch:
 
 
 class Opening:
-    """One connection's state, what its driver needs for TLS, and the procedure that opens it."""
+    """One connection's state, its TLS handshake, and the procedure that opens it."""
 
-    def __init__(self, settings: Settings, connected: socket.socket, watch: Watch) -> None:
+    def __init__(
+        self, settings: Settings, handshakes: Handshakes, connected: socket.socket, watch: Watch
+    ) -> None:
         local = _is_local(settings, connected)
         policy = settings.policy(peer_is_local=local)
-        self.context: ssl.SSLContext | None = context_for(policy)
-        self.server_hostname = policy.server_hostname or settings.endpoint.host
+        self.handshake: Handshake | None = handshakes.begin(policy)
         self.connection = Connection(
             lmtp=settings.endpoint.lmtp,
             local=local,
@@ -68,6 +69,7 @@ class Opening:
             observer=watch.observer,
             signer=settings.signer,
             session=watch.session,
+            pins=policy.pins,
         )
         connected.setblocking(False)
         self._client_name = settings.client_name or address_literal(connected)

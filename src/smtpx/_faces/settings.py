@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.tunnels import check_installed
 from smtpx._proxies import Proxy
 from smtpx.endpoints import Endpoint
@@ -15,7 +16,7 @@ from smtpx.observing import Observer
 from smtpx.options import Check, Limits, Timeouts
 from smtpx.proxy_protocol import ProxyHeader
 from smtpx.sasl import Credentials
-from smtpx.tls import TLSMode, TLSPolicy
+from smtpx.tls import TLSPolicy
 
 if TYPE_CHECKING:
     from smtpx.signing import Signer
@@ -101,6 +102,14 @@ class Settings:
         """What we connect to: the server, or the proxy before it."""
         return self.endpoint if self.proxy is None else Endpoint(self.proxy.host, self.proxy.port)
 
+    def handshakes(self) -> Handshakes:
+        """What begins the TLS handshakes of one client with these settings.
+
+        Raises:
+            LocalProtocolError: a file of the TLS policy cannot be read.
+        """
+        return Handshakes(self.tls, self.endpoint.host)
+
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""
         endpoint = replace(self.endpoint, user=None, password=None)
@@ -111,15 +120,7 @@ class Settings:
 
         Without a word from the caller, STARTTLS is required of every host but this machine.
         """
-        if self.tls is not None:
-            return self.tls
-        mode = self.endpoint.tls
-        if mode is None:
-            plain = peer_is_local and self.endpoint.is_local
-            mode = TLSMode.NONE if plain else TLSMode.STARTTLS
-        return TLSPolicy(
-            mode, ca_file=self.endpoint.ca_file, server_hostname=self.endpoint.server_hostname
-        )
+        return self.tls or self.endpoint.policy(peer_is_local=peer_is_local)
 
 
 def _sources_of(

@@ -17,6 +17,7 @@ from smtpx._core.transaction import untried
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.checked import checked
 from smtpx._faces.opening import Opening, Watch, taken
@@ -66,6 +67,7 @@ class Session:
         """
         self._settings = Settings.of(endpoint, **options)
         self._held = None if socket is None else taken(socket, self._settings)
+        self._handshakes: Handshakes | None = None
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
         self._watch: Watch | None = None
@@ -95,6 +97,7 @@ class Session:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
+        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         watch = self._watch = Watch(settings)
         connected: socket.socket | None = None
@@ -104,17 +107,23 @@ class Session:
                 remaining=lambda: deadline.within(settings.timeouts.connect),
                 sources=settings.sources,
             )
-            opening = Opening(settings, connected, watch)
+            opening = Opening(settings, handshakes, connected, watch)
             self._settings = settings.without_credentials()
-            self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
+            self._driver = BlockingDriver(connected, opening.handshake)
             self._connection = opening.connection
             self._driver.run(opening.procedure(), deadline)
+            handshakes.keep(opening.handshake)
         except BaseException as error:
             transport = self._driver or connected
             if transport is not None:
                 transport.close()
             watch.closed(self._connection, error)
             raise
+
+    def resuming(self, handshakes: Handshakes) -> Self:
+        """Share context and TLS sessions with others of one client (private to smtpx)."""
+        self._handshakes = handshakes
+        return self
 
     def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection. Never fails.
@@ -274,8 +283,12 @@ class Client:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        self._check = Settings.of(endpoint, **options).check
-        self._pool = SessionPool(lambda: Session(endpoint, **options), pool or PoolLimits())
+        settings = Settings.of(endpoint, **options)
+        self._check = settings.check
+        handshakes = settings.handshakes()
+        self._pool = SessionPool(
+            lambda: Session(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+        )
 
     def __enter__(self) -> Self:
         return self

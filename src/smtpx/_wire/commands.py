@@ -93,9 +93,9 @@ def envelope_commands(
     arguments = "".join([path, parameters, *recipients])
     if not arguments.isprintable():
         _ = _guarded(arguments, secret=False)
-    rcpts = "".join([f"RCPT TO:<{recipient}>\r\n" for recipient in recipients])
+    rcpts = ">\r\nRCPT TO:<".join(recipients)
     before = "RSET\r\n" if reset else ""
-    return f"{before}MAIL FROM:<{path}>{parameters}\r\n{rcpts}{then}".encode()
+    return f"{before}MAIL FROM:<{path}>{parameters}\r\nRCPT TO:<{rcpts}>\r\n{then}".encode()
 
 
 def ehlo(verb: str, name: str) -> Command:

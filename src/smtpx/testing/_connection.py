@@ -271,6 +271,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(tls.encrypt(b""))
         if handshaking and tls.established:
             self._record.tls_version = tls.version
+            self._record.tls_resumed = tls.resumed
             self._record.server_name = tls.server_name
             if self._shared.implicit_tls:
                 self._greet()

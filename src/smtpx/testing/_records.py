@@ -34,6 +34,9 @@ class SessionRecord:
     """How many times input arrived after the server had written something."""
 
     tls_version: str | None = None
+    tls_resumed: bool = False
+    """The client went on with a TLS session of an earlier connection."""
+
     server_name: str | None = None
     """The name the client asked for in its TLS handshake (SNI)."""
 

@@ -36,6 +36,11 @@ class TLSChannel:
         """The protocol version, such as ``TLSv1.3``."""
         return self._object.version()
 
+    @property
+    def resumed(self) -> bool:
+        """True if the client went on with an earlier session."""
+        return bool(self._object.session_reused)
+
     def receive(self, data: bytes) -> bytes:
         """Take what came from the client; return what it said inside TLS.
 
