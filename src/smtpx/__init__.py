@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from smtpx.results import Outcome as Outcome
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
-    from smtpx.sasl import Credentials as Credentials
+    from smtpx.sasl.credentials import Credentials as Credentials
     from smtpx.signing import DKIMKey as DKIMKey
     from smtpx.signing import DKIMSigner as DKIMSigner
     from smtpx.signing import Signer as Signer
@@ -118,7 +118,7 @@ _HOMES = {
     "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
-    "sasl": "Credentials",
+    "sasl.credentials": "Credentials",
     "signing": "DKIMKey DKIMSigner Signer",
     "tls": "ClientCertificate Protection TLSMode TLSPolicy TLSVersion",
     "transcripts": "Transcript",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from smtpx._urls import ENCODE, URL, host_of, plain, port_of
 from smtpx.errors import EndpointError
@@ -49,7 +50,10 @@ class Proxy:
         try:
             return cls._parse(url)
         except EndpointError as error:
-            raise EndpointError(f"proxy: {error}") from None
+            problem = EndpointError(f"proxy: {error}")
+        # A traceback with locals shows what the error has passed through.
+        del url
+        raise problem
 
     @classmethod
     def _parse(cls, url: str) -> Proxy:
@@ -69,6 +73,11 @@ class Proxy:
         user, password = (plain(part) or "" for part in match.group("user", "password"))
         _check(kind, user, password)
         return cls(kind, host, port, user, password)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.password:
+            raise TypeError("a proxy with a password is not pickled")
+        return type(self), (self.kind, self.host, self.port, self.user)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

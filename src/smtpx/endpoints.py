@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 from smtpx._urls import ENCODE, URL, host_of, plain, port_of
 from smtpx.errors import EndpointError
@@ -82,6 +82,16 @@ class Endpoint:
         Raises:
             EndpointError: the URL has a mistake; the message names it, never the password.
         """
+        try:
+            return cls._read(url)
+        except EndpointError as error:
+            problem = error.with_traceback(None)
+        # A traceback with locals shows what the error has passed through.
+        del url
+        raise problem
+
+    @classmethod
+    def _read(cls, url: str) -> Endpoint:
         if not url.isprintable():
             raise EndpointError("the URL contains a control character")
         match = URL.fullmatch(url)
@@ -122,8 +132,8 @@ class Endpoint:
         mode = self.tls
         if mode is None:
             trusts = self.ca_file or self.server_hostname or self.minimum_version or self.pins
-            plain = peer_is_local and self.is_local and not trusts
-            mode = TLSMode.NONE if plain else TLSMode.STARTTLS
+            is_safe = peer_is_local and self.is_local and not trusts
+            mode = TLSMode.NONE if is_safe else TLSMode.STARTTLS
         return TLSPolicy(
             mode,
             ca_file=self.ca_file,
@@ -141,6 +151,17 @@ class Endpoint:
             or re.fullmatch(r"127(\.\d{1,3}){3}", self.host) is not None
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.password is not None:
+            raise TypeError("an endpoint with a password is not pickled; give credentials apart")
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
     def __str__(self) -> str:
         if self.path:
             return self.path
@@ -149,20 +170,20 @@ class Endpoint:
 
 def _parameters_of(query: str | None) -> dict[str, Any]:
     """The fields that a query sets."""
-    fields: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     for parameter in filter(None, (query or "").split("&")):
         name, _, text = parameter.partition("=")
         if name not in _PARAMETERS:
             known = ", ".join(_PARAMETERS)
             raise EndpointError(f"unknown URL parameter; known are {known} ({ENCODE})")
         field, read, kind = _PARAMETERS[name]
-        if field in fields:
+        if field in said:
             raise EndpointError(f"its {name} parameter is given twice")
         try:
-            fields[field] = read(plain(text, f"{name} parameter") or "")
+            said[field] = read(plain(text, f"{name} parameter") or "")
         except ValueError:
             raise EndpointError(f"the {name} parameter is not {kind} ({ENCODE})") from None
-    return fields
+    return said
 
 
 def _check_trust(endpoint: Endpoint) -> Endpoint:

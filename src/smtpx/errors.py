@@ -31,6 +31,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from smtpx.checking import Finding
     from smtpx.replies import Reply
     from smtpx.results import SendResult
@@ -112,6 +114,24 @@ class TLSRefused(ReplyError):
 
 class AuthenticationRefused(ReplyError):
     """The server does not take the credentials (RFC 4954 §4, §6)."""
+
+    details: Mapping[str, str]
+    """What the mechanism itself says of it.
+
+    OAuth: the server's JSON, ``status``, ``scope``, ``schemes`` (RFC 7628 §3.2.2); SCRAM:
+    ``error`` (RFC 5802 §7).
+    """
+
+    def __init__(
+        self, command: str, reply: Reply, details: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(command, reply)
+        self.details = dict(details or {})
+        if details:
+            # A stranger's words: none of them shall end the line.
+            listed = ", ".join(f"{name}: {value}" for name, value in details.items())
+            shown = listed if listed.isprintable() else ascii(listed)
+            self.args = (f"{self.args[0]} ({shown[:300]})",)
 
 
 class SenderRefused(ReplyError):

@@ -22,7 +22,8 @@ _FRAME = len("=?utf-8?q??=")
 _PLAIN_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _PHRASE = re.compile(rf"{_ATEXT}(?: {_ATEXT})*")
-_TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
+# Tokens less what RFC 2231 §7 gives a meaning of its own.
+_TOKEN = re.compile(r"[!#$&+\-.0-9A-Z^_`a-z{|}~]+")
 _EASILY_QUOTED = re.compile(r"""[^";\\\x00-\x1f\x7f-\U0010ffff]+""")
 _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"

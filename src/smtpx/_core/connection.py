@@ -7,7 +7,7 @@ before anything is raised (RFC 2920 §3.1); what nobody asked for ends the sessi
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
@@ -335,10 +335,10 @@ class Connection:
 
     def _heard(self, reply: Reply, command: Command) -> Reply:
         """What a reply means for the session."""
-        shown = _without(reply, self.secrets) if self.secrets else reply
+        shown = self._shown(reply)
         if self.observer is not None:
             self._hear(shown)
-        if not reply.intermediate:  # A challenge is answered as it came.
+        if not reply.raw.startswith(b"334"):  # A challenge is answered as it came.
             reply = shown
         if reply.intermediate or command.phase is Phase.DATA_INITIATION:
             self._check_place(reply, command)
@@ -374,6 +374,7 @@ class Connection:
                 self._parser.feed(data)
         except (OSError, RemoteProtocolError):
             return None
+        reply = self._shown(reply)
         self._hear(reply)
         return reply
 
@@ -502,6 +503,7 @@ class Connection:
             return error
         if reply is None:
             return RemoteProtocolError("the server sent part of a reply that nobody asked for")
+        reply = self._shown(reply)
         self._hear(reply)
         if reply.code in (421, 221):
             self.parting = reply
@@ -547,6 +549,10 @@ class Connection:
             for line in command.shown.split("\r\n"):
                 _ = self.observer(Line(Speaker.CLIENT, line, self.session))
 
+    def _shown(self, reply: Reply) -> Reply:
+        """The reply without the secrets that the server echoes."""
+        return _without(reply, self.secrets) if self.secrets else reply
+
     def _hear(self, reply: Reply) -> None:
         if self.observer is not None:
             for line in reply.raw.decode("utf-8", "replace").removesuffix("\n").split("\n"):
@@ -558,10 +564,24 @@ def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:
     lines: list[bytes] = []
     for line in reply.raw.splitlines(keepends=True):
         text = line[4:]
+        if _encodes(text, forms):
+            text = b"[redacted]\r\n"
         for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, b"[redacted]")
         lines.append(line[:4] + text)
     return Reply(b"".join(lines))
+
+
+def _encodes(text: bytes, secrets: set[bytes]) -> bool:
+    """True if a text, or a word of it, is base64 of something with a secret in it."""
+    for word in text.split():
+        try:
+            octets = b64decode(word, validate=True)
+        except ValueError:
+            continue
+        if any(secret in octets for secret in secrets):
+            return True
+    return False
 
 
 def _due(command: Command) -> str:

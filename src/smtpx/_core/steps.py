@@ -8,10 +8,13 @@ was in flight. Steps ask for bytes, never for readiness.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Generator
+from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from smtpx.errors import LocalProtocolError
+from smtpx.sasl.credentials import Source
 from smtpx.tls import Presented, Protection
 
 T = TypeVar("T")
@@ -72,7 +75,42 @@ class StartTLS:
     """The peer's certificates, its own first: noted by the driver when the handshake fails."""
 
 
-Step: TypeAlias = Send | Receive | Glance | StartTLS | More
+@dataclass(slots=True)
+class Obtain:
+    """Have the caller's source say its secret. Answered with ``b""`` once it is noted."""
+
+    source: Source
+    timeout: float | None
+    """Seconds it may take where it is awaited; ``None`` = no limit."""
+    secret: str = field(default="", repr=False)
+    """What it said: noted before the step is answered, and in no variable of the driver."""
+
+    def ask(self) -> Awaitable[object] | None:
+        """Call the source; what is to be awaited, for `note`, where it takes time."""
+        try:
+            given: object = self.source()
+        except StopIteration as error:
+            # To a driver it would be the end of the procedure, and the session logged in.
+            raise RuntimeError("the source of a password or token raised StopIteration") from error
+        if isawaitable(given):
+            return given
+        self.note(given)
+        return None
+
+    def note(self, given: object) -> None:
+        """Keep what the source said.
+
+        Raises:
+            LocalProtocolError: it is no string.
+        """
+        if not isinstance(given, str):
+            raise LocalProtocolError(
+                f"the source of a password or token gave {type(given).__name__}, not str"
+            )
+        self.secret = given
+
+
+Step: TypeAlias = Send | Receive | Glance | StartTLS | More | Obtain
 Steps: TypeAlias = Generator[Step, bytes | None, T]
 
 

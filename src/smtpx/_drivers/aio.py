@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from smtpx._core.steps import (
     Glance,
     More,
+    Obtain,
     Receive,
     Send,
     StartTLS,
@@ -287,6 +288,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             return self._glance()
         if isinstance(step, StartTLS):
             return self._start_tls(step, deadline)
+        if isinstance(step, Obtain):
+            return _obtain(step, deadline)
         raise AssertionError(f"this driver has no answer to {step!r}")
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
@@ -438,6 +441,14 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._set_alarm(self._due)
         else:
             self._waiting.end(TimeoutError("timed out"))
+
+
+async def _obtain(step: Obtain, deadline: Deadline) -> bytes:
+    async with _within(deadline.within(step.timeout)):
+        awaitable = step.ask()
+        if awaitable is not None:
+            step.note(await awaitable)
+    return b""
 
 
 def _end_of(seconds: float | None) -> float:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, TypeVar
 
 from smtpx._core.steps import (
     Glance,
     More,
+    Obtain,
     Receive,
     Send,
     StartTLS,
@@ -21,7 +23,7 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.waiting import Deadline, Pace, Waiter
-from smtpx.errors import SMTPError
+from smtpx.errors import LocalProtocolError, SMTPError
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
@@ -102,6 +104,8 @@ class BlockingDriver:
             return self._glance()
         if isinstance(step, More):
             raise AssertionError("one message at a time needs no more of them")
+        if isinstance(step, Obtain):
+            return _obtain(step)
         return self._start_tls(step, deadline)
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
@@ -196,6 +200,18 @@ class BlockingDriver:
             else:
                 step.protection = handshake.agreed()
                 return b""
+
+
+def _obtain(step: Obtain) -> bytes:
+    awaitable = step.ask()
+    if awaitable is None:
+        return b""
+    if isinstance(awaitable, Coroutine):
+        awaitable.close()
+    raise LocalProtocolError(
+        "the source of the password or token is asynchronous: give a plain function, or use "
+        "smtpx.AsyncClient"
+    )
 
 
 def _nothing() -> int:

@@ -137,7 +137,7 @@ class Lane(Generic[T]):
             return b"" if self._fetch() else None
         if isinstance(step, Glance):
             return self._glance()
-        raise AssertionError("TLS was started before many procedures were run at once")
+        raise AssertionError("a session is open before many procedures are run at once")
 
     def _read(self) -> bytes:
         try:

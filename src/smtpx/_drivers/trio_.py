@@ -17,6 +17,7 @@ import trio
 from smtpx._core.steps import (
     Glance,
     More,
+    Obtain,
     Receive,
     Send,
     StartTLS,
@@ -193,6 +194,8 @@ class TrioDriver:
             return await self._glance()
         if isinstance(step, StartTLS):
             return await self._start_tls(step, deadline)
+        if isinstance(step, Obtain):
+            return await _obtain(step, deadline)
         raise AssertionError(f"this driver has no answer to {step!r}")
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
@@ -303,6 +306,14 @@ class _Within:
         _ = self._scope.__exit__(kind, error, traceback)
         if self._scope.cancelled_caught:
             raise TimeoutError("timed out")
+
+
+async def _obtain(step: Obtain, deadline: Deadline) -> bytes:
+    with _Within(deadline.within(step.timeout)):
+        awaitable = step.ask()
+        if awaitable is not None:
+            step.note(await awaitable)
+    return b""
 
 
 async def _until(

@@ -397,5 +397,7 @@ async def asend(
     Raises:
         SMTPError: as `Session.open` and `Session.send`.
     """
-    async with AsyncSession(endpoint, **options) as session:
+    session = AsyncSession(endpoint, **options)
+    del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    async with session:
         return await session.send(message, envelope, all_or_nothing=all_or_nothing)

@@ -87,7 +87,13 @@ class Opening:
             yield from connection.send(bytes(settings.proxy_header), Phase.CONNECT)
         yield from open_session(connection, self._client_name, self._mode)
         if settings.credentials is not None:
-            _ = yield from log_in(connection, settings.credentials)
+            _ = yield from log_in(
+                connection,
+                settings.credentials,
+                host=settings.endpoint.host,
+                port=settings.endpoint.port,
+                mechanisms=settings.mechanisms,
+            )
         self._watch.opened(connection)
 
 

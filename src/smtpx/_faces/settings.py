@@ -15,7 +15,8 @@ from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
 from smtpx.options import Check, Limits, Timeouts
 from smtpx.proxy_protocol import ProxyHeader
-from smtpx.sasl import Credentials
+from smtpx.sasl.choice import Mechanisms, check
+from smtpx.sasl.credentials import Credentials
 from smtpx.tls import TLSPolicy
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class SessionOptions(TypedDict, total=False):
     """What protects the connection; goes before what the URL says."""
     credentials: Credentials | None
     """Who we are; goes before the URL's user and password."""
+    mechanisms: Mechanisms | None
+    """How to log in: names of SASL mechanisms, or classes of your own, in order of preference.
+
+    By default the strongest that the server offers; `smtpx.sasl.HASHED` and `MUTUAL` set a minimum.
+    """
     client_name: str | None
     """The EHLO argument; by default the socket's own address literal, which costs no DNS."""
     source_address: tuple[str, int] | Sequence[tuple[str, int]] | None
@@ -54,6 +60,7 @@ class Settings:
     endpoint: Endpoint
     tls: TLSPolicy | None
     credentials: Credentials | None
+    mechanisms: Mechanisms | None
     client_name: str | None
     sources: tuple[tuple[str, int], ...]
     proxy: Proxy | None
@@ -82,10 +89,12 @@ class Settings:
         client_name = options.get("client_name")
         if client_name is not None and (not client_name.isprintable() or " " in client_name):
             raise LocalProtocolError(f"client_name={client_name!r} is not a host name or [IP]")
+        check(options.get("mechanisms"))
         return cls(
             endpoint,
             options.get("tls"),
             options.get("credentials") or _credentials_of(endpoint),
+            options.get("mechanisms"),
             client_name,
             _sources_of(options.get("source_address")),
             _proxy_of(options.get("proxy"), endpoint),

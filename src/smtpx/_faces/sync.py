@@ -395,5 +395,7 @@ def send(
     Raises:
         SMTPError: as `Session.open` and `Session.send`.
     """
-    with Session(endpoint, **options) as session:
+    session = Session(endpoint, **options)
+    del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    with session:
         return session.send(message, envelope, all_or_nothing=all_or_nothing)

@@ -62,6 +62,8 @@ class Shared:
     implicit_tls: bool
     buffer_size: int | None
     tls_context: ssl.SSLContext | None = None
+    certificate: bytes = b""
+    """The server's own, DER, where it made it."""
     faults: list[Fault] = field(default_factory=list[Fault])
     mailbox: Mailbox = field(default_factory=Mailbox)
     records: list[SessionRecord] = field(default_factory=list[SessionRecord])
