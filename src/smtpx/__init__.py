@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from smtpx.options import Timeouts as Timeouts
     from smtpx.pins import Pin as Pin
     from smtpx.pins import PinKind as PinKind
+    from smtpx.proxy_protocol import ProxyHeader as ProxyHeader
     from smtpx.replies import EnhancedStatusCode as EnhancedStatusCode
     from smtpx.replies import Reply as Reply
     from smtpx.results import Outcome as Outcome
@@ -116,6 +117,7 @@ _HOMES = {
     "SessionClosed SessionOpened Speaker",
     "options": "Check Limits PoolLimits Timeouts",
     "pins": "Pin PinKind",
+    "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
     "sasl.credentials": "Credentials",
@@ -169,6 +171,7 @@ __all__ = [
     "PoolStatistics",
     "Protected",
     "Protection",
+    "ProxyHeader",
     "Recipient",
     "RecipientsRefused",
     "RemoteProtocolError",

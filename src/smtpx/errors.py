@@ -257,7 +257,7 @@ class AddressError(SMTPError, ValueError):
 
 
 class EndpointError(SMTPError, ValueError):
-    """A string is not the URL of a mail server."""
+    """A string is not the URL of a mail server, or of a proxy."""
 
 
 def without_frames(error: E) -> E:

@@ -104,6 +104,16 @@ _MASTER = """\
 {port}     inet  n       -       n       -       -       smtpd
 {tls_port} inet  n       -       n       -       -       smtpd
     -o smtpd_tls_wrappermode=yes
+{proxied_port} inet n    -       n       -       -       smtpd
+    -o smtpd_upstream_proxy_protocol=haproxy
+    -o inet_protocols=all
+{proxied_tls_port} inet n -      n       -       -       smtpd
+    -o smtpd_upstream_proxy_protocol=haproxy
+    -o inet_protocols=all
+    -o smtpd_tls_wrappermode=yes
+{xclient_port} inet n    -       n       -       -       smtpd
+    -o smtpd_authorized_xclient_hosts=127.0.0.1
+    -o inet_protocols=all
 cleanup    unix  n       -       n       -       0       cleanup
 qmgr       unix  n       -       n       300     1       qmgr
 tlsmgr     unix  -       -       n       1000?   1       tlsmgr
@@ -159,7 +169,9 @@ class Postfix:
     """Postfix with Dovecot's SASL, a certificate, and mailboxes for everybody in `domain`.
 
     `port` speaks SMTP with STARTTLS, `tls_port` implicit TLS; `ca_file` vouches for `host`,
-    "localhost" and `hostname`. AUTH is offered under TLS only, for `users` (name to password).
+    "localhost" and `hostname`. `proxied_port` and `proxied_tls_port` are the same behind a PROXY
+    protocol header, `xclient_port` trusts XCLIENT.
+    AUTH is offered under TLS only, for `users` (name to password).
     `settings` are main.cf parameters on top of the harness's own, `dovecot` are further lines of
     Dovecot's configuration. With `cyrus`, the text of an smtpd.conf, Cyrus SASL takes its place.
 
@@ -217,7 +229,9 @@ class Postfix:
             self.directory = directory
             self.ca_file = directory / "ca.pem"
             self.log_file = directory / "mail.log"
-            self.port, self.tls_port = free_ports(self.host, 2)
+            ports = free_ports(self.host, 5)
+            self.port, self.tls_port, self.proxied_port, self.proxied_tls_port = ports[:4]
+            self.xclient_port = ports[4]
             self._write_directories()
             self._write_certificate()
             dovecot = exits.enter_context(
@@ -386,7 +400,11 @@ class Postfix:
         os.utime(etc / "main.cf", (settled, settled))
         (etc / "master.cf").write_text(
             _MASTER.format(
-                port=f"{self.host}:{self.port}", tls_port=f"{self.host}:{self.tls_port}"
+                port=f"{self.host}:{self.port}",
+                tls_port=f"{self.host}:{self.tls_port}",
+                proxied_port=f"{self.host}:{self.proxied_port}",
+                proxied_tls_port=f"{self.host}:{self.proxied_tls_port}",
+                xclient_port=f"{self.host}:{self.xclient_port}",
             ),
             "utf-8",
         )

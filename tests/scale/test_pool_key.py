@@ -17,7 +17,6 @@ import pytest
 
 import smtpx
 from smtpx import (
-    Check,
     Client,
     ClientCertificate,
     Credentials,
@@ -27,6 +26,7 @@ from smtpx import (
     Pin,
     PinKind,
     PoolLimits,
+    ProxyHeader,
     Timeouts,
     TLSMode,
     TLSPolicy,
@@ -51,6 +51,10 @@ ENDPOINTS: dict[str, Any] = {
     "path": "/run/lmtp",
     "user": "ann",
     "password": "secret",
+    "ca_file": "ca.pem",
+    "server_hostname": "mx.example.org",
+    "minimum_version": TLSVersion.TLS_1_3,
+    "pins": (Pin(PinKind.CERTIFICATE, bytes(32)),),
 }
 POLICIES: dict[str, Any] = {
     "mode": TLSMode.IMPLICIT,
@@ -67,11 +71,12 @@ OPTIONS: dict[str, Any] = {
     "credentials": Credentials("ann", "secret"),
     "client_name": "client.example.org",
     "source_address": ("127.0.0.1", 0),
+    "proxy": "socks5://127.0.0.1",
+    "proxy_header": ProxyHeader(1, ("192.0.2.1", 1), ("192.0.2.2", 25)),
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
     "observer": print,
     "signer": bytes.upper,
-    "check": Check.REFUSE,
     "mechanisms": ["PLAIN"],
 }
 # A password or a token: the other credentials of a table, whole.
@@ -81,6 +86,8 @@ CREDENTIALS: dict[str, Credentials] = {
     "token": Credentials("ann", token="secret"),
     "authzid": Credentials("ann", "secret", authzid="bob"),
 }
+# What an option is called in `Settings`, where it is not the same.
+KEPT_AS = {"source_address": "sources"}
 
 
 def test_the_tables_are_complete():
@@ -88,7 +95,8 @@ def test_the_tables_are_complete():
     assert {field.name for field in dataclasses.fields(TLSPolicy)} == set(POLICIES)
     assert {field.name for field in dataclasses.fields(Credentials)} == set(CREDENTIALS)
     assert set(SessionOptions.__annotations__) == set(OPTIONS)
-    assert {field.name for field in dataclasses.fields(Settings)} == {"endpoint", *OPTIONS}
+    kept = {KEPT_AS.get(name, name) for name in OPTIONS}
+    assert {field.name for field in dataclasses.fields(Settings)} == {"endpoint", *kept}
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)

@@ -68,6 +68,7 @@ class Connection:
         "_seconds",
         "authenticated",
         "broken",
+        "client_name",
         "domains",
         "extensions",
         "greeting",
@@ -114,6 +115,8 @@ class Connection:
         self.protection: Protection | None = None
         """What the TLS handshake agreed on, once there was one."""
         self.authenticated = False
+        self.client_name = ""
+        """What we last identified ourselves by."""
         self.open_transaction = False
         """MAIL may have been accepted and not completed: RSET goes before the next MAIL."""
         self.parting: Reply | None = None
@@ -145,6 +148,10 @@ class Connection:
         if self.parting is not None:
             why = f"the server closed the session: {self.parting}"
         return ConnectionLost(why, phase=Phase.OTHER.field, reply=self.parting)
+
+    def feed(self, octets: bytes) -> None:
+        """Take what the server said before anything was asked of it, behind a proxy's answer."""
+        self._parser.feed(octets)
 
     def greet(self) -> Steps[Reply]:
         """Read the greeting, which answers no command.
@@ -221,8 +228,9 @@ class Connection:
 
     def send(self, data: bytes | memoryview, phase: Phase = Phase.DATA_BLOCK) -> Steps[None]:
         """Write octets as they are."""
+        rate = self.limits.data_rate if phase is Phase.DATA_BLOCK else None
         try:
-            yield Send(data, self._seconds[phase])
+            yield Send(data, self._seconds[phase], rate)
         except OSError as error:
             raise self._lost(error, phase) from error
 
@@ -274,9 +282,10 @@ class Connection:
     ) -> Steps[list[Reply]]:
         """Read replies, oldest command first, until only `leaving` commands are unanswered.
 
-        They are appended to `heard` as they come, for those who must know how far it went. The
-        time for the first begins now, or, if it is not `fresh`, has begun already.
+        They are appended to `heard` as they come, for those who must know how far it went. Each
+        has its time; if it is not `fresh`, all of them have what is left of one that has begun.
         """
+        has_own_time = fresh
         pending, parser = self._pending, self._parser
         replies = [] if heard is None else heard
         reply: Reply | None
@@ -297,7 +306,7 @@ class Connection:
                 plain = reply.positive and command.phase not in _TURNING
                 if not plain or self.observer is not None or self.secrets:
                     reply = self._heard(reply, command)
-                fresh = True
+                fresh = has_own_time
             _ = pending.popleft()
             replies.append(reply)
         return replies
@@ -463,6 +472,9 @@ class Connection:
         Raises:
             TLSPolicyError: the peer's certificate or its TLS is not as the policy asks.
         """
+        if self.has_unread:
+            self.broken = True
+            raise RemoteProtocolError("the server spoke in plain text before the TLS handshake")
         step = StartTLS(self._seconds[Phase.TLS])
         try:
             yield step

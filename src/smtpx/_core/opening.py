@@ -71,6 +71,7 @@ def hello(connection: Connection, name: str) -> Steps[Reply]:
         HelloRefused: the server takes neither.
     """
     connection.extensions = NO_EXTENSIONS
+    connection.client_name = name
     reply = yield from connection.command(ehlo("LHLO" if connection.lmtp else "EHLO", name))
     if reply.positive:
         connection.extensions = Extensions.of(reply)

@@ -27,6 +27,10 @@ class Send(NamedTuple):
     timeout: float | None
     """Seconds the whole write may take; ``None`` = no limit."""
 
+    rate: float | None = None
+    """Octets a second that the peer must take at least; each earns its share of time, so that
+    `timeout` is what a peer may be behind. See `Limits.data_rate`."""
+
     def __repr__(self) -> str:
         # The octets may be a secret, and a traceback with locals shows the step.
         return f"Send(<{len(self.data)} octets>, {self.timeout})"

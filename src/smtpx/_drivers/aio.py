@@ -11,7 +11,7 @@ import math
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -28,8 +28,9 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.interruption import abandon
-from smtpx._drivers.waiting import Deadline, Waiter
-from smtpx._drivers.worlds import Found, Supplier
+from smtpx._drivers.racing import Found
+from smtpx._drivers.waiting import Deadline, Pace, Waiter
+from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due = math.inf
         self._reply_due: float | None = None
+        self._pace = Pace()
         # Under TLS, `_transport` is the protected one and `_carrier` what it writes to.
         self._carrier: asyncio.Transport
         self._transport: asyncio.Transport
@@ -267,7 +269,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                 self._write()
             except OSError as error:
                 raise with_octets_written(error, 0) from error.__cause__
-            return self._is_writable and not self._unwritten
+            if not self._is_writable or self._unwritten:
+                return False
+            self._pace.took_at_once(step)
+            return True
         if isinstance(step, Glance) and sys.platform != "win32":
             # One system call, as without a loop. Windows' loop reads on its own, so that the
             # socket does not show what there is.
@@ -289,6 +294,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
+        self._pace.refill()
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
@@ -338,22 +344,40 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
         """Go on with a write that did not fit."""
-        due = _end_of(deadline.within(step.timeout))
+        self._pace.begin(step)
         self._most_kept = _KEPT_WHILE_WRITING
         self._read_on()
+        untaken = len(step.data)
         try:
             while True:
                 while not (self._ended if self._transport.is_closing() else self._is_writable):
-                    await self._wait(due)
+                    untaken = self._advance(untaken)
+                    due = _end_of(deadline.within(self._pace.left))
+                    try:
+                        await self._wait(due)
+                    except TimeoutError:
+                        # Only here is it seen that the transport took some of a slice.
+                        untaken = self._advance(untaken)
+                        if self._pace.left == 0:
+                            raise
                 if not self._unwritten:
                     break
                 self._write()
+            self._pace.end()
         except OSError as error:
             taken = len(step.data) - len(self._unwritten)
             raise with_octets_written(error, taken) from error.__cause__
         finally:
             self._most_kept = _KEPT
         return b""
+
+    def _advance(self, untaken: int) -> int:
+        """Note what was taken since so many octets were not; the value is how many are not now."""
+        left = len(self._unwritten) + self._transport.get_write_buffer_size()
+        if self._transport is not self._carrier:
+            left += self._carrier.get_write_buffer_size()
+        self._pace.advance(max(untaken - left, 0))
+        return min(untaken, left)
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
         seconds = deadline.within(step.timeout)
@@ -441,7 +465,7 @@ async def _within(seconds: float | None) -> AsyncGenerator[None, None]:
         raise TimeoutError(str(error) or "timed out") from error
 
 
-async def resolve(host: str, port: int, seconds: float | None) -> Found:
+async def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
     """Look up a host."""
     try:
         # An address is one without a thread.

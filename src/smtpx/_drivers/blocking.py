@@ -22,7 +22,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.waiting import Deadline, Waiter
+from smtpx._drivers.waiting import Deadline, Pace, Waiter
 from smtpx.errors import LocalProtocolError, SMTPError
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ class BlockingDriver:
         self._wants_read: tuple[type[OSError], ...] = (BlockingIOError,)
         self._wants_write: tuple[type[OSError], ...] = (BlockingIOError,)
         self._pending = _nothing
+        self._wait_for_room = self._waiter.until_writable
         self._handshake = handshake
         self._reply_due: float | None = None
+        self._pace = Pace()
 
     def run(self, procedure: Steps[T], deadline: Deadline) -> T:
         """Run a procedure to its end and return its value.
@@ -108,6 +110,7 @@ class BlockingDriver:
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
+        self._pace.refill()
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
@@ -123,26 +126,44 @@ class BlockingDriver:
                 pass  # Part of a TLS record, or a wake-up for nothing.
             except self._wants_write:
                 self._waiter.until_writable(seconds)
+            if step.timeout is not None:
+                seconds = _left(self._reply_due)
+            seconds = deadline.within(seconds)
+            if seconds == 0:
+                raise TimeoutError("timed out")
 
     def _send(self, step: Send, deadline: Deadline) -> bytes:
-        unsent = step.data
+        unsent, pace = step.data, self._pace
         try:
-            seconds = deadline.within(step.timeout)
-            due = None if seconds is None else time.monotonic() + seconds
+            _ = deadline.within(step.timeout)
+            sent = self._write(unsent)
+            if sent == len(unsent):
+                pace.took_at_once(step)
+                return b""
+            pace.begin(step)
             while True:
-                try:
-                    sent = self._socket.send(unsent)
-                except self._wants_write:
-                    self._waiter.until_writable(_left(due))
-                except self._wants_read:
-                    self._waiter.until_readable(_left(due))
-                else:
-                    if sent == len(unsent):
-                        return b""
-                    unsent = memoryview(unsent)[sent:]
+                pace.advance(sent)
+                unsent = memoryview(unsent)[sent:]
+                if not unsent:
+                    pace.end()
+                    return b""
+                if not sent:  # TLS takes one record at a time, whatever room there is.
+                    self._wait_for_room(deadline.within(pace.left))
+                sent = self._write(unsent)
         except OSError as error:
             taken = len(step.data) - len(unsent)
             raise with_octets_written(error, taken) from error.__cause__
+
+    def _write(self, octets: bytes | memoryview) -> int:
+        """How many octets could be written at once."""
+        try:
+            return self._socket.send(octets)
+        except self._wants_write:
+            self._wait_for_room = self._waiter.until_writable
+        except self._wants_read:
+            # TLS has something of its own to hear first.
+            self._wait_for_room = self._waiter.until_readable
+        return 0
 
     def _glance(self) -> bytes | None:
         if not self._pending() and not self._waiter.is_readable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -15,12 +16,13 @@ from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.transaction import untried
+from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
 from smtpx._faces.checked import checked
-from smtpx._faces.opening import Opening, Watch
+from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPool, Turn
 from smtpx._faces.tasksending import TaskSending
@@ -44,13 +46,20 @@ class AsyncSession:
     doubt. Not to be shared between tasks; an `AsyncClient` is.
     """
 
-    def __init__(self, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> None:
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        socket: socket.socket | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
         """Check the settings; nothing is dialled yet. See `Session`.
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         self._settings = Settings.of(endpoint, **options)
+        self._held = None if socket is None else taken(socket, self._settings)
         self._handshakes: Handshakes | None = None
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
@@ -85,11 +94,11 @@ class AsyncSession:
         world = self._world = current_world()
         watch = self._watch = Watch(settings)
         try:
-            connected = await dial(
+            connected = self._held or await dial(
                 world,
-                settings.endpoint,
+                settings.dialled,
                 remaining=lambda: deadline.within(settings.timeouts.connect),
-                source_address=settings.source_address,
+                sources=settings.sources,
             )
             try:
                 opening = Opening(settings, handshakes, connected, watch)
@@ -201,6 +210,17 @@ class AsyncSession:
                 of its own.
         """
         return await self._run(say(self._opened(), text))
+
+    async def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
+        """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
+
+        The session starts anew, as that client's; the reply is that to the EHLO that follows.
+
+        Raises:
+            ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
+            ReplyError, HelloRefused: the server said no.
+        """
+        return await self._run(xclient(self._opened(), attributes))
 
     async def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
