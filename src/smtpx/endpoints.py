@@ -85,8 +85,8 @@ class Endpoint:
         try:
             return cls._read(url)
         except EndpointError as error:
-            problem = error.with_traceback(None)
-        # A traceback with locals shows what the error has passed through.
+            problem = EndpointError(*error.args)
+        # A traceback with locals shows what the error has passed through, and what it came of.
         del url
         raise problem
 
