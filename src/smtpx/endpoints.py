@@ -85,7 +85,8 @@ class Endpoint:
         try:
             return cls._read(url)
         except EndpointError as error:
-            problem = EndpointError(*error.args)
+            problem = error.with_traceback(None)
+            problem.__context__ = None
         # A traceback with locals shows what the error has passed through, and what it came of.
         del url
         raise problem
