@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from smtpx.errors import TLSFailure as TLSFailure
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.merging import Template as Template
     from smtpx.observing import Event as Event
     from smtpx.observing import Line as Line
     from smtpx.observing import MessageBegun as MessageBegun
@@ -111,6 +112,7 @@ _HOMES = {
     "EndpointError ExtensionMissing GreetingRefused HelloRefused LocalProtocolError "
     "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
     "TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",
     "options": "Check Limits PoolLimits Timeouts",
@@ -196,6 +198,7 @@ __all__ = [
     "TLSPolicyError",
     "TLSRefused",
     "TLSVersion",
+    "Template",
     "TimedOut",
     "Timeouts",
     "Transcript",

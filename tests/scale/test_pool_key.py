@@ -17,7 +17,6 @@ import pytest
 
 import smtpx
 from smtpx import (
-    Check,
     Client,
     ClientCertificate,
     Credentials,
@@ -77,7 +76,6 @@ OPTIONS: dict[str, Any] = {
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
     "observer": print,
-    "check": Check.FIX,
     "signer": bytes.upper,
     "mechanisms": ["PLAIN"],
 }
