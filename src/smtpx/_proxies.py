@@ -50,8 +50,10 @@ class Proxy:
         try:
             return cls._parse(url)
         except EndpointError as error:
-            problem = EndpointError(f"proxy: {error}")
-        # A traceback with locals shows what the error has passed through.
+            problem = error.with_traceback(None)
+            problem.__context__ = None
+            problem.args = (f"proxy: {error}",)
+        # A traceback with locals shows what the error has passed through, and what it came of.
         del url
         raise problem
 

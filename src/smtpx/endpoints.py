@@ -86,7 +86,8 @@ class Endpoint:
             return cls._read(url)
         except EndpointError as error:
             problem = error.with_traceback(None)
-        # A traceback with locals shows what the error has passed through.
+            problem.__context__ = None
+        # A traceback with locals shows what the error has passed through, and what it came of.
         del url
         raise problem
 
