@@ -26,7 +26,7 @@ _Q[0x20] = "_"
 _CONTINUED = ("=8", "=9", "=A", "=B")  # the second octet of a character, or a later one
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _PHRASE = re.compile(rf"{_ATEXT}(?: {_ATEXT})*")
-_TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
+_TOKEN = re.compile(r"[!#$&+\-.0-9A-Z^_`a-z{|}~]+")  # without what RFC 2231 gives a meaning
 _EASILY_QUOTED = re.compile(r"""[^";\\\x00-\x1f\x7f-\U0010ffff]+""")
 _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
