@@ -26,7 +26,8 @@ _Q[0x20] = "_"
 _CONTINUED = ("=8", "=9", "=A", "=B")  # the second octet of a character, or a later one
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _PHRASE = re.compile(rf"{_ATEXT}(?: {_ATEXT})*")
-_TOKEN = re.compile(r"[!#$&+\-.0-9A-Z^_`a-z{|}~]+")  # without what RFC 2231 gives a meaning
+# Tokens less what RFC 2231 §7 gives a meaning of its own.
+_TOKEN = re.compile(r"[!#$&+\-.0-9A-Z^_`a-z{|}~]+")
 _EASILY_QUOTED = re.compile(r"""[^";\\\x00-\x1f\x7f-\U0010ffff]+""")
 _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"

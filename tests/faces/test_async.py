@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -22,6 +24,7 @@ from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, Timeouts, TLS
 from smtpx._drivers.aio import AsyncioDriver
 from smtpx._faces.ledger import READ_AHEAD
 from smtpx.testing import ALL_EXTENSIONS, AppendToReply, Close, Extension, Server, ServerTLS, Stall
+from smtpx.testing._tls import Authority, TLSChannel
 from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of, together, turn
 
 ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
@@ -50,6 +53,7 @@ BLOCKING = {
             "reset",
             "send",
             "verify",
+            "xclient",
         )
     },
     "Client": {"send", "close"},
@@ -430,6 +434,48 @@ def test_a_reply_costs_two_turns_of_the_loop():
     with Server() as server:
         # Two replies are waited for, the group's and the content's; some come in two parts.
         assert asyncio.run(main(server.url)) <= 50 * 4 + 20
+
+
+def in_records(listener: socket.socket, authority: Authority) -> None:
+    """Answer one client, each line in a record of its own, and all of them in one segment."""
+    replies = {
+        b"EHLO": [b"250-mail.test\r\n", b"250-SIZE 7\r\n", b"250 8BITMIME\r\n"],
+        b"NOOP": [b"250-o\r\n", b"250 k\r\n"],
+        b"QUIT": [b"221 bye\r\n"],
+    }
+    connection, _ = listener.accept()
+    channel = TLSChannel(authority.server_context)
+    with connection:
+        while octets := connection.recv(65536):
+            had_greeted = channel.established
+            heard = channel.receive(octets)
+            lines = replies[heard[:4]] if heard else []
+            if channel.established and not had_greeted:
+                lines = [b"220-mail\r\n", b"220 test\r\n"]
+            connection.sendall(b"".join([channel.encrypt(b""), *map(channel.encrypt, lines)]))
+
+
+def test_several_records_read_at_once(runner: Runner):
+    """asyncio fills a slice of our buffer for each record after the first (CPython 156275)."""
+
+    async def main(port: int) -> None:
+        policy = TLSPolicy(TLSMode.IMPLICIT, context=authority.client_context())
+        url = f"smtps://127.0.0.1:{port}"
+        async with AsyncSession(url, tls=policy, timeouts=Timeouts.each(5)) as session:
+            assert session.greeting is not None
+            assert session.greeting.lines == ("mail", "test")
+            assert session.extensions.size == 7
+            assert session.extensions.eight_bit_mime
+            for _ in range(3):
+                assert (await session.noop()).lines == ("o", "k")
+
+    authority = Authority(["127.0.0.1"], expired=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=in_records, args=(listener, authority), daemon=True)
+        server.start()
+        runner.run(lambda: main(listener.getsockname()[1]))
+        server.join(5)
+    authority.close()
 
 
 def test_a_peer_that_never_stops_talking_is_held_up():

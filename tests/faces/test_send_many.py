@@ -18,6 +18,7 @@ import smtpx
 from smtpx import Envelope, Timeouts, TLSMode, TLSPolicy
 from smtpx.testing import (
     ALL_EXTENSIONS,
+    AppendToReply,
     Close,
     CutInput,
     Extension,
@@ -176,6 +177,35 @@ def test_the_input_cut_off(face: Face, way, at):
             results = list(client.send_many(messages, window=8))
         tally = check(server, messages, results)
     assert tally["not tried"] == tally["refused"] == 0
+
+
+@pytest.mark.requirement("T32")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("point", ["RSET", "MAIL", "RCPT", "DATA", "BDAT", "END-OF-DATA"])
+@pytest.mark.parametrize("nth", [1, 3])
+def test_a_reply_too_many_is_never_an_acceptance(face: Face, way, point, nth):
+    messages = numbered(3)
+    refused = messages[-1][0]
+    with Server(
+        extensions=WAYS[way],
+        faults=[AppendToReply(point, b"250 ok\r\n", nth=nth)],
+        refuse_content=lambda message: "554 5.6.0 no" if message.content == refused else None,
+    ) as server:
+        with face.client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages))
+        tally = check(server, messages, results)
+    assert tally["accepted"] < 3
+
+
+@pytest.mark.requirement("T33")
+def test_a_421_behind_the_last_acceptance_is_no_doubt(face: Face):
+    messages = numbered(3)
+    fault = AppendToReply("BDAT", b"421 4.7.0 enough\r\n", nth=3)
+    with Server(faults=[fault]) as server:
+        with face.client(server.url, timeouts=SOON) as client:
+            results = list(client.send_many(messages))
+            assert client.statistics().open == 0
+        assert check(server, messages, results) == {"accepted": 3}
 
 
 @pytest.mark.parametrize("way", ["BDAT", "DATA"])

@@ -16,6 +16,13 @@ ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 
 def main(how: str, url: str, count: int) -> None:
     match how:
+        case "smtplib":
+            from smtpx import smtplib
+
+            host, _, port = url.removeprefix("smtp://").partition(":")
+            with smtplib.SMTP(host, int(port)) as smtp:
+                for _ in range(count):
+                    _ = smtp.sendmail("ann@example.org", "bob@example.net", CONTENT)
         case "send":
             with Session(url) as session:
                 for _ in range(count):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpx._wire.parser import ReplyParser
+from smtpx._wire.parser import MalformedReply, ReplyParser
 from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
 from smtpx.replies import Reply
@@ -114,13 +114,22 @@ def test_what_servers_say_is_understood(said: list[tuple[str, list[bytes]]], end
         b"-22 ok", b"0250 ok", b"0x0 ok", b"2e2 ok", b"150 ok", b"050 ok", b"600 ok", b"250ok",
         b"260 ok", b"999 ok", b"250+ok", b"250\tok", b"250\0", b"250_ok", b"\xef\xbb\xbf250 ok",
         "٢٥٠ ok".encode(), "２５０ ok".encode(), "²50 ok".encode(), b"25\r0 ok", b"250\rok",
-        b"\r250 ok", b"HTTP/1.1 400 Bad Request", b"SSH-2.0-OpenSSH", b"\x15\x03\x01\x00\x02\x02",
+        b"\r250 ok", b"HTTP/1.1 400 Bad Request", b"SSH-2.0-OpenSSH",
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_reply_is_refused(line: bytes) -> None:
     for end in (b"\r\n", b"\n"):
         _, error, _ = talk([b"250 ok\r\n" + line + end], Limits())
         assert error == "the server broke the protocol: this is no reply"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"P"])
+def test_a_tls_alert_is_seen_though_it_has_no_line_end(end: bytes) -> None:
+    parser = ReplyParser(Limits())
+    parser.feed(b"\x15\x03\x03\x00\x02\x02" + end)
+    with pytest.raises(MalformedReply) as caught:
+        _ = parser.next_reply()
+    assert caught.value.is_tls_alert
 
 
 @pytest.mark.requirement("T31")
@@ -206,12 +215,13 @@ def test_positive_replies_taken_together_are_those_taken_one_by_one(
         for chunk in cut(wire, places):
             parser.feed(chunk)
             while True:
-                before = parser.is_empty
-                if (last := parser.next_positives(count)) is not None:
-                    assert not before
-                    together = replies[len(found) : len(found) + count]
-                    assert [raw[:1] for raw in together] == [b"2"] * count
-                    assert last.raw == together[-1]
+                last, taken = parser.next_positives([count, 1, count])
+                if taken:
+                    together = replies[len(found) : len(found) + taken]
+                    assert [raw[:1] for raw in together] == [b"2"] * taken
+                    ends = [count - 1, count, 2 * count][: len(last)]
+                    assert [reply.raw for reply in last] == [together[end] for end in ends]
+                    assert taken == ends[-1] + 1
                     found += together
                 elif (reply := parser.next_reply()) is not None:
                     found.append(reply.raw)
@@ -224,19 +234,20 @@ def test_positive_replies_taken_together_are_those_taken_one_by_one(
 
 def test_positive_replies_are_taken_all_or_none() -> None:
     parser = ReplyParser(Limits())
-    parser.feed(b"250 a\r\n250 b\r\n550 c\r\n")
-    assert parser.next_positives(3) is None
-    assert parser.next_positives(2) == Reply.of(250, "b")
-    assert parser.next_positives(1) is None
-    assert parser.next_reply() == Reply.of(550, "c")
-    assert parser.next_positives(1) is None
+    parser.feed(b"250 a\r\n250 b\r\n250 c\r\n250 d\r\n550 e\r\n")
+    assert parser.next_positives([5]) == ([], 0)
+    assert parser.next_positives([2, 3]) == ([Reply.of(250, "b")], 2)
+    assert parser.next_positives([1, 1, 1]) == ([Reply.of(250, "c"), Reply.of(250, "d")], 2)
+    assert parser.next_positives([1]) == ([], 0)
+    assert parser.next_reply() == Reply.of(550, "e")
+    assert parser.next_positives([1]) == ([], 0)
 
 
 @pytest.mark.requirement("T29")
 def test_a_line_too_long_is_not_taken_among_others() -> None:
     parser = ReplyParser(SMALL)
     parser.feed(b"250 ok\r\n250 " + b"a" * 60 + b"\r\n")
-    assert parser.next_positives(2) is None
+    assert parser.next_positives([1, 1]) == ([], 0)
     assert parser.next_reply() == Reply.of(250, "ok")
     with pytest.raises(RemoteProtocolError, match="too large"):
         _ = parser.next_reply()

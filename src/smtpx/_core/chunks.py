@@ -44,7 +44,7 @@ _WRITE = 65536
 
 # A message written by BDAT, its replies still to come: how many, and how many octets it has.
 # A plain tuple: there are many of them.
-_InFlight: TypeAlias = tuple[Outgoing, Envelope, Content, bytes, int, int]
+_InFlight: TypeAlias = tuple[Outgoing, Envelope, Content, int, int]
 
 
 class Chunks:
@@ -132,21 +132,22 @@ class Chunks:
 
     def _fill(self) -> Steps[None]:
         """Write messages until the window is full, or there is one that has to go alone."""
-        supply, window = self._supply, self._window
-        budget, ready = self._budget, supply.ready
+        connection, supply, budget = self._connection, self._supply, self._budget
+        ready = supply.ready
         parts: list[bytes] = []
         composed: list[_InFlight] = []
-        room = window.messages - len(self._flight)
+        room = self._window.messages - len(self._flight)
+        octets_left = self._window.octets - self._octets
         size = 0
-        while room > 0 and self._octets < window.octets and budget.left and self._full is None:
+        while room > 0 and octets_left > 0 and budget.left and self._full is None:
             if not ready:
-                if supply.exhausted or not (yield from ask_for_more(self._connection)):
+                if supply.exhausted or not (yield from ask_for_more(connection)):
                     break
                 continue
             outgoing = ready.popleft()
             budget.left -= 1
             try:
-                drawn = draw(self._connection, supply, outgoing)
+                drawn = draw(connection, supply, outgoing)
                 _, envelope, content = drawn
                 data = content.whole
                 if data is None or envelope.body is _BINARY:
@@ -163,10 +164,10 @@ class Chunks:
             parts += (wire, data)
             octets = len(wire) + len(data)
             replies = len(envelope.recipients) + 3
-            composed.append((outgoing, envelope, content, wire, replies, octets))
+            composed.append((outgoing, envelope, content, replies, octets))
             room -= 1
             size += octets
-            self._octets += octets
+            octets_left -= octets
             if size >= _WRITE:
                 yield from self._write(parts, composed)
                 size = 0
@@ -187,8 +188,8 @@ class Chunks:
         """Write what was composed; from then on it is in flight."""
         connection, flight = self._connection, self._flight
         octets = b"".join(parts)
-        for _, _, _, wire, replies, _ in composed:
-            connection.expect_group(wire, replies)
+        self._octets += len(octets)
+        connection.expect_group(b"".join(parts[::2]), sum([due for _, _, _, due, _ in composed]))
         flight.extend(composed)
         parts.clear()
         composed.clear()
@@ -199,7 +200,7 @@ class Chunks:
             # What the transport did not take whole, the server cannot have accepted.
             missing = len(octets) - octets_written(error.__cause__, len(octets))
             while missing > 0 and flight:
-                unsent, _, _, _, _, size = flight.pop()
+                unsent, _, _, _, size = flight.pop()
                 missing -= size
                 self._supply.put_back(unsent)
             raise
@@ -207,15 +208,20 @@ class Chunks:
     def _settle(self, leaving: int) -> Steps[None]:
         """Read replies until only `leaving` messages are in flight, and what more has come."""
         connection, flight, emit = self._connection, self._flight, self._emit
-        while flight:
-            outgoing, envelope, content, _, replies, octets = flight[0]
-            last = connection.settle_positives(replies)
-            if last is None:
-                if len(flight) <= leaving and not connection.has_unread and connection.usable:
-                    return
-                last = yield from connection.settle_success(replies)
-            result: SendResult | None
-            if last is not None:
+        result: SendResult | None
+        while True:
+            successes = connection.settle_successes(due for _, _, _, due, _ in flight)
+            self._check_in_step()
+            for taken in successes:
+                outgoing, envelope, _, _, octets = flight.popleft()
+                self._octets -= octets
+                tell(emit, outgoing, SendResult(envelope, taken))
+            if not flight or (
+                len(flight) <= leaving and not connection.has_unread and connection.usable
+            ):
+                break
+            outgoing, envelope, content, replies, octets = flight[0]
+            if (last := (yield from connection.settle_success(replies))) is not None:
                 result = SendResult(envelope, last)
             else:
                 following = connection.unanswered - replies
@@ -225,6 +231,7 @@ class Chunks:
                 else:
                     check_reset(connection, said[0])
                     result = self._judged(envelope, content, said)
+            self._check_in_step()
             _ = flight.popleft()
             self._heard.clear()
             self._octets -= octets
@@ -235,6 +242,15 @@ class Chunks:
                 tell(emit, outgoing, result)
         if connection.parting is not None:
             raise connection.over()
+
+    def _check_in_step(self) -> None:
+        """Once nothing is due, make sure that nothing is left over.
+
+        A reply too many may have come at any place, and the last of them then was not the last
+        content's. Nobody who has not been told yet can be told that it was accepted.
+        """
+        if not self._connection.unanswered:
+            self._connection.check_in_step()
 
     def _judged(self, envelope: Envelope, content: Content, said: list[Reply]) -> SendResult:
         plan = plan_of(self._connection, envelope, content)

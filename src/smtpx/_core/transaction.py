@@ -86,8 +86,7 @@ def plain_group(
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
-    body = body_of(connection, envelope, content)
-    parameters = parameters_of(connection, envelope, content, body)
+    parameters = parameters_of(connection, envelope, content)
     recipients = [str(recipient.address) for recipient in envelope.recipients]
     return commands.envelope_commands(
         envelope.sender, parameters, recipients, reset=reset, then=then
@@ -218,7 +217,7 @@ def plan_of(connection: Connection, envelope: Envelope, content: Content) -> Pla
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
     body = body_of(connection, envelope, content)
-    parameters = parameters_of(connection, envelope, content, body)
+    parameters = parameters_of(connection, envelope, content)
     extensions, drop = connection.extensions, envelope.drop_unsupported
     rcpt = [
         commands.rcpt(recipient.address, rcpt_parameters(recipient, extensions, drop=drop))
@@ -251,21 +250,20 @@ def _goes_by_chunks(connection: Connection, content: Content) -> bool:
     return content.size is None or content.size > SMALL
 
 
-def parameters_of(
-    connection: Connection, envelope: Envelope, content: Content, body: BodyType
-) -> str:
+def parameters_of(connection: Connection, envelope: Envelope, content: Content) -> str:
     """The parameters of MAIL, as this server takes them.
 
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
-    if envelope.is_plain and body is _SEVEN_BIT and not envelope.needs_smtputf8:
+    addresses_are_all = envelope.is_plain and envelope.body is None and not envelope.needs_smtputf8
+    if addresses_are_all and content.eight_bit is False:
         return size_parameter(content.size, connection.extensions)
     return mail_parameters(
         envelope,
         connection.extensions,
         size=content.size,
-        body=body,
+        body=body_of(connection, envelope, content),
         smtputf8=envelope.needs_smtputf8 or content.internationalized_header,
         tls=connection.tls,
     )

@@ -129,7 +129,7 @@ class Commands(Dialogue):
 
     def _mail_argument(self, path: str, options: Iterable[str]) -> str:
         chosen = list(options) if self.does_esmtp else []
-        if any(option.lower() == "smtputf8" for option in chosen):
+        if "smtputf8" in map(str.lower, chosen):
             if not self.has_extn("smtputf8"):
                 raise SMTPNotSupportedError("SMTPUTF8 not supported by server")
             self.command_encoding = "utf-8"

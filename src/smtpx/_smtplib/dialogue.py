@@ -256,7 +256,7 @@ class Dialogue:
         if isinstance(file, ReplyFile):
             if fresh:
                 file.begin(timeout)
-            octets = file.read1(-1)
+            octets = file.read1()
         else:
             octets = file.readline(MAXLINE + 1)
         if self.debuglevel > 0:

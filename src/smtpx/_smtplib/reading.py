@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from socket import socket as Socket  # noqa: N812 - tests patch `smtplib.socket`, the module
 from time import monotonic
-from typing import Any
 
 from smtpx._drivers.waiting import Waiter
 from smtpx._wire.parser import ReplyParser
@@ -32,71 +32,84 @@ __all__ = [
 ]
 
 MAXLINE = 8192
+_BUFFER = 8192
 LIMITS = Limits(reply_line=MAXLINE)
 _BLANKS = b" \t\r\n"
 
 
-class ReplyFile(io.BufferedReader):
-    """A buffered reader of a socket, which it does not own.
+class ReplyFile:
+    """What was read of a socket, which it does not own, and of what is to come.
 
     Between `begin` and `end` all reads share the time that the socket's timeout gives to one;
     outside of them each read has it for itself, as with `socket.makefile`.
     """
 
     def __init__(self, connected: Socket) -> None:
-        self._incoming = _Incoming(connected)
-        super().__init__(self._incoming)
+        self._socket = connected
+        self._waiter = Waiter(connected)
+        self._decrypted: Callable[[], int] = getattr(connected, "pending", int)
+        self._held = b""
+        self._is_timed = False
+        self._limit: float | None = None
+        self._due: float | None = None
 
     def begin(self, limit: float | None = None) -> None:
         """A reply is about to be read; `limit` = seconds, if fewer than the socket's timeout."""
-        self._incoming.begin(limit)
+        self._is_timed = True
+        self._limit = limit
+        self._due = None
 
     def end(self) -> None:
         """The reply was read."""
-        self._incoming.timed = False
+        self._is_timed = False
+
+    def readline(self, size: int = -1) -> bytes:
+        """Read up to the end of a line, or `size` octets; less only if the stream ends."""
+        held = self._held
+        while not (end := held.find(b"\n") + 1) and (size < 0 or len(held) < size):
+            octets = self._read()
+            held += octets
+            self._held = held
+            if not octets:
+                break
+        end = min(end or len(held), size if size >= 0 else len(held))
+        self._held = held[end:]
+        return held[:end]
+
+    def read1(self) -> bytes:
+        """Take what is there, or else what comes next; ``b""`` is the end of the stream."""
+        if self._held:
+            octets, self._held = self._held, b""
+            return octets
+        return self._read()
 
     def glance(self) -> bytes | None:
         """Take what has arrived, without waiting; ``b""`` is the end, ``None`` nothing."""
-        incoming = self._incoming
-        incoming.glancing, incoming.ended = True, False
+        if self._held:
+            return self.read1()
+        if not self._decrypted() and not self._waiter.is_readable():
+            return None
+        timeout = self._socket.gettimeout()
+        self._socket.settimeout(0)
         try:
-            if not self.peek(1):
-                return b"" if incoming.ended else None
-            return self.read1(-1)
+            return self._socket.recv(_BUFFER)
+        except _nothing_yet:
+            return None  # TLS read a record of its own, such as a session ticket
         finally:
-            incoming.glancing = False
+            self._socket.settimeout(timeout)
 
+    def close(self) -> None:
+        """Forget what was not read."""
+        self._held = b""
 
-class _Incoming(io.RawIOBase):
-    """The socket under a `ReplyFile`."""
-
-    def __init__(self, connected: Socket) -> None:
-        self._socket = connected
-        self._waiter: Waiter | None = None
-        self._limit: float | None = None
-        self._due: float | None = None
-        self.timed = False
-        self.glancing = False
-        self.ended = False
-
-    def begin(self, limit: float | None) -> None:
-        self._limit = limit
-        self._due = None
-        self.timed = True
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        if self.glancing:
-            return self._look(buffer)
-        if not self.timed:
-            return self._socket.recv_into(buffer)
+    def _read(self) -> bytes:
+        if not self._is_timed:
+            return self._socket.recv(_BUFFER)
         timeout = self._socket.gettimeout()
         if self._due is None and self._limit is None:
             # What the first read may take, the socket knows by itself.
             self._due = float("inf") if timeout is None else monotonic() + timeout
-            return self._socket.recv_into(buffer)
+            return self._socket.recv(_BUFFER)
         if self._due is None:
             limits = [seconds for seconds in (timeout, self._limit) if seconds is not None]
             self._due = monotonic() + min(limits)
@@ -105,27 +118,9 @@ class _Incoming(io.RawIOBase):
             raise TimeoutError("timed out")
         self._socket.settimeout(None if left == float("inf") else left)
         try:
-            return self._socket.recv_into(buffer)
+            return self._socket.recv(_BUFFER)
         finally:
             self._socket.settimeout(timeout)
-
-    def _look(self, buffer: Any) -> int | None:
-        pending = getattr(self._socket, "pending", None)
-        if not (pending is not None and pending()):
-            if self._waiter is None:
-                self._waiter = Waiter(self._socket)
-            if not self._waiter.is_readable():
-                return None
-        timeout = self._socket.gettimeout()
-        self._socket.settimeout(0)
-        try:
-            count = self._socket.recv_into(buffer)
-        except _nothing_yet:
-            return None  # TLS read a record of its own, such as a session ticket
-        finally:
-            self._socket.settimeout(timeout)
-        self.ended = not count
-        return count
 
 
 def is_genuine(sock: object) -> bool:

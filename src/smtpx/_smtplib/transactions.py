@@ -27,9 +27,9 @@ from smtpx._smtplib.replay import (
 )
 from smtpx._wire.commands import DATA, END_OF_DATA, Command, Phase
 from smtpx._wire.content import Content
-from smtpx._wire.parser import ReplyParser
+from smtpx._wire.parser import are_positive
 from smtpx.envelope import BodyType
-from smtpx.errors import RemoteProtocolError, SMTPError
+from smtpx.errors import SMTPError
 from smtpx.results import Status, Verdict
 
 __all__ = ["Refused", "Transactions"]
@@ -83,30 +83,26 @@ class Transactions(Commands):
         `_transaction`, which asks for the same steps and knows what to make of them.
         """
         wire = "\r\n".join([*lines, "DATA\r\n"]).encode()
-        whole = content.whole
-        if whole is None or len(wire) > connection.limits.window:
+        if content.whole is None or len(wire) > connection.limits.window:
             return []
         if connection.has_unread or not connection.usable:
             return []
-        if whole.startswith(b".") or b"\n." in whole:
-            whole = b"".join(content.stuffed())
+        octets = b"".join([*content.stuffed(), END_OF_DATA.wire])
+        due = len(lines) - 1 if self._lmtp else 1
         happened: list[bytes | OSError | None] = []
         try:
-            happened.append(self._glance())
-            if happened[-1] is not None:
-                return happened
-            happened.append(self._transmit(wire))
-            happened.append(self._receive())
-            if not _all_positive(happened[-1], len(lines), go_ahead=True):
-                return happened
-            happened.append(self._glance())
-            if happened[-1] is not None:
-                return happened
-            happened.append(self._transmit(whole + END_OF_DATA.wire))
-            happened.append(self._receive())
-            due = len(lines) - 1 if self._lmtp else 1
-            if not _all_positive(happened[-1], due):
-                return happened
+            for said, count, go_ahead in ((wire, len(lines), True), (octets, due, False)):
+                early = self._glance()
+                happened.append(early)
+                if early is not None:
+                    return happened
+                happened.append(self._transmit(said))
+                reply = self._receive()
+                happened.append(reply)
+                if len(reply) > LIMITS.reply_line:
+                    return happened
+                if not are_positive(reply, count, go_ahead=go_ahead):
+                    return happened
         except OSError as error:
             return [*happened, error]
         except BaseException:
@@ -211,22 +207,6 @@ class Transactions(Commands):
 
 
 _FOR_ALL: list[Verdict] = [(Status.ACCEPTED, None)]
-
-
-def _all_positive(octets: bytes | None, count: int, *, go_ahead: bool = False) -> bool:
-    """True if these are `count` positive replies, with 3yz after them if asked, and no more."""
-    parser = ReplyParser(LIMITS)
-    parser.feed(octets or b"")
-    if parser.next_positives(count) is None:
-        return False
-    if go_ahead:
-        try:
-            reply = parser.next_reply()
-        except RemoteProtocolError:
-            return False
-        if reply is None or not reply.intermediate:
-            return False
-    return parser.is_empty
 
 
 def _transaction(

@@ -34,6 +34,13 @@ class Phase(IntEnum):
         return self.name.lower()
 
 
+class Hidden(bytes):
+    """Octets that a traceback with locals does not show."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} hidden octets>"
+
+
 class Command(NamedTuple):
     """A command line, ready to be sent."""
 
@@ -64,7 +71,8 @@ def command(phase: Phase, text: str, *, secret: bool = False) -> Command:
         LocalProtocolError: the text has a CR, LF, NUL or other control character, or is not
             Unicode text; nothing was sent (RFC 5321 §4.1.1, §4.5.2).
     """
-    return Command(_guarded(text, secret) + b"\r\n", phase, secret)
+    wire = _guarded(text, secret) + b"\r\n"
+    return Command(Hidden(wire) if secret else wire, phase, secret)
 
 
 def _guarded(text: str, secret: bool) -> bytes:
@@ -93,9 +101,9 @@ def envelope_commands(
     arguments = "".join([path, parameters, *recipients])
     if not arguments.isprintable():
         _ = _guarded(arguments, secret=False)
-    rcpts = "".join([f"RCPT TO:<{recipient}>\r\n" for recipient in recipients])
+    rcpts = ">\r\nRCPT TO:<".join(recipients)
     before = "RSET\r\n" if reset else ""
-    return f"{before}MAIL FROM:<{path}>{parameters}\r\n{rcpts}{then}".encode()
+    return f"{before}MAIL FROM:<{path}>{parameters}\r\nRCPT TO:<{rcpts}>\r\n{then}".encode()
 
 
 def ehlo(verb: str, name: str) -> Command:

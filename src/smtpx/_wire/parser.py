@@ -13,7 +13,7 @@ What is decided here on purpose:
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Iterable
 
 from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
@@ -22,15 +22,20 @@ from smtpx.replies import Reply
 _SINGLE_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?: [^\n]*|\r)?\n")
 _LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
 
-_POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*|\r)?\n"
+_TLS_ALERT = b"\x15\x03"
+
+_POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*+|\r)?+\n"
+_POSITIVES = re.compile(rb"(?:%b)*+" % _POSITIVE_LINE)
+_GO_AHEAD = re.compile(rb"(?:%b)*+3%b" % (_POSITIVE_LINE, _POSITIVE_LINE[1:]))
 _PROMISING = re.compile(
-    rb"(?:%b)*(?:2(?:[0-5](?:[0-9](?: [^\n]*|\r)?)?)?)?" % _POSITIVE_LINE,
+    rb"(?:%b)*+(?:2(?:[0-5](?:[0-9](?: [^\n]*|\r)?)?)?)?" % _POSITIVE_LINE,
 )
 
 
-@cache
-def _positives(count: int) -> re.Pattern[bytes]:
-    return re.compile(rb"(?:%b){%d}(%b)" % (_POSITIVE_LINE, count - 1, _POSITIVE_LINE))
+def are_positive(octets: bytes, count: int, *, go_ahead: bool) -> bool:
+    """True if these are so many positive replies of one line, then a 3yz if asked, and no more."""
+    pattern = _GO_AHEAD if go_ahead else _POSITIVES
+    return octets.count(b"\n") == count + go_ahead and pattern.fullmatch(octets) is not None
 
 
 class MalformedReply(RemoteProtocolError):
@@ -41,6 +46,11 @@ class MalformedReply(RemoteProtocolError):
     def __init__(self, why: str, line: bytes) -> None:
         super().__init__(f"the server broke the protocol: {why}: {_shown(line)}")
         self.line = line
+
+    @property
+    def is_tls_alert(self) -> bool:
+        """True if the peer speaks TLS (RFC 8446 §5.1, §6)."""
+        return self.line.startswith(_TLS_ALERT)
 
 
 class ReplyParser:
@@ -85,18 +95,28 @@ class ReplyParser:
             return Reply(single[0])
         return self._next_in_lines()
 
-    def next_positives(self, count: int) -> Reply | None:
-        """Take `count` replies out if all are there, of one line, and positive; return the last.
+    def next_positives(self, counts: Iterable[int]) -> tuple[list[Reply], int]:
+        """Take out the replies to transactions, so many to each; return the last to each.
 
-        Otherwise nothing is taken.
+        As far as all to one are there, of one line, and positive. Also how many were taken.
         """
-        match = _positives(count).match(self._buffer, self._begin)
-        if match is None or self._scanned != self._begin:
-            return None
-        if match.end() - self._begin > self._limits.reply_line:
-            return None  # One by one, then, to see which is too long.
-        self._begin = self._scanned = match.end()
-        return Reply(match[1])
+        positives = _POSITIVES.match(self._buffer, self._begin)
+        if positives is None or self._scanned != self._begin:
+            return [], 0
+        octets = positives[0]
+        lines = octets.split(b"\n")
+        longest = self._limits.reply_line
+        if len(octets) > longest and len(max(lines, key=len)) >= longest:
+            return [], 0  # One by one, then, to see which is too long.
+        last: list[Reply] = []
+        taken = 0
+        for count in counts:
+            if taken + count >= len(lines):
+                break
+            taken += count
+            last.append(Reply(lines[taken - 1] + b"\n"))
+        self._begin = self._scanned = positives.end() - len(b"\n".join(lines[taken:]))
+        return last, taken
 
     @property
     def is_promising(self) -> bool:
@@ -110,6 +130,8 @@ class ReplyParser:
 
     def _next_in_lines(self) -> Reply | None:
         buffer, begin = self._buffer, self._begin
+        if buffer.startswith(_TLS_ALERT, begin):  # It has no line end to wait for.
+            raise MalformedReply("this is a TLS alert", _TLS_ALERT)
         while True:
             start = self._scanned
             end = buffer.find(b"\n", start) + 1

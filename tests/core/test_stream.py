@@ -1,0 +1,134 @@
+"""Many messages over one session: what is in flight, and what goes back."""
+
+from __future__ import annotations
+
+from collections import deque
+from textwrap import dedent
+
+import pytest
+
+from smtpx._core.connection import Connection
+from smtpx._core.steps import Glance, Send, Step, Steps, with_octets_written
+from smtpx._core.stream import stream
+from smtpx._core.supply import Budget, Outgoing, Supply, Window
+from smtpx.envelope import Envelope, Notify, Recipient
+from smtpx.errors import ConnectionLost, SMTPError
+from smtpx.results import SendResult
+from smtpx.testing import play
+
+from .transcripts import connected, plays
+
+PIPELINED = ("PIPELINING", "CHUNKING")
+CONTENT = b"hi\r\n"
+SIZE = 67
+"""Octets of a message with its commands."""
+
+
+def numbered(count: int) -> Supply:
+    ready = [Outgoing(CONTENT, Envelope(f"s{i}@x.test", f"r{i}@y.test")) for i in range(count)]
+    return Supply(ready=deque(ready), exhausted=True)
+
+
+def streaming(
+    connection: Connection,
+    supply: Supply,
+    results: list[SendResult],
+    window: Window = Window(),  # noqa: B008 - it is frozen
+) -> Steps[SMTPError | None]:
+    return stream(connection, supply, results.append, window, Budget(100))
+
+
+def written(i: int) -> str:
+    return f"""
+        C: RSET
+        C: MAIL FROM:<s{i}@x.test>
+        C: RCPT TO:<r{i}@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        """
+
+
+TAKEN = "        S: 250 ok\n" * 4
+
+
+@pytest.mark.parametrize(
+    ("window", "turns"),
+    [
+        (Window(messages=4), [(4, 4), (2, 2)]),
+        (Window(messages=2), [(2, 1), (1, 1), (1, 2)]),  # refilled when half is answered
+        (Window(octets=1), [(1, 1), (1, 1), (1, 1)]),
+        (Window(octets=SIZE + 1), [(2, 1), (1, 1), (1, 2)]),  # the last is begun within the bound
+        (Window(octets=2 * SIZE + 1), [(3, 3), (3, 3)]),
+    ],
+)
+def test_no_more_is_in_flight_than_the_window_has(
+    window: Window, turns: list[tuple[int, int]]
+) -> None:
+    """Turns are how many messages are written, and how many then answered."""
+    script, count = "", 0
+    for messages, answered in turns:
+        script += "".join(written(count + n) for n in range(messages))
+        script += TAKEN * answered
+        count += messages
+    results: list[SendResult] = []
+    procedure = streaming(connected(*PIPELINED), numbered(count), results, window)
+    assert play(procedure, dedent(script)).value is None
+    assert [len(result.accepted) for result in results] == [1] * count
+
+
+@pytest.mark.requirement("RFC 3030 §4.2")
+def test_rset_goes_before_every_mail_with_options_too() -> None:
+    """Refused as a whole, the first leaves its transaction open."""
+    script = """
+        C: RSET
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test> NOTIFY=NEVER
+        C: BDAT 4 LAST
+        C: hi
+        C: RSET
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test> NOTIFY=NEVER
+        C: BDAT 4 LAST
+        C: hi
+        S: 250 ok
+        S: 250 ok
+        S: 550 no
+        S: 554 nobody
+        S: 250 ok
+        S: 250 ok
+        S: 250 ok
+        S: 250 ok
+        """
+    results: list[SendResult] = []
+
+    def make() -> Steps[SMTPError | None]:
+        results.clear()
+        envelope = Envelope("a@x.test", Recipient("b@y.test", notify=Notify.NEVER))
+        supply = Supply(ready=deque([Outgoing(CONTENT, envelope)] * 2), exhausted=True)
+        return streaming(connected(*PIPELINED, "DSN"), supply, results)
+
+    assert plays(make, script).value is None
+    assert [len(result.accepted) for result in results] == [0, 1]
+
+
+@pytest.mark.requirement("T39")
+@pytest.mark.parametrize(
+    ("taken", "doubtful"),
+    [(0, 0), (SIZE - 1, 0), (SIZE, 1), (2 * SIZE - 1, 1), (2 * SIZE, 2), (3 * SIZE, 3)],
+)
+def test_what_was_not_written_whole_goes_by_another_session(taken: int, doubtful: int) -> None:
+    results: list[SendResult] = []
+    supply = numbered(3)
+    messages = list(supply.ready)
+    procedure = streaming(connected(*PIPELINED), supply, results)
+    step: Step = next(procedure)
+    assert isinstance(step, Glance)
+    step = procedure.send(None)
+    assert isinstance(step, Send)
+    assert len(step.data) == 3 * SIZE
+    with pytest.raises(StopIteration) as ended:
+        _ = procedure.throw(with_octets_written(ConnectionResetError("gone"), taken))
+    assert isinstance(ended.value.value, ConnectionLost)
+    assert [len(result.in_doubt) for result in results] == [1] * doubtful
+    assert list(supply.ready) == messages[doubtful:]
+    assert all(outgoing.attempts == 1 for outgoing in supply.ready)
