@@ -341,6 +341,22 @@ def test_a_parsed_message_serves_as_well() -> None:
     assert copy["MIME-Version"] == "1.0"
 
 
+def test_what_is_composed_serves_as_well() -> None:
+    link = "https://example.org/" + "x" * 80
+    message = smtpx.compose(
+        sender="Büro <office@example.org>",
+        to="office@example.org",
+        subject="Für {{name}}",
+        html="<p>{{name}} & Co",
+        list_unsubscribe=[f"{link}/{{{{token}}}}"],
+        headers={"X-Link": link},
+    )
+    message.replace_header("To", "{{name}} <{{address}}>")
+    copy = read(Template(message).render(ROW)[0])
+    assert (copy["From"], copy["Subject"]) == ("Büro <office@example.org>", "Für Bob")
+    assert (copy["X-Link"].strip(), copy["List-Unsubscribe"]) == (link, f"<{link}/t0k3n>")
+
+
 def test_copies_feed_send_many() -> None:
     template = Template(letter())
     rows = [{**ROW, "name": f"Reader {i}", "address": f"r{i}@example.net"} for i in range(50)]
