@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import cold, dkim, imports, throughput
+from bench import cold, dkim, imports, merge, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -64,6 +64,10 @@ def plotted(options: argparse.Namespace) -> None:
     print(path)
 
 
+def merged(options: argparse.Namespace) -> None:
+    show(merge.lines())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench")
     _ = parser.add_argument("--only", default="", help="the groups whose title has these words")
@@ -79,6 +83,8 @@ def main() -> None:
         help="measure another program too, which is called as bench/client.py without MODE",
     )
     over.set_defaults(run=plotted)
+    merging = commands.add_parser("merge", help="personal mail: serialising, rendering, a million")
+    merging.set_defaults(run=merged)
     signing = commands.add_parser("dkim", help="what a DKIM signature costs")
     signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
     options = parser.parse_args()

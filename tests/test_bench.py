@@ -6,12 +6,13 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from email import message_from_bytes, policy
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import client, cold, contest, dkim, plot, processes, sink, throughput
+from bench import client, cold, contest, dkim, merge, plot, processes, sink, throughput
 from bench.contest import Contender, Contest
 
 import smtpx
@@ -129,6 +130,24 @@ def test_a_plot_is_drawn_of_what_was_measured(tmp_path: Path):
     root = ElementTree.fromstring(drawn)
     names = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert {"smtplib", "a & b", "2 KB"} <= set(names)
+
+
+def test_what_is_rendered_arrives_over_the_wire():
+    sent = merge.headline(count=300, rtt=5)
+    assert 3000 < sent.octets < 4000
+
+
+def test_a_letter_is_the_same_by_both_ways():
+    row = next(merge.rows(1))
+    composed = merge.letter(row)
+    copy, _ = smtpx.Template(merge.letter()).render(row)
+    rendered = message_from_bytes(copy, policy=policy.default)
+    for name in ("To", "Subject", "List-Unsubscribe"):
+        assert rendered[name] == composed[name]
+    for ours, theirs in zip(rendered.walk(), composed.walk(), strict=True):
+        assert ours.get_content_type() == theirs.get_content_type()
+        if not ours.is_multipart():
+            assert ours.get_content().split() == theirs.get_content().split()
 
 
 def test_what_the_bench_signs_is_signed():

@@ -15,7 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from smtpx._drivers import contexts
-from smtpx.testing import Server, ServerTLS
+from smtpx.testing import (
+    OAUTHBEARER,
+    SCRAM_MECHANISMS,
+    STANDARD_MECHANISMS,
+    XOAUTH2,
+    Server,
+    ServerTLS,
+)
 
 from .bounces import reports
 
@@ -41,10 +48,13 @@ def blocks() -> Iterator[object]:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int, Server]]:
     """A world where mail.example.com and localhost are embedded servers, by their usual ports."""
     names = ["mail.example.com", "localhost"]
-    users = {"user": "secret"}
+    users = {"user": "secret", "ann@example.org": "ya29.an-access-token"}
+    mechanisms = (*SCRAM_MECHANISMS, *STANDARD_MECHANISMS, OAUTHBEARER, XOAUTH2)
     with ExitStack() as stack:
         servers = {
-            port: stack.enter_context(Server(tls=tls, users=users, certificate_names=names))
+            port: stack.enter_context(
+                Server(tls=tls, users=users, mechanisms=mechanisms, certificate_names=names)
+            )
             for port, tls in [
                 (25, ServerTLS.NONE),
                 (465, ServerTLS.IMPLICIT),

@@ -59,8 +59,10 @@ if TYPE_CHECKING:
     from smtpx.errors import SessionFull as SessionFull
     from smtpx.errors import SMTPError as SMTPError
     from smtpx.errors import TimedOut as TimedOut
+    from smtpx.errors import TLSFailure as TLSFailure
     from smtpx.errors import TLSPolicyError as TLSPolicyError
     from smtpx.errors import TLSRefused as TLSRefused
+    from smtpx.merging import Template as Template
     from smtpx.observing import Event as Event
     from smtpx.observing import Line as Line
     from smtpx.observing import MessageBegun as MessageBegun
@@ -75,18 +77,23 @@ if TYPE_CHECKING:
     from smtpx.options import Limits as Limits
     from smtpx.options import PoolLimits as PoolLimits
     from smtpx.options import Timeouts as Timeouts
+    from smtpx.pins import Pin as Pin
+    from smtpx.pins import PinKind as PinKind
+    from smtpx.proxy_protocol import ProxyHeader as ProxyHeader
     from smtpx.replies import EnhancedStatusCode as EnhancedStatusCode
     from smtpx.replies import Reply as Reply
     from smtpx.results import Outcome as Outcome
     from smtpx.results import SendResult as SendResult
     from smtpx.results import Status as Status
-    from smtpx.sasl import Credentials as Credentials
+    from smtpx.sasl.credentials import Credentials as Credentials
     from smtpx.signing import DKIMKey as DKIMKey
     from smtpx.signing import DKIMSigner as DKIMSigner
     from smtpx.signing import Signer as Signer
+    from smtpx.tls import ClientCertificate as ClientCertificate
     from smtpx.tls import Protection as Protection
     from smtpx.tls import TLSMode as TLSMode
     from smtpx.tls import TLSPolicy as TLSPolicy
+    from smtpx.tls import TLSVersion as TLSVersion
     from smtpx.transcripts import Transcript as Transcript
 
 _HOMES = {
@@ -104,15 +111,18 @@ _HOMES = {
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
     "EndpointError ExtensionMissing GreetingRefused HelloRefused LocalProtocolError "
     "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
-    "TLSPolicyError TLSRefused TimedOut",
+    "TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",
     "options": "Check Limits PoolLimits Timeouts",
+    "pins": "Pin PinKind",
+    "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
-    "sasl": "Credentials",
+    "sasl.credentials": "Credentials",
     "signing": "DKIMKey DKIMSigner Signer",
-    "tls": "Protection TLSMode TLSPolicy",
+    "tls": "ClientCertificate Protection TLSMode TLSPolicy TLSVersion",
     "transcripts": "Transcript",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -128,6 +138,7 @@ __all__ = [
     "Check",
     "CheckFailed",
     "Client",
+    "ClientCertificate",
     "CloseReason",
     "ConnectionLost",
     "ContentRefused",
@@ -154,10 +165,13 @@ __all__ = [
     "Notify",
     "Observer",
     "Outcome",
+    "Pin",
+    "PinKind",
     "PoolLimits",
     "PoolStatistics",
     "Protected",
     "Protection",
+    "ProxyHeader",
     "Recipient",
     "RecipientsRefused",
     "RemoteProtocolError",
@@ -178,10 +192,13 @@ __all__ = [
     "Signer",
     "Speaker",
     "Status",
+    "TLSFailure",
     "TLSMode",
     "TLSPolicy",
     "TLSPolicyError",
     "TLSRefused",
+    "TLSVersion",
+    "Template",
     "TimedOut",
     "Timeouts",
     "Transcript",

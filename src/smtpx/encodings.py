@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from smtpx.errors import LocalProtocolError
 from smtpx.messages import AnyMessage, serialise
 
-__all__ = ["as_octets", "encoded_anew", "has_signature", "seven_bit"]
+__all__ = ["as_octets", "encoded_anew", "has_signed_header", "seven_bit"]
 
 Unfit: TypeAlias = Callable[[bytes, bool], bool]
 """Of the octets of a part, and whether it is binary: True if they have to be encoded."""
@@ -91,11 +91,14 @@ def encoded_anew(message: AnyMessage, unfit: Unfit) -> AnyMessage:
     return encoded
 
 
-def has_signature(message: AnyMessage) -> bool:
-    """True if a signature in this very part covers all of it (RFC 6376, RFC 8617, RFC 1847)."""
-    return message.get_content_type() == "multipart/signed" or any(
-        name.lower() in _SIGNATURES for name, _ in message.raw_items()
-    )
+def has_signed_header(message: AnyMessage) -> bool:
+    """True if a signature in the header covers it and the body (RFC 6376, RFC 8617)."""
+    return any(name.lower() in _SIGNATURES for name, _ in message.raw_items())
+
+
+def _is_signed(part: AnyMessage) -> bool:
+    """True if a signature in this very part covers all of it (RFC 1847 too)."""
+    return part.get_content_type() == "multipart/signed" or has_signed_header(part)
 
 
 def _encoded(part: AnyMessage, unfit: Unfit) -> AnyMessage:
@@ -159,7 +162,7 @@ def _with_binary_parts(message: AnyMessage, smtputf8: bool) -> bytes:
             twin.set_payload(
                 cast("Any", [keep(each) for each in cast("list[AnyMessage]", payload)])
             )
-            if len(kept) > before and not has_signature(part):
+            if len(kept) > before and not _is_signed(part):
                 _label(twin, "binary")  # RFC 2045 §6.4: a container says what its parts need.
             boundaries.append(twin)
         elif isinstance(payload, str) and _encoding(part) == "binary":
@@ -181,7 +184,7 @@ def _with_binary_parts(message: AnyMessage, smtputf8: bool) -> bytes:
 
 
 def _check_unsigned(part: AnyMessage) -> None:
-    if has_signature(part):
+    if _is_signed(part):
         raise LocalProtocolError(
             "the server cannot take the message as it is, and it is signed: encode its parts as "
             "7-bit with short lines before it is signed (RFC 1847 §2.1, RFC 6376 §5.3)"

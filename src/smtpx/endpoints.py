@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
+from smtpx._urls import ENCODE, URL, host_of, plain, port_of
 from smtpx.errors import EndpointError
-from smtpx.tls import TLSMode
+from smtpx.pins import Pin
+from smtpx.tls import TLSMode, TLSPolicy, TLSVersion
 
 __all__ = ["Endpoint"]
 
@@ -19,18 +23,26 @@ _SCHEMES: dict[str, tuple[int, TLSMode | None, bool]] = {
     "lmtp": (24, None, True),  # RFC 2033 §5 leaves the port open, but never 25
     "lmtp+unix": (0, TLSMode.NONE, True),
 }
-_URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
-    r"(?:(?P<user>[^:/?]*?)(?::(?P<password>[^/?]*))?@)?"
-    r"(?P<host>\[[^\]]*\]|[^:/?@\[\]]*)"
-    r"(?::(?P<port>[^/?@]*))?"
-    r"(?P<path>/[^?]*)?"
-    r"(?:\?(?P<query>.*))?"
-)
-# No message quotes the URL: a password that was not encoded may stand anywhere in it.
-_ENCODE = "percent-encode : @ / ? in a password"
-_LABEL = r"[A-Za-z0-9_\-]{1,63}"
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._\-]+)?\]")
+
+
+def _pins(text: str) -> tuple[Pin, ...]:
+    return tuple(Pin.parse(pin) for pin in text.split(","))
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+# What a query may say of the policy: the field, how it is read, and what it may be.
+_PARAMETERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "tls": ("tls", TLSMode, f"one of {', '.join(mode.value for mode in TLSMode)}"),
+    "ca": ("ca_file", _file, "the path of a PEM file"),
+    "server_hostname": ("server_hostname", host_of, "a host name"),
+    "minimum_version": ("minimum_version", TLSVersion, "TLSv1.2 or TLSv1.3"),
+    "pin": ("pins", _pins, "a pin as Pin.parse reads it"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +59,88 @@ class Endpoint:
     """The unix socket's path."""
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    """A PEM file of the authorities to trust, instead of the system's."""
+    server_hostname: str | None = None
+    """The name the certificate must carry, where it is not `host`."""
+    minimum_version: TLSVersion | None = None
+    pins: tuple[Pin, ...] = ()
+    """The server's certificate, or its key, must be one of these."""
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
-        """Read a URL: ``scheme://[user[:password]@]host[:port][?tls=…]``.
+        """Read a URL: ``scheme://[user[:password]@]host[:port][?name=value&…]``.
 
         The schemes are ``smtp`` (25), ``submission`` (587), ``smtps`` and ``submissions`` (465,
         implicit TLS), ``lmtp`` (24) and ``lmtp+unix:///path``. User and password are
-        percent-encoded. ``tls`` is one of ``implicit``, ``starttls``, ``opportunistic``, ``none``.
+        percent-encoded. The parameters say how it is protected: ``tls`` is one of ``implicit``,
+        ``starttls``, ``opportunistic``, ``none``; ``ca`` is a PEM file of the authorities to trust;
+        ``server_hostname`` is the name in the certificate, where it is not the host;
+        ``minimum_version`` is ``TLSv1.2`` or ``TLSv1.3``; ``pin`` are pins (`Pin.parse`), with
+        commas between them. Whoever says whom to trust wants TLS, on this machine too.
 
         Raises:
             EndpointError: the URL has a mistake; the message names it, never the password.
         """
+        try:
+            return cls._read(url)
+        except EndpointError as error:
+            problem = error.with_traceback(None)
+        # A traceback with locals shows what the error has passed through.
+        del url
+        raise problem
+
+    @classmethod
+    def _read(cls, url: str) -> Endpoint:
         if not url.isprintable():
             raise EndpointError("the URL contains a control character")
-        match = _URL.fullmatch(url)
+        match = URL.fullmatch(url)
         if match is None:
             raise EndpointError(
                 "the URL is not scheme://host, e.g. smtp://localhost or "
-                f"submission://user:password@mail.example.com ({_ENCODE})"
+                f"submission://user:password@mail.example.com ({ENCODE})"
             )
         scheme = match["scheme"].lower()
         if scheme not in _SCHEMES:
             raise EndpointError(f"unknown scheme {scheme!r}; one of {', '.join(_SCHEMES)}")
         port, tls, lmtp = _SCHEMES[scheme]
-        tls = _tls_of(match["query"], tls)
-        host, path = match["host"], _plain(match["path"]) or ""
+        parameters: dict[str, Any] = {"tls": tls, **_parameters_of(match["query"])}
+        host, path = match["host"], plain(match["path"]) or ""
         if scheme == "lmtp+unix":
             if host or match["port"] or not path.strip("/") or "\0" in path:
                 raise EndpointError("a unix socket is written lmtp+unix:///absolute/path")
             if match["user"] is not None and "@" in match["path"]:  # whose @ is it?
-                raise EndpointError(f"percent-encode the @ of its path, and {_ENCODE}")
+                raise EndpointError(f"percent-encode the @ of its path, and {ENCODE}")
         else:
             if path.strip("/"):
-                raise EndpointError(f"a {scheme} URL has no path, but this one has ({_ENCODE})")
-            host, path = _host_of(host), ""
-            port = port if match["port"] is None else _port_of(match["port"])
-        user, password = (_plain(part) for part in match.group("user", "password"))
-        return cls(host, port, tls, lmtp, path, user, password)
+                raise EndpointError(f"a {scheme} URL has no path, but this one has ({ENCODE})")
+            host, path = host_of(host), ""
+            port = port if match["port"] is None else port_of(match["port"])
+        user, password = (plain(part) for part in match.group("user", "password"))
+        endpoint = cls(host, port, lmtp=lmtp, path=path, user=user, password=password, **parameters)
+        return _check_trust(endpoint)
+
+    def policy(self, *, peer_is_local: bool) -> TLSPolicy:
+        """What protects a session, given where the peer turned out to be.
+
+        Unless the URL says how, or whom to trust, STARTTLS is required of every host but this
+        machine.
+
+        Raises:
+            ValueError: what is said contradicts itself.
+        """
+        mode = self.tls
+        if mode is None:
+            trusts = self.ca_file or self.server_hostname or self.minimum_version or self.pins
+            is_safe = peer_is_local and self.is_local and not trusts
+            mode = TLSMode.NONE if is_safe else TLSMode.STARTTLS
+        return TLSPolicy(
+            mode,
+            ca_file=self.ca_file,
+            server_hostname=self.server_hostname,
+            minimum_version=self.minimum_version,
+            pins=self.pins,
+        )
 
     @property
     def is_local(self) -> bool:
@@ -95,66 +151,45 @@ class Endpoint:
             or re.fullmatch(r"127(\.\d{1,3}){3}", self.host) is not None
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.password is not None:
+            raise TypeError("an endpoint with a password is not pickled; give credentials apart")
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
     def __str__(self) -> str:
         if self.path:
             return self.path
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _plain(part: str | None) -> str | None:
-    if part is None or "%" not in part:
-        return part
-    from urllib.parse import unquote
+def _parameters_of(query: str | None) -> dict[str, Any]:
+    """The fields that a query sets."""
+    said: dict[str, Any] = {}
+    for parameter in filter(None, (query or "").split("&")):
+        name, _, text = parameter.partition("=")
+        if name not in _PARAMETERS:
+            known = ", ".join(_PARAMETERS)
+            raise EndpointError(f"unknown URL parameter; known are {known} ({ENCODE})")
+        field, read, kind = _PARAMETERS[name]
+        if field in said:
+            raise EndpointError(f"its {name} parameter is given twice")
+        try:
+            said[field] = read(plain(text, f"{name} parameter") or "")
+        except ValueError:
+            raise EndpointError(f"the {name} parameter is not {kind} ({ENCODE})") from None
+    return said
 
+
+def _check_trust(endpoint: Endpoint) -> Endpoint:
+    """What the parameters say must go together."""
     try:
-        return unquote(part, errors="strict")
-    except UnicodeDecodeError:
-        raise EndpointError("its user or password is not percent-encoded UTF-8") from None
-
-
-def _host_of(host: str) -> str:
-    if not host:
-        raise EndpointError("the URL names no host")
-    if not host.isascii():
-        import idna
-
-        try:
-            host = idna.encode(host, uts46=True).decode("ascii")
-        except idna.IDNAError:  # Its message would quote what may be a password.
-            raise EndpointError("its host is not an internationalized domain name") from None
-    if not _HOST.fullmatch(host):
-        raise EndpointError(f"its host is not a name or an IP address ({_ENCODE})")
-    if host.startswith("["):
-        import ipaddress
-
-        try:
-            _ = ipaddress.IPv6Address(host[1:-1])
-        except ValueError:
-            raise EndpointError("its host is not an IPv6 address between [ and ]") from None
-    return host.strip("[]")
-
-
-def _port_of(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
-        raise EndpointError(f"its port is not a number from 1 to 65535 ({_ENCODE})")
-    return int(text)
-
-
-def _tls_of(query: str | None, default: TLSMode | None) -> TLSMode | None:
-    if not query:
-        return default
-    from urllib.parse import parse_qsl
-
-    chosen = default
-    parameters = parse_qsl(query, keep_blank_values=True)
-    for name, value in parameters:
-        if name != "tls":
-            raise EndpointError(f"unknown URL parameter; known is: tls ({_ENCODE})")
-        try:
-            chosen = TLSMode(value)
-        except ValueError:
-            known = ", ".join(mode.value for mode in TLSMode)
-            raise EndpointError(f"the tls parameter is not one of {known} ({_ENCODE})") from None
-    if len(parameters) > 1:
-        raise EndpointError("its tls parameter is given twice")
-    return chosen
+        _ = endpoint.policy(peer_is_local=True)
+    except ValueError as error:
+        raise EndpointError(f"its parameters contradict each other: {error}") from None
+    return endpoint

@@ -16,7 +16,7 @@
     │   └── CheckFailed            the message is not as it should be; .findings
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
     ├── ExtensionMissing           the server does not offer what the request needs
-    ├── TLSPolicyError             the peer cannot give the protection that was asked for
+    ├── TLSPolicyError             the peer cannot give the protection that was asked for; .reason
     ├── ConnectionLost             (also OSError) no connection, or no longer; .phase .in_doubt
     ├── TimedOut                   (also TimeoutError) too slow; .phase .in_doubt
     ├── AddressError               (also ValueError) not an address
@@ -27,9 +27,12 @@ A leaf is something a caller handles differently. All of them pickle and copy.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from smtpx.checking import Finding
     from smtpx.replies import Reply
     from smtpx.results import SendResult
@@ -51,6 +54,7 @@ __all__ = [
     "SMTPError",
     "SenderRefused",
     "SessionFull",
+    "TLSFailure",
     "TLSPolicyError",
     "TLSRefused",
     "TimedOut",
@@ -111,6 +115,24 @@ class TLSRefused(ReplyError):
 class AuthenticationRefused(ReplyError):
     """The server does not take the credentials (RFC 4954 §4, §6)."""
 
+    details: Mapping[str, str]
+    """What the mechanism itself says of it.
+
+    OAuth: the server's JSON, ``status``, ``scope``, ``schemes`` (RFC 7628 §3.2.2); SCRAM:
+    ``error`` (RFC 5802 §7).
+    """
+
+    def __init__(
+        self, command: str, reply: Reply, details: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(command, reply)
+        self.details = dict(details or {})
+        if details:
+            # A stranger's words: none of them shall end the line.
+            listed = ", ".join(f"{name}: {value}" for name, value in details.items())
+            shown = listed if listed.isprintable() else ascii(listed)
+            self.args = (f"{self.args[0]} ({shown[:300]})",)
+
 
 class SenderRefused(ReplyError):
     """MAIL was refused: nobody gets the message."""
@@ -158,8 +180,34 @@ class ExtensionMissing(SMTPError):
         self.keyword = keyword
 
 
+class TLSFailure(Enum):
+    """Why a connection cannot be protected."""
+
+    STARTTLS_MISSING = "STARTTLS is not offered"
+    CERTIFICATE_EXPIRED = "a certificate has expired"
+    CERTIFICATE_NOT_YET_VALID = "a certificate is not valid yet"
+    CERTIFICATE_OF_ANOTHER_HOST = "the certificate is for other names"
+    CERTIFICATE_SELF_SIGNED = "nobody but itself vouches for the certificate"
+    UNKNOWN_AUTHORITY = "the certificate's authority is not known"
+    CERTIFICATE_INVALID = "the certificate is not accepted for another reason"
+    PIN_MISMATCH = "neither certificate nor key is pinned"
+    CLIENT_CERTIFICATE = "the server wants another certificate of ours"
+    NO_COMMON_VERSION = "there is no TLS version that both sides speak"
+    NO_COMMON_CIPHER = "there is nothing else that both sides speak"
+    NOT_TLS = "the server speaks plain text where TLS should begin"
+    TLS_EXPECTED = "the server speaks TLS where plain text should begin"
+    OTHER = "something else"
+
+
 class TLSPolicyError(SMTPError):
     """The connection cannot be protected as the policy asks; nothing secret was sent."""
+
+    reason: TLSFailure
+    """What is wrong, for programs; the message says what to do about it."""
+
+    def __init__(self, message: str, reason: TLSFailure = TLSFailure.OTHER) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ConnectionLost(SMTPError, OSError):
@@ -209,7 +257,7 @@ class AddressError(SMTPError, ValueError):
 
 
 class EndpointError(SMTPError, ValueError):
-    """A string is not the URL of a mail server."""
+    """A string is not the URL of a mail server, or of a proxy."""
 
 
 def without_frames(error: E) -> E:

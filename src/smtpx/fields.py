@@ -18,11 +18,16 @@ __all__ = ["breaks_a_line", "folded", "identifiers", "mailboxes", "parameters", 
 _LINE = 78  # RFC 5322 §2.1.1: what a line should not exceed.
 _LONGEST_WORD = 900  # … and 998 is what it must not.
 _ENCODED_WORD = 75  # RFC 2047 §2.
+_ENCODED_LINE = 76  # The same, of a line that has such words.
 _FRAME = len("=?utf-8?q??=")
 _PLAIN_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+_Q = [chr(octet) if octet in _PLAIN_IN_Q else f"={octet:02X}" for octet in range(256)]
+_Q[0x20] = "_"
+_CONTINUED = ("=8", "=9", "=A", "=B")  # the second octet of a character, or a later one
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _PHRASE = re.compile(rf"{_ATEXT}(?: {_ATEXT})*")
-_TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
+# Tokens less what RFC 2231 §7 gives a meaning of its own.
+_TOKEN = re.compile(r"[!#$&+\-.0-9A-Z^_`a-z{|}~]+")
 _EASILY_QUOTED = re.compile(r"""[^";\\\x00-\x1f\x7f-\U0010ffff]+""")
 _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
@@ -51,7 +56,7 @@ def unstructured(name: str, text: str) -> str:
         and all(len(word) <= _LONGEST_WORD for word in words)
     ):
         return _folded(name, words)
-    return _folded(name, _encoded(text, _LINE - len(name) - 2))
+    return _folded(name, _encoded(text, _ENCODED_LINE - len(name) - 2))
 
 
 def folded(name: str, text: str) -> str:
@@ -66,7 +71,8 @@ def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:
         if words:
             words[-1] += ","
         if display_name:
-            words += [*_phrase(display_name), f" <{address}>"]
+            room = _ENCODED_WORD if words else _ENCODED_LINE - len(name) - 2
+            words += [*_phrase(display_name, room), f" <{address}>"]
         else:
             words.append(f" {address}")
     return _folded(name, words)
@@ -102,7 +108,7 @@ def _folded(name: str, words: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def _phrase(display_name: str) -> Iterator[str]:
+def _phrase(display_name: str, first_room: int) -> Iterator[str]:
     """A display name as words of a phrase (RFC 5322 §3.2.5, RFC 2047 §5)."""
     if display_name.isascii() and "=?" not in display_name and len(display_name) <= _QUOTED_NAME:
         if _PHRASE.fullmatch(display_name):
@@ -110,41 +116,31 @@ def _phrase(display_name: str) -> Iterator[str]:
         else:
             yield f" {_quoted(display_name)}"
         return
-    yield from _encoded(display_name, _ENCODED_WORD)
+    yield from _encoded(display_name, first_room)
 
 
 def _encoded(text: str, first_room: int) -> Iterator[str]:
     """Encoded words, none of which parts a character (RFC 2047 §5)."""
     octets = text.encode()
-    plain = sum(octet in _PLAIN_IN_Q or octet == 0x20 for octet in octets)
-    by_q = (len(octets) - plain) * 3 + plain <= len(octets) * 4 // 3
+    quoted = "".join(map(_Q.__getitem__, octets))
     room = max(min(first_room, _ENCODED_WORD), 24) - _FRAME
-    word: list[str] = []
-    size = 0
-    for character in text:
-        written = _q(character) if by_q else character
-        width = len(written) if by_q else len(character.encode())
-        if size + width > (room if by_q else room // 4 * 3):
-            yield _framed(word, by_q)
-            word, size, room = [], 0, _ENCODED_WORD - _FRAME
-        word.append(written)
-        size += width
-    yield _framed(word, by_q)
-
-
-def _framed(word: list[str], by_q: bool) -> str:
-    text = "".join(word)
-    if by_q:
-        return f" =?utf-8?q?{text}?="
-    return f" =?utf-8?b?{base64.b64encode(text.encode()).decode()}?="
-
-
-def _q(character: str) -> str:
-    if character == " ":
-        return "_"
-    return "".join(
-        chr(octet) if octet in _PLAIN_IN_Q else f"={octet:02X}" for octet in character.encode()
-    )
+    if len(quoted) > len(octets) * 4 // 3:
+        while len(octets) > room // 4 * 3:
+            at = room // 4 * 3
+            while octets[at] & 0xC0 == 0x80:
+                at -= 1
+            yield f" =?utf-8?b?{base64.b64encode(octets[:at]).decode()}?="
+            octets, room = octets[at:], _ENCODED_WORD - _FRAME
+        yield f" =?utf-8?b?{base64.b64encode(octets).decode()}?="
+        return
+    while len(quoted) > room:
+        at = room
+        at -= 1 if quoted[at - 1] == "=" else 2 if quoted[at - 2] == "=" else 0
+        while quoted[at : at + 2] in _CONTINUED:
+            at -= 3
+        yield f" =?utf-8?q?{quoted[:at]}?="
+        quoted, room = quoted[at:], _ENCODED_WORD - _FRAME
+    yield f" =?utf-8?q?{quoted}?="
 
 
 def _quoted(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from smtpx.errors import LocalProtocolError
@@ -19,6 +19,7 @@ AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
 
 __all__ = ["is_message", "one_field_each", "serialise"]
 
+_BCC = ("bcc", "resent-bcc")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 
@@ -38,27 +39,47 @@ def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = 
     Raises:
         LocalProtocolError: a header would break out of its field.
     """
-    from email import policy as policies
-    from email.generator import BytesGenerator
-    from io import BytesIO
+    from email.policy import EmailPolicy
 
-    sent = copy.copy(message)
-    for field in ("Bcc", "Resent-Bcc"):
-        del sent[field]
-    policy = message.policy.clone(
-        linesep="\r\n", cte_type="7bit" if seven_bit else "8bit", max_line_length=78
-    )
-    if isinstance(policy, policies.EmailPolicy):
-        policy = policy.clone(utf8=smtputf8)
-    policy = one_field_each(type(policy))(**vars(policy))
-    buffer = BytesIO()
+    from smtpx._flatten import Unsure, flattened
+
+    policy = _transport_policy(message.policy, smtputf8, seven_bit)
     try:
-        BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(sent)
+        if type(message.policy) is EmailPolicy:
+            try:
+                return flattened(message, policy, without=_BCC)
+            except Unsure:
+                pass
+        return _generated(message, policy)
     except LocalProtocolError:
         raise
     except Exception as error:  # What is malformed makes the `email` package fail in many ways.
         raise LocalProtocolError(f"the message cannot be written: {error}") from error
+
+
+def _generated(message: AnyMessage, policy: Policy[Any]) -> bytes:
+    from email.generator import BytesGenerator
+    from io import BytesIO
+
+    sent = copy.copy(message)
+    for field in _BCC:
+        del sent[field]
+    buffer = BytesIO()
+    BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(sent)
     return buffer.getvalue()
+
+
+@lru_cache(maxsize=16)
+def _transport_policy(policy: Policy[Any], smtputf8: bool, seven_bit: bool) -> Any:
+    """The message's own, with what it needs for the way; policies cannot be changed."""
+    from email.policy import EmailPolicy
+
+    policy = policy.clone(
+        linesep="\r\n", cte_type="7bit" if seven_bit else "8bit", max_line_length=78
+    )
+    if isinstance(policy, EmailPolicy):
+        policy = policy.clone(utf8=smtputf8)
+    return one_field_each(type(policy))(**vars(policy))
 
 
 @cache
@@ -73,7 +94,8 @@ def one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
         folded = kind.fold_binary(self, name, value)
         if not _FIELD.fullmatch(folded):
             raise LocalProtocolError(
-                f"the message's {name!r} contains a line end that would begin another field"
+                f"the message's {name!r} is not one field: its name is malformed, or a line end in "
+                "it would begin another"
             )
         return folded
 

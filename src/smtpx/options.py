@@ -47,7 +47,7 @@ class Timeouts:
     rcpt: float | None = 120.0
     data_initiation: float | None = 120.0
     data_block: float | None = 180.0
-    """For each piece of content that is written."""
+    """How far the server may fall behind with the content: see `Limits.data_rate`."""
     data_termination: float | None = 600.0
     other: float | None = 60.0
     """RSET, NOOP, VRFY, EXPN, HELP and any other command."""
@@ -86,6 +86,17 @@ class Limits:
     It must fit the peers' socket buffers, else two blocking peers could both sit in a write
     (RFC 2920 §3.1).
     """
+    data_rate: float | None = 500.0
+    """Octets of content a second that the server must take at least.
+
+    A server that takes nothing for `Timeouts.data_block` is given up, as is one that has been that
+    much slower than this since its last reply. ``None``: each write has `data_block`, whatever its
+    size.
+    """
+
+    def __post_init__(self) -> None:
+        if self.data_rate is not None and not 0 < self.data_rate < math.inf:
+            raise ValueError(f"data_rate={self.data_rate!r}: give octets a second above 0, or None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from smtpx.pins import Pin
 
 if TYPE_CHECKING:
     import ssl
     from datetime import datetime
     from os import PathLike
 
-__all__ = ["Protection", "TLSMode", "TLSPolicy"]
+__all__ = ["ClientCertificate", "Protection", "TLSMode", "TLSPolicy", "TLSVersion"]
 
 
 class TLSMode(Enum):
@@ -27,25 +30,126 @@ class TLSMode(Enum):
     """Never."""
 
 
+class TLSVersion(Enum):
+    """A version of TLS; older ones are deprecated (RFC 8996)."""
+
+    TLS_1_2 = "TLSv1.2"
+    TLS_1_3 = "TLSv1.3"
+
+
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """Who we are, for servers that ask for a certificate; AUTH EXTERNAL builds on it."""
+
+    file: str | PathLike[str]
+    """PEM: the certificate, those of its authorities, and the key, where it has no `key_file`."""
+    key_file: str | PathLike[str] | None = None
+    password: str | Callable[[], str] | None = field(default=None, repr=False)
+    """Of the key, or what returns it; nobody is ever asked for it on the terminal."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class TLSPolicy:
     """How a connection is protected, and whom it trusts.
 
-    Certificate and name are verified against the system's authorities, those of `ca_file`, or as
-    `context` says.
+    Certificate and name are verified against the system's authorities, or those of `ca_file`, or
+    as `context` says. With `pins`, the server must also have a certificate or key that is pinned.
     """
 
     mode: TLSMode
-    ca_file: str | PathLike[str] | None = None
+    ca_file: str | PathLike[str] | None
     """A PEM file of the authorities to trust, instead of the system's."""
-    context: ssl.SSLContext | None = None
+    context: ssl.SSLContext | None
     """Your own context; it decides alone what is verified."""
-    server_hostname: str | None = None
+    server_hostname: str | None
     """The name the certificate must carry, where it is not the host that is dialled."""
+    minimum_version: TLSVersion | None
+    """``None``: TLS 1.2, or what the `context` says."""
+    pins: tuple[Pin, ...]
+    """The server's certificate, or its key, must be one of these."""
+    pins_suffice: bool
+    """A pinned certificate is taken whoever issued it, for whatever name, expired or not."""
+    client_certificate: ClientCertificate | None
 
-    def __post_init__(self) -> None:
-        if self.context is not None and self.ca_file is not None:
-            raise ValueError("give TLSPolicy a context or a ca_file, not both")
+    def __init__(
+        self,
+        mode: TLSMode,
+        *,
+        ca_file: str | PathLike[str] | None = None,
+        context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        minimum_version: TLSVersion | None = None,
+        pins: str | Pin | Iterable[str | Pin] = (),
+        pins_suffice: bool = False,
+        client_certificate: ClientCertificate | None = None,
+    ) -> None:
+        """Take pins as values or strings (`Pin.parse`).
+
+        Raises:
+            ValueError: one of them is wrong, or two contradict each other.
+            ImportError: a key is pinned, and ``cryptography`` is not installed.
+        """
+        if isinstance(pins, (str, Pin)):
+            pins = (pins,)
+        put = object.__setattr__
+        put(self, "mode", mode)
+        put(self, "ca_file", ca_file)
+        put(self, "context", context)
+        put(self, "server_hostname", server_hostname)
+        put(self, "minimum_version", minimum_version)
+        put(self, "pins", tuple(Pin.parse(pin) if isinstance(pin, str) else pin for pin in pins))
+        put(self, "pins_suffice", pins_suffice)
+        put(self, "client_certificate", client_certificate)
+        self._check_name()
+        self._check_mode()
+        self._check_trust()
+
+    def _check_name(self) -> None:
+        name = self.server_hostname
+        if name is not None and not (name.isascii() and name.isprintable() and name.strip(". ")):
+            raise ValueError(
+                f"server_hostname={name!r} is not a host name or an IP address: write an "
+                "internationalized one with A-labels (xn--…)"
+            )
+
+    def _check_mode(self) -> None:
+        chosen = (
+            self.ca_file,
+            self.context,
+            self.server_hostname,
+            self.minimum_version,
+            self.client_certificate,
+            self.pins or None,
+        )
+        if self.mode is TLSMode.NONE and chosen != (None,) * len(chosen):
+            raise ValueError(
+                "TLSMode.NONE protects nothing, and takes no other setting: use TLSMode.STARTTLS "
+                "or TLSMode.IMPLICIT"
+            )
+        if self.mode is TLSMode.OPPORTUNISTIC and self.pins:
+            raise ValueError(
+                "TLSMode.OPPORTUNISTIC goes on in plain text if it must, where pins protect "
+                "nothing: use TLSMode.STARTTLS"
+            )
+
+    def _check_trust(self) -> None:
+        if self.context is not None:
+            for name in ("ca_file", "minimum_version", "client_certificate"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"give TLSPolicy a context or a {name}, not both: the context has its own"
+                    )
+        if not self.pins_suffice:
+            return
+        if not self.pins:
+            raise ValueError("pins_suffice=True needs pins: nothing would be verified without")
+        if self.ca_file is not None:
+            raise ValueError("with pins_suffice=True no authority is asked: leave out ca_file")
+        if self.context is not None:
+            raise ValueError(
+                "a context decides alone what is verified: leave out pins_suffice, and set its "
+                "verify_mode to ssl.CERT_NONE if the pins are all that counts"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +163,22 @@ class Protection:
     certificate: bytes = field(default=b"", repr=False)
     """The peer's certificate, DER."""
     names: tuple[str, ...] = ()
-    """The host names and IP addresses of a certificate that was verified (RFC 6125 §6.4)."""
+    """The host names and IP addresses of the certificate (RFC 6125 §6.4)."""
     expires: datetime | None = None
-    """When a certificate that was verified ceases to be valid."""
+    """When the certificate ceases to be valid."""
+    is_verified: bool = False
+    """Certificate and name were verified; else names and expiry are what the peer claims."""
+    is_resumed: bool = False
+    """An earlier TLS session of the same client went on, without a new certificate."""
     channel_bindings: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     """What binds an AUTH exchange to this channel (RFC 5929, RFC 9266): type and data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A certificate that a peer has shown, whether or not it was believed (private to smtpx)."""
+
+    names: tuple[str, ...]
+    issuer: str
+    begins: datetime
+    expires: datetime

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from smtpx import verp
 from smtpx.bounces import Action, DeliveryReport, Reason, parse
 
 from . import reports
@@ -219,6 +220,16 @@ class TestVERP:
         assert isinstance(report, DeliveryReport)
         assert report.verp_recipient == "bob@example.net"
         assert report.recipients[0].final_recipient == "bob@elsewhere.test"
+
+    def test_as_smtpx_encodes_it(self):
+        sender = verp.encode("news@example.org", "bob@example.net")
+        report = parse(reports.report("A: b\n\nStatus: 5.1.1\n", to=str(sender)), verp=verp.decode)
+        assert isinstance(report, DeliveryReport)
+        assert report.verp_recipient == "bob@example.net"
+        message = reports.plain(reports.POSTFIX_TEXT, "X-Original-To: no address")
+        report = parse(message, verp=verp.decode)
+        assert isinstance(report, DeliveryReport)
+        assert report.verp_recipient is None
 
     def test_where_the_text_names_nobody(self):
         message = reports.plain(

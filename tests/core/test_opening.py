@@ -115,7 +115,6 @@ def test_2033_lmtp_says_lhlo_and_never_helo():
         ("S: 199 hello", RemoteProtocolError),
         ("S: SSH-2.0-OpenSSH_9.2", RemoteProtocolError),
         ("S: 220-mx\nS: 250 mx", RemoteProtocolError),
-        ("S: \\x15\\x03\\x01\\x00\\x02\\x02\\x50", RemoteProtocolError),
     ],
 )
 def test_no_greeting(script, kind):

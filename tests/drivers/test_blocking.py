@@ -23,7 +23,7 @@ def written(error: type[OSError], seconds: float | None) -> Steps[int]:
 def test_a_write_that_takes_too_long_tells_how_far_it_came() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        taken = BlockingDriver(ours, None, None).run(written(TimeoutError, 0.05), Deadline(None))
+        taken = BlockingDriver(ours, None).run(written(TimeoutError, 0.05), Deadline(None))
         assert 0 < taken < SIZE
         theirs.setblocking(False)
         arrived = 0
@@ -37,11 +37,11 @@ def test_a_write_to_nobody_took_nothing() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
     with ours:
-        assert BlockingDriver(ours, None, None).run(written(OSError, 1), Deadline(None)) == 0
+        assert BlockingDriver(ours, None).run(written(OSError, 1), Deadline(None)) == 0
 
 
 def test_a_write_after_the_deadline_took_nothing() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        driver = BlockingDriver(ours, None, None)
+        driver = BlockingDriver(ours, None)
         assert driver.run(written(TimeoutError, None), Deadline(0.0)) == 0

@@ -53,6 +53,7 @@ BLOCKING = {
             "reset",
             "send",
             "verify",
+            "xclient",
         )
     },
     "Client": {"send", "close"},

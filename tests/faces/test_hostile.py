@@ -171,8 +171,9 @@ def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending, extension
 @pytest.mark.parametrize("point", ["GREETING", "EHLO", "MAIL", "END-OF-DATA"])
 @pytest.mark.parametrize("chunk", [b"2", b"250-x\r\n"])
 def test_a_dripping_reply_does_not_extend_its_time(face: Face, point, chunk):
-    # Each octet comes well within the timeout, the whole never does.
-    faults: list[Fault] = [Endless(point, chunk), Drip(size=1, interval=0.005)]
+    # Each octet comes well within the timeout, the whole long after it.
+    reply = chunk * (3500 // len(chunk))
+    faults: list[Fault] = [ReplaceReply(point, reply), Drip(size=1, interval=0.005)]
     with Server(extensions=BY_DATA, faults=faults) as server:
         fate = fate_of(face, server, timeouts=soon(point, 0.2))
     assert fate is (Fate.IN_DOUBT if point == "END-OF-DATA" else Fate.NOT_SENT)

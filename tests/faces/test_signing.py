@@ -10,7 +10,7 @@ import pytest
 
 import smtpx
 from smtpx import Envelope
-from smtpx.testing import Extension, Server
+from smtpx.testing import ALL_EXTENSIONS, Extension, Server
 
 from .conftest import Face
 
@@ -68,6 +68,22 @@ def test_after_every_conversion(face: Face):
     assert signer.given[0].isascii()
     assert b"Bcc" not in signer.given[0]
     assert b"\n" not in signer.given[0].replace(b"\r\n", b"")
+
+
+def test_binary_parts_are_encoded_where_there_is_a_signer(face: Face):
+    message = EmailMessage()
+    message["From"] = "ann@example.org"
+    message["To"] = "bob@example.net"
+    message.set_content(b"\0\n\r\xff", "application", "octet-stream", cte="binary")
+    assert Extension.BINARYMIME in ALL_EXTENSIONS
+    for signer in (None, Recorder()):
+        with (
+            Server(extensions=ALL_EXTENSIONS) as server,
+            face.session(server.url, signer=signer) as session,
+        ):
+            _ = session.send(message)
+            (received,) = server.messages
+        assert (b"base64" in received.content) is (signer is not None)
 
 
 def test_large_content_is_canonical_before_it_is_signed(face: Face):

@@ -78,6 +78,15 @@ def free_ports(host: str, count: int) -> list[int]:
     raise StartError(f"no {count} free ports on {host}")
 
 
+def listens(host: str, port: int) -> bool:
+    """True if somebody accepts connections there."""
+    try:
+        socket.create_connection((host, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
 class Daemon:
     """One daemon and all its children: a session of its own, so that they can be told apart.
 

@@ -38,12 +38,14 @@ service anvil {{
     mode = 0
   }}
 }}
+{extra}
 """
 
 
 class DovecotAuth:
     """Dovecot serving nothing but SASL on the unix socket `path`, for `listener_user`.
 
+    `extra` are further lines of its configuration, which may make it serve more.
     `directory` must not exist yet; every directory above it must be traversable by all.
     """
 
@@ -54,12 +56,14 @@ class DovecotAuth:
         users: Mapping[str, str],
         mechanisms: Sequence[str],
         listener_user: str,
+        extra: str = "",
     ) -> None:
         self.directory = directory
         self.path = directory / "auth"
         self.users = dict(users)
         self.mechanisms = list(mechanisms)
         self._listener_user = listener_user
+        self._extra = extra
         self.log_file = directory / "dovecot.log"
         self.daemon = Daemon(
             [program("dovecot") or "dovecot", "-F", "-c", str(directory / "dovecot.conf")],
@@ -102,6 +106,7 @@ class DovecotAuth:
                 directory=self.directory,
                 mechanisms=" ".join(self.mechanisms),
                 listener_user=self._listener_user,
+                extra=self._extra,
             ),
             "utf-8",
         )

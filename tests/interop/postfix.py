@@ -94,10 +94,26 @@ local_header_rewrite_clients =
 message_drop_headers =
 """
 
+_CYRUS = """\
+smtpd_sasl_type = cyrus
+smtpd_sasl_path = smtpd
+cyrus_sasl_config_path = {etc}/sasl
+"""
+
 _MASTER = """\
 {port}     inet  n       -       n       -       -       smtpd
 {tls_port} inet  n       -       n       -       -       smtpd
     -o smtpd_tls_wrappermode=yes
+{proxied_port} inet n    -       n       -       -       smtpd
+    -o smtpd_upstream_proxy_protocol=haproxy
+    -o inet_protocols=all
+{proxied_tls_port} inet n -      n       -       -       smtpd
+    -o smtpd_upstream_proxy_protocol=haproxy
+    -o inet_protocols=all
+    -o smtpd_tls_wrappermode=yes
+{xclient_port} inet n    -       n       -       -       smtpd
+    -o smtpd_authorized_xclient_hosts=127.0.0.1
+    -o inet_protocols=all
 cleanup    unix  n       -       n       -       0       cleanup
 qmgr       unix  n       -       n       300     1       qmgr
 tlsmgr     unix  -       -       n       1000?   1       tlsmgr
@@ -153,8 +169,11 @@ class Postfix:
     """Postfix with Dovecot's SASL, a certificate, and mailboxes for everybody in `domain`.
 
     `port` speaks SMTP with STARTTLS, `tls_port` implicit TLS; `ca_file` vouches for `host`,
-    "localhost" and `hostname`. AUTH is offered under TLS only, for `users` (name to password).
-    `settings` are main.cf parameters on top of the harness's own.
+    "localhost" and `hostname`. `proxied_port` and `proxied_tls_port` are the same behind a PROXY
+    protocol header, `xclient_port` trusts XCLIENT.
+    AUTH is offered under TLS only, for `users` (name to password).
+    `settings` are main.cf parameters on top of the harness's own, `dovecot` are further lines of
+    Dovecot's configuration. With `cyrus`, the text of an smtpd.conf, Cyrus SASL takes its place.
 
     Any local part in `domain` is a mailbox, but those that begin with `refused` get 550 5.1.1 and
     those that begin with `later` get 450 4.2.0, at RCPT. Other domains get 554 5.7.1, except after
@@ -171,10 +190,14 @@ class Postfix:
         *,
         mechanisms: Sequence[str] = ("plain", "login", "cram-md5"),
         settings: Mapping[str, str] | None = None,
+        dovecot: str = "",
+        cyrus: str = "",
     ) -> None:
         self.users = dict(users or {"user": "secret"})
         self._mechanisms = mechanisms
         self._settings = dict(settings or {})
+        self._dovecot = dovecot
+        self._cyrus = cyrus
         self._exits = ExitStack()
         self._daemons: list[Daemon] = []
         self._delivered: dict[str, tuple[bytes, int]] = {}  # file: recipient, time of delivery
@@ -206,7 +229,9 @@ class Postfix:
             self.directory = directory
             self.ca_file = directory / "ca.pem"
             self.log_file = directory / "mail.log"
-            self.port, self.tls_port = free_ports(self.host, 2)
+            ports = free_ports(self.host, 5)
+            self.port, self.tls_port, self.proxied_port, self.proxied_tls_port = ports[:4]
+            self.xclient_port = ports[4]
             self._write_directories()
             self._write_certificate()
             dovecot = exits.enter_context(
@@ -215,6 +240,7 @@ class Postfix:
                     users=self.users,
                     mechanisms=self._mechanisms,
                     listener_user="postfix",
+                    extra=self._dovecot,
                 )
             )
             self._write_configuration(dovecot.path)
@@ -361,15 +387,24 @@ class Postfix:
             gid=mailbox_user.pw_gid,
             auth=auth,
         )
-        main += "".join(f"{name} = {value}\n" for name, value in self._settings.items())
         etc = self.directory / "etc"
+        if self._cyrus:
+            # Where Debian's Postfix looks by itself, and others by the parameter.
+            (etc / "sasl").mkdir()
+            (etc / "sasl" / "smtpd.conf").write_text(self._cyrus, "utf-8")
+            main += _CYRUS.format(etc=etc)
+        main += "".join(f"{name} = {value}\n" for name, value in self._settings.items())
         (etc / "main.cf").write_text(main, "utf-8")
         # Postfix reads a main.cf younger than two seconds again and again, until it has settled.
         settled = time.time() - 60
         os.utime(etc / "main.cf", (settled, settled))
         (etc / "master.cf").write_text(
             _MASTER.format(
-                port=f"{self.host}:{self.port}", tls_port=f"{self.host}:{self.tls_port}"
+                port=f"{self.host}:{self.port}",
+                tls_port=f"{self.host}:{self.tls_port}",
+                proxied_port=f"{self.host}:{self.proxied_port}",
+                proxied_tls_port=f"{self.host}:{self.proxied_tls_port}",
+                xclient_port=f"{self.host}:{self.xclient_port}",
             ),
             "utf-8",
         )

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from smtpx._faces.settings import Settings
 from smtpx.endpoints import Endpoint
 from smtpx.errors import EndpointError, SMTPError
-from smtpx.tls import TLSMode
+from smtpx.pins import Pin, PinKind
+from smtpx.tls import TLSMode, TLSVersion
 
+PIN = "sha256//" + "A" * 43 + "="
 I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.NONE  # noqa: E741 - one letter a mode
 
 
@@ -50,6 +52,28 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ("smtp://mx.test:26/?tls=none", Endpoint("mx.test", 26, N)),
         ("smtps://mx.test?tls=starttls", Endpoint("mx.test", 465, S)),
         ("smtp://mx.test?", Endpoint("mx.test", 25)),
+        ("smtp://mx.test?ca=/etc/a+b%26c.pem", Endpoint("mx.test", 25, ca_file="/etc/a+b&c.pem")),
+        ("smtp://mx.test?ca=%C3%BC.pem", Endpoint("mx.test", 25, ca_file="ü.pem")),
+        (
+            "smtp://mx.test?minimum_version=TLSv1.3",
+            Endpoint("mx.test", 25, minimum_version=TLSVersion.TLS_1_3),
+        ),
+        (
+            f"smtp://mx.test?pin=certificate:{'00' * 32},{PIN}",
+            Endpoint(
+                "mx.test",
+                25,
+                pins=(Pin(PinKind.CERTIFICATE, bytes(32)), Pin(PinKind.KEY, bytes(32))),
+            ),
+        ),
+        (
+            "smtps://192.0.2.1?server_hostname=mx.test&ca=ca.pem&tls=starttls",
+            Endpoint("192.0.2.1", 465, S, ca_file="ca.pem", server_hostname="mx.test"),
+        ),
+        (
+            "smtp://mx.test?server_hostname=bücher.test",
+            Endpoint("mx.test", 25, server_hostname="xn--bcher-kva.test"),
+        ),
         ("smtp://ann:secret@mx.test", Endpoint("mx.test", 25, user="ann", password="secret")),
         ("smtp://ann@mx.test", Endpoint("mx.test", 25, user="ann")),
         ("smtp://ann:@mx.test", Endpoint("mx.test", 25, user="ann", password="")),
@@ -115,6 +139,18 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
         ("smtp://mx.test?tls=none&tls=none", "given twice"),
         ("smtp://[::::]", "not an IPv6 address"),
         ("smtp://mx.test?tls=none&timeout=3", "unknown URL parameter"),
+        ("smtp://mx.test?ca=", "the ca parameter is not the path"),
+        ("smtp://mx.test?ca", "the ca parameter is not the path"),
+        ("smtp://mx.test?ca=a.pem&ca=b.pem", "ca parameter is given twice"),
+        ("smtp://mx.test?ca=%FF", "the ca parameter is not"),
+        ("smtp://mx.test?minimum_version=TLSv1.1", "the minimum_version parameter is not TLSv1.2"),
+        ("smtp://mx.test?pin=md5:00", "the pin parameter is not a pin"),
+        ("smtp://mx.test?pin=", "the pin parameter is not a pin"),
+        ("smtp://mx.test?tls=none&ca=ca.pem", "contradict each other.*NONE protects nothing"),
+        ("lmtp+unix:///run/lmtp?ca=ca.pem", "contradict each other.*NONE protects nothing"),
+        (f"smtp://mx.test?tls=opportunistic&pin={PIN}", "contradict each other"),
+        ("smtp://mx.test?server_hostname=", "the server_hostname parameter is not"),
+        ("smtp://mx.test?server_hostname=a b", "the server_hostname parameter is not"),
         ("smtp://mx.test\r\n", "control character"),
         ("smtp://mx.test\0", "control character"),
         ("smtp://mx\x7f.test", "control character"),
@@ -173,6 +209,7 @@ MISTAKES = [
     "smtp://a/nn:{}@mx.test",
     "smtp://a?nn:{}@mx.test",
     "smtp://a?tls={}@mx.test",
+    "smtp://a?ca=&server_hostname={}@mx.test",
     "smtp:ann:{}@mx.test",
     "ann:{}@mx.test",
     "http://ann:{}@mx.test",
@@ -261,8 +298,17 @@ def test_a_megabyte_is_read_in_a_second(junk: str) -> None:
     assert process_time() - began < 1
 
 
-def test_an_endpoint_is_a_value_that_keeps_its_password_when_pickled() -> None:
-    endpoint = Endpoint.parse("smtp://ann:pw@mx.test")
+def test_an_endpoint_is_a_value_that_is_pickled_if_it_has_no_password() -> None:
+    endpoint = Endpoint.parse(f"smtp://ann@mx.test?ca=ca.pem&pin={PIN}&server_hostname=x.test")
     assert pickle.loads(pickle.dumps(endpoint)) == copy.deepcopy(endpoint) == endpoint
-    assert endpoint != Endpoint.parse("smtp://ann:other@mx.test")
-    assert pickle.loads(pickle.dumps(endpoint)).password == "pw"
+    secretive = Endpoint.parse("smtp://ann:pw@mx.test")
+    assert copy.deepcopy(secretive) == copy.copy(secretive) == secretive
+    assert secretive != Endpoint.parse("smtp://ann:other@mx.test")
+    with pytest.raises(TypeError, match="not pickled"):
+        _ = pickle.dumps(secretive)
+
+
+@pytest.mark.parametrize("query", ["ca=ca.pem", "server_hostname=mx.test", f"pin={PIN}"])
+def test_who_says_whom_to_trust_wants_tls_on_this_machine_too(query: str) -> None:
+    assert Endpoint.parse("smtp://localhost").policy(peer_is_local=True).mode is N
+    assert Endpoint.parse(f"smtp://localhost?{query}").policy(peer_is_local=True).mode is S

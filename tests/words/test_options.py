@@ -60,6 +60,12 @@ def test_replies_are_bounded_by_default() -> None:
     assert Limits().reply_lines <= 1000
 
 
+@pytest.mark.parametrize("rate", [0, -1.0, float("nan"), float("inf")])
+def test_a_rate_of_content_is_above_zero(rate: float) -> None:
+    with pytest.raises(ValueError, match="data_rate"):
+        Limits(data_rate=rate)
+
+
 @pytest.mark.parametrize("value", [Timeouts(), Limits(), PoolLimits()])
 def test_they_are_values(value: Timeouts | Limits | PoolLimits) -> None:
     assert value == type(value)()

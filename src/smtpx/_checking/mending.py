@@ -16,7 +16,8 @@ from smtpx._checking.header import IDENTIFIERS, ONCE
 from smtpx._checking.rules import Finding, Rule
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
-from smtpx.encodings import encoded_anew, has_signature
+from smtpx.encodings import encoded_anew, has_signed_header
+from smtpx.errors import LocalProtocolError
 from smtpx.headers import header_addresses
 from smtpx.messages import AnyMessage, serialise
 
@@ -41,24 +42,26 @@ def mended(
 ) -> AnyMessage | bytes:
     """A copy in which is mended what can be, with new `stamps` where there are none.
 
-    A message with a DKIM or ARC signature stays as it is: its fields may be signed, too.
-
-    Raises:
-        LocalProtocolError: a part that would have to be changed is signed.
+    A message with a DKIM or ARC signature stays as it is: its fields may be signed, too. So does
+    one that cannot be written, or of which a part would have to be changed that is signed.
     """
     rules = {finding.rule for finding in findings}
     if not isinstance(message, bytes):
-        return _mended(message, rules, stamps)
-    octets = canonical(message)
+        try:
+            return _mended(message, rules, stamps)
+        except LocalProtocolError:
+            return message  # What is wrong with it is found again.
+    octets = canonical(message) if Rule.BARE_LINE_END in rules else message
     parsed = message_from_bytes(octets)
-    changed = _mended(parsed, rules, stamps)
-    if changed is parsed:
-        return octets if Rule.BARE_LINE_END in rules else message
-    return serialise(changed)
+    try:
+        changed = _mended(parsed, rules, stamps)
+        return octets if changed is parsed else canonical(serialise(changed))
+    except LocalProtocolError:
+        return octets
 
 
 def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage:
-    if has_signature(message) and message.get_content_type() != "multipart/signed":
+    if has_signed_header(message):
         return message
     whole = message
     if Rule.EIGHT_BIT_UNDECLARED in rules:

@@ -6,18 +6,21 @@ import base64
 import binascii
 
 from smtpx._core.connection import Connection
-from smtpx._core.steps import Steps
-from smtpx._wire.commands import Phase, command
+from smtpx._core.steps import Obtain, Steps
+from smtpx._wire.commands import Command, Hidden, Phase, command
 from smtpx.errors import (
     AuthenticationRefused,
+    ConnectionLost,
     ExtensionMissing,
+    LocalProtocolError,
     RemoteProtocolError,
-    SMTPError,
+    TimedOut,
     TLSPolicyError,
-    without_frames,
 )
 from smtpx.replies import Reply
-from smtpx.sasl import Credentials, Mechanism, usable
+from smtpx.sasl.choice import Mechanisms, allowed
+from smtpx.sasl.credentials import Credentials
+from smtpx.sasl.mechanism import Channel, Mechanism, MechanismFactory
 
 # RFC 4954 §4: an initial response that would exceed the length of a command line waits for the
 # server's empty challenge instead. RFC 5321 §4.5.3.1.4 gives a line 512 octets.
@@ -27,37 +30,105 @@ _LONGEST_LINE = 510
 _TRY_ANOTHER = (504, 534)
 
 
-def log_in(connection: Connection, credentials: Credentials) -> Steps[Reply]:
+_CANCEL = command(Phase.AUTH, "*", secret=True)
+
+
+def log_in(
+    connection: Connection,
+    credentials: Credentials,
+    *,
+    host: str = "",
+    port: int = 0,
+    mechanisms: Mechanisms | None = None,
+) -> Steps[Reply]:
     """Authenticate by the strongest mechanism that both sides have.
 
     After a definite refusal the same password is not tried through another mechanism: that is
-    how accounts get locked.
+    how accounts get locked. A token that was refused is renewed once, if it has a source.
 
     Raises:
-        ExtensionMissing: the server offers no AUTH, or no mechanism we have.
+        ExtensionMissing: the server offers no AUTH, or no mechanism we have or may use.
+        LocalProtocolError: none of those can be used here; why, is said of each.
         TLSPolicyError: only mechanisms that show the password are left, and there is no TLS.
         AuthenticationRefused: the server does not take the credentials.
+        RemoteProtocolError: the server breaks the protocol, or does not prove itself.
+        TimedOut: the source of the credentials took too long.
     """
     offered = connection.extensions.auth
     if not offered:
         raise ExtensionMissing("AUTH", "credentials were given")
-    protected = connection.tls or connection.local
+    factories = allowed(offered, credentials, mechanisms)
+    if not factories:
+        which = "have none" if mechanisms is None else "may use none"
+        raise ExtensionMissing("AUTH", f"of its mechanisms ({', '.join(offered)}) we {which}")
+    if not (connection.tls or connection.local):
+        factories = [factory for factory in factories if not factory.reveals_secret]
+    if not factories:
+        raise TLSPolicyError(
+            f"the server offers {', '.join(offered)}, of which those we may use show the password "
+            "or token to everyone on the way: use submission:// or smtps://"
+        )
+    channel = Channel(host, port, connection.lmtp, connection.protection, frozenset(offered))
+    held = yield from _obtain(connection, credentials)
+    try:
+        return (yield from _try_each(connection, factories, held, channel))
+    except AuthenticationRefused as error:
+        if credentials.token is None or credentials.source is None or error.transient:
+            raise
+        refused = error
+    if not connection.usable:
+        raise refused
+    renewed = yield from _obtain(connection, credentials)
+    if renewed == held:
+        raise refused
+    return (yield from _try_each(connection, factories, renewed, channel))
+
+
+def _obtain(connection: Connection, credentials: Credentials) -> Steps[Credentials]:
+    """The credentials with what their source says, if they have one."""
+    if credentials.source is None:
+        return credentials
+    step = Obtain(credentials.source, connection.timeouts.auth)
+    try:
+        yield step
+    except TimeoutError as error:
+        connection.broken = True
+        raise TimedOut(
+            "the time was up while we waited for the source of the password or token",
+            phase=Phase.AUTH.field,
+        ) from error
+    return credentials.holding(step.secret)
+
+
+def _try_each(
+    connection: Connection,
+    factories: list[MechanismFactory],
+    credentials: Credentials,
+    channel: Channel,
+) -> Steps[Reply]:
     refused: AuthenticationRefused | None = None
-    for mechanism in usable(offered, credentials, protected=protected):
+    obstacles: list[str] = []
+    binding = True
+    for factory in factories:
+        if factory.name.endswith("-PLUS") and not binding:
+            continue
+        try:
+            mechanism = factory(credentials, channel)
+        except LocalProtocolError as error:
+            obstacles.append(f"{factory.name} {error}")
+            continue
         try:
             return (yield from authenticate(connection, mechanism))
         except AuthenticationRefused as error:
-            if error.reply.code not in _TRY_ANOTHER:
+            another = mechanism.untried or error.reply.code in _TRY_ANOTHER
+            if not another or error.reply.transient or not connection.usable:
                 raise
+            # Servers need not know the one binding that there is in TLS 1.3.
+            binding = binding and not mechanism.untried
             refused = error
     if refused is not None:
         raise refused
-    if not protected and any(usable(offered, credentials, protected=True)):
-        raise TLSPolicyError(
-            f"the server offers {', '.join(offered)}, which show the password to everyone on the "
-            "way: use submission:// or smtps://"
-        )
-    raise ExtensionMissing("AUTH", f"of its mechanisms ({', '.join(offered)}) we have none")
+    raise LocalProtocolError(f"no mechanism of the server can be used here: {'; '.join(obstacles)}")
 
 
 def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
@@ -65,23 +136,37 @@ def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
 
     Raises:
         AuthenticationRefused: the server said no.
-        RemoteProtocolError: its challenges are no base64, or do not end.
+        RemoteProtocolError: its challenges are no base64, are not the mechanism's, or do not end;
+            or it said yes too early.
     """
     connection.secrets = mechanism.secrets
     try:
         reply = yield from _converse(connection, mechanism)
-    except SMTPError as error:
-        # R14: there are tracebacks that show variables, and those of its frames are secrets.
-        raise without_frames(error) from error.__cause__
+        connection.check_in_step()
     finally:
         connection.secrets = ()
     if reply.intermediate:
         connection.broken = True
         raise RemoteProtocolError(f"AUTH {mechanism.name} was answered by {reply}")
     if not reply.positive:
-        raise AuthenticationRefused(f"AUTH {mechanism.name}", reply)
+        raise AuthenticationRefused(f"AUTH {mechanism.name}", reply, _told(mechanism))
+    try:
+        mechanism.conclude()
+    except BaseException:
+        connection.broken = True
+        raise
     connection.authenticated = True
     return reply
+
+
+def _told(mechanism: Mechanism) -> dict[str, str]:
+    """What the mechanism knows of the refusal, without the secrets that the server echoes."""
+    secrets = [secret.decode("utf-8", "replace") for secret in mechanism.secrets if secret]
+    told = dict(mechanism.details)
+    for name, value in mechanism.details.items():
+        if any(secret in name or secret in value for secret in secrets):
+            del told[name]
+    return told
 
 
 def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
@@ -97,39 +182,49 @@ def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
         C: Ym9iIDhhMWE4NDNlNmM…
         S: 535 5.7.8 no
     """
-    initial = mechanism.initial()
-    line = f"AUTH {mechanism.name}"
-    if initial is not None:
-        # RFC 4954 §4: an empty initial response is written as an equals sign.
-        with_initial = f"{line} {_base64(initial) or '='}"
-        if len(with_initial) <= _LONGEST_LINE:
-            line, initial = with_initial, None
-    reply = yield from connection.command(command(Phase.AUTH, line, secret=True))
+    opening, waiting = _opening(mechanism)
+    reply = yield from connection.command(opening)
     challenges = 0
     while reply.code == 334:
         challenges += 1
-        challenge = _challenge(reply)
-        if challenge is None or challenges > connection.limits.challenges:
+        try:
+            challenge = _challenge(reply)
+            if challenges > connection.limits.challenges:
+                raise RemoteProtocolError(f"AUTH {mechanism.name}: the challenges do not end")
+            answer = waiting or _line(mechanism.respond(challenge))
+            waiting = None
+        except Exception:
             # RFC 4954 §4: a line with a single * cancels the exchange.
-            _ = yield from connection.command(command(Phase.AUTH, "*", secret=True))
+            try:
+                _ = yield from connection.command(_CANCEL)
+            except (ConnectionLost, TimedOut, RemoteProtocolError):
+                pass  # It is over in any case.
             connection.broken = True
-            why = "a challenge is no base64" if challenge is None else "its challenges do not end"
-            raise RemoteProtocolError(f"AUTH {mechanism.name} failed: {why}")
-        if initial is None:
-            response = mechanism.respond(challenge)
-        else:
-            response, initial = initial, None
-        answer = command(Phase.AUTH, _base64(response), secret=True)
+            raise
+        connection.secrets = mechanism.secrets
         reply = yield from connection.command(answer)
     return reply
 
 
-def _base64(octets: bytes) -> str:
-    return base64.b64encode(octets).decode("ascii")
+def _opening(mechanism: Mechanism) -> tuple[Command, Command | None]:
+    """The AUTH command, and the initial response where it has to wait for a challenge."""
+    initial = mechanism.initial()
+    if initial is None:
+        return command(Phase.AUTH, f"AUTH {mechanism.name}", secret=True), None
+    answer = _line(initial)
+    # RFC 4954 §4: an empty initial response is written as an equals sign.
+    shown = answer.wire[:-2].decode("ascii") or "="
+    if len(mechanism.name) + len(shown) + 6 <= _LONGEST_LINE:
+        return command(Phase.AUTH, f"AUTH {mechanism.name} {shown}", secret=True), None
+    return command(Phase.AUTH, f"AUTH {mechanism.name}", secret=True), answer
 
 
-def _challenge(reply: Reply) -> bytes | None:
+def _line(response: bytes) -> Command:
+    return command(Phase.AUTH, base64.b64encode(response).decode("ascii"), secret=True)
+
+
+def _challenge(reply: Reply) -> Hidden:
     try:
-        return base64.b64decode(reply.lines[-1].strip(), validate=True)
+        return Hidden(base64.b64decode(reply.lines[-1].strip(), validate=True))
     except (binascii.Error, ValueError):
-        return None
+        raise RemoteProtocolError("a challenge of AUTH is no base64") from None

@@ -7,25 +7,33 @@ before anything is raised (RFC 2920 §3.1); what nobody asked for ends the sessi
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
+from smtpx._core.trust import (
+    check_pins,
+    explained,
+    is_tls_error,
+    plain_text_instead,
+)
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
-from smtpx._wire.parser import ReplyParser
+from smtpx._wire.parser import MalformedReply, ReplyParser
 from smtpx.envelope import Envelope
 from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
     RemoteProtocolError,
     TimedOut,
+    TLSFailure,
     TLSPolicyError,
 )
 from smtpx.observing import Line, MessageBegun, MessageEnded, Observer, Protected, Speaker
 from smtpx.options import Limits, Timeouts
+from smtpx.pins import Pin
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 from smtpx.tls import Protection
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
 # How long the parting words of a server are waited for when the connection breaks under our feet.
 _LAST_WORDS = 2.0
 
+
+_USE_SMTPS = "use smtps://, or ?tls=implicit"
 
 Ended: TypeAlias = Callable[[SendResult], object]
 """Called with what became of a mail transaction."""
@@ -58,6 +68,7 @@ class Connection:
         "_seconds",
         "authenticated",
         "broken",
+        "client_name",
         "domains",
         "extensions",
         "greeting",
@@ -67,6 +78,7 @@ class Connection:
         "observer",
         "open_transaction",
         "parting",
+        "pins",
         "protection",
         "secrets",
         "session",
@@ -82,6 +94,7 @@ class Connection:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        pins: tuple[Pin, ...] = (),
         signer: Signer | None = None,
         session: int = 0,
     ) -> None:
@@ -91,6 +104,8 @@ class Connection:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.observer = observer
+        self.pins = pins
+        """One of these the peer must have, whatever else vouches for it; with none, any may be."""
         self.signer = signer
         self.session = session
         """The number by which the observer knows this session."""
@@ -100,6 +115,8 @@ class Connection:
         self.protection: Protection | None = None
         """What the TLS handshake agreed on, once there was one."""
         self.authenticated = False
+        self.client_name = ""
+        """What we last identified ourselves by."""
         self.open_transaction = False
         """MAIL may have been accepted and not completed: RSET goes before the next MAIL."""
         self.parting: Reply | None = None
@@ -132,10 +149,26 @@ class Connection:
             why = f"the server closed the session: {self.parting}"
         return ConnectionLost(why, phase=Phase.OTHER.field, reply=self.parting)
 
+    def feed(self, octets: bytes) -> None:
+        """Take what the server said before anything was asked of it, behind a proxy's answer."""
+        self._parser.feed(octets)
+
     def greet(self) -> Steps[Reply]:
-        """Read the greeting, which answers no command."""
+        """Read the greeting, which answers no command.
+
+        Raises:
+            TLSPolicyError: the server speaks TLS already.
+        """
         self._pending.append(GREETING)
-        (reply,) = yield from self.settle()
+        try:
+            (reply,) = yield from self.settle()
+        except MalformedReply as error:
+            if not error.is_tls_alert:
+                raise
+            raise TLSPolicyError(
+                f"the server speaks TLS from the start on this port: {_USE_SMTPS}",
+                TLSFailure.TLS_EXPECTED,
+            ) from error
         self.greeting = reply
         return reply
 
@@ -195,8 +228,9 @@ class Connection:
 
     def send(self, data: bytes | memoryview, phase: Phase = Phase.DATA_BLOCK) -> Steps[None]:
         """Write octets as they are."""
+        rate = self.limits.data_rate if phase is Phase.DATA_BLOCK else None
         try:
-            yield Send(data, self._seconds[phase])
+            yield Send(data, self._seconds[phase], rate)
         except OSError as error:
             raise self._lost(error, phase) from error
 
@@ -248,9 +282,10 @@ class Connection:
     ) -> Steps[list[Reply]]:
         """Read replies, oldest command first, until only `leaving` commands are unanswered.
 
-        They are appended to `heard` as they come, for those who must know how far it went. The
-        time for the first begins now, or, if it is not `fresh`, has begun already.
+        They are appended to `heard` as they come, for those who must know how far it went. Each
+        has its time; if it is not `fresh`, all of them have what is left of one that has begun.
         """
+        has_own_time = fresh
         pending, parser = self._pending, self._parser
         replies = [] if heard is None else heard
         reply: Reply | None
@@ -271,7 +306,7 @@ class Connection:
                 plain = reply.positive and command.phase not in _TURNING
                 if not plain or self.observer is not None or self.secrets:
                     reply = self._heard(reply, command)
-                fresh = True
+                fresh = has_own_time
             _ = pending.popleft()
             replies.append(reply)
         return replies
@@ -300,10 +335,10 @@ class Connection:
 
     def _heard(self, reply: Reply, command: Command) -> Reply:
         """What a reply means for the session."""
-        shown = _without(reply, self.secrets) if self.secrets else reply
+        shown = self._shown(reply)
         if self.observer is not None:
             self._hear(shown)
-        if not reply.intermediate:  # A challenge is answered as it came.
+        if not reply.raw.startswith(b"334"):  # A challenge is answered as it came.
             reply = shown
         if reply.intermediate or command.phase is Phase.DATA_INITIATION:
             self._check_place(reply, command)
@@ -339,6 +374,7 @@ class Connection:
                 self._parser.feed(data)
         except (OSError, RemoteProtocolError):
             return None
+        reply = self._shown(reply)
         self._hear(reply)
         return reply
 
@@ -372,10 +408,7 @@ class Connection:
         if self.broken:
             raise LocalProtocolError("the session is over: open another one")
         if not self.has_unread:
-            try:
-                data = yield Glance()
-            except OSError as error:
-                raise self._lost(error, Phase.OTHER) from error
+            data = yield from self._glance(Phase.OTHER)
             if data is None:
                 return
             if not data:
@@ -383,6 +416,12 @@ class Connection:
                 raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
             self._parser.feed(data)
         raise self._unsolicited()
+
+    def _glance(self, phase: Phase) -> Steps[bytes | None]:
+        try:
+            return (yield Glance())
+        except OSError as error:
+            raise self._lost(error, phase) from error
 
     def check_in_step(self) -> None:
         """Make sure that what came was asked for, all replies that were due having been taken.
@@ -407,34 +446,50 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        try:
-            injected = self.has_unread or (yield Glance())
-        except OSError as error:
-            raise self._lost(error, Phase.TLS) from error
-        if injected:
+        if self.has_unread or (yield from self._glance(Phase.TLS)):
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
             )
-        yield from self.handshake()
+        yield from self._handshake()
         self.extensions = NO_EXTENSIONS
         self.authenticated = False
 
-    def handshake(self) -> Steps[None]:
+    def protect(self) -> Steps[None]:
+        """TLS from the start, before the greeting (RFC 8314 §3).
+
+        Raises:
+            TLSPolicyError: the server has greeted us already, or the handshake failed.
+        """
+        if (yield from self._glance(Phase.TLS)):
+            self.broken = True
+            raise plain_text_instead(greeted=False)
+        yield from self._handshake()
+
+    def _handshake(self) -> Steps[None]:
         """Do the TLS handshake.
 
         Raises:
             TLSPolicyError: the peer's certificate or its TLS is not as the policy asks.
         """
+        if self.has_unread:
+            self.broken = True
+            raise RemoteProtocolError("the server spoke in plain text before the TLS handshake")
         step = StartTLS(self._seconds[Phase.TLS])
         try:
             yield step
         except OSError as error:
             lost = self._lost(error, Phase.TLS)
-            # An SSLError says in words what is wrong; any other means that the peer went away.
-            if type(error).__module__ == "ssl" and not isinstance(error, TimeoutError):
-                raise TLSPolicyError(f"the TLS handshake failed: {error}") from error
-            raise lost from error
+            if not is_tls_error(error):
+                raise lost from error
+            greeted = self.greeting is not None
+            raise explained(error, step.presented, greeted=greeted) from error
+        # Before an octet of SMTP is said, and also where a session was resumed.
+        try:
+            check_pins(self.pins, step.protection)
+        except TLSPolicyError:
+            self.broken = True
+            raise
         self.protection = step.protection
         if self.observer is not None and self.protection is not None:
             _ = self.observer(Protected(self.session, self.protection))
@@ -448,6 +503,7 @@ class Connection:
             return error
         if reply is None:
             return RemoteProtocolError("the server sent part of a reply that nobody asked for")
+        reply = self._shown(reply)
         self._hear(reply)
         if reply.code in (421, 221):
             self.parting = reply
@@ -472,7 +528,10 @@ class Connection:
         if isinstance(error, TimeoutError):
             seconds = self._seconds[phase]
             within = "" if seconds is None else f" ({phase.field}={seconds:g} seconds)"
-            return TimedOut(f"the time was up while {doing}{within}", phase=phase.field)
+            hint = ""
+            if pending is GREETING and not self.tls:
+                hint = f": a server that expects TLS from the start says nothing ({_USE_SMTPS})"
+            return TimedOut(f"the time was up while {doing}{within}{hint}", phase=phase.field)
         return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
 
     def begun(self, envelope: Envelope) -> Ended:
@@ -490,6 +549,10 @@ class Connection:
             for line in command.shown.split("\r\n"):
                 _ = self.observer(Line(Speaker.CLIENT, line, self.session))
 
+    def _shown(self, reply: Reply) -> Reply:
+        """The reply without the secrets that the server echoes."""
+        return _without(reply, self.secrets) if self.secrets else reply
+
     def _hear(self, reply: Reply) -> None:
         if self.observer is not None:
             for line in reply.raw.decode("utf-8", "replace").removesuffix("\n").split("\n"):
@@ -501,10 +564,24 @@ def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:
     lines: list[bytes] = []
     for line in reply.raw.splitlines(keepends=True):
         text = line[4:]
+        if _encodes(text, forms):
+            text = b"[redacted]\r\n"
         for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, b"[redacted]")
         lines.append(line[:4] + text)
     return Reply(b"".join(lines))
+
+
+def _encodes(text: bytes, secrets: set[bytes]) -> bool:
+    """True if a text, or a word of it, is base64 of something with a secret in it."""
+    for word in text.split():
+        try:
+            octets = b64decode(word, validate=True)
+        except ValueError:
+            continue
+        if any(secret in octets for secret in secrets):
+            return True
+    return False
 
 
 def _due(command: Command) -> str:

@@ -122,18 +122,20 @@ def written(
     body, extensions = envelope.body, connection.extensions
     eight_bit = extensions.eight_bit_mime and body is not _SEVEN_BIT
     is_binary = body is _BINARY
+    signer = connection.signer
     if not isinstance(message, bytes) and is_message(message):
         message, has_binary_parts = as_octets(
             message,
             smtputf8=envelope.needs_smtputf8,
             eight_bit=eight_bit,
-            binary=is_binary or (body is None and extensions.binary_mime),
+            # What is signed has lines.
+            binary=is_binary or (body is None and extensions.binary_mime and signer is None),
         )
         if has_binary_parts and not is_binary:
             envelope, is_binary = envelope.replace(body=_BINARY), True
     elif body is None and not eight_bit and isinstance(message, (bytes, bytearray, memoryview)):
         message = seven_bit(bytes(message))
     content = Content(cast("Source", message), is_binary)
-    if connection.signer is not None:
-        content = signed(connection.signer, content, binary=is_binary)
+    if signer is not None:
+        content = signed(signer, content, binary=is_binary)
     return envelope, content

@@ -10,7 +10,7 @@ from smtpx.replies import Reply
 
 # Commands that change what the session is: each has a procedure of its own.
 _OWN_PROCEDURE = frozenset(
-    {"AUTH", "BDAT", "DATA", "EHLO", "HELO", "LHLO", "QUIT", "RSET", "STARTTLS"}
+    {"AUTH", "BDAT", "DATA", "EHLO", "HELO", "LHLO", "QUIT", "RSET", "STARTTLS", "XCLIENT"}
 )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from smtpx._core.connection import Connection
-from smtpx._core.steps import Steps
+from smtpx._core.steps import Steps, T
+from smtpx._core.trust import explained, is_about_our_certificate
 from smtpx._wire.commands import STARTTLS, ehlo
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.errors import (
+    ConnectionLost,
     ExtensionMissing,
     GreetingRefused,
     HelloRefused,
     LocalProtocolError,
+    TLSFailure,
     TLSPolicyError,
     TLSRefused,
 )
@@ -35,19 +38,30 @@ def open_session(connection: Connection, name: str, tls: TLSMode) -> Steps[None]
         TLSPolicyError: STARTTLS is required and not offered, or the handshake failed.
     """
     if tls is TLSMode.IMPLICIT:
-        yield from connection.handshake()
-    greeting = yield from connection.greet()
+        yield from connection.protect()
+    greeting = yield from _first_under_tls(connection.greet())
     if not greeting.positive:
         raise GreetingRefused("the connection was", greeting)
     _ = yield from hello(connection, name)
     if tls is TLSMode.STARTTLS and not connection.extensions.starttls:
         raise TLSPolicyError(
             "the server does not offer STARTTLS, or someone on the way removed it; nothing was "
-            "sent in plain text (smtps:// is for servers that want TLS from the start)"
+            "sent in plain text (smtps:// is for servers that want TLS from the start)",
+            TLSFailure.STARTTLS_MISSING,
         )
     if tls is TLSMode.STARTTLS or (tls is TLSMode.OPPORTUNISTIC and connection.extensions.starttls):
         _ = yield from start_tls(connection)
-        _ = yield from hello(connection, name)
+        _ = yield from _first_under_tls(hello(connection, name))
+
+
+def _first_under_tls(procedure: Steps[T]) -> Steps[T]:
+    """With TLS 1.3 a server may look at our certificate when the handshake is over for us."""
+    try:
+        return (yield from procedure)
+    except ConnectionLost as error:
+        if isinstance(error.__cause__, OSError) and is_about_our_certificate(error.__cause__):
+            raise explained(error.__cause__, (), greeted=True) from error.__cause__
+        raise
 
 
 def hello(connection: Connection, name: str) -> Steps[Reply]:
@@ -57,6 +71,7 @@ def hello(connection: Connection, name: str) -> Steps[Reply]:
         HelloRefused: the server takes neither.
     """
     connection.extensions = NO_EXTENSIONS
+    connection.client_name = name
     reply = yield from connection.command(ehlo("LHLO" if connection.lmtp else "EHLO", name))
     if reply.positive:
         connection.extensions = Extensions.of(reply)

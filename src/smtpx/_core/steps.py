@@ -8,11 +8,14 @@ was in flight. Steps ask for bytes, never for readiness.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Generator
+from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from smtpx.tls import Protection
+from smtpx.errors import LocalProtocolError
+from smtpx.sasl.credentials import Source
+from smtpx.tls import Presented, Protection
 
 T = TypeVar("T")
 
@@ -23,6 +26,10 @@ class Send(NamedTuple):
     data: bytes | memoryview
     timeout: float | None
     """Seconds the whole write may take; ``None`` = no limit."""
+
+    rate: float | None = None
+    """Octets a second that the peer must take at least; each earns its share of time, so that
+    `timeout` is what a peer may be behind. See `Limits.data_rate`."""
 
     def __repr__(self) -> str:
         # The octets may be a secret, and a traceback with locals shows the step.
@@ -64,9 +71,46 @@ class StartTLS:
     timeout: float | None
     protection: Protection | None = None
     """What the handshake agreed on: noted by the driver before it answers."""
+    presented: tuple[Presented, ...] = ()
+    """The peer's certificates, its own first: noted by the driver when the handshake fails."""
 
 
-Step: TypeAlias = Send | Receive | Glance | StartTLS | More
+@dataclass(slots=True)
+class Obtain:
+    """Have the caller's source say its secret. Answered with ``b""`` once it is noted."""
+
+    source: Source
+    timeout: float | None
+    """Seconds it may take where it is awaited; ``None`` = no limit."""
+    secret: str = field(default="", repr=False)
+    """What it said: noted before the step is answered, and in no variable of the driver."""
+
+    def ask(self) -> Awaitable[object] | None:
+        """Call the source; what is to be awaited, for `note`, where it takes time."""
+        try:
+            given: object = self.source()
+        except StopIteration as error:
+            # To a driver it would be the end of the procedure, and the session logged in.
+            raise RuntimeError("the source of a password or token raised StopIteration") from error
+        if isawaitable(given):
+            return given
+        self.note(given)
+        return None
+
+    def note(self, given: object) -> None:
+        """Keep what the source said.
+
+        Raises:
+            LocalProtocolError: it is no string.
+        """
+        if not isinstance(given, str):
+            raise LocalProtocolError(
+                f"the source of a password or token gave {type(given).__name__}, not str"
+            )
+        self.secret = given
+
+
+Step: TypeAlias = Send | Receive | Glance | StartTLS | More | Obtain
 Steps: TypeAlias = Generator[Step, bytes | None, T]
 
 

@@ -11,7 +11,7 @@ import math
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from smtpx._core.steps import (
     Glance,
     More,
+    Obtain,
     Receive,
     Send,
     StartTLS,
@@ -26,14 +27,14 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
-from smtpx._drivers.waiting import Deadline, Waiter
-from smtpx._drivers.worlds import Found, Supplier
+from smtpx._drivers.racing import Found
+from smtpx._drivers.waiting import Deadline, Pace, Waiter
+from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -133,17 +134,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     that has to wait has one `_waiting`: what comes ends it, and the alarm fails it.
     """
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> None:
+    def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = connected
         self._waiter = Waiter(connected)
-        self._context = context
-        self._server_hostname = server_hostname
+        self._handshake = handshake
         # A memoryview: asyncio's TLS writes into a slice of it, and a bytearray's is a copy.
         self._view = memoryview(bytearray(_BUFFER))
         self._arrived = bytearray()
@@ -160,6 +155,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due = math.inf
         self._reply_due: float | None = None
+        self._pace = Pace()
         # Under TLS, `_transport` is the protected one and `_carrier` what it writes to.
         self._carrier: asyncio.Transport
         self._transport: asyncio.Transport
@@ -268,10 +264,15 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             try:
                 _ = deadline.within(step.timeout)
                 self._unwritten = step.data
+                if self._transport.is_closing() and not self._ended:
+                    return False  # It is about to tell why.
                 self._write()
             except OSError as error:
                 raise with_octets_written(error, 0) from error.__cause__
-            return self._is_writable and not self._unwritten
+            if not self._is_writable or self._unwritten:
+                return False
+            self._pace.took_at_once(step)
+            return True
         if isinstance(step, Glance) and sys.platform != "win32":
             # One system call, as without a loop. Windows' loop reads on its own, so that the
             # socket does not show what there is.
@@ -287,10 +288,13 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             return self._glance()
         if isinstance(step, StartTLS):
             return self._start_tls(step, deadline)
+        if isinstance(step, Obtain):
+            return _obtain(step, deadline)
         raise AssertionError(f"this driver has no answer to {step!r}")
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
+        self._pace.refill()
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
@@ -340,16 +344,26 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
         """Go on with a write that did not fit."""
-        due = _end_of(deadline.within(step.timeout))
+        self._pace.begin(step)
         self._most_kept = _KEPT_WHILE_WRITING
         self._read_on()
+        untaken = len(step.data)
         try:
             while True:
-                while not self._is_writable and not self._transport.is_closing():
-                    await self._wait(due)
+                while not (self._ended if self._transport.is_closing() else self._is_writable):
+                    untaken = self._advance(untaken)
+                    due = _end_of(deadline.within(self._pace.left))
+                    try:
+                        await self._wait(due)
+                    except TimeoutError:
+                        # Only here is it seen that the transport took some of a slice.
+                        untaken = self._advance(untaken)
+                        if self._pace.left == 0:
+                            raise
                 if not self._unwritten:
                     break
                 self._write()
+            self._pace.end()
         except OSError as error:
             taken = len(step.data) - len(self._unwritten)
             raise with_octets_written(error, taken) from error.__cause__
@@ -357,9 +371,18 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._most_kept = _KEPT
         return b""
 
+    def _advance(self, untaken: int) -> int:
+        """Note what was taken since so many octets were not; the value is how many are not now."""
+        left = len(self._unwritten) + self._transport.get_write_buffer_size()
+        if self._transport is not self._carrier:
+            left += self._carrier.get_write_buffer_size()
+        self._pace.advance(max(untaken - left, 0))
+        return min(untaken, left)
+
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
         seconds = deadline.within(step.timeout)
-        if self._context is None:
+        handshake = self._handshake
+        if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
         if self._arrived:
             raise AssertionError("a procedure looks before it asks for TLS")
@@ -371,19 +394,20 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                 protected = await self._loop.start_tls(
                     self._carrier,
                     self,
-                    self._context,
-                    server_hostname=self._server_hostname,
+                    handshake.as_context(),
+                    server_hostname=handshake.server_hostname,
                     ssl_handshake_timeout=_LONG,
                 )
         except BaseException:
             self._ended = True
             self._carrier.abort()
+            step.presented = handshake.presented()
             raise
         if protected is None:
             raise ConnectionAbortedError("the peer hung up after the TLS handshake")
         self._transport = protected
         protected.set_write_buffer_limits(high=1, low=0)
-        step.protection = protection_of(protected.get_extra_info("ssl_object"))
+        step.protection = handshake.agreed()
         return b""
 
     # Waiting.
@@ -419,6 +443,14 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._waiting.end(TimeoutError("timed out"))
 
 
+async def _obtain(step: Obtain, deadline: Deadline) -> bytes:
+    async with _within(deadline.within(step.timeout)):
+        awaitable = step.ask()
+        if awaitable is not None:
+            step.note(await awaitable)
+    return b""
+
+
 def _end_of(seconds: float | None) -> float:
     return math.inf if seconds is None else time.monotonic() + seconds
 
@@ -433,7 +465,7 @@ async def _within(seconds: float | None) -> AsyncGenerator[None, None]:
         raise TimeoutError(str(error) or "timed out") from error
 
 
-async def resolve(host: str, port: int, seconds: float | None) -> Found:
+async def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
     """Look up a host."""
     try:
         # An address is one without a thread.
@@ -450,11 +482,9 @@ async def connect(connection: socket.socket, address: Any, seconds: float | None
         await asyncio.get_running_loop().sock_connect(connection, address)
 
 
-async def drive(
-    connected: socket.socket, context: ssl.SSLContext | None, server_hostname: str | None
-) -> AsyncioDriver:
+async def drive(connected: socket.socket, handshake: Handshake | None) -> AsyncioDriver:
     """Make a driver, which owns the socket from now on."""
-    driver = AsyncioDriver(connected, context, server_hostname)
+    driver = AsyncioDriver(connected, handshake)
     loop = asyncio.get_running_loop()
     if connected.family in (socket.AF_INET, socket.AF_INET6):
         making = asyncio.ensure_future(loop.create_connection(lambda: driver, sock=connected))

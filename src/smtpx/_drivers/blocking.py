@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, TypeVar
 
 from smtpx._core.steps import (
     Glance,
     More,
+    Obtain,
     Receive,
     Send,
     StartTLS,
@@ -20,12 +22,11 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.contexts import protection_of
-from smtpx._drivers.waiting import Deadline, Waiter
-from smtpx.errors import SMTPError
+from smtpx._drivers.waiting import Deadline, Pace, Waiter
+from smtpx.errors import LocalProtocolError, SMTPError
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -35,21 +36,17 @@ _BUFFER = 65536
 class BlockingDriver:
     """Owns one connected socket; a driver that failed, or was interrupted, has closed it."""
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> None:
+    def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         connected.setblocking(False)
         self._socket = connected
         self._waiter = Waiter(connected)
         self._wants_read: tuple[type[OSError], ...] = (BlockingIOError,)
         self._wants_write: tuple[type[OSError], ...] = (BlockingIOError,)
         self._pending = _nothing
-        self._context = context
-        self._server_hostname = server_hostname
+        self._wait_for_room = self._waiter.until_writable
+        self._handshake = handshake
         self._reply_due: float | None = None
+        self._pace = Pace()
 
     def run(self, procedure: Steps[T], deadline: Deadline) -> T:
         """Run a procedure to its end and return its value.
@@ -107,10 +104,13 @@ class BlockingDriver:
             return self._glance()
         if isinstance(step, More):
             raise AssertionError("one message at a time needs no more of them")
+        if isinstance(step, Obtain):
+            return _obtain(step)
         return self._start_tls(step, deadline)
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
+        self._pace.refill()
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
@@ -126,26 +126,44 @@ class BlockingDriver:
                 pass  # Part of a TLS record, or a wake-up for nothing.
             except self._wants_write:
                 self._waiter.until_writable(seconds)
+            if step.timeout is not None:
+                seconds = _left(self._reply_due)
+            seconds = deadline.within(seconds)
+            if seconds == 0:
+                raise TimeoutError("timed out")
 
     def _send(self, step: Send, deadline: Deadline) -> bytes:
-        unsent = step.data
+        unsent, pace = step.data, self._pace
         try:
-            seconds = deadline.within(step.timeout)
-            due = None if seconds is None else time.monotonic() + seconds
+            _ = deadline.within(step.timeout)
+            sent = self._write(unsent)
+            if sent == len(unsent):
+                pace.took_at_once(step)
+                return b""
+            pace.begin(step)
             while True:
-                try:
-                    sent = self._socket.send(unsent)
-                except self._wants_write:
-                    self._waiter.until_writable(_left(due))
-                except self._wants_read:
-                    self._waiter.until_readable(_left(due))
-                else:
-                    if sent == len(unsent):
-                        return b""
-                    unsent = memoryview(unsent)[sent:]
+                pace.advance(sent)
+                unsent = memoryview(unsent)[sent:]
+                if not unsent:
+                    pace.end()
+                    return b""
+                if not sent:  # TLS takes one record at a time, whatever room there is.
+                    self._wait_for_room(deadline.within(pace.left))
+                sent = self._write(unsent)
         except OSError as error:
             taken = len(step.data) - len(unsent)
             raise with_octets_written(error, taken) from error.__cause__
+
+    def _write(self, octets: bytes | memoryview) -> int:
+        """How many octets could be written at once."""
+        try:
+            return self._socket.send(octets)
+        except self._wants_write:
+            self._wait_for_room = self._waiter.until_writable
+        except self._wants_read:
+            # TLS has something of its own to hear first.
+            self._wait_for_room = self._waiter.until_readable
+        return 0
 
     def _glance(self) -> bytes | None:
         if not self._pending() and not self._waiter.is_readable():
@@ -160,11 +178,10 @@ class BlockingDriver:
         import ssl
 
         seconds = deadline.within(step.timeout)
-        if self._context is None:
+        handshake = self._handshake
+        if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
-        protected = self._context.wrap_socket(
-            self._socket, server_hostname=self._server_hostname, do_handshake_on_connect=False
-        )
+        protected = handshake.over(self._socket)
         self._socket = protected
         self._wants_read = (ssl.SSLWantReadError,)
         self._wants_write = (ssl.SSLWantWriteError,)
@@ -177,9 +194,24 @@ class BlockingDriver:
                 self._waiter.until_readable(_left(due))
             except ssl.SSLWantWriteError:
                 self._waiter.until_writable(_left(due))
+            except OSError:
+                step.presented = handshake.presented()
+                raise
             else:
-                step.protection = protection_of(protected)
+                step.protection = handshake.agreed()
                 return b""
+
+
+def _obtain(step: Obtain) -> bytes:
+    awaitable = step.ask()
+    if awaitable is None:
+        return b""
+    if isinstance(awaitable, Coroutine):
+        awaitable.close()
+    raise LocalProtocolError(
+        "the source of the password or token is asynchronous: give a plain function, or use "
+        "smtpx.AsyncClient"
+    )
 
 
 def _nothing() -> int:

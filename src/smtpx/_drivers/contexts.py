@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from smtpx.tls import Protection, TLSMode, TLSPolicy
+from smtpx.errors import LocalProtocolError
+from smtpx.tls import ClientCertificate, TLSPolicy, TLSVersion
 
 if TYPE_CHECKING:
     import ssl
+    from os import PathLike
 
 
-def context_for(policy: TLSPolicy) -> ssl.SSLContext | None:
-    """The context that does what the policy says; ``None`` where TLS is never wanted.
+def context_for(policy: TLSPolicy) -> ssl.SSLContext:
+    """The context that does what the policy says.
 
     Certificate and name are verified, and nothing older than TLS 1.2 is spoken, unless the
-    policy brings a context of its own.
+    policy brings a context of its own. Its files are read now.
+
+    Raises:
+        LocalProtocolError: one of them cannot be read.
     """
-    if policy.mode is TLSMode.NONE:
-        return None
     if policy.context is not None:
         return policy.context
-    if policy.ca_file is None:
+    own = (policy.ca_file, policy.minimum_version, policy.client_certificate)
+    if own == (None, None, None) and not policy.pins_suffice:
         return _system_context()
-    return _verifying_context(str(policy.ca_file))
+    context = _pinning_context() if policy.pins_suffice else _verifying_context(policy.ca_file)
+    if policy.minimum_version is TLSVersion.TLS_1_3:
+        context.minimum_version = type(context.minimum_version).TLSv1_3
+    if policy.client_certificate is not None:
+        _load(context, policy.client_certificate)
+    return context
 
 
 @cache
@@ -32,31 +41,44 @@ def _system_context() -> ssl.SSLContext:
     return _verifying_context(None)
 
 
-def _verifying_context(ca_file: str | None) -> ssl.SSLContext:
+def _verifying_context(ca_file: str | PathLike[str] | None) -> ssl.SSLContext:
     import ssl
 
-    context = ssl.create_default_context(cafile=ca_file)
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise LocalProtocolError(
+            f"TLSPolicy.ca_file={str(ca_file)!r} cannot be read as PEM: {error}"
+        ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
-def protection_of(channel: ssl.SSLSocket | ssl.SSLObject) -> Protection:
-    """What a handshake agreed on."""
+def _pinning_context() -> ssl.SSLContext:
+    """A context that verifies nothing: the core looks at the pins, and believes nothing else."""
     import ssl
-    from datetime import UTC, datetime
 
-    cipher = channel.cipher()
-    verified = channel.getpeercert() or {}
-    names: Any = verified.get("subjectAltName", ())
-    expires = verified.get("notAfter")
-    bindings = ((kind, channel.get_channel_binding(kind)) for kind in ssl.CHANNEL_BINDING_TYPES)
-    return Protection(
-        version=channel.version() or "",
-        cipher=cipher[0] if cipher else "",
-        certificate=channel.getpeercert(binary_form=True) or b"",
-        names=tuple(str(name) for kind, name in names if kind in ("DNS", "IP Address")),
-        expires=datetime.fromtimestamp(ssl.cert_time_to_seconds(str(expires)), UTC)
-        if expires
-        else None,
-        channel_bindings=tuple((kind, data) for kind, data in bindings if data),
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
+    # Without any password OpenSSL would ask for it on the terminal.
+    password = certificate.password or _missing_password
+    try:
+        context.load_cert_chain(certificate.file, certificate.key_file, password)
+    except OSError as error:
+        files = ", ".join(str(file) for file in (certificate.file, certificate.key_file) if file)
+        raise LocalProtocolError(
+            f"TLSPolicy.client_certificate ({files}) cannot be read as PEM, or its key does not "
+            f"belong to it, or its password is wrong: {error}"
+        ) from error
+
+
+def _missing_password() -> str:
+    raise LocalProtocolError(
+        "the key of TLSPolicy.client_certificate is encrypted: give ClientCertificate(password=…)"
     )

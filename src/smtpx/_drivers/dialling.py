@@ -1,101 +1,220 @@
-"""From an endpoint to a connected socket: every address of a host, one after the other."""
+"""From an endpoint to a connected socket, and what a connected socket tells."""
 
 from __future__ import annotations
 
+import math
+import os
+import selectors
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 
+from smtpx._drivers.racing import ATTEMPT_DELAY, PHASE, Found, Race, Source, not_found, unreachable
+from smtpx._drivers.waiting import Deadline
 from smtpx.endpoints import Endpoint
-from smtpx.errors import ConnectionLost, TimedOut
+from smtpx.errors import ConnectionLost
 
-_PHASE = "connect"
+QUEUE_DELAY = 0.02
+"""Seconds after which it is seen whether there is room in the queue of a unix socket."""
 
 
 def dial(
-    endpoint: Endpoint,
-    *,
-    remaining: Callable[[], float | None],
-    source_address: tuple[str, int] | None = None,
+    endpoint: Endpoint, *, remaining: Callable[[], float | None], sources: Sequence[Source] = ()
 ) -> socket.socket:
-    """Connect, trying each address of the host in the resolver's order.
+    """Connect to whichever address of the host answers first (RFC 8305); it does not block then.
 
-    `remaining` says how many seconds there are for the next attempt.
+    `remaining` says how many seconds there are for the look-up, and for each attempt.
 
     Raises:
         ConnectionLost: no address could be reached; the message lists what each said.
         TimedOut: the time was up before any answered.
     """
     if endpoint.path:
-        return _dial_unix(endpoint.path, remaining())
+        return _dial_unix(endpoint, remaining())
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        found = resolve(endpoint.host, endpoint.port, remaining())
     except (OSError, UnicodeError) as error:
         raise not_found(endpoint, error) from error
-    failures: list[OSError] = []
-    reasons: list[str] = []
-    for family, kind, protocol, _, address in found:
-        connection: socket.socket | None = None
+    with selectors.DefaultSelector() as selector:
+        attempts = _Attempts(Race(endpoint, found, sources), selector, remaining)
         try:
-            connection = socket.socket(family, kind, protocol)
-            connection.settimeout(remaining())
-            if source_address is not None:
-                connection.bind(source_address)
-            connection.connect(address)
+            return attempts.winner()
+        finally:
+            for key in selector.get_map().values():
+                _connection_of(key).close()
+
+
+class _Attempts:
+    """The attempts at the addresses of one host, all in this thread."""
+
+    def __init__(
+        self,
+        race: Race,
+        selector: selectors.BaseSelector,
+        remaining: Callable[[], float | None],
+    ) -> None:
+        self._race = race
+        self._selector = selector
+        self._remaining = remaining
+        self._next_at = -math.inf
+
+    def winner(self) -> socket.socket:
+        """The first connection to be there; the selector keeps the others."""
+        race, selector = self._race, self._selector
+        while True:
+            if time.monotonic() >= self._next_at and (address := race.next()) is not None:
+                self._next_at = time.monotonic() + ATTEMPT_DELAY
+                connected = self._start(address)
+                if connected is not None:
+                    return connected
+                continue
+            attempts = list(selector.get_map().values())
+            if not attempts and not race.has_more:
+                raise race.lost()
+            ends = [key.data[1] for key in attempts]
+            if race.has_more:
+                ends.append(self._next_at)
+            end = min(ends)
+            wait = None if end == math.inf else max(end - time.monotonic(), 0)
+            for key, _ in selector.select(wait):
+                connection = _connection_of(key)
+                number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if number == 0:
+                    _ = selector.unregister(connection)
+                    return connection
+                self._give_up(key, OSError(number, os.strerror(number)))
+            for key in list(selector.get_map().values()):
+                if key.data[1] <= time.monotonic():
+                    self._give_up(key, TimeoutError("timed out"))
+
+    def _start(self, address: Found) -> socket.socket | None:
+        """Begin to connect; the value is a connection that is there at once."""
+        try:
+            seconds = self._remaining()
+            connection = self._race.prepare(address)
         except OSError as error:
-            if connection is not None:
-                connection.close()
-            failures.append(error)
-            host, port = map(str, address[:2])
-            reasons.append(f"{host} port {port}: {error}")
-            continue
+            self._failed(address, error)
+            return None
+        try:
+            connection.connect(address[4])
+        except BlockingIOError:
+            # Windows shows a failure in the exceptional set, which `selectors` looks at for us.
+            end = math.inf if seconds is None else time.monotonic() + seconds
+            _ = self._selector.register(connection, selectors.EVENT_WRITE, (address, end))
+            return None
+        except OSError as error:
+            connection.close()
+            self._failed(address, error)
+            return None
         except BaseException:
-            if connection is not None:
-                connection.close()
+            connection.close()
             raise
-        # Every write is a whole group already: waiting to fill a packet only costs a round trip.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
-    raise unreachable(str(endpoint), failures, reasons) from failures[-1]
+
+    def _give_up(self, key: selectors.SelectorKey, error: OSError) -> None:
+        _ = self._selector.unregister(key.fileobj)
+        _connection_of(key).close()
+        self._failed(key.data[0], error)
+
+    def _failed(self, address: Found, error: OSError) -> None:
+        self._race.failed(address, error)
+        self._next_at = -math.inf  # §5: who has failed is not waited for.
 
 
-def _dial_unix(path: str, timeout: float | None) -> socket.socket:
-    connection = unix_socket()
-    connection.settimeout(timeout)
-    try:
-        connection.connect(path)
-    except OSError as error:
-        connection.close()
-        raise unreachable(path, [error], [str(error)]) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _connection_of(key: selectors.SelectorKey) -> socket.socket:
+    if not isinstance(key.fileobj, socket.socket):
+        raise AssertionError("only sockets are registered")
+    return key.fileobj
 
 
-def unix_socket() -> socket.socket:
-    """Make a unix socket, where there are any.
+def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
+    """Look up a host, for so many seconds at most.
+
+    `getaddrinfo` cannot be interrupted: it runs in a thread that is left alone when the time is up,
+    and ends when the system's resolver gives up by itself.
 
     Raises:
-        ConnectionLost: this system has none.
+        OSError, UnicodeError: there is no such host.
+        TimeoutError: there was no answer in time.
     """
-    if not hasattr(socket, "AF_UNIX"):
-        raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=_PHASE)
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # An address is one without a thread.
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        pass
+    if seconds is None:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
+    answers: SimpleQueue[Sequence[Found] | Exception] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            answers.put(error)
+
+    Thread(target=look_up, name=f"smtpx looks up {host}", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError("the resolver did not answer in time") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
-def not_found(endpoint: Endpoint, error: Exception) -> ConnectionLost | TimedOut:
-    """What it is called when a host has no address."""
-    kind = TimedOut if isinstance(error, TimeoutError) else ConnectionLost
-    return kind(f"the host {endpoint.host} was not found: {error}", phase=_PHASE)
+def _dial_unix(endpoint: Endpoint, timeout: float | None) -> socket.socket:
+    deadline = Deadline(timeout)
+    with UnixAttempt(endpoint) as attempt:
+        while not attempt.is_connected():
+            time.sleep(deadline.within(QUEUE_DELAY) or 0)
+        return attempt.connection
 
 
-def unreachable(
-    place: str, failures: list[OSError], reasons: list[str]
-) -> ConnectionLost | TimedOut:
-    """What it is called when no address answers."""
-    timed_out = any(isinstance(failure, TimeoutError) for failure in failures)
-    kind = TimedOut if timed_out else ConnectionLost
-    return kind(f"no connection to {place}: {'; '.join(reasons)}", phase=_PHASE)
+class UnixAttempt:
+    """A unix socket, connected by the end of the context or closed; its errors are those of `dial`.
+
+    What is at its other end shows at once. But where its queue is full Linux says "try again", and
+    does not say when.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=PHASE)
+        self._endpoint = endpoint
+        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def __enter__(self) -> Self:
+        self.connection.setblocking(False)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.connection.close()
+        if isinstance(error, OSError):
+            said = "its queue is full" if isinstance(error, TimeoutError) else str(error)
+            raise unreachable(self._endpoint, [(said, error)])
+
+    def is_connected(self) -> bool:
+        """Connect; False if there is no room in the queue.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        try:
+            self.connection.connect(self._endpoint.path)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def is_local(connection: socket.socket) -> bool:

@@ -14,6 +14,7 @@ from typing import Generic, TypeAlias, TypeVar
 from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.interruption import value_of_lost
+from smtpx._drivers.waiting import Pace
 
 T = TypeVar("T")
 
@@ -54,6 +55,8 @@ class Lane(Generic[T]):
         self._wants_read, self._wants_write = driver.wants
         self._arrived: deque[bytes] = deque()
         self._unsent: memoryview | None = None
+        self._pace = Pace()
+        self._reply_due: float | None = None
         self._step: Step | None = None
 
     def advance(self) -> None:
@@ -72,6 +75,7 @@ class Lane(Generic[T]):
                     self._wait(step, blocked.events)
                     return
                 except OSError as error:
+                    self.due = None
                     step = self._procedure.throw(error)
                 else:
                     self.due = None
@@ -112,13 +116,20 @@ class Lane(Generic[T]):
 
     def _wait(self, step: Step, events: int) -> None:
         self.wants = events
-        timeout = getattr(step, "timeout", None)
-        # The rest of a reply has what is left of its time, and the rest of a write too.
-        if timeout is not None and (self.due is None or (isinstance(step, Receive) and step.fresh)):
-            self.due = time.monotonic() + timeout
+        if isinstance(step, Send):
+            left = self._pace.left
+            self.due = None if left is None else time.monotonic() + left
+        elif isinstance(step, Receive) and step.timeout is not None:
+            if self._reply_due is None:
+                self._reply_due = time.monotonic() + step.timeout
+            self.due = self._reply_due
 
     def _answer(self, step: Step) -> bytes | None:
         if isinstance(step, Receive):
+            self._pace.refill()
+            # The rest of a reply has what is left of its time, however often we are woken up.
+            if step.fresh and self.due is None:
+                self._reply_due = None
             return self._arrived.popleft() if self._arrived else self._read()
         if isinstance(step, Send):
             return self._send(step)
@@ -126,7 +137,7 @@ class Lane(Generic[T]):
             return b"" if self._fetch() else None
         if isinstance(step, Glance):
             return self._glance()
-        raise AssertionError("TLS was started before many procedures were run at once")
+        raise AssertionError("a session is open before many procedures are run at once")
 
     def _read(self) -> bytes:
         try:
@@ -145,13 +156,20 @@ class Lane(Generic[T]):
             return None
 
     def _send(self, step: Send) -> bytes:
-        unsent = self._unsent
+        unsent, pace = self._unsent, self._pace
+        waited = unsent is not None
         if unsent is None:
             unsent = memoryview(step.data)
         while unsent:
             try:
-                unsent = unsent[self._socket.send(unsent) :]
+                sent = self._socket.send(unsent)
+                unsent = unsent[sent:]
+                if waited:
+                    pace.advance(sent)
             except (*self._wants_write, *self._wants_read):
+                if not waited:
+                    pace.begin(step)
+                    pace.advance(len(step.data) - len(unsent))
                 self._unsent = unsent
                 self._listen()
                 raise _Blocked(_READ | _WRITE) from None
@@ -159,6 +177,10 @@ class Lane(Generic[T]):
                 self._unsent = None
                 raise with_octets_written(error, len(step.data) - len(unsent)) from None
         self._unsent = None
+        if waited:
+            pace.end()
+        else:
+            pace.took_at_once(step)
         return b""
 
     def _listen(self) -> None:

@@ -6,17 +6,18 @@ import math
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
 from smtpx._core.steps import (
     Glance,
     More,
+    Obtain,
     Receive,
     Send,
     StartTLS,
@@ -24,14 +25,14 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.contexts import protection_of
 from smtpx._drivers.interruption import abandon
-from smtpx._drivers.waiting import Deadline, Waiter
-from smtpx._drivers.worlds import Found, Supplier
+from smtpx._drivers.racing import Found
+from smtpx._drivers.waiting import Deadline, Pace, Waiter
+from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -54,6 +55,8 @@ class _Carrier(trio.abc.Stream):
         self.socket = connected
         self.written = 0
         """Octets that were taken since somebody set it."""
+        self.on_progress: Callable[[int], None] = _ignore
+        """Told how many octets were taken, while a write waits for room."""
         self._waiter = Waiter(connected)
         self._arrived: deque[bytes] = deque()
         self._kept = 0
@@ -80,6 +83,7 @@ class _Carrier(trio.abc.Stream):
             else:
                 self.written += octets
                 unsent = unsent[octets:]
+                self.on_progress(octets)
         await trio.lowlevel.checkpoint()
 
     def _keep(self) -> None:
@@ -140,17 +144,12 @@ class _Carrier(trio.abc.Stream):
 class TrioDriver:
     """Owns one connection; a driver that failed, or was cancelled, has closed it."""
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> None:
+    def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         self._carrier = _Carrier(connected)
         self._protected: trio.SSLStream[_Carrier] | None = None
-        self._context = context
-        self._server_hostname = server_hostname
+        self._handshake = handshake
         self._reply_due: float | None = None
+        self._pace = Pace()
 
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
@@ -195,10 +194,13 @@ class TrioDriver:
             return await self._glance()
         if isinstance(step, StartTLS):
             return await self._start_tls(step, deadline)
+        if isinstance(step, Obtain):
+            return await _obtain(step, deadline)
         raise AssertionError(f"this driver has no answer to {step!r}")
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
+        self._pace.refill()
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
@@ -220,16 +222,25 @@ class TrioDriver:
         return None
 
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
-        carrier, protected = self._carrier, self._protected
+        carrier, protected, pace = self._carrier, self._protected, self._pace
         carrier.written = 0
         passed = 0
         try:
-            seconds = deadline.within(step.timeout)
+            _ = deadline.within(step.timeout)
             # A large write lets others run, even where the kernel never holds it up.
             if protected is None and carrier.send_at_once(step.data) and len(step.data) < _SLICE:
+                pace.took_at_once(step)
                 return b""
             unsent = memoryview(step.data)[carrier.written :]
-            with _Within(seconds):
+            pace.begin(step)
+            pace.advance(carrier.written)
+            with _Within(deadline.within(pace.left)) as scope:
+
+                def put_off(octets: int) -> None:
+                    pace.advance(octets)
+                    scope.deadline = _end_of(deadline.within(pace.left))
+
+                carrier.on_progress = put_off
                 if protected is None:
                     await carrier.send_all(unsent)
                 while passed < len(unsent) and protected is not None:
@@ -238,25 +249,41 @@ class TrioDriver:
                     passed += len(piece)
                     with _as_os_errors():
                         await protected.send_all(piece)
+            pace.end()
         except OSError as error:
             written = carrier.written if protected is None else passed
             raise with_octets_written(error, written) from error.__cause__
+        finally:
+            carrier.on_progress = _ignore
         return b""
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
-        if self._context is None:
+        handshake = self._handshake
+        if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
         # Peers close without close_notify, and end what they say by its form.
         self._protected = trio.SSLStream(
             self._carrier,
-            self._context,
-            server_hostname=self._server_hostname,
+            handshake.as_context(),
+            server_hostname=handshake.server_hostname,
             https_compatible=True,
         )
-        with _Within(deadline.within(step.timeout)), _as_os_errors():
-            await self._protected.do_handshake()
-        step.protection = protection_of(cast("ssl.SSLObject", self._protected))
+        try:
+            with _Within(deadline.within(step.timeout)), _as_os_errors():
+                await self._protected.do_handshake()
+        except OSError:
+            step.presented = handshake.presented()
+            raise
+        step.protection = handshake.agreed()
         return b""
+
+
+def _ignore(octets: int) -> None:
+    """Nobody waits for progress."""
+
+
+def _end_of(seconds: float | None) -> float:
+    return math.inf if seconds is None else trio.current_time() + seconds
 
 
 class _Within:
@@ -265,11 +292,10 @@ class _Within:
     __slots__ = ("_scope",)
 
     def __init__(self, seconds: float | None) -> None:
-        due = math.inf if seconds is None else trio.current_time() + seconds
-        self._scope = trio.CancelScope(deadline=due)
+        self._scope = trio.CancelScope(deadline=_end_of(seconds))
 
-    def __enter__(self) -> None:
-        _ = self._scope.__enter__()
+    def __enter__(self) -> trio.CancelScope:
+        return self._scope.__enter__()
 
     def __exit__(
         self,
@@ -280,6 +306,14 @@ class _Within:
         _ = self._scope.__exit__(kind, error, traceback)
         if self._scope.cancelled_caught:
             raise TimeoutError("timed out")
+
+
+async def _obtain(step: Obtain, deadline: Deadline) -> bytes:
+    with _Within(deadline.within(step.timeout)):
+        awaitable = step.ask()
+        if awaitable is not None:
+            step.note(await awaitable)
+    return b""
 
 
 async def _until(
@@ -302,7 +336,7 @@ def _as_os_errors() -> Generator[None, None, None]:
         raise ConnectionAbortedError(str(error) or "the connection is closed") from error
 
 
-async def resolve(host: str, port: int, seconds: float | None) -> Found:
+async def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
     """Look up a host."""
     with _Within(seconds):
         return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -314,11 +348,9 @@ async def connect(connection: socket.socket, address: Any, seconds: float | None
         await trio.socket.from_stdlib_socket(connection).connect(address)
 
 
-async def drive(
-    connected: socket.socket, context: ssl.SSLContext | None, server_hostname: str | None
-) -> TrioDriver:
+async def drive(connected: socket.socket, handshake: Handshake | None) -> TrioDriver:
     """Make a driver, which owns the socket from now on."""
-    return TrioDriver(connected, context, server_hostname)
+    return TrioDriver(connected, handshake)
 
 
 async def vanish() -> None:

@@ -6,6 +6,8 @@ import select
 import socket
 import time
 
+from smtpx._core.steps import Send
+
 
 class Deadline:
     """Seconds that are left of a total; without a total, as many as a phase asks for."""
@@ -27,6 +29,58 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the total time is used up")
         return left if seconds is None else min(left, seconds)
+
+
+class Pace:
+    """How long the peer may still hold up what is written to it.
+
+    A write has its timeout. Where it has a rate, each octet that is taken earns its share of a
+    second, up to the timeout: a peer that stalls is given up after the timeout, one that trickles
+    after that and as long as the octets take at the rate, however many writes they are. A reply
+    fills the time up again. What goes out at once, as nearly everything does, reads no clock.
+    """
+
+    __slots__ = ("_due", "_left", "_rate", "_timeout")
+
+    def __init__(self) -> None:
+        self._left: float | None = None  # of the timeout; None is all of it
+        self._due: float | None = None
+        self._rate: float | None = None
+        self._timeout = 0.0
+
+    def begin(self, step: Send) -> None:
+        """Note that a write does not go out at once."""
+        self._due, self._rate = None, step.rate
+        if step.timeout is not None:
+            self._timeout = left = step.timeout
+            if step.rate is not None and self._left is not None:
+                left = min(left, self._left)
+            self._due = time.monotonic() + left
+
+    def advance(self, octets: int) -> None:
+        """Note that so many octets were taken."""
+        if self._due is not None and self._rate is not None:
+            latest = time.monotonic() + self._timeout
+            self._due = min(self._due + octets / self._rate, latest)
+
+    def end(self) -> None:
+        """Note that everything was taken."""
+        if self._due is not None and self._rate is not None:
+            self._left = self._due - time.monotonic()
+
+    def refill(self) -> None:
+        """Note that the peer replied."""
+        self._left = None
+
+    def took_at_once(self, step: Send) -> None:
+        """Note that a write did not have to wait."""
+        if self._left is not None and step.rate is not None:
+            self._left += len(step.data) / step.rate  # No more than the timeout counts.
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it has taken too long; ``None`` if it never will."""
+        return None if self._due is None else max(self._due - time.monotonic(), 0)
 
 
 class Waiter:

@@ -8,18 +8,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from smtpx._core.steps import Steps
-from smtpx._drivers.dialling import not_found, unix_socket, unreachable
+from smtpx._drivers.dialling import QUEUE_DELAY, UnixAttempt
+from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, not_found
 from smtpx._drivers.waiting import Deadline
 from smtpx.endpoints import Endpoint
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
-
-Found: TypeAlias = Sequence[tuple[int, int, int, str, Any]]
-"""What `socket.getaddrinfo` returns."""
-
 
 Supplier: TypeAlias = Callable[[], Awaitable[bytes | None]]
 """Answers `More`."""
@@ -81,7 +78,7 @@ class Background(Protocol):
 class World(Protocol):
     """An asynchronous world: the modules of asyncio's driver and of trio's are such."""
 
-    async def resolve(self, host: str, port: int, seconds: float | None) -> Found:
+    async def resolve(self, host: str, port: int, seconds: float | None) -> Sequence[Found]:
         """Look up a host."""
         ...
 
@@ -89,12 +86,7 @@ class World(Protocol):
         """Connect a socket that does not block."""
         ...
 
-    async def drive(
-        self,
-        connected: socket.socket,
-        context: ssl.SSLContext | None,
-        server_hostname: str | None,
-    ) -> AsyncDriver:
+    async def drive(self, connected: socket.socket, handshake: Handshake | None) -> AsyncDriver:
         """Make a driver, which owns the socket from now on."""
         ...
 
@@ -140,53 +132,109 @@ async def dial(
     endpoint: Endpoint,
     *,
     remaining: Callable[[], float | None],
-    source_address: tuple[str, int] | None = None,
+    sources: Sequence[Source] = (),
 ) -> socket.socket:
-    """Connect as `dialling.dial` does; the socket does not block.
+    """Connect as `dialling.dial` does.
 
     Raises:
         ConnectionLost: no address could be reached; the message lists what each said.
         TimedOut: the time was up before any answered.
     """
     if endpoint.path:
-        connection = unix_socket()
-        try:
-            await _connect(world, connection, endpoint.path, remaining, None)
-        except OSError as error:
-            raise unreachable(endpoint.path, [error], [str(error)]) from error
-        return connection
+        return await _dial_unix(world, endpoint, remaining())
     try:
         found = await world.resolve(endpoint.host, endpoint.port, remaining())
     except (OSError, UnicodeError) as error:
         raise not_found(endpoint, error) from error
-    failures: list[OSError] = []
-    reasons: list[str] = []
-    for family, kind, protocol, _, address in found:
+    return await _Attempts(world, Race(endpoint, found, sources), remaining).winner()
+
+
+class _Attempts:
+    """The attempts at the addresses of one host, each in the background."""
+
+    def __init__(self, world: World, race: Race, remaining: Callable[[], float | None]) -> None:
+        self._world = world
+        self._race = race
+        self._remaining = remaining
+        self._winner: socket.socket | None = None
+        self._tasks: dict[socket.socket, Background] = {}
+        self._running = 0
+        self._news = world.make_bell()
+        self._crash: BaseException | None = None
+
+    async def winner(self) -> socket.socket:
+        """The first connection to be there, when nothing is left of the others."""
         try:
-            connection = socket.socket(family, kind, protocol)
-            await _connect(world, connection, address, remaining, source_address)
+            winner = await self._first()
+        except BaseException:
+            await self._call_off()
+            raise
+        await self._call_off(winner)
+        return winner
+
+    async def _first(self) -> socket.socket:
+        """Try the next address whenever one fails, or takes its time."""
+        race = self._race
+        while self._winner is None:
+            if self._crash is not None:
+                raise self._crash
+            address = race.next()
+            if address is not None:
+                self._start(address)
+            elif self._running == 0:
+                raise race.lost()
+            _ = await self._news.wait(ATTEMPT_DELAY if race.has_more else None)
+        return self._winner
+
+    async def _call_off(self, winner: socket.socket | None = None) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        interruption: BaseException | None = None
+        for connection, task in self._tasks.items():
+            try:
+                await task.ended()
+            except BaseException as error:
+                interruption = error
+            if connection is not winner:
+                connection.close()
+        if interruption is not None:
+            if winner is not None:
+                winner.close()
+            raise interruption
+
+    def _start(self, address: Found) -> None:
+        try:
+            connection = self._race.prepare(address)
         except OSError as error:
-            failures.append(error)
-            reasons.append(f"{address[0]} port {address[1]}: {error}")
-            continue
-        # Every write is a whole group already: waiting to fill a packet only costs a round trip.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-    raise unreachable(str(endpoint), failures, reasons) from failures[-1]
+            self._race.failed(address, error)
+            self._news.ring()
+            return
+        self._running += 1
+        self._tasks[connection] = self._world.spawn(
+            lambda: self._attempt(address, connection), self._fail
+        )
+
+    async def _attempt(self, address: Found, connection: socket.socket) -> None:
+        try:
+            await self._world.connect(connection, address[4], self._remaining())
+        except OSError as error:
+            connection.close()
+            self._race.failed(address, error)
+        else:
+            if self._winner is None:
+                self._winner = connection
+        finally:
+            self._running -= 1
+            self._news.ring()
+
+    def _fail(self, error: BaseException) -> None:
+        self._crash = error
+        self._news.ring()
 
 
-async def _connect(
-    world: World,
-    connection: socket.socket,
-    address: object,
-    remaining: Callable[[], float | None],
-    source_address: tuple[str, int] | None,
-) -> None:
-    try:
-        connection.setblocking(False)
-        if source_address is not None:
-            connection.bind(source_address)
-        await world.connect(connection, address, remaining())
-    except BaseException:
-        connection.close()
-        raise
+async def _dial_unix(world: World, endpoint: Endpoint, timeout: float | None) -> socket.socket:
+    deadline, bell = Deadline(timeout), world.make_bell()
+    with UnixAttempt(endpoint) as attempt:
+        while not attempt.is_connected():
+            _ = await bell.wait(deadline.within(QUEUE_DELAY))
+        return attempt.connection

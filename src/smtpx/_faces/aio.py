@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
@@ -15,11 +16,13 @@ from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.transaction import untried
+from smtpx._core.xclient import ClientAttributes, xclient
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
 from smtpx._faces.arriving import Arriving
 from smtpx._faces.checked import checked
-from smtpx._faces.opening import Opening, Watch
+from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPool, Turn
 from smtpx._faces.tasksending import TaskSending
@@ -43,13 +46,21 @@ class AsyncSession:
     doubt. Not to be shared between tasks; an `AsyncClient` is.
     """
 
-    def __init__(self, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> None:
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        socket: socket.socket | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
         """Check the settings; nothing is dialled yet. See `Session`.
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         self._settings = Settings.of(endpoint, **options)
+        self._held = None if socket is None else taken(socket, self._settings)
+        self._handshakes: Handshakes | None = None
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
         self._connection: Connection | None = None
@@ -78,30 +89,37 @@ class AsyncSession:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
+        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         world = self._world = current_world()
         watch = self._watch = Watch(settings)
         try:
-            connected = await dial(
+            connected = self._held or await dial(
                 world,
-                settings.endpoint,
+                settings.dialled,
                 remaining=lambda: deadline.within(settings.timeouts.connect),
-                source_address=settings.source_address,
+                sources=settings.sources,
             )
             try:
-                opening = Opening(settings, connected, watch)
+                opening = Opening(settings, handshakes, connected, watch)
                 self._settings = settings.without_credentials()
             except BaseException:
                 connected.close()
                 raise
-            self._driver = await world.drive(connected, opening.context, opening.server_hostname)
+            self._driver = await world.drive(connected, opening.handshake)
             self._connection = opening.connection
             await self._driver.run(opening.procedure(), deadline)
+            handshakes.keep(opening.handshake)
         except BaseException as error:
             if self._driver is not None:
                 self._driver.close()
             watch.closed(self._connection, error)
             raise
+
+    def resuming(self, handshakes: Handshakes) -> Self:
+        """Share context and TLS sessions with others of one client (private to smtpx)."""
+        self._handshakes = handshakes
+        return self
 
     async def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection. Never fails.
@@ -193,6 +211,17 @@ class AsyncSession:
         """
         return await self._run(say(self._opened(), text))
 
+    async def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
+        """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
+
+        The session starts anew, as that client's; the reply is that to the EHLO that follows.
+
+        Raises:
+            ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
+            ReplyError, HelloRefused: the server said no.
+        """
+        return await self._run(xclient(self._opened(), attributes))
+
     async def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
         return await self.command(f"VRFY {address}")
@@ -257,8 +286,12 @@ class AsyncClient:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        self._check = Settings.of(endpoint, **options).check
-        self._pool = TaskPool(lambda: AsyncSession(endpoint, **options), pool or PoolLimits())
+        settings = Settings.of(endpoint, **options)
+        self._check = settings.check
+        handshakes = settings.handshakes()
+        self._pool = TaskPool(
+            lambda: AsyncSession(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -364,5 +397,7 @@ async def asend(
     Raises:
         SMTPError: as `Session.open` and `Session.send`.
     """
-    async with AsyncSession(endpoint, **options) as session:
+    session = AsyncSession(endpoint, **options)
+    del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    async with session:
         return await session.send(message, envelope, all_or_nothing=all_or_nothing)

@@ -14,7 +14,7 @@ def checked(check: Check, message: Message, envelope: Envelope | None) -> Messag
 
     Raises:
         CheckFailed: there are errors in it.
-        LocalProtocolError: it can be read only once, or is signed where it has to be mended.
+        LocalProtocolError: it can be read only once.
     """
     if check is Check.PASS:
         return message

@@ -11,14 +11,17 @@ from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
-from smtpx._drivers.contexts import context_for
 from smtpx._drivers.dialling import address_literal, is_local
+from smtpx._drivers.resumption import Handshakes
+from smtpx._drivers.tunnels import tunnel
 from smtpx._faces.settings import Settings
+from smtpx._wire.commands import Phase
+from smtpx.errors import LocalProtocolError
 from smtpx.observing import Event, Line, Observer, SessionBegun, SessionClosed, SessionOpened
 from smtpx.tls import TLSMode
 
 if TYPE_CHECKING:
-    import ssl
+    from smtpx._drivers.handshakes import Handshake
 
 _sessions = count(1)
 
@@ -50,13 +53,14 @@ class Watch:
 
 
 class Opening:
-    """One connection's state, what its driver needs for TLS, and the procedure that opens it."""
+    """One connection's state, its TLS handshake, and the procedure that opens it."""
 
-    def __init__(self, settings: Settings, connected: socket.socket, watch: Watch) -> None:
-        local = is_local(connected)
+    def __init__(
+        self, settings: Settings, handshakes: Handshakes, connected: socket.socket, watch: Watch
+    ) -> None:
+        local = _is_local(settings, connected)
         policy = settings.policy(peer_is_local=local)
-        self.context: ssl.SSLContext | None = context_for(policy)
-        self.server_hostname = policy.server_hostname or settings.endpoint.host
+        self.handshake: Handshake | None = handshakes.begin(policy)
         self.connection = Connection(
             lmtp=settings.endpoint.lmtp,
             local=local,
@@ -65,18 +69,55 @@ class Opening:
             observer=watch.observer,
             signer=settings.signer,
             session=watch.session,
+            pins=policy.pins,
         )
+        connected.setblocking(False)
         self._client_name = settings.client_name or address_literal(connected)
         self._mode: TLSMode = policy.mode
-        self._credentials = settings.credentials
+        self._settings = settings
         self._watch = watch
 
     def procedure(self) -> Steps[None]:
-        """Greeting, EHLO, TLS and AUTH, as the settings ask."""
-        yield from open_session(self.connection, self._client_name, self._mode)
-        if self._credentials is not None:
-            _ = yield from log_in(self.connection, self._credentials)
-        self._watch.opened(self.connection)
+        """Whatever goes before it; then greeting, EHLO, TLS and AUTH, as the settings ask."""
+        settings, connection = self._settings, self.connection
+        if settings.proxy is not None:
+            seconds = settings.timeouts.connect
+            connection.feed((yield from tunnel(settings.proxy, settings.endpoint, seconds)))
+        if settings.proxy_header is not None:
+            yield from connection.send(bytes(settings.proxy_header), Phase.CONNECT)
+        yield from open_session(connection, self._client_name, self._mode)
+        if settings.credentials is not None:
+            _ = yield from log_in(
+                connection,
+                settings.credentials,
+                host=settings.endpoint.host,
+                port=settings.endpoint.port,
+                mechanisms=settings.mechanisms,
+            )
+        self._watch.opened(connection)
+
+
+def _is_local(settings: Settings, connected: socket.socket) -> bool:
+    """True if the server is on this machine."""
+    if settings.proxy is not None:
+        return False
+    if connected.family not in (socket.AF_INET, socket.AF_INET6) and not settings.endpoint.path:
+        # The caller's own socket leads to who knows where; the URL says.
+        return settings.endpoint.is_local
+    return is_local(connected)
+
+
+def taken(held: socket.socket, settings: Settings) -> socket.socket:
+    """The socket that the caller holds, if a session can be opened on it.
+
+    Raises:
+        LocalProtocolError: it is no plain stream socket, or options say how to connect.
+    """
+    if held.type != socket.SOCK_STREAM or type(held).__module__ == "ssl":
+        raise LocalProtocolError("socket= takes a connected stream socket, without TLS")
+    if settings.proxy is not None or settings.sources:
+        raise LocalProtocolError("socket= is connected already: no proxy, no source_address")
+    return held
 
 
 def _observer(observer: Observer | None) -> Observer | None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
+from smtpx._drivers.resumption import Handshakes
+from smtpx._drivers.tunnels import check_installed
+from smtpx._proxies import Proxy
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
 from smtpx.options import Check, Limits, Timeouts
-from smtpx.sasl import Credentials
-from smtpx.tls import TLSMode, TLSPolicy
+from smtpx.proxy_protocol import ProxyHeader
+from smtpx.sasl.choice import Mechanisms, check
+from smtpx.sasl.credentials import Credentials
+from smtpx.tls import TLSPolicy
 
 if TYPE_CHECKING:
     from smtpx.signing import Signer
@@ -23,10 +30,19 @@ class SessionOptions(TypedDict, total=False):
     """What protects the connection; goes before what the URL says."""
     credentials: Credentials | None
     """Who we are; goes before the URL's user and password."""
+    mechanisms: Mechanisms | None
+    """How to log in: names of SASL mechanisms, or classes of your own, in order of preference.
+
+    By default the strongest that the server offers; `smtpx.sasl.HASHED` and `MUTUAL` set a minimum.
+    """
     client_name: str | None
     """The EHLO argument; by default the socket's own address literal, which costs no DNS."""
-    source_address: tuple[str, int] | None
-    """Host and port to connect from."""
+    source_address: tuple[str, int] | Sequence[tuple[str, int]] | None
+    """IP address and port (0: any) to connect from; or one of each family."""
+    proxy: str | None
+    """The URL of a proxy: ``socks5://``, ``socks4a://`` or ``http://[user:password@]host:port``."""
+    proxy_header: ProxyHeader | None
+    """Said first, where the server takes it: for whose connection we speak."""
     timeouts: Timeouts | None
     limits: Limits | None
     observer: Observer | None
@@ -44,8 +60,11 @@ class Settings:
     endpoint: Endpoint
     tls: TLSPolicy | None
     credentials: Credentials | None
+    mechanisms: Mechanisms | None
     client_name: str | None
-    source_address: tuple[str, int] | None
+    sources: tuple[tuple[str, int], ...]
+    proxy: Proxy | None
+    proxy_header: ProxyHeader | None
     timeouts: Timeouts
     limits: Limits
     observer: Observer | None
@@ -58,18 +77,28 @@ class Settings:
 
         Raises:
             EndpointError, LocalProtocolError: one of them is wrong.
+            TypeError: there is no such option.
         """
+        unknown = options.keys() - SessionOptions.__annotations__.keys()
+        if "socket" in unknown:
+            raise TypeError("socket: a Session takes the one you hold; a Client opens several")
+        if unknown:
+            raise TypeError(f"unknown option: {', '.join(sorted(unknown))}")
         if isinstance(endpoint, str):
             endpoint = Endpoint.parse(endpoint)
         client_name = options.get("client_name")
         if client_name is not None and (not client_name.isprintable() or " " in client_name):
             raise LocalProtocolError(f"client_name={client_name!r} is not a host name or [IP]")
+        check(options.get("mechanisms"))
         return cls(
             endpoint,
             options.get("tls"),
             options.get("credentials") or _credentials_of(endpoint),
+            options.get("mechanisms"),
             client_name,
-            options.get("source_address"),
+            _sources_of(options.get("source_address")),
+            _proxy_of(options.get("proxy"), endpoint),
+            options.get("proxy_header"),
             options.get("timeouts") or Timeouts(),
             options.get("limits") or Limits(),
             options.get("observer"),
@@ -77,23 +106,59 @@ class Settings:
             options.get("check", Check.PASS),
         )
 
+    @property
+    def dialled(self) -> Endpoint:
+        """What we connect to: the server, or the proxy before it."""
+        return self.endpoint if self.proxy is None else Endpoint(self.proxy.host, self.proxy.port)
+
+    def handshakes(self) -> Handshakes:
+        """What begins the TLS handshakes of one client with these settings.
+
+        Raises:
+            LocalProtocolError: a file of the TLS policy cannot be read.
+        """
+        return Handshakes(self.tls, self.endpoint.host)
+
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""
         endpoint = replace(self.endpoint, user=None, password=None)
-        return replace(self, endpoint=endpoint, credentials=None)
+        return replace(self, endpoint=endpoint, credentials=None, proxy=None)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.
 
         Without a word from the caller, STARTTLS is required of every host but this machine.
         """
-        if self.tls is not None:
-            return self.tls
-        mode = self.endpoint.tls
-        if mode is None:
-            plain = peer_is_local and self.endpoint.is_local
-            mode = TLSMode.NONE if plain else TLSMode.STARTTLS
-        return TLSPolicy(mode)
+        return self.tls or self.endpoint.policy(peer_is_local=peer_is_local)
+
+
+def _sources_of(
+    given: tuple[str, int] | Sequence[tuple[str, int]] | None,
+) -> tuple[tuple[str, int], ...]:
+    """A source for each family."""
+    if not given:
+        return ()
+    several = [given] if isinstance(given[0], str) else given
+    sources: dict[int, tuple[str, int]] = {}
+    for source in cast("Sequence[tuple[str, int]]", several):
+        try:
+            version = ipaddress.ip_address(source[0]).version
+        except ValueError:
+            # To look up a name would cost time, and may give another address each time.
+            raise LocalProtocolError(f"source_address={source!r}: give an IP address") from None
+        if version in sources:
+            raise LocalProtocolError(f"source_address has two of IPv{version}: give one")
+        sources[version] = source
+    return tuple(sources.values())
+
+
+def _proxy_of(url: str | None, endpoint: Endpoint) -> Proxy | None:
+    if url is None:
+        return None
+    check_installed()
+    if endpoint.path:
+        raise LocalProtocolError("a unix socket is not reached through a proxy")
+    return Proxy.parse(url)
 
 
 def _credentials_of(endpoint: Endpoint) -> Credentials | None:

@@ -14,11 +14,13 @@ from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import untried
+from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
+from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.checked import checked
-from smtpx._faces.opening import Opening, Watch
+from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
@@ -43,17 +45,29 @@ class Session:
     Without either, STARTTLS is required of every host but this machine.
     """
 
-    def __init__(self, endpoint: str | Endpoint, **options: Unpack[SessionOptions]) -> None:
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        socket: socket.socket | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
         """Check the settings; nothing is dialled yet.
 
         The options are those of `SessionOptions`: tls, credentials, client_name, source_address,
-        timeouts, limits, observer, check. The dialogue also goes to the logger ``smtpx.wire`` at
-        DEBUG.
+        proxy, proxy_header, timeouts, limits, observer, check. The dialogue also goes to the logger
+        ``smtpx.wire`` at DEBUG.
+
+        A connected `socket` is taken in place of dialling, and belongs to the session once that
+        is opened: it is closed with it, whatever happens. The URL says what is spoken, and whose
+        certificate is expected.
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         self._settings = Settings.of(endpoint, **options)
+        self._held = None if socket is None else taken(socket, self._settings)
+        self._handshakes: Handshakes | None = None
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
         self._watch: Watch | None = None
@@ -83,26 +97,33 @@ class Session:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
+        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         watch = self._watch = Watch(settings)
         connected: socket.socket | None = None
         try:
-            connected = dial(
-                settings.endpoint,
+            connected = self._held or dial(
+                settings.dialled,
                 remaining=lambda: deadline.within(settings.timeouts.connect),
-                source_address=settings.source_address,
+                sources=settings.sources,
             )
-            opening = Opening(settings, connected, watch)
+            opening = Opening(settings, handshakes, connected, watch)
             self._settings = settings.without_credentials()
-            self._driver = BlockingDriver(connected, opening.context, opening.server_hostname)
+            self._driver = BlockingDriver(connected, opening.handshake)
             self._connection = opening.connection
             self._driver.run(opening.procedure(), deadline)
+            handshakes.keep(opening.handshake)
         except BaseException as error:
             transport = self._driver or connected
             if transport is not None:
                 transport.close()
             watch.closed(self._connection, error)
             raise
+
+    def resuming(self, handshakes: Handshakes) -> Self:
+        """Share context and TLS sessions with others of one client (private to smtpx)."""
+        self._handshakes = handshakes
+        return self
 
     def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection. Never fails.
@@ -188,6 +209,17 @@ class Session:
         """
         return self._run(say(self._opened(), text))
 
+    def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
+        """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
+
+        The session starts anew, as that client's; the reply is that to the EHLO that follows.
+
+        Raises:
+            ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
+            ReplyError, HelloRefused: the server said no.
+        """
+        return self._run(xclient(self._opened(), attributes))
+
     def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
         return self.command(f"VRFY {address}")
@@ -251,8 +283,12 @@ class Client:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        self._check = Settings.of(endpoint, **options).check
-        self._pool = SessionPool(lambda: Session(endpoint, **options), pool or PoolLimits())
+        settings = Settings.of(endpoint, **options)
+        self._check = settings.check
+        handshakes = settings.handshakes()
+        self._pool = SessionPool(
+            lambda: Session(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -359,5 +395,7 @@ def send(
     Raises:
         SMTPError: as `Session.open` and `Session.send`.
     """
-    with Session(endpoint, **options) as session:
+    session = Session(endpoint, **options)
+    del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    with session:
         return session.send(message, envelope, all_or_nothing=all_or_nothing)

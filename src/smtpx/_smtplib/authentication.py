@@ -10,7 +10,7 @@ from typing import Protocol
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.replay import CodeAndText, accepts
 from smtpx.errors import LocalProtocolError, without_frames
-from smtpx.sasl import Credentials
+from smtpx.sasl.credentials import Credentials
 
 __all__ = ["MAXCHALLENGE", "Authentication"]
 

@@ -34,6 +34,13 @@ class Phase(IntEnum):
         return self.name.lower()
 
 
+class Hidden(bytes):
+    """Octets that a traceback with locals does not show."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} hidden octets>"
+
+
 class Command(NamedTuple):
     """A command line, ready to be sent."""
 
@@ -64,7 +71,8 @@ def command(phase: Phase, text: str, *, secret: bool = False) -> Command:
         LocalProtocolError: the text has a CR, LF, NUL or other control character, or is not
             Unicode text; nothing was sent (RFC 5321 §4.1.1, §4.5.2).
     """
-    return Command(_guarded(text, secret) + b"\r\n", phase, secret)
+    wire = _guarded(text, secret) + b"\r\n"
+    return Command(Hidden(wire) if secret else wire, phase, secret)
 
 
 def _guarded(text: str, secret: bool) -> bytes:

@@ -22,6 +22,8 @@ from smtpx.replies import Reply
 _SINGLE_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?: [^\n]*|\r)?\n")
 _LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
 
+_TLS_ALERT = b"\x15\x03"
+
 _POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*+|\r)?+\n"
 _POSITIVES = re.compile(rb"(?:%b)*+" % _POSITIVE_LINE)
 _GO_AHEAD = re.compile(rb"(?:%b)*+3%b" % (_POSITIVE_LINE, _POSITIVE_LINE[1:]))
@@ -44,6 +46,11 @@ class MalformedReply(RemoteProtocolError):
     def __init__(self, why: str, line: bytes) -> None:
         super().__init__(f"the server broke the protocol: {why}: {_shown(line)}")
         self.line = line
+
+    @property
+    def is_tls_alert(self) -> bool:
+        """True if the peer speaks TLS (RFC 8446 §5.1, §6)."""
+        return self.line.startswith(_TLS_ALERT)
 
 
 class ReplyParser:
@@ -123,6 +130,8 @@ class ReplyParser:
 
     def _next_in_lines(self) -> Reply | None:
         buffer, begin = self._buffer, self._begin
+        if buffer.startswith(_TLS_ALERT, begin):  # It has no line end to wait for.
+            raise MalformedReply("this is a TLS alert", _TLS_ALERT)
         while True:
             start = self._scanned
             end = buffer.find(b"\n", start) + 1

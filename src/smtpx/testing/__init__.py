@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 from ._extensions import ALL_EXTENSIONS, USUAL_EXTENSIONS, Extension
 from ._mailbox import Mailbox, ReceivedMessage, Via
 from ._mechanisms import (
+    ANONYMOUS,
     CRAM_MD5,
+    EXTERNAL,
     LOGIN,
     OAUTHBEARER,
     PLAIN,
     STANDARD_MECHANISMS,
     XOAUTH2,
+    AuthContext,
     MechanismError,
     ServerMechanism,
 )
 from ._options import AuthForm, ServerOptions
 from ._reader import Command
+from ._scram import SCRAM_MECHANISMS, scram
 from .faults import (
     AppendToReply,
     Close,
@@ -50,15 +54,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_EXTENSIONS",
+    "ANONYMOUS",
     "CRAM_MD5",
+    "EXTERNAL",
     "LOGIN",
     "OAUTHBEARER",
     "PLAIN",
+    "SCRAM_MECHANISMS",
     "STANDARD_MECHANISMS",
     "USUAL_EXTENSIONS",
     "XOAUTH2",
     "Answer",
     "AppendToReply",
+    "AuthContext",
     "AuthForm",
     "Close",
     "Command",
@@ -93,6 +101,7 @@ __all__ = [
     "TruncateReply",
     "Via",
     "play",
+    "scram",
 ]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from ._mechanisms import Dialogue, MechanismError
+from ._mechanisms import AuthContext, Dialogue, MechanismError
 from ._options import ServerOptions
 
 
@@ -23,6 +24,8 @@ class Authentication:
 
     def __init__(self, options: ServerOptions, breaches: list[str]) -> None:
         self.user: str | None = None
+        self.bindings: Mapping[str, bytes] = {}
+        self.certificate_user: str | None = None
         self._options = options
         self._breaches = breaches
         self._dialogue: Dialogue | None = None
@@ -37,7 +40,13 @@ class Authentication:
         if space and not mechanism.client_first:
             self._breaches.append(f"initial response to {name}, where the server speaks first")
             return Said(501, "5.7.0", "No initial response here")
-        self._dialogue = mechanism.dialogue(self._options.users)
+        context = AuthContext(
+            self._options.users,
+            frozenset(mechanism.name for mechanism in self._options.mechanisms),
+            self.bindings,
+            self.certificate_user,
+        )
+        self._dialogue = mechanism.dialogue(context)
         challenge = next(self._dialogue)
         if not space:
             return _challenge(challenge)

@@ -271,7 +271,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(tls.encrypt(b""))
         if handshaking and tls.established:
             self._record.tls_version = tls.version
+            self._record.tls_resumed = tls.resumed
             self._record.server_name = tls.server_name
+            self._protocol.tls_agreed(tls.bindings(self._shared.certificate), tls.certificate_user)
             if self._shared.implicit_tls:
                 self._greet()
         if tls.ended and not self._deaf:

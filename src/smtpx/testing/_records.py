@@ -34,6 +34,9 @@ class SessionRecord:
     """How many times input arrived after the server had written something."""
 
     tls_version: str | None = None
+    tls_resumed: bool = False
+    """The client went on with a TLS session of an earlier connection."""
+
     server_name: str | None = None
     """The name the client asked for in its TLS handshake (SNI)."""
 
@@ -59,6 +62,8 @@ class Shared:
     implicit_tls: bool
     buffer_size: int | None
     tls_context: ssl.SSLContext | None = None
+    certificate: bytes = b""
+    """The server's own, DER, where it made it."""
     faults: list[Fault] = field(default_factory=list[Fault])
     mailbox: Mailbox = field(default_factory=Mailbox)
     records: list[SessionRecord] = field(default_factory=list[SessionRecord])

@@ -6,6 +6,7 @@ stream without a close_notify, and close at once.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import ssl
 import tempfile
@@ -35,6 +36,29 @@ class TLSChannel:
     def version(self) -> str | None:
         """The protocol version, such as ``TLSv1.3``."""
         return self._object.version()
+
+    @property
+    def resumed(self) -> bool:
+        """True if the client went on with an earlier session."""
+        return bool(self._object.session_reused)
+
+    def bindings(self, certificate: bytes) -> dict[str, bytes]:
+        """The channel bindings, type to data (RFC 5929), given the server's certificate."""
+        bindings: dict[str, bytes] = {}
+        unique = self._object.get_channel_binding("tls-unique")
+        # RFC 9266 §3: it is not defined for TLS 1.3, whatever `ssl` says.
+        if unique is not None and self.version == "TLSv1.2":
+            bindings["tls-unique"] = unique
+        if certificate:
+            # trustme signs with SHA-256.
+            bindings["tls-server-end-point"] = hashlib.sha256(certificate).digest()
+        return bindings
+
+    @property
+    def certificate_user(self) -> str | None:
+        """The first name in the client's certificate, if it showed one that was verified."""
+        shown: Any = self._object.getpeercert() or {}
+        return next((str(name) for _, name in shown.get("subjectAltName", ())), None)
 
     def receive(self, data: bytes) -> bytes:
         """Take what came from the client; return what it said inside TLS.
@@ -101,6 +125,8 @@ class Authority:
         certificate = authority.issue_cert(*hostnames, not_after=datetime.now(UTC) + lifetime)
         self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self.server_context)
+        pem: bytes = certificate.cert_chain_pems[0].bytes()
+        self.certificate = ssl.PEM_cert_to_DER_cert(pem.decode())
 
     def client_context(self) -> ssl.SSLContext:
         """Make a context that trusts this authority and no other."""

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, NoReturn, TypeVar, assert_never
 
-from smtpx._core.steps import Glance, More, Receive, Send, StartTLS, Step, Steps
+from smtpx._core.steps import Glance, More, Obtain, Receive, Send, StartTLS, Step, Steps
 from smtpx.tls import Protection
 
 from ._transcript import Entry, Event, Happening, Said, read_script, shown, write_entry
@@ -149,6 +149,10 @@ class _Player:
             case StartTLS():
                 self._start_tls()
                 step.protection = Protection("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+                return b""
+            case Obtain():
+                if step.ask() is not None:
+                    raise TranscriptMismatch("a script cannot await the source of a secret")
                 return b""
             case More():
                 raise TranscriptMismatch("a script has no more messages for the procedure")

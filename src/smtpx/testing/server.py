@@ -152,6 +152,7 @@ class Server:
         if self.tls is not ServerTLS.NONE and self._shared.tls_context is None:
             self._authority = Authority(self._certificate_names, expired=self._certificate_expired)
             self._shared.tls_context = self._authority.server_context
+            self._shared.certificate = self._authority.certificate
         listener = self._listen()
         ready = threading.Event()
         self._thread = threading.Thread(

@@ -8,7 +8,7 @@ between the two is where a host plays its faults. RFC 5321, RFC 2033, RFC 2920, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -167,6 +167,11 @@ class ServerProtocol:
             case _:
                 pass
         return Answer(said * count)
+
+    def tls_agreed(self, bindings: Mapping[str, bytes], certificate_user: str | None) -> None:
+        """Note what the handshake came to, for the mechanisms that build on it."""
+        self._authentication.bindings = bindings
+        self._authentication.certificate_user = certificate_user
 
     def tls_started(self) -> None:
         """Begin anew, under TLS: the client must say EHLO again (RFC 3207 §4.2)."""

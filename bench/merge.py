@@ -1,0 +1,204 @@
+"""Personal mail: what a message costs before it is sent, and a million of them in a minute.
+
+`python -m bench merge` prints all of it. The client of the headline is a process of its own,
+`python -m bench.merge PORT N`, which prints one line of JSON when all results are there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from email import policy
+from email.generator import BytesGenerator
+from email.message import EmailMessage
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import smtpx
+from bench import processes, sink
+from smtpx.messages import serialise
+
+CONNECTIONS = 10
+RTT = 50  # milliseconds
+WINDOW = 256
+MEASURED = 100_000
+PROMISED = 1_000_000
+ROUNDS = 15
+EACH = 40  # messages a round
+
+LINE = "This is an ordinary line of a message, as there are many in each of them."
+TEXT = (
+    "Dear {{name}},\n\nyour order {{order}} is on its way to {{city}}.\n\n"
+    + f"{LINE}\n" * 14
+    + "\nNo more of these: https://shop.example.org/leave/{{token}}\n"
+)
+MARKUP = (
+    "<p>Dear {{name}},</p>\n<p>your order <b>{{order}}</b> is on its way to {{city}}.</p>\n"
+    + f"<p>{LINE}</p>\n" * 16
+    + '<p><a href="https://shop.example.org/leave/{{token}}">No more of these</a></p>\n'
+)
+NAMES = ("Bob Miller", "Ann Example", "Sean O'Brien", "Zoe & Co")
+NOT_ASCII = ("Jürgen Müller", "Zoë Brontë", "José Núñez", "Łukasz Żak")
+
+
+def fill(text: str, row: dict[str, str]) -> str:
+    for name, value in row.items():
+        text = text.replace(f"{{{{{name}}}}}", value)
+    return text
+
+
+def rows(count: int, names: Sequence[str] = (*NAMES, *NOT_ASCII[:1])) -> Iterator[dict[str, str]]:
+    """So many readers; one of five has a name that is not ASCII, unless the names are given."""
+    for number in range(count):
+        yield {
+            "name": names[number % len(names)],
+            "address": f"reader.{number}@example.net",
+            "order": str(1_000_000 + number),
+            "city": "Leeds",
+            "token": f"{number * 2654435761 % 2**64:016x}",
+        }
+
+
+def letter(row: dict[str, str] | None = None, attachment: bytes = b"") -> EmailMessage:
+    """The message of one reader, or of none: a template's."""
+    said = (lambda text: fill(text, row)) if row else str
+    message = EmailMessage()
+    message["From"] = "Shop <shop@example.org>"
+    message["To"] = said("{{name}} <{{address}}>")
+    message["Subject"] = said("{{name}}, your order {{order}} is on its way")
+    message["Date"] = "Thu, 26 Nov 2026 10:00:00 +0000"
+    message["Message-ID"] = said("<{{token}}@shop.example.org>")
+    message["List-Unsubscribe"] = said("<https://shop.example.org/leave/{{token}}>")
+    message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    message.set_content(said(TEXT))
+    message.add_alternative(said(MARKUP), subtype="html")
+    if attachment:
+        message.add_attachment(attachment, "application", "pdf", filename="invoice.pdf")
+    return message
+
+
+def generated(message: EmailMessage) -> bytes:
+    buffer = BytesIO()
+    BytesGenerator(buffer, mangle_from_=False, policy=policy.SMTP).flatten(message)
+    return buffer.getvalue()
+
+
+def cpu(work: Callable[[Any], object], things: Sequence[Any]) -> float:
+    """Seconds of CPU for one of them."""
+    started = time.process_time()
+    for thing in things:
+        _ = work(thing)
+    return (time.process_time() - started) / len(things)
+
+
+class Cost(NamedTuple):
+    """CPU for one message, in microseconds."""
+
+    build: float
+    generate: float
+    serialise: float
+
+
+def messages(names: Sequence[str] = NAMES, attachment: bytes = b"") -> Cost:
+    """What composing a message and writing it takes; those who write take turns."""
+    rounds: list[tuple[float, float, float]] = []
+    for _ in range(ROUNDS):
+        readers = list(rows(EACH, names))
+        build = cpu(lambda row: letter(row, attachment), readers)
+        # Each gets messages of its own: the generator leaves boundaries in them.
+        theirs, ours = ([letter(row, attachment) for row in readers] for _ in range(2))
+        rounds.append((build, cpu(generated, theirs), cpu(serialise, ours)))
+    return Cost(*(1e6 * statistics.median(column) for column in zip(*rounds, strict=True)))
+
+
+def rendering() -> float:
+    """CPU for one copy, in microseconds."""
+    template = smtpx.Template(letter())
+    readers = list(rows(1000))
+    return 1e6 * statistics.median(cpu(template.render, readers) for _ in range(ROUNDS))
+
+
+class Sent(NamedTuple):
+    """The headline's run: seconds for all, and each process's CPU for one copy in µs."""
+
+    wall: float
+    client: float
+    sink: float
+    octets: float
+    """Of a copy, on average."""
+
+
+def headline(count: int = MEASURED, rtt: float = RTT) -> Sent:
+    """Send so many; exits if the sink has not just what was rendered."""
+    with processes.sink() as server, processes.wire(server, rtt) as wire:
+        command = [sys.executable, "-m", "bench.merge", str(wire.port), str(count)]
+        done = subprocess.run(
+            command, cwd=processes.ROOT, stdout=subprocess.PIPE, text=True, check=True
+        )
+        taken = server.report()
+    report = json.loads(done.stdout)
+    if (taken["messages"], taken["digest"]) != (count, report["digest"]):
+        sys.exit(f"{count} copies were rendered, {taken['messages']} came, or not as they were")
+    return Sent(
+        report["wall"],
+        1e6 * report["cpu"] / count,
+        1e6 * taken["cpu"] / count,
+        report["octets"] / count,
+    )
+
+
+def main() -> None:
+    port, count = int(sys.argv[1]), int(sys.argv[2])
+    template = smtpx.Template(letter())
+    copies: list[tuple[bytes, str]] = []
+
+    def rendered() -> Iterator[tuple[bytes, smtpx.Envelope]]:
+        for row in rows(count):
+            copy = template.render(row)
+            copies.append((copy[0], row["address"]))
+            yield copy
+
+    limits = smtpx.PoolLimits(open=CONNECTIONS, idle=CONNECTIONS, messages=None)
+    with smtpx.Client(f"smtp://127.0.0.1:{port}", pool=limits) as client:
+        cpu, wall = time.process_time(), time.perf_counter()
+        results = client.send_many(rendered(), connections=CONNECTIONS, window=WINDOW)
+        failed = [result.error for result in results if result.error is not None]
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    assert not failed, failed[0]
+    digest = sink.digest((f"<shop@example.org><{to}>".encode(), copy) for copy, to in copies)
+    octets = sum(len(copy) for copy, _ in copies)
+    print(json.dumps({"wall": wall, "cpu": cpu, "digest": digest, "octets": octets}))
+
+
+def lines() -> Iterator[str]:
+    yield "CPU for one message of 3 kB, text and HTML, in microseconds"
+    yield f"{'':22}{'build':>8}{'generator':>11}{'serialise':>11}{'ratio':>8}"
+    plain = messages()
+    for title, cost in (
+        ("as it is", plain),
+        ("with 50 kB attached", messages(attachment=os.urandom(50_000))),
+        ("to names not ASCII", messages(NOT_ASCII)),
+    ):
+        ratio = cost.generate / cost.serialise
+        yield f"{title:22}{cost.build:8.0f}{cost.generate:11.0f}{cost.serialise:11.0f}{ratio:8.1f}"
+    copy = rendering()
+    ratio = (plain.build + plain.generate) / copy
+    yield f"Template.render: {copy:.1f}, {ratio:.0f} times less than to build and generate it"
+    yield ""
+    sent = headline()
+    yield (
+        f"{MEASURED:,} copies of {sent.octets:,.0f} octets, by send_many over {CONNECTIONS} "
+        f"connections at {RTT} ms: {sent.wall:.1f} s,"
+    )
+    million = sent.wall * PROMISED / MEASURED
+    yield f"so {PROMISED:,} in {million:.0f} s; each came as it was rendered, by its hash"
+    yield f"CPU for one of them: the client's {sent.client:.0f} µs, the sink's {sent.sink:.0f} µs"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""XCLIENT: speaking for another client (Postfix's ``XCLIENT_README``)."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from smtpx._core.connection import Connection
+from smtpx._core.opening import hello
+from smtpx._core.steps import Steps
+from smtpx._wire.commands import Phase, command
+from smtpx._wire.parameters import xtext
+from smtpx.errors import ExtensionMissing, LocalProtocolError, ReplyError
+from smtpx.replies import Reply
+
+
+class ClientAttributes(TypedDict, total=False):
+    """What is known of the client for whom we speak; ``None`` says that it is not.
+
+    ``"[TEMPUNAVAIL]"`` says that it could not be found out now.
+    """
+
+    name: str | None
+    """Its host name, as the DNS has it both ways."""
+    reverse_name: str | None
+    """Its host name, as the DNS has it for its address."""
+    addr: str | None
+    """Its IP address."""
+    port: int | None
+    destaddr: str | None
+    """The IP address it connected to."""
+    destport: int | None
+    proto: str | None
+    """``SMTP`` or ``ESMTP``."""
+    helo: str | None
+    """What it identified itself by."""
+    login: str | None
+    """Who it has authenticated as."""
+
+
+def xclient(connection: Connection, attributes: ClientAttributes) -> Steps[Reply]:
+    """Say for whom we speak; the session starts anew, as that client's.
+
+    ::
+
+        C: XCLIENT NAME=spike.example.org ADDR=192.0.2.7
+        S: 220 mx.example.net ESMTP
+        C: EHLO client.example.org
+        S: 250 mx.example.net
+
+    Raises:
+        ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
+        ReplyError: it does not take it.
+        HelloRefused: it does not want that client.
+    """
+    offered = connection.extensions.keywords.get("XCLIENT")
+    if offered is None:
+        raise ExtensionMissing("XCLIENT", "it is for hosts in smtpd_authorized_xclient_hosts")
+    values = {name.upper(): _written(name, value) for name, value in attributes.items()}
+    if not values:
+        raise LocalProtocolError("XCLIENT without an attribute says nothing")
+    missing = sorted(values.keys() - set(offered.upper().split()))
+    if missing:
+        raise ExtensionMissing("XCLIENT", f"it takes no {', '.join(missing)}, but {offered}")
+    words = " ".join(f"{name}={value}" for name, value in values.items())
+    reply = yield from connection.command(command(Phase.GREETING, f"XCLIENT {words}"))
+    if not reply.positive:
+        raise ReplyError("XCLIENT", reply)
+    connection.greeting = reply
+    connection.authenticated = connection.open_transaction = False
+    return (yield from hello(connection, connection.client_name))
+
+
+def _written(name: str, value: object) -> str:
+    if value is None:
+        return "[UNAVAILABLE]"
+    text = str(value)
+    if name in ("addr", "destaddr") and ":" in text and not text.upper().startswith("IPV6:"):
+        text = f"IPV6:{text}"
+    return xtext(text)

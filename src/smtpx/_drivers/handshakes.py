@@ -1,0 +1,132 @@
+"""One TLS handshake, as every driver does it, and what `ssl` tells of it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from smtpx._drivers.resumption import Resumable, terms_of
+from smtpx.tls import Presented, Protection
+
+Channel: TypeAlias = ssl.SSLSocket | ssl.SSLObject
+
+
+class Handshake:
+    """One connection's handshake: over its socket, or as a context for those who wrap buffers."""
+
+    def __init__(
+        self, context: ssl.SSLContext, server_hostname: str, resumed: Resumable | None
+    ) -> None:
+        self.server_hostname = server_hostname
+        self._context = context
+        self._terms = terms_of(context)
+        self._resumed = resumed
+        self._channel: Channel | None = None
+        self._protection: Protection | None = None
+
+    def over(self, connected: socket.socket) -> ssl.SSLSocket:
+        """Wrap a socket; the handshake is still to be done."""
+        channel = self._channel = self._context.wrap_socket(
+            connected,
+            do_handshake_on_connect=False,
+            server_hostname=self.server_hostname,
+            session=self._session,
+        )
+        return channel
+
+    def as_context(self) -> ssl.SSLContext:
+        """A context for this one handshake."""
+        return _Delegate(self)
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """Wrap two buffers; the handshake is still to be done."""
+        channel = self._channel = self._context.wrap_bio(
+            incoming, outgoing, server_hostname=self.server_hostname, session=self._session
+        )
+        return channel
+
+    @property
+    def _session(self) -> ssl.SSLSession | None:
+        return None if self._resumed is None else self._resumed.session
+
+    def agreed(self) -> Protection:
+        """What the handshake agreed on, once it is done."""
+        channel = self._channel
+        if channel is None:
+            raise AssertionError("a handshake is done on a channel")
+        protection = self._protection = _protection_of(channel, self._resumed)
+        return protection
+
+    def presented(self) -> tuple[Presented, ...]:
+        """The certificates the peer has shown so far, its own first; none if nobody can tell."""
+        return () if self._channel is None else _presented_by(self._channel)
+
+    @property
+    def resumable(self) -> Resumable | None:
+        """What a later handshake can resume; ``None`` as long as there is nothing."""
+        session = None if self._channel is None else self._channel.session
+        if session is None or self._protection is None:
+            return None
+        return Resumable(session, self._terms, self._protection)
+
+
+class _Delegate(ssl.SSLContext):
+    """Asyncio, uvloop and trio take no session, but a context that wraps their buffers."""
+
+    def __new__(cls, handshake: Handshake) -> _Delegate:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, handshake: Handshake) -> None:
+        self._handshake = handshake
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *_: object, **__: object
+    ) -> ssl.SSLObject:
+        return self._handshake.wrap(incoming, outgoing)
+
+
+def _protection_of(channel: Channel, resumed: Resumable | None) -> Protection:
+    cipher = channel.cipher()
+    certificate = channel.getpeercert(binary_form=True) or b""
+    verified = channel.getpeercert() or {}
+    shown = (_decoded(verified),) if verified else _presented_by(channel)
+    names = shown[0].names if shown else ()
+    expires = shown[0].expires if shown else None
+    if not shown and resumed is not None and resumed.protection.certificate == certificate:
+        names, expires = resumed.protection.names, resumed.protection.expires
+    bindings = ((kind, channel.get_channel_binding(kind)) for kind in ssl.CHANNEL_BINDING_TYPES)
+    return Protection(
+        version=channel.version() or "",
+        cipher=cipher[0] if cipher else "",
+        certificate=certificate,
+        names=names,
+        expires=expires,
+        is_verified=bool(verified) and channel.context.check_hostname,
+        is_resumed=bool(channel.session_reused),
+        channel_bindings=tuple((kind, data) for kind, data in bindings if data),
+    )
+
+
+def _presented_by(channel: Channel) -> tuple[Presented, ...]:
+    # What was not believed can be had from below only: the public method, of 3.13, gives octets
+    # that nothing in the standard library decodes. It is for people to read, and for no decision.
+    chain: Any = getattr(getattr(channel, "_sslobj", None), "get_unverified_chain", None)
+    return tuple(_decoded(certificate.get_info()) for certificate in (chain and chain()) or ())
+
+
+def _decoded(certificate: Any) -> Presented:
+    """What `ssl` makes of a certificate, in our words."""
+    alternatives = certificate.get("subjectAltName", ())
+    issuer = [value for part in certificate.get("issuer", ()) for _, value in part]
+    return Presented(
+        names=tuple(str(name) for kind, name in alternatives if kind in ("DNS", "IP Address")),
+        issuer=", ".join(issuer),
+        begins=_moment(certificate["notBefore"]),
+        expires=_moment(certificate["notAfter"]),
+    )
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)

@@ -1,0 +1,110 @@
+"""Happy eyeballs (RFC 8305): the addresses of one host, dialled one soon after the other.
+
+What every world does alike: which address comes next, from where, and what is said if none
+answers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import Any, TypeAlias
+
+from smtpx.endpoints import Endpoint
+from smtpx.errors import ConnectionLost, TimedOut
+
+PHASE = "connect"
+ATTEMPT_DELAY = 0.25
+"""Seconds after which the next address is tried beside those that have not answered (§5)."""
+
+Found: TypeAlias = tuple[int, int, int, str, Any]
+"""One of the addresses that `socket.getaddrinfo` returns."""
+Source: TypeAlias = tuple[str, int]
+"""An IP address and a port to connect from."""
+
+
+def interleaved(found: Iterable[Found]) -> list[Found]:
+    """The addresses in the resolver's order, families by turns (§4); each once."""
+    families: dict[int, list[Found]] = {}
+    for address in dict.fromkeys(found):
+        families.setdefault(address[0], []).append(address)
+    turns = zip_longest(*families.values())
+    return [address for address in chain.from_iterable(turns) if address is not None]
+
+
+class Race:
+    """The addresses of one host that are still to be tried, and what those said that failed."""
+
+    def __init__(
+        self, endpoint: Endpoint, found: Sequence[Found], sources: Sequence[Source] = ()
+    ) -> None:
+        self._endpoint = endpoint
+        self._sources = {_family_of(source): source for source in sources}
+        reachable = [a for a in found if not sources or a[0] in self._sources]
+        self._waiting = deque(interleaved(reachable))
+        self._failures: list[tuple[str, OSError]] = []
+        if not reachable:
+            self._failures.append(("no address is of the family of the source_address", OSError()))
+
+    def next(self) -> Found | None:
+        """The address to try next."""
+        return self._waiting.popleft() if self._waiting else None
+
+    @property
+    def has_more(self) -> bool:
+        """True if there are addresses that were not tried."""
+        return bool(self._waiting)
+
+    def prepare(self, address: Found) -> socket.socket:
+        """Make a socket for an address, which does not block.
+
+        Raises:
+            OSError: this system has no such sockets, or the source is not ours.
+        """
+        family, kind, protocol, _, _ = address
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.setblocking(False)
+            # Every write is a whole group already: to wait till it fills a packet costs time only.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._sources:
+                connection.bind(self._sources[family])
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def failed(self, address: Found, error: OSError) -> None:
+        """Note what became of an attempt."""
+        host, port = address[4][:2]
+        self._failures.append((f"{host} port {port}: {error}", error))
+
+    def lost(self) -> ConnectionLost | TimedOut:
+        """The error when no address has answered."""
+        return unreachable(self._endpoint, self._failures)
+
+
+def _family_of(source: Source) -> int:
+    version = ipaddress.ip_address(source[0]).version
+    return socket.AF_INET6 if version == 6 else socket.AF_INET
+
+
+def not_found(endpoint: Endpoint, error: Exception) -> ConnectionLost | TimedOut:
+    """What it is called when a host has no address."""
+    kind = TimedOut if isinstance(error, TimeoutError) else ConnectionLost
+    return kind(f"the host {endpoint.host} was not found: {error}", phase=PHASE)
+
+
+def unreachable(
+    endpoint: Endpoint, failures: Sequence[tuple[str, OSError]]
+) -> ConnectionLost | TimedOut:
+    """What it is called when no address answers."""
+    timed_out = any(isinstance(error, TimeoutError) for _, error in failures)
+    kind = TimedOut if timed_out else ConnectionLost
+    said = "; ".join(reason for reason, _ in failures)
+    error = kind(f"no connection to {endpoint}: {said}", phase=PHASE)
+    error.__cause__ = failures[-1][1]
+    return error

@@ -1,0 +1,209 @@
+"""Fields of a header with a template's fields in them: text, a mailbox, or a value as it is."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from os import urandom
+from typing import Protocol
+
+from smtpx import fields
+from smtpx._merge.patterns import FIELD, Pattern, pattern_of
+from smtpx.addresses import Address
+from smtpx.errors import AddressError, LocalProtocolError
+
+__all__ = [
+    "DateField",
+    "ExactField",
+    "MailboxField",
+    "MessageIDField",
+    "TextField",
+    "Writer",
+    "filled_address",
+]
+
+_LINE = 78
+_LONGEST_LINE = 998  # RFC 5322 §2.1.1
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_NOT_EXACT = re.compile(r"[^!-;=?-~]")
+_MAILBOX = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>|(?P<bare>[^<>]*)")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_SPECIALS = re.compile(r'[()<>\[\]:;@\\,"]')
+_QUOTED_FIELD = re.compile(r'"(\{\{\s*\w+\s*\}\})"')
+
+
+class Writer(Protocol):
+    """A piece of a copy."""
+
+    names: tuple[str, ...]
+    """The fields in it."""
+
+    def written(self, values: Mapping[str, str]) -> str:
+        """With its line end, filled with these values.
+
+        Raises:
+            LocalProtocolError: one cannot stand there; the message names it.
+        """
+        ...
+
+
+class TextField:
+    """Unstructured: what is not ASCII, or would not fit, is encoded (RFC 2047)."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        self._pattern = pattern_of(text, f"the message's {name}")
+        self.names = self._pattern.names
+
+    def written(self, values: Mapping[str, str]) -> str:
+        text = self._pattern.fill(values)
+        field = f"{self._name}: {text}\r\n"
+        if (
+            len(field) <= _LINE + 2
+            and text.isascii()
+            and text.isprintable()
+            and "=?" not in text
+            and text == text.strip(" ")
+        ):
+            return field
+        _refuse_controls(self._pattern, values)
+        return _written(self._name, fields.unstructured(self._name, text))
+
+
+class MailboxField:
+    """One mailbox, with or without a display name (RFC 5322 §3.4)."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        display, address = _mailbox(name, text)
+        self.display = pattern_of(display, f"the message's {name}")
+        self.pattern = pattern_of(address, f"the message's {name}")
+        self.names = self.display.names + self.pattern.names
+
+    def written(self, values: Mapping[str, str]) -> str:
+        address = filled_address(self.pattern, values)
+        if address.needs_smtputf8:
+            raise AddressError(f"{self.name}: {address} is not ASCII, as a header has to be")
+        return self.written_with(address, values)
+
+    def written_with(self, address: Address, values: Mapping[str, str]) -> str:
+        display = self.display.fill(values)
+        field = f"{self.name}: {display} <{address}>\r\n"
+        if len(field) <= _LINE + 2 and "=?" not in display and _ATOMS.fullmatch(display):
+            return field
+        _refuse_controls(self.display, values)
+        return _written(self.name, fields.mailboxes(self.name, [(display.strip(" "), address)]))
+
+
+class ExactField:
+    """Structured: values stand in it as they are, and have to be such as can (RFC 2369 §2)."""
+
+    def __init__(self, name: str, text: str) -> None:
+        if not text.isascii():
+            raise LocalProtocolError(f"the message's {name} has a field, so the rest must be ASCII")
+        self._label = f"{name}: "
+        self._pattern = pattern_of(" ".join(text.split()), f"the message's {name}")
+        self.names = self._pattern.names
+
+    def written(self, values: Mapping[str, str]) -> str:
+        for name in self._pattern.names:
+            found = _NOT_EXACT.search(values[name])
+            if found:
+                raise LocalProtocolError(
+                    f"field {name!r} has {found[0]!r}, which {self._label[:-2]} cannot hold: "
+                    "encode it before, in a URL by a percent sign"
+                )
+        field = self._label + self._pattern.fill(values)
+        if len(field) > _LINE:
+            field = self._label + field[len(self._label) :].replace(" ", "\r\n ")
+            if max(map(len, field.split("\r\n"))) > _LONGEST_LINE:
+                longest = max(self._pattern.names, key=lambda name: len(values[name]))
+                raise LocalProtocolError(
+                    f"field {longest!r} makes a line of {self._label[:-2]} longer than "
+                    f"{_LONGEST_LINE} characters"
+                )
+        return field + "\r\n"
+
+
+class DateField:
+    """The time of rendering."""
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._last = 0, ""
+
+    def written(self, values: Mapping[str, str]) -> str:
+        now = int(time.time())
+        last, field = self._last
+        if last != now:
+            date = format_datetime(datetime.fromtimestamp(now, UTC))
+            field = f"Date: {date}\r\n"
+            self._last = now, field
+        return field
+
+
+class MessageIDField:
+    """Another one for each copy; after a `fork` too, so it is drawn by lot."""
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self, domain: str) -> None:
+        self._end = f"@{domain}>\r\n"
+
+    def written(self, values: Mapping[str, str]) -> str:
+        return f"Message-ID: <{urandom(12).hex()}{self._end}"
+
+
+def filled_address(pattern: Pattern, values: Mapping[str, str]) -> Address:
+    """The address that the values make.
+
+    Raises:
+        AddressError: they make none; the message names the fields.
+    """
+    try:
+        return Address.parse(pattern.fill(values))
+    except AddressError as error:
+        raise AddressError(f"field {', '.join(map(repr, pattern.names))}: {error}") from error
+
+
+def _mailbox(name: str, text: str) -> tuple[str, str]:
+    """Display name and address, both with their fields."""
+    refused = LocalProtocolError(
+        f"the message's {name} is {text!r}: in a template it is one mailbox, such as "
+        "'{{name}} <{{address}}>'"
+    )
+    found = _MAILBOX.fullmatch(text.strip())
+    if found is None:
+        raise refused
+    display = (found["name"] or "").strip()
+    quoted = _QUOTED.fullmatch(display)
+    if quoted is not None:
+        display = re.sub(r"\\(.)", r"\1", quoted[1])
+    elif _SPECIALS.search(display):
+        raise refused
+    # The `email` package quotes a field that has spaces in its braces.
+    address = _QUOTED_FIELD.sub(r"\1", found["address"] or found["bare"] or "")
+    if not FIELD.fullmatch(address):
+        try:
+            _ = Address.parse(FIELD.sub("x", address))
+        except AddressError as error:
+            raise refused from error
+    return display, address
+
+
+def _written(name: str, body: str) -> str:
+    folded = body.replace("\n", "\r\n")
+    return f"{name}: {folded}\r\n"
+
+
+def _refuse_controls(pattern: Pattern, values: Mapping[str, str]) -> None:
+    for name in pattern.names:
+        if fields.breaks_a_line(values[name]):
+            raise LocalProtocolError(
+                f"field {name!r} is {values[name]!r:.60}, which no header can hold: leave out line "
+                "ends and control characters"
+            )

@@ -1,0 +1,57 @@
+"""Text that has fields in it: ``Dear {{name}},``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from smtpx.errors import LocalProtocolError
+
+__all__ = ["FIELD", "Pattern", "has_fields", "pattern_of"]
+
+FIELD = re.compile(r"(?<!\{)\{\{\s*([A-Za-z_]\w*)\s*\}\}(?!\})", re.ASCII)
+
+
+class Pattern(NamedTuple):
+    """A text to be filled in."""
+
+    form: str
+    """For the operator ``%``, which fills in by name faster than anything else."""
+    names: tuple[str, ...]
+    """The fields, each once."""
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        return self.form % values
+
+
+def has_fields(text: str) -> bool:
+    """True too for what only looks like a field, so that `pattern_of` can refuse it."""
+    return "{{" in text
+
+
+def pattern_of(text: str, where: str) -> Pattern:
+    """The pattern of a text.
+
+    Raises:
+        LocalProtocolError: it has braces that are no field; nobody is to get them as they are.
+    """
+    names: dict[str, None] = {}
+    form: list[str] = []
+    at = 0
+    for field in FIELD.finditer(text):
+        form += [_literal(text[at : field.start()], where), f"%({field[1]})s"]
+        names[field[1]] = None
+        at = field.end()
+    form.append(_literal(text[at:], where))
+    return Pattern("".join(form), tuple(names))
+
+
+def _literal(text: str, where: str) -> str:
+    if "{{" in text:
+        shown = text[text.index("{{") :][:40]
+        raise LocalProtocolError(
+            f"{where} has {shown!r}, which is not a field: a field is a name, {{{{name}}}}; "
+            "let a template engine do the rest before"
+        )
+    return text.replace("%", "%%")

@@ -1,0 +1,76 @@
+"""What the URLs of servers and of proxies have in common.
+
+No message quotes the URL: a password that was not encoded may stand anywhere in it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from smtpx.errors import EndpointError
+
+URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
+    r"(?:(?P<user>[^:/?]*?)(?::(?P<password>[^/?]*))?@)?"
+    r"(?P<host>\[[^\]]*\]|[^:/?@\[\]]*)"
+    r"(?::(?P<port>[^/?@]*))?"
+    r"(?P<path>/[^?]*)?"
+    r"(?:\?(?P<query>.*))?"
+)
+ENCODE = "percent-encode : @ / ? in a password"
+_LABEL = r"[A-Za-z0-9_\-]{1,63}"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._\-]+)?\]")
+
+
+def plain(part: str | None, what: str = "user or password") -> str | None:
+    """A part of a URL without its percent-encoding.
+
+    Raises:
+        EndpointError: it is not UTF-8.
+    """
+    if part is None or "%" not in part:
+        return part
+    from urllib.parse import unquote
+
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise EndpointError(f"its {what} is not percent-encoded UTF-8") from None
+
+
+def host_of(host: str) -> str:
+    """A host name with A-labels, or an IP address without brackets.
+
+    Raises:
+        EndpointError: it is neither.
+    """
+    if not host:
+        raise EndpointError("the URL names no host")
+    if not host.isascii():
+        import idna
+
+        try:
+            host = idna.encode(host, uts46=True).decode("ascii")
+        except idna.IDNAError:  # Its message would quote what may be a password.
+            raise EndpointError("its host is not an internationalized domain name") from None
+    if not _HOST.fullmatch(host):
+        raise EndpointError(f"its host is not a name or an IP address ({ENCODE})")
+    if host.startswith("["):
+        import ipaddress
+
+        try:
+            _ = ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            raise EndpointError("its host is not an IPv6 address between [ and ]") from None
+    return host.strip("[]")
+
+
+def port_of(text: str) -> int:
+    """A port.
+
+    Raises:
+        EndpointError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise EndpointError(f"its port is not a number from 1 to 65535 ({ENCODE})")
+    return int(text)

@@ -1,0 +1,54 @@
+"""The PROXY protocol: what a proxy says first of the connection it passes on (versions 1 and 2).
+
+HAProxy's ``proxy-protocol.txt`` defines it; Postfix takes it where
+``smtpd_upstream_proxy_protocol`` or ``postscreen_upstream_proxy_protocol`` is ``haproxy``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["ProxyHeader"]
+
+_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+_PROXY = 0x21  # version 2, command PROXY
+_STREAM = {4: 0x11, 6: 0x21}  # address family and transport
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyHeader:
+    """The connection for which we speak: from where, to where; IP addresses and ports."""
+
+    version: Literal[1, 2]
+    """1 is a line of text, 2 is binary."""
+    source: tuple[str, int]
+    destination: tuple[str, int]
+
+    def __post_init__(self) -> None:
+        if self.version not in (1, 2):
+            raise ValueError(f"version={self.version!r}: the PROXY protocol has 1 and 2")
+        versions = {_ip_version_of(end) for end in (self.source, self.destination)}
+        if len(versions) != 1:
+            raise ValueError("source and destination must be of one family, IPv4 or IPv6")
+
+    def __bytes__(self) -> bytes:
+        (source, source_port), (destination, destination_port) = self.source, self.destination
+        here, there = ipaddress.ip_address(source), ipaddress.ip_address(destination)
+        if self.version == 1:
+            ports = f"{source_port} {destination_port}"
+            return f"PROXY TCP{here.version} {here} {there} {ports}\r\n".encode("ascii")
+        ports_of_both = source_port.to_bytes(2, "big") + destination_port.to_bytes(2, "big")
+        addresses = here.packed + there.packed + ports_of_both
+        head = bytes([_PROXY, _STREAM[here.version]]) + len(addresses).to_bytes(2, "big")
+        return _SIGNATURE + head + addresses
+
+
+def _ip_version_of(end: tuple[str, int]) -> int:
+    host, port = end
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{port!r} is not a port from 0 to 65535")
+    if "%" in host:
+        raise ValueError(f"{host!r}: the zone of an IPv6 address means nothing to another host")
+    return ipaddress.ip_address(host).version  # Its ValueError names what it was given.

@@ -1,0 +1,183 @@
+"""Who we are, and where the proof of it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias
+
+from smtpx.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["Credentials", "Source"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+Source: TypeAlias = Callable[[], str | Awaitable[str]]
+"""Called when a session logs in. What it returns is kept no longer than the login takes.
+
+It may be a coroutine function where the session is asynchronous. A plain one is called in the
+task that opens the session, which waits for it as long as it takes.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are, and what proves it: a password, a token, or neither.
+
+    Neither is for mechanisms to which something else is the proof: EXTERNAL (the client
+    certificate of the TLS session), GSSAPI (a Kerberos ticket).
+
+    Password and token are in no `repr`, and credentials cannot be pickled.
+    """
+
+    user: str = ""
+    password: str | Source | None = field(default=None, repr=False)
+    token: str | Source | None = field(default=None, repr=False, kw_only=True)
+    """An OAuth 2.0 access token. A `Source` is asked once more if the server refuses the first."""
+    authzid: str = field(default="", kw_only=True)
+    """Whom to act for, where that is not `user` (RFC 4422 §2)."""
+
+    def __post_init__(self) -> None:
+        # Found out elsewhere: a traceback with locals shows what an error passes through.
+        problem = _problem(self)
+        if problem:
+            raise LocalProtocolError(problem)
+
+    @classmethod
+    def from_netrc(cls, host: str, path: str | PathLike[str] | None = None) -> Self:
+        """The user and password that a netrc file has for a host, or for any (``default``).
+
+        Without `path` it is ``~/.netrc``, which nobody but its owner may be able to read.
+
+        Raises:
+            LocalProtocolError: there is no such file, it cannot be read, or it has no entry for
+                the host.
+        """
+        import netrc
+
+        try:
+            entry = netrc.netrc(None if path is None else str(path)).authenticators(host)
+        except FileNotFoundError:
+            problem = "does not exist"
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+        except netrc.NetrcParseError as error:
+            # What it complains of may be a password. The check of permissions has no line.
+            where = f"line {error.lineno} has a mistake" if error.lineno else "others may read it"
+            problem = f"was not used: {where}"
+        except UnicodeDecodeError:
+            problem = "is not UTF-8"
+        else:
+            if entry is not None:
+                user, account, password = entry
+                return cls(user or account or "", password)
+            problem = f"has no entry for {host}"
+        raise LocalProtocolError(f"the netrc file {path or '~/.netrc'} {problem}")
+
+    @classmethod
+    def from_keyring(cls, service: str, user: str) -> Self:
+        """A password of the system's keyring, read anew for each login (extra: smtpx[keyring]).
+
+        Raises:
+            LocalProtocolError: the package keyring is not installed. When the keyring has no such
+                password, that is said when the session logs in.
+        """
+        from importlib import import_module
+
+        try:
+            # By name, so that checking our types does not need the extra.
+            keyring: Any = import_module("keyring")
+        except ImportError:
+            raise LocalProtocolError("this needs keyring: install smtpx[keyring]") from None
+
+        def password() -> str:
+            found: str | None = keyring.get_password(service, user)
+            if found is None:
+                raise LocalProtocolError(f"the keyring has no password of {user} for {service}")
+            return found
+
+        return cls(user, password)
+
+    @property
+    def source(self) -> Source | None:
+        """What is to be called for the password or the token, if anything is."""
+        for secret in (self.password, self.token):
+            if secret is not None and not isinstance(secret, str):
+                return secret
+        return None
+
+    @property
+    def known_password(self) -> str:
+        """The password, for mechanisms that need one.
+
+        Raises:
+            LocalProtocolError: there is none, or its source has not been asked yet.
+        """
+        if not isinstance(self.password, str):
+            raise LocalProtocolError("needs a password")
+        return self.password
+
+    @property
+    def known_token(self) -> str:
+        """The token, for mechanisms that need one.
+
+        Raises:
+            LocalProtocolError: there is none, or its source has not been asked yet.
+        """
+        if not isinstance(self.token, str):
+            raise LocalProtocolError("needs a token")
+        return self.token
+
+    def holding(self, secret: str) -> Self:
+        """The same with what its source gave.
+
+        Raises:
+            LocalProtocolError: it is not text that can be a password, or a token.
+        """
+        which = "password" if self.token is None else "token"
+        try:
+            return replace(self, **{which: secret})
+        except LocalProtocolError as error:
+            problem = str(error)
+        del secret  # A traceback with locals would show it.
+        raise LocalProtocolError(problem)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("credentials are not pickled: what is pickled is stored, sent or logged")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _problem(credentials: Credentials) -> str:
+    """What is wrong with them; nothing is an empty text, and what is quoted no secret."""
+    if credentials.password is not None and credentials.token is not None:
+        return "give Credentials a password or a token, not both"
+    for name, value in (("password", credentials.password), ("token", credentials.token)):
+        if value is not None and not isinstance(value, str) and not callable(value):
+            return f"the {name} is {type(value).__name__}: give str, or what is to be called for it"
+    for text in (credentials.user, credentials.password, credentials.authzid):
+        if not isinstance(text, str):
+            continue
+        # RFC 4616 §2: NUL separates the fields of PLAIN; RFC 4013 §2.3 prohibits its kin as well.
+        if _CONTROL.search(text):
+            return (
+                "neither user nor password may contain a control character, such as NUL or the "
+                "line end of a file they were read from"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            return "user and password must be Unicode text without surrogates"
+    token = credentials.token
+    # RFC 6750 §2.1; a control character would separate fields of XOAUTH2 and OAUTHBEARER.
+    if isinstance(token, str) and not (
+        token.isascii() and token.isprintable() and token.split() == [token]
+    ):
+        return "a token is ASCII text without spaces or control characters"
+    return ""

@@ -1,0 +1,80 @@
+"""Addresses that answer and addresses that do not, on the loopback; and whoever looks them up."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+Found = tuple[int, int, int, str, tuple[Any, ...]]
+
+
+def entry(host: str, port: int) -> Found:
+    """What a resolver says of an IP address."""
+    if ":" in host:
+        return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))
+
+
+class Resolver:
+    """In place of the system's: knows `mx.test`, and counts who asks for what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, found: Sequence[Found]) -> None:
+        self.asked: list[str] = []
+        self._found = list(found)
+        self._others = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: Any, port: Any, *args: Any, **options: Any) -> list[Found]:
+        if host == "mx.test":
+            self.asked.append(host)
+            return self._found
+        return self._others(host, port, *args, **options)  # type: ignore[return-value] # an enum
+
+
+@contextmanager
+def dead(host: str) -> Iterator[int]:
+    """A port where connecting takes for ever: its queue is full, so that nobody is let in."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux is known to drop connections when the queue is full")
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(entry(host, 0)[0]))
+        try:
+            listener.bind((host, 0))
+        except OSError as error:
+            pytest.skip(f"{host} is not of this machine: {error}")
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        while True:
+            filler = stack.enter_context(socket.socket(entry(host, 0)[0]))
+            filler.setblocking(False)
+            if filler.connect_ex((host, port)) == 0:
+                continue
+            if not select.select([], [filler], [], 0.1)[1]:
+                break
+        yield port
+
+
+@contextmanager
+def refusing(host: str) -> Iterator[int]:
+    """A port where nobody listens, and nobody will."""
+    with socket.socket(entry(host, 0)[0]) as bound:
+        try:
+            bound.bind((host, 0))
+        except OSError as error:
+            pytest.skip(f"{host} is not of this machine: {error}")
+        yield bound.getsockname()[1]
+
+
+@contextmanager
+def listening(host: str) -> Iterator[socket.socket]:
+    """A port that answers."""
+    with socket.socket(entry(host, 0)[0]) as listener:
+        listener.bind((host, 0))
+        listener.listen(16)
+        yield listener

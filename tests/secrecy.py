@@ -1,0 +1,171 @@
+"""No secret of a test is in what the library logs, raises, shows or pickles (T26), in any test.
+
+A plugin for the whole suite. It notes every password and token that a test gives to smtpx, every
+record that the library logs and every error that it makes; when the test has run it looks for the
+first in the second: as they are, as base64, percent-encoded, and as Python writes them. Of an
+error it reads text, `repr`, `__dict__`, the pickle, and its traceback with the locals of our own
+frames, causes and contexts included.
+
+Each test is looked at in the process that runs it, so that it makes no difference how many do.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import logging
+import pickle
+import smtplib
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+import smtpx
+from smtpx import errors
+from smtpx._smtplib.authentication import Authentication
+from smtpx.sasl.credentials import Credentials
+from smtpx.testing import ServerOptions
+
+OURS = Path(smtpx.__file__).parent
+KIT = OURS / "testing"
+# Words that errors and docstrings are free to use: as passwords they are looked for encoded only.
+WORDS = frozenset({"secret", "password", "token", "refused", "accepted", "server"})
+MOST_ERRORS = 200
+
+
+class Notes:
+    """What one test gave to the library, and what that said."""
+
+    def __init__(self) -> None:
+        self.secrets: set[str] = set()
+        self.errors: list[BaseException] = []
+        self.logged: list[str] = []
+
+    def keep(self, secret: object) -> None:
+        # Shorter ones are found everywhere by chance.
+        if isinstance(secret, str) and len(secret) >= 6 and not secret.isspace():
+            self.secrets.add(secret)
+
+
+_notes = Notes()
+
+
+def leaks(notes: Notes) -> Iterator[str]:
+    """A sentence for each place in which a secret is."""
+    forms = {form: secret for secret in notes.secrets for form in forms_of(secret)}
+    if not forms:
+        return
+    for error in notes.errors[:MOST_ERRORS]:
+        for where, text in sights_of(error):
+            for form, secret in forms.items():
+                if form in text:
+                    line = next(line for line in text.splitlines() if form in line)
+                    yield f"{where} of {type(error).__name__} has {secret!r}: {line}"
+    for line in notes.logged:
+        for form, secret in forms.items():
+            if form in line:
+                yield f"a log record has {secret!r}: {line!r}"
+
+
+def forms_of(secret: str) -> set[str]:
+    """How a secret may be written."""
+    octets = secret.encode("utf-8", "surrogatepass")
+    forms = {base64.b64encode(octets).decode().rstrip("=")[:-1]}
+    # Within a message of PLAIN, or behind any prefix: what base64 makes of it depends on where it
+    # begins, and its ends on what stands beside it.
+    for shift in (1, 2):
+        forms.add(base64.b64encode(b"\0" * shift + octets).decode().rstrip("=")[shift + 1 : -1])
+    forms = {form for form in forms if len(form) >= 6}
+    if secret not in WORDS:
+        forms |= {secret, quote(octets), ascii(secret)[1:-1], repr(octets)[2:-1]}
+    return forms
+
+
+def sights_of(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Everything that can be seen of an error."""
+    yield "the text", str(error)
+    yield "the repr", repr(error)
+    yield "the notes", "\n".join(getattr(error, "__notes__", []))
+    yield "the __dict__", repr(error.__dict__)
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    yield "the traceback", "\n".join(locals_in(told))
+    try:
+        pickled = pickle.dumps(error)
+    except Exception:
+        return  # A test has hung something on it that cannot be pickled.
+    yield "the pickle", pickled.decode("latin-1")
+
+
+def locals_in(told: traceback.TracebackException) -> Iterator[str]:
+    """The locals of our own frames, those of what caused the error included."""
+    for frame in told.stack:
+        path = Path(frame.filename)
+        if path.is_relative_to(OURS) and not path.is_relative_to(KIT):
+            for name, value in (frame.locals or {}).items():
+                yield f"{path.name}:{frame.lineno} {name} = {value}"
+    for other in (told.__cause__, told.__context__):
+        if other is not None:
+            yield str(other)
+            yield from locals_in(other)
+
+
+class _Recorder(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _notes.logged.append(f"{record.getMessage()} {record.args!r} {record.exc_text or ''}")
+
+
+def _watch(kind: type, name: str, note: Callable[..., None]) -> None:
+    """Have `note` see every call of a method, before it runs."""
+    original: Any = getattr(kind, name, None)
+
+    @functools.wraps(original or note)
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        note(self, *args)
+        if name in own:
+            return original(self, *args, **kwargs)
+        # Whatever comes after it, where a class has several bases.
+        after: Any = getattr(super(kind, self), name, None)
+        return None if after is None else after(*args, **kwargs)
+
+    own = set(kind.__dict__)
+    setattr(kind, name, called)
+
+
+def pytest_configure() -> None:
+    _watch(Credentials, "__post_init__", _note_credentials)
+    _watch(ServerOptions, "__post_init__", _note_users)
+    _watch(Authentication, "login", lambda _self, _user, password="": _notes.keep(password))
+    _watch(errors.SMTPError, "__init__", _note_error)
+    _watch(smtplib.SMTPResponseException, "__init__", _note_error)
+    logging.getLogger("smtpx").addHandler(_Recorder())
+
+
+def _note_credentials(credentials: Credentials) -> None:
+    _notes.keep(credentials.password)
+    _notes.keep(credentials.token)
+
+
+def _note_users(options: ServerOptions) -> None:
+    for secret in options.users.values():
+        _notes.keep(secret)
+
+
+def _note_error(error: BaseException, *_: object) -> None:
+    _notes.errors.append(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    global _notes
+    _notes = Notes()
+    try:
+        yield
+        found = sorted(set(leaks(_notes)))
+        if found:
+            pytest.fail("secrets can be seen:\n" + "\n".join(found[:20]), pytrace=False)
+    finally:
+        _notes = Notes()

@@ -1,0 +1,467 @@
+"""`Template`: whatever the values are, each copy is a message that says just them."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.headerregistry import Address as HeaderAddress
+from email.message import EmailMessage, MIMEPart
+from email.mime.text import MIMEText
+from typing import Any
+
+import fast_mail_parser
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import smtpx
+from smtpx import AddressError, LocalProtocolError, Template
+from smtpx.testing import Server
+
+TEXT = (
+    "Dear {{name}},\n\nyour {{ thing }} is =on= its way to {{city}}: 100 %.\n\n{{note}}\n{{city}}"
+)
+MARKUP = (
+    '<p style="margin: 0">Dear <b>{{name}}</b>,</p>\n<p>{{thing}} &amp; {{city}}</p>'
+    + "<td>no line end in sight</td>" * 9
+    + '<a href="https://example.org/u/{{token}}" title="{{note}}">leave</a></p>\n'
+)
+
+
+def letter(text: str = TEXT, markup: str | None = MARKUP, cte: str | None = None) -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = "Shop <shop@example.org>"
+    message["To"] = "{{name}} <{{address}}>"
+    message["Subject"] = "{{name}}: your {{thing}}"
+    message["Reply-To"] = "{{thing}} desk <reply+{{token}}@example.org>"
+    message["List-Unsubscribe"] = (
+        "<https://example.org/u/{{token}}>, <mailto:{{token}}@example.org>"
+    )
+    message["X-Note"] = "{{note}}"
+    message.set_content(text, cte=cte)
+    if markup is not None:
+        message.add_alternative(markup, subtype="html", cte=cte)
+    return message
+
+
+ROW = {
+    "name": "Bob",
+    "address": "bob@example.net",
+    "thing": "parcel",
+    "city": "Leeds",
+    "note": "",
+    "token": "t0k3n",
+}
+
+
+def filled(text: str, values: dict[str, str], escape: Callable[[str], str] = str) -> str:
+    def value(field: re.Match[str]) -> str:
+        return re.sub(r"\r\n|\r", "\n", escape(values[field[1]]))
+
+    return re.sub(r"\{\{ *(\w+) *\}\}", value, text)
+
+
+def read(octets: bytes) -> EmailMessage:
+    message = message_from_bytes(octets, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def text_of(message: MIMEPart, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return re.sub(r"\r\n", "\n", part.get_content())
+
+
+def independently(octets: bytes) -> Any:
+    return fast_mail_parser.parse_email(octets)
+
+
+# --- the property -------------------------------------------------------------------------------
+
+# What a header holds: no control characters, no halves of surrogate pairs.
+LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=120)
+TRICKY = st.lists(
+    st.sampled_from(
+        [
+            *["=?utf-8?q?a?=", "=?", "?=", " ", "  ", '"', "\\", ",", "<x@y>", "%s", "%(name)s"],
+            *["{{x}}", "=", ".", "=20", "é", "日本", "\U0001f600", "e\u0301", "a" * 80, "word "],
+            *["ü" * 40, "_", "&", "'", "@"],
+        ]
+    ),
+    max_size=8,
+).map("".join)
+PHRASES = st.one_of(LINES, TRICKY)
+ANY_TEXT = st.one_of(PHRASES, st.text(st.characters(exclude_categories=["Cs"]), max_size=200)).map(
+    lambda text: text.replace("\0", "")
+) | st.lists(st.sampled_from(["\n", "\r\n", "\r", ".", " \n", "--=_", "\t", "From "])).map("".join)
+TOKENS = st.text(st.sampled_from("abcXYZ0123456789-_~%/?=&"), max_size=300)
+ADDRESSES = st.sampled_from(
+    ["bob@example.net", "b.o.b+x@sub.example.net", '"b o b"@example.net', "x" * 60 + "@example.net"]
+)
+ROWS = st.fixed_dictionaries(
+    {
+        "name": PHRASES,
+        "address": ADDRESSES,
+        "thing": PHRASES,
+        "city": ANY_TEXT,
+        "note": PHRASES,
+        "token": TOKENS.map(lambda token: token[:40] or "x"),
+    }
+)
+
+
+def well_formed(octets: bytes) -> None:
+    assert octets.isascii()
+    assert octets.count(b"\r") == octets.count(b"\n") == octets.count(b"\r\n")
+    header, _, body = octets.partition(b"\r\n\r\n")
+    for line in header.split(b"\r\n"):
+        one_word = b" " not in line.partition(b": ")[2] and b"=?utf-8?" not in line
+        assert len(line) <= (998 if one_word else 78), line
+        assert line.strip(), "a line of a field that has nothing but white space"
+        assert b"=?utf-8?" not in line or b"@" in line or len(line) <= 76
+    assert max(map(len, body.split(b"\r\n"))) <= 78
+    assert not re.search(rb"[ \t]\r\n", body)
+
+
+@pytest.mark.parametrize("cte", [None, "base64", "quoted-printable"])
+@given(ROWS)
+@settings(deadline=None, max_examples=100)
+@example({**ROW, "name": "Doe, Jane", "note": "=?utf-8?q?a?="})
+@example({**ROW, "name": "日本語のとても長い名前" * 6, "thing": "é" * 50, "city": ".\n..\n."})
+def test_a_copy_says_just_what_its_values_are(cte: str | None, values: dict[str, str]) -> None:
+    octets, envelope = template_of(cte).render(values)
+    well_formed(octets)
+    assert [str(one) for one in envelope.recipients] == [values["address"]]
+
+    copy = read(octets)
+    markup = filled(MARKUP, values, html.escape)
+    assert [part.get_content_type() for part in copy.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+    assert text_of(copy, "plain") == filled(TEXT + "\n", values)
+    assert text_of(copy, "html") == markup
+    assert [address.addr_spec for address in copy["To"].addresses] == [values["address"]]
+    assert copy["X-Note"].strip(" ") == values["note"].strip(" ")
+    token = values["token"]
+    assert copy["List-Unsubscribe"].split(", ") == [
+        f"<https://example.org/u/{token}>",
+        f"<mailto:{token}@example.org>",
+    ]
+    subject = filled("{{name}}: your {{thing}}", values)
+    assert str(make_header(decode_header(copy_of_source(octets, "Subject")))) == subject
+
+    other = independently(octets)
+    assert other.subject == subject
+    if '"' not in values["address"]:  # which this parser does not take for an address
+        assert other.to[0].display_name == (values["name"].strip(" ") or None)
+    assert [re.sub(r"\r\n", "\n", text) for text in other.text_plain] == [
+        filled(TEXT + "\n", values)
+    ]
+    assert [re.sub(r"\r\n", "\n", text) for text in other.text_html] == [markup]
+
+
+def copy_of_source(octets: bytes, name: str) -> str:
+    """A field as it was written, unfolded."""
+    found = re.search(rb"^%b: ((?:.|\r\n[ \t])*)\r\n" % name.encode(), octets, re.MULTILINE)
+    assert found is not None
+    return found[1].replace(b"\r\n", b"").decode()
+
+
+_templates: dict[str | None, Template] = {}
+
+
+def template_of(cte: str | None) -> Template:
+    if cte not in _templates:
+        _templates[cte] = Template(letter(cte=cte))
+    return _templates[cte]
+
+
+# --- what a copy is otherwise -------------------------------------------------------------------
+
+
+def test_a_message_is_compiled_and_left_alone() -> None:
+    message = letter()
+    before = message.as_bytes()
+    first, _ = Template(message).render(ROW)
+    assert message.as_bytes() == before
+    assert read(first)["From"] == "Shop <shop@example.org>"
+
+
+def test_copies_differ_by_their_message_id_and_have_a_date() -> None:
+    message = letter()
+    message["Date"] = "Thu, 26 Nov 2020 00:00:00 +0000"
+    message["Message-ID"] = "<composed@example.org>"
+    template = Template(message)
+    copies = [read(template.render(ROW)[0]) for _ in range(3)]
+    ids = {copy["Message-ID"] for copy in copies}
+    assert len(ids) == 3
+    assert all(re.fullmatch("<[0-9a-f]{24}@example.org>", one) for one in ids)
+    assert all(len(copy.get_all("Date", [])) == 1 for copy in copies)
+    assert all(copy["Date"].datetime.year >= 2025 for copy in copies)
+
+
+def test_a_message_id_of_ones_own() -> None:
+    message = letter()
+    message["Message-ID"] = "<{{token}}.1@example.org>"
+    copy = read(Template(message).render(ROW)[0])
+    assert copy.get_all("Message-ID") == ["<t0k3n.1@example.org>"]
+
+
+def test_the_fields_are_known() -> None:
+    assert set(Template(letter()).fields) == set(ROW)
+    assert Template(letter(), sender="b+{{id}}@example.org").fields[-1] == "id"
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [
+        (None, "shop@example.org"),
+        ("bounces@example.org", "bounces@example.org"),
+        ("bounces+{{token}}@example.org", "bounces+t0k3n@example.org"),
+        ("", "None"),
+    ],
+)
+def test_the_reverse_path(sender: str | None, expected: str) -> None:
+    _, envelope = Template(letter(), sender=sender).render(ROW)
+    assert str(envelope.sender) == expected
+
+
+def test_sender_goes_before_from() -> None:
+    message = letter()
+    message["Sender"] = "{{name}} <office@example.org>"
+    octets, envelope = Template(message).render({**ROW, "name": "Zoë"})
+    assert str(envelope.sender) == "office@example.org"
+    assert read(octets)["Sender"] == "Zoë <office@example.org>"
+
+
+@pytest.mark.parametrize(
+    ("to", "values", "expected"),
+    [
+        ("{{address}}", ROW, "bob@example.net"),
+        ("{{name}} <{{address}}>", {**ROW, "name": ""}, "bob@example.net"),
+        ("{{ name }} <{{ address }}>", ROW, "Bob <bob@example.net>"),
+        ('"{{city}}, {{name}}" <{{address}}>', ROW, '"Leeds, Bob" <bob@example.net>'),
+        ("{{name}} <{{token}}@example.net>", ROW, "Bob <t0k3n@example.net>"),
+        ("all@example.net", ROW, "all@example.net"),
+    ],
+)
+def test_to_says_who_gets_the_copy(to: str, values: dict[str, str], expected: str) -> None:
+    message = letter()
+    message.replace_header("To", to)
+    octets, envelope = Template(message).render(values)
+    assert read(octets)["To"] == expected
+    assert (
+        str(envelope.recipients[0])
+        == HeaderAddress(addr_spec=read(octets)["To"].addresses[0].addr_spec).addr_spec
+    )
+
+
+def test_an_address_that_needs_smtputf8_is_written_as_such() -> None:
+    octets, envelope = Template(letter()).render({**ROW, "address": "jürgen@bücher.example"})
+    assert envelope.needs_smtputf8
+    assert "To: Bob <jürgen@xn--bcher-kva.example>\r\n".encode() in octets
+
+
+def test_values_need_not_be_text() -> None:
+    octets, _ = Template(letter()).render({**ROW, "thing": 12, "city": 1.5})
+    assert "your 12 is =on= its way to 1.5" in text_of(read(octets), "plain")
+
+
+class Markup(str):
+    """As in MarkupSafe."""
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+def test_markup_is_not_escaped_twice() -> None:
+    row = {**ROW, "name": Markup("<i>Bob</i>"), "note": '" onload="x'}
+    markup = text_of(read(Template(letter()).render(row)[0]), "html")
+    assert "Dear <b><i>Bob</i></b>" in markup
+    assert 'title="&quot; onload=&quot;x"' in markup
+
+
+def test_long_values_have_their_lines_encoded_anew() -> None:
+    link = "a" * 300
+    octets, _ = Template(letter()).render({**ROW, "token": link[:50], "city": link, "note": link})
+    well_formed(octets)
+    assert f"its way to {link}: 100 %." in text_of(read(octets), "plain")
+
+
+@pytest.mark.parametrize("value", ["", " ", "x ", "=", "\t"])
+def test_no_line_ends_with_white_space(value: str) -> None:
+    octets, _ = Template(letter("Dear {{city}}\n{{city}}\n\t{{city}}", None)).render(
+        {**ROW, "city": value}
+    )
+    well_formed(octets)
+    assert text_of(read(octets), "plain") == f"Dear {value}\n{value}\n\t{value}\n"
+
+
+def test_what_is_not_ascii_throughout_is_base64() -> None:
+    text = "Уважаемый {{name}}, ваш заказ уже в пути.\n" * 5
+    octets, _ = Template(letter(text, None)).render({**ROW, "name": "Борис"})
+    copy = read(octets)
+    assert copy["Content-Transfer-Encoding"] == "base64"
+    assert text_of(copy, "plain") == text.replace("{{name}}", "Борис")
+
+
+def test_other_parts_are_the_same_in_all_copies() -> None:
+    message = letter()
+    message.get_body(("html",)).add_related(b"png", "image", "png", cid="<logo>")  # type: ignore[union-attr]
+    message.add_attachment(
+        bytes(range(256)), maintype="application", subtype="pdf", filename="ä.pdf"
+    )
+    message.add_attachment("{{not}} a field, grüße\n", filename="notes.txt")
+    octets, _ = Template(message).render(ROW)
+    assert octets.isascii()
+    pdf, notes = read(octets).iter_attachments()
+    assert (pdf.get_filename(), pdf.get_content()) == ("ä.pdf", bytes(range(256)))
+    assert notes.get_content() == "{{not}} a field, grüße\n"
+    assert independently(octets).attachments[0].content == b"png"
+
+
+def test_a_value_cannot_end_a_part() -> None:
+    message = letter()
+    message.set_boundary("known")
+    octets, _ = Template(message).render({**ROW, "city": "x\n--known--\n--known\n\nevil"})
+    assert len(list(read(octets).walk())) == 3
+
+
+def test_a_parsed_message_serves_as_well() -> None:
+    header = "Subject: =?utf-8?q?caf=C3=A9_=7B=7Bname=7D=7D?=\nTo: {{address}}\nFrom: a@b.test\n"
+    message = read(f"{header}\nDear {{{{name}}}}\n".encode())
+    copy = read(Template(message).render(ROW)[0])
+    assert (copy["Subject"], text_of(copy, "plain")) == ("café Bob", "Dear Bob\n")
+    assert copy["MIME-Version"] == "1.0"
+
+
+def test_copies_feed_send_many() -> None:
+    template = Template(letter())
+    rows = [{**ROW, "name": f"Reader {i}", "address": f"r{i}@example.net"} for i in range(50)]
+    with Server() as server, smtpx.Client(server.url) as client:
+        results = list(client.send_many(map(template.render, rows)))
+        assert all(result.error is None for result in results)
+        received = sorted(
+            (str(read(message.content)["To"]), list(map(str, message.recipients)))
+            for message in server.messages
+        )
+    assert received == sorted(
+        (f"Reader {i} <r{i}@example.net>", [f"r{i}@example.net"]) for i in range(50)
+    )
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("T5")
+@pytest.mark.parametrize(
+    "break_", ["\n", "\r", "\r\n", "\0", "\x0b", "\x85", "\u2028", "\x7f", "\ud800"]
+)
+@pytest.mark.parametrize("name", ["name", "thing", "note", "token", "address"])
+def test_no_value_breaks_out_of_its_header(name: str, break_: str) -> None:
+    template = Template(letter())
+    with pytest.raises((LocalProtocolError, AddressError), match=f"field '{name}'"):
+        template.render({**ROW, name: f"x{break_}Bcc: evil@example.org"})
+
+
+@pytest.mark.parametrize("token", ["a b", "a>", "<a", "ä", "a" * 1000])
+def test_a_url_takes_what_a_url_can_hold(token: str) -> None:
+    message = letter()
+    del message["Reply-To"]
+    with pytest.raises(LocalProtocolError, match=r"field 'token' .* List-Unsubscribe"):
+        Template(message).render({**ROW, "token": token})
+
+
+@pytest.mark.parametrize(
+    "address", ["", "bob", "bob@", "a@b.test, c@d.test", "<bob@example.net>", "a b@c.d"]
+)
+def test_an_address_that_is_none_is_named(address: str) -> None:
+    with pytest.raises(AddressError, match="field 'address': not an address"):
+        Template(letter()).render({**ROW, "address": address})
+
+
+@pytest.mark.parametrize("value", [None, b"Bob"])
+def test_a_value_that_is_no_text_is_named(value: object) -> None:
+    with pytest.raises(LocalProtocolError, match="field 'name' is"):
+        Template(letter()).render({**ROW, "name": value})
+
+
+def test_a_value_that_is_missing_is_named() -> None:
+    with pytest.raises(LocalProtocolError, match="no value for the field 'city'"):
+        Template(letter()).render({name: value for name, value in ROW.items() if name != "city"})
+
+
+def test_half_a_surrogate_pair_in_a_text_is_named() -> None:
+    with pytest.raises(LocalProtocolError, match="field 'city' has half of a surrogate pair"):
+        Template(letter()).render({**ROW, "city": "x\ud83d"})
+
+
+@pytest.mark.parametrize(
+    "text", ["{{#if x}}", "{{ a.b }}", "{{name", "{{}}", "{{{name}}}", "{{1}}"]
+)
+def test_what_only_looks_like_a_field_reaches_nobody(text: str) -> None:
+    for message in (letter(text, None), letter("hi", f"<p>{text}")):
+        with pytest.raises(LocalProtocolError, match="is not a field"):
+            Template(message)
+
+
+def edited(**fields: str) -> EmailMessage:
+    message = letter()
+    for name, value in fields.items():
+        del message[name]
+        if value:
+            message[name] = value
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (edited(To=""), "no To"),
+        (edited(From=""), "no From"),
+        (edited(Cc="a@b.test"), "Cc, and they would get every copy"),
+        (edited(Bcc="{{address}}"), "Bcc, and they would get every copy"),
+        (edited(To="a@b.test, {{address}}"), "it is one mailbox"),
+        (edited(To="Team: {{address}};"), "it is one mailbox"),
+        (edited(From="{{address}}"), "only the display name"),
+        (edited(From="jürgen@example.org"), "not ASCII"),
+        (edited(**{"Reply-To": "a@b.test, {{address}}"}), "one mailbox"),
+        (edited(Date="{{date}}"), "Date is the time of rendering"),
+        (edited(References="é {{token}}"), "the rest must be ASCII"),
+        (MIMEText("Dear {{name}}"), "made of an EmailMessage"),
+    ],
+)
+def test_a_message_that_makes_no_template_is_refused(message: Any, why: str) -> None:
+    with pytest.raises(LocalProtocolError, match=why):
+        Template(message)
+
+
+def test_a_field_in_the_header_of_a_part_is_refused() -> None:
+    message = letter()
+    message.add_attachment(b"x", maintype="application", subtype="pdf", filename="{{name}}.pdf")
+    with pytest.raises(LocalProtocolError, match="Content-Disposition of a part has a field"):
+        Template(message)
+
+
+def test_a_signed_text_is_no_template() -> None:
+    message = EmailMessage()
+    message["From"], message["To"] = "a@b.test", "{{address}}"
+    message["Content-Type"] = "multipart/signed"
+    part = EmailMessage()
+    part.set_content("Dear {{name}}")
+    message.attach(part)
+    with pytest.raises(LocalProtocolError, match="signed"):
+        Template(message)
+
+
+def test_a_part_of_the_old_kind_is_refused_for_its_fields_are_not_seen() -> None:
+    message = letter()
+    message.attach(MIMEText("Dear {{name}}"))  # type: ignore[arg-type] # as programs do
+    with pytest.raises(LocalProtocolError, match="a part is a MIMEText"):
+        Template(message)

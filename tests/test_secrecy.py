@@ -1,0 +1,68 @@
+"""The plugin that looks for secrets finds them where they are (T26)."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from smtpx import Credentials, LocalProtocolError, SMTPError
+from smtpx._wire.commands import Phase, command
+from tests import secrecy
+
+SECRET = "hunter2-of-ann"
+PLAIN = base64.b64encode(f"\0ann\0{SECRET}".encode()).decode()
+
+
+def noted(*errors: BaseException, logged: str = "") -> list[str]:
+    notes = secrecy.Notes()
+    notes.keep(SECRET)
+    notes.errors.extend(errors)
+    notes.logged.append(logged)
+    return list(secrecy.leaks(notes))
+
+
+@pytest.mark.parametrize(
+    "text", [SECRET, f"AUTH PLAIN {PLAIN}", base64.b64encode(SECRET.encode()).decode()]
+)
+def test_a_leak_is_found(text: str) -> None:
+    assert noted(logged=text)
+    assert noted(ValueError(text))
+    assert noted(with_note(text))
+    error = ValueError("x")
+    error.__dict__["reply"] = text
+    assert noted(error)
+    assert noted(chained(text))
+
+
+def with_note(text: str) -> BaseException:
+    error = ValueError("x")
+    error.add_note(text)
+    return error
+
+
+def chained(text: str) -> BaseException:
+    try:
+        try:
+            raise ValueError(text)
+        except ValueError as cause:
+            raise ValueError("x") from cause
+    except ValueError as error:
+        return error
+
+
+def test_a_secret_in_a_local_of_ours_is_found() -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        _ = command(Phase.AUTH, f"{SECRET}\n", secret=False)
+    assert any("the traceback" in leak for leak in noted(caught.value))
+
+
+def test_what_is_no_leak_is_none() -> None:
+    assert not noted(SMTPError("wrong password for ann"), logged="C: AUTH PLAIN [redacted]")
+
+
+def test_the_plugin_runs_and_knows_what_this_test_has_given() -> None:
+    _ = Credentials("ann", SECRET)
+    error = SMTPError("x")
+    assert SECRET in secrecy._notes.secrets
+    assert error in secrecy._notes.errors
