@@ -263,7 +263,8 @@ def test_who_waits_gets_the_turn_of_who_is_cancelled(runner: Runner, used: bool,
             assert len(server.messages) in (2 + used, 3 + used)
             server.clear_messages()
             at += 1
-        assert at > 1
+        # A message on an open connection is awaited once; its reply may come before who is late.
+        assert at > 1 or (used and late)
         assert server.breaches == []
 
 

@@ -384,13 +384,13 @@ def test_replies_are_read_while_a_write_waits(face: Face):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-        serving = threading.Thread(target=answer, args=(listener,))
+        serving = threading.Thread(target=answer, args=(listener,), daemon=True)
         serving.start()
         url = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
-        with face.client(url, timeouts=Timeouts.each(5)) as client:
+        with face.client(url, timeouts=Timeouts.each(30)) as client:
             results = list(client.send_many(messages, window=100))
             assert sum(len(result.accepted) for result in results) == 100 * 200
-        serving.join()
+        serving.join(30)
 
 
 def test_a_server_with_small_buffers(face: Face):
