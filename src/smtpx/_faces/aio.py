@@ -183,7 +183,7 @@ class AsyncSession:
         Raises:
             SMTPError: as `Session.send`.
         """
-        if isinstance(message, AsyncIterable):
+        if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
         message = checked(self._settings.check, message, envelope)
@@ -320,7 +320,7 @@ class AsyncClient:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        if isinstance(message, AsyncIterable):
+        if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
         message = checked(self._check, message, envelope)
