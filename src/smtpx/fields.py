@@ -47,21 +47,16 @@ def breaks_a_line(text: str) -> bool:
 
 def unstructured(name: str, text: str) -> str:
     """A text for people, such as a subject."""
-    words = re.findall(r" *[^ ]+", text)
-    if (
-        text.isascii()
-        and text.isprintable()
-        and text == text.strip()
-        and "=?" not in text
-        and all(len(word) <= _LONGEST_WORD for word in words)
-    ):
-        return _folded(name, words)
+    if text.isascii() and text.isprintable() and text == text.strip() and "=?" not in text:
+        words = re.findall(r" *[^ ]+", text)
+        if all(len(word) <= _LONGEST_WORD for word in words):
+            return _folded(name, words)
     return _folded(name, _encoded(text, _ENCODED_LINE - len(name) - 2))
 
 
 def folded(name: str, text: str) -> str:
     """Any field body as it is, in lines as short as its words allow."""
-    return _folded(name, re.findall(r"[ \t]*[^ \t]+", text))
+    return _folded(name, re.findall(r"[ \t]*[^ \t]+", text.rstrip(" \t")))
 
 
 def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
 
-__all__ = ["is_message", "one_field_each", "serialise"]
+__all__ = ["is_message", "not_too_deep", "one_field_each", "serialise"]
 
 _BCC = ("bcc", "resent-bcc")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
@@ -28,6 +30,19 @@ def is_message(value: object) -> TypeGuard[AnyMessage]:
     """True for a message of the `email` package; the package is not imported to find out."""
     module = sys.modules.get("email.message")
     return module is not None and isinstance(value, module.Message)
+
+
+@contextmanager
+def not_too_deep() -> Iterator[None]:
+    """For all that goes down into the parts of a message, as the `email` package does.
+
+    Raises:
+        LocalProtocolError: they are nested deeper than the stack of calls can be.
+    """
+    try:
+        yield
+    except RecursionError as error:
+        raise LocalProtocolError("the message's parts are nested too deep") from error
 
 
 def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = False) -> bytes:

@@ -36,7 +36,7 @@ IDENTIFIERS = frozenset(
 """Fields that programs read, and in which nothing may be encoded."""
 _ADDRESSES = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc")
 _MESSAGE_ID = re.compile(r"\s*<[^\s<>@]+@[^\s<>@]+>\s*")
-_HTTPS = re.compile(r"<\s*https:[^>]+>", re.IGNORECASE)
+_HTTPS = re.compile(r"<\s*https:[^<>]+>", re.IGNORECASE)
 
 
 def check_header(message: AnyMessage) -> Iterator[Finding]:
