@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
+from smtpx._merge.patterns import FIELD
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 from smtpx.fields import breaks_a_line
@@ -17,7 +18,10 @@ __all__ = ["Mailbox", "Mailboxes"]
 T = TypeVar("T")
 
 Mailbox: TypeAlias = "str | Address | HeaderAddress | tuple[str, str | Address]"
-"""``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")``, or an address object."""
+"""``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")``, or an address object.
+
+The address may be a field, ``{{address}}``, in a message that becomes a `Template`.
+"""
 Mailboxes: TypeAlias = "Mailbox | Iterable[Mailbox]"
 
 _NAMED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"<>(),:;@\\]*?))\s*<[^<>]*>\s*', re.DOTALL)
@@ -171,6 +175,9 @@ def mapped(argument: str, given: Mapping[str, T] | None) -> Mapping[str, T]:
         return {}
     if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"{argument}: give a dict, not {type(given).__name__}")
+    for name in given:
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"{argument}: a name is a str, not {type(name).__name__}")
     return given
 
 
@@ -201,7 +208,7 @@ def _are_addresses(pair: tuple[Any, Any]) -> bool:
 
 
 def _written(argument: str, text: str) -> tuple[str, Address]:
-    line(argument, text)
+    text = FIELD.sub(r"{{\1}}", line(argument, text))
     if not text.strip():
         raise AddressError(f"{argument} is empty: give an address, or leave it out")
     try:
@@ -230,6 +237,9 @@ def _written(argument: str, text: str) -> tuple[str, Address]:
 
 
 def _address(argument: str, text: str) -> Address:
+    if FIELD.fullmatch(text):
+        # For a `Template`. Nobody else can send to what has no domain.
+        return Address(text, "")
     try:
         return Address.parse(text)
     except AddressError as error:
