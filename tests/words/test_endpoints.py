@@ -10,7 +10,7 @@ from time import process_time
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpx._faces.settings import Settings
@@ -177,7 +177,6 @@ def test_a_mistake_is_a_value_error_too() -> None:
 
 @given(st.text("smtplu+nix:/@?#[]%=&.0129é \r\0", max_size=40) | st.text(max_size=40))
 @example("smtp://[" + ":" * 40 + "]")
-@settings(deadline=None)
 def test_any_text_is_an_endpoint_or_an_endpoint_error(text: str) -> None:
     for url in (text, "smtp://" + text, "lmtp+unix://" + text):
         try:
@@ -221,7 +220,6 @@ MISTAKES = [
 
 @pytest.mark.requirement("T26")
 @given(PASSWORDS, st.sampled_from(MISTAKES), st.sampled_from([str, quote, lambda p: quote(p, "")]))
-@settings(deadline=None, max_examples=600)
 @example("Zq7Kw?Xw9Jv", "smtp://ann:{}@mx.test", str)
 @example("Zq7Kw?tls=Xw9Jv", "smtp://ann:{}@mx.test", str)
 @example("Zq7Kw/Qk4ßZ", "smtp://ann:{}@mx.test", str)
