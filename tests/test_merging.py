@@ -130,6 +130,7 @@ def well_formed(octets: bytes) -> None:
 @pytest.mark.parametrize("cte", [None, "base64", "quoted-printable"])
 @given(ROWS)
 @example({**ROW, "name": "Doe, Jane", "note": "=?utf-8?q?a?="})
+@example({**ROW, "name": "", "thing": " " + "0" * 62})
 @example({**ROW, "name": "日本語のとても長い名前" * 6, "thing": "é" * 50, "city": ".\n..\n."})
 def test_a_copy_says_just_what_its_values_are(cte: str | None, values: dict[str, str]) -> None:
     octets, envelope = template_of(cte).render(values)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
-from smtpx._merge.patterns import FIELD
+from smtpx._merge.patterns import FIELD, tight
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 from smtpx.fields import breaks_a_line
-from smtpx.mailboxes import addresses_in
+from smtpx.mailboxes import mailbox_in
 
 __all__ = ["Mailbox", "Mailboxes"]
 
@@ -24,7 +24,6 @@ The address may be a field, ``{{address}}``, in a message that becomes a `Templa
 """
 Mailboxes: TypeAlias = "Mailbox | Iterable[Mailbox]"
 
-_NAMED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"<>(),:;@\\]*?))\s*<[^<>]*>\s*', re.DOTALL)
 _IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _URI = re.compile(r"(https?|mailto):[!#-;=?-~]+", re.IGNORECASE)
@@ -208,32 +207,17 @@ def _are_addresses(pair: tuple[Any, Any]) -> bool:
 
 
 def _written(argument: str, text: str) -> tuple[str, Address]:
-    text = FIELD.sub(r"{{\1}}", line(argument, text))
+    text = tight(line(argument, text))
     if not text.strip():
         raise AddressError(f"{argument} is empty: give an address, or leave it out")
     try:
-        found = addresses_in(text)
+        name, address = mailbox_in(text)
     except ValueError as error:
         raise AddressError(
-            f"{argument}={_shown(text)} cannot be read: {error}; "
-            "give ('Display Name', 'bob@example.net')"
+            f"{argument}={_shown(text)} is no mailbox: {error}; give several as a list of strings, "
+            "and a name with a comma as ('Display, Name', 'bob@example.net')"
         ) from error
-    if len(found) != 1:
-        raise AddressError(
-            f"{argument}={_shown(text)} has {len(found)} addresses: give them as a list of "
-            "strings, and a name with a comma as ('Display, Name', 'bob@example.net')"
-        )
-    address = _address(argument, found[0])
-    if "<" not in text and text.strip() == found[0]:
-        return "", address
-    named = _NAMED.fullmatch(text)
-    if named is None:
-        raise AddressError(
-            f"{argument}={_shown(text)} has more than a name and an address: "
-            "give ('Display Name', 'bob@example.net')"
-        )
-    quoted, plain = named[1], named[2]
-    return _name(argument, plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)), address
+    return _name(argument, name), _address(argument, address)
 
 
 def _address(argument: str, text: str) -> Address:
