@@ -8,13 +8,13 @@ from email.message import EmailMessage
 from email.policy import EmailPolicy
 from typing import Any
 
-from smtpx._merge.headers import filled_address
-from smtpx._merge.patterns import Pattern, has_fields, pattern_of
-from smtpx._merge.skeleton import Skeleton
+from smtpx._merging.headers import filled_address
+from smtpx._merging.patterns import Pattern, has_fields, pattern_of
+from smtpx._merging.skeleton import Skeleton
+from smtpx._message.correspondents import header_addresses
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
-from smtpx.headers import header_addresses
 
 __all__ = ["Template"]
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx import Address, AddressError, Attachment, Envelope, LocalProtocolError, compose
-from smtpx.messages import serialise
+from smtpx._message.serialising import serialise
 
 fast_mail_parser = pytest.importorskip("fast_mail_parser")
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpx.encodings import as_octets, encoded_anew, seven_bit
+from smtpx._message.encodings import as_octets, encoded_anew, seven_bit
+from smtpx._message.messages import AnyMessage
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage
 
 POLICIES = {"compat32": policy.compat32, "default": policy.default, "SMTP": policy.SMTP}
 

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpx._flatten import flattened
+from smtpx._message.flattening import flattened
+from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import serialise
 
 FIXTURES = sorted((Path(__file__).parent / "messages").glob("*.eml"))
 POLICIES = [

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from smtpx._message.messages import AnyMessage, is_message
+from smtpx._message.serialising import serialise
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, LocalProtocolError, SMTPError
-from smtpx.messages import AnyMessage, is_message, serialise
 
 POLICIES = {
     "compat32": policy.compat32,
@@ -80,7 +81,7 @@ def test_anything_else_is_no_message(other: object) -> None:
 
 def test_the_email_package_is_not_imported_to_find_out() -> None:
     code = (
-        "import sys; from smtpx.messages import is_message; assert not is_message(b'x'); "
+        "import sys; from smtpx._message.messages import is_message; assert not is_message(b'x'); "
         "assert 'email.message' not in sys.modules, 'imported'"
     )
     path = os.pathsep.join(sys.path)

@@ -10,16 +10,17 @@ from email.header import decode_header, make_header
 from email.policy import EmailPolicy
 from typing import Any, NamedTuple
 
-from smtpx import fields
 from smtpx._checking.content import LONGEST_LINE
 from smtpx._checking.header import IDENTIFIERS, ONCE
 from smtpx._checking.rules import Finding, Rule
+from smtpx._message import fields
+from smtpx._message.correspondents import header_addresses
+from smtpx._message.encodings import encoded_anew, has_signed_header
+from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.serialising import serialise
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
-from smtpx.encodings import encoded_anew, has_signed_header
 from smtpx.errors import AddressError, LocalProtocolError
-from smtpx.headers import header_addresses
-from smtpx.messages import AnyMessage, not_too_deep, serialise
 
 __all__ = ["mended"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
-from smtpx._merge.patterns import FIELD, tight
+from smtpx._merging.patterns import FIELD, tight
+from smtpx._message.fields import breaks_a_line
+from smtpx._message.mailboxes import mailbox_in
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
-from smtpx.fields import breaks_a_line
-from smtpx.mailboxes import mailbox_in
 
 __all__ = ["Mailbox", "Mailboxes"]
 

@@ -16,12 +16,12 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from smtpx import fields
+from smtpx._message import fields
+from smtpx._message.messages import not_too_deep
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import not_too_deep
 
 if TYPE_CHECKING:
-    from smtpx.messages import AnyMessage
+    from smtpx._message.messages import AnyMessage
 
 __all__ = ["Attachment"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from smtpx._core.delivery import Message
+from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.errors import CheckFailed, LocalProtocolError
-from smtpx.messages import is_message
 from smtpx.options import Check
 
 

@@ -10,11 +10,11 @@ from email.utils import format_datetime
 from os import urandom
 from typing import Protocol
 
-from smtpx import fields
-from smtpx._merge.patterns import FIELD, Pattern, pattern_of, tight
+from smtpx._merging.patterns import FIELD, Pattern, pattern_of, tight
+from smtpx._message import fields
+from smtpx._message.mailboxes import mailbox_in
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
-from smtpx.mailboxes import mailbox_in
 
 __all__ = [
     "DateField",

@@ -31,8 +31,9 @@ _FOLD = re.compile(r"\r?\n(?=[ \t])")
 def addresses_in(text: str) -> list[str]:
     """The address of each mailbox in the body of a From, To or like field, members of groups too.
 
-    Display names, comments and groups are read past. The addresses are as they stand there, without the white space and comments in them; whether they can
-    be sent to is for `Address.parse` to say.
+    Display names, comments and groups are read past. The addresses are as they stand there,
+    without the white space and comments in them; whether they can be sent to is for
+    `Address.parse` to say.
 
     Raises:
         ValueError: the text is no address list; the message says where.

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
+from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage, not_too_deep, serialise
 
 __all__ = ["as_octets", "encoded_anew", "has_signed_header", "seven_bit"]
 
