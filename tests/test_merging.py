@@ -202,7 +202,7 @@ def test_copies_differ_by_their_message_id_and_have_a_date() -> None:
     copies = [read(template.render(ROW)[0]) for _ in range(3)]
     ids = {copy["Message-ID"] for copy in copies}
     assert len(ids) == 3
-    assert all(re.fullmatch("<[0-9a-f]{24}@example.org>", one) for one in ids)
+    assert all(re.fullmatch("<[0-9a-f]{32}@example.org>", one) for one in ids)
     assert all(len(copy.get_all("Date", [])) == 1 for copy in copies)
     assert all(copy["Date"].datetime.year >= 2025 for copy in copies)
 

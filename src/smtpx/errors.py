@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smtpx.checking import Finding
+    from smtpx._checking.rules import Finding
     from smtpx.replies import Reply
     from smtpx.results import SendResult
 

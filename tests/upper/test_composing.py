@@ -364,6 +364,10 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
         ({"attachments": [Attachment(b"x", "a", "text")]}, "no media type"),
         ({"attachments": [Attachment(b"x", "a", "multipart/mixed")]}, "no media type"),
         ({"attachments": [Attachment(b"x", "a", "a/b\r\nX: y")]}, "no media type"),
+        (
+            {"attachments": Attachment(b"Content-Type: message/rfc822\n\n" * 5000, "x.eml")},
+            "x.eml's parts are nested too deep",
+        ),
         ({"inline": {"a": Attachment(b"x", "a")}}, "inline needs html"),
         ({"html": "x", "inline": {"a": Attachment(b"x", "a")}}, "does not show 'a'"),
         ({"html": "x", "inline": {"a b": Attachment(b"x", "a")}}, "inline: 'a b' is no name"),

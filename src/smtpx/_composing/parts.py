@@ -131,7 +131,7 @@ def file_part(attachment: Attachment, content_id: str | None = None) -> MIMEPart
         # RFC 2046 §5.2.1: it may not be encoded, only what is in it.
         from email import message_from_bytes
 
-        with not_too_deep():
+        with not_too_deep(name):
             return message_part(message_from_bytes(data), name)
     part = _part(media_type)
     part.set_raw("Content-Transfer-Encoding", "base64")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from os import urandom
 from typing import Protocol
 
 from smtpx._merging.patterns import FIELD, Pattern, pattern_of, tight
 from smtpx._message import fields
 from smtpx._message.mailboxes import mailbox_in
+from smtpx._stamps import date_field, new_message_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -139,22 +137,21 @@ class DateField:
         now = int(time.time())
         last, field = self._last
         if last != now:
-            date = format_datetime(datetime.fromtimestamp(now, UTC))
-            field = f"Date: {date}\r\n"
+            field = f"Date: {date_field()}\r\n"
             self._last = now, field
         return field
 
 
 class MessageIDField:
-    """Another one for each copy; after a `fork` too, so it is drawn by lot."""
+    """Another one for each copy."""
 
     names: tuple[str, ...] = ()
 
     def __init__(self, domain: str) -> None:
-        self._end = f"@{domain}>\r\n"
+        self._domain = domain
 
     def written(self, values: Mapping[str, str]) -> str:
-        return f"Message-ID: <{urandom(12).hex()}{self._end}"
+        return f"Message-ID: {new_message_id(self._domain)}\r\n"
 
 
 def filled_address(pattern: Pattern, values: Mapping[str, str]) -> Address:

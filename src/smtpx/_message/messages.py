@@ -25,7 +25,7 @@ def is_message(value: object) -> TypeGuard[AnyMessage]:
 
 
 @contextmanager
-def not_too_deep() -> Generator[None, None, None]:
+def not_too_deep(whose: str = "the message") -> Generator[None, None, None]:
     """For all that goes down into the parts of a message, as the `email` package does.
 
     Raises:
@@ -34,4 +34,4 @@ def not_too_deep() -> Generator[None, None, None]:
     try:
         yield
     except RecursionError as error:
-        raise LocalProtocolError("the message's parts are nested too deep") from error
+        raise LocalProtocolError(f"{whose}'s parts are nested too deep") from error
