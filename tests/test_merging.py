@@ -269,6 +269,11 @@ def test_an_address_that_needs_smtputf8_is_written_as_such() -> None:
     assert "To: Bob <jürgen@xn--bcher-kva.example>\r\n".encode() in octets
 
 
+def test_another_one_that_does_is_refused() -> None:
+    with pytest.raises(AddressError, match="field 'token': .* is not ASCII, as Reply-To"):
+        _ = Template(letter()).render({**ROW, "token": "日本"})
+
+
 def test_values_need_not_be_text() -> None:
     octets, _ = Template(letter()).render({**ROW, "thing": 12, "city": 1.5})
     assert "your 12 is =on= its way to 1.5" in text_of(read(octets), "plain")

@@ -82,7 +82,8 @@ class MailboxField:
     def written(self, values: Mapping[str, str]) -> str:
         address = filled_address(self.pattern, values)
         if address.needs_smtputf8:
-            raise AddressError(f"{self.name}: {address} is not ASCII, as a header has to be")
+            names = ", ".join(map(repr, self.pattern.names))
+            raise AddressError(f"field {names}: {address} is not ASCII, as {self.name} has to be")
         return self.written_with(address, values)
 
     def written_with(self, address: Address, values: Mapping[str, str]) -> str:
