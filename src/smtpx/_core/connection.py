@@ -277,15 +277,36 @@ class Connection:
                 return last[0]
         return None
 
+    def settle_group(self, count: int) -> Steps[list[Reply] | None]:
+        """Read the replies to `count` commands and to DATA; ``None`` if nothing was refused.
+
+        The short way of `settle`, where they come together.
+        """
+        parser = self._parser
+        if self.observer is not None or self.parting is not None:
+            return (yield from self.settle())
+        if parser.is_empty:
+            yield from self._receive(self._pending[0], fresh=True)
+        if not parser.took_go_ahead(count):
+            return (yield from self.settle(fresh=parser.has_line))
+        for _ in range(count + 1):
+            _ = self._pending.popleft()
+        return None
+
     def settle(
-        self, leaving: int = 0, *, heard: list[Reply] | None = None, fresh: bool = True
+        self,
+        leaving: int = 0,
+        *,
+        heard: list[Reply] | None = None,
+        fresh: bool = True,
+        together: bool = False,
     ) -> Steps[list[Reply]]:
         """Read replies, oldest command first, until only `leaving` commands are unanswered.
 
         They are appended to `heard` as they come, for those who must know how far it went. Each
-        has its time; if it is not `fresh`, all of them have what is left of one that has begun.
+        has its time, the first what is left of it if it is not `fresh`; or one is for all of them
+        `together`.
         """
-        has_own_time = fresh
         pending, parser = self._pending, self._parser
         replies = [] if heard is None else heard
         reply: Reply | None
@@ -306,7 +327,7 @@ class Connection:
                 plain = reply.positive and command.phase not in _TURNING
                 if not plain or self.observer is not None or self.secrets:
                     reply = self._heard(reply, command)
-                fresh = has_own_time
+                fresh = not together
             _ = pending.popleft()
             replies.append(reply)
         return replies
@@ -589,4 +610,5 @@ def _due(command: Command) -> str:
         return "the greeting"
     if command.phase is Phase.DATA_TERMINATION:
         return "the reply to the end of data"
-    return f"the reply to {command.shown}"
+    lines = command.shown.split("\r\n")  # Of a group composed as one, the first and the last.
+    return f"the reply to {' … '.join(lines[:1] + lines[1:][-1:])}"

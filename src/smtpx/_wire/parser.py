@@ -118,6 +118,24 @@ class ReplyParser:
         self._begin = self._scanned = positives.end() - len(b"\n".join(lines[taken:]))
         return last, taken
 
+    def took_go_ahead(self, count: int) -> bool:
+        """Take out so many positive replies and the 3yz after them, if that is all there is.
+
+        As far as all are of one line; else nothing is taken.
+        """
+        unread = self._buffer[self._begin :]
+        if len(unread) > self._limits.reply_line or self._scanned != self._begin:
+            return False
+        if not are_positive(unread, count, go_ahead=True):
+            return False
+        self._begin = self._scanned = len(self._buffer)
+        return True
+
+    @property
+    def has_line(self) -> bool:
+        """True if a whole line is waiting."""
+        return self._buffer.find(b"\n", self._begin) >= 0
+
     @property
     def is_promising(self) -> bool:
         """True if what has come may be the beginning of replies of one line, all positive."""
