@@ -145,7 +145,7 @@ class Settings:
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""
         endpoint = replace(self.endpoint, user=None, password=None)
-        return replace(self, endpoint=endpoint, credentials=None, proxy=None)
+        return replace(self, endpoint=endpoint, credentials=None, proxy=None, tls=None)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.
