@@ -24,8 +24,8 @@ demo: $(VENV)/ready  ## send real mail to a real server on this machine, and sho
 test: $(VENV)/ready  ## pass the whole suite
 	$(BIN)/python -m pytest -n 6 --dist loadgroup
 
-test-slow: $(VENV)/ready  ## cancel at every await point: what takes longer than the rest
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/ready  ## cancel at every await point, a thousand examples: what takes longer
+	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile thorough --timeout 900
 
 soak: $(VENV)/ready  ## send 120,000 messages to a server that fails, and account for each
 	$(BIN)/python -m tests.scale.soak

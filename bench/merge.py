@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import smtpx
 from bench import processes, sink
-from smtpx.messages import serialise
+from smtpx._message.serialising import serialise
 
 CONNECTIONS = 10
 RTT = 50  # milliseconds

@@ -21,7 +21,14 @@ BOLD, DIM, RED, GREEN, BLUE = "1", "2", "31", "32", "34"
 
 def main() -> None:
     """Compose, send, and show."""
-    message = compose()
+    message = smtpx.compose(
+        sender="Ann <ann@example.org>",
+        to=["bob@example.net", "carol@example.net", "gone@example.net"],
+        subject="Grüße from smtpx",
+        text="Hello,\n\n.this line begins with a dot, and arrives so.\n",
+        html="<p>Hello, <b>in HTML</b>.</p>\n",
+        attachments=[smtpx.Attachment(bytes(range(256)), "bytes.bin")],
+    )
     with Server(
         tls=ServerTLS.STARTTLS,
         users={"ann": "a secret nobody sees"},
@@ -60,18 +67,6 @@ def main() -> None:
     print(f"  in         {round_trips} round trips from the greeting to the end")
     if not same or len(result.accepted) != 2:
         sys.exit("The demo did not come out as it should.")
-
-
-def compose() -> EmailMessage:
-    """Text, HTML and an attachment."""
-    message = EmailMessage()
-    message["From"] = "Ann <ann@example.org>"
-    message["To"] = "bob@example.net, carol@example.net, gone@example.net"
-    message["Subject"] = "Grüße from smtpx"
-    message.set_content("Hello,\n\n.this line begins with a dot, and arrives so.\n")
-    message.add_alternative("<p>Hello, <b>in HTML</b>.</p>\n", subtype="html")
-    message.add_attachment(bytes(range(256)), "application", "octet-stream", filename="bytes.bin")
-    return message
 
 
 def leaves(message: EmailMessage) -> list[EmailMessage]:

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # known to type checkers; importing `typing` would cost more than all else
 if TYPE_CHECKING:
+    from smtpx import bounces as bounces
+    from smtpx import sasl as sasl
+    from smtpx import verp as verp
     from smtpx._core.pool import CloseReason as CloseReason
     from smtpx._core.pool import PoolStatistics as PoolStatistics
     from smtpx._faces.aio import AsyncClient as AsyncClient
@@ -104,6 +107,7 @@ _HOMES = {
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
+    "bounces": "bounces",  # a module that is a name itself
     "checking": "Finding Rule Severity check",
     "composing": "Attachment compose plain_text",
     "endpoints": "Endpoint",
@@ -120,10 +124,12 @@ _HOMES = {
     "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",
+    "sasl": "sasl",
     "sasl.credentials": "Credentials",
     "signing": "DKIMKey DKIMSigner Signer",
     "tls": "ClientCertificate Protection TLSMode TLSPolicy TLSVersion",
     "transcripts": "Transcript",
+    "verp": "verp",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -204,10 +210,13 @@ __all__ = [
     "Transcript",
     "__version__",
     "asend",
+    "bounces",
     "check",
     "compose",
     "plain_text",
+    "sasl",
     "send",
+    "verp",
 ]
 
 
@@ -216,7 +225,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'smtpx' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"smtpx.{_HOME_OF[name]}"), name)
+    home = import_module(f"smtpx.{_HOME_OF[name]}")
+    value = home if _HOME_OF[name] == name else getattr(home, name)
     globals()[name] = value
     return value
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from smtpx._checking.content import check_lines, check_parts
 from smtpx._checking.header import check_alignment, check_header, is_utf8
 from smtpx._checking.rules import Finding, Rule, Severity
+from smtpx._message.encodings import as_octets, seven_bit
+from smtpx._message.messages import AnyMessage, is_message, not_too_deep
 from smtpx._wire.content import Content
-from smtpx.encodings import as_octets, seven_bit
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
-from smtpx.messages import AnyMessage, is_message
 
 if TYPE_CHECKING:
     from smtpx._wire.extensions import Extensions
@@ -53,16 +53,25 @@ def check(
             f"check takes an EmailMessage or bytes, not {type(message).__name__}: what can be read "
             "only once must be left to the one who sends it"
         )
+    findings += check_lines(octets)
+    try:
+        findings += _check_parsed(octets, envelope, extensions)
+    except LocalProtocolError as error:
+        findings.append(_error(Rule.MIME_MALFORMED, "the message", str(error)))
+    return tuple(findings)
+
+
+@not_too_deep()
+def _check_parsed(
+    octets: bytes, envelope: Envelope | None, extensions: Extensions | None
+) -> list[Finding]:
     from email import message_from_bytes
 
     parsed = message_from_bytes(octets)
-    findings += check_lines(octets)
-    findings += check_header(parsed)
-    findings += check_parts(parsed)
+    findings = [*check_header(parsed), *check_parts(parsed)]
     if envelope is not None:
         findings += check_alignment(parsed, envelope)
-    findings += _check_server(octets, parsed, envelope, extensions)
-    return tuple(findings)
+    return [*findings, *_check_server(octets, parsed, envelope, extensions)]
 
 
 def _check_server(

@@ -15,14 +15,14 @@ from os import PathLike
 from typing import TypeAlias, cast
 from urllib.parse import quote
 
-from smtpx import fields
 from smtpx._composing import arguments, parts
 from smtpx._composing.arguments import Mailbox, Mailboxes
 from smtpx._composing.parts import Attachment
 from smtpx._composing.plaintext import plain_text
-from smtpx._faces.stamps import date_field, new_message_id
+from smtpx._message import fields
+from smtpx._message.messages import AnyMessage
+from smtpx._stamps import date_field, new_message_id
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage
 
 __all__ = ["Attachment", "compose", "plain_text"]
 

@@ -17,7 +17,7 @@ from smtpx.errors import LocalProtocolError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from smtpx.messages import AnyMessage
+    from smtpx._message.messages import AnyMessage
 
 __all__ = ["BodyType", "DeliverBy", "Envelope", "EnvelopeOptions", "Notify", "Recipient", "Ret"]
 
@@ -230,7 +230,7 @@ class Envelope:
                 several Resent- blocks, or an option is wrong or for nobody.
             AddressError: an address cannot be sent to.
         """
-        from smtpx.headers import recipients_of, sender_of
+        from smtpx._message.correspondents import recipients_of, sender_of
 
         if sender is None:
             sender = sender_of(message)

@@ -8,13 +8,13 @@ from email.message import EmailMessage
 from email.policy import EmailPolicy
 from typing import Any
 
-from smtpx._merge.headers import filled_address
-from smtpx._merge.patterns import Pattern, has_fields, pattern_of
-from smtpx._merge.skeleton import Skeleton
+from smtpx._merging.headers import filled_address
+from smtpx._merging.patterns import Pattern, has_fields, pattern_of
+from smtpx._merging.skeleton import Skeleton
+from smtpx._message.correspondents import header_addresses
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError
-from smtpx.headers import header_addresses
+from smtpx.errors import LocalProtocolError, SMTPError
 
 __all__ = ["Template"]
 
@@ -51,21 +51,20 @@ class Template:
             AddressError: an address in it is none.
         """
         _check(message)
-        author = _fixed_address(message, "From")
-        self._sender: Address | Pattern | None
-        if sender is None:
-            self._sender = _fixed_address(message, "Sender", "From")
-        elif has_fields(sender):
-            self._sender = pattern_of(sender, "sender")
-        else:
-            self._sender = Address.parse(sender) if sender else None
-        skeleton = Skeleton(message, author.domain)
+        try:
+            author = _fixed_address(message, "From")
+            self._sender = _sender(message, sender)
+            skeleton = Skeleton(message, author.domain)
+            self._pieces, self._end = skeleton.pieces()
+        except SMTPError:
+            raise
+        except Exception as error:  # What is malformed makes the `email` package fail in many ways.
+            raise LocalProtocolError(f"the message cannot be read: {error}") from error
         if skeleton.to is None:
             raise LocalProtocolError(
                 "the message has no To: set one, such as '{{name}} <{{address}}>'"
             )
         self._to = skeleton.to
-        self._pieces, self._end = skeleton.pieces()
         names = [name for piece in self._pieces for name in piece.writer.names]
         if isinstance(self._sender, Pattern):
             names += self._sender.names
@@ -125,6 +124,15 @@ def _check(message: Any) -> None:
             raise LocalProtocolError(
                 f"the message has {name}, and they would get every copy: leave it out"
             )
+
+
+def _sender(message: EmailMessage, sender: str | None) -> Address | Pattern | None:
+    """The reverse-path of all copies, or what makes that of each."""
+    if sender is None:
+        return _fixed_address(message, "Sender", "From")
+    if has_fields(sender):
+        return pattern_of(sender, "sender")
+    return Address.parse(sender) if sender else None
 
 
 def _fixed_address(message: EmailMessage, *names: str) -> Address:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx import Address, AddressError, Attachment, Envelope, LocalProtocolError, compose
-from smtpx.messages import serialise
+from smtpx._message.serialising import serialise
 
 fast_mail_parser = pytest.importorskip("fast_mail_parser")
 
@@ -31,7 +31,8 @@ characters = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 line = st.text(characters, max_size=120)
 word = st.text(characters, min_size=1, max_size=60).filter(lambda name: name.strip() == name)
 body = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=400)
-file_name = word.filter(lambda name: not re.search(r"[/\\\t]", name))
+# `email` takes <x> and "x" for x.
+file_name = word.filter(lambda name: not re.search(r'[/\\\t]|^<.*>$|^".*"$', name))
 
 
 def message(**options: Any) -> EmailMessage:
@@ -66,7 +67,6 @@ def unix(text: str) -> str:
 
 
 @given(line)
-@settings(deadline=None, max_examples=500)
 def test_a_subject_in_any_language_arrives(subject: str) -> None:
     again = parsed(message(subject=subject))
     assert again.get("Subject", "") == subject
@@ -75,22 +75,20 @@ def test_a_subject_in_any_language_arrives(subject: str) -> None:
 
 
 @given(st.lists(word, min_size=1, max_size=4))
-@settings(deadline=None, max_examples=500)
 def test_display_names_in_any_language_arrive_and_add_no_recipient(names: list[str]) -> None:
     to = [(name, f"user{number}@y.test") for number, name in enumerate(names)]
     composed = message(to=to)
     again = parsed(composed)
     assert [each.addr_spec for each in again["To"].addresses] == [address for _, address in to]
     assert [str(each) for each in Envelope.from_message(composed).recipients] == [a for _, a in to]
-    # Some versions of the `email` package leave the space between two encoded words of a name.
-    shown = [each.display_name.replace(" ", "") for each in again["To"].addresses]
-    assert shown == [name.replace(" ", "") for name, _ in to]
+    # `email` leaves the space between two encoded words of a name, and folds white space in them.
+    shown = ["".join(each.display_name.split()) for each in again["To"].addresses]
+    assert shown == ["".join(name.split()) for name, _ in to]
     found = fast_mail_parser.parse_email(serialise(composed)).to
     assert [(each.display_name, each.address) for each in found] == to
 
 
 @given(st.sampled_from(["X-A", "X-" + "Long-" * 14 + "Name"]), line.filter(str.strip))
-@settings(deadline=None)
 def test_any_other_field_arrives(name: str, value: str) -> None:
     octets = serialise(message(headers={name: value}))
     assert message_from_bytes(octets, policy=STRICT)[name] == value
@@ -203,7 +201,6 @@ def test_what_is_long_is_left_whole() -> None:
 
 
 @given(body, body)
-@settings(deadline=None, max_examples=300)
 def test_text_and_html_in_any_language_arrive(text: str, html: str) -> None:
     html = html.replace("cid:", "")
     composed = message(text=text, html=html)
@@ -234,7 +231,6 @@ def test_text_is_as_readable_as_it_can_be(text: str, encoding: str) -> None:
 
 
 @given(st.binary(max_size=300), file_name)
-@settings(deadline=None, max_examples=300)
 def test_attachments_of_any_content_and_name_arrive(data: bytes, name: str) -> None:
     composed = message(attachments=[Attachment(data, name, "application/x-y")])
     (attached,) = parsed(composed).iter_attachments()
@@ -330,10 +326,10 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
         ({"to": None}, "give to, cc or bcc"),
         ({"to": "bob"}, "^to: .*no @ and domain"),
         ({"to": ""}, "to is empty"),
-        ({"to": "a@x.test, b@x.test"}, "to=.* has 2 addresses: give them as a list"),
+        ({"to": "a@x.test, b@x.test"}, "to=.* has 2 addresses; give several as a list"),
         ({"to": ["a@x.test", "b"]}, r"to\[1\]: .*no @"),
         ({"cc": "Doe, Jane <a@x.test>"}, r"cc=.*\('Display, Name'"),
-        ({"cc": "Jane <a@x.test"}, r"cc=.*give \('Display Name'"),
+        ({"cc": "Jane <a@x.test"}, r"cc=.*is no mailbox: the end comes before"),
         ({"cc": "Jane (Ms) <a@x.test>"}, "cc=.* more than a name"),
         ({"cc": "Team: a@x.test;"}, "cc=.* more than a name"),
         ({"bcc": ("Bob\nX: y", "b@x.test")}, "bcc's display name.*line end"),
@@ -368,6 +364,10 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
         ({"attachments": [Attachment(b"x", "a", "text")]}, "no media type"),
         ({"attachments": [Attachment(b"x", "a", "multipart/mixed")]}, "no media type"),
         ({"attachments": [Attachment(b"x", "a", "a/b\r\nX: y")]}, "no media type"),
+        (
+            {"attachments": Attachment(b"Content-Type: message/rfc822\n\n" * 5000, "x.eml")},
+            "x.eml's parts are nested too deep",
+        ),
         ({"inline": {"a": Attachment(b"x", "a")}}, "inline needs html"),
         ({"html": "x", "inline": {"a": Attachment(b"x", "a")}}, "does not show 'a'"),
         ({"html": "x", "inline": {"a b": Attachment(b"x", "a")}}, "inline: 'a b' is no name"),
@@ -388,6 +388,7 @@ def test_a_mistake_names_its_argument_and_the_remedy(options: dict[str, Any], wh
         ({"sender": None}, "sender: give 'bob"),
         ({"date": "2030-01-01"}, "date: give a datetime"),
         ({"headers": "X: y"}, "headers: give a dict"),
+        ({"headers": {3: "X"}}, "headers: a name is a str"),
         ({"headers": {"X": 3}}, r"headers\['X'\]: give a str"),
         ({"html": "x", "inline": ["a"]}, "inline: give a dict"),
         ({"to": [3]}, r"to\[0\]: give 'bob@example.net'"),
@@ -411,7 +412,6 @@ def test_a_wrong_type_names_its_argument(options: dict[str, Any], why: str) -> N
     ),
     st.text(st.sampled_from('\r\n \t:x@<>\x0b\x0c\x1c\x85\u2028,"'), max_size=8),
 )
-@settings(deadline=None, max_examples=500)
 def test_nothing_breaks_out_of_its_field(place: str, text: str) -> None:
     evil = f"a{text}Evil: x{text}b"
     places: dict[str, Callable[[], EmailMessage]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx import compose, plain_text
@@ -41,6 +41,7 @@ from smtpx import compose, plain_text
         ("<![if !mso]>x<![endif]>", "x\n"),
         ("<!--[if !mso]><!-->x<!--<![endif]-->y", "xy\n"),
         ("</p></ul></a></li>x", "x\n"),
+        ("a<div hidden>b<div>c</div>d</div>e<p hidden>f<b>g</p>h", "aeh\n"),
     ],
 )
 def test_it_reads_as_a_person_would(html: str, text: str) -> None:
@@ -53,11 +54,25 @@ PIECES = """<p> </p> <ul> </ul> <ol> </ol> <li> <a/href='x'> </a> <br> <pre> </p
 
 
 @given(st.lists(st.sampled_from([*PIECES.split(), " ", "\n"]), max_size=40).map("".join))
-@settings(deadline=None, max_examples=300)
 def test_whatever_it_is_given_it_makes_a_text(html: str) -> None:
     text = plain_text(html)
     assert text == "" or (text.endswith("\n") and not text.startswith("\n"))
     assert all(line == line.rstrip() for line in text.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "html",
+    ["<ul><li>x" * 20_000, "<blockquote>x" * 20_000, "<div hidden>" * 50_000 + "</p>" * 50_000,
+     "<a href=x>y" * 20_000 + "</a>" * 20_000, "<p style='display" + " " * 500_000],
+    ids=["lists", "quotes", "hidden", "links", "styles"],
+)  # fmt: skip
+@pytest.mark.timeout(20)
+def test_what_is_nested_deep_takes_no_time(html: str) -> None:
+    assert len(plain_text(html)) < 3_000_000
+
+
+def test_a_number_of_no_character() -> None:
+    assert plain_text(f"a&#{'1' * 5000};b") == "a\N{REPLACEMENT CHARACTER}b\n"
 
 
 def test_it_is_a_text_for_compose() -> None:

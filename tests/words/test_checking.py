@@ -8,13 +8,13 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpx import Attachment, Envelope, Rule, Severity, check, compose
 from smtpx._checking.mending import Stamps, mended
+from smtpx._message.serialising import serialise
 from smtpx._wire.extensions import Extensions
-from smtpx.messages import serialise
 
 ENVELOPE = Envelope("a@x.test", "b@y.test")
 DATE = "Mon, 07 Jan 2030 12:00:00 +0000"
@@ -189,11 +189,32 @@ PIECES = [*LINES.splitlines(keepends=True), b"\r\n", b"\xff", b"\0", b"\r", b":"
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join))
 @example(b"Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: x\n\r\n\xff")
-@settings(deadline=None, max_examples=300)
+@example(b"Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: base64\n\xff")
+@example(b"References: =?nonsense?q?a?=\n\n")
+@example(b"References: =?utf-8?b?gICA?=\n\n")
+@example(b"From: a@x, b@x\nFrom: \xff@x\n\n")
 def test_whatever_it_is_there_are_findings_and_no_error(octets: bytes) -> None:
     assert check(octets, ENVELOPE)
     after = mended(octets, check(octets, ENVELOPE), STAMPS)
     assert Rule.BARE_LINE_END not in found(after)
+
+
+@pytest.mark.timeout(20)
+def test_what_is_hostile_takes_no_time() -> None:
+    target = content("List-Unsubscribe-Post: x\r\nList-Unsubscribe: " + "<https:" * 100_000)
+    assert found(target) == {Rule.ONE_CLICK_INCOMPLETE: E, Rule.LINE_TOO_LONG: E}
+
+
+@pytest.mark.parametrize("depth", [300, 900, 5000])
+def test_what_is_nested_too_deep_is_found(depth: int) -> None:
+    header = b"Content-Type: message/rfc822\r\n\r\n"
+    octets = content("MIME-Version: 1.0\r\nContent-Type: message/rfc822", header * depth)
+    octets += b"Subject: \xff\r\n\r\n\xff\r\n"
+    findings = check(octets, ENVELOPE, Extensions({}))
+    assert mended(octets, findings, STAMPS) == octets
+    if depth == 5000:
+        assert (Rule.MIME_MALFORMED, E) in [(each.rule, each.severity) for each in findings]
+        assert "nested too deep" in str(findings)
 
 
 # --- mending ------------------------------------------------------------------------------------

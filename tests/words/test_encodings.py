@@ -7,12 +7,12 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpx.encodings import as_octets, encoded_anew, seven_bit
+from smtpx._message.encodings import as_octets, encoded_anew, seven_bit
+from smtpx._message.messages import AnyMessage
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage
 
 POLICIES = {"compat32": policy.compat32, "default": policy.default, "SMTP": policy.SMTP}
 
@@ -98,7 +98,6 @@ def trees(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 @pytest.mark.requirement("RFC 6152")
 @given(trees(), st.sampled_from(sorted(POLICIES)))
-@settings(deadline=None, max_examples=300)
 def test_every_part_says_the_same_in_seven_bits(tree: tuple[bytes, list[bytes]], name: str) -> None:
     octets, found = tree
     message = message_from_bytes(octets, policy=POLICIES[name])
@@ -112,7 +111,6 @@ def test_every_part_says_the_same_in_seven_bits(tree: tuple[bytes, list[bytes]],
 
 
 @given(trees())
-@settings(deadline=None)
 def test_what_a_server_can_take_is_left_as_it_is(tree: tuple[bytes, list[bytes]]) -> None:
     message = message_from_bytes(tree[0], policy=policy.compat32)
     assert encoded_anew(message, lambda _, is_binary: is_binary) is message
@@ -225,7 +223,6 @@ def with_binary(*datas: bytes) -> EmailMessage:
 
 @pytest.mark.requirement("RFC 3030 §3")
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=3))
-@settings(deadline=None)
 def test_binary_parts_go_out_octet_by_octet_or_in_base64(datas: list[bytes]) -> None:
     message = with_binary(*datas)
     octets, binary = as_octets(message, smtputf8=False, eight_bit=True, binary=True)

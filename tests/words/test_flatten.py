@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpx._flatten import flattened
+from smtpx._message.flattening import flattened
+from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import serialise
 
 FIXTURES = sorted((Path(__file__).parent / "messages").glob("*.eml"))
 POLICIES = [
@@ -222,7 +222,6 @@ def composed(draw: st.DrawFn) -> EmailMessage:
 
 
 @given(composed())
-@settings(deadline=None, max_examples=300)
 def test_what_is_composed_is_written_as_the_generator_writes_it(message: EmailMessage) -> None:
     agree(message)
 
@@ -289,13 +288,11 @@ def received(draw: st.DrawFn) -> bytes:
 
 
 @given(received(), st.sampled_from(POLICIES))
-@settings(deadline=None, max_examples=300)
 def test_what_is_received_is_written_as_the_generator_writes_it(octets: bytes, chosen: Any) -> None:
     agree(message_from_bytes(octets, policy=chosen))
 
 
 @given(st.binary(max_size=300), st.sampled_from(POLICIES[:2]))
-@settings(deadline=None)
 @example(b"Content-Type: multipart/mixed; boundary=\n\n--\n\n----\n", policy.default)
 def test_so_is_noise(octets: bytes, chosen: Any) -> None:
     agree(message_from_bytes(octets, policy=chosen))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from smtpx._message.mailboxes import addresses_in
 from smtpx.addresses import Address
-from smtpx.mailboxes import addresses_in
 
 ADDRESSES = st.sampled_from(
     ["ann@x.test", "a.b+c@y.test", '"a, b"@x.test', r'"a\"<b>"@x.test', "bob@[192.0.2.1]", "root"]

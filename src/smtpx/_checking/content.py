@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from smtpx._checking.rules import Finding, Rule, Severity
 
 if TYPE_CHECKING:
-    from smtpx.messages import AnyMessage
+    from smtpx._message.messages import AnyMessage
 
 __all__ = ["LONGEST_LINE", "check_lines", "check_parts"]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from smtpx._checking.rules import Finding, Rule, Severity
+from smtpx._message.correspondents import header_addresses
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
-from smtpx.headers import header_addresses
 
 if TYPE_CHECKING:
+    from smtpx._message.messages import AnyMessage
     from smtpx.envelope import Envelope
-    from smtpx.messages import AnyMessage
 
 __all__ = ["IDENTIFIERS", "ONCE", "check_alignment", "check_header", "is_utf8"]
 
@@ -36,7 +36,7 @@ IDENTIFIERS = frozenset(
 """Fields that programs read, and in which nothing may be encoded."""
 _ADDRESSES = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc")
 _MESSAGE_ID = re.compile(r"\s*<[^\s<>@]+@[^\s<>@]+>\s*")
-_HTTPS = re.compile(r"<\s*https:[^>]+>", re.IGNORECASE)
+_HTTPS = re.compile(r"<\s*https:[^<>]+>", re.IGNORECASE)
 
 
 def check_header(message: AnyMessage) -> Iterator[Finding]:

@@ -10,16 +10,17 @@ from email.header import decode_header, make_header
 from email.policy import EmailPolicy
 from typing import Any, NamedTuple
 
-from smtpx import fields
 from smtpx._checking.content import LONGEST_LINE
 from smtpx._checking.header import IDENTIFIERS, ONCE
 from smtpx._checking.rules import Finding, Rule
+from smtpx._message import fields
+from smtpx._message.correspondents import header_addresses
+from smtpx._message.encodings import encoded_anew, has_signed_header
+from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.serialising import serialise
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
-from smtpx.encodings import encoded_anew, has_signed_header
-from smtpx.errors import LocalProtocolError
-from smtpx.headers import header_addresses
-from smtpx.messages import AnyMessage, serialise
+from smtpx.errors import AddressError, LocalProtocolError
 
 __all__ = ["mended"]
 
@@ -52,9 +53,10 @@ def mended(
         except LocalProtocolError:
             return message  # What is wrong with it is found again.
     octets = canonical(message) if Rule.BARE_LINE_END in rules else message
-    parsed = message_from_bytes(octets)
     try:
-        changed = _mended(parsed, rules, stamps)
+        with not_too_deep():
+            parsed = message_from_bytes(octets)
+            changed = _mended(parsed, rules, stamps)
         return octets if changed is parsed else canonical(serialise(changed))
     except LocalProtocolError:
         return octets
@@ -80,8 +82,8 @@ def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage
         after = _with(after, "Date", stamps.date())
     if rules & {Rule.MESSAGE_ID_MISSING, Rule.MESSAGE_ID_MALFORMED}:
         after = _with(after, "Message-ID", stamps.message_id(_domain(message)))
-    if Rule.SENDER_MISSING in rules:
-        after = _with(after, "Sender", header_addresses(message, "From")[0])
+    if Rule.SENDER_MISSING in rules and (author := _author(message)):
+        after = _with(after, "Sender", author)
     if Rule.MIME_VERSION_MISSING in rules:
         after = _with(after, "MIME-Version", "1.0")
     if after == before:
@@ -101,7 +103,7 @@ def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
     """The body of a field, folded and encoded as it has to be."""
     if name.lower() in IDENTIFIERS:
         if Rule.IDENTIFIER_ENCODED in rules:
-            return fields.folded(name, str(make_header(decode_header(str(value)))))
+            return fields.folded(name, _decoded(str(value)))
     elif type(value) is not str:  # It is written by the `email` package.
         return value
     elif Rule.SMTPUTF8_NEEDED in rules and name.lower() in _FOR_PEOPLE and not value.isascii():
@@ -112,6 +114,13 @@ def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
     ):
         return fields.folded(name, " ".join(str(value).split()))
     return value
+
+
+def _decoded(value: str) -> str:
+    try:
+        return str(make_header(decode_header(value)))
+    except Exception:  # What is malformed makes the `email` package fail in many ways.
+        return value
 
 
 def _once_each(fields: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -141,10 +150,18 @@ def _with(fields: list[tuple[str, Any]], name: str, value: str) -> list[tuple[st
     return [*others, (name, value)]
 
 
+def _author(message: AnyMessage) -> str:
+    """The first of From; empty if it cannot be read, or there is none."""
+    try:
+        return header_addresses(message, "From")[0]
+    except (ValueError, IndexError):
+        return ""
+
+
 def _domain(message: AnyMessage) -> str:
     try:
-        return Address.parse(header_addresses(message, "From")[0]).domain or "localhost"
-    except (ValueError, IndexError):
+        return Address.parse(_author(message)).domain or "localhost"
+    except AddressError:
         return "localhost"  # There is worse to be told of this message.
 
 

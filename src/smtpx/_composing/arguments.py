@@ -7,20 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
+from smtpx._merging.patterns import FIELD, tight
+from smtpx._message.fields import breaks_a_line
+from smtpx._message.mailboxes import mailbox_in
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
-from smtpx.fields import breaks_a_line
-from smtpx.mailboxes import addresses_in
 
 __all__ = ["Mailbox", "Mailboxes"]
 
 T = TypeVar("T")
 
 Mailbox: TypeAlias = "str | Address | HeaderAddress | tuple[str, str | Address]"
-"""``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")``, or an address object."""
+"""``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")``, or an address object.
+
+The address may be a field, ``{{address}}``, in a message that becomes a `Template`.
+"""
 Mailboxes: TypeAlias = "Mailbox | Iterable[Mailbox]"
 
-_NAMED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"<>(),:;@\\]*?))\s*<[^<>]*>\s*', re.DOTALL)
 _IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _URI = re.compile(r"(https?|mailto):[!#-;=?-~]+", re.IGNORECASE)
@@ -171,6 +174,9 @@ def mapped(argument: str, given: Mapping[str, T] | None) -> Mapping[str, T]:
         return {}
     if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"{argument}: give a dict, not {type(given).__name__}")
+    for name in given:
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"{argument}: a name is a str, not {type(name).__name__}")
     return given
 
 
@@ -201,35 +207,23 @@ def _are_addresses(pair: tuple[Any, Any]) -> bool:
 
 
 def _written(argument: str, text: str) -> tuple[str, Address]:
-    line(argument, text)
+    text = tight(line(argument, text))
     if not text.strip():
         raise AddressError(f"{argument} is empty: give an address, or leave it out")
     try:
-        found = addresses_in(text)
+        name, address = mailbox_in(text)
     except ValueError as error:
         raise AddressError(
-            f"{argument}={_shown(text)} cannot be read: {error}; "
-            "give ('Display Name', 'bob@example.net')"
+            f"{argument}={_shown(text)} is no mailbox: {error}; give several as a list of strings, "
+            "and a name with a comma as ('Display, Name', 'bob@example.net')"
         ) from error
-    if len(found) != 1:
-        raise AddressError(
-            f"{argument}={_shown(text)} has {len(found)} addresses: give them as a list of "
-            "strings, and a name with a comma as ('Display, Name', 'bob@example.net')"
-        )
-    address = _address(argument, found[0])
-    if "<" not in text and text.strip() == found[0]:
-        return "", address
-    named = _NAMED.fullmatch(text)
-    if named is None:
-        raise AddressError(
-            f"{argument}={_shown(text)} has more than a name and an address: "
-            "give ('Display Name', 'bob@example.net')"
-        )
-    quoted, plain = named[1], named[2]
-    return _name(argument, plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)), address
+    return _name(argument, name), _address(argument, address)
 
 
 def _address(argument: str, text: str) -> Address:
+    if FIELD.fullmatch(text):
+        # For a `Template`. Nobody else can send to what has no domain.
+        return Address(text, "")
     try:
         return Address.parse(text)
     except AddressError as error:

@@ -16,11 +16,12 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from smtpx import fields
+from smtpx._message import fields
+from smtpx._message.messages import not_too_deep
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
-    from smtpx.messages import AnyMessage
+    from smtpx._message.messages import AnyMessage
 
 __all__ = ["Attachment"]
 
@@ -130,7 +131,8 @@ def file_part(attachment: Attachment, content_id: str | None = None) -> MIMEPart
         # RFC 2046 §5.2.1: it may not be encoded, only what is in it.
         from email import message_from_bytes
 
-        return message_part(message_from_bytes(data), name)
+        with not_too_deep(name):
+            return message_part(message_from_bytes(data), name)
     part = _part(media_type)
     part.set_raw("Content-Transfer-Encoding", "base64")
     _dispose(part, "attachment" if content_id is None else "inline", name)

@@ -24,6 +24,10 @@ _HIDDEN: Final = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNOREC
 _MARKED_SECTION: Final = re.compile(r"<!\[[^>]*?(?:(?=-->)|>|\Z)")
 # What marketing mail fills its previews with.
 _INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u034f\u200b\u200c\u200d\u2060\ufeff"))
+# No character has such a number, and `int` takes no number of thousands of digits.
+_NO_CHARACTER: Final = re.compile(r"&#0*[0-9]{8,};?")
+# Lists in lists, and quotes in quotes, that are shown as such.
+_DEEPEST: Final = 16
 _SPACE: Final = re.compile(r"[ \t\r\n\f\xa0]+")
 
 
@@ -34,7 +38,8 @@ def plain_text(html: str) -> str:
     better.
     """
     reader = _Reader()
-    reader.feed(_MARKED_SECTION.sub("", html))
+    html = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _MARKED_SECTION.sub("", html))
+    reader.feed(html)
     reader.close()
     return reader.text()
 
@@ -46,7 +51,8 @@ class _Reader(HTMLParser):
         self._line = ""
         self._space = False  # White space is due before the next word.
         self._gap: int | None = None  # An empty line is due, in so many quotes.
-        self._unseen: list[str] = []  # Open elements from the one on that hides them.
+        self._unseen = ""  # The element that hides what is in it, …
+        self._unseen_depth = 0  # … and how many of its kind are open, itself included.
         self._lists: list[int | None] = []  # The number of each open list's next item.
         self._links: list[tuple[str, int, int]] = []  # Target, and where its text begins.
         self._quotes = 0
@@ -60,9 +66,12 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
-        if self._unseen or tag in _UNSEEN or _is_hidden(named):
+        if self._unseen:
+            self._unseen_depth += tag == self._unseen
+            return
+        if tag in _UNSEEN or _is_hidden(named):
             if tag not in _VOID:
-                self._unseen.append(tag)
+                self._unseen, self._unseen_depth = tag, 1
             return
         if tag in _BLOCKS or tag in _PARAGRAPHS:
             self._break(gap=tag in _PARAGRAPHS and not self._lists)
@@ -95,9 +104,9 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if self._unseen:
-            if tag in self._unseen:  # What was left open within it ends with it.
-                while self._unseen.pop() != tag:
-                    pass
+            self._unseen_depth -= tag == self._unseen
+            if not self._unseen_depth:
+                self._unseen = ""
             return
         if tag == "a" and self._links:
             self._end_link()
@@ -143,9 +152,9 @@ class _Reader(HTMLParser):
             return
         if not self._line:
             if self._gap is not None:
-                self._lines.append(("> " * self._gap).rstrip())
+                self._lines.append(_quoted(self._gap).rstrip())
             self._gap = None
-            self._line = "> " * self._quotes + self._mark
+            self._line = _quoted(self._quotes) + self._mark
             self._mark = " " * len(self._mark)
         self._line += text
 
@@ -157,7 +166,7 @@ class _Reader(HTMLParser):
             self._gap = self._quotes if self._gap is None else min(self._gap, self._quotes)
 
     def _bullet(self) -> str:
-        indent = "  " * (len(self._lists) - 1)
+        indent = "  " * (min(len(self._lists), _DEEPEST) - 1)
         number = self._lists[-1] if self._lists else None
         if number is None:
             return f"{indent}- "
@@ -173,6 +182,10 @@ class _Reader(HTMLParser):
         bare = target.removeprefix("mailto:").removeprefix("tel:")
         if bare.rstrip("/") not in text:
             self._words(f" <{bare}>")
+
+
+def _quoted(depth: int) -> str:
+    return "> " * min(depth, _DEEPEST)
 
 
 def _is_hidden(named: dict[str, str | None]) -> bool:

@@ -9,11 +9,11 @@ from smtpx._core.division import Share, Whole, divide, is_undivided, session_ful
 from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction, untried
+from smtpx._message.encodings import as_octets, seven_bit
+from smtpx._message.messages import AnyMessage, is_message
 from smtpx._wire.content import Content, Source
-from smtpx.encodings import as_octets, seven_bit
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage, is_message
 from smtpx.results import SendResult
 
 # An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.

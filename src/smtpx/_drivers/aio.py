@@ -161,7 +161,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
-        answer: bytes | None
+        answer: bytes | None = None
         try:
             step = next(procedure)
             while True:
@@ -193,6 +193,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self.close()
             abandon(procedure, error)
             raise
+        finally:
+            answer = None  # R14: a traceback with locals would show what the server echoes.
 
     def close(self) -> None:
         """Close the connection; nothing more is said."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from smtpx._core.delivery import Message
+from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.errors import CheckFailed, LocalProtocolError
-from smtpx.messages import is_message
 from smtpx.options import Check
 
 
@@ -20,7 +20,7 @@ def checked(check: Check, message: Message, envelope: Envelope | None) -> Messag
         return message
     from smtpx._checking.mending import Stamps, mended
     from smtpx._checking.rules import Severity
-    from smtpx._faces.stamps import date_field, new_message_id
+    from smtpx._stamps import date_field, new_message_id
     from smtpx.checking import check as find
 
     if isinstance(message, (bytearray, memoryview)):

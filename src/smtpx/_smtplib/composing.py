@@ -9,9 +9,9 @@ from email.policy import EmailPolicy, Policy
 from io import BytesIO
 from typing import Any
 
+from smtpx._message.correspondents import header_addresses
+from smtpx._message.serialising import one_field_each
 from smtpx.errors import LocalProtocolError
-from smtpx.headers import header_addresses
-from smtpx.messages import one_field_each
 
 __all__ = ["author", "prefix", "recipients", "written"]
 

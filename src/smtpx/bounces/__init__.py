@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
+from smtpx._message.mailboxes import addresses_in
+from smtpx._message.messages import AnyMessage, is_message
 from smtpx.addresses import Address
 from smtpx.bounces._feedback import feedback_report
 from smtpx.bounces._fields import Fields
@@ -27,8 +29,6 @@ from smtpx.bounces._reports import (
     Returned,
 )
 from smtpx.bounces._standard import delivery_report
-from smtpx.mailboxes import addresses_in
-from smtpx.messages import AnyMessage, is_message
 
 __all__ = [
     "Action",

@@ -1,6 +1,6 @@
-"""The addresses in a header field (RFC 5322 §3.4, with the obsolete forms of §4.4).
+"""The mailboxes in a header field (RFC 5322 §3.4, with the obsolete forms of §4.4).
 
-Display names, comments and groups are read past. Nothing is guessed: who wrote what cannot be read
+Nothing is guessed: who wrote what cannot be read
 is asked again. The time it takes is linear in the length of the field, and so is its memory.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["addresses_in"]
+__all__ = ["addresses_in", "mailbox_in"]
 
 _TOKEN = re.compile(
     r"""
@@ -24,19 +24,39 @@ _TOKEN = re.compile(
 _IN_COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
 # What joins two words to one address.
 _JOINTS = frozenset(".@,:;")
+_NAMED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"<>(),:;@\\]*?))\s*<[^<>]*>\s*', re.DOTALL)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 
 
 def addresses_in(text: str) -> list[str]:
     """The address of each mailbox in the body of a From, To or like field, members of groups too.
 
-    They are as they stand there, without the white space and comments in them; whether they can
-    be sent to is for `Address.parse` to say.
+    Display names, comments and groups are read past. The addresses are as they stand there,
+    without the white space and comments in them; whether they can be sent to is for
+    `Address.parse` to say.
 
     Raises:
         ValueError: the text is no address list; the message says where.
     """
     return _Reader(_FOLD.sub("", text)).read()
+
+
+def mailbox_in(text: str) -> tuple[str, str]:
+    """Display name, or ``""``, and address of the one mailbox that is all there is in a text.
+
+    Raises:
+        ValueError: it is another; the message says why.
+    """
+    found = addresses_in(text)
+    if len(found) != 1:
+        raise ValueError(f"it has {len(found)} addresses")
+    if text.strip() == found[0]:
+        return "", found[0]
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        raise ValueError("it has more than a name and an address")
+    quoted, plain = named[1], named[2]
+    return plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted), found[0]
 
 
 class _Reader:

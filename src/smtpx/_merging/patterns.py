@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from smtpx.errors import LocalProtocolError
 
-__all__ = ["FIELD", "Pattern", "has_fields", "pattern_of"]
+__all__ = ["FIELD", "Pattern", "has_fields", "pattern_of", "tight"]
 
 FIELD = re.compile(r"(?<!\{)\{\{\s*([A-Za-z_]\w*)\s*\}\}(?!\})", re.ASCII)
 
@@ -28,6 +28,11 @@ class Pattern(NamedTuple):
 def has_fields(text: str) -> bool:
     """True too for what only looks like a field, so that `pattern_of` can refuse it."""
     return "{{" in text
+
+
+def tight(text: str) -> str:
+    """The text with no space within its fields' braces, so that each is one word."""
+    return FIELD.sub(r"{{\1}}", text)
 
 
 def pattern_of(text: str, where: str) -> Pattern:

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
+from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import AnyMessage, serialise
 
 __all__ = ["as_octets", "encoded_anew", "has_signed_header", "seven_bit"]
 
@@ -25,6 +26,7 @@ _SIGNATURES = frozenset({"dkim-signature", "arc-message-signature"})
 _PLACE = re.compile(rb"smtpx-binary-part-[0-9]+-of-the-message")
 
 
+@not_too_deep()
 def as_octets(
     message: AnyMessage, *, smtputf8: bool, eight_bit: bool, binary: bool
 ) -> tuple[bytes, bool]:
@@ -50,6 +52,7 @@ def as_octets(
     return serialise(message, smtputf8=True, seven_bit=not eight_bit), False
 
 
+@not_too_deep()
 def seven_bit(content: bytes) -> bytes:
     """Content with its 8-bit parts encoded anew, if there are any.
 
@@ -76,16 +79,14 @@ def seven_bit(content: bytes) -> bytes:
     return octets
 
 
+@not_too_deep()
 def encoded_anew(message: AnyMessage, unfit: Unfit) -> AnyMessage:
     """A copy whose unfit parts are encoded; the message itself if all are fit.
 
     Raises:
         LocalProtocolError: a signature covers one of them, or parts are nested too deep.
     """
-    try:
-        encoded = _encoded(message, unfit)
-    except RecursionError as error:
-        raise LocalProtocolError("the message's parts are nested too deep") from error
+    encoded = _encoded(message, unfit)
     if encoded is not message and "MIME-Version" not in encoded:
         encoded["MIME-Version"] = "1.0"
     return encoded

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from email.message import EmailMessage
 from typing import Any, NamedTuple
 
-from smtpx._merge.bodies import body_of
-from smtpx._merge.headers import (
+from smtpx._merging.bodies import body_of
+from smtpx._merging.headers import (
     DateField,
     ExactField,
     MailboxField,
@@ -18,9 +18,9 @@ from smtpx._merge.headers import (
     TextField,
     Writer,
 )
-from smtpx._merge.patterns import has_fields
+from smtpx._merging.patterns import has_fields
+from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
-from smtpx.messages import serialise
 
 __all__ = ["Piece", "Skeleton"]
 

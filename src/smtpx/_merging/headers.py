@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from os import urandom
 from typing import Protocol
 
-from smtpx import fields
-from smtpx._merge.patterns import FIELD, Pattern, pattern_of
+from smtpx._merging.patterns import FIELD, Pattern, pattern_of, tight
+from smtpx._message import fields
+from smtpx._message.mailboxes import mailbox_in
+from smtpx._stamps import date_field, new_message_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -27,12 +26,9 @@ __all__ = [
 
 _LINE = 78
 _LONGEST_LINE = 998  # RFC 5322 §2.1.1
-_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _NOT_EXACT = re.compile(r"[^!-;=?-~]")
-_MAILBOX = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>|(?P<bare>[^<>]*)")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_SPECIALS = re.compile(r'[()<>\[\]:;@\\,"]')
-_QUOTED_FIELD = re.compile(r'"(\{\{\s*\w+\s*\}\})"')
+# The `email` package quotes a field that has spaces in its braces.
+_QUOTED_FIELD = re.compile(rf'"({FIELD.pattern})"', re.ASCII)
 
 
 class Writer(Protocol):
@@ -86,13 +82,14 @@ class MailboxField:
     def written(self, values: Mapping[str, str]) -> str:
         address = filled_address(self.pattern, values)
         if address.needs_smtputf8:
-            raise AddressError(f"{self.name}: {address} is not ASCII, as a header has to be")
+            names = ", ".join(map(repr, self.pattern.names))
+            raise AddressError(f"field {names}: {address} is not ASCII, as {self.name} has to be")
         return self.written_with(address, values)
 
     def written_with(self, address: Address, values: Mapping[str, str]) -> str:
         display = self.display.fill(values)
         field = f"{self.name}: {display} <{address}>\r\n"
-        if len(field) <= _LINE + 2 and "=?" not in display and _ATOMS.fullmatch(display):
+        if len(field) <= _LINE + 2 and fields.is_phrase(display):
             return field
         _refuse_controls(self.display, values)
         return _written(self.name, fields.mailboxes(self.name, [(display.strip(" "), address)]))
@@ -104,7 +101,7 @@ class ExactField:
     def __init__(self, name: str, text: str) -> None:
         if not text.isascii():
             raise LocalProtocolError(f"the message's {name} has a field, so the rest must be ASCII")
-        self._label = f"{name}: "
+        self._name = name
         self._pattern = pattern_of(" ".join(text.split()), f"the message's {name}")
         self.names = self._pattern.names
 
@@ -113,19 +110,20 @@ class ExactField:
             found = _NOT_EXACT.search(values[name])
             if found:
                 raise LocalProtocolError(
-                    f"field {name!r} has {found[0]!r}, which {self._label[:-2]} cannot hold: "
+                    f"field {name!r} has {found[0]!r}, which {self._name} cannot hold: "
                     "encode it before, in a URL by a percent sign"
                 )
-        field = self._label + self._pattern.fill(values)
-        if len(field) > _LINE:
-            field = self._label + field[len(self._label) :].replace(" ", "\r\n ")
-            if max(map(len, field.split("\r\n"))) > _LONGEST_LINE:
-                longest = max(self._pattern.names, key=lambda name: len(values[name]))
-                raise LocalProtocolError(
-                    f"field {longest!r} makes a line of {self._label[:-2]} longer than "
-                    f"{_LONGEST_LINE} characters"
-                )
-        return field + "\r\n"
+        field = f"{self._name}: {self._pattern.fill(values)}"
+        if len(field) <= _LINE:
+            return field + "\r\n"
+        field = _written(self._name, fields.folded(self._name, self._pattern.fill(values)))
+        if max(map(len, field.split("\r\n"))) > _LONGEST_LINE:
+            longest = max(self._pattern.names, key=lambda name: len(values[name]))
+            raise LocalProtocolError(
+                f"field {longest!r} makes a line of {self._name} longer than "
+                f"{_LONGEST_LINE} characters"
+            )
+        return field
 
 
 class DateField:
@@ -140,22 +138,21 @@ class DateField:
         now = int(time.time())
         last, field = self._last
         if last != now:
-            date = format_datetime(datetime.fromtimestamp(now, UTC))
-            field = f"Date: {date}\r\n"
+            field = f"Date: {date_field()}\r\n"
             self._last = now, field
         return field
 
 
 class MessageIDField:
-    """Another one for each copy; after a `fork` too, so it is drawn by lot."""
+    """Another one for each copy."""
 
     names: tuple[str, ...] = ()
 
     def __init__(self, domain: str) -> None:
-        self._end = f"@{domain}>\r\n"
+        self._domain = domain
 
     def written(self, values: Mapping[str, str]) -> str:
-        return f"Message-ID: <{urandom(12).hex()}{self._end}"
+        return f"Message-ID: {new_message_id(self._domain)}\r\n"
 
 
 def filled_address(pattern: Pattern, values: Mapping[str, str]) -> Address:
@@ -172,26 +169,15 @@ def filled_address(pattern: Pattern, values: Mapping[str, str]) -> Address:
 
 def _mailbox(name: str, text: str) -> tuple[str, str]:
     """Display name and address, both with their fields."""
-    refused = LocalProtocolError(
-        f"the message's {name} is {text!r}: in a template it is one mailbox, such as "
-        "'{{name}} <{{address}}>'"
-    )
-    found = _MAILBOX.fullmatch(text.strip())
-    if found is None:
-        raise refused
-    display = (found["name"] or "").strip()
-    quoted = _QUOTED.fullmatch(display)
-    if quoted is not None:
-        display = re.sub(r"\\(.)", r"\1", quoted[1])
-    elif _SPECIALS.search(display):
-        raise refused
-    # The `email` package quotes a field that has spaces in its braces.
-    address = _QUOTED_FIELD.sub(r"\1", found["address"] or found["bare"] or "")
-    if not FIELD.fullmatch(address):
-        try:
+    try:
+        display, address = mailbox_in(tight(_QUOTED_FIELD.sub(r"\1", text)))
+        if not FIELD.fullmatch(address):
             _ = Address.parse(FIELD.sub("x", address))
-        except AddressError as error:
-            raise refused from error
+    except ValueError as error:
+        raise LocalProtocolError(
+            f"the message's {name} is {text!r}: in a template it is one mailbox, such as "
+            "'{{name}} <{{address}}>'"
+        ) from error
     return display, address
 
 

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import copy
 import re
-import sys
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
-    from email.message import EmailMessage
-    from email.message import Message as OldMessage
     from email.policy import Policy
 
-AnyMessage: TypeAlias = "EmailMessage | OldMessage[str, str]"
+    from smtpx._message.messages import AnyMessage
 
-__all__ = ["is_message", "one_field_each", "serialise"]
+__all__ = ["one_field_each", "serialise"]
 
 _BCC = ("bcc", "resent-bcc")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
-
-
-def is_message(value: object) -> TypeGuard[AnyMessage]:
-    """True for a message of the `email` package; the package is not imported to find out."""
-    module = sys.modules.get("email.message")
-    return module is not None and isinstance(value, module.Message)
 
 
 def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = False) -> bytes:
@@ -41,7 +32,7 @@ def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = 
     """
     from email.policy import EmailPolicy
 
-    from smtpx._flatten import Unsure, flattened
+    from smtpx._message.flattening import Unsure, flattened
 
     policy = _transport_policy(message.policy, smtputf8, seven_bit)
     try:

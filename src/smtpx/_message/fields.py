@@ -13,7 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from smtpx.addresses import Address
 
-__all__ = ["breaks_a_line", "folded", "identifiers", "mailboxes", "parameters", "unstructured"]
+__all__ = [
+    "breaks_a_line",
+    "folded",
+    "identifiers",
+    "is_phrase",
+    "mailboxes",
+    "parameters",
+    "unstructured",
+]
 
 _LINE = 78  # RFC 5322 §2.1.1: what a line should not exceed.
 _LONGEST_WORD = 900  # … and 998 is what it must not.
@@ -45,23 +53,26 @@ def breaks_a_line(text: str) -> bool:
     )
 
 
+def is_phrase(display_name: str) -> bool:
+    """True if a display name may stand as it is (RFC 5322 §3.2.5), whatever its length."""
+    return "=?" not in display_name and _PHRASE.fullmatch(display_name) is not None
+
+
 def unstructured(name: str, text: str) -> str:
     """A text for people, such as a subject."""
-    words = re.findall(r" *[^ ]+", text)
-    if (
-        text.isascii()
-        and text.isprintable()
-        and text == text.strip()
-        and "=?" not in text
-        and all(len(word) <= _LONGEST_WORD for word in words)
-    ):
-        return _folded(name, words)
+    if text.isascii() and text.isprintable() and text == text.strip() and "=?" not in text:
+        if len(name) + 2 + len(text) <= _LINE:
+            return text
+        words = re.findall(r" ?[^ ]+", text)
+        # Where a line begins with two spaces, some readers see one.
+        if "  " not in text and all(len(word) <= _LONGEST_WORD for word in words):
+            return _folded(name, words)
     return _folded(name, _encoded(text, _ENCODED_LINE - len(name) - 2))
 
 
 def folded(name: str, text: str) -> str:
     """Any field body as it is, in lines as short as its words allow."""
-    return _folded(name, re.findall(r"[ \t]*[^ \t]+", text))
+    return _folded(name, re.findall(r"[ \t]*[^ \t]+", text.rstrip(" \t")))
 
 
 def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from smtpx._message.mailboxes import addresses_in
 from smtpx.errors import LocalProtocolError
-from smtpx.mailboxes import addresses_in
 
 if TYPE_CHECKING:
-    from smtpx.messages import AnyMessage
+    from smtpx._message.messages import AnyMessage
 
 __all__ = ["header_addresses", "recipients_of", "sender_of"]
 
