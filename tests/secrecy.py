@@ -17,7 +17,7 @@ import logging
 import pickle
 import smtplib
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,7 +25,9 @@ from urllib.parse import quote
 import pytest
 
 import smtpx
-from smtpx import errors
+from smtpx import ClientCertificate, errors
+from smtpx._faces.settings import Settings
+from smtpx._proxies import Proxy
 from smtpx._smtplib.authentication import Authentication
 from smtpx.sasl.credentials import Credentials
 from smtpx.testing import ServerOptions
@@ -124,7 +126,7 @@ def _watch(kind: type, name: str, note: Callable[..., None]) -> None:
 
     @functools.wraps(original or note)
     def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-        note(self, *args)
+        note(self, *args, **kwargs)
         if name in own:
             return original(self, *args, **kwargs)
         # Whatever comes after it, where a class has several bases.
@@ -136,25 +138,58 @@ def _watch(kind: type, name: str, note: Callable[..., None]) -> None:
 
 
 def pytest_configure() -> None:
-    _watch(Credentials, "__post_init__", _note_credentials)
-    _watch(ServerOptions, "__post_init__", _note_users)
-    _watch(Authentication, "login", lambda _self, _user, password="": _notes.keep(password))
+    _watch(Credentials, "__init__", _note_credentials)
+    _watch(Proxy, "__init__", _note_proxy)
+    _watch(ClientCertificate, "__init__", _note_certificate)
+    _watch(Settings, "__init__", _note_settings)
+    _watch(ServerOptions, "__init__", _note_users)
+    _watch(Authentication, "login", lambda _self, _user, password="", **_: _notes.keep(password))
     _watch(errors.SMTPError, "__init__", _note_error)
     _watch(smtplib.SMTPResponseException, "__init__", _note_error)
     logging.getLogger("smtpx").addHandler(_Recorder())
 
 
-def _note_credentials(credentials: Credentials) -> None:
-    _notes.keep(credentials.password)
-    _notes.keep(credentials.token)
+def _note_credentials(
+    _self: Credentials, user: object = "", password: object = None, **rest: object
+) -> None:
+    _notes.keep(password)
+    _notes.keep(rest.get("token"))
 
 
-def _note_users(options: ServerOptions) -> None:
-    for secret in options.users.values():
+def _note_proxy(
+    _self: Proxy, kind: object, host: str, port: int, user: str = "", password: str = ""
+) -> None:
+    _notes.keep(password)
+
+
+def _note_certificate(
+    _self: ClientCertificate, file: object, key_file: object = None, password: object = None
+) -> None:
+    _notes.keep(password)
+
+
+def _note_settings(
+    _self: Settings,
+    endpoint: object,
+    tls: object,
+    credentials: Credentials | None,
+    *_: object,
+    **__: object,
+) -> None:
+    # They may have been made before the test.
+    if credentials is not None:
+        _notes.keep(credentials.password)
+        _notes.keep(credentials.token)
+
+
+def _note_users(
+    _self: ServerOptions, *_: object, users: Mapping[str, str] | None = None, **__: object
+) -> None:
+    for secret in (users or {}).values():
         _notes.keep(secret)
 
 
-def _note_error(error: BaseException, *_: object) -> None:
+def _note_error(error: BaseException, *_: object, **__: object) -> None:
     _notes.errors.append(error)
 
 

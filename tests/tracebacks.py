@@ -10,7 +10,8 @@ def told_by(error: BaseException) -> str:
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     link: traceback.TracebackException | None = shown
     while link is not None:
-        own = [frame for frame in link.stack if "smtpx" in frame.filename]
+        # What dataclasses have written for us has no file.
+        own = [f for f in link.stack if "smtpx" in f.filename or f.filename == "<string>"]
         link.stack = traceback.StackSummary.from_list(own)
         link = link.__cause__ or link.__context__
     return "".join(shown.format())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
+from smtpx._secrecy import Confidential
 from smtpx._urls import ENCODE, URL, host_of, plain, port_of
 from smtpx.errors import EndpointError
 
@@ -31,7 +31,7 @@ _SCHEMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Confidential):
     """One proxy's address, and who we are to it."""
 
     kind: ProxyKind
@@ -76,10 +76,18 @@ class Proxy:
         _check(kind, user, password)
         return cls(kind, host, port, user, password)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.password:
-            raise TypeError("a proxy with a password is not pickled")
-        return type(self), (self.kind, self.host, self.port, self.user)
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The password, alone and as HTTP says it (RFC 7617)."""
+        if not self.password:
+            return ()
+        told = (self.password, f"{self.user}:{self.password}")
+        return tuple(text.encode(charset) for text in told for charset in ("utf-8", "latin-1"))
+
+    @property
+    def _holds_secret(self) -> bool:
+        """True with a password."""
+        return bool(self.password)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
+from smtpx._secrecy import Confidential
 from smtpx._urls import ENCODE, URL, host_of, plain, port_of
 from smtpx.errors import EndpointError
 from smtpx.pins import Pin
@@ -21,7 +22,7 @@ _SCHEMES: dict[str, tuple[int, TLSMode | None, bool]] = {
     "smtps": (465, TLSMode.IMPLICIT, False),  # RFC 8314 §7.3
     "submissions": (465, TLSMode.IMPLICIT, False),
     "lmtp": (24, None, True),  # RFC 2033 §5 leaves the port open, but never 25
-    "lmtp+unix": (0, TLSMode.NONE, True),
+    "lmtp+unix": (0, None, True),
 }
 
 
@@ -46,7 +47,7 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Confidential):
     """One server's address, and how to speak to it."""
 
     host: str
@@ -132,8 +133,7 @@ class Endpoint:
         """
         mode = self.tls
         if mode is None:
-            trusts = self.ca_file or self.server_hostname or self.minimum_version or self.pins
-            is_safe = peer_is_local and self.is_local and not trusts
+            is_safe = peer_is_local and self.is_local and not self.says_whom_to_trust
             mode = TLSMode.NONE if is_safe else TLSMode.STARTTLS
         return TLSPolicy(
             mode,
@@ -144,6 +144,11 @@ class Endpoint:
         )
 
     @property
+    def says_whom_to_trust(self) -> bool:
+        """True if it has what only TLS has a use for."""
+        return bool(self.ca_file or self.server_hostname or self.minimum_version or self.pins)
+
+    @property
     def is_local(self) -> bool:
         """True if it is this machine by name: a unix socket, localhost or a loopback address."""
         return (
@@ -152,16 +157,10 @@ class Endpoint:
             or re.fullmatch(r"127(\.\d{1,3}){3}", self.host) is not None
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.password is not None:
-            raise TypeError("an endpoint with a password is not pickled; give credentials apart")
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
+    @property
+    def _holds_secret(self) -> bool:
+        """True with a password: credentials may be given apart from it."""
+        return self.password is not None
 
     def __str__(self) -> str:
         if self.path:

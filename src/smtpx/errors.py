@@ -28,7 +28,7 @@ A leaf is something a caller handles differently. All of them pickle and copy.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,9 +59,6 @@ __all__ = [
     "TLSRefused",
     "TimedOut",
 ]
-
-
-E = TypeVar("E", bound=BaseException)
 
 
 def _blank(kind: type[SMTPError], args: tuple[Any, ...]) -> SMTPError:
@@ -258,12 +255,3 @@ class AddressError(SMTPError, ValueError):
 
 class EndpointError(SMTPError, ValueError):
     """A string is not the URL of a mail server, or of a proxy."""
-
-
-def without_frames(error: E) -> E:
-    """The same error, cut off from the frames that it and its causes came through (private)."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error

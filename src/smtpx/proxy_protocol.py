@@ -45,9 +45,9 @@ class ProxyHeader:
         return _SIGNATURE + head + addresses
 
 
-def _ip_version_of(end: tuple[str, int]) -> int:
+def _ip_version_of(end: tuple[str, object]) -> int:
     host, port = end
-    if not 0 <= port <= 65535:
+    if not (isinstance(port, int) and 0 <= port <= 65535):
         raise ValueError(f"{port!r} is not a port from 0 to 65535")
     if "%" in host:
         raise ValueError(f"{host!r}: the zone of an IPv6 address means nothing to another host")

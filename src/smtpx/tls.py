@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from smtpx._secrecy import Confidential
 from smtpx.pins import Pin
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class TLSVersion(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ClientCertificate:
+class ClientCertificate(Confidential):
     """Who we are, for servers that ask for a certificate; AUTH EXTERNAL builds on it."""
 
     file: str | PathLike[str]
@@ -46,6 +47,11 @@ class ClientCertificate:
     key_file: str | PathLike[str] | None = None
     password: str | Callable[[], str] | None = field(default=None, repr=False)
     """Of the key, or what returns it; nobody is ever asked for it on the terminal."""
+
+    @property
+    def _holds_secret(self) -> bool:
+        """True with a password."""
+        return self.password is not None
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -87,6 +93,7 @@ class TLSPolicy:
 
         Raises:
             ValueError: one of them is wrong, or two contradict each other.
+            TypeError: one of them is of another kind, such as a mode that is a string.
             ImportError: a key is pinned, and ``cryptography`` is not installed.
         """
         if isinstance(pins, (str, Pin)):
@@ -100,9 +107,24 @@ class TLSPolicy:
         put(self, "pins", tuple(Pin.parse(pin) if isinstance(pin, str) else pin for pin in pins))
         put(self, "pins_suffice", pins_suffice)
         put(self, "client_certificate", client_certificate)
+        self._check_kinds()
         self._check_name()
         self._check_mode()
         self._check_trust()
+
+    def _check_kinds(self) -> None:
+        # A mode or version that only looks like one would protect nothing, without a word.
+        kinds: tuple[tuple[str, type, tuple[object, ...]], ...] = (
+            ("mode", TLSMode, (self.mode,)),
+            ("minimum_version", TLSVersion, _given(self.minimum_version)),
+            ("client_certificate", ClientCertificate, _given(self.client_certificate)),
+            ("pins", Pin, self.pins),
+        )
+        for name, kind, values in kinds:
+            for value in values:
+                if not isinstance(value, kind):
+                    said = type(value).__name__
+                    raise TypeError(f"{name}: give a smtpx.{kind.__name__}, not {said}")
 
     def _check_name(self) -> None:
         name = self.server_hostname
@@ -150,6 +172,10 @@ class TLSPolicy:
                 "a context decides alone what is verified: leave out pins_suffice, and set its "
                 "verify_mode to ssl.CERT_NONE if the pins are all that counts"
             )
+
+
+def _given(value: object) -> tuple[object, ...]:
+    return () if value is None else (value,)
 
 
 @dataclass(frozen=True, slots=True)

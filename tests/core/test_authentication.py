@@ -448,6 +448,7 @@ def test_what_it_raises_cancels_the_exchange():
         '{"status":"401","scope":"t0ken-of-bob is bad"}',
         '{"t0ken-of-bob":"401"}',
         b64("user=bob\x01auth=Bearer t0ken-of-bob\x01\x01"),
+        f'{{"status":"401","seen":"{b64("t0ken-of-bob")}"}}',
     ],
 )
 def test_details_that_echo_the_secret_are_left_out(told):
@@ -460,6 +461,7 @@ def test_details_that_echo_the_secret_are_left_out(told):
         )
     seen = "\n".join([*lines, str(caught.value), repr(caught.value.details)])
     assert "t0ken" not in seen
+    assert b64("t0ken-of-bob") not in seen
     assert b64(told) not in seen
 
 

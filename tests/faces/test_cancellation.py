@@ -21,6 +21,7 @@ import smtpx
 from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, TLSMode, TLSPolicy
 from smtpx.testing import ALL_EXTENSIONS, Extension, Server, ServerTLS, Stall
 from tests.faces.conftest import Runner, TrioRunner, together, turn
+from tests.faces.proxy_servers import SERVERS, ProxyServer
 
 ENVELOPE = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -162,7 +163,7 @@ def test_cancelled_at_every_await(runner: Runner, tls: ServerTLS, late: bool, si
         policy = None
         if tls is not ServerTLS.NONE:
             policy = TLSPolicy(TLSMode(tls.value), ca_file=server.ca_file)
-        credentials = smtpx.Credentials("ann", "secret")
+        credentials = smtpx.Credentials("ann", slow_password)
         options: dict[str, Any] = {"tls": policy, "credentials": credentials}
 
         async def again() -> smtpx.SendResult:
@@ -211,6 +212,43 @@ def test_cancelled_at_every_await(runner: Runner, tls: ServerTLS, late: bool, si
             if late or len(beliefs) == 2:
                 break
         assert beliefs == {"not sent", "in doubt"} or (late and beliefs == {"not sent"})
+
+
+async def slow_password() -> str:
+    await turn()
+    return "secret"
+
+
+@pytest.mark.requirement("T42")
+@pytest.mark.parametrize("scheme", SERVERS)
+def test_cancelled_on_the_way_through_a_proxy(runner: Runner, scheme: str):
+    """The bound is one connection: a slot that were not freed would be missed."""
+    with (
+        Server(users={"ann": "secret"}) as server,
+        ProxyServer(SERVERS[scheme], names={"mx.test": server.port}) as proxy,
+    ):
+        options: dict[str, Any] = {
+            "proxy": f"{scheme}://127.0.0.1:{proxy.port}",
+            "credentials": smtpx.Credentials("ann", slow_password),
+            "pool": PoolLimits(open=1, wait=10),
+        }
+
+        async def main(at: int) -> bool:
+            async with AsyncClient("smtp://mx.test?tls=none", **options) as client:
+                call = client.send(CONTENT, ENVELOPE)
+                outcome = await call_in(runner)(call, at, False)
+                if isinstance(outcome, tuple):
+                    return False
+                statistics = client.statistics()
+                assert (statistics.busy, statistics.opening, statistics.open) == (0, 0, 0)
+                assert (await client.send(CONTENT, ENVELOPE)).error is None
+                return True
+
+        at = 1
+        while runner.run(lambda: main(at)):  # noqa: B023 - it runs here
+            at += 1
+        assert at > 3
+        assert server.breaches == []
 
 
 def test_who_is_cancelled_elsewhere_does_not_say_goodbye(runner: Runner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import traceback
 
@@ -14,6 +15,7 @@ from smtpx.testing import Server, ServerTLS
 from tests.faces.conftest import Face
 from tests.faces.proxy_servers import SERVERS, ProxyServer
 from tests.network import refusing
+from tests.tracebacks import told_by
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
@@ -122,6 +124,78 @@ def test_a_refused_password_shows_nowhere(face: Face, scheme: str) -> None:
         assert server.sessions == []
         shown = "".join(traceback.format_exception(caught.value))
         assert "Zq7Kw" not in shown + repr(caught.value) + repr(session)
+
+
+@pytest.mark.requirement("T26")
+def test_what_a_proxy_echoes_of_the_password_shows_nowhere(face: Face) -> None:
+    def serve(_: ProxyServer, client: socket.socket) -> None:
+        told = client.recv(65536).partition(b"Basic ")[2].split()[0]
+        client.sendall(b"HTTP/1.1 407 " + told + b" is ann:Zq7Kw-of-ann \xff\r\n\r\n")
+
+    with ProxyServer(serve) as proxy:
+        url = f"http://ann:Zq7Kw-of-ann@127.0.0.1:{proxy.port}"
+        with pytest.raises(smtpx.ConnectionLost, match="said no: ") as caught:
+            face.session("smtp://mx.test", proxy=url).open()
+    told = told_by(caught.value) + every_frame_of(caught.value)
+    for secret in ("Zq7Kw", base64.b64encode(b"ann:Zq7Kw-of-ann").decode()):
+        assert secret not in told
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@pytest.mark.parametrize("says", [b"", b"\x05\x02\x01\x01", b"\x05\x02"])
+def test_python_socks_shows_no_password_either(face: Face, scheme: str, says: bytes) -> None:
+    def serve(_: ProxyServer, client: socket.socket) -> None:
+        client.sendall(says)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass
+
+    with ProxyServer(serve) as proxy:
+        url = f"{scheme}://ann:Zq7Kw-of-ann@127.0.0.1:{proxy.port}"
+        session = face.session("smtp://mx.test", proxy=url)
+        with pytest.raises(smtpx.ConnectionLost) as caught:
+            session.open()
+    assert "Zq7Kw" not in every_frame_of(caught.value)
+
+
+def every_frame_of(error: BaseException) -> str:
+    """The frames that an error and its causes have come through, but for those of the tests."""
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    shown: list[str] = []
+    link: traceback.TracebackException | None = told
+    while link is not None:
+        shown += [f"{f.filename} {f.locals}" for f in link.stack if "tests" not in f.filename]
+        link = link.__cause__ or link.__context__
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40_000),
+        ("socks5", b"\x05\x00\x05\x00\x00\x03\x03\xff\xfe\xfd\x00\x19"),
+    ],
+)
+def test_a_proxy_that_talks_nonsense_is_to_blame(face: Face, scheme: str, says: bytes) -> None:
+    def serve(_: ProxyServer, client: socket.socket) -> None:
+        client.sendall(says)
+        while client.recv(65536):
+            pass
+
+    with ProxyServer(serve) as proxy:
+        url = f"{scheme}://127.0.0.1:{proxy.port}"
+        with pytest.raises(smtpx.ConnectionLost, match=f"the {scheme} proxy") as caught:
+            face.session("smtp://mx.test", tls=PLAIN, proxy=url).open()
+        assert caught.value.phase == "connect"
+
+
+@pytest.mark.requirement("T1")
+@pytest.mark.parametrize("host", ["mx.test\r\nX-Evil: 1", "mx test", "mx\0.test", ""])
+def test_an_endpoint_of_ones_own_is_no_way_around_the_guard(face: Face, host: str) -> None:
+    with pytest.raises(smtpx.EndpointError, match="host"):
+        _ = face.session(smtpx.Endpoint(host, 25), proxy="http://127.0.0.1")
 
 
 @every_scheme

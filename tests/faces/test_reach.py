@@ -19,6 +19,7 @@ from tests.network import Resolver, dead, entry
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
+STARTTLS = TLSPolicy(TLSMode.STARTTLS)
 
 
 @pytest.mark.requirement("T51")
@@ -132,6 +133,42 @@ class TestHeldSocket:
 def test_a_misspelt_option_is_not_passed_over(face: Face) -> None:
     with pytest.raises(TypeError, match="unknown option: sorce_address"):
         _ = face.session("smtp://localhost", sorce_address=("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "why"),
+    [
+        ("smtp://mx.test?ca=ca.pem", {"tls": STARTTLS}, "both the URL and tls="),
+        ("smtp://mx.test?server_hostname=x.test", {"tls": STARTTLS}, "both the URL and tls="),
+        ("smtps://mx.test", {"tls": STARTTLS}, "the URL says implicit, and tls= says starttls"),
+        ("smtp://mx.test?tls=none", {"tls": STARTTLS}, "the URL says none"),
+        ("smtp://mx.test", {"mechanisms": ["PLAIN"]}, "give credentials="),
+        ("lmtp+unix:///run/lmtp", {"source_address": ("127.0.0.1", 0)}, "leave it out"),
+    ],
+)
+def test_options_that_contradict_each_other(
+    face: Face, url: str, options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(smtpx.LocalProtocolError, match=why):
+        _ = face.session(url, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "remedy"),
+    [
+        ("tls", "starttls", "give a smtpx.TLSPolicy"),
+        ("tls", TLSMode.STARTTLS, "give a smtpx.TLSPolicy"),
+        ("credentials", ("ann", "hunter2-of-ann"), "give a smtpx.Credentials, not tuple"),
+        ("proxy_header", b"PROXY UNKNOWN\r\n", "give a smtpx.ProxyHeader"),
+        ("timeouts", 10, "give a smtpx.Timeouts"),
+    ],
+)
+def test_what_is_no_setting_is_refused_at_once(
+    face: Face, option: str, given: Any, remedy: str
+) -> None:
+    with pytest.raises(TypeError, match=f"{option}: {remedy}") as caught:
+        _ = face.client("smtp://mx.test", **{option: given})
+    assert "hunter2" not in str(caught.value)
 
 
 class TestSourceAddress:

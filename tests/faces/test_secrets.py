@@ -6,12 +6,14 @@ import base64
 import dataclasses
 import gc
 from collections.abc import Iterable
+from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 
 import pytest
+import trustme
 
 import smtpx
-from smtpx import Timeouts
+from smtpx import ClientCertificate, Timeouts, TLSMode, TLSPolicy
 from smtpx.testing import (
     CRAM_MD5,
     LOGIN,
@@ -22,8 +24,10 @@ from smtpx.testing import (
     Reset,
     Server,
     ServerMechanism,
+    ServerTLS,
     Stall,
 )
+from tests.certificates import ca_file_of, certificate_file_of, encrypted_key_of, serving
 from tests.faces.conftest import Face
 from tests.tracebacks import told_by
 
@@ -73,6 +77,27 @@ def test_an_open_session_has_forgotten_the_password(face: Face):
     with (
         Server(users={USER: password}) as server,
         face.session(f"smtp://{USER}:{password}@127.0.0.1:{server.port}") as session,
+    ):
+        held = reachable([session if face.runner is None else session.target])
+        assert session.extensions in held
+        assert password not in held
+
+
+@pytest.mark.requirement("T28")
+def test_an_open_session_has_forgotten_the_password_of_a_key(face: Face, tmp_path: Path):
+    password = "-".join(reversed(PASSWORD))
+    authority = trustme.CA()
+    ours = authority.issue_cert(USER)
+    certificate = ClientCertificate(
+        certificate_file_of(ours, tmp_path), encrypted_key_of(ours, password, tmp_path), password
+    )
+    tls = TLSPolicy(
+        TLSMode.IMPLICIT, ca_file=ca_file_of(authority, tmp_path), client_certificate=certificate
+    )
+    context = serving(authority.issue_cert("localhost"))
+    with (
+        Server(tls=ServerTLS.IMPLICIT, server_context=context) as server,
+        face.session(f"smtps://localhost:{server.port}", tls=tls) as session,
     ):
         held = reachable([session if face.runner is None else session.target])
         assert session.extensions in held

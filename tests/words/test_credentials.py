@@ -7,12 +7,15 @@ import os
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import smtpx
 from smtpx import Credentials, Endpoint, Session
 from smtpx.errors import LocalProtocolError
+from smtpx.testing import Server
+from tests.tracebacks import told_by
 
 
 @pytest.mark.requirement("T25")
@@ -75,6 +78,33 @@ def test_what_holds_a_password_is_not_pickled(protocol: int) -> None:
     ):
         with pytest.raises(TypeError, match=r"not pickled"):
             _ = pickle.dumps(holder, protocol)
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"password": "hunter2-of-ann\n"},
+        {"password": b"hunter2-of-ann"},
+        {"token": "hunter2-of-ann x"},
+        {"password": "hunter2-of-ann", "token": "hunter2-of-ann"},
+    ],
+)
+def test_what_is_refused_is_in_no_traceback(given: Any) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        _ = Credentials("ann", **given)
+    assert "hunter2" not in told_by(caught.value)
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize("given", [b"hunter2-of-ann", "hunter2-of-ann\n"])
+def test_what_a_source_must_not_say_is_in_no_traceback(given: Any) -> None:
+    with Server(users={"ann": "hunter2-of-ann"}) as server:
+        session = Session(server.url, credentials=Credentials("ann", lambda: given))
+        with pytest.raises(LocalProtocolError, match=r"not str|control character") as caught:
+            session.open()
+        assert not session.is_open
+    assert "hunter2" not in told_by(caught.value)
 
 
 def test_credentials_are_a_value() -> None:
@@ -144,6 +174,23 @@ def test_a_mistake_in_a_netrc_is_not_quoted(tmp_path: Path) -> None:
     with pytest.raises(LocalProtocolError, match=r"line \d") as caught:
         _ = Credentials.from_netrc("mail.example.com", file)
     assert "hunter2" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.requirement("T26")
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("machine mail.example.com login ann", "has no password for mail"),
+        ('machine mail.example.com login ann password "hunter2-of-ann', "control character"),
+        ('machine mail.example.com login ann password "hunter2\tof ann"', "control character"),
+    ],
+)
+def test_an_entry_that_will_not_do(tmp_path: Path, entry: str, why: str) -> None:
+    file = netrc(tmp_path, f"{entry}\n")
+    with pytest.raises(LocalProtocolError, match=f"the netrc file .*{why}") as caught:
+        _ = Credentials.from_netrc("mail.example.com", file)
+    assert "hunter2" not in told_by(caught.value)
     assert caught.value.__context__ is None
 
 

@@ -37,6 +37,8 @@ def test_version_2() -> None:
         ((2, ("192.0.2.7", -1), FOUR[1]), "-1"),
         ((1, ("fe80::1%eth0", 1), SIX[1]), "zone"),
         ((1, ("192.0.2.7\r\n", 1), FOUR[1]), "192"),
+        ((1, ("192.0.2.7", "1\r\nQUIT"), FOUR[1]), "is not a port"),
+        ((1, ("192.0.2.7", 2.5), FOUR[1]), "is not a port"),
     ],
 )
 def test_a_mistake_is_named(fields: Any, why: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -165,6 +166,13 @@ def test_authorization_identities_and_traces() -> None:
     assert External(Credentials("tim", authzid="postmaster")).initial() == b"postmaster"
     assert External(Credentials()).initial() == b""
     assert Anonymous(Credentials("sirhc")).initial() == b"sirhc"
+
+
+@pytest.mark.parametrize("kind", [Login, CramMD5, ScramSHA256, XOAuth2, NTLM, Spnego])
+def test_nobody_acts_for_himself_who_was_to_act_for_another(kind: Any) -> None:
+    given: Any = {"token": "t0ken-of-tim"} if kind is XOAuth2 else {"password": "pencil-of-tim"}
+    with pytest.raises(LocalProtocolError, match="no authorization identity"):
+        _ = kind(Credentials("tim", authzid="postmaster", **given), Channel("mx.test"))
 
 
 @pytest.mark.parametrize("kind", [Plain, Login, CramMD5, ScramSHA256])

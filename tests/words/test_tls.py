@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import ssl
 from typing import Any
 
@@ -85,3 +87,31 @@ def test_what_is_long_is_not_shown() -> None:
     shown = repr(Protection("TLSv1.3", "TLS_AES_128_GCM_SHA256", b"der", names=("mx.example",)))
     assert "mx.example" in shown
     assert "der" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mode": "starttls"}, "mode: give a smtpx.TLSMode, not str"),
+        ({"minimum_version": ssl.TLSVersion.TLSv1_3}, "give a smtpx.TLSVersion"),
+        ({"minimum_version": "TLSv1.3"}, "give a smtpx.TLSVersion"),
+        ({"pins": [bytes(32)]}, "give a smtpx.Pin"),
+        ({"client_certificate": "me.pem"}, "give a smtpx.ClientCertificate"),
+    ],
+)
+def test_what_only_looks_like_a_setting_is_not_passed_over(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        _ = TLSPolicy(**{"mode": TLSMode.STARTTLS, **options})
+
+
+@pytest.mark.requirement("T26")
+def test_the_password_of_a_key_is_not_pickled() -> None:
+    secretive = ClientCertificate("me.pem", password="hunter2-of-ann")
+    for holder in (secretive, TLSPolicy(TLSMode.IMPLICIT, client_certificate=secretive)):
+        with pytest.raises(TypeError, match="not pickled"):
+            _ = pickle.dumps(holder)
+        assert copy.deepcopy(holder) == holder
+    policy = TLSPolicy(TLSMode.IMPLICIT, client_certificate=OWN)
+    assert pickle.loads(pickle.dumps(policy)) == policy

@@ -7,7 +7,8 @@ import binascii
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Obtain, Steps
-from smtpx._wire.commands import Command, Hidden, Phase, command
+from smtpx._secrecy import Hidden, redacted
+from smtpx._wire.commands import Command, Phase, command
 from smtpx.errors import (
     AuthenticationRefused,
     ConnectionLost,
@@ -139,12 +140,12 @@ def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
         RemoteProtocolError: its challenges are no base64, are not the mechanism's, or do not end;
             or it said yes too early.
     """
-    connection.secrets = mechanism.secrets
+    connection.conceal(mechanism.secrets)
     try:
         reply = yield from _converse(connection, mechanism)
         connection.check_in_step()
     finally:
-        connection.secrets = ()
+        connection.conceal(())
     if reply.intermediate:
         connection.broken = True
         raise RemoteProtocolError(f"AUTH {mechanism.name} was answered by {reply}")
@@ -161,12 +162,12 @@ def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
 
 def _told(mechanism: Mechanism) -> dict[str, str]:
     """What the mechanism knows of the refusal, without the secrets that the server echoes."""
-    secrets = [secret.decode("utf-8", "replace") for secret in mechanism.secrets if secret]
-    told = dict(mechanism.details)
-    for name, value in mechanism.details.items():
-        if any(secret in name or secret in value for secret in secrets):
-            del told[name]
-    return told
+    secrets = mechanism.secrets
+
+    def shown(text: str) -> str:
+        return redacted(text.encode("utf-8", "replace"), secrets).decode()
+
+    return {shown(name): shown(value) for name, value in mechanism.details.items()}
 
 
 def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
@@ -200,8 +201,9 @@ def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
             except (ConnectionLost, TimedOut, RemoteProtocolError):
                 pass  # It is over in any case.
             connection.broken = True
+            del reply  # R14: it is as it came.
             raise
-        connection.secrets = mechanism.secrets
+        connection.conceal(mechanism.secrets)
         reply = yield from connection.command(answer)
     return reply
 

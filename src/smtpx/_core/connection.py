@@ -7,7 +7,6 @@ before anything is raised (RFC 2920 §3.1); what nobody asked for ends the sessi
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,6 +18,7 @@ from smtpx._core.trust import (
     is_tls_error,
     plain_text_instead,
 )
+from smtpx._secrecy import redacted
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx._wire.parser import MalformedReply, ReplyParser
@@ -126,7 +126,7 @@ class Connection:
         self.domains: set[str] = set()
         """Domains of recipients named so far, where the server limits them (RFC 9422 §4.3)."""
         self.secrets: tuple[bytes, ...] = ()
-        """What is cut out of replies while an AUTH exchange runs: some servers echo it."""
+        """What is cut out of replies, by `conceal`."""
         self._is_silent = False  # Nothing has come any more after the parting.
         self._parser = ReplyParser(self.limits)
         self._pending: deque[Command] = deque()
@@ -152,6 +152,10 @@ class Connection:
     def feed(self, octets: bytes) -> None:
         """Take what the server said before anything was asked of it, behind a proxy's answer."""
         self._parser.feed(octets)
+
+    def conceal(self, secrets: tuple[bytes, ...]) -> None:
+        """Cut these out of what the server says, while an AUTH exchange runs: some echo them."""
+        self.secrets = self._parser.secrets = secrets
 
     def greet(self) -> Steps[Reply]:
         """Read the greeting, which answers no command.
@@ -277,15 +281,36 @@ class Connection:
                 return last[0]
         return None
 
+    def settle_group(self, count: int) -> Steps[list[Reply] | None]:
+        """Read the replies to `count` commands and to DATA; ``None`` if nothing was refused.
+
+        The short way of `settle`, where they come together.
+        """
+        parser = self._parser
+        if self.observer is not None or self.parting is not None:
+            return (yield from self.settle())
+        if parser.is_empty:
+            yield from self._receive(self._pending[0], fresh=True)
+        if not parser.took_go_ahead(count):
+            return (yield from self.settle(fresh=parser.has_line))
+        for _ in range(count + 1):
+            _ = self._pending.popleft()
+        return None
+
     def settle(
-        self, leaving: int = 0, *, heard: list[Reply] | None = None, fresh: bool = True
+        self,
+        leaving: int = 0,
+        *,
+        heard: list[Reply] | None = None,
+        fresh: bool = True,
+        together: bool = False,
     ) -> Steps[list[Reply]]:
         """Read replies, oldest command first, until only `leaving` commands are unanswered.
 
         They are appended to `heard` as they come, for those who must know how far it went. Each
-        has its time; if it is not `fresh`, all of them have what is left of one that has begun.
+        has its time, the first what is left of it if it is not `fresh`; or one is for all of them
+        `together`.
         """
-        has_own_time = fresh
         pending, parser = self._pending, self._parser
         replies = [] if heard is None else heard
         reply: Reply | None
@@ -296,8 +321,11 @@ class Connection:
             else:
                 try:
                     reply = parser.next_reply()
-                except RemoteProtocolError:
+                except RemoteProtocolError as error:
                     self.broken = True
+                    if self.secrets:
+                        # R14: the variables of the parser are what the server echoes.
+                        raise error.with_traceback(None) from None
                     raise
                 if reply is None:
                     yield from self._receive(command, fresh)
@@ -306,7 +334,7 @@ class Connection:
                 plain = reply.positive and command.phase not in _TURNING
                 if not plain or self.observer is not None or self.secrets:
                     reply = self._heard(reply, command)
-                fresh = has_own_time
+                fresh = not together
             _ = pending.popleft()
             replies.append(reply)
         return replies
@@ -500,7 +528,7 @@ class Connection:
         try:
             reply = self._parser.next_reply()
         except RemoteProtocolError as error:
-            return error
+            return error.with_traceback(None)
         if reply is None:
             return RemoteProtocolError("the server sent part of a reply that nobody asked for")
         reply = self._shown(reply)
@@ -560,28 +588,8 @@ class Connection:
 
 
 def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:
-    forms = {form for secret in secrets if secret for form in (secret, b64encode(secret))}
-    lines: list[bytes] = []
-    for line in reply.raw.splitlines(keepends=True):
-        text = line[4:]
-        if _encodes(text, forms):
-            text = b"[redacted]\r\n"
-        for form in sorted(forms, key=len, reverse=True):
-            text = text.replace(form, b"[redacted]")
-        lines.append(line[:4] + text)
-    return Reply(b"".join(lines))
-
-
-def _encodes(text: bytes, secrets: set[bytes]) -> bool:
-    """True if a text, or a word of it, is base64 of something with a secret in it."""
-    for word in text.split():
-        try:
-            octets = b64decode(word, validate=True)
-        except ValueError:
-            continue
-        if any(secret in octets for secret in secrets):
-            return True
-    return False
+    lines = reply.raw.splitlines()
+    return Reply(b"".join(line[:4] + redacted(line[4:], secrets) + b"\r\n" for line in lines))
 
 
 def _due(command: Command) -> str:
@@ -589,4 +597,5 @@ def _due(command: Command) -> str:
         return "the greeting"
     if command.phase is Phase.DATA_TERMINATION:
         return "the reply to the end of data"
-    return f"the reply to {command.shown}"
+    lines = command.shown.split("\r\n")  # Of a group composed as one, the first and the last.
+    return f"the reply to {' … '.join(lines[:1] + lines[1:][-1:])}"

@@ -8,14 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smtpx._core.connection import Connection
-from smtpx._core.sending import SESSION_OVER, early_reply
+from smtpx._core.sending import SESSION_OVER, early_reply, ended
 from smtpx._core.steps import Steps, octets_written
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, ask_for_more, draw, not_sent, tell
+from smtpx._core.supply import (
+    Budget,
+    Drawn,
+    Emit,
+    Outgoing,
+    Supply,
+    ask_for_more,
+    draw,
+    not_sent,
+    tell,
+)
 from smtpx._core.transaction import (
     Performed,
     Plan,
     all_refused,
     finals_of,
+    plain_group,
     plan_of,
     refusals_of,
     result_of,
@@ -23,28 +34,29 @@ from smtpx._core.transaction import (
     send_lone_dot,
     with_finals,
 )
-from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command
+from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
 from smtpx._wire.content import Content
-from smtpx.envelope import BodyType, Envelope
+from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, RemoteProtocolError, SessionFull, SMTPError, TimedOut
 from smtpx.replies import Reply
-from smtpx.results import Status, Verdict
+from smtpx.results import SendResult, Status, Verdict
 
 
 @dataclass(slots=True)
 class _Planned:
-    """A message whose commands are made."""
+    """A message whose commands are made: RSET goes first, since the one before it may fail."""
 
     outgoing: Outgoing
     envelope: Envelope
     content: Content
-    plan: Plan
+    group: bytes
+    plan: Plan | None
+    """``None`` where the group was composed as one, and nobody has asked for its commands."""
 
     @property
-    def group(self) -> list[Command]:
-        # The one before may have failed, and left its transaction open: RSET goes first.
-        after = [] if self.plan.chunked else [DATA]
-        return [RSET, self.plan.mail, *self.plan.rcpt, *after]
+    def is_chunked(self) -> bool:
+        """The content goes by BDAT, so that there is no DATA in the group."""
+        return self.plan is not None and self.plan.chunked
 
 
 class Contents:
@@ -88,11 +100,11 @@ class Contents:
         """
         while (message := (yield from self._next())) is not None:
             try:
-                replies = yield from self._connection.exchange(*message.group)
+                replies = yield from self._connection.exchange(*self._commands(message))
             except SESSION_OVER:
                 self._put_back(message)
                 raise
-            asked: tuple[_Planned, list[Reply]] | None = (message, replies)
+            asked: tuple[_Planned, list[Reply] | None] | None = (message, replies)
             while asked is not None:
                 asked = yield from self._complete(*asked)
         if self._full is not None:
@@ -106,8 +118,7 @@ class Contents:
                 outgoing = supply.ready.popleft()
                 budget.left -= 1
                 try:
-                    _, envelope, content = draw(connection, supply, outgoing)
-                    plan = plan_of(connection, envelope, content)
+                    return self._planned(draw(connection, supply, outgoing))
                 except SessionFull as full:
                     self._full = full
                     budget.left += 1
@@ -115,17 +126,40 @@ class Contents:
                 except (SMTPError, TypeError) as error:
                     tell(self._emit, outgoing, not_sent(outgoing, error))
                     continue
-                return _Planned(outgoing, envelope, content, plan)
             if supply.exhausted or not (yield from ask_for_more(connection)):
                 return None
         return None
 
+    def _planned(self, drawn: Drawn) -> _Planned:
+        outgoing, envelope, content = drawn
+        if envelope.is_plain and content.whole is not None:
+            then = DATA.wire.decode()
+            group = plain_group(self._connection, envelope, content, reset=True, then=then)
+            return _Planned(outgoing, envelope, content, group, None)
+        plan = plan_of(self._connection, envelope, content)
+        group = b"".join([command.wire for command in _commands_of(plan)])
+        return _Planned(outgoing, envelope, content, group, plan)
+
+    def _plan(self, message: _Planned) -> Plan:
+        if message.plan is None:
+            message.plan = plan_of(self._connection, message.envelope, message.content)
+        return message.plan
+
+    def _commands(self, message: _Planned) -> list[Command]:
+        return _commands_of(self._plan(message))
+
     def _complete(
-        self, message: _Planned, replies: list[Reply]
-    ) -> Steps[tuple[_Planned, list[Reply]] | None]:
-        """Send the content, where somebody wants it; return the message asked for along with it."""
-        connection, plan = self._connection, message.plan
+        self, message: _Planned, replies: list[Reply] | None
+    ) -> Steps[tuple[_Planned, list[Reply] | None] | None]:
+        """Send the content, where somebody wants it; return the message asked for along with it.
+
+        No replies mean that nothing was refused.
+        """
+        connection = self._connection
         connection.open_transaction = True
+        if replies is None:
+            return (yield from self._send(message, {}))
+        plan = self._plan(message)
         reset, mail, *rcpt = replies
         data = None if plan.chunked else rcpt.pop()
         if connection.parting is not None and connection.parting in (reset, mail):
@@ -143,32 +177,42 @@ class Contents:
             if connection.parting is not None:
                 raise connection.over()
             return None
+        return (yield from self._send(message, refused))
+
+    def _send(
+        self, message: _Planned, refused: dict[int, Reply]
+    ) -> Steps[tuple[_Planned, list[Reply] | None] | None]:
+        connection, content = self._connection, message.content
         finals: list[Verdict] | None
         error: SMTPError | None
-        due = len(rcpt) - len(refused) if connection.lmtp else 1
+        accepted = len(message.envelope.recipients) - len(refused)
+        due = accepted if connection.lmtp else 1
         following: _Planned | None = None
         joined = False
-        if message.content.whole is None or data is None:
+        if content.whole is None or message.is_chunked:
+            plan = self._plan(message)
             try:
                 finals, error = yield from send_content(
-                    connection, plan.body, message.content, due, chunked=plan.chunked
+                    connection, plan.body, content, due, chunked=plan.chunked
                 )
             except Exception as unreadable:  # The caller's file; the session is broken now.
                 tell(self._emit, message.outgoing, not_sent(message.outgoing, unreadable))
                 raise connection.over() from unreadable
         else:
             following = yield from self._next()
-            joined = following is not None and self._fits(following)
-            finals, error = yield from self._send_both(message, following if joined else None, due)
-        doubtful = finals is not None and any(s is Status.IN_DOUBT for s, _ in finals)
-        if finals is None or (
-            doubtful and self._supply.resend_doubtful and message.content.is_repeatable
-        ):
-            self._supply.put_back(message.outgoing, error if doubtful else None)
-        else:
-            self._report(
-                message, with_finals(connection, finals, refused, error, len(rcpt) - len(refused))
+            if following is not None:
+                joined = len(following.group) <= connection.limits.window
+            finals, error = yield from self._send_both(
+                content.whole, following if joined else None, due
             )
+        doubtful = finals is not None and any(s is Status.IN_DOUBT for s, _ in finals)
+        if finals is None or (doubtful and self._supply.resend_doubtful and content.is_repeatable):
+            self._supply.put_back(message.outgoing, error if doubtful else None)
+        elif error is None and not refused and due == 1:
+            connection.open_transaction = False
+            tell(self._emit, message.outgoing, SendResult(message.envelope, finals[0][1]))
+        else:
+            self._report(message, with_finals(connection, finals, refused, error, accepted))
         if isinstance(error, SESSION_OVER) or not connection.usable:
             if following is not None:
                 self._put_back(following)
@@ -176,32 +220,33 @@ class Contents:
         if following is None:
             return None
         try:
-            if joined:
+            if not joined:
+                return following, (yield from connection.exchange(*self._commands(following)))
+            if following.is_chunked:
                 return following, (yield from connection.settle())
-            return following, (yield from connection.exchange(*following.group))
+            before = len(following.envelope.recipients) + 2
+            return following, (yield from connection.settle_group(before))
         except SESSION_OVER:
             self._put_back(following)
             raise
 
     def _send_both(
-        self, message: _Planned, following: _Planned | None, due: int
+        self, whole: bytes, following: _Planned | None, due: int
     ) -> Steps[tuple[list[Verdict] | None, SMTPError | None]]:
         """Write a content, its end, and the following command group; read what is said to the end.
 
         No verdicts mean that the end was not written: the message can go by another session.
         """
         connection = self._connection
-        seven_bit = message.plan.body is BodyType.SEVEN_BIT
-        content = b"".join(message.content.stuffed(seven_bit=seven_bit)) + END_OF_DATA.wire
-        group = [] if following is None else following.group
+        octets = content = ended(whole)
         if early := (yield from early_reply(connection)):
             if early.verdict[0] is Status.NOT_TRIED:
                 return None, early.error
             return [early.verdict] * due, early.error
         connection.expect(END_OF_DATA, due)
-        for command in group:
-            connection.expect(command)
-        octets = content + b"".join([command.wire for command in group])
+        if following is not None:
+            octets += following.group
+            self._expect(following)
         try:
             yield from connection.send(octets)
         except (ConnectionLost, TimedOut) as error:
@@ -211,9 +256,14 @@ class Contents:
             return doubtful, error
         return (yield from finals_of(connection, due))
 
-    def _fits(self, following: _Planned) -> bool:
-        size = sum([len(command.wire) for command in following.group])
-        return size <= self._connection.limits.window
+    def _expect(self, following: _Planned) -> None:
+        envelope_commands = following.group
+        if not following.is_chunked:
+            envelope_commands = envelope_commands.removesuffix(DATA.wire)
+        count = len(following.envelope.recipients) + 2
+        self._connection.expect(Command(envelope_commands, Phase.MAIL), count)
+        if not following.is_chunked:
+            self._connection.expect(DATA)
 
     def _report(self, message: _Planned, performed: Performed) -> None:
         result = result_of(message.envelope, performed)
@@ -221,3 +271,8 @@ class Contents:
 
     def _put_back(self, message: _Planned) -> None:
         self._supply.put_back(message.outgoing)
+
+
+def _commands_of(plan: Plan) -> list[Command]:
+    after = [] if plan.chunked else [DATA]
+    return [RSET, plan.mail, *plan.rcpt, *after]

@@ -51,13 +51,16 @@ def deliver(
 def _observed(
     connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
 ) -> Steps[SendResult]:
-    """Run a mail transaction, and tell who observes."""
-    if connection.observer is None:
-        return (
-            yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
-        )
+    """A mail transaction, and what is told of it to who observes."""
+    performed = transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+    return performed if connection.observer is None else _told(connection, envelope, performed)
+
+
+def _told(
+    connection: Connection, envelope: Envelope, performed: Steps[SendResult]
+) -> Steps[SendResult]:
     ended = connection.begun(envelope)
-    result = yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+    result = yield from performed
     _ = ended(result)
     return result
 

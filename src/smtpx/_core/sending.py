@@ -11,7 +11,7 @@ from typing import NamedTuple
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps
 from smtpx._wire.commands import END_OF_DATA, Command, Phase, bdat
-from smtpx._wire.content import Piece
+from smtpx._wire.content import Piece, with_dots_doubled
 from smtpx.errors import (
     ConnectionLost,
     ContentRefused,
@@ -44,6 +44,16 @@ def send_data(connection: Connection, pieces: Iterator[Piece], due: int) -> Step
         held = piece
     last = b"".join((held, END_OF_DATA.wire))
     return (yield from _send_last(connection, last, END_OF_DATA, due))
+
+
+def send_whole(connection: Connection, octets: bytes, due: int) -> Steps[Failure | None]:
+    """Send all of a canonical content, and the end of data, in one write; as `send_data`."""
+    return (yield from _send_last(connection, ended(octets), END_OF_DATA, due))
+
+
+def ended(octets: bytes) -> bytes:
+    """A whole canonical content as it goes after DATA: stuffed, and ended."""
+    return with_dots_doubled(octets) + END_OF_DATA.wire
 
 
 def send_last_chunk(

@@ -94,7 +94,10 @@ class Obtain:
             raise RuntimeError("the source of a password or token raised StopIteration") from error
         if isawaitable(given):
             return given
-        self.note(given)
+        try:
+            self.note(given)
+        finally:
+            del given  # A traceback with locals would show it.
         return None
 
     def note(self, given: object) -> None:
@@ -103,11 +106,12 @@ class Obtain:
         Raises:
             LocalProtocolError: it is no string.
         """
-        if not isinstance(given, str):
-            raise LocalProtocolError(
-                f"the source of a password or token gave {type(given).__name__}, not str"
-            )
-        self.secret = given
+        if isinstance(given, str):
+            self.secret = given
+            return
+        kind = type(given).__name__
+        del given
+        raise LocalProtocolError(f"the source of a password or token gave {kind}, not str")
 
 
 Step: TypeAlias = Send | Receive | Glance | StartTLS | More | Obtain

@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from smtpx._core.connection import Connection
-from smtpx._core.sending import SESSION_OVER, send_chunks, send_data, send_last_chunk
+from smtpx._core.sending import (
+    SESSION_OVER,
+    send_chunks,
+    send_data,
+    send_last_chunk,
+    send_whole,
+)
 from smtpx._core.steps import Steps, octets_written
 from smtpx._wire import commands
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
@@ -68,9 +74,15 @@ def transaction(
         group = plain_group(connection, envelope, content, reset=reset, then=chunk)
         if len(group) <= connection.limits.window:
             if chunk:
-                return (yield from _at_once(connection, envelope, content, group, octets))
-            return (yield from _plain_transaction(connection, envelope, content, group))
+                return _at_once(connection, envelope, content, group, octets)
+            return _plain_transaction(connection, envelope, content, group)
     plan = plan_of(connection, envelope, content)
+    return _planned_transaction(connection, envelope, content, plan, all_or_nothing)
+
+
+def _planned_transaction(
+    connection: Connection, envelope: Envelope, content: Content, plan: Plan, all_or_nothing: bool
+) -> Steps[SendResult]:
     performed = yield from perform(connection, plan, content, all_or_nothing=all_or_nothing)
     return result_of(envelope, performed)
 
@@ -121,7 +133,9 @@ def _at_once(
         yield from connection.send(wire, Phase.MAIL)
         last = yield from connection.settle_success(before + 1)
         if last is None:
-            yield from connection.settle(heard=heard, fresh=not connection.has_unread)
+            yield from connection.settle(
+                heard=heard, fresh=not connection.has_unread, together=True
+            )
             if reset:
                 check_reset(connection, heard[0])
         # A reply too many may have come before the last, which then is not the content's.
@@ -153,25 +167,26 @@ def _plain_transaction(
     """A small message in two round trips, one for the group and one for the content."""
     reset = connection.open_transaction
     connection.open_transaction = True
+    before = len(envelope.recipients) + 1 + reset
     try:
         yield from connection.check_quiet()
-        connection.expect(Command(group, Phase.MAIL), len(envelope.recipients) + 1 + reset)
+        connection.expect(Command(group, Phase.MAIL), before)
         connection.expect(DATA)
         yield from connection.send(group + DATA.wire, Phase.MAIL)
-        replies = yield from connection.settle()
-        if reset:
+        replies = yield from connection.settle_group(before)
+        if reset and replies is not None:
             check_reset(connection, replies.pop(0))
     except SESSION_OVER as over:
         return untried(envelope, over)
-    mail, *rcpt, data = replies
-    body = body_of(connection, envelope, content)
-    if data.intermediate and all(reply.positive for reply in replies[:-1]):
+    if replies is None:
+        body = body_of(connection, envelope, content)
         finals, error = yield from send_content(connection, body, content, 1)
         if error is None:
             connection.open_transaction = False
             return SendResult(envelope, finals[0][1])
-        performed = with_finals(connection, finals, {}, error, len(rcpt))
+        performed = with_finals(connection, finals, {}, error, len(envelope.recipients))
     else:
+        mail, *rcpt, data = replies
         plan = plan_of(connection, envelope, content)
         said = (mail, rcpt if mail.positive else [], data)
         performed = yield from _conclude(connection, plan, content, said, all_or_nothing=False)
@@ -434,7 +449,9 @@ def send_content(
     """Send the content, by BDAT or after DATA, and read the `due` replies to its end."""
     seven_bit = body is _SEVEN_BIT
     try:
-        if not chunked:
+        if not chunked and content.whole is not None:
+            failure = yield from send_whole(connection, content.whole, due)
+        elif not chunked:
             failure = yield from send_data(connection, content.stuffed(seven_bit=seven_bit), due)
         else:
             binary = body is BodyType.BINARY

@@ -11,7 +11,7 @@ import math
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,7 +23,6 @@ from smtpx._core.steps import (
     Receive,
     Send,
     StartTLS,
-    Step,
     Steps,
     with_octets_written,
 )
@@ -81,7 +80,7 @@ class _Wait:
     def end_within_callback(self) -> None:
         """Resume the task, if the loop has called us and no other task is running."""
         resume, context = self._resume, self._resume_in
-        if resume is None or context is None or asyncio.current_task() is not None:
+        if resume is None or context is None or asyncio.current_task(self._loop) is not None:
             self.end()
             return
         self._resume = None
@@ -154,7 +153,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._due = math.inf
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due = math.inf
-        self._reply_due: float | None = None
+        self._reply_due = math.inf
         self._pace = Pace()
         # Under TLS, `_transport` is the protected one and `_carrier` what it writes to.
         self._carrier: asyncio.Transport
@@ -162,16 +161,24 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
+        answer: bytes | None = None
         try:
             step = next(procedure)
             while True:
                 try:
-                    if self._did_at_once(step, deadline):
-                        answer = None if isinstance(step, Glance) else b""
+                    if isinstance(step, Receive):
+                        answer = await self._receive(step, deadline)
+                    elif isinstance(step, Send):
+                        sent = self._sent_at_once(step, deadline)
+                        answer = b"" if sent else await self._send(step, deadline)
+                    elif isinstance(step, Glance):
+                        answer = None if self._is_quiet() else await self._glance()
                     elif isinstance(step, More):
                         answer = None if more is None else await more()
+                    elif isinstance(step, Obtain):
+                        answer = await _obtain(step, deadline)
                     else:
-                        answer = await self._answer(step, deadline)
+                        answer = await self._start_tls(step, deadline)
                 except OSError as error:
                     step = procedure.throw(error)
                 else:
@@ -186,6 +193,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self.close()
             abandon(procedure, error)
             raise
+        finally:
+            answer = None  # R14: a traceback with locals would show what the server echoes.
 
     def close(self) -> None:
         """Close the connection; nothing more is said."""
@@ -258,49 +267,36 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     # The steps.
 
-    def _did_at_once(self, step: Step, deadline: Deadline) -> bool:
-        """Do what needs no waiting: a write that fits, a glance at nothing. False if it is not."""
-        if isinstance(step, Send):
-            try:
-                _ = deadline.within(step.timeout)
-                self._unwritten = step.data
-                if self._transport.is_closing() and not self._ended:
-                    return False  # It is about to tell why.
-                self._write()
-            except OSError as error:
-                raise with_octets_written(error, 0) from error.__cause__
-            if not self._is_writable or self._unwritten:
-                return False
-            self._pace.took_at_once(step)
-            return True
-        if isinstance(step, Glance) and sys.platform != "win32":
-            # One system call, as without a loop. Windows' loop reads on its own, so that the
-            # socket does not show what there is.
-            return not self._arrived and not self._ended and not self._waiter.is_readable()
-        return False
+    def _sent_at_once(self, step: Send, deadline: Deadline) -> bool:
+        """Do a write that needs no waiting; False if it is not done."""
+        try:
+            _ = deadline.within(step.timeout)
+            self._unwritten = step.data
+            if self._transport.is_closing() and not self._ended:
+                return False  # It is about to tell why.
+            self._write()
+        except OSError as error:
+            raise with_octets_written(error, 0) from error.__cause__
+        if not self._is_writable or self._unwritten:
+            return False
+        self._pace.took_at_once(step)
+        return True
 
-    def _answer(self, step: Step, deadline: Deadline) -> Awaitable[bytes | None]:
-        if isinstance(step, Receive):
-            return self._receive(step, deadline)
-        if isinstance(step, Send):
-            return self._send(step, deadline)
-        if isinstance(step, Glance):
-            return self._glance()
-        if isinstance(step, StartTLS):
-            return self._start_tls(step, deadline)
-        if isinstance(step, Obtain):
-            return _obtain(step, deadline)
-        raise AssertionError(f"this driver has no answer to {step!r}")
+    def _is_quiet(self) -> bool:
+        """True if nothing has come; False if it has, or the loop must be asked."""
+        # One system call, as without a loop. Windows' loop reads on its own, so that the socket
+        # does not show what there is.
+        if sys.platform == "win32" or self._arrived or self._ended:
+            return False
+        return not self._waiter.is_readable()
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
-        seconds = step.timeout
         self._pace.refill()
-        if seconds is not None:
-            if step.fresh:
-                self._reply_due = time.monotonic() + seconds
-            elif self._reply_due is not None:
-                seconds = max(self._reply_due - time.monotonic(), 0)
-        due = _end_of(deadline.within(seconds))
+        if step.fresh:
+            self._reply_due = _end_of(step.timeout)
+        due = self._reply_due
+        if (total := deadline.within(None)) is not None:
+            due = min(due, _end_of(total))
         while not self._arrived and not self._ended:
             await self._wait(due)
         return self._take()
@@ -310,17 +306,17 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         arrived = bytes(self._arrived)
         if arrived:
             self._arrived.clear()
-            self._read_on()
+            if not self._is_reading:
+                self._read_on()
         elif self._failure is not None:
             raise self._failure
         return arrived
 
     def _read_on(self) -> None:
         """Hold the peer up no longer."""
-        if not self._is_reading:
-            self._is_reading = True
-            if not self._carrier.is_closing():
-                self._carrier.resume_reading()
+        self._is_reading = True
+        if not self._carrier.is_closing():
+            self._carrier.resume_reading()
 
     async def _glance(self) -> bytes | None:
         if not self._arrived and not self._ended:
@@ -346,7 +342,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Go on with a write that did not fit."""
         self._pace.begin(step)
         self._most_kept = _KEPT_WHILE_WRITING
-        self._read_on()
+        if not self._is_reading:
+            self._read_on()
         untaken = len(step.data)
         try:
             while True:

@@ -56,6 +56,7 @@ class BlockingDriver:
             BaseException: anything else, such as KeyboardInterrupt or an error of the caller's
                 own file, ends the procedure and closes the socket.
         """
+        answer: bytes | None = None
         try:
             step = next(procedure)
             while True:
@@ -75,6 +76,8 @@ class BlockingDriver:
             procedure.close()
             self.close()
             raise
+        finally:
+            answer = None  # R14: a traceback with locals would show what the server echoes.
 
     def close(self) -> None:
         """Close the socket; nothing more is said."""

@@ -66,10 +66,11 @@ def _pinning_context() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
-    # Without any password OpenSSL would ask for it on the terminal.
-    password = certificate.password or _missing_password
     try:
-        context.load_cert_chain(certificate.file, certificate.key_file, password)
+        # Without any password OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(
+            certificate.file, certificate.key_file, certificate.password or _missing_password
+        )
     except OSError as error:
         files = ", ".join(str(file) for file in (certificate.file, certificate.key_file) if file)
         raise LocalProtocolError(

@@ -26,11 +26,7 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class _Blocked(Exception):
-    """The step cannot be answered before one of `events`."""
-
-    def __init__(self, events: int) -> None:
-        super().__init__(events)
-        self.events = events
+    """The step cannot be answered before one of the events that are its argument."""
 
 
 class Lane(Generic[T]):
@@ -72,7 +68,7 @@ class Lane(Generic[T]):
                 try:
                     answer = self._answer(step)
                 except _Blocked as blocked:
-                    self._wait(step, blocked.events)
+                    self._wait(step, *blocked.args)
                     return
                 except OSError as error:
                     self.due = None
@@ -151,8 +147,8 @@ class Lane(Generic[T]):
         if self._arrived:
             return self._arrived.popleft()
         try:
-            return self._read()
-        except _Blocked:
+            return self._socket.recv(_BUFFER)
+        except (*self._wants_read, *self._wants_write):
             return None
 
     def _send(self, step: Send) -> bytes:

@@ -153,6 +153,7 @@ class TrioDriver:
 
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
+        answer: bytes | None = None
         try:
             step = next(procedure)
             while True:
@@ -175,6 +176,8 @@ class TrioDriver:
             self.close()
             abandon(procedure, error)
             raise
+        finally:
+            answer = None  # R14: a traceback with locals would show what the server echoes.
 
     def close(self) -> None:
         """Close the connection; nothing more is said."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smtpx._core.steps import Receive, Send, Step, Steps
 from smtpx._proxies import Proxy, ProxyKind
+from smtpx._secrecy import redacted, without_frames
 from smtpx.endpoints import Endpoint
-from smtpx.errors import ConnectionLost, LocalProtocolError, TimedOut
+from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError, TimedOut
 
 if TYPE_CHECKING:
     from python_socks._abc import AsyncSocketStream
@@ -50,14 +51,22 @@ def tunnel(proxy: Proxy, endpoint: Endpoint, timeout: float | None) -> Steps[byt
     dialogue: Any = _connector(proxy).connect(
         cast("AsyncSocketStream", stream), endpoint.host, endpoint.port
     )
+    # R14: what is raised is cut off from the frames of python-socks, which hold the password.
+    problem: SMTPError
     try:
         yield from dialogue.__await__()
+        return bytes(stream.arrived)
     except ReplyError as error:
-        said = "".join(c if c.isprintable() else "?" for c in str(error)[:_QUOTED])
-        raise ConnectionLost(f"the {proxy} said no: {said}", phase="connect") from None
+        said = redacted(str(error).encode("utf-8", "replace"), proxy.secrets).decode()
+        shown = "".join(c if c.isprintable() else "?" for c in said[:_QUOTED])
+        problem = ConnectionLost(f"the {proxy} said no: {shown}", phase="connect")
+    except UnicodeDecodeError:
+        problem = ConnectionLost(f"the {proxy} said what is no text", phase="connect")
     except UnicodeError:
-        raise LocalProtocolError(f"{endpoint.host} cannot be named to a proxy") from None
-    return bytes(stream.arrived)
+        problem = LocalProtocolError(f"{endpoint.host} cannot be named to a proxy")
+    except SMTPError as error:
+        problem = without_frames(error)
+    raise problem
 
 
 def _connector(proxy: Proxy) -> AsyncConnector:
@@ -90,9 +99,11 @@ class _Stream:
 
     async def read(self, max_bytes: int = _HEAD_LIMIT) -> bytes:
         """The head of an HTTP answer."""
-        while (end := self.arrived.find(_HEAD_END)) < 0 and len(self.arrived) < max_bytes:
+        while (end := self.arrived.find(_HEAD_END)) < 0:
+            if len(self.arrived) >= max_bytes:
+                raise ConnectionLost(f"the {self._proxy} does not end its answer", phase="connect")
             await self._receive()
-        return self._taken(len(self.arrived) if end < 0 else end + len(_HEAD_END))
+        return self._taken(end + len(_HEAD_END))
 
     async def read_exactly(self, n: int) -> bytes:
         while len(self.arrived) < n:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
@@ -183,15 +183,15 @@ class AsyncSession:
         Raises:
             SMTPError: as `Session.send`.
         """
-        if isinstance(message, AsyncIterable):
+        if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
         message = checked(self._settings.check, message, envelope)
         return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
-    async def attempt(
+    def attempt(
         self, message: Message, envelope: Envelope | None, *, all_or_nothing: bool = False
-    ) -> SendResult:
+    ) -> Awaitable[SendResult]:
         """Send one message; what the server says or does is all in the result (private to smtpx).
 
         Raises:
@@ -199,8 +199,8 @@ class AsyncSession:
         """
         procedure = deliver(self._opened(), message, envelope, all_or_nothing=all_or_nothing)
         if isinstance(message, Arriving):
-            return await self._run(fed(procedure, message), more=message.more)
-        return await self._run(procedure)
+            return self._run(fed(procedure, message), more=message.more)
+        return self._run(procedure)
 
     async def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -320,7 +320,7 @@ class AsyncClient:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        if isinstance(message, AsyncIterable):
+        if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
         message = checked(self._check, message, envelope)

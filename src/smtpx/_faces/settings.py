@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.tunnels import check_installed
 from smtpx._proxies import Proxy
+from smtpx._urls import host_of, port_of
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
@@ -27,7 +28,7 @@ class SessionOptions(TypedDict, total=False):
     """The keyword arguments of every class that opens sessions."""
 
     tls: TLSPolicy | None
-    """What protects the connection; goes before what the URL says."""
+    """What protects the connection, where the URL does not say it."""
     credentials: Credentials | None
     """Who we are; goes before the URL's user and password."""
     mechanisms: Mechanisms | None
@@ -51,6 +52,16 @@ class SessionOptions(TypedDict, total=False):
     """Writes each content anew, last of all: a `smtpx.DKIMSigner`, or any function of the kind."""
     check: Check
     """What is done about messages that are not as they should be."""
+
+
+_KINDS: dict[str, type] = {
+    "tls": TLSPolicy,
+    "credentials": Credentials,
+    "proxy_header": ProxyHeader,
+    "timeouts": Timeouts,
+    "limits": Limits,
+    "check": Check,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +88,38 @@ class Settings:
 
         Raises:
             EndpointError, LocalProtocolError: one of them is wrong.
-            TypeError: there is no such option.
+            TypeError: there is no such option, or it takes something else.
         """
         unknown = options.keys() - SessionOptions.__annotations__.keys()
         if "socket" in unknown:
             raise TypeError("socket: a Session takes the one you hold; a Client opens several")
         if unknown:
             raise TypeError(f"unknown option: {', '.join(sorted(unknown))}")
-        if isinstance(endpoint, str):
-            endpoint = Endpoint.parse(endpoint)
+        for name, kind in _KINDS.items():
+            given = options.get(name)
+            if given is not None and not isinstance(given, kind):
+                raise TypeError(f"{name}: give a smtpx.{kind.__name__}, not {type(given).__name__}")
+        endpoint = Endpoint.parse(endpoint) if isinstance(endpoint, str) else _named(endpoint)
+        _check_tls(endpoint, options.get("tls"))
         client_name = options.get("client_name")
         if client_name is not None and (not client_name.isprintable() or " " in client_name):
             raise LocalProtocolError(f"client_name={client_name!r} is not a host name or [IP]")
         check(options.get("mechanisms"))
+        credentials = options.get("credentials") or _credentials_of(endpoint)
+        if credentials is None and options.get("mechanisms") is not None:
+            raise LocalProtocolError(
+                "mechanisms= says how to log in, but not who: give credentials=smtpx.Credentials(…)"
+            )
+        sources = _sources_of(options.get("source_address"))
+        if sources and endpoint.path:
+            raise LocalProtocolError("a unix socket has no source_address: leave it out")
         return cls(
             endpoint,
             options.get("tls"),
-            options.get("credentials") or _credentials_of(endpoint),
+            credentials,
             options.get("mechanisms"),
             client_name,
-            _sources_of(options.get("source_address")),
+            sources,
             _proxy_of(options.get("proxy"), endpoint),
             options.get("proxy_header"),
             options.get("timeouts") or Timeouts(),
@@ -122,7 +145,7 @@ class Settings:
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""
         endpoint = replace(self.endpoint, user=None, password=None)
-        return replace(self, endpoint=endpoint, credentials=None, proxy=None)
+        return replace(self, endpoint=endpoint, credentials=None, proxy=None, tls=None)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.
@@ -130,6 +153,28 @@ class Settings:
         Without a word from the caller, STARTTLS is required of every host but this machine.
         """
         return self.tls or self.endpoint.policy(peer_is_local=peer_is_local)
+
+
+def _named(endpoint: Endpoint) -> Endpoint:
+    """An endpoint that the caller has made, with host and port as a URL would have them."""
+    if endpoint.path:
+        return endpoint
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return replace(endpoint, host=host_of(host), port=port_of(str(endpoint.port)))
+
+
+def _check_tls(endpoint: Endpoint, policy: TLSPolicy | None) -> None:
+    """What one of the two says must not be lost because the other says something, too."""
+    if policy is None:
+        return
+    if endpoint.tls not in (None, policy.mode):
+        raise LocalProtocolError(
+            f"the URL says {endpoint.tls.value}, and tls= says {policy.mode.value}: leave one out"
+        )
+    if endpoint.says_whom_to_trust:
+        raise LocalProtocolError(
+            "both the URL and tls= say whom to trust: put all of it in one of them"
+        )
 
 
 def _sources_of(

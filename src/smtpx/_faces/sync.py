@@ -41,8 +41,8 @@ class Session:
     It is opened by `with` or `open()`, and closed for good by either end: make another then. Not
     to be shared between threads; a `Client` is.
 
-    The URL says where and how (`Endpoint.parse`); `tls` and `credentials` go before what it says.
-    Without either, STARTTLS is required of every host but this machine.
+    The URL says where and how (`Endpoint.parse`), and `tls` how, where it does not; `credentials`
+    go before its user. Without either, STARTTLS is required of every host but this machine.
     """
 
     def __init__(

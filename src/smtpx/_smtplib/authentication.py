@@ -7,9 +7,10 @@ import binascii
 from smtplib import SMTPAuthenticationError, SMTPException, SMTPNotSupportedError
 from typing import Protocol
 
+from smtpx._secrecy import without_frames
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.replay import CodeAndText, accepts
-from smtpx.errors import LocalProtocolError, without_frames
+from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Credentials
 
 __all__ = ["MAXCHALLENGE", "Authentication"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
+from base64 import b64decode
+
+from smtpx._secrecy import redacted
 
 __all__ = ["Secrecy"]
 
@@ -13,12 +14,12 @@ _REDACTED = "[redacted]"
 class Secrecy:
     """Follows one connection's dialogue and knows which parts of it are secret."""
 
-    __slots__ = ("_forms", "challenged")
+    __slots__ = ("_secrets", "challenged")
 
     def __init__(self) -> None:
         self.challenged = False
         """The last reply was a 334: the next line is the answer to it."""
-        self._forms: list[bytes] = []
+        self._secrets: frozenset[bytes] = frozenset()
 
     def shown(self, said: bytes | str) -> bytes | str:
         """What may be shown of a line that is to be sent."""
@@ -34,8 +35,7 @@ class Secrecy:
     def say(self, said: bytes) -> None:
         """Note octets that are being sent."""
         if not self._is_secret(said):
-            if self._forms:
-                self._forms = []
+            self._secrets = frozenset()
             return
         line = said.strip()
         words = [line] if self.challenged else line.split(None, 2)[2:]
@@ -50,9 +50,7 @@ class Secrecy:
 
     def hide(self, heard: bytes) -> bytes:
         """A server's text without the secrets that it echoes."""
-        for form in self._forms:
-            heard = heard.replace(form, _REDACTED.encode())
-        return heard
+        return redacted(heard, self._secrets)
 
     def _is_secret(self, said: bytes | str) -> bool:
         if self.challenged:
@@ -62,13 +60,11 @@ class Secrecy:
         return said[:5].upper() == b"AUTH "
 
     def _keep(self, argument: bytes) -> None:
-        forms = {argument}
+        said = {argument}
         try:
             decoded = b64decode(argument)
-        except (binascii.Error, ValueError):
-            pass  # not base64: it is its own only form
+        except ValueError:
+            pass  # It is no base64, and stands for itself.
         else:
-            parts = {decoded, *decoded.split(b"\0")}
-            forms |= parts | {b64encode(part) for part in parts}
-        forms |= set(self._forms)
-        self._forms = sorted(forms - {b"", b"=", b"*"}, key=len, reverse=True)
+            said |= {decoded, *decoded.split(b"\0")}
+        self._secrets |= said - {b"", b"=", b"*"}

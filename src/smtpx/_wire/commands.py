@@ -6,6 +6,7 @@ import re
 from enum import IntEnum
 from typing import NamedTuple
 
+from smtpx._secrecy import Hidden
 from smtpx.addresses import Address
 from smtpx.errors import LocalProtocolError
 
@@ -32,13 +33,6 @@ class Phase(IntEnum):
     def field(self) -> str:
         """The name of its field in `Timeouts`."""
         return self.name.lower()
-
-
-class Hidden(bytes):
-    """Octets that a traceback with locals does not show."""
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} hidden octets>"
 
 
 class Command(NamedTuple):

@@ -147,7 +147,7 @@ def canonical(data: bytes) -> bytes:
 def _stuffed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     at_line_start = True
     for piece in pieces:
-        yield _with_dots_doubled(piece, at_line_start)
+        yield with_dots_doubled(piece, at_line_start)
         at_line_start = piece.endswith(b"\n")
 
 
@@ -160,12 +160,13 @@ def _stuffed_views(data: bytes) -> Iterator[Piece]:
         if (at_line_start and data.startswith(b".", start)) or _LEADING_DOT.search(
             data, start, end
         ):
-            yield _with_dots_doubled(data[start:end], at_line_start)
+            yield with_dots_doubled(data[start:end], at_line_start)
         else:
             yield view[start:end]
 
 
-def _with_dots_doubled(piece: bytes, at_line_start: bool) -> bytes:
+def with_dots_doubled(piece: bytes, at_line_start: bool = True) -> bytes:
+    """Double the leading dots of a piece of canonical content, or of all of it."""
     # In canonical content each LF ends a line, also one that its CR is parted from.
     stuffed = piece.replace(b"\n.", b"\n..") if _LEADING_DOT.search(piece) else piece
     return b"." + stuffed if at_line_start and piece.startswith(b".") else stuffed

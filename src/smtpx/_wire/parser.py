@@ -15,12 +15,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from smtpx._secrecy import redacted
 from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
 from smtpx.replies import Reply
 
 _SINGLE_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?: [^\n]*|\r)?\n")
 _LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
+
+# Octets of what is no reply that an error shows.
+_QUOTED = 80
 
 _TLS_ALERT = b"\x15\x03"
 
@@ -56,7 +60,7 @@ class MalformedReply(RemoteProtocolError):
 class ReplyParser:
     """Fed with bytes as they come, gives replies as they are whole."""
 
-    __slots__ = ("_begin", "_buffer", "_limits", "_lines", "_scanned")
+    __slots__ = ("_begin", "_buffer", "_limits", "_lines", "_scanned", "secrets")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -64,6 +68,8 @@ class ReplyParser:
         self._begin: int = 0  # where the current reply begins
         self._scanned: int = 0  # where its first line not yet looked at begins
         self._lines = 0  # how many lines of it precede that
+        self.secrets: tuple[bytes, ...] = ()
+        """What is cut out of what is quoted as no reply."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the server."""
@@ -118,6 +124,24 @@ class ReplyParser:
         self._begin = self._scanned = positives.end() - len(b"\n".join(lines[taken:]))
         return last, taken
 
+    def took_go_ahead(self, count: int) -> bool:
+        """Take out so many positive replies and the 3yz after them, if that is all there is.
+
+        As far as all are of one line; else nothing is taken.
+        """
+        unread = self._buffer[self._begin :]
+        if len(unread) > self._limits.reply_line or self._scanned != self._begin:
+            return False
+        if not are_positive(unread, count, go_ahead=True):
+            return False
+        self._begin = self._scanned = len(self._buffer)
+        return True
+
+    @property
+    def has_line(self) -> bool:
+        """True if a whole line is waiting."""
+        return self._buffer.find(b"\n", self._begin) >= 0
+
     @property
     def is_promising(self) -> bool:
         """True if what has come may be the beginning of replies of one line, all positive."""
@@ -140,10 +164,10 @@ class ReplyParser:
                 return None
             line = buffer[start:end]
             if not _LINE.fullmatch(line):
-                raise MalformedReply("this is no reply", line)
+                raise self._malformed("this is no reply", line)
             if start != begin and line[:3] != buffer[begin : begin + 3]:
                 code = _shown(buffer[begin : begin + 3])
-                raise MalformedReply(f"a {code} reply goes on with", line)
+                raise self._malformed(f"a {code} reply goes on with", line)
             if line[3:4] != b"-":
                 self._begin, self._scanned, self._lines = end, end, 0
                 return Reply(buffer[begin:end])
@@ -157,8 +181,11 @@ class ReplyParser:
             or end - self._scanned > limits.reply_line
             or self._lines >= limits.reply_lines
         ):
-            raise MalformedReply("a reply is too large", self._buffer[self._begin :][:80])
+            raise self._malformed("a reply is too large", self._buffer[self._begin :])
+
+    def _malformed(self, why: str, octets: bytes) -> MalformedReply:
+        return MalformedReply(why, redacted(octets, self.secrets)[:_QUOTED])
 
 
 def _shown(octets: bytes) -> str:
-    return repr(octets[:80])[1:]
+    return repr(octets[:_QUOTED])[1:]

@@ -18,6 +18,7 @@ class CramMD5(Mechanism):
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
         import hmac
 
+        credentials.refuse_authzid()
         self._user = credentials.user.encode()
         self._password = credentials.known_password.encode()
         self._digest = b""

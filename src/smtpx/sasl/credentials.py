@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from smtpx._secrecy import Confidential
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ task that opens the session, which waits for it as long as it takes.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+@dataclass(frozen=True, slots=True, init=False)
+class Credentials(Confidential):
     """Who we are, and what proves it: a password, a token, or neither.
 
     Neither is for mechanisms to which something else is the proof: EXTERNAL (the client
@@ -41,10 +42,28 @@ class Credentials:
     authzid: str = field(default="", kw_only=True)
     """Whom to act for, where that is not `user` (RFC 4422 §2)."""
 
-    def __post_init__(self) -> None:
-        # Found out elsewhere: a traceback with locals shows what an error passes through.
+    def __init__(
+        self,
+        user: str = "",
+        password: str | Source | None = None,
+        *,
+        token: str | Source | None = None,
+        authzid: str = "",
+    ) -> None:
+        """Take them as they are.
+
+        Raises:
+            LocalProtocolError: one of them cannot be said to a server, or there are two proofs.
+        """
+        put = object.__setattr__
+        put(self, "user", user)
+        put(self, "password", password)
+        put(self, "token", token)
+        put(self, "authzid", authzid)
         problem = _problem(self)
         if problem:
+            # A traceback with locals shows what an error passes through.
+            del password, token
             raise LocalProtocolError(problem)
 
     @classmethod
@@ -54,11 +73,12 @@ class Credentials:
         Without `path` it is ``~/.netrc``, which nobody but its owner may be able to read.
 
         Raises:
-            LocalProtocolError: there is no such file, it cannot be read, or it has no entry for
-                the host.
+            LocalProtocolError: there is no such file, it cannot be read, or it has no password
+                for the host, or none that will do.
         """
         import netrc
 
+        entry: tuple[str, str | None, str | None] | None = None
         try:
             entry = netrc.netrc(None if path is None else str(path)).authenticators(host)
         except FileNotFoundError:
@@ -72,10 +92,16 @@ class Credentials:
         except UnicodeDecodeError:
             problem = "is not UTF-8"
         else:
-            if entry is not None:
-                user, account, password = entry
-                return cls(user or account or "", password)
-            problem = f"has no entry for {host}"
+            if entry is None:
+                problem = f"has no entry for {host}"
+            elif not entry[2]:
+                problem = f"has no password for {host}"
+            else:
+                try:
+                    return cls(entry[0] or entry[1] or "", entry[2])
+                except LocalProtocolError as error:
+                    problem = f"was not used for {host}: {error}"
+        del entry  # A traceback with locals would show it.
         raise LocalProtocolError(f"the netrc file {path or '~/.netrc'} {problem}")
 
     @classmethod
@@ -132,6 +158,15 @@ class Credentials:
             raise LocalProtocolError("needs a token")
         return self.token
 
+    def refuse_authzid(self) -> None:
+        """For mechanisms that cannot say for whom to act: not to act for somebody else.
+
+        Raises:
+            LocalProtocolError: there is an `authzid`.
+        """
+        if self.authzid:
+            raise LocalProtocolError("has no authorization identity")
+
     def holding(self, secret: str) -> Self:
         """The same with what its source gave.
 
@@ -145,15 +180,6 @@ class Credentials:
             problem = str(error)
         del secret  # A traceback with locals would show it.
         raise LocalProtocolError(problem)
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("credentials are not pickled: what is pickled is stored, sent or logged")
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
 
 def _problem(credentials: Credentials) -> str:

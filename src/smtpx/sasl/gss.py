@@ -35,6 +35,8 @@ class _Gss(Mechanism):
         except ImportError:
             raise LocalProtocolError("needs pyspnego: install smtpx[spnego]") from None
         self._password = None if credentials.password is None else credentials.known_password
+        if self._protocol != "kerberos":
+            credentials.refuse_authzid()
         self._authzid = credentials.authzid
         self._has_settled = False
         endpoint = endpoint_binding(channel.protection)

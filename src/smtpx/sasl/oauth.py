@@ -63,6 +63,10 @@ class XOAuth2(_Bearer):
 
     name = "XOAUTH2"
 
+    def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        credentials.refuse_authzid()
+        super().__init__(credentials, channel)
+
     def initial(self) -> bytes:
         """``user=… ^A auth=Bearer … ^A ^A``."""
         return f"user={self._credentials.user}\x01auth=Bearer {self._token}\x01\x01".encode()

@@ -40,6 +40,7 @@ class Login(Mechanism):
     reveals_secret = True
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        credentials.refuse_authzid()
         self._password = credentials.known_password.encode()
         self._answers = iter((credentials.user.encode(), self._password))
 

@@ -60,8 +60,7 @@ class _Scram(Mechanism):
             scramp: Any = import_module("scramp")
         except ImportError:
             raise LocalProtocolError("needs scramp: install smtpx[scram]") from None
-        if credentials.authzid:
-            raise LocalProtocolError("has no authorization identity")
+        credentials.refuse_authzid()
         binding = scram_binding(channel.protection)
         if self.name.endswith("-PLUS"):
             if binding is None:
@@ -113,6 +112,7 @@ class _Scram(Mechanism):
         except (self._failure, UnicodeDecodeError) as error:
             problem = str(error)
         if problem:
+            said = ""  # A traceback with locals would show it: it may be an echo.
             raise RemoteProtocolError(
                 f"the server failed to prove itself by {self.name}: {problem}"
             )
