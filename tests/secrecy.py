@@ -93,8 +93,7 @@ def sights_of(error: BaseException) -> Iterator[tuple[str, str]]:
     yield "the repr", repr(error)
     yield "the notes", "\n".join(getattr(error, "__notes__", []))
     yield "the __dict__", repr(error.__dict__)
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    yield "the traceback", "\n".join(locals_in(told))
+    yield "the traceback", "\n".join(locals_in(error))
     try:
         pickled = pickle.dumps(error)
     except Exception:
@@ -102,17 +101,26 @@ def sights_of(error: BaseException) -> Iterator[tuple[str, str]]:
     yield "the pickle", pickled.decode("latin-1")
 
 
-def locals_in(told: traceback.TracebackException) -> Iterator[str]:
+def locals_in(error: BaseException) -> Iterator[str]:
     """The locals of our own frames, those of what caused the error included."""
-    for frame in told.stack:
-        path = Path(frame.filename)
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = Path(frame.f_code.co_filename)
         if path.is_relative_to(OURS) and not path.is_relative_to(KIT):
-            for name, value in (frame.locals or {}).items():
-                yield f"{path.name}:{frame.lineno} {name} = {value}"
-    for other in (told.__cause__, told.__context__):
-        if other is not None:
-            yield str(other)
-            yield from locals_in(other)
+            for name, value in frame.f_locals.items():
+                yield f"{path.name}:{line} {name} = {shown(value)}"
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    if cause is not None:
+        yield str(cause)
+        yield from locals_in(cause)
+
+
+def shown(value: object) -> str:
+    try:
+        return repr(value)
+    except AttributeError:
+        return f"<half a {type(value).__name__}>"  # It was being made when the error came.
 
 
 class _Recorder(logging.Handler):

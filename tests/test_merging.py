@@ -270,7 +270,7 @@ def test_an_address_that_needs_smtputf8_is_written_as_such() -> None:
 
 
 def test_another_one_that_does_is_refused() -> None:
-    with pytest.raises(AddressError, match="field 'token': .* is not ASCII, as Reply-To"):
+    with pytest.raises(AddressError, match=r"field 'token': .* is not ASCII, as Reply-To"):
         _ = Template(letter()).render({**ROW, "token": "日本"})
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import pytest
 
-from smtpx import Credentials, LocalProtocolError, SMTPError
+from smtpx import ClientCertificate, Credentials, LocalProtocolError, Session, SMTPError
 from smtpx._wire.commands import Phase, command
+from smtpx.testing import Server
 from tests import secrecy
 
 SECRET = "hunter2-of-ann"
@@ -61,8 +63,21 @@ def test_what_is_no_leak_is_none() -> None:
     assert not noted(SMTPError("wrong password for ann"), logged="C: AUTH PLAIN [redacted]")
 
 
-def test_the_plugin_runs_and_knows_what_this_test_has_given() -> None:
-    _ = Credentials("ann", SECRET)
+BEFORE = Credentials("ann", f"{SECRET}-before")
+GIVEN: dict[str, Callable[[], object]] = {
+    "credentials": lambda: Credentials("ann", SECRET),
+    "a token": lambda: Credentials("ann", token=SECRET),
+    "a URL": lambda: Session(f"smtp://ann:{SECRET}@mx.test"),
+    "a proxy": lambda: Session("smtp://mx.test", proxy=f"socks5://ann:{SECRET}@proxy.test"),
+    "a client certificate": lambda: ClientCertificate("me.pem", password=SECRET),
+    "what a server knows": lambda: Server(users={"ann": SECRET}),
+    "what was made before": lambda: Session("smtp://mx.test", credentials=BEFORE),
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_the_plugin_runs_and_knows_what_this_test_has_given(given: str) -> None:
+    _ = GIVEN[given]()
     error = SMTPError("x")
-    assert SECRET in secrecy._notes.secrets
+    assert any(secret.startswith(SECRET) for secret in secrecy._notes.secrets)
     assert error in secrecy._notes.errors

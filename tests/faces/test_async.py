@@ -42,19 +42,8 @@ def public(kind: type) -> dict[str, Any]:
 
 BLOCKING = {
     "Session": {
-        *(
-            "attempt",
-            "close",
-            "command",
-            "expand",
-            "help",
-            "noop",
-            "open",
-            "reset",
-            "send",
-            "verify",
-            "xclient",
-        )
+        *("close", "command", "expand", "help", "noop"),
+        *("open", "reset", "send", "verify", "xclient"),
     },
     "Client": {"send", "close"},
 }

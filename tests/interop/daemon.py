@@ -39,7 +39,7 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
     return True
 
 
-def output_on_terminal(argv: Sequence[str], timeout: float = 10) -> str:
+def output_on_terminal(argv: Sequence[str], timeout: float = 60) -> str:
     """What a program says when its standard error is a terminal, and to syslog otherwise."""
     ours, theirs = pty.openpty()
     try:
@@ -130,7 +130,7 @@ class Daemon:
     ) -> None:
         self.stop()
 
-    def wait_until_ready(self, ready: Callable[[], bool], timeout: float = 20) -> None:
+    def wait_until_ready(self, ready: Callable[[], bool], timeout: float = 60) -> None:
         """Return once `ready()`.
 
         Raises: StartError when the daemon exits first or the time is up.

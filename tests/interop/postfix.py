@@ -277,7 +277,7 @@ class Postfix:
         """The last lines of each daemon's log, for a test that failed."""
         return "\n".join(daemon.log_tail(lines) for daemon in self._daemons)
 
-    def messages(self, recipient: str, count: int = 1, timeout: float = 10) -> list[bytes]:
+    def messages(self, recipient: str, count: int = 1, timeout: float = 60) -> list[bytes]:
         """Wait until `recipient` has `count` messages; return all there are, oldest first.
 
         Nothing is ever emptied, so each test writes to recipients of its own; `recipient` is the

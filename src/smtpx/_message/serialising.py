@@ -81,7 +81,11 @@ def one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
     kin); this holds on every version of the `email` package, and in the parts of a message too.
     """
 
-    def fold_binary(self: Policy[Any], name: str, value: str) -> bytes:
+    def fold_binary(self: Any, name: str, value: str) -> bytes:
+        as_it_is = getattr(self, "refold_source", "") == "none"
+        if as_it_is and not self.utf8 and type(value) is str:
+            # From Python 3.13 on it would be encoded, and an address in it be another's.
+            _ = value.encode("ascii", "surrogateescape")
         folded = kind.fold_binary(self, name, value)
         if not _FIELD.fullmatch(folded):
             raise LocalProtocolError(
