@@ -3,6 +3,7 @@
 import os
 import pty
 import random
+import select
 import shutil
 import signal
 import socket
@@ -39,8 +40,11 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
     return True
 
 
-def output_on_terminal(argv: Sequence[str], timeout: float = 60) -> str:
-    """What a program says when its standard error is a terminal, and to syslog otherwise."""
+def output_on_terminal(argv: Sequence[str], timeout: float = 10) -> str:
+    """What a program says when its standard error is a terminal, and to syslog otherwise.
+
+    No more than it says in time: it may hang as what it is to explain does.
+    """
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -49,14 +53,17 @@ def output_on_terminal(argv: Sequence[str], timeout: float = 60) -> str:
     finally:
         os.close(theirs)
     said = b""
+    deadline = time.monotonic() + timeout
     try:
-        while chunk := os.read(ours, 4096):
-            said += chunk
+        while select.select([ours], [], [], max(deadline - time.monotonic(), 0))[0]:
+            said += os.read(ours, 4096)
     except OSError:
         pass  # EIO: the last process with this terminal has ended.
     finally:
         os.close(ours)
-        process.wait(timeout)
+        if process.poll() is None:
+            process.kill()
+        process.wait()
     return said.decode("utf-8", "replace").replace("\r\n", "\n")
 
 
