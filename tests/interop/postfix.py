@@ -394,7 +394,7 @@ class Postfix:
             (etc / "sasl" / "smtpd.conf").write_text(self._cyrus, "utf-8")
             main += _CYRUS.format(etc=etc)
         main += "".join(f"{name} = {value}\n" for name, value in self._settings.items())
-        (etc / "main.cf").write_text(main, "utf-8")
+        (etc / "main.cf").write_text(_each_once(main), "utf-8")
         # Postfix reads a main.cf younger than two seconds again and again, until it has settled.
         settled = time.time() - 60
         os.utime(etc / "main.cf", (settled, settled))
@@ -409,6 +409,17 @@ class Postfix:
             "utf-8",
         )
         (etc / "recipients").write_text(_RECIPIENTS, "utf-8")
+
+
+def _each_once(main: str) -> str:
+    """The last of the settings of each name.
+
+    All daemons of Postfix warn of another, through postlogd, which warns as well; where the queue
+    of its socket is full by then, it waits for itself for ever.
+    """
+    lines = [line for line in main.splitlines() if line and not line.startswith("#")]
+    settings = {line.partition(" =")[0]: line for line in lines}
+    return "".join(f"{line}\n" for line in settings.values())
 
 
 def _daemon_directory() -> Path:
