@@ -28,6 +28,7 @@ def loopback() -> Contest:
         ],
         dearer={
             ("acall", "call"): 1.3,
+            ("tcall", "call"): 1.5,
             ("astream", "stream"): 1.1,
             ("tstream", "stream"): 1.5,
         },
