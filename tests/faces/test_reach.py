@@ -112,6 +112,14 @@ class TestHeldSocket:
                 face.session("smtp://localhost", socket=held).open()
             assert held.fileno() < 0
 
+    def test_is_closed_where_the_policy_cannot_be_read(self, face: Face, tmp_path: Path):
+        with Server() as server:
+            held = socket.create_connection(("127.0.0.1", server.port))
+            tls = TLSPolicy(TLSMode.STARTTLS, ca_file=tmp_path / "none.pem")
+            with pytest.raises(smtpx.LocalProtocolError, match="ca_file"):
+                face.session("smtp://localhost", socket=held, tls=tls).open()
+            assert held.fileno() < 0
+
     def test_what_cannot_be_taken(self, face: Face) -> None:
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,

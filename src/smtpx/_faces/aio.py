@@ -89,23 +89,26 @@ class AsyncSession:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
-        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         world = self._world = current_world()
         watch = self._watch = Watch(settings)
+        connected = self._held
         try:
-            connected = self._held or await dial(
+            handshakes = self._handshakes or settings.handshakes()
+            connected = connected or await dial(
                 world,
                 settings.dialled,
                 remaining=lambda: deadline.within(settings.timeouts.connect),
                 sources=settings.sources,
             )
-            try:
-                opening = Opening(settings, handshakes, connected, watch)
-                self._settings = settings.without_credentials()
-            except BaseException:
+            opening = Opening(settings, handshakes, connected, watch)
+            self._settings = settings.without_credentials()
+        except BaseException as error:
+            if connected is not None:
                 connected.close()
-                raise
+            watch.closed(None, error)
+            raise
+        try:
             self._driver = await world.drive(connected, opening.handshake)
             self._connection = opening.connection
             await self._driver.run(opening.procedure(), deadline)

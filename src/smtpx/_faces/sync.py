@@ -97,12 +97,12 @@ class Session:
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
-        handshakes = self._handshakes or settings.handshakes()
         deadline = Deadline(settings.timeouts.total)
         watch = self._watch = Watch(settings)
-        connected: socket.socket | None = None
+        connected = self._held
         try:
-            connected = self._held or dial(
+            handshakes = self._handshakes or settings.handshakes()
+            connected = connected or dial(
                 settings.dialled,
                 remaining=lambda: deadline.within(settings.timeouts.connect),
                 sources=settings.sources,
