@@ -66,7 +66,10 @@ def taken(*, reset: bool) -> str:
         (Window(messages=4), [(4, 4), (2, 2)]),
         (Window(messages=2), [(2, 1), (1, 1), (1, 2)]),  # refilled when half is answered
         (Window(octets=1), [(1, 1), (1, 1), (1, 1)]),
-        (Window(octets=SIZE + RSET + 1), [(2, 1), (1, 1), (1, 2)]),  # the last is begun within the bound
+        (
+            Window(octets=SIZE + RSET + 1),
+            [(2, 1), (1, 1), (1, 2)],
+        ),  # the last is begun within the bound
         (Window(octets=2 * (SIZE + RSET)), [(3, 3), (3, 3)]),
     ],
 )

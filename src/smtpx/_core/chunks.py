@@ -26,12 +26,12 @@ from smtpx._core.supply import (
     tell,
 )
 from smtpx._core.verdicts import (
-    are_refusals,
     broken_off,
     judge,
     reset_refused,
     result_of,
     untried,
+    was_read_as_commands,
 )
 from smtpx._wire.commands import RSET, Phase
 from smtpx._wire.content import Content
@@ -71,8 +71,8 @@ class Chunks:
         "_flight",
         "_heard",
         "_octets",
+        "_refused",
         "_reset_refused",
-        "_said",
         "_supply",
         "_window",
     )
@@ -98,7 +98,7 @@ class Chunks:
         self._heard: list[Reply] = []  # Of the replies to the first in flight, what has come.
         self._answered: deque[tuple[Drawn, SendResult]] = deque()
         """Told once nothing is left of what came with it: a reply too many shows then."""
-        self._said: list[Reply] = []  # To each RCPT of the last one, and on, if it was refused.
+        self._refused: Reply | None = None  # What was said to the last content, if that was no.
         self._reset_refused: SMTPError | None = None
         self._alone: Drawn | None = None  # What has to be sent with nothing else in flight.
 
@@ -231,7 +231,7 @@ class Chunks:
             self._octets -= octets
             answered.append((drawn, SendResult(drawn[1], taken)))
         if successes:
-            self._said.clear()
+            self._refused = None
             connection.open_transaction = False
 
     def _settle_first(self) -> Steps[None]:
@@ -244,7 +244,7 @@ class Chunks:
             last = yield from connection.settle_success(due)
         if last is not None:
             result = SendResult(envelope, last)
-            self._said.clear()
+            self._refused = None
             connection.open_transaction = False
         else:
             following = connection.unanswered - due
@@ -264,7 +264,7 @@ class Chunks:
             return untried(envelope, connection.over())
         if reset and not said[0].positive:
             self._reset_refused = reset_refused(connection, said[0])
-        self._said = said[reset + 1 :]
+        self._refused = None if said[-1].positive else said[-1]
         self._budget.refused += 1
         plan = plan_of(connection, envelope, content)
         return result_of(envelope, judge(connection, plan, said, reset=reset))
@@ -279,10 +279,7 @@ class Chunks:
         try:
             yield from connection.look_behind()
         except RemoteProtocolError:
-            surplus = connection.surplus
-            if self._said and surplus and are_refusals([*self._said, *surplus]):
-                # A chunk was refused, and what was in it answered line by line, as commands.
-                connection.learnt.knows_no_chunks()
+            if self._refused is not None and was_read_as_commands(connection, self._refused):
                 self._tell()
             raise
 

@@ -508,14 +508,14 @@ class Connection:
         Raises:
             RemoteProtocolError: there is more, so that any of them may be another's.
         """
-        if not self.has_unread and self.usable:
+        if not self.has_unread and self.parting is None:
             try:
                 data = yield Glance()
             except OSError:
                 data = b""
             if data is None:
                 return
-            self.broken = not data
+            self.broken = self.broken or not data
             self._parser.feed(data)
         self.check_in_step()
 

@@ -23,7 +23,6 @@ from smtpx._core.verdicts import (
     Performed,
     all_in_doubt,
     all_refused,
-    are_refusals,
     broken_off,
     chunks_unknown,
     judge,
@@ -32,6 +31,7 @@ from smtpx._core.verdicts import (
     reset_refused,
     result_of,
     untried,
+    was_read_as_commands,
     with_finals,
 )
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
@@ -151,11 +151,8 @@ def _at_once(
         plan = plan_of(connection, envelope, content)
         if not isinstance(over, RemoteProtocolError):
             return result_of(envelope, broken_off(plan, heard[reset:before], over))
-        surplus = connection.surplus
-        if not surplus or not are_refusals([*heard[before:], *surplus]):
+        if len(heard) <= before or not was_read_as_commands(connection, heard[before]):
             return result_of(envelope, all_in_doubt(plan, over))
-        # Its chunk was refused, and what was in it answered line by line, as commands.
-        connection.learnt.knows_no_chunks()
     if not heard:
         connection.open_transaction = False
         connection.learnt.takes_chunks = True

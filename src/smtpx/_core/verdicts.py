@@ -5,7 +5,6 @@ What may be off by one reply is not believed: those concerned are in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from smtpx._core.connection import Connection
@@ -125,9 +124,18 @@ def chunks_unknown(connection: Connection, reply: Reply) -> SMTPError | None:
     )
 
 
-def are_refusals(replies: Iterable[Reply]) -> bool:
-    """True if none of them says yes, so that nobody can have been accepted by any of them."""
-    return all(reply.transient or reply.permanent for reply in replies)
+def was_read_as_commands(connection: Connection, final: Reply) -> bool:
+    """True if a chunk was refused and every surplus reply is a refusal, too.
+
+    Nobody can have been accepted then, whichever of them answers the chunk. Some servers do not
+    skip the chunk of a refused BDAT, and answer what is in it line by line.
+    """
+    surplus = connection.surplus
+    if not surplus or not all(r.transient or r.permanent for r in (final, *surplus)):
+        return False
+    if final.code in _UNKNOWN:
+        connection.learnt.knows_no_chunks()
+    return True
 
 
 def broken_off(plan: Plan, heard: list[Reply], error: SMTPError) -> Performed:
