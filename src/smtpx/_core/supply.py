@@ -14,7 +14,7 @@ from smtpx._core.division import Share, Whole, divide, is_undivided, session_ful
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
-from smtpx._core.verdicts import unfinished
+from smtpx._core.verdicts import parted_before_the_content, unfinished, untried
 from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
@@ -226,6 +226,8 @@ def send_alone(
     outgoing, envelope, content = message
     try:
         result = yield from transaction(connection, envelope, content)
+        if parted_before_the_content(connection, result):
+            result = untried(envelope, connection.over())
     except Exception as why:  # It cannot be sent to this server, or its file cannot be read.
         tell(emit, outgoing, not_sent(outgoing, why))
     except BaseException:

@@ -61,6 +61,12 @@ def unfinished(connection: Connection, envelope: Envelope) -> SendResult:
     return result_of(envelope, Performed([verdict] * len(envelope.recipients), None, error))
 
 
+def parted_before_the_content(connection: Connection, result: SendResult) -> bool:
+    """True if a 421 came before the content was answered: another session can have the message."""
+    over = connection.parting is not None and result.reply is None
+    return over and not (result.accepted or result.in_doubt)
+
+
 def with_finals(
     connection: Connection,
     finals: list[Verdict],

@@ -47,8 +47,10 @@ class SessionOptions(TypedDict, total=False):
     timeouts: Timeouts | None
     limits: Limits | None
     ignore_extensions: Collection[str]
-    """EHLO keywords not to be believed, such as ``{"CHUNKING"}``, where a server, or a filter before
-    it, announces what it breaks on. Case does not matter."""
+    """EHLO keywords not to be believed, such as ``{"CHUNKING"}``.
+
+    For a server, or a filter before it, that announces what it breaks on. Case does not matter.
+    """
     observer: Observer | None
     """Called with every event of the session, the lines of its dialogue among them."""
     signer: Signer | None
