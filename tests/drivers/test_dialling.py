@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 import socket
 import threading
 from collections import Counter
@@ -17,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx import ConnectionLost, Endpoint, TimedOut
-from smtpx._drivers import aio, dialling, trio_, worlds
+from smtpx._drivers import aio, dialling, trio_, waiting, worlds
 from smtpx._drivers.racing import ATTEMPT_DELAY, interleaved
 from tests.network import Resolver, dead, entry, listening, refusing
 
@@ -52,7 +51,7 @@ class Clock:
         self.now = 0.0
         clock = self
 
-        class Selector(selectors.DefaultSelector):
+        class Selector(waiting.Selector):
             def select(self, timeout: float | None = None) -> Any:
                 ready = super().select(0.1)
                 if not ready:
@@ -60,7 +59,7 @@ class Clock:
                     clock.now += timeout
                 return ready
 
-        monkeypatch.setattr(selectors, "DefaultSelector", Selector)
+        monkeypatch.setattr(dialling, "Selector", Selector)
         monkeypatch.setattr(dialling.time, "monotonic", lambda: self.now)  # type: ignore[attr-defined]
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from typing import Generic, TypeAlias, TypeVar
 
 from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.interruption import value_of_lost
-from smtpx._drivers.waiting import Pace
+from smtpx._drivers.waiting import KEPT, Pace, Selector
 
 T = TypeVar("T")
 
@@ -47,9 +46,12 @@ class Lane(Generic[T]):
         """When what it waits for will have taken too long."""
         self._procedure = procedure
         self._fetch = fetch
-        self._socket = driver.socket
+        self._transport = driver.transport
         self._wants_read, self._wants_write = driver.wants
-        self._arrived: deque[bytes] = deque()
+        self._arrived = bytearray()
+        """What came while a write waited."""
+        self._ended = False
+        """True if the end came then, too."""
         self._unsent: memoryview | None = None
         self._pace = Pace()
         self._reply_due: float | None = None
@@ -126,7 +128,7 @@ class Lane(Generic[T]):
             # The rest of a reply has what is left of its time, however often we are woken up.
             if step.fresh and self.due is None:
                 self._reply_due = None
-            return self._arrived.popleft() if self._arrived else self._read()
+            return self._taken() if self._arrived or self._ended else self._read()
         if isinstance(step, Send):
             return self._send(step)
         if isinstance(step, More):
@@ -137,17 +139,17 @@ class Lane(Generic[T]):
 
     def _read(self) -> bytes:
         try:
-            return self._socket.recv(_BUFFER)
+            return self._transport.recv(_BUFFER)
         except self._wants_read:
             raise _Blocked(_READ) from None
         except self._wants_write:
             raise _Blocked(_WRITE) from None
 
     def _glance(self) -> bytes | None:
-        if self._arrived:
-            return self._arrived.popleft()
+        if self._arrived or self._ended:
+            return self._taken()
         try:
-            return self._socket.recv(_BUFFER)
+            return self._transport.recv(_BUFFER)
         except (*self._wants_read, *self._wants_write):
             return None
 
@@ -158,7 +160,7 @@ class Lane(Generic[T]):
             unsent = memoryview(step.data)
         while unsent:
             try:
-                sent = self._socket.send(unsent)
+                sent = self._transport.send(unsent)
                 unsent = unsent[sent:]
                 if waited:
                     pace.advance(sent)
@@ -167,8 +169,7 @@ class Lane(Generic[T]):
                     pace.begin(step)
                     pace.advance(len(step.data) - len(unsent))
                 self._unsent = unsent
-                self._listen()
-                raise _Blocked(_READ | _WRITE) from None
+                raise _Blocked(_WRITE | self._listen()) from None
             except OSError as error:
                 self._unsent = None
                 raise with_octets_written(error, len(step.data) - len(unsent)) from None
@@ -179,21 +180,32 @@ class Lane(Generic[T]):
             pace.took_at_once(step)
         return b""
 
-    def _listen(self) -> None:
-        """Take what has arrived while a write waits."""
+    def _listen(self) -> int:
+        """Take what has arrived while a write waits; the value is the event to listen for."""
+        if self._ended or len(self._arrived) >= KEPT:
+            return 0
         try:
-            self._arrived.append(self._read())
+            octets = self._read()
         except _Blocked:
-            pass  # Nothing has.
+            return _READ
         except OSError:
-            pass  # The write will fail in its turn, and say why.
+            return 0  # The write will fail in its turn, and say why.
+        self._arrived += octets
+        self._ended = not octets
+        return _READ if octets else 0
+
+    def _taken(self) -> bytes:
+        """What came before, by and by; then its end."""
+        octets = bytes(self._arrived[:_BUFFER])
+        del self._arrived[:_BUFFER]
+        return octets
 
 
 class Multiplexer(Generic[T]):
     """Advances lanes as their sockets become ready."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector = Selector()
         self._events: dict[Lane[T], int] = {}
 
     def add(self, lane: Lane[T]) -> None:
