@@ -45,6 +45,10 @@ class AsyncDriver(Protocol):
         """
         ...
 
+    def part(self) -> None:
+        """Close the connection in good order: under TLS the peer is told (RFC 8446 §6.1)."""
+        ...
+
     def close(self) -> None:
         """Close the connection; nothing more is said."""
         ...
