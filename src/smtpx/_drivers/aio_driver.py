@@ -148,7 +148,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._alarm_due = math.inf
         self._reply_due = math.inf
         self._pace = Pace()
-        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to.
+        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to. Once lost, the
+        # former passes for open, and takes whatever it is given.
         self._carrier: asyncio.Transport
         self._transport: asyncio.Transport
 
@@ -250,7 +251,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._arrived += self._view[:nbytes]
         if self._is_reading and len(self._arrived) >= KEPT:
             self._is_reading = False
-            self._carrier.pause_reading()
+            self._transport.pause_reading()
         if self._waiting is not None:
             self._waiting.end_within_callback()
 
@@ -276,7 +277,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._unwritten = step.data
         try:
             _ = deadline.within(step.timeout)
-            if self._transport.is_closing() and not self._ended:
+            if self._carrier.is_closing() and not self._ended:
                 return False  # It is about to tell why.
             self._write()
         except OSError as error:
@@ -321,7 +322,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Hold the peer up no longer."""
         self._is_reading = True
         if not self._carrier.is_closing():
-            self._carrier.resume_reading()
+            self._transport.resume_reading()
 
     async def _glance(self) -> bytes | None:
         if not self._arrived and not self._ended:
@@ -334,7 +335,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Hand the next slice to the transport."""
         if self._failure is not None:
             raise self._failure
-        if self._transport.is_closing():
+        if self._carrier.is_closing():
             raise BrokenPipeError("the connection is closed")
         # Taken off first: the transport may call back before write() returns.
         piece, self._unwritten = self._unwritten, b""
@@ -349,7 +350,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         untaken = len(step.data)
         try:
             while True:
-                while not (self._ended if self._transport.is_closing() else self._is_writable):
+                while not (self._ended if self._carrier.is_closing() else self._is_writable):
                     untaken = self._advance(untaken)
                     due = _end_of(deadline.within(self._pace.left))
                     try:
