@@ -217,7 +217,10 @@ class UnixAttempt:
         if not hasattr(socket, "AF_UNIX"):
             raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=PHASE)
         self._endpoint = endpoint
-        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise unreachable(endpoint, [(str(error), error)]) from error
 
     def __enter__(self) -> Self:
         self.connection.setblocking(False)
