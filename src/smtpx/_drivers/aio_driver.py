@@ -300,6 +300,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._pace.refill()
         if step.fresh:
             self._reply_due = _end_of(step.timeout)
+        elif self._reply_due <= time.monotonic():
+            raise TimeoutError("timed out")  # There may be more, again and again: it is too late.
         due = self._reply_due
         if (total := deadline.within(None)) is not None:
             due = min(due, _end_of(total))

@@ -143,8 +143,11 @@ class BlockingDriver:
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
-            elif self._reply_due is not None:
-                seconds = max(self._reply_due - time.monotonic(), 0)
+            elif (left := _left(self._reply_due)) is not None:
+                # There may be more, again and again: it is too late.
+                if left == 0:
+                    raise TimeoutError("timed out")
+                seconds = left
         seconds = deadline.within(seconds)
         while True:
             if not self._pending():

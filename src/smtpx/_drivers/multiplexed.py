@@ -126,8 +126,8 @@ class Lane(Generic[T]):
         if isinstance(step, Receive):
             self._pace.refill()
             # The rest of a reply has what is left of its time, however often we are woken up.
-            if step.fresh and self.due is None:
-                self._reply_due = None
+            if self.due is None:
+                self._begin_or_go_on(step)
             return self._taken() if self._arrived or self._ended else self._read()
         if isinstance(step, Send):
             return self._send(step)
@@ -136,6 +136,15 @@ class Lane(Generic[T]):
         if isinstance(step, Glance):
             return self._glance()
         raise AssertionError("a session is open before many procedures are run at once")
+
+    def _begin_or_go_on(self, step: Receive) -> None:
+        """Start the clock of a reply, or see whether its time is up."""
+        if step.fresh or step.timeout is None:
+            self._reply_due = None
+        elif self._reply_due is None:
+            self._reply_due = time.monotonic() + step.timeout
+        elif self._reply_due <= time.monotonic():
+            raise TimeoutError("timed out")
 
     def _read(self) -> bytes:
         try:
@@ -181,13 +190,14 @@ class Lane(Generic[T]):
         return b""
 
     def _listen(self) -> int:
-        """Take what has arrived while a write waits; the value is the event to listen for."""
+        """Take what has arrived while a write waits; the value is the event of more."""
         if self._ended or len(self._arrived) >= KEPT:
             return 0
         try:
             octets = self._read()
-        except _Blocked:
-            return _READ
+        except _Blocked as blocked:
+            events: int = blocked.args[0]
+            return events
         except OSError:
             return 0  # The write will fail in its turn, and say why.
         self._arrived += octets

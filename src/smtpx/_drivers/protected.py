@@ -62,10 +62,10 @@ class Channel:
         `size` has to be that of the largest record, 16,384 octets, or more.
         """
         if self._outgoing.pending > _PIECE:
-            # The peer has TLS answer, and does not read the answers.
-            self._speak()
-            if self._outgoing.pending > _PIECE:
+            # The peer has TLS answer, and does not read: nothing more is read of it, either.
+            if self._held:
                 raise ssl.SSLWantWriteError
+            self._drain()
         if not self._incoming.pending:
             self._feed()
         try:
