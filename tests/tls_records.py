@@ -52,8 +52,6 @@ class Sealed:
         return octets
 
 
-
-
 def handshaken(connection: socket.socket, context: ssl.SSLContext, folder: Path) -> Sealed:
     """Do the server's handshake; what follows is sealed by hand."""
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -148,8 +148,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._alarm_due = math.inf
         self._reply_due = math.inf
         self._pace = Pace()
-        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to. Once lost, the
-        # former passes for open, and takes whatever it is given.
+        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to. Once lost,
+        # the former passes for open, and takes whatever it is given.
         self._carrier: asyncio.Transport
         self._transport: asyncio.Transport
 

@@ -173,15 +173,19 @@ class Lane(Generic[T]):
                 unsent = unsent[sent:]
                 if waited:
                     pace.advance(sent)
-            except (*self._wants_write, *self._wants_read):
-                if not waited:
-                    pace.begin(step)
-                    pace.advance(len(step.data) - len(unsent))
-                self._unsent = unsent
-                raise _Blocked(_WRITE | self._listen()) from None
+                continue
+            except self._wants_write:
+                events = _WRITE | self._listen()
+            except self._wants_read:
+                events = _READ  # TLS has something of its own to hear first.
             except OSError as error:
                 self._unsent = None
                 raise with_octets_written(error, len(step.data) - len(unsent)) from None
+            if not waited:
+                pace.begin(step)
+                pace.advance(len(step.data) - len(unsent))
+            self._unsent = unsent
+            raise _Blocked(events)
         self._unsent = None
         if waited:
             pace.end()

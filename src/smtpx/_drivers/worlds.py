@@ -162,9 +162,7 @@ async def dial(
     return await _Attempts(world, Race(endpoint, found, sources), remaining).winner()
 
 
-async def _resolve(
-    world: World, host: str, port: int, seconds: float | None
-) -> Sequence[Found]:
+async def _resolve(world: World, host: str, port: int, seconds: float | None) -> Sequence[Found]:
     """Look up a host as `dialling.resolve` does.
 
     Not by the world's own means: `asyncio.run` would wait at its end for a resolver that hangs.
