@@ -592,8 +592,10 @@ def test_a_reply_too_many_to_the_end_of_data_is_a_doubt(end: bytes) -> None:
 
 def test_a_421_to_a_recipient_ends_it_whatever_the_server_does_then() -> None:
     """The caller is told that nobody gets it: so nobody does, though DATA is answered by 354."""
-    replies = b"250 ok\r\n421 go away\r\n354 go ahead\r\n"
-    answers: Answers = {"RCPT": [replies, b""], "DATA": b""}
+    answers: Answers = {
+        "RCPT": [b"250 ok\r\n421 go away\r\n", b""],
+        "DATA": b"354 go ahead\r\n",
+    }
     with serving(answers, extensions=PIPELINING) as server:
         client = client_of(server)
         with pytest.raises(smtplib.SMTPRecipientsRefused):
