@@ -295,8 +295,6 @@ def test_source_address(face: Face):
 
 
 def test_every_address_of_a_host_is_tried(face: Face, monkeypatch: pytest.MonkeyPatch):
-    if face.name == "uvloop":
-        pytest.skip("it resolves by itself")
     with Server() as server:
         resolve = socket.getaddrinfo
         closed = socket.create_server(("127.0.0.1", 0))
