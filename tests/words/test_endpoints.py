@@ -36,6 +36,10 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ("smtp://[2001:db8::1]", Endpoint("2001:db8::1", 25)),
         ("smtp://[2001:db8::1]:2525", Endpoint("2001:db8::1", 2525)),
         ("smtp://[fe80::1%eth0]", Endpoint("fe80::1%eth0", 25)),
+        ("smtp://[fe80::1%25eth0]", Endpoint("fe80::1%eth0", 25)),  # RFC 6874 §2
+        ("smtp://[fe80::1%25en%2D1]:26", Endpoint("fe80::1%en-1", 26)),
+        ("smtp://[fe80::1%2525]", Endpoint("fe80::1%25", 25)),
+        ("smtp://[fe80::1%25]", Endpoint("fe80::1%25", 25)),  # the zone 25, as people write it
         ("smtp://localhost", Endpoint("localhost", 25)),
         ("submission://mx.test", Endpoint("mx.test", 587)),
         ("smtps://mx.test", Endpoint("mx.test", 465, I)),
@@ -76,6 +80,9 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ),
         ("smtp://ann:secret@mx.test", Endpoint("mx.test", 25, user="ann", password="secret")),
         ("smtp://ann@mx.test", Endpoint("mx.test", 25, user="ann")),
+        ("smtp://:@mx.test", Endpoint("mx.test", 25)),
+        ("smtp://@mx.test", Endpoint("mx.test", 25)),
+        ("smtp://:pw@mx.test", Endpoint("mx.test", 25, user="", password="pw")),
         ("smtp://ann:@mx.test", Endpoint("mx.test", 25, user="ann", password="")),
         ("smtp://a%40b:c%3A%2F@mx.test", Endpoint("mx.test", 25, user="a@b", password="c:/")),
         ("smtp://a@x.test:pw@mx.test", Endpoint("mx.test", 25, user="a@x.test", password="pw")),
@@ -138,6 +145,8 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
         ("smtp://mx.test?TLS=none", "unknown URL parameter"),
         ("smtp://mx.test?tls=none&tls=none", "given twice"),
         ("smtp://[::::]", "not an IPv6 address"),
+        ("smtp://[fe80::1%25%0A]", "not a name or an IP address"),
+        ("smtp://[fe80::1%25%FF]", "percent-encoded UTF-8"),
         ("smtp://mx.test?tls=none&timeout=3", "unknown URL parameter"),
         ("smtp://mx.test?ca=", "the ca parameter is not the path"),
         ("smtp://mx.test?ca", "the ca parameter is not the path"),
@@ -247,7 +256,8 @@ def test_the_password_shows_nowhere(password: str, url: str, encode: type[str]) 
        st.text(st.characters(exclude_categories=["Cs"]), max_size=30))  # fmt: skip
 def test_any_user_and_password_pass_percent_encoded(user: str, password: str) -> None:
     endpoint = Endpoint.parse(f"smtps://{quote(user, '')}:{quote(password, '')}@mx.test:99")
-    assert (endpoint.user, endpoint.password) == (user, password)
+    given = (user, password) if user or password else (None, None)
+    assert (endpoint.user, endpoint.password) == given
     assert (endpoint.host, endpoint.port) == ("mx.test", 99)
 
 
