@@ -61,19 +61,19 @@ class Address:
         local_part, domain = self.local_part, self.domain
         _checks.text("local_part", local_part)
         _checks.text("domain", domain)
-        text = _written(local_part, domain)
         # Else it could close its own path, or be mended into another mailbox on its way.
         try:
-            read = Address.parse(text, bare_local_part=True)
+            read = Address.parse(_written(local_part, domain), bare_local_part=True)
         except AddressError as error:
             raise AddressError(f"local_part, domain: {error}") from error
         for name, given, meant in (
             ("local_part", local_part, read.local_part),
-            ("domain", domain, read.domain),
+            ("domain", domain.lower(), read.domain.lower()),
         ):
             if given != meant:
                 raise AddressError(f"{name}={given!r}: make the address with parse()")
-        object.__setattr__(self, "_text", text)
+        object.__setattr__(self, "domain", read.domain)
+        object.__setattr__(self, "_text", str(read))
 
     @classmethod
     def parse(cls, text: str, *, bare_local_part: bool = False) -> Address:

@@ -279,13 +279,16 @@ def test_a_local_part_made_by_hand_has_no_control_character(code: int, shape: st
         ("a", "-b.test"),
         ("a", "[192.0.2.1"),
         ("a", "[192.0.2.999]"),
-        ("a", "[IPv6:2001:DB8::1]"),
         ("a", "x@b.test"),
     ],
 )
 def test_what_parse_could_not_have_made_is_refused(local_part: str, domain: str) -> None:
     with pytest.raises(AddressError, match="domain"):
         Address(local_part, domain)
+
+
+def test_an_address_literal_made_by_hand_is_spelt_as_parse_spells_it() -> None:
+    assert str(Address("a", "[IPV6:2001:DB8::1]")) == "a@[IPv6:2001:db8::1]"
 
 
 @pytest.mark.parametrize(
