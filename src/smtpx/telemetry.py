@@ -21,11 +21,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from smtpx.errors import ExtraMissing
+
 try:
     from opentelemetry.metrics import MeterProvider, get_meter
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, get_tracer
 except ImportError as error:
-    raise ImportError("smtpx.telemetry needs OpenTelemetry: install smtpx[telemetry]") from error
+    raise ExtraMissing("telemetry", "OpenTelemetry", "smtpx.telemetry") from error
 
 from smtpx._version import __version__
 from smtpx.endpoints import Endpoint

@@ -11,7 +11,7 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, addressed, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.feeding import fed
-from smtpx._core.housekeeping import quit_session, reset, say
+from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
@@ -227,15 +227,15 @@ class AsyncSession:
 
     async def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return await self.command(f"VRFY {address}")
+        return await self._run(ask(self._opened(), "VRFY", "address", address))
 
     async def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return await self.command(f"EXPN {mailing_list}")
+        return await self._run(ask(self._opened(), "EXPN", "mailing_list", mailing_list))
 
     async def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return await self.command(f"HELP {topic}".rstrip())
+        return await self._run(ask(self._opened(), "HELP", "topic", topic))
 
     async def noop(self) -> Reply:
         """NOOP: nothing, answered."""

@@ -10,7 +10,7 @@ from typing import Literal, Self, TypeVar, Unpack
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, addressed, deliver
 from smtpx._core.division import left_over, resumed
-from smtpx._core.housekeeping import quit_session, reset, say
+from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import untried
@@ -222,15 +222,15 @@ class Session:
 
     def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return self.command(f"VRFY {address}")
+        return self._run(ask(self._opened(), "VRFY", "address", address))
 
     def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return self.command(f"EXPN {mailing_list}")
+        return self._run(ask(self._opened(), "EXPN", "mailing_list", mailing_list))
 
     def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return self.command(f"HELP {topic}".rstrip())
+        return self._run(ask(self._opened(), "HELP", "topic", topic))
 
     def noop(self) -> Reply:
         """NOOP: nothing, answered."""
