@@ -6,9 +6,20 @@ Each names what is wrong and what is allowed. A `TypeError` quotes no value, for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
-__all__ = ["amount", "complaint", "count", "flag", "instance", "one_of", "text", "unknown"]
+__all__ = [
+    "address_and_port",
+    "amount",
+    "complaint",
+    "count",
+    "flag",
+    "instance",
+    "one_of",
+    "text",
+    "unknown",
+]
 
 
 def complaint(name: str, value: object, allowed: str, advice: str = "") -> TypeError:
@@ -83,6 +94,21 @@ def amount(name: str, value: object, unit: str, *, or_none: bool = False) -> Non
         raise ValueError(f"{name}={shown(value)}: give {unit} above 0{none}")
 
 
+def address_and_port(name: str, value: Any) -> tuple[str, int]:
+    """Take a tuple of IP address and port; whether it is an address, is not looked at.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: there is no such port.
+    """
+    pair: tuple[Any, ...] = tuple(value) if isinstance(value, tuple) else ()  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - of whatever kind
+    if len(pair) != 2 or not isinstance(pair[0], str):
+        raise complaint(name, cast("object", value), "a tuple of IP address and port")
+    host, port = cast("tuple[str, int]", pair)
+    count(f"{name}: port", port, 0, 65535)
+    return host, port
+
+
 def one_of(name: str, value: object, words: tuple[str, ...]) -> None:
     """Take one of some words.
 
@@ -97,14 +123,19 @@ def one_of(name: str, value: object, words: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={shown(value)}: give {allowed}")
 
 
-def unknown(what: str, names: Iterable[str], known: Iterable[str]) -> TypeError:
-    """The error for names that nothing has, with what they may have meant."""
+def unknown(
+    what: str, names: Iterable[str], known: Iterable[str], kin: Mapping[str, str] | None = None
+) -> TypeError:
+    """The error for names that nothing has, with what they may have meant.
+
+    `kin` says what others call so.
+    """
     from difflib import get_close_matches
 
-    known = tuple(known)
+    known, kin = tuple(known), kin or {}
     told: list[str] = []
     for name in sorted(names):
-        close = get_close_matches(name, known, 1)
+        close = [kin[name]] if name in kin else get_close_matches(name, known, 1)
         told.append(f"{name} (did you mean {close[0]}?)" if close else name)
     return TypeError(f"unknown {what}: {', '.join(told)}; known are {', '.join(known)}")
 

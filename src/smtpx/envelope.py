@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx.addresses import Address
@@ -49,14 +49,30 @@ class Notify(Flag):
     DELAY = auto()
 
 
-class DeliverBy(NamedTuple):
-    """Deliver within `seconds`, else return the message or tell the sender (RFC 2852 §4)."""
+@dataclass(frozen=True, slots=True)
+class DeliverBy:
+    """Deliver within `seconds`, else return the message or tell the sender (RFC 2852 §4).
+
+    Raises:
+        LocalProtocolError: the seconds are out of their range.
+        TypeError: a field is of another kind.
+    """
 
     seconds: int
     returned: bool = True
     """True: a late message is returned undelivered; False: the sender is notified of the delay."""
     trace: bool = False
     """Ask every relay for a report."""
+
+    def __post_init__(self) -> None:
+        try:
+            _checks.count("seconds", self.seconds, -999999999, 999999999)
+        except ValueError as error:
+            raise LocalProtocolError(f"deliver_by: {error} (RFC 2852 §4)") from None
+        _checks.flag("returned", self.returned)
+        _checks.flag("trace", self.trace)
+        if self.returned and self.seconds <= 0:
+            raise LocalProtocolError("deliver_by with returned=True needs seconds above 0")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -208,7 +224,7 @@ class Envelope:
             _check_envid(envid)
             _check_identity(auth)
             _checks.flag("require_tls", require_tls)
-            _check_time(deliver_by)
+            _checks.instance("deliver_by", deliver_by, DeliverBy, or_none=True)
             _check_hold(hold)
             _check_priority(priority)
             _checks.flag("drop_unsupported", drop_unsupported)
@@ -351,20 +367,6 @@ def _check_original(orcpt: str | None) -> None:
             _ = Address.parse(orcpt)
         except AddressError as error:
             raise AddressError(f"orcpt: {error}") from error
-
-
-def _check_time(by: DeliverBy | None) -> None:
-    if by is None:
-        return
-    _checks.instance("deliver_by", by, DeliverBy, or_none=True)
-    if not isinstance(by.seconds, int) or isinstance(by.seconds, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise _checks.complaint("deliver_by.seconds", by.seconds, "an int")
-    _checks.flag("deliver_by.returned", by.returned)
-    _checks.flag("deliver_by.trace", by.trace)
-    if not -999999999 <= by.seconds <= 999999999:
-        raise LocalProtocolError("deliver_by takes up to nine digits of seconds (RFC 2852 §4)")
-    if by.returned and by.seconds <= 0:
-        raise LocalProtocolError("deliver_by with returned=True needs seconds above 0")
 
 
 def _check_hold(hold: int | datetime | None) -> None:

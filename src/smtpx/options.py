@@ -103,7 +103,8 @@ class Limits:
 class PoolLimits:
     """How many connections to one server there may be, for how long, and how fast they send.
 
-    ``None`` sets no limit, where it may be given. The defaults keep below what servers commonly allow one client.
+    ``None`` sets no limit, where it may stand. The defaults keep below what servers commonly
+    allow one client.
     """
 
     open: int = 5

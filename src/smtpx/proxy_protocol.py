@@ -30,9 +30,7 @@ class ProxyHeader:
 
     def __post_init__(self) -> None:
         _checks.count("version", self.version, 1, 2)
-        versions = {
-            _ip_version_of(name, getattr(self, name)) for name in ("source", "destination")
-        }
+        versions = {_ip_version_of(name, getattr(self, name)) for name in ("source", "destination")}
         if len(versions) != 1:
             raise ValueError("source and destination must be of one family, IPv4 or IPv6")
 
@@ -49,12 +47,7 @@ class ProxyHeader:
 
 
 def _ip_version_of(name: str, end: object) -> int:
-    match end:
-        case (str() as host, port) if isinstance(end, tuple):
-            pass
-        case _:
-            raise _checks.complaint(name, end, "a tuple of IP address and port")
-    _checks.count(f"{name}: port", port, 0, 65535)
+    host, _ = _checks.address_and_port(name, end)
     if "%" in host:
         raise ValueError(f"{name}={host!r}: the zone of an IPv6 address means nothing elsewhere")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -142,10 +143,9 @@ class TLSPolicy:
         # A mode or version that only looks like one would protect nothing, without a word.
         _checks.instance("mode", self.mode, TLSMode)
         _check_file("ca_file", self.ca_file, or_none=True)
-        if self.context is not None:
-            import ssl
-
-            _checks.instance("context", self.context, ssl.SSLContext)
+        ssl = sys.modules.get("ssl")  # Who has a context has imported it.
+        if self.context is not None and not (ssl and isinstance(self.context, ssl.SSLContext)):
+            raise _checks.complaint("context", self.context, "a ssl.SSLContext or None")
         _checks.text("server_hostname", self.server_hostname, or_none=True)
         _checks.instance("minimum_version", self.minimum_version, TLSVersion, or_none=True)
         for pin in self.pins:

@@ -293,7 +293,14 @@ def test_an_address_literal_made_by_hand_is_spelt_as_parse_spells_it() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["bob@x.test", '"b o b"@x.test', "zoë@x.test", "bob@[IPv6:2001:db8::1]", '""@x.test', "a_b@x_y"],
+    [
+        "bob@x.test",
+        '"b o b"@x.test',
+        "zoë@x.test",
+        "bob@[IPv6:2001:db8::1]",
+        '""@x.test',
+        "a_b@x_y",
+    ],
 )
 def test_one_made_by_hand_of_the_fields_of_another_is_the_same(text: str) -> None:
     parsed = Address.parse(text)

@@ -14,7 +14,7 @@ from smtpx._core.steps import Receive, Send, Step, Steps
 from smtpx._proxies import Proxy, ProxyKind
 from smtpx._secrecy import redacted, without_frames
 from smtpx.endpoints import Endpoint
-from smtpx.errors import ConnectionLost, ExtraMissing, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, ExtraMissing, LocalProtocolError, SMTPError, TimedOut
 
 if TYPE_CHECKING:
     from python_socks._abc import AsyncSocketStream

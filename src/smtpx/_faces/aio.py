@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
@@ -20,8 +20,8 @@ from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
+from smtpx._faces.arguments import check_many, check_pool, ready
 from smtpx._faces.arriving import Arriving
-from smtpx._faces.checked import checked
 from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPool, Turn
@@ -30,7 +30,7 @@ from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
-from smtpx.options import PoolLimits
+from smtpx.options import Check, PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
 from smtpx.tls import Protection
@@ -156,6 +156,11 @@ class AsyncSession:
         )
 
     @property
+    def check(self) -> Check:
+        """What is done about messages that are not as they should be."""
+        return self._settings.check
+
+    @property
     def greeting(self) -> Reply | None:
         """The server's first words."""
         return None if self._connection is None else self._connection.greeting
@@ -189,7 +194,7 @@ class AsyncSession:
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
-        message = checked(self._settings.check, message, envelope)
+        message, envelope = ready(self.check, message, envelope, all_or_nothing)
         return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -291,9 +296,10 @@ class AsyncClient:
         """
         settings = Settings.of(endpoint, **options)
         self._check = settings.check
+        self._limits = check_pool(pool)
         handshakes = settings.handshakes()
         self._pool = TaskPool(
-            lambda: AsyncSession(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+            lambda: AsyncSession(endpoint, **options).resuming(handshakes), self._limits
         )
 
     async def __aenter__(self) -> Self:
@@ -326,7 +332,7 @@ class AsyncClient:
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
-        message = checked(self._check, message, envelope)
+        message, envelope = ready(self._check, message, envelope, all_or_nothing)
         async with Turn(self._pool) as turn:
             result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             if turn.lease.was_gone(result.error):
@@ -335,7 +341,7 @@ class AsyncClient:
                     message, envelope, all_or_nothing=all_or_nothing
                 )
             while isinstance(result.error, SessionFull):
-                share = left_over(envelope or addressed(message), result)
+                share = left_over(envelope, result)
                 try:
                     await turn.begin_anew()
                     rest = await turn.session.attempt(message, share.envelope)
@@ -344,7 +350,7 @@ class AsyncClient:
                 result = resumed(result, share, rest)
             return accepted(result)
 
-    async def send_many(
+    def send_many(
         self,
         messages: Iterable[Message | tuple[Message, Envelope]]
         | AsyncIterable[Message | tuple[Message, Envelope]],
@@ -361,7 +367,19 @@ class AsyncClient:
 
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
+            TypeError, ValueError: as `Client.send_many`; raised by the call itself.
         """
+        check_many(messages, connections, window, on_doubt, self._limits)
+        return self._send_many(messages, connections, window, on_doubt)
+
+    async def _send_many(
+        self,
+        messages: Iterable[Message | tuple[Message, Envelope]]
+        | AsyncIterable[Message | tuple[Message, Envelope]],
+        connections: int,
+        window: int,
+        on_doubt: Literal["report", "resend"],
+    ) -> AsyncGenerator[SendResult, None]:
         async with TaskSending(
             self._pool,
             messages,
@@ -402,5 +420,15 @@ async def asend(
     """
     session = AsyncSession(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
+        async with Arriving(message) as arriving:
+            return await _send_alone(session, arriving, envelope, all_or_nothing)
+    return await _send_alone(session, message, envelope, all_or_nothing)
+
+
+async def _send_alone(
+    session: AsyncSession, message: Message, envelope: Envelope | None, all_or_nothing: bool
+) -> SendResult:
+    message, envelope = ready(session.check, message, envelope, all_or_nothing)
     async with session:
-        return await session.send(message, envelope, all_or_nothing=all_or_nothing)
+        return accepted(await session.attempt(message, envelope, all_or_nothing=all_or_nothing))

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
@@ -19,7 +19,7 @@ from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.checked import checked
+from smtpx._faces.arguments import check_blocking, check_many, check_pool, ready
 from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
@@ -27,7 +27,7 @@ from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
-from smtpx.options import PoolLimits
+from smtpx.options import Check, PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
 from smtpx.tls import Protection
@@ -156,6 +156,11 @@ class Session:
         )
 
     @property
+    def check(self) -> Check:
+        """What is done about messages that are not as they should be."""
+        return self._settings.check
+
+    @property
     def greeting(self) -> Reply | None:
         """The server's first words."""
         return None if self._connection is None else self._connection.greeting
@@ -186,7 +191,7 @@ class Session:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
                 among them: the `check` that was asked for finds errors.
         """
-        message = checked(self._settings.check, message, envelope)
+        message, envelope = ready(self.check, message, envelope, all_or_nothing)
         return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -285,9 +290,10 @@ class Client:
         """
         settings = Settings.of(endpoint, **options)
         self._check = settings.check
+        self._limits = check_pool(pool)
         handshakes = settings.handshakes()
         self._pool = SessionPool(
-            lambda: Session(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+            lambda: Session(endpoint, **options).resuming(handshakes), self._limits
         )
 
     def __enter__(self) -> Self:
@@ -312,7 +318,7 @@ class Client:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        message = checked(self._check, message, envelope)
+        message, envelope = ready(self._check, message, envelope, all_or_nothing)
         lease = self._pool.acquire()
         try:
             result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
@@ -320,7 +326,7 @@ class Client:
                 lease = self._pool.replace(lease)
                 result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             while isinstance(result.error, SessionFull):
-                share = left_over(envelope or addressed(message), result)
+                share = left_over(envelope, result)
                 try:
                     lease = self._pool.replace(lease)
                     rest = lease.session.attempt(message, share.envelope)
@@ -352,7 +358,20 @@ class Client:
 
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
+            TypeError, ValueError: an argument is wrong, or there are to be more `connections`
+                than `PoolLimits.open` has; raised by the call itself.
         """
+        check_blocking(messages)
+        check_many(messages, connections, window, on_doubt, self._limits)
+        return self._send_many(messages, connections, window, on_doubt)
+
+    def _send_many(
+        self,
+        messages: Iterable[Message | tuple[Message, Envelope]],
+        connections: int,
+        window: int,
+        on_doubt: Literal["report", "resend"],
+    ) -> Iterator[SendResult]:
         # Much that nothing else needs.
         from smtpx._core.supply import Window
         from smtpx._faces.sending import Sending
@@ -397,5 +416,6 @@ def send(
     """
     session = Session(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    message, envelope = ready(session.check, message, envelope, all_or_nothing)
     with session:
-        return session.send(message, envelope, all_or_nothing=all_or_nothing)
+        return accepted(session.attempt(message, envelope, all_or_nothing=all_or_nothing))

@@ -188,9 +188,9 @@ class Credentials(Confidential):
 
 def _problem(credentials: Credentials) -> str:
     """What is wrong with them; nothing is an empty text, and what is quoted no secret."""
-    for name, text in (("user", credentials.user), ("authzid", credentials.authzid)):
-        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            return f"the {name} is {type(text).__name__}: give a str"
+    for name, said in (("user", credentials.user), ("authzid", credentials.authzid)):
+        if not isinstance(said, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            return f"the {name} is {type(said).__name__}: give a str"
     if credentials.password is not None and credentials.token is not None:
         return "give Credentials a password or a token, not both"
     for name, value in (("password", credentials.password), ("token", credentials.token)):
