@@ -21,6 +21,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from smtpx import _checks
 from smtpx.errors import ExtraMissing
 
 try:
@@ -90,6 +91,8 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
+        _checks.instance("tracer_provider", tracer_provider, TracerProvider, or_none=True)
+        _checks.instance("meter_provider", meter_provider, MeterProvider, or_none=True)
         self._tracer = get_tracer("smtpx", __version__, tracer_provider)
         meter = get_meter("smtpx", __version__, meter_provider)
         self._count = meter.create_counter(

@@ -16,6 +16,7 @@ from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from smtpx import _checks
 from smtpx._message import fields
 from smtpx._message.messages import not_too_deep
 from smtpx.errors import LocalProtocolError
@@ -45,6 +46,15 @@ class Attachment:
     """The file's name as the reader sees it, in any language; by default that of the path."""
     media_type: str | None = None
     """Such as ``application/pdf``; by default guessed from the name."""
+
+    def __post_init__(self) -> None:
+        is_source = isinstance(self.source, (bytes, str, os.PathLike))
+        if not is_source and not callable(getattr(self.source, "read", None)):
+            raise _checks.complaint("source", self.source, "bytes, a path or an open binary file")
+        if isinstance(self.source, TextIOBase):
+            raise _checks.complaint("source", self.source, "a file that is open in binary mode")
+        _checks.text("name", self.name, or_none=True)
+        _checks.text("media_type", self.media_type, or_none=True)
 
 
 def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Attachment:

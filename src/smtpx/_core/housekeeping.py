@@ -7,7 +7,7 @@ import re
 from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps
-from smtpx._wire.commands import QUIT, RSET, Phase, command
+from smtpx._wire.commands import QUIT, RSET, Command, Phase, command
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.replies import Reply
 
@@ -23,6 +23,8 @@ _OWN_PROCEDURE = frozenset(
 def say(connection: Connection, text: str) -> Steps[Reply]:
     """Send any command that stands alone, and return its reply whatever it is.
 
+    What is wrong is said before the procedure begins: its end would be that of the session.
+
     Raises:
         LocalProtocolError: the text has a control character, is too long, does not begin with a
             verb, or is a command that changes the state of the session.
@@ -36,6 +38,10 @@ def say(connection: Connection, text: str) -> Steps[Reply]:
     verb = match[1].upper()
     if verb in _OWN_PROCEDURE:
         raise LocalProtocolError(f"{verb} changes the session: use the method made for it")
+    return _said(connection, verb, stated)
+
+
+def _said(connection: Connection, verb: str, stated: Command) -> Steps[Reply]:
     if verb in ("MAIL", "RCPT"):
         connection.open_transaction = True
     return (yield from connection.command(stated))
@@ -51,7 +57,7 @@ def ask(connection: Connection, verb: str, name: str, argument: str) -> Steps[Re
     _checks.text(name, argument)
     if not argument.strip(" ") and verb != "HELP":
         raise LocalProtocolError(f"{name} is empty: {verb} needs one")
-    return (yield from say(connection, f"{verb} {argument}" if argument else verb))
+    return say(connection, f"{verb} {argument}" if argument else verb)
 
 
 def reset(connection: Connection) -> Steps[Reply]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
+from smtpx._checks import flag as check_flag
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
@@ -402,6 +403,7 @@ class AsyncClient:
 
         Nothing can be sent any more.
         """
+        check_flag("abort", abort)
         await self._pool.close(abort=abort)
 
 

@@ -109,7 +109,10 @@ class Settings:
         _check_tls(endpoint, options.get("tls"))
         client_name = options.get("client_name")
         if client_name is not None:
-            _ = ehlo("EHLO", client_name)
+            try:
+                _ = ehlo("EHLO", client_name)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"client_name: {error}") from None
         check(options.get("mechanisms"))
         credentials = options.get("credentials") or _credentials_of(endpoint)
         if credentials is None and options.get("mechanisms") is not None:

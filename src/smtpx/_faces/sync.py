@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
+from smtpx._checks import flag as check_flag
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
@@ -398,6 +399,7 @@ class Client:
 
         Nothing can be sent any more.
         """
+        check_flag("abort", abort)
         self._pool.close(abort=abort)
 
 

@@ -196,17 +196,18 @@ def _problem(credentials: Credentials) -> str:
     for name, value in (("password", credentials.password), ("token", credentials.token)):
         if value is not None and not isinstance(value, str) and not callable(value):
             return f"the {name} is {type(value).__name__}: give str, or what is to be called for it"
-    for text in (credentials.user, credentials.password, credentials.authzid):
+    texts = ("user", credentials.user), ("password", credentials.password)
+    for name, text in (*texts, ("authzid", credentials.authzid)):
         if not isinstance(text, str):
             continue
         # RFC 4616 §2: NUL separates the fields of PLAIN; RFC 4013 §2.3 prohibits its kin as well.
         if _CONTROL.search(text):
             return (
-                "neither user nor password may contain a control character, such as NUL or the "
-                "line end of a file they were read from"
+                f"the {name} may not contain a control character, such as NUL or the line end of a "
+                "file it was read from"
             )
         if any("\ud800" <= character <= "\udfff" for character in text):
-            return "user and password must be Unicode text without surrogates"
+            return f"the {name} must be Unicode text without surrogates"
     token = credentials.token
     # RFC 6750 §2.1; a control character would separate fields of XOAUTH2 and OAUTHBEARER.
     if isinstance(token, str) and not (
