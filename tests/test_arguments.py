@@ -17,13 +17,13 @@ import pkgutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import smtpx
-import smtpx.testing
-from smtpx import sasl, telemetry, verp
+from smtpx import sasl, telemetry, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 
@@ -112,7 +112,7 @@ _open: list[smtpx.Session] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:
-    with smtpx.testing.Server() as server, smtpx.Session(server.url) as opened:
+    with testing.Server() as server, smtpx.Session(server.url) as opened:
         _open.append(opened)
         yield
         assert opened.is_open
@@ -127,20 +127,20 @@ def _said(name: str) -> Callable[..., Any]:
 
 
 def _async_said(name: str) -> Callable[..., Any]:
-    """Of an `AsyncSession`, whose methods say what those of a `Session` say, by the same procedures."""
+    """Of an `AsyncSession`, which is opened anew for each call."""
 
     def call(**given: Any) -> Any:
         async def main() -> Any:
             async with smtpx.AsyncSession(server.url) as opened:
                 return await getattr(opened, name)(**given)
 
-        with smtpx.testing.Server() as server:
+        with testing.Server() as server:
             return asyncio.run(main())
 
     return call
 
 
-OPTIONS: dict[str, set[str]] = {
+OPTIONS: dict[str, Any] = {
     "tls": NONE,
     "credentials": NONE,
     "mechanisms": NONE,
@@ -157,13 +157,15 @@ OPTIONS: dict[str, set[str]] = {
 SEND: dict[str, Any] = {"message": MESSAGE}
 # Bytes are a message; that they do not say whom it is for, is another complaint.
 NAMES = {"message": "message|Envelope", "endpoint": "endpoint|URL"}
-XCLIENT = dict.fromkeys(ClientAttributes.__annotations__, NONE) | {
+XCLIENT: dict[str, Any] = dict.fromkeys(ClientAttributes.__annotations__, NONE) | {
     "port": NONE | {"0"},
     "destport": NONE | {"0"},
 }
 MANY: dict[str, Any] = {"messages": [MESSAGE]}
-MANY_ALLOWED = {"messages": {"list", "tuple"}}  # each of them is looked at when its turn comes
-MAILBOXES = {"to": NONE, "cc": NONE, "bcc": NONE, "reply_to": NONE}
+MANY_ALLOWED: dict[str, Any] = {
+    "messages": {"list", "tuple"}
+}  # each of them is looked at when its turn comes
+MAILBOXES: dict[str, Any] = {"to": NONE, "cc": NONE, "bcc": NONE, "reply_to": NONE}
 MECHANISMS = {
     f"sasl.{name}": Case(getattr(sasl, name), {"credentials": ANN})
     for name in ("Anonymous", "CramMD5", "External", "Login", "Plain", "GSSAPI", "NTLM", "Spnego")
@@ -174,7 +176,46 @@ SCRAMS = {
     if name.startswith("Scram")
 }
 PER_SECOND = NONE | {"1.5"}
-PHASES = dict.fromkeys(smtpx.Timeouts.__dataclass_fields__, PER_SECOND)
+PHASES: dict[str, Any] = dict.fromkeys(smtpx.Timeouts.__dataclass_fields__, PER_SECOND)
+
+NTH: dict[str, Any] = {"nth": NONE, "session": NONE}
+COUNT = {"0"}
+FAULTY: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+    ("AppendToReply", {"command": "X", "data": b""}, {"data": {"bytes"}}),
+    ("Close", {"command": "X"}, {}),
+    ("CutContent", {"at": 1}, {"at": COUNT, "parting": {"bytes"}}),
+    ("CutInput", {"at": 1}, {"at": COUNT, "parting": {"bytes"}}),
+    ("CutOutput", {"at": 1}, {"at": COUNT}),
+    ("Drip", {}, {"interval": {"0", "1.5"}}),
+    ("Endless", {"command": "X"}, {"chunk": {"bytes"}, "limit": COUNT}),
+    ("Latency", {"seconds": 1}, {"seconds": {"0", "1.5"}}),
+    ("Refuse", {"command": "X", "reply": "550 no"}, {"reply": {"text"}}),
+    ("ReplaceReply", {"command": "X", "data": b""}, {"data": {"bytes"}}),
+    ("Reset", {"command": "X"}, {}),
+    ("Shutdown", {"command": "X"}, {"reply": {"text"}}),
+    ("Stall", {"command": "X"}, {"reading": {"True"}}),
+    ("TruncateReply", {"command": "X", "keep": 1}, {"keep": COUNT}),
+)
+FAULTS = {
+    f"testing.{name}": Case(getattr(testing, name), given, **NTH, command={"text"}, **allowed)
+    for name, given, allowed in FAULTY
+}
+SERVER: dict[str, Any] = {
+    "lmtp": {"True"},
+    "hostname": TEXTS,
+    "greeting": NONE | TEXTS,
+    "ehlo_lines": {"list"},
+    "refuse_ehlo": {"True"},
+    "users": {"dict"},
+    "auth_needs_tls": {"True"},
+    "require_authentication": {"True"},
+    "size_limit": NONE,
+    "mail_limit": NONE,
+    "recipient_limit": NONE,
+    "domain_limit": NONE,
+    "data_without_recipients": {"True"},
+    "refuse_content": NONE | TEXTS | {"class"},
+}
 
 CASES: dict[str, Case] = {
     "Address": Case(
@@ -453,6 +494,50 @@ CASES: dict[str, Case] = {
     **MECHANISMS,
     **SCRAMS,
     "telemetry.Telemetry": Case(telemetry.Telemetry, tracer_provider=NONE, meter_provider=NONE),
+    **FAULTS,
+    "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
+    "testing.Server": Case(
+        testing.Server,
+        **SERVER | {"users": NONE | {"dict"}},
+        host=TEXTS,
+        path=NONE | TEXTS,
+        refuse_senders=NONE | {"class", "dict"},
+        refuse_recipients=NONE | {"class", "dict"},
+        lmtp_replies=NONE | {"class", "dict"},
+        certificate_names={"list"},
+        certificate_expired={"True"},
+        server_context=NONE,
+        buffer_size=NONE,
+    ),
+    "testing.Server.add_fault": Case(
+        lambda faults: testing.Server().add_fault(faults), {"faults": testing.Latency(1)}
+    ),
+    "testing.Server.wait_for_messages": Case(
+        testing.Server().wait_for_messages, {"count": 0}, count={"0"}, timeout={"1.5"}
+    ),
+    "testing.Server.wait_until_idle": Case(testing.Server().wait_until_idle, timeout={"1.5"}),
+    "testing.ServerMechanism": Case(
+        testing.ServerMechanism,
+        {"name": "X", "dialogue": print},
+        name=TEXTS,
+        dialogue={"class"},
+        client_first={"True"},
+    ),
+    "testing.ServerOptions": Case(
+        testing.ServerOptions,
+        **SERVER,
+        starttls={"True"},
+        refuse_senders={"class", "dict"},
+        refuse_recipients={"class", "dict"},
+        lmtp_replies={"class", "dict"},
+    ),
+    "testing.ServerProtocol": Case(
+        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}
+    ),
+    "testing.play": Case(
+        testing.play, {"procedure": (_ for _ in ()), "script": "S: 220 x"}, script=TEXTS
+    ),
+    "testing.scram": Case(testing.scram, {"digest": "SHA-256"}, plus={"True"}),
     "verp.apart": Case(verp.apart, {"message": MESSAGE, "envelope": ENVELOPE}, message=set(WRONG)),
     "verp.decode": Case(verp.decode, {"address": "a@x.test"}, names={"address": "address"}),
     "verp.encode": Case(
@@ -483,13 +568,22 @@ MADE_BY_US = [
     "bounces.FeedbackReport",
     "bounces.RecipientReport",
     "bounces.Returned",
+    "testing.Answer",
+    "testing.AuthContext",
+    "testing.Command",
+    "testing.Mailbox",
+    "testing.Played",
+    "testing.ReceivedMessage",
+    "testing.SessionRecord",
     "verp.ReturnPath",
 ]
 # Called by us, with what we have checked; or not for anybody else.
-CALLED_BY_US = {"resuming", "attempt", "holding", "respond", "first"}
+CALLED_BY_US = {"resuming", "attempt", "holding", "respond", "first"} | {
+    *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
+}
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
 # factory are what others write.
-OTHERS = ("smtplib.", "sasl.Mechanism", "testing.")
+OTHERS = ("smtplib.", "sasl.Mechanism")
 
 
 KEYWORDS = {

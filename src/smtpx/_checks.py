@@ -6,7 +6,7 @@ Each names what is wrong and what is allowed. A `TypeError` quotes no value, for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "amount",
     "complaint",
     "count",
+    "each",
     "flag",
     "instance",
     "one_of",
@@ -92,6 +93,19 @@ def amount(name: str, value: object, unit: str, *, or_none: bool = False) -> Non
         raise complaint(name, value, f"{unit} as a number{none}")
     if not 0 < value < math.inf:
         raise ValueError(f"{name}={shown(value)}: give {unit} above 0{none}")
+
+
+def each(name: str, values: Any, what: str, *kinds: type) -> None:
+    """Take several values of some kinds, in whatever holds them.
+
+    Raises:
+        TypeError: it holds none, or one of another kind.
+    """
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Collection):
+        raise complaint(name, cast("object", values), f"several {what}")
+    for value in cast("Collection[object]", values):
+        if not isinstance(value, kinds):
+            raise complaint(name, value, f"several {what}")
 
 
 def address_and_port(name: str, value: Any) -> tuple[str, int]:

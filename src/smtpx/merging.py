@@ -94,8 +94,9 @@ class Template:
             AddressError: an address is none.
             TypeError: the values are no mapping.
         """
-        if type(values) is not dict:
-            _checks.instance("values", values, Mapping)
+        given: object = values
+        if type(given) is not dict:
+            _checks.instance("values", given, Mapping)
         texts: dict[str, str] = {}
         for name in self._fields:
             value = values.get(name)

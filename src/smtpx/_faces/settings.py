@@ -224,10 +224,11 @@ def _sources_of(given: object) -> tuple[tuple[str, int], ...]:
     if given is None:
         return ()
     allowed = "a tuple of IP address and port, or a list of such tuples"
+    said = given
     is_list = isinstance(given, Sequence) and not isinstance(given, (str, bytes))
     several = cast("Sequence[object]", given) if is_list else ()
     if not several:
-        raise _checks.complaint("source_address", given, f"{allowed}, or None")
+        raise _checks.complaint("source_address", said, f"{allowed}, or None")
     if isinstance(several[0], str):
         several = [several]
     sources: dict[int, tuple[str, int]] = {}
