@@ -137,7 +137,7 @@ def _try_each(
     problem = f"no mechanism of the server can be used here: {'; '.join(obstacles)}"
     if missing is None:
         raise LocalProtocolError(problem)
-    missing.args = (problem,)
+    missing.args, missing.msg = (problem,), problem
     raise missing.with_traceback(None)
 
 

@@ -47,7 +47,7 @@ class _Checked:
                 case "size":
                     _checks.count(name, value, 1)
                 case "interval" | "seconds":
-                    if value != 0 or isinstance(value, bool):
+                    if value is False or value != 0:
                         _checks.amount(name, value, "seconds")
                 case "ending":
                     _checks.instance(name, value, Ending)
