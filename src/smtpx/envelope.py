@@ -370,13 +370,14 @@ def _check_original(orcpt: str | None) -> None:
 
 
 def _check_hold(hold: int | datetime | None) -> None:
-    if isinstance(hold, int) and not isinstance(hold, bool):
-        if not 0 < hold <= 999999999:
-            raise LocalProtocolError("hold takes 1 to 999999999 seconds (RFC 4865 §4)")
-    elif hold is not None:
-        if not hasattr(hold, "utcoffset") or isinstance(hold, bool):
-            raise _checks.complaint("hold", hold, "seconds as an int, a datetime or None")
+    if isinstance(hold, bool) or not (
+        hold is None or isinstance(hold, int) or hasattr(hold, "utcoffset")
+    ):
+        raise _checks.complaint("hold", hold, "seconds as an int, a datetime or None")
+    if not isinstance(hold, int):
         _check_moment("hold", hold)
+    elif not 0 < hold <= 999999999:
+        raise LocalProtocolError("hold takes 1 to 999999999 seconds (RFC 4865 §4)")
 
 
 def _check_priority(priority: int | None) -> None:

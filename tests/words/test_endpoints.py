@@ -7,6 +7,7 @@ import pickle
 import traceback
 from contextlib import suppress
 from time import process_time
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -18,6 +19,7 @@ from smtpx.endpoints import Endpoint
 from smtpx.errors import EndpointError, SMTPError
 from smtpx.pins import Pin, PinKind
 from smtpx.tls import TLSMode, TLSVersion
+from tests.tracebacks import told_by
 
 PIN = "sha256//" + "A" * 43 + "="
 I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.NONE  # noqa: E741 - one letter a mode
@@ -176,6 +178,36 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
 def test_a_mistake_is_named(url: str, why: str) -> None:
     with pytest.raises(EndpointError, match=why):
         Endpoint.parse(url)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": "25"},
+        {"host": "x y"},
+        {"lmtp": 1},
+        {"user": b"ann"},
+        {"tls": "starttls"},
+        {"tls": N, "ca_file": "ca.pem"},
+        {"pins": [PIN]},
+        {"path": "/run/lmtp"},
+        {"password": b"Zq7KwXw9Jv"},
+    ],
+    ids=str,
+)
+def test_a_mistake_in_one_made_by_hand_does_not_tell_the_password(wrong: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"host": "mx.test", "port": 25, "password": "Zq7KwXw9Jv"} | wrong
+    with pytest.raises((TypeError, EndpointError)) as caught:
+        _ = Endpoint(**fields)
+    assert "Zq7KwXw9Jv" not in told_by(caught.value)
+
+
+def test_a_host_made_by_hand_is_as_parse_would_have_it() -> None:
+    assert Endpoint("bücher.test", 25) == Endpoint.parse("smtp://bücher.test")
+    assert Endpoint("fe80::1%eth0", 25) == Endpoint.parse("smtp://[fe80::1%25eth0]")
+    for host in ("[::1]", "mx.test:25", "", "a b", "mx.test\n"):
+        with pytest.raises(EndpointError, match="host"):
+            Endpoint(host, 25)
 
 
 def test_a_mistake_is_a_value_error_too() -> None:

@@ -55,9 +55,9 @@ class Session:
     ) -> None:
         """Check the settings; nothing is dialled yet.
 
-        The options are those of `SessionOptions`: tls, credentials, client_name, source_address,
-        proxy, proxy_header, timeouts, limits, observer, check. The dialogue also goes to the logger
-        ``smtpx.wire`` at DEBUG.
+        The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+        source_address, proxy, proxy_header, timeout, timeouts, limits, observer, signer, check. The
+        dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
 
         A connected `socket` is taken in place of dialling, and belongs to the session once that
         is opened: it is closed with it, whatever happens. The URL says what is spoken, and whose
@@ -65,6 +65,7 @@ class Session:
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
+            TypeError, ValueError: one is of another kind, or there is no such option.
         """
         self._settings = Settings.of(endpoint, **options)
         self._held = None if socket is None else taken(socket, self._settings)
