@@ -12,6 +12,7 @@ from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
+from smtpx._message.messages import is_message
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -269,12 +270,13 @@ class Envelope:
             TypeError: it is no message of the `email` package, or an option is of another kind.
         """
         from smtpx._message.correspondents import recipients_of, sender_of
-        from smtpx._message.messages import is_message
 
         if not is_message(message):
             raise _checks.complaint("message", message, "an EmailMessage")
-        _check_wishes("notify", notify, Notify)
-        _check_wishes("orcpt", orcpt, bool)
+        if notify is not None:
+            _check_wishes("notify", notify, Notify)
+        if orcpt is not False:
+            _check_wishes("orcpt", orcpt, bool)
         if sender is None:
             sender = sender_of(message)
         addresses = [Address.parse(address) for address in recipients_of(message)]
@@ -389,9 +391,8 @@ def _check_priority(priority: int | None) -> None:
 
 def _check_wishes(name: str, wished: object, kind: type) -> None:
     """What is for every recipient, or by address for some."""
-    if isinstance(wished, (kind, Mapping)) or wished is None:
-        return
-    raise _checks.complaint(name, wished, f"a {kind.__name__} or a dict by address")
+    if not isinstance(wished, (kind, Mapping)):
+        raise _checks.complaint(name, wished, f"a {kind.__name__} or a dict by address")
 
 
 def _by_address(
