@@ -9,7 +9,6 @@ import mimetypes
 import os
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import MIMEPart
 from io import TextIOBase
@@ -210,15 +209,7 @@ def _octets(argument: str, source: Any) -> tuple[bytes, str]:
         if isinstance(source, (str, os.PathLike)):
             path = Path(cast("str | os.PathLike[str]", source))
             return path.read_bytes(), path.name
-        if isinstance(source, TextIOBase):
-            raise TypeError(f"{argument}: open the file in binary mode")
-        reader: Callable[[], object] | None = getattr(source, "read", None)
-        if reader is None:
-            raise TypeError(
-                f"{argument}: an attachment comes from bytes, a path or a binary file, "
-                f"not {type(source).__name__}"
-            )
-        data, name = reader(), getattr(source, "name", "")
+        data, name = source.read(), getattr(source, "name", "")
     except (OSError, ValueError) as error:
         raise LocalProtocolError(f"{argument} cannot be read: {error}") from error
     if not isinstance(data, bytes):

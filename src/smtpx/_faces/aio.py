@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
-from smtpx._checks import flag as check_flag
+from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
@@ -31,7 +31,7 @@ from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
-from smtpx.options import Check, PoolLimits
+from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
 from smtpx.tls import Protection
@@ -157,11 +157,6 @@ class AsyncSession:
         )
 
     @property
-    def check(self) -> Check:
-        """What is done about messages that are not as they should be."""
-        return self._settings.check
-
-    @property
     def greeting(self) -> Reply | None:
         """The server's first words."""
         return None if self._connection is None else self._connection.greeting
@@ -195,7 +190,7 @@ class AsyncSession:
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
-        message, envelope = ready(self.check, message, envelope, all_or_nothing)
+        message, envelope = ready(self._settings.check, message, envelope, all_or_nothing)
         return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -403,7 +398,7 @@ class AsyncClient:
 
         Nothing can be sent any more.
         """
-        check_flag("abort", abort)
+        _checks.flag("abort", abort)
         await self._pool.close(abort=abort)
 
 
@@ -431,6 +426,6 @@ async def asend(
 async def _send_alone(
     session: AsyncSession, message: Message, envelope: Envelope | None, all_or_nothing: bool
 ) -> SendResult:
-    message, envelope = ready(session.check, message, envelope, all_or_nothing)
+    message, envelope = ready(session._settings.check, message, envelope, all_or_nothing)
     async with session:
         return accepted(await session.attempt(message, envelope, all_or_nothing=all_or_nothing))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
-from smtpx._checks import flag as check_flag
+from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
@@ -28,7 +28,7 @@ from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
-from smtpx.options import Check, PoolLimits
+from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult, accepted
 from smtpx.tls import Protection
@@ -158,11 +158,6 @@ class Session:
         )
 
     @property
-    def check(self) -> Check:
-        """What is done about messages that are not as they should be."""
-        return self._settings.check
-
-    @property
     def greeting(self) -> Reply | None:
         """The server's first words."""
         return None if self._connection is None else self._connection.greeting
@@ -193,7 +188,7 @@ class Session:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
                 among them: the `check` that was asked for finds errors.
         """
-        message, envelope = ready(self.check, message, envelope, all_or_nothing)
+        message, envelope = ready(self._settings.check, message, envelope, all_or_nothing)
         return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -400,7 +395,7 @@ class Client:
 
         Nothing can be sent any more.
         """
-        check_flag("abort", abort)
+        _checks.flag("abort", abort)
         self._pool.close(abort=abort)
 
 
@@ -419,6 +414,6 @@ def send(
     """
     session = Session(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
-    message, envelope = ready(session.check, message, envelope, all_or_nothing)
+    message, envelope = ready(session._settings.check, message, envelope, all_or_nothing)
     with session:
         return accepted(session.attempt(message, envelope, all_or_nothing=all_or_nothing))
