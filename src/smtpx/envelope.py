@@ -6,6 +6,7 @@ RFC 5321 §2.3.1; the options are those of RFC 3461 (DSN), 8689 (REQUIRETLS), 28
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["BodyType", "DeliverBy", "Envelope", "EnvelopeOptions", "Notify", "Recipient", "Ret"]
 
 T = TypeVar("T")
+
+_ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
 
 
 class BodyType(Enum):
@@ -148,7 +151,11 @@ class Envelope:
     """``None``: what the content turns out to be."""
     ret: Ret | None
     envid: str | None
-    """Comes back in every report about this message (RFC 3461 §4.4); at most 100 characters."""
+    """Comes back in every report about this message (RFC 3461 §4.4).
+
+    At most 100 characters of printable ASCII, where a plus, an equals sign and a space count as
+    three.
+    """
     auth: str | None
     """Who submitted the message, as far as the sending server vouches for it; ``<>`` = unknown."""
     require_tls: bool
@@ -340,10 +347,17 @@ def _check_envid(envid: str | None) -> None:
     _checks.text("envid", envid, or_none=True)
     if envid is None:
         return
-    if not 0 < len(envid) <= 100:
-        raise LocalProtocolError("envid takes 1 to 100 characters (RFC 3461 §4.4)")
     if not (envid.isascii() and envid.isprintable()):
         raise LocalProtocolError(f"envid={envid!r} has characters other than printable ASCII")
+    if not 0 < _xtext_length(envid) <= 100:
+        raise LocalProtocolError(
+            "envid takes 1 to 100 characters; +, = and spaces count as three (RFC 3461 §4.4)"
+        )
+
+
+def _xtext_length(text: str) -> int:
+    # RFC 3461 §4: what is no xchar becomes +XX.
+    return len(text) + 2 * sum(map(text.count, "+= "))
 
 
 def _check_identity(auth: str | None) -> None:
@@ -362,13 +376,18 @@ def _check_original(orcpt: str | None) -> None:
     _checks.text("orcpt", orcpt, or_none=True)
     if orcpt is None:
         return
-    if not orcpt.isprintable():
-        raise LocalProtocolError(f"orcpt={orcpt!r} has a control character")
-    if ";" not in orcpt:
+    kind = _ORCPT_TYPE.match(orcpt)
+    if kind is None:
         try:
             _ = Address.parse(orcpt)
         except AddressError as error:
             raise AddressError(f"orcpt: {error}") from error
+    elif not orcpt.isprintable():
+        raise LocalProtocolError(f"orcpt={orcpt!r} has a control character")
+    elif kind[0].lower() != "utf-8;" and not orcpt.isascii():
+        raise LocalProtocolError(f"orcpt={orcpt!r} is not ASCII: only of type utf-8 it can be so")
+    elif _xtext_length(orcpt) > 500:
+        raise LocalProtocolError("orcpt is longer than 500 octets (RFC 3461 §4.2)")
 
 
 def _check_hold(hold: int | datetime | None) -> None:
