@@ -69,6 +69,7 @@ class Connection:
         "authenticated",
         "broken",
         "client_name",
+        "content_ended",
         "domains",
         "extensions",
         "greeting",
@@ -84,6 +85,7 @@ class Connection:
         "session",
         "signer",
         "timeouts",
+        "was_gone",
     )
 
     def __init__(
@@ -123,6 +125,10 @@ class Connection:
         """A 421, or the reply to QUIT: the server closes after it (RFC 5321 §3.8)."""
         self.broken = False
         """The dialogue is out of step or the transport gone: never to be used again."""
+        self.was_gone = False
+        """It ended by what the server said, before a mail transaction was answered."""
+        self.content_ended = False
+        """The last octets of a content may have been written; for whoever sets it back to see."""
         self.domains: set[str] = set()
         """Domains of recipients named so far, where the server limits them (RFC 9422 §4.3)."""
         self.secrets: tuple[bytes, ...] = ()
@@ -242,12 +248,15 @@ class Connection:
         """Note that replies are due to a command whose octets are sent by other means."""
         if self.observer is not None:
             self._say(command)
+        if command.phase is Phase.DATA_TERMINATION:
+            self.content_ended = True
         self._pending.extend([command] * replies)
 
     def expect_group(self, wire: bytes, replies: int) -> None:
         """Note the same of the commands of whole transactions, each of which ends with its data."""
         if self.observer is not None:
             self._say(Command(wire, Phase.DATA_TERMINATION))
+        self.content_ended = True
         self._pending.extend([END_OF_DATA] * replies)
 
     def settle_successes(self, counts: Iterable[int]) -> list[Reply]:
@@ -323,6 +332,7 @@ class Connection:
                     reply = parser.next_reply()
                 except RemoteProtocolError as error:
                     self.broken = True
+                    self.was_gone = command.phase is Phase.MAIL
                     if self.secrets:
                         # R14: the variables of the parser are what the server echoes.
                         raise error.with_traceback(None) from None
@@ -443,6 +453,7 @@ class Connection:
                 self.broken = True
                 raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
             self._parser.feed(data)
+        self.was_gone = True
         raise self._unsolicited()
 
     def _glance(self, phase: Phase) -> Steps[bytes | None]:

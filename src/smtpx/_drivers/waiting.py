@@ -8,6 +8,9 @@ import time
 
 from smtpx._core.steps import Send
 
+# Seconds for a farewell when the time is up.
+_MOMENT = 0.1
+
 
 class Deadline:
     """Seconds that are left of a total; without a total, as many as a phase asks for."""
@@ -29,6 +32,13 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the total time is used up")
         return left if seconds is None else min(left, seconds)
+
+    def for_farewell(self, most: float | None = None) -> Deadline:
+        """A deadline for what is left to say: at `most` so many seconds, but never none."""
+        if self._end is None:
+            return self if most is None else Deadline(most)
+        left = max(self._end - time.monotonic(), _MOMENT)
+        return Deadline(left if most is None else min(left, most))
 
 
 class Pace:

@@ -61,7 +61,7 @@ class Sending:
         for lane, (lease, budget) in self._working.items():
             lease.session.abort()
             lane.abandon()
-            self._pool.release(lease, lease.messages - budget.left)
+            self._pool.drop(lease, lease.messages - budget.left)
         with_results(error, self.results)
 
     def go_on(self) -> bool:
