@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message.mailboxes import addresses_in
+from smtpx._message.sources import source_of
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -74,13 +75,12 @@ def _addresses_of(field: Any) -> list[str]:
             # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
             if type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect)):
                 raise ValueError(str(defect))
-        return [address.addr_spec for address in field.addresses]
-    if not isinstance(field, str):
-        # A `Header` as it will be sent: commas in its encoded words separate nothing. Only where
-        # the addresses are encoded too, which no reader will understand, as it was meant.
-        encoded: str = field.encode()
-        return addresses_in(encoded if "@" in encoded else str(field))
-    return addresses_in(field.encode("utf-8", "surrogateescape").decode("utf-8"))
+        if all(hasattr(address, "addr_spec") for address in field.addresses):
+            return [address.addr_spec for address in field.addresses]
+        # The package keeps what it was given in a list, be it only text.
+    if field is None:  # The older messages take it for an empty field.
+        return []
+    return addresses_in(source_of(field))
 
 
 def _addresses(message: AnyMessage, *names: str) -> list[str]:

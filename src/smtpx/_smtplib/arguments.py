@@ -22,6 +22,7 @@ __all__ = [
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST = 2000  # an address with its display name; `email.utils` takes its time over more
+_FOLD = re.compile(r"\r?\n(?=[ \t])")
 _BEFORE = re.compile(r".*<|(?:\s|\([^()]*\))*")
 _AFTER = re.compile(r"\s*>?(?:\s|\([^()]*\))*")
 
@@ -116,6 +117,9 @@ def _mailbox(text: str) -> str:
     try:
         return str(Address.parse(text, bare_local_part=True))
     except AddressError:
+        # A display name that was encoded for a header may be folded (RFC 5322 §2.2.3).
+        name, bracket, rest = text.rpartition("<")
+        text = _FOLD.sub("", name) + bracket + rest
         address = None if _CONTROL.search(text) else _addr_spec(text)
         if address is None:
             raise
