@@ -114,7 +114,7 @@ def compose(
     if one_click:
         put("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     for name, value in others:
-        put(name, fields.unstructured(name, value))
+        put(name, value)
     put("MIME-Version", "1.0")
     for name, value in root.raw_items():
         put(name, value)
@@ -209,18 +209,31 @@ def _thread(
 ) -> tuple[str | None, list[str]]:
     """In-Reply-To and References (RFC 5322 §3.6.4)."""
     given = [
-        arguments.identifier(argument, one)
+        arguments.others_identifier(argument, one)
         for argument, one in arguments.listed("references", references, (str,))
     ]
     if in_reply_to is None:
         return None, given
     if not isinstance(in_reply_to, Message):
-        parent = arguments.identifier("in_reply_to", in_reply_to)
+        parent = arguments.others_identifier("in_reply_to", in_reply_to)
         return parent, given or [parent]
-    parent = str(in_reply_to.get("Message-ID", "")).strip()
-    if not parent:
+    stamp = _field(in_reply_to, "Message-ID")
+    if not stamp:
         raise LocalProtocolError("in_reply_to is a message without Message-ID: leave it out")
-    parent = arguments.identifier("in_reply_to's Message-ID", parent)
-    earlier = str(in_reply_to.get("References") or in_reply_to.get("In-Reply-To", ""))
-    # What is malformed in another's message is left out: nobody here can mend it.
-    return parent, given or list(dict.fromkeys([*arguments.identifiers_in(earlier), parent]))
+    # What is malformed in another's message is kept as it stands, for programs compare it. What no
+    # field can hold is left out.
+    parents = arguments.identifiers_in(stamp)[:1]
+    ancestors = arguments.identifiers_in(_field(in_reply_to, "References"))
+    if not ancestors:
+        ancestors = arguments.identifiers_in(_field(in_reply_to, "In-Reply-To"))
+        ancestors = ancestors if len(ancestors) == 1 else []
+    everyone = list(dict.fromkeys([*ancestors, *parents]))
+    return parents[0] if parents else None, given or everyone
+
+
+def _field(message: AnyMessage, wanted: str) -> str:
+    """The body of a field as it came: of a malformed one, the `email` package raises errors."""
+    for name, value in message.raw_items():
+        if name.lower() == wanted.lower():
+            return "".join(str(value).splitlines()).strip()
+    return ""
