@@ -254,7 +254,7 @@ def test_fields_of_addresses_are_written_as_addresses(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "written"),
     [
-        ("List-ID", "Zoë's list <list.example.org>", "=?utf-8?b?Wm/DqydzIGxpc3Q=?= <list.example.org>"),
+        ("List-ID", "Zoë's list <a.example.org>", "=?utf-8?b?Wm/DqydzIGxpc3Q=?= <a.example.org>"),
         ("List-ID", '"Announce, all" <a.example.org>', '"Announce, all" <a.example.org>'),
         ("List-Id", "<list.example.org>", "<list.example.org>"),
         ("List-Owner", "<mailto:zoe@x.test> (Zoe), <https://x.test/zoe>", None),

@@ -17,6 +17,7 @@ __all__ = [
     "addresses",
     "breaks_a_line",
     "folded",
+    "folded_apart",
     "identifiers",
     "is_phrase",
     "mailboxes",
@@ -44,6 +45,7 @@ _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
 )
 _QUOTED_NAME = 60
+_APART = re.compile(r"""[ \t]*(?:"(?:[^"\\]|\\.)*"|[^ \t"]|")+""", re.DOTALL)
 
 
 def breaks_a_line(text: str) -> bool:
@@ -76,6 +78,11 @@ def unstructured(name: str, text: str) -> str:
 def folded(name: str, text: str) -> str:
     """Any field body as it is, in lines as short as its words allow."""
     return _folded(name, re.findall(r"[ \t]*[^ \t]+", text.rstrip(" \t")))
+
+
+def folded_apart(name: str, text: str) -> str:
+    """A list of addresses as it is, in lines that part no quoted string: not all readers cope."""
+    return _folded(name, _APART.findall(text.strip()))
 
 
 def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Group", "Mailbox", "addresses_in", "decoded", "groups_in", "mailbox_in"]
+__all__ = ["Group", "Mailbox", "addresses_in", "decoded", "groups_in", "mailbox_in", "unfolded"]
 
 _TOKEN = re.compile(
     r"""
@@ -82,7 +82,7 @@ def groups_in(text: str) -> list[Group]:
     Raises:
         ValueError: the text is none; the message says where.
     """
-    return _Reader(_FOLD.sub("", text)).read()
+    return _Reader(unfolded(text)).read()
 
 
 def mailbox_in(text: str) -> tuple[str, str]:
@@ -99,6 +99,11 @@ def mailbox_in(text: str) -> tuple[str, str]:
     if mailbox.comments or any(group.name is not None for group in groups):
         raise ValueError("it has more than a name and an address")
     return mailbox.name, mailbox.address
+
+
+def unfolded(text: str) -> str:
+    """The body of a field in one line (RFC 5322 §2.2.3)."""
+    return _FOLD.sub("", text)
 
 
 def decoded(text: str) -> str:

@@ -14,7 +14,7 @@ from email.policy import EmailPolicy
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message import fields
-from smtpx._message.mailboxes import Mailbox, decoded, groups_in
+from smtpx._message.mailboxes import Mailbox, decoded, groups_in, unfolded
 from smtpx._message.names import ADDRESSES, EXACT
 from smtpx._message.sources import source_of
 from smtpx.addresses import Address
@@ -27,6 +27,7 @@ __all__ = ["addresses_anew", "exactly", "rewritten"]
 
 _READ = ADDRESSES | EXACT | {"list-id"}
 _LINE = 78
+_LONGEST_LINE = 998 - len("X-Original-Reply-To: ")
 _LIST_ID = re.compile(r"([^<>]*)<([!-;=?-~]+)>")
 
 
@@ -40,6 +41,10 @@ def rewritten(name: str, value: Any, policy: Policy[Any]) -> str | None:
     try:
         source = source_of(value)
         if kind in ADDRESSES:
+            if source.isascii() and not isinstance(value, (BaseHeader, Header)):
+                body = fields.folded_apart(name, unfolded(source))
+                if max(map(len, body.split("\n"))) < _LONGEST_LINE:
+                    return body  # As it came; a signature may cover it.
             return addresses_anew(name, source, utf8=getattr(policy, "utf8", False))
         return list_id(name, source) if kind == "list-id" else exactly(name, source)
     except ValueError:
@@ -113,12 +118,13 @@ def _is_well_written(name: str, value: Any, policy: Policy[Any]) -> bool:
         return "@" in value.encode()
     if not isinstance(value, str):
         return True
+    is_plain = value.isascii() and all(
+        len(line) <= _LINE for line in f"{name}: {value}".splitlines()
+    )
     if not isinstance(policy, EmailPolicy):
-        # The older policy keeps octets as they came, and folds without harm what is ASCII.
-        return value.isascii() or _has_octets(value)
-    if policy.refold_source == "none":
-        return True
-    return value.isascii() and all(len(line) <= _LINE for line in f"{name}: {value}".splitlines())
+        # The older policy keeps octets as they came, and folds ASCII where it has white space.
+        return is_plain or _has_octets(value) or (value.isascii() and '"' not in value)
+    return is_plain or policy.refold_source == "none"
 
 
 def _has_octets(value: str) -> bool:

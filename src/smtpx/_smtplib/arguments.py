@@ -8,6 +8,7 @@ from email.utils import getaddresses, parseaddr
 from functools import lru_cache
 from typing import cast
 
+from smtpx._message.mailboxes import unfolded
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
@@ -22,7 +23,6 @@ __all__ = [
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LONGEST = 2000  # an address with its display name; `email.utils` takes its time over more
-_FOLD = re.compile(r"\r?\n(?=[ \t])")
 _BEFORE = re.compile(r".*<|(?:\s|\([^()]*\))*")
 _AFTER = re.compile(r"\s*>?(?:\s|\([^()]*\))*")
 
@@ -119,7 +119,7 @@ def _mailbox(text: str) -> str:
     except AddressError:
         # A display name that was encoded for a header may be folded (RFC 5322 §2.2.3).
         name, bracket, rest = text.rpartition("<")
-        text = _FOLD.sub("", name) + bracket + rest
+        text = unfolded(name) + bracket + rest
         address = None if _CONTROL.search(text) else _addr_spec(text)
         if address is None:
             raise
