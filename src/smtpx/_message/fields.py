@@ -45,7 +45,7 @@ _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
 )
 _QUOTED_NAME = 60
-_APART = re.compile(r"""[ \t]*(?:"(?:[^"\\]|\\.)*"|[^ \t"]|")+""", re.DOTALL)
+_APART = re.compile(r"""[ \t]*(?:"(?:[^"\\]|\\.)*+"?|[^ \t"])+""", re.DOTALL)
 
 
 def breaks_a_line(text: str) -> bool:

@@ -30,7 +30,7 @@ _ENCODED_WORD = r"=\?[^?\s]+\?[bq]\?[^?\s]*\?="
 # White space between two of them is not shown (RFC 2047 §6.2).
 _ENCODED = re.compile(rf"(?P<encoded>{_ENCODED_WORD}(?:\s*{_ENCODED_WORD})*)", re.IGNORECASE)
 _PIECE = re.compile(
-    rf"""{_ENCODED.pattern} | (?P<quoted> "(?:[^"\\]|\\.)*" ) | (?P<plain> [^"=]+ | . )""",
+    rf"""{_ENCODED.pattern} | (?P<quoted> "(?:[^"\\]|\\.)*+"? ) | (?P<plain> [^"=]+ | . )""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
