@@ -19,6 +19,7 @@ from smtpx._composing import arguments, parts
 from smtpx._composing.arguments import Mailbox, Mailboxes
 from smtpx._composing.parts import Attachment
 from smtpx._composing.plaintext import plain_text
+from smtpx._composing.references import names_in, with_references
 from smtpx._message import fields
 from smtpx._message.messages import AnyMessage
 from smtpx._stamps import date_field, new_message_id
@@ -177,7 +178,7 @@ def _page(html: str, images: dict[str, Attachment], domain: str) -> MIMEPart:
         return parts.text_part(html, "html")
     # RFC 2045 §7: a Content-ID is as unique as a Message-ID.
     unique = new_message_id(domain).strip("<>")
-    html = parts.REFERENCE.sub(lambda match: f"cid:{quote(f'{match[1]}.{unique}', '@')}", html)
+    html = with_references(html, lambda name: quote(f"{name}.{unique}", "@"))
     page = [parts.text_part(html, "html")]
     page += [parts.file_part(file, f"<{name}.{unique}>") for name, file in images.items()]
     return parts.joined("related", page, ("type", "text/html"))
@@ -187,7 +188,7 @@ def _check_references(html: str | None, inline: Mapping[str, File]) -> None:
     """Make sure that what the HTML shows is there, and nothing else."""
     if html is None and inline:
         raise LocalProtocolError("inline needs html, which shows it by src='cid:NAME'")
-    used = {match[1] for match in parts.REFERENCE.finditer(html or "")}
+    used = names_in(html or "")
     for name in inline:
         if not parts.NAME.fullmatch(name):
             raise LocalProtocolError(

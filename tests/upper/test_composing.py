@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpx import Address, AddressError, Attachment, Envelope, LocalProtocolError, check, compose
+from smtpx._composing.references import names_in
 from smtpx._message.names import ADDRESSES
 from smtpx._message.serialising import serialise
 
@@ -329,7 +330,6 @@ def test_what_is_long_is_left_whole() -> None:
 
 @given(body, body)
 def test_text_and_html_in_any_language_arrive(text: str, html: str) -> None:
-    html = html.replace("cid:", "")
     composed = message(text=text, html=html)
     again = parsed(composed)
     assert shape(again) == ("multipart/alternative", ["text/plain", "text/html"])
@@ -358,6 +358,10 @@ def test_text_is_as_readable_as_it_can_be(text: str, encoding: str) -> None:
 
 
 @given(st.binary(max_size=300), file_name)
+@example(b"", "=?UTF-8?B?ZXZpbC5leGU=?=")
+@example(b"", "=?utf-8?q?evil=2Eexe?= and more.pdf")
+@example(b"", "%65vil.exe")
+@example(b"", "utf-8''%65vil.exe")
 def test_attachments_of_any_content_and_name_arrive(data: bytes, name: str) -> None:
     composed = message(attachments=[Attachment(data, name, "application/x-y")])
     (attached,) = parsed(composed).iter_attachments()
@@ -426,6 +430,85 @@ def test_inline_images_are_found_by_the_html() -> None:
         "cid:b.2", f"cid:{second}"
     )
     assert one.get_content_disposition() == "inline"
+
+
+@pytest.mark.requirement("RFC 2392")
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<img src="cid:a">', "<img src='CID:a'>", "<img src=cid:a>", "<img src=cid:a/>",
+        "<IMG SRC = 'cid:a'>", '<img alt="x > y" src="cid:a">', "<img src='\n cid:a '>",
+        '<img srcset="cid:a 1x, cid:b 2x" src="cid:a">', '<img srcset="https://x/y 1x,cid:a 2x">',
+        '<td background="cid:a">', '<p style="background: url(cid:a)">', '<a href="cid:a">',
+        "<p style=\"background: url('cid:a')\">", '<p style="background: url(&quot;cid:a&quot;)">',
+        '<p style="background: URL( &#39;CID:a&#39; )">', '<p style="b: url(&#x22;cid:a&#x22;)">',
+        "<style>p { background: url(cid:a) } td { background: url('cid:b') }</style>",
+        "<style>p { background: url(cid:a)", "<video poster='cid:a' src='cid:b'>",
+        "<!--[if gte mso 9]><v:fill type='tile' src='cid:a'/><![endif]-->",
+        "<svg><image xlink:href='cid:a'/></svg>", "<img data-src='cid:a'>", "<object data='cid:a'>",
+        "<img src='cid:%61'>", "<!-- x --><img src='cid:a'><!-- cid:x",
+        "<p title='<'><img src='cid:a'>",
+    ],
+)  # fmt: skip
+def test_what_refers_to_a_part_is_found(html: str) -> None:
+    inline = {
+        name: Attachment(name.encode(), f"{name}.png")
+        for name in "ab"
+        if f"cid:{name}" in html.lower() or name == "a"
+    }
+    again = parsed(message(html=html, inline=inline))
+    page, *images = again.get_payload()[1].get_payload()
+    identifiers = [str(part["Content-ID"]).strip("<>") for part in images]
+    written = page.get_content()
+    for identifier in identifiers:
+        assert f"cid:{identifier}" in written
+    for name, identifier in zip(inline, identifiers, strict=True):
+        html = (
+            html.replace("%61", "a")
+            .replace("CID:", "cid:")
+            .replace(f"cid:{name}", f"cid:{identifier}")
+        )
+    assert unix(written) == unix(html)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "see cid:a in RFC 2392", "(cid:a)", '"cid:a"', "<p>'cid:a'</p>", "<p title='cid:a'>x",
+        "<img alt='cid:a'>", "<a href='https://x.test/?cid:a'>", "<a href='acid:a'>",
+        "<!-- <img src='cid:a'> -->",
+        "<script>x = 'cid:a'</script>", "<title>cid:a</title>", "src='cid:a'", "1 < 2 src='cid:a'",
+        "<p style='content: cid:a'>", "<style>/* cid:a */</style>", "<img src='x.png?cid:a'>",
+        "<img srcset='https://x/cid:a 1x'>", "<p data-note='cid:a'>", "</p src='cid:a'>",
+    ],
+)  # fmt: skip
+def test_what_refers_to_nothing_is_left_alone(html: str) -> None:
+    again = parsed(message(html=html))
+    assert again.get_payload()[1].get_content().strip() == html
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<",
+        "<a ",
+        "<a '",
+        '<a "',
+        "<!--",
+        "<!--[if",
+        "<style>",
+        "url(",
+        "<a b=cid:",
+        "cid:a ",
+        "<script",
+        "<a style='url( ",
+        "<img srcset='cid:,",
+        "= ",
+    ],
+)
+@pytest.mark.timeout(20)
+def test_references_are_found_in_no_time(unit: str) -> None:
+    assert len(names_in(unit * (2**18 // len(unit)))) <= 1
 
 
 @pytest.mark.requirement("RFC 6047 §2.4")

@@ -201,8 +201,8 @@ def _parameter(attribute: str, meaning: str) -> Iterator[str]:
         yield f"{attribute}={meaning}"
         return
     room = _LINE - len(attribute) - 10
-    # Some readers end a parameter at a semicolon, quoted or not.
-    if len(meaning) <= room and _EASILY_QUOTED.fullmatch(meaning):
+    # Some readers end a parameter at a semicolon, quoted or not, and decode encoded words in it.
+    if len(meaning) <= room and _EASILY_QUOTED.fullmatch(meaning) and "=?" not in meaning:
         yield f'{attribute}="{meaning}"'
         return
     pieces = _percent_encoded("utf-8''", meaning, room)
