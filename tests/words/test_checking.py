@@ -269,6 +269,7 @@ MENDED = [
     content("Content-Type: text/plain"),
     content("From: =?utf-8?b?S8O2ciA8YW5uQHgudGVzdD4=?=", without="From"),
     content("Sender: =?utf-8?q?Zo=C3=AB_=3Czoe=40x=2Etest=3E=2C_?=\r\n =?utf-8?q?b=40y=2Etest?="),
+    content("Cc: =?utf-8?q?Zo=C3=AB_=3Czoe=40x=2Etest=3E?=, =?utf-8?q?Zo=C3=AB?= <a@b.test>"),
     content("Cc: Zoë <zoe@bücher.test>, b@y.test"),
     content("Errors-To: "),
     content("List-Unsubscribe: <https://x/1>\r\nList-Unsubscribe: <mailto:a@x.test>"),

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx import Address as Mailbox
-from smtpx import Envelope, LocalProtocolError
+from smtpx import AddressError, Envelope, LocalProtocolError
 from smtpx._message.names import ADDRESSES, EXACT, OF_THE_MESSAGE
 from smtpx._message.serialising import serialise
 
@@ -142,7 +142,8 @@ def agrees(octets: bytes, name: str, people: People) -> None:
     assert max(map(len, apart.split(b"\r\n"))) <= 998
     expected = meant(people)
     assert read_strictly(octets, name) == expected
-    assert read_by_the_older(octets, name) == [spec for _, spec in expected]
+    if not any("[" in spec for _, spec in expected):  # which Python 3.13 does not read
+        assert read_by_the_older(octets, name) == [spec for _, spec in expected]
 
 
 @given(st.sampled_from(sorted(WAYS | OBJECTS)), PEOPLE)
@@ -336,3 +337,54 @@ def test_the_fields_of_a_message_are_a_part_of_all() -> None:
 def test_formataddr_is_understood() -> None:
     message = _set(EmailMessage(), "To", formataddr(("Müller, Jürgen", "j@x.test")))
     assert serialise(message) == b"To: =?utf-8?b?TcO8bGxlciwgSsO8cmdlbg==?= <j@x.test>\r\n\r\n"
+
+
+# --- what other software stumbled over ------------------------------------------------------------
+
+STUMBLED = [
+    ('"someone@evil.test x"@internal.test', ['"someone@evil.test x"@internal.test']),
+    ("=?utf-8?Q??= <right@x.test>", ["right@x.test"]),
+    ("DHL Worldwide Delivery < DHL-International@x.test >", ["DHL-International@x.test"]),
+    ("me@server.test <me@server.test>", ["me@server.test"]),
+    ("foo @ beep <foo@beep.test>", None),
+    ("(c):", None),
+    ("(x): a@b.test;", ["a@b.test"]),
+    ('"', None),
+    ('a@x.test, "', None),
+    ("Böhm <user@x.test>", ["user@x.test"]),
+    ('"The \\"Best\\" in town" <me@x.test>', ["me@x.test"]),
+    ('"홍<evil@evil.test>" <real@x.test>', ["real@x.test"]),
+    ("=?utf-8?q?=ED=99=8D=3Cevil=40evil=2Etest=3E?= <real@x.test>", ["real@x.test"]),
+    ("=?utf-8?q?a=0D=0ATo=3A_ceo=40evil=2Etest?= <a@x.test>", ["a@x.test"]),
+    ("Mr, Example 1 <one@x.test>, Mrs Example 2 <two@x.test>", None),
+    ("a@x.test,\r\n\tb@x.test", ["a@x.test", "b@x.test"]),
+]
+
+
+@pytest.mark.parametrize("way", ["parsed", "older", "set"])
+@pytest.mark.parametrize(("field", "expected"), STUMBLED)
+def test_what_other_software_stumbled_over(
+    field: str, expected: list[str] | None, way: str
+) -> None:
+    source = f"From: ann@example.org\nTo: {field}\n\n".encode()
+    message: Any = message_from_bytes(
+        source, policy=policy.compat32 if way == "older" else policy.default
+    )
+    if way == "set":
+        message = EmailMessage()
+        message["From"] = "ann@example.org"
+        try:
+            message["To"] = field
+        except (IndexError, ValueError):
+            return  # The package itself stumbles.
+    if expected is None:
+        with pytest.raises((LocalProtocolError, AddressError)):
+            _ = Envelope.from_message(message)
+        return
+    assert [str(each) for each in Envelope.from_message(message).recipients] == expected
+    try:
+        octets = serialise(message)
+    except LocalProtocolError:
+        assert "=0D=0A" in field
+    else:
+        assert b"evil" not in octets.lower() or read_by_the_older(octets, "To") == expected

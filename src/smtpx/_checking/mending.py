@@ -15,7 +15,7 @@ from smtpx._checking.rules import Finding, Rule
 from smtpx._message import fields
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.encodings import encoded_anew, has_signed_header
-from smtpx._message.mailboxes import decoded
+from smtpx._message.mailboxes import revealed, unfolded
 from smtpx._message.messages import AnyMessage, not_too_deep
 from smtpx._message.names import ADDRESSES, EXACT
 from smtpx._message.rewriting import addresses_anew, exactly
@@ -130,13 +130,12 @@ def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
 
 
 def _addresses(name: str, value: Any) -> Any:
-    """Addresses with their names encoded; a field that is encoded as a whole is decoded before."""
+    """Addresses with their names encoded; one that is encoded as a whole is decoded before."""
     source = source_of(value)
-    if "@" not in source and "=?" in source:
-        source = decoded(source)
-    elif source.isascii():
+    known = revealed(source)
+    if known == unfolded(source) and source.isascii():
         return value
-    anew = addresses_anew(name, source)
+    anew = addresses_anew(name, known)
     return anew if anew.isascii() else value
 
 

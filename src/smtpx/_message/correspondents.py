@@ -70,17 +70,19 @@ def header_addresses(message: AnyMessage, *names: str) -> list[str]:
 
 def _addresses_of(field: Any) -> list[str]:
     """What one field says, be it as it came, or as the `email` package's policies keep it."""
-    if hasattr(field, "addresses"):
-        for defect in field.defects:
-            # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
-            if type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect)):
-                raise ValueError(str(defect))
-        if all(hasattr(address, "addr_spec") for address in field.addresses):
+    if hasattr(field, "addresses") and not any(map(_is_doubtful, field.defects)):
+        try:
             return [address.addr_spec for address in field.addresses]
-        # The package keeps what it was given in a list, be it only text.
+        except AttributeError:
+            pass  # The package keeps what it was given in a list, be it only text.
     if field is None:  # The older messages take it for an empty field.
         return []
     return addresses_in(source_of(field))
+
+
+def _is_doubtful(defect: Exception) -> bool:
+    # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
+    return type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect))
 
 
 def _addresses(message: AnyMessage, *names: str) -> list[str]:

@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Group", "Mailbox", "addresses_in", "decoded", "groups_in", "mailbox_in", "unfolded"]
+__all__ = [
+    "Group",
+    "Mailbox",
+    "addresses_in",
+    "decoded",
+    "groups_in",
+    "mailbox_in",
+    "revealed",
+    "unfolded",
+]
 
 _TOKEN = re.compile(
     r"""
@@ -29,6 +38,7 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ENCODED_WORD = r"=\?[^?\s]+\?[bq]\?[^?\s]*\?="
 # White space between two of them is not shown (RFC 2047 §6.2).
 _ENCODED = re.compile(rf"(?P<encoded>{_ENCODED_WORD}(?:\s*{_ENCODED_WORD})*)", re.IGNORECASE)
+_WHOLE = re.compile(rf"(?<![^,])\s*+{_ENCODED.pattern}\s*+(?![^,])", re.IGNORECASE)
 _PIECE = re.compile(
     rf"""{_ENCODED.pattern} | (?P<quoted> "(?:[^"\\]|\\.)*+"? ) | (?P<plain> [^"=]+ | . )""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
@@ -109,6 +119,11 @@ def unfolded(text: str) -> str:
 def decoded(text: str) -> str:
     """A text with its encoded words decoded (RFC 2047 §6.2), but for what is malformed."""
     return _ENCODED.sub(_meant, text)
+
+
+def revealed(text: str) -> str:
+    """An address list in which the mailboxes are decoded that were encoded as a whole."""
+    return _WHOLE.sub(lambda mailbox: decoded(mailbox[0]), unfolded(text))
 
 
 def _meant(words: re.Match[str]) -> str:

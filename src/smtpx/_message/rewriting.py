@@ -113,18 +113,24 @@ def _address(spec: str) -> str:
 def _is_well_written(name: str, value: Any, policy: Policy[Any]) -> bool:
     """Whether the policy writes it as it is, or by a rule of its own."""
     if isinstance(value, BaseHeader):
-        return type(value).fold is not BaseHeader.fold
+        if name.lower() in ADDRESSES:
+            return type(value).fold is not BaseHeader.fold
+        return type(value).fold is not BaseHeader.fold or _is_plain(name, value)
     if isinstance(value, Header):
         return "@" in value.encode()
     if not isinstance(value, str):
         return True
-    is_plain = value.isascii() and all(
-        len(line) <= _LINE for line in f"{name}: {value}".splitlines()
-    )
     if not isinstance(policy, EmailPolicy):
         # The older policy keeps octets as they came, and folds ASCII where it has white space.
-        return is_plain or _has_octets(value) or (value.isascii() and '"' not in value)
-    return is_plain or policy.refold_source == "none"
+        harmless = _has_octets(value) or (value.isascii() and '"' not in value)
+        return harmless or _is_plain(name, value)
+    return policy.refold_source == "none" or _is_plain(name, value)
+
+
+def _is_plain(name: str, value: str) -> bool:
+    """Whether it is ASCII, in lines that need no folding."""
+    lines = f"{name}: {value}".splitlines()
+    return value.isascii() and all(len(line) <= _LINE for line in lines)
 
 
 def _has_octets(value: str) -> bool:
