@@ -58,8 +58,8 @@ def compose(
     """Make a message.
 
     An address is ``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")`` or an object
-    that has them; several are a list. Bcc stands in the message, for the envelope, and is left
-    out when it is sent.
+    that has them; several are a list, never a tuple of strings. Bcc stands in the message, for
+    the envelope, and is left out when it is sent.
 
     `text` and `html` are two forms of the same; `plain_text` makes the one of the other.
     `attachments` are paths, `Attachment` values, or messages to be forwarded. `inline` are images
@@ -67,9 +67,11 @@ def compose(
     ``src="cid:logo"``. `calendar` is an iCalendar object with its METHOD, such as an invitation.
 
     `date` is now and `message_id` a new one, unless given. `in_reply_to` is the message that is
-    answered, or its Message-ID; its References come along (RFC 5322 §3.6.4). `list_unsubscribe`
+    answered, or its Message-ID; its References come along (RFC 5322 §3.6.4), what is malformed
+    as it stands. `list_unsubscribe`
     are URIs, by https and mailto; with `one_click` the one by https takes a POST (RFC 8058).
-    `headers` are all other fields.
+    `headers` are all other fields: those that hold addresses are written as such, those that
+    programs read are taken as they are.
 
     Raises:
         AddressError: an address is none.

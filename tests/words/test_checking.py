@@ -327,6 +327,10 @@ def test_a_field_that_was_encoded_as_a_whole_is_read() -> None:
     assert isinstance(after, bytes)
     again = message_from_bytes(after, policy=policy.default)["From"].addresses
     assert [(each.display_name, each.addr_spec) for each in again] == [("Kör, Zoë", "ann@x.test")]
+    without_stamp = octets.replace(b"Message-ID", b"X-Was")
+    after = mended(without_stamp, check(without_stamp, ENVELOPE), STAMPS)
+    assert isinstance(after, bytes)
+    assert b"Message-ID: <new@x.test>\r\n" in after
     unclear = content(f"From: {Header(text, 'utf-8').encode()}", without="From")
     assert mended(unclear, check(unclear, ENVELOPE), STAMPS) == unclear
 

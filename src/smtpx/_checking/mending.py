@@ -89,15 +89,20 @@ def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage
     if rules & {Rule.DATE_MISSING, Rule.DATE_MALFORMED}:
         after = _with(after, "Date", stamps.date())
     if rules & {Rule.MESSAGE_ID_MISSING, Rule.MESSAGE_ID_MALFORMED}:
-        after = _with(after, "Message-ID", stamps.message_id(_domain(message)))
+        after = _with(after, "Message-ID", stamps.message_id(_domain(_with_header(whole, after))))
     if Rule.SENDER_MISSING in rules and (author := _author(message)):
         after = _with(after, "Sender", author)
     if Rule.MIME_VERSION_MISSING in rules:
         after = _with(after, "MIME-Version", "1.0")
     if after == before:
         return whole
-    twin = copy.copy(whole)
-    for name, _ in before:
+    return _with_header(whole, after)
+
+
+def _with_header(message: AnyMessage, after: list[tuple[str, Any]]) -> AnyMessage:
+    """A copy with other fields."""
+    twin = copy.copy(message)
+    for name, _ in message.raw_items():
         del twin[name]  # This also gives the copy a list of fields of its own.
     if isinstance(twin.policy, EmailPolicy):
         # What is folded here is not to be folded anew.

@@ -13,7 +13,7 @@ __all__ = ["plain_text"]
 # <![endif]> and the like, on which some versions of the parser stumble; not the end of a comment.
 _MARKED_SECTION: Final = re.compile(r"<!\[[^>]*?(?:(?=-->)|>|\Z)")
 # What marketing mail fills its previews with.
-_INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u2060\ufeff"))
+_INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 # The same, but for within a word: there they join its letters, or an emoji's parts.
 _JOINERS: Final = "\u034f\u200c\u200d"
 _BESIDE_WORDS: Final = re.compile(

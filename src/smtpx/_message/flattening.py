@@ -180,20 +180,20 @@ def _field_on_one_line(value: Any) -> bytes | None:
     kind = cast("Any", type(value))
     if kind.fold is not BaseHeader.fold:
         return None
-    text = str.__str__(value)
+    name, text = value.name, str.__str__(value)
     if getattr(kind.parse, "__func__", None) not in _FOLDED_AS_READ:
         tree = str(value._parse_tree)
         if text != tree and hasattr(value, "addresses"):
             return None  # There may be commas of what was encoded in it.
         text = tree
-    elif _holds_addresses(value.name):
+    elif _holds_addresses(name):
         return None  # The same; the package takes it for a text.
-    line = f"{value.name}: {text}\r\n"
-    if len(line) <= _LINE + 2 and text.isascii() and text.isprintable() and _is_name(value.name):
+    line = f"{name}: {text}\r\n"
+    if len(line) <= _LINE + 2 and text.isascii() and text.isprintable() and _is_name(name):
         return line.encode("ascii") if text else None
     made = _MADE.fullmatch(text)
-    if made is not None and issubclass(kind, _CONTENT_TYPE) and _is_name(value.name):
-        return _with_boundary(value.name, made[1], made[2])
+    if made is not None and issubclass(kind, _CONTENT_TYPE) and _is_name(name):
+        return _with_boundary(name, made[1], made[2])
     return None
 
 
