@@ -23,11 +23,11 @@ from smtpx.errors import AddressError
 if TYPE_CHECKING:
     from email.policy import Policy
 
-__all__ = ["addresses_anew", "exactly", "rewritten"]
+__all__ = ["addresses_anew", "exactly", "list_id", "rewritten"]
 
 _READ = ADDRESSES | EXACT | {"list-id"}
 _LINE = 78
-_LONGEST_LINE = 998 - len("X-Original-Reply-To: ")
+_LONGEST_LINE = 900  # RFC 5322 §2.1.1 allows 998, the name of the field among them.
 _LIST_ID = re.compile(r"([^<>]*)<([!-;=?-~]+)>")
 
 
@@ -113,9 +113,13 @@ def _address(spec: str) -> str:
 def _is_well_written(name: str, value: Any, policy: Policy[Any]) -> bool:
     """Whether the policy writes it as it is, or by a rule of its own."""
     if isinstance(value, BaseHeader):
-        if name.lower() in ADDRESSES:
-            return type(value).fold is not BaseHeader.fold
-        return type(value).fold is not BaseHeader.fold or _is_plain(name, value)
+        if type(value).fold is not BaseHeader.fold:
+            return True
+        if name.lower() not in ADDRESSES:
+            return _is_plain(name, value)
+        # The package knows the commonest names alone; the other fields are texts to it.
+        is_text = not hasattr(value, "addresses")
+        return is_text and _is_plain(name, value) and "=?" not in source_of(value)
     if isinstance(value, Header):
         return "@" in value.encode()
     if not isinstance(value, str):
