@@ -45,6 +45,8 @@ def names_in(html: str) -> set[str]:
 
 def with_references(html: str, named: Named) -> str:
     """The body with other names in its references."""
+    if "cid:" not in html.lower():
+        return html
     return _rewritten(html, named, in_comment=False)
 
 
