@@ -318,7 +318,10 @@ def test_a_text_where_there_may_be_addresses_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("kind", [Message, EmailMessage, MIMEText])
-@pytest.mark.parametrize("value", [["a@x.test", None], [3], object(), b"a@x.test", 3])
+@pytest.mark.parametrize(
+    "value",
+    [["a@x.test", None], [3], object(), b"a@x.test", 3, ["a@x.test", ("Bob", "b@x.test")], [["b"]]],
+)
 def test_what_is_no_text_is_refused(kind: Any, value: Any) -> None:
     message = kind("hi") if kind is MIMEText else kind()
     message["From"] = "ann@x.test"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message.mailboxes import addresses_in
@@ -74,10 +75,17 @@ def _addresses_of(field: Any) -> list[str]:
         try:
             return [address.addr_spec for address in field.addresses]
         except AttributeError:
-            pass  # The package keeps what it was given in a list, be it only text.
+            _check_texts(field.addresses)
     if field is None:  # The older messages take it for an empty field.
         return []
     return addresses_in(source_of(field))
+
+
+def _check_texts(members: Iterable[Any]) -> None:
+    """Make sure that nobody is lost of a list, in which the package keeps whatever it is given."""
+    for member in members:
+        if not (hasattr(member, "addr_spec") or hasattr(member, "encode")):
+            raise ValueError(f"{member!r:.60} in it is neither text nor an address")
 
 
 def _is_doubtful(defect: Exception) -> bool:
