@@ -345,6 +345,15 @@ def test_the_fields_of_a_message_are_a_part_of_all() -> None:
     assert not ADDRESSES & EXACT
 
 
+def test_a_long_name_is_parted_where_it_has_white_space() -> None:
+    name = "A very long name for people who have a lot of them, and one more of these"
+    octets = serialise(_set(EmailMessage(), "To", f'"{name}" <a@x.test>'))
+    assert b"_and_?=" in octets or b"_one_?=" in octets
+    # Some versions of the package show the white space between encoded words.
+    shown = message_from_bytes(octets, policy=policy.default)["To"].addresses[0].display_name
+    assert shown.replace("  ", " ") == name
+
+
 def test_formataddr_is_understood() -> None:
     message = _set(EmailMessage(), "To", formataddr(("Müller, Jürgen", "j@x.test")))
     assert serialise(message) == b"To: =?utf-8?b?TcO8bGxlciwgSsO8cmdlbg==?= <j@x.test>\r\n\r\n"

@@ -186,6 +186,8 @@ def _encoded(text: str, first_room: int) -> Iterator[str]:
         at -= 1 if quoted[at - 1] == "=" else 2 if quoted[at - 2] == "=" else 0
         while quoted[at : at + 2] in _CONTINUED:
             at -= 3
+        # Some readers show the white space between two of them, which is best where there is some.
+        at = quoted.rfind("_", at // 2, at) + 1 or at
         yield f" =?utf-8?q?{quoted[:at]}?="
         quoted, room = quoted[at:], _ENCODED_WORD - _FRAME
     yield f" =?utf-8?q?{quoted}?="
