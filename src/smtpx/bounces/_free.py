@@ -1,13 +1,14 @@
-"""Reports written for people: qmail's (QSBMF), Exim's, Postfix's, Gmail's and Exchange's.
+"""Reports for people, in whatever words: who is named, and what is said of them.
 
-Each is told by the words it opens with, which nobody's own mail does.
+A mail system is told by its name in the header, or by the words that it opens with.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from smtpx.bounces._fields import Fields, printable
 from smtpx.bounces._parts import Part
@@ -21,147 +22,279 @@ from smtpx.bounces._reports import (
     Returned,
 )
 from smtpx.bounces._standard import returned_in
+from smtpx.bounces._texts import LINE, text_of
 
-TEXT = 262_144
-"""Octets of a text that are read."""
 _RECIPIENTS = 1000
+_ADDRESSES_IN_A_LINE = 10
+_NEAR = 80
+"""Characters before an address that say what it is there for."""
 
-# Possessive, so that no line takes longer than its length.
-_ADDRESS = r"(?P<address>[^\s<>():,;'\"#@]++@[^\s<>():,;'\"#@]++)"
+_SYSTEM = re.compile(
+    r"mailer[-_. ]?daemon|post[-_. ]?master|mail[-_. ]?delivery|delivery[-_. ](?:sub)?system"
+    r"|mdaemon|(?:mail|system)[-_. ]administrator|^\s*<>",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(
+    r"Hi\. This is the [\w.-]+ (?:program|mail system) at "
+    r"|This is the (?:mail system|Postfix program) at host "
+    r"|This is the DragonFly Mail Agent"
+    r"|This message was created automatically by (?:the )?(?:mail|SMTP)"
+    r"|This is an automatically generated Delivery Status Notification"
+    r"|Delivery to the following recipients? (?:failed|has been delayed)"
+    r"|\*\* (?:Address not found|Delivery (?:incomplete|failed)|Recipient inbox full"
+    r"|Message (?:blocked|delayed|not delivered|rejected|too large)) \*\*"
+    r"|Delivery (?:has failed|is delayed) to these recipients"
+    r"|Your message did not reach some or all of the intended recipients"
+    r"|Sorry, we were unable to deliver your message to the following address"
+)
+_FAILURE = re.compile(
+    r"deliver|fail|unknown|reject|refused|returned|bounce|unable|could ?n[o']t|cannot|not reach"
+    r"|no such|invalid|exceed|error",
+    re.IGNORECASE,
+)
+_DELAY = re.compile(
+    r"warning (?:message )?only|not (?:yet )?be(?:en)? delivered (?:for|to|after)"
+    r"|(?:has|have|is|was|message) (?:been )?delayed|delivery (?:is delayed|incomplete)"
+    r"|temporary (?:failure report|problem delivering)|still being retried"
+    r"|will (?:retry|(?:be|keep|continue) (?:re)?try)|transient non-fatal",
+    re.IGNORECASE,
+)
+_DELAY_BY_SUBJECT = re.compile(
+    r"warning: |delayed mail|(?:message|delivery|mail) delayed|[^(]*\((?:mail delivery )?delay",
+    re.IGNORECASE,
+)
+
+# Possessive, and only from where a word begins, so that no line takes longer than its length.
+_ADDRESS = re.compile(
+    r"(?<![^\s<>():,;\"'\[\]=|*])(?!['.])"
+    r"[^\s<>():,;\"\[\]@|*]++@[^\s<>():,;'\"#@\[\]\\|*]++"
+)
+_ONLY_MARKS = re.compile(r"[^\w@]*+(?:mailto:)?[<\"']*+")
+_LABEL = re.compile(r"\W*+([^:@]{1,60}):\s*+(?:rfc822;\s*+)?[<\"'(\[]*+")
+_NEXT_IN_A_LIST = re.compile(r"[>\"')\]]*+\s*+[,;]\s*+[<\"'(\[]*+")
+_OWNED = re.compile(r"(?:expanded from|generated (?:from|by)):?\s*+[<\"']*+$", re.IGNORECASE)
+_OF_A_RECIPIENT = re.compile(
+    r"recipient|address|user|account|mailbox|deliver|fail|unknown|reject|not reach",
+    re.IGNORECASE,
+)
+_OF_ANOTHER = re.compile(
+    r"\b(?:from|sender|sent by|reply-?to|contact|message-?id|subject|postmaster|administrator"
+    r"|[he]h?lo|return-path|questions?|assistance|support|help|write to|e-?mail us)\b",
+    re.IGNORECASE,
+)
+_BEFORE_A_RECIPIENT = re.compile(
+    r"(?:\b(?:to|for|recipients?|address(?:es)?|user|mailbox|account|rcpt to)\s*:?|[45]\d\d[ -].*)"
+    r"\s*[<\"'(\[]*$",
+    re.IGNORECASE,
+)
+_AFTER_A_RECIPIENT = re.compile(
+    r"[>\"')\]]*+\s*+(?:\.\.\.|(?:is|was|has|does|did|could|cannot|not|unknown|user"
+    r"|mailbox|invalid|rejected|failed)\b)",
+    re.IGNORECASE,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How a mail system words its reports; patterns are matched from the start of a line."""
+class Prose:
+    """The text of a report: whom it names, and what it says of them."""
 
-    opening: str
-    """Of the text."""
-    recipient: str
-    """A line that names a recipient; what they say of it follows, up to the next such line."""
-    begin: str = ""
-    """The line after which recipients come, if it is not the opening."""
-    end: str = r"(?!)"
-    """The line after which the message that was sent comes."""
-    delay: str = r"(?!)"
-    """Words, up to where the recipients begin, that make it a delay and no failure."""
+    def __init__(self, header: Fields, parts: Sequence[Part]) -> None:
+        self.text = text_of(parts)
+        self._whole = "\n".join(self.text.lines).strip()
+        self._from = header.first("From") or "<>"
+        self._subject = header.first("Subject") or ""
+        own = {
+            address.lower()
+            for name in ("From", "To", "Delivered-To", "X-Original-To")
+            for address in addresses_of(header.every(name))
+        }
+        places = list(_places(self.text.lines))
+        others = [place for place in places if place.address.lower() not in own]
+        self._named = _named(others, self.text.lines) or _named(places, self.text.lines)
 
+    @property
+    def opens_as_a_report(self) -> bool:
+        """True if it begins as reports do, and as nobody's own mail does."""
+        return _OPENING.match(self._whole) is not None
 
-_FORMS = [
-    _Form(  # qmail's, and whoever follows QSBMF
-        opening=r"Hi\. This is the [\w.-]+ (?:program|mail system) at ",
-        recipient=r"<(?P<address>[^<>\s]+)>:(?P<rest>.*)",
-        end=r"---",
-    ),
-    _Form(  # Postfix
-        opening=r"This is the (?:mail system|Postfix program) at host ",
-        begin=r"\s+The (?:mail system|Postfix program)$",
-        recipient=r"<(?P<address>[^<>\s]+)>(?: \(expanded from <(?P<original>[^<>]+)>\))?:"
-        r"(?P<rest>.*)",
-        delay=r"THIS IS A WARNING ONLY|not (?:yet )?be(?:en)? delivered for more than",
-    ),
-    _Form(  # Exim
-        opening=r"This message was created automatically by mail delivery software",
-        recipient=rf" {{2,3}}{_ADDRESS}:?$",
-        end=r"---.*(?:copy of|body of|headers)",
-        delay=r"not (?:yet )?been delivered|delayed",
-    ),
-    _Form(  # Gmail, the older ones
-        opening=r"(?:This is an automatically generated Delivery Status Notification"
-        r"|Delivery to the following recipients? (?:failed|has been delayed))",
-        recipient=rf"\s+{_ADDRESS}$",
-        end=r"-{3,}+ ?(?:Original|Forwarded) message",
-        delay=r"delayed|THIS IS A WARNING MESSAGE ONLY",
-    ),
-    _Form(  # Gmail, the newer ones
-        opening=r"\*\* (?:Address not found|Delivery (?:incomplete|failed)|Recipient inbox full"
-        r"|Message (?:blocked|delayed|not delivered|rejected|too large)) \*\*",
-        recipient=rf".*?\b(?:delivered to|message to) {_ADDRESS}(?P<rest>.*)",
-        end=r"-{3,}+ ?(?:Original|Forwarded) message",
-        delay=r"\*\* (?:Delivery incomplete|Message delayed) \*\*",
-    ),
-    _Form(  # Exchange, from 2007 on
-        opening=r"Delivery (?:has failed|is delayed) to these recipients",
-        begin=r"Diagnostic information for administrators:",
-        recipient=rf"{_ADDRESS}$",
-        end=r"Original message headers:",
-        delay=r"Delivery is delayed",
-    ),
-    _Form(  # Exchange, before
-        opening=r"Your message did not reach some or all of the intended recipients",
-        begin=r"The following recipient",
-        recipient=rf"\s+'?{_ADDRESS}'? on \d",
-    ),
-]
+    @property
+    def is_a_report(self) -> bool:
+        """True if a program wrote it that delivers mail, about a delivery."""
+        return self.opens_as_a_report or (
+            _SYSTEM.search(self._from) is not None
+            and _FAILURE.search(f"{self._subject}\n{self._whole}") is not None
+        )
+
+    @property
+    def addresses(self) -> list[str]:
+        """The recipients that are named."""
+        return [one.address for one in self._named]
+
+    def report(self, address: str | None, *, is_only: bool) -> RecipientReport:
+        """What is said of an address; all that is said, if it is the only one."""
+        named = next((one for one in self._named if _are_same(one.address, address)), None)
+        if named is None and is_only and len(self._named) == 1:
+            named = self._named[0]
+        action = Action.DELAYED if self._tells_of_a_delay() else Action.FAILED
+        said = [] if named is None else ["\n".join(named.said)]
+        if address:
+            said.append("\n".join(line for line in self.text.lines if address in line))
+        if is_only:
+            said.append(self._whole)
+        reports = (_report(address, named, text, action) for text in said)
+        first = next(reports, None) or _report(address, named, "", action)
+        known = (one for one in (first, *reports) if one.reason is not Reason.OTHER)
+        return next(known, first)
+
+    def _tells_of_a_delay(self) -> bool:
+        first = min((one.line for one in self._named), default=len(self.text.lines))
+        return (
+            _DELAY_BY_SUBJECT.match(self._subject) is not None
+            or _DELAY.search("\n".join(self.text.lines[: first + 1])) is not None
+        )
 
 
 def free_report(header: Fields, parts: Sequence[Part]) -> DeliveryReport | None:
-    """What the text says, if it is of one of the forms; or a header that Exim and Gmail add."""
-    part = next((part for part in parts if part.type == "text/plain"), None)
-    text = "" if part is None else part.octets[:TEXT].decode("utf-8", "replace").lstrip()
-    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    failed = header.first("X-Failed-Recipients")
-    form = next((form for form in _FORMS if re.match(form.opening, text)), None)
-    if form is None and failed is None:
+    """What the text says, if it is a report; or a header that Exim and Gmail add."""
+    prose = Prose(header, parts)
+    failed = (header.first("X-Failed-Recipients") or "").replace(",", " ").split()
+    if not failed and not prose.is_a_report:
         return None
-    recipients: list[RecipientReport] = []
-    returned = returned_in(parts)
-    if form is not None:
-        lines = text.split("\n")
-        recipients = list(_recipients(form, lines))
-        returned = returned or _returned(form, lines)
-    if not recipients and failed is not None:
-        recipients = [
-            RecipientReport(action=Action.FAILED, final_recipient=address, reason=Reason.OTHER)
-            for address in failed.replace(",", " ").split()
-        ]
-    return DeliveryReport(recipients=tuple(recipients), is_standard=False, returned=returned)
+    returned = returned_in(parts) or prose.text.returned
+    recipients = failed or prose.addresses or _written_to(returned)
+    if not recipients and not prose.opens_as_a_report:
+        return None
+    return DeliveryReport(
+        recipients=tuple(
+            prose.report(address, is_only=len(recipients) == 1) for address in recipients
+        ),
+        is_standard=False,
+        returned=returned,
+    )
 
 
-def _recipients(form: _Form, lines: Sequence[str]) -> Iterator[RecipientReport]:
-    action = Action.FAILED
-    begun = not form.begin
-    match: re.Match[str] | None = None
-    said: list[str] = []
-    found = 0
-    for line in lines:
-        if re.match(form.end, line) or found == _RECIPIENTS:
-            break
-        if match is None and re.search(form.delay, line):
-            action = Action.DELAYED
-        if not begun:
-            begun = bool(re.match(form.begin, line))
+def addresses_of(bodies: Iterable[str]) -> list[str]:
+    """The addresses in the bodies of fields, as far as they are plain ones."""
+    return [address for body in bodies for address in _ADDRESS.findall(body[:LINE])]
+
+
+def _written_to(returned: Returned | None) -> list[str]:
+    """Whom the message that came back was for, if it was for one."""
+    if returned is None:
+        return []
+    for name in ("X-Envelope-To", "Envelope-To", "To"):
+        addresses = addresses_of(returned.fields.every(name))
+        if len(addresses) == 1:
+            return addresses
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an address stands."""
+
+    line: int
+    address: str
+    rank: int
+    """How surely it is a recipient: 1 where it heads what is said, 2 in a sentence, 3 elsewhere."""
+    rest: str
+    """What its line says of it."""
+    is_original: bool = False
+    """It stands for the recipient before it, which is what became of it."""
+
+
+@dataclass(slots=True)
+class _Named:
+    """A recipient that a text names."""
+
+    line: int
+    address: str
+    said: list[str]
+    original: str | None = None
+
+
+def _places(lines: Sequence[str]) -> Iterator[_Place]:
+    above = ""
+    for number, line in enumerate(lines):
+        if "@" in line:
+            yield from _places_in(number, line, above)
+        above = line
+
+
+def _places_in(number: int, line: str, above: str) -> Iterator[_Place]:
+    end = rank = 0
+    for match in islice(_ADDRESS.finditer(line), _ADDRESSES_IN_A_LINE):
+        before, between, after = line[: match.start()], line[end : match.start()], line[match.end() :]
+        near = before[-_NEAR:]
+        address, rest = match[0].rstrip(".-"), line
+        label = _LABEL.fullmatch(before)
+        if _OWNED.search(near):
+            yield _Place(number, address, 1, rest, is_original=True)
             continue
-        named = re.match(form.recipient, line)
-        if named is None:
-            said.append(line)
+        if end and _NEXT_IN_A_LIST.fullmatch(between):
+            pass  # As the one before it.
+        elif _ONLY_MARKS.fullmatch(before):
+            rank, rest = 9 if _OF_ANOTHER.search(above[-_NEAR:]) and above[-1:].isalpha() else 1, after
+        elif label and _OF_A_RECIPIENT.search(label[1]) and not _OF_ANOTHER.search(label[1]):
+            rank = 1
+        elif _OF_ANOTHER.search(near[-_NEAR // 2 :]):
+            rank = 9
+        elif _BEFORE_A_RECIPIENT.search(near) or _AFTER_A_RECIPIENT.match(after):
+            rank = 2
+        else:
+            rank = 3
+        end = match.end()
+        if rank <= 3:
+            yield _Place(number, address, rank, rest)
+
+
+def _named(places: Sequence[_Place], lines: Sequence[str]) -> list[_Named]:
+    """Those of the best rank, each with what follows up to the next one."""
+    rank = min((place.rank for place in places), default=0)
+    depth: int | None = None
+    found: list[_Named] = []
+    by_address: dict[str, _Named] = {}
+    begun: list[_Named] = []  # Those who stand in the last line that names somebody.
+    begin = 0
+    for place in places:
+        if place.rank != rank or len(by_address) == _RECIPIENTS:
             continue
-        if match is not None:
-            found += 1
-            yield _recipient(match, said, action)
-        match = named
-        said = [named.groupdict().get("rest") or ""]
-    if match is not None:
-        yield _recipient(match, said, action)
+        if place.is_original and begun and place.line <= begin + 1:
+            begun[-1].original = place.address
+            continue
+        indentation = len(lines[place.line]) - len(lines[place.line].lstrip())
+        depth = indentation if depth is None else depth
+        if rank == 1 and indentation > depth and not place.is_original:
+            continue  # It is part of what is said.
+        if place.line != begin:
+            for one in begun:
+                one.said += lines[begin + 1 : place.line]
+            begun = []
+        begin = place.line
+        one = by_address.setdefault(place.address.lower(), _Named(place.line, place.address, []))
+        one.said.append(place.rest)
+        begun.append(one)
+    for one in begun:
+        one.said += lines[begin + 1 :]
+    found = list(by_address.values())
+    return found if rank < 3 or len(found) == 1 else []
 
 
-def _recipient(match: re.Match[str], said: Sequence[str], action: Action) -> RecipientReport:
-    text = printable("\n".join(said).lstrip("#\n "))
+def _are_same(one: str, other: str | None) -> bool:
+    return other is not None and one.lower() == other.lower()
+
+
+def _report(
+    address: str | None, named: _Named | None, said: str, action: Action
+) -> RecipientReport:
+    text = printable(said.lstrip("#>:\"')]. \n"))
     diagnostic = Diagnostic("", text) if text else None
     status = None if diagnostic is None else diagnostic.enhanced
-    original = match.groupdict().get("original")
+    original = None if named is None or named.original is None else printable(named.original)
     return RecipientReport(
         action=action,
-        final_recipient=printable(match["address"]).rstrip("."),
-        original_recipient=None if original is None else printable(original),
+        final_recipient=None if address is None else printable(address),
+        original_recipient=original,
         status=status,
         diagnostic=diagnostic,
         reason=reason_of(action, status, diagnostic),
     )
-
-
-def _returned(form: _Form, lines: Sequence[str]) -> Returned | None:
-    for number, line in enumerate(lines):
-        if re.match(form.end, line):
-            header = "\n".join(lines[number + 1 :]).lstrip("\n")
-            return Returned(Fields.of(header.encode("utf-8", "replace")))
-    return None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from smtpx.bounces._fields import Fields, printable
-from smtpx.bounces._parts import Part
+from smtpx.bounces._parts import RETURNED, Part
 from smtpx.bounces._reasons import reason_of
 from smtpx.bounces._reports import (
     Action,
@@ -23,10 +23,6 @@ RECIPIENTS = 10_000
 """Recipients of one report that are read."""
 
 _STATUS = ("message/delivery-status", "message/global-delivery-status")
-_RETURNED = (
-    *("message/rfc822", "text/rfc822-headers", "text/rfc822-header"),
-    *("message/global", "message/global-headers"),
-)
 _EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\n)+")
 _ACTIONS = {action.value: action for action in Action}
 _ACTION_OF_CLASS = {2: Action.DELIVERED, 4: Action.DELAYED, 5: Action.FAILED}
@@ -92,7 +88,7 @@ def _diagnostic(field: str | None) -> Diagnostic | None:
 
 def returned_in(parts: Sequence[Part]) -> Returned | None:
     """The header of the message that came back as one of the parts."""
-    part = next((part for part in parts if part.type in _RETURNED), None)
+    part = next((part for part in parts if part.type in RETURNED), None)
     return None if part is None else Returned(Fields.of(part.octets.lstrip(b"\n")))
 
 
