@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 
 from smtpx.bounces._fields import Fields, printable
 from smtpx.bounces._parts import Part
@@ -21,8 +21,9 @@ from smtpx.bounces._reports import (
     RecipientReport,
     Returned,
 )
-from smtpx.bounces._standard import returned_in
+from smtpx.bounces._standard import report_in, returned_in
 from smtpx.bounces._texts import LINE, text_of
+from smtpx.replies import EnhancedStatusCode
 
 _RECIPIENTS = 1000
 _ADDRESSES_IN_A_LINE = 10
@@ -34,6 +35,8 @@ _SYSTEM = re.compile(
     r"|mdaemon|(?:mail|system)[-_. ]administrator|^\s*<>",
     re.IGNORECASE,
 )
+# Where a delivery status begins that stands in the text.
+_FIELDS = re.compile(r"(?:Reporting-MTA|Final-Recipient|Original-Recipient) ?:", re.IGNORECASE)
 _OPENING = re.compile(
     r"Hi\. This is the [\w.-]+ (?:program|mail system) at "
     r"|This is the (?:mail system|Postfix program) at host "
@@ -46,6 +49,7 @@ _OPENING = re.compile(
     r"|Delivery (?:has failed|is delayed) to these recipients"
     r"|Your message did not reach some or all of the intended recipients"
     r"|Sorry, we were unable to deliver your message to the following address"
+    r"|[-* ]*Non-Delivery Report|[-* ]*Message from InterScan|[|-]* ?(?:Message log|Failed addresses) follow"
 )
 _FAILURE = re.compile(
     r"deliver|fail|unknown|reject|refused|returned|bounce|unable|could ?n[o']t|cannot|not reach"
@@ -53,7 +57,7 @@ _FAILURE = re.compile(
     re.IGNORECASE,
 )
 _DELAY = re.compile(
-    r"warning (?:message )?only|not (?:yet )?be(?:en)? delivered (?:for|to|after)"
+    r"warning (?:message )?only|not yet be(?:en)? delivered|not be(?:en)? delivered for more"
     r"|(?:has|have|is|was|message) (?:been )?delayed|delivery (?:is delayed|incomplete)"
     r"|temporary (?:failure report|problem delivering)|still being retried"
     r"|will (?:retry|(?:be|keep|continue) (?:re)?try)|transient non-fatal",
@@ -82,8 +86,12 @@ _OF_ANOTHER = re.compile(
     r"|[he]h?lo|return-path|questions?|assistance|support|help|write to|e-?mail us)\b",
     re.IGNORECASE,
 )
+_ROLE = re.compile(r"(?:abuse|admin|help|info|noc|post[-_.]?master|support)", re.IGNORECASE)
+# A sentence that began in the line above, and does not end with the address.
+_IS_OPEN = re.compile(r"[\w,]\s*$")
+_GOES_ON = re.compile(r"[>\"')\]]*+\s++[a-z]")
 _BEFORE_A_RECIPIENT = re.compile(
-    r"(?:\b(?:to|for|recipients?|address(?:es)?|user|mailbox|account|rcpt to)\s*:?|[45]\d\d[ -].*)"
+    r"(?:smtp[=:]|\b(?:to|for|recipients?|address(?:es)?|user|mailbox|account|rcpt to)\s*:?|[45]\d\d[ -].*)"
     r"\s*[<\"'(\[]*$",
     re.IGNORECASE,
 )
@@ -107,9 +115,10 @@ class Prose:
             for name in ("From", "To", "Delivered-To", "X-Original-To")
             for address in addresses_of(header.every(name))
         }
-        places = list(_places(self.text.lines))
+        lines = list(takewhile(lambda line: not _FIELDS.match(line), self.text.lines))
+        places = list(_places(lines))
         others = [place for place in places if place.address.lower() not in own]
-        self._named = _named(others, self.text.lines) or _named(places, self.text.lines)
+        self._named = _named(others, lines) or _named(places, lines)
 
     @property
     def opens_as_a_report(self) -> bool:
@@ -125,25 +134,44 @@ class Prose:
         )
 
     @property
+    def octets(self) -> bytes:
+        """The text, as if it were a part by itself."""
+        return self._whole.encode("utf-8", "replace")
+
+    @property
     def addresses(self) -> list[str]:
         """The recipients that are named."""
         return [one.address for one in self._named]
 
-    def report(self, address: str | None, *, is_only: bool) -> RecipientReport:
+    def report(
+        self, address: str | None, status: EnhancedStatusCode | None = None, *, is_only: bool
+    ) -> RecipientReport:
         """What is said of an address; all that is said, if it is the only one."""
         named = next((one for one in self._named if _are_same(one.address, address)), None)
         if named is None and is_only and len(self._named) == 1:
             named = self._named[0]
-        action = Action.DELAYED if self._tells_of_a_delay() else Action.FAILED
-        said = [] if named is None else ["\n".join(named.said)]
+        said = ["\n".join(named.said)] if named else []
         if address:
             said.append("\n".join(line for line in self.text.lines if address in line))
         if is_only:
             said.append(self._whole)
-        reports = (_report(address, named, text, action) for text in said)
-        first = next(reports, None) or _report(address, named, "", action)
-        known = (one for one in (first, *reports) if one.reason is not Reason.OTHER)
-        return next(known, first)
+        action = Action.DELAYED if self._tells_of_a_delay() else Action.FAILED
+        reports = [_report(address, named, words, status, action) for words in said or [""]]
+        return next((one for one in reports if one.reason is not Reason.OTHER), reports[0])
+
+    def completed(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
+        """The report of a recipient, with what the text says of it."""
+        told = self.report(one.final_recipient, one.status, is_only=is_only)
+        original = one.original_recipient or told.original_recipient
+        if original is None and is_only and len(self._named) == 1:
+            final = one.final_recipient or ""
+            original = self.addresses[0] if "@" not in final.lstrip("@") else None
+        return replace(
+            one,
+            original_recipient=original,
+            diagnostic=told.diagnostic,
+            reason=reason_of(one.action, one.status, told.diagnostic),
+        )
 
     def _tells_of_a_delay(self) -> bool:
         first = min((one.line for one in self._named), default=len(self.text.lines))
@@ -159,17 +187,39 @@ def free_report(header: Fields, parts: Sequence[Part]) -> DeliveryReport | None:
     failed = (header.first("X-Failed-Recipients") or "").replace(",", " ").split()
     if not failed and not prose.is_a_report:
         return None
+    written = report_in(prose.octets, parts, is_standard=False)
+    if written.recipients:
+        return with_words(written, header, parts)
     returned = returned_in(parts) or prose.text.returned
     recipients = failed or prose.addresses or _written_to(returned)
     if not recipients and not prose.opens_as_a_report:
         return None
+    alone = len(recipients) == 1
     return DeliveryReport(
-        recipients=tuple(
-            prose.report(address, is_only=len(recipients) == 1) for address in recipients
-        ),
+        recipients=tuple(prose.report(address, is_only=alone) for address in recipients),
         is_standard=False,
         returned=returned,
     )
+
+
+def with_words(report: DeliveryReport, header: Fields, parts: Sequence[Part]) -> DeliveryReport:
+    """The same report, with what only its text says of recipients whose fields say too little."""
+    if all(_says_why(one) for one in report.recipients):
+        return report
+    prose = Prose(header, parts)
+    alone = len(report.recipients) == 1
+    return replace(
+        report,
+        recipients=tuple(
+            one if _says_why(one) else prose.completed(one, is_only=alone)
+            for one in report.recipients
+        ),
+        returned=report.returned or prose.text.returned,
+    )
+
+
+def _says_why(one: RecipientReport) -> bool:
+    return one.reason is None or one.diagnostic is not None
 
 
 def addresses_of(bodies: Iterable[str]) -> list[str]:
@@ -224,7 +274,8 @@ def _places_in(number: int, line: str, above: str) -> Iterator[_Place]:
     end = rank = 0
     for match in islice(_ADDRESS.finditer(line), _ADDRESSES_IN_A_LINE):
         before, between, after = line[: match.start()], line[end : match.start()], line[match.end() :]
-        near = before[-_NEAR:]
+        only_marks = _ONLY_MARKS.fullmatch(before) is not None
+        near = (f"{above} {before}" if only_marks else before)[-_NEAR:]
         address, rest = match[0].rstrip(".-"), line
         label = _LABEL.fullmatch(before)
         if _OWNED.search(near):
@@ -232,8 +283,8 @@ def _places_in(number: int, line: str, above: str) -> Iterator[_Place]:
             continue
         if end and _NEXT_IN_A_LIST.fullmatch(between):
             pass  # As the one before it.
-        elif _ONLY_MARKS.fullmatch(before):
-            rank, rest = 9 if _OF_ANOTHER.search(above[-_NEAR:]) and above[-1:].isalpha() else 1, after
+        elif only_marks and not (_GOES_ON.match(after) and _IS_OPEN.search(above)):
+            rank, rest = 1, after
         elif label and _OF_A_RECIPIENT.search(label[1]) and not _OF_ANOTHER.search(label[1]):
             rank = 1
         elif _OF_ANOTHER.search(near[-_NEAR // 2 :]):
@@ -243,7 +294,7 @@ def _places_in(number: int, line: str, above: str) -> Iterator[_Place]:
         else:
             rank = 3
         end = match.end()
-        if rank <= 3:
+        if rank < 3 or (rank == 3 and not _ROLE.match(address)):
             yield _Place(number, address, rank, rest)
 
 
@@ -284,11 +335,15 @@ def _are_same(one: str, other: str | None) -> bool:
 
 
 def _report(
-    address: str | None, named: _Named | None, said: str, action: Action
+    address: str | None,
+    named: _Named | None,
+    said: str,
+    status: EnhancedStatusCode | None,
+    action: Action,
 ) -> RecipientReport:
     text = printable(said.lstrip("#>:\"')]. \n"))
     diagnostic = Diagnostic("", text) if text else None
-    status = None if diagnostic is None else diagnostic.enhanced
+    status = status or (None if diagnostic is None else diagnostic.enhanced)
     original = None if named is None or named.original is None else printable(named.original)
     return RecipientReport(
         action=action,

@@ -1,27 +1,30 @@
 """Why a message was not delivered: by enhanced status code, by reply code, by the words.
 
-RFC 3463 and the IANA registry of enhanced status codes (RFC 5248, 7372, 7505, …).
+RFC 3463 and the IANA registry of enhanced status codes (RFC 5248, 7372, 7505, …). What is not sure
+is never taken for a mailbox that does not exist: its owner would not be written to again.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import TypeAlias
 
-from smtpx.bounces._reports import Action, Diagnostic, Reason
+from smtpx.bounces._reports import Action, Diagnostic, Reason, said_in
 from smtpx.replies import EnhancedStatusCode
 
 # subject.detail, where it says enough by itself. Beyond RFC 3463: what large receivers write.
 _DEFINITE = {
     Reason.BAD_MAILBOX: "1.1 1.3 1.4 1.6 7.17",
     Reason.BAD_DOMAIN: "1.2 7.18",
-    Reason.INACTIVE: "2.1",
+    Reason.INACTIVE: "2.1 7.13",
     Reason.MAILBOX_FULL: "2.2",
     Reason.TOO_LARGE: "2.3 3.4",
     Reason.CONTENT: "6.0 6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9 6.10",
-    Reason.AUTHENTICATION: "7.8 7.9 7.20 7.21 7.22 7.23 7.24 7.26 7.29 7.509 7.515",
+    Reason.AUTHENTICATION: "7.20 7.21 7.22 7.23 7.24 7.26 7.29 7.509 7.515",
     Reason.REPUTATION: "7.25 7.501 7.502 7.503 7.511 7.606 7.705 7.708",
-    Reason.RATE: "4.5 5.3 7.28 7.650",
-    Reason.POLICY: "1.7 1.8 7.2 7.27 7.30 7.124 7.133",
+    Reason.RATE: "5.3 7.28 7.650",
+    Reason.POLICY: "1.7 1.8 7.2 7.8 7.9 7.27 7.30 7.124 7.133",
     Reason.NETWORK: "4.2 4.3",
     Reason.SYSTEM: "2.4 3.1 3.2 3.5 4.6",
 }
@@ -34,6 +37,7 @@ _BY_CODE = {
     "5.4.4": Reason.BAD_DOMAIN,
 }
 # What is left when neither the detail nor the words say more.
+_BY_DETAIL_AT_LAST = {"4.5": Reason.RATE}
 _BY_SUBJECT = {
     1: Reason.BAD_MAILBOX,
     3: Reason.SYSTEM,
@@ -52,79 +56,140 @@ _BY_REPLY_AT_LAST = {
     552: Reason.MAILBOX_FULL,
     553: Reason.BAD_MAILBOX,
 }
-# In this order: who writes "blocked by Spamhaus, see our policy" means the first.
-_WORDS = [
+# What sendmail states where the server's reply had no enhanced status code: no more than the reply.
+_MADE_UP = {450: "4.2.0", 452: "4.2.2", 550: "5.1.1", 551: "5.1.6", 552: "5.2.2", 553: "5.1.3"}
+
+# What is said of whom a message is from can only have these reasons.
+_OF_SENDERS = (
+    *(Reason.AUTHENTICATION, Reason.REPUTATION, Reason.RATE, Reason.CONTENT, Reason.TOO_LARGE),
+    *(Reason.SYSTEM, Reason.POLICY),
+)
+_OF_SENDER = re.compile(
+    r"(?:\b(?:after|for|in reply to|did not like our)(?: pipelined)?|>>>) (?:MAIL|HELO|EHLO)\b"
+    r"|\[(?:MAIL_FROM|HELO|EHLO)\]|my name was rejected|(?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:verif\w+|callout|reject\w*|denied|refused"
+    r"|invalid|unknown|domains?|not|does(?:n't)?|isn't|must|blocked|listed|unauthori[sz]ed|bad)\b"
+    r"|\b(?:verif\w+|unknown|invalid|bad|reject\w*|unrout\w+|non-?existent|forged|spoofed"
+    r"|unauthenticated|unresolvable|blocked|resolve) (?:the |your )?(?:envelope )?senders?\b"
+    r"|\b(?:helo|ehlo)\b.{0,40}?\b(?:reject\w*|invalid|denied|bad|not|must|mismatch|fail\w*|unknown)"
+    r"|\b(?:mail ?from|envelope[- ]from|return[- ]path|reverse[- ]path)\b.{0,40}?\b(?:domain"
+    r"|reject\w*|invalid|not|does|denied|unknown|listed|fail\w*|mismatch)"
+    r"|\bfrom:? (?:domain|address|header)\b"
+    r"|\byour (?:domain|host|hostname|ip|server|mail server|(?:e-?mail )?address) (?:is|isn't|was"
+    r"|has|does|doesn't|must|cannot|could|appears|may)\b",
+    re.IGNORECASE,
+)
+
+# Said of nothing else, whatever code comes with it.
+_SURE = [
+    (Reason.CONTENT, r"black ?listed (?:url|link)|\b(?:uribl|surbl)\b|(?:due to|as) spam"),
     (
-        Reason.AUTHENTICATION,
-        r"\bdmarc\b|\bspf\b|\bdkim\b|unauthenticated|sender policy framework"
-        r"|authentication (?:is |was )?(?:required|failed|checks?)|not authenticated",
+        Reason.RATE,
+        r"receiving mail at a rate|rate.?limit|frequency.{0,9}limit|sending rate|unusual rate"
+        r"|too many (?:messages|connections|recipients|e?mails|requests|errors|concurrent|sessions)"
+        r"|\b(?:daily|hourly|sending|outgoing|submission)\b.{0,20}\b(?:quota|limit)\b"
+        r"|\bquota\b.{0,20}\b(?:per|messages|recipients)\b|messages? per (?:second|minute|hour|day)"
+        r"|throttl|gr[ea]y-?list|deferred due to|verification in progress|being verified",
     ),
     (
         Reason.REPUTATION,
-        r"spamhaus|spamcop|barracuda|sorbs|block ?list|black ?list|deny ?list|\bdnsbl\b|\brbl\b"
-        r"|reputation|banned|listed (?:at|in|by|on)|reverse dns|\bptr\b|\bsnds\b",
+        r"spamhaus|spamcop|barracuda|sorbs|uceprotect|abusix|(?:block|black|deny|bad) ?list"
+        r"|\bdnsbl\b|\brbl\b|blocked using|\bbanned\b|(?<!not )\blisted (?:at|in|by|on)\b",
     ),
     (
-        Reason.RATE,
-        r"too many (?:messages|connections|recipients|emails|mails|requests|errors)|rate.?limit"
-        r"|throttl|gr[ea]ylist|receiving mail at a rate|sending rate|unusual rate|deferred due to",
+        Reason.BAD_MAILBOX,
+        r"not listed in .{0,60}(?:director|address book)|n[o']t have an? (?:\S{1,80} )?account"
+        r"|\b(?:user (?:is )?unknown|unknown user|no such (?:user|recipient))\b(?! or\b)"
+        r"|550[ -]#?5\.1\.0 address rejected",
+    ),
+    (Reason.NETWORK, r"not found, try again"),
+]
+# In this order: who writes "blocked for its reputation, see our policy" means the first.
+_WORDS = [
+    (
+        Reason.POLICY,  # It asks for AUTH (RFC 4954), not for SPF.
+        r"\bsmtp auth|authentication (?:is )?required|must (?:first )?authenticate|\blog ?in\b",
+    ),
+    (
+        Reason.AUTHENTICATION,
+        r"\bdmarc\b|\bspf\b|\bdkim\b|unauthenticated|sender policy framework"
+        r"|authentication (?:information|was failed|failed|checks?)|not authenticated",
+    ),
+    (
+        Reason.REPUTATION,
+        r"reputation|reverse dns|\br?dns record|\bptr\b|\brdns\b|\bsnds\b|mismatch\w* client ip"
+        r"|bad ip\b|invalid ip\b|sending ips?\b",
     ),
     (
         Reason.MAILBOX_FULL,
-        r"mail ?box (?:is |size |has )?(?:full|exceeded|over)|\bquota\b|over ?quota|inbox is full"
-        r"|insufficient (?:system )?storage|storage allocation|out of storage|mailfull",
+        r"mail ?(?:box|folder|dir)\b.{0,40}\b(?:full|exceed\w*|over|limit)\b|\bquota\b|over ?quota"
+        r"|in ?box is full|insufficient (?:system )?storage|storage allocation|out of storage"
+        r"|mailfull|box full",
     ),
     (
         Reason.TOO_LARGE,
         r"too (?:large|big)|(?:message|mail|file) size|size (?:limit|exceed)|maximum size"
-        r"|exceeds? (?:the )?(?:\w+ )?(?:size|limit)",
+        r"|exceeds? (?:the )?(?:\w+ )?(?:size|limit)|line limit exceeded|length exceeds",
     ),
     (
         Reason.BAD_DOMAIN,
         r"(?:host|domain)(?: name| or domain name)? (?:could not be |couldn't be |was )?not found"
         r"|domain \S+ (?:could not|couldn't) be found|(?:no such|unknown) (?:domain|host)"
+        r"|(?:host|domain)(?: name)? (?:unknown|does not exist|doesn't exist|not exist)"
         r"|find any host named|unrouteable|unroutable|nxdomain|non-?existent (?:host|domain)"
-        r"|no mx|null ?mx|does not accept mail|bad destination (?:host|system)",
+        r"|\bno mx\b|null ?mx|does not accept (?:any )?e?-?mail|bad destination (?:host|system)"
+        r"|domain is not reachable|no smtp service",
     ),
     (
         Reason.INACTIVE,
-        r"(?:account|mail ?box|user|recipient|address)\b.{0,40}"
-        r"(?:disabled|inactive|suspended|deactivated|not active|expired|locked)",
+        r"(?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}"
+        r"(?:disabled|inactive|suspended|deactivated|not active|expired|locked|frozen|dormant"
+        r"|discontinued)",
     ),
     (
         Reason.BAD_MAILBOX,
-        r"(?:user|recipient|address|mail ?box|account)\b.{0,60}"
-        r"(?:unknown|not found|not exist|n't exist|unavailable|no longer|invalid|not known)"
+        r"(?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}"
+        r"(?:unknown|not found|(?<!may )not exist|n't exist|unavailable|no longer|invalid|not known"
+        r"|not recogni[sz]ed)"
         r"|(?:unknown|invalid|no such|bad|non-?existent|undeliverable)"
-        r" (?:local )?(?:user|recipient|address|mail ?box|account|destination|person)"
-        r"|address couldn't be found|have an? (?:\w+ )?account|no mail ?box|does not like recipient"
+        r" (?:local |final delivery )?(?:user|recipient|address|mail ?box|account|destination"
+        r"|person)"
+        r"|address couldn't be found|no mail ?box|does not like recipient"
         r"|recip(?:ient)?notfound|not found by smtp address lookup|not our customer"
-        r"|unknown in (?:virtual|local|relay)",
+        r"|unknown in (?:virtual|local|relay)"
+        r"|not an? (?:registered|valid|known) (?:\w+ )?(?:user|recipient|mailbox|address|account)",
     ),
     (
         Reason.CONTENT,
-        r"spam|virus|malware|phish|unsolicited|junk|bulk mail|attachment|infected|content"
-        r"|message (?:was )?(?:blocked|rejected)|suspicious|\burls?\b",
+        r"spam|virus|malware|phish|unsolicited|junk|bulk mail|attachment|infected|\bcontent\b"
+        r"|message (?:was )?(?:blocked|rejected)|suspicious|\burls?\b|header error"
+        r"|protocol violation",
     ),
     (
         Reason.NETWORK,
         r"time[d-]? ?out|connection (?:refused|reset|lost|dropped)|lost connection|unreachable"
         r"|no route|(?:could not|couldn't|unable to|failed to|wasn't able to) (?:establish|connect)"
-        r"|name ?server|\bdns\b|lookup fail|network|in the queue too long|retry time",
+        r"|name ?server|\bdns\b|lookup fail|network (?:error|problem|failure)|in the queue too long|retry time"
+        r"|multiple retries|could not deliver for"
+        r"|requests to connect|hosts have been failing|\bexpired\b|not (?:responding|reachable)",
     ),
     (
         Reason.SYSTEM,
-        r"too many hops|\bloop|local (?:error|configuration)|internal (?:\w+ )?error|\bdisk\b"
-        r"|out of memory|system (?:error|resources)"
-        r"|temporar(?:y|ily) (?:error|failure|unavailable|local)",
+        r"too many hops|hop count|\bloop|local (?:error|configuration)|internal (?:\w+ )?error"
+        r"|\bdisk\b|out of memory|system (?:error|resources)|not accepting connections"
+        r"|service (?:\w+ )?unavailable|temporar(?:y|ily) (?:error|failure|unavailable|local)",
     ),
     (
         Reason.POLICY,
         r"policy|\brelay|denied|not (?:allowed|permitted|authori[sz]ed|accepted)|prohibited"
-        r"|forbidden|refused|rejected|blocked|restricted|administrative",
+        r"|forbidden|refused|rejected|blocked|restricted|administrative|permission|\btls\b"
+        r"|google groups",
     ),
 ]
+_Patterns: TypeAlias = "list[tuple[Reason, re.Pattern[str]]]"
+
+_SURE_PATTERNS = [(reason, re.compile(words, re.IGNORECASE)) for reason, words in _SURE]
 _PATTERNS = [(reason, re.compile(words, re.IGNORECASE)) for reason, words in _WORDS]
+_URL = re.compile(r"https?://\S+")
 
 
 def reason_of(
@@ -133,21 +198,58 @@ def reason_of(
     """Why not; ``None`` for what was delivered."""
     if action not in (Action.FAILED, Action.DELAYED):
         return None
-    inner = None if diagnostic is None else diagnostic.enhanced
-    reply = None if diagnostic is None else diagnostic.reply_code
-    # Outer codes are often made up by the reporter (5.0.0); the words may hold the server's own.
-    codes = [code for code in (status, inner) if code is not None]
-    for code in codes:
-        by_code = _BY_CODE.get(str(code)) or _BY_DETAIL.get(f"{code.subject}.{code.detail}")
-        if by_code is not None:
-            return by_code
-    if reply in _BY_REPLY:
-        return _BY_REPLY[reply]
-    if diagnostic is not None:
-        for reason, words in _PATTERNS:
-            if words.search(diagnostic.text):
-                return reason
-    for code in reversed(codes):
-        if code.subject in _BY_SUBJECT:
-            return _BY_SUBJECT[code.subject]
-    return _BY_REPLY_AT_LAST.get(reply or 0, Reason.OTHER)
+    diagnostic = diagnostic or Diagnostic("", "")
+    of_sender = _OF_SENDER.search(diagnostic.text) is not None
+    transient = _class(status, diagnostic) == 4
+    for reason in _reasons(status, diagnostic):
+        if of_sender and reason not in _OF_SENDERS:
+            continue
+        if transient and reason in (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN):
+            continue
+        return reason
+    return Reason.POLICY if of_sender else Reason.OTHER
+
+
+def _class(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> int:
+    """The first digit of what the server said, or else of what the reporter states."""
+    reply = diagnostic.reply_code
+    code = diagnostic.enhanced or status
+    return reply // 100 if reply is not None else 0 if code is None else code.class_
+
+
+def _reasons(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> Iterator[Reason]:
+    """The reasons that are given, the surest first."""
+    reply, own = diagnostic.reply_code, diagnostic.enhanced
+    yield from _by_words(_SURE_PATTERNS, diagnostic.text)
+    if reply in _BY_REPLY and (own is None or own.subject in (0, 1, 3)):
+        yield _BY_REPLY[reply]
+    # The server's own code goes before what the reporter states, or makes up.
+    tells = own is not None and own.subject != 0
+    made_up = str(status) == _MADE_UP.get(reply or 0)
+    for code in (own, None if tells or made_up else status):
+        yield from _by_code(code)
+    yield from _by_words(_PATTERNS, _URL.sub("", said_in(diagnostic.text)))
+    for code in (own, status):
+        yield from _by_code(code)
+        yield from _by_subject(code)
+    if reply in _BY_REPLY_AT_LAST:
+        yield _BY_REPLY_AT_LAST[reply]
+
+
+def _by_words(patterns: _Patterns, text: str) -> Iterator[Reason]:
+    return (reason for reason, words in patterns if words.search(text))
+
+
+def _by_code(code: EnhancedStatusCode | None) -> Iterator[Reason]:
+    if code is not None:
+        reason = _BY_CODE.get(str(code)) or _BY_DETAIL.get(f"{code.subject}.{code.detail}")
+        if reason is not None:
+            yield reason
+
+
+def _by_subject(code: EnhancedStatusCode | None) -> Iterator[Reason]:
+    if code is not None:
+        reason = _BY_DETAIL_AT_LAST.get(f"{code.subject}.{code.detail}")
+        reason = reason or _BY_SUBJECT.get(code.subject)
+        if reason is not None:
+            yield reason
