@@ -16,6 +16,7 @@ from smtpx._message.messages import AnyMessage, is_message
 from smtpx.addresses import Address
 from smtpx.bounces._feedback import feedback_report
 from smtpx.bounces._fields import Fields
+from smtpx.bounces._flufl import found_by_flufl
 from smtpx.bounces._free import free_report, with_words
 from smtpx.bounces._parts import Part, parts_of
 from smtpx.bounces._reasons import reason_of
@@ -81,7 +82,11 @@ def _report_in(header: Fields, parts: Sequence[Part]) -> Report | None:
     if standard is not None and standard.recipients:
         return with_words(standard, header, parts)
     # A delivery status that names nobody says less than the text beside it.
-    return feedback_report(parts) or free_report(header, parts) or standard
+    return (
+        feedback_report(parts)
+        or free_report(header, parts, otherwise=lambda: found_by_flufl(header, parts))
+        or standard
+    )
 
 
 def _octets(message: object) -> bytes:

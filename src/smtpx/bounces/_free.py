@@ -6,7 +6,7 @@ A mail system is told by its name in the header, or by the words that it opens w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
@@ -26,6 +26,8 @@ from smtpx.bounces._texts import LINE, text_of
 from smtpx.replies import EnhancedStatusCode
 
 _RECIPIENTS = 1000
+_COMPLETED = 100
+"""Recipients of a delivery status of whom the text is asked."""
 _ADDRESSES_IN_A_LINE = 10
 _NEAR = 80
 """Characters before an address that say what it is there for."""
@@ -35,6 +37,7 @@ _SYSTEM = re.compile(
     r"|mdaemon|(?:mail|system)[-_. ]administrator|^\s*<>",
     re.IGNORECASE,
 )
+_NULL = re.compile(r"<>|mailer-daemon", re.IGNORECASE)
 # Where a delivery status begins that stands in the text.
 _FIELDS = re.compile(r"(?:Reporting-MTA|Final-Recipient|Original-Recipient) ?:", re.IGNORECASE)
 _OPENING = re.compile(
@@ -83,7 +86,7 @@ _OF_A_RECIPIENT = re.compile(
 )
 _OF_ANOTHER = re.compile(
     r"\b(?:from|sender|sent by|reply-?to|contact|message-?id|subject|postmaster|administrator"
-    r"|[he]h?lo|return-path|questions?|assistance|support|help|write to|e-?mail us)\b",
+    r"|[he]h?lo|return-path|delivered-to|questions?|assistance|support|help|try|write to|e-?mail us)\b",
     re.IGNORECASE,
 )
 _ROLE = re.compile(r"(?:abuse|admin|help|info|noc|post[-_.]?master|support)", re.IGNORECASE)
@@ -108,17 +111,21 @@ class Prose:
     def __init__(self, header: Fields, parts: Sequence[Part]) -> None:
         self.text = text_of(parts)
         self._whole = "\n".join(self.text.lines).strip()
-        self._from = header.first("From") or "<>"
+        self._is_of_a_system = _is_of_a_system(header)
         self._subject = header.first("Subject") or ""
-        own = {
+        own = self._own = {
             address.lower()
             for name in ("From", "To", "Delivered-To", "X-Original-To")
             for address in addresses_of(header.every(name))
         }
         lines = list(takewhile(lambda line: not _FIELDS.match(line), self.text.lines))
         places = list(_places(lines))
-        others = [place for place in places if place.address.lower() not in own]
-        self._named = _named(others, lines) or _named(places, lines)
+        others = [one for one in places if one.rank <= 3 and one.address.lower() not in own]
+        surer = [one for one in places if one.rank < 3]
+        self._named = _named(others, lines) or _named(surer, lines)
+        self._lines_of: dict[str, list[str]] = {}
+        for place in places:
+            self._lines_of.setdefault(place.address.lower(), []).append(lines[place.line])
 
     @property
     def opens_as_a_report(self) -> bool:
@@ -129,7 +136,7 @@ class Prose:
     def is_a_report(self) -> bool:
         """True if a program wrote it that delivers mail, about a delivery."""
         return self.opens_as_a_report or (
-            _SYSTEM.search(self._from) is not None
+            self._is_of_a_system
             and _FAILURE.search(f"{self._subject}\n{self._whole}") is not None
         )
 
@@ -141,27 +148,41 @@ class Prose:
     @property
     def addresses(self) -> list[str]:
         """The recipients that are named."""
-        return [one.address for one in self._named]
+        return [one.address for one in self._named.values()]
+
+    def written_to(self, returned: Returned | None) -> list[str]:
+        """Whom the message that came back was for, if it was for one."""
+        if returned is not None:
+            for name in ("X-Envelope-To", "Envelope-To", "To"):
+                addresses = addresses_of(returned.fields.every(name))
+                if len(addresses) == 1 and addresses[0].lower() not in self._own:
+                    return addresses
+        return []
 
     def report(
-        self, address: str | None, status: EnhancedStatusCode | None = None, *, is_only: bool
+        self,
+        address: str | None,
+        *,
+        is_only: bool,
+        action: Action | None = None,
+        status: EnhancedStatusCode | None = None,
     ) -> RecipientReport:
         """What is said of an address; all that is said, if it is the only one."""
-        named = next((one for one in self._named if _are_same(one.address, address)), None)
+        named = self._named.get((address or "").lower())
         if named is None and is_only and len(self._named) == 1:
-            named = self._named[0]
+            (named,) = self._named.values()
         said = ["\n".join(named.said)] if named else []
-        if address:
-            said.append("\n".join(line for line in self.text.lines if address in line))
+        said.append("\n".join(self._lines_of.get((address or "").lower(), [])))
         if is_only:
             said.append(self._whole)
-        action = Action.DELAYED if self._tells_of_a_delay() else Action.FAILED
-        reports = [_report(address, named, words, status, action) for words in said or [""]]
+        if action is None:
+            action = Action.DELAYED if self._tells_of_a_delay() else Action.FAILED
+        reports = [_report(address, named, words, status, action) for words in said]
         return next((one for one in reports if one.reason is not Reason.OTHER), reports[0])
 
     def completed(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
         """The report of a recipient, with what the text says of it."""
-        told = self.report(one.final_recipient, one.status, is_only=is_only)
+        told = self.report(one.final_recipient, status=one.status, is_only=is_only)
         original = one.original_recipient or told.original_recipient
         if original is None and is_only and len(self._named) == 1:
             final = one.final_recipient or ""
@@ -174,29 +195,41 @@ class Prose:
         )
 
     def _tells_of_a_delay(self) -> bool:
-        first = min((one.line for one in self._named), default=len(self.text.lines))
+        first = min((one.line for one in self._named.values()), default=len(self.text.lines))
         return (
             _DELAY_BY_SUBJECT.match(self._subject) is not None
             or _DELAY.search("\n".join(self.text.lines[: first + 1])) is not None
         )
 
 
-def free_report(header: Fields, parts: Sequence[Part]) -> DeliveryReport | None:
-    """What the text says, if it is a report; or a header that Exim and Gmail add."""
+def free_report(
+    header: Fields, parts: Sequence[Part], otherwise: Callable[[], dict[str, Action]]
+) -> DeliveryReport | None:
+    """What the text says, if it is a report; or a header that Exim and Gmail add.
+
+    `otherwise` finds recipients where neither names any.
+    """
     prose = Prose(header, parts)
     failed = (header.first("X-Failed-Recipients") or "").replace(",", " ").split()
-    if not failed and not prose.is_a_report:
-        return None
-    written = report_in(prose.octets, parts, is_standard=False)
-    if written.recipients:
-        return with_words(written, header, parts)
     returned = returned_in(parts) or prose.text.returned
-    recipients = failed or prose.addresses or _written_to(returned)
-    if not recipients and not prose.opens_as_a_report:
+    recipients = failed
+    actions: dict[str, Action] = {}
+    if not failed and prose.is_a_report:
+        written = report_in(prose.octets, parts, is_standard=False)
+        if written.recipients:
+            return with_words(written, header, parts)
+        recipients = prose.addresses or prose.written_to(returned)
+    if not recipients:
+        actions = otherwise()
+        recipients = list(actions)
+    if not recipients and not (prose.is_a_report and (returned or prose.opens_as_a_report)):
         return None
     alone = len(recipients) == 1
     return DeliveryReport(
-        recipients=tuple(prose.report(address, is_only=alone) for address in recipients),
+        recipients=tuple(
+            prose.report(address, action=actions.get(address), is_only=alone)
+            for address in recipients
+        ),
         is_standard=False,
         returned=returned,
     )
@@ -207,13 +240,14 @@ def with_words(report: DeliveryReport, header: Fields, parts: Sequence[Part]) ->
     if all(_says_why(one) for one in report.recipients):
         return report
     prose = Prose(header, parts)
+    first, others = report.recipients[:_COMPLETED], report.recipients[_COMPLETED:]
     alone = len(report.recipients) == 1
+    completed = (
+        one if _says_why(one) else prose.completed(one, is_only=alone) for one in first
+    )
     return replace(
         report,
-        recipients=tuple(
-            one if _says_why(one) else prose.completed(one, is_only=alone)
-            for one in report.recipients
-        ),
+        recipients=(*completed, *others),
         returned=report.returned or prose.text.returned,
     )
 
@@ -222,20 +256,17 @@ def _says_why(one: RecipientReport) -> bool:
     return one.reason is None or one.diagnostic is not None
 
 
+def _is_of_a_system(header: Fields) -> bool:
+    sender = header.first("From")
+    if sender is not None:
+        return _SYSTEM.search(sender) is not None
+    null = _NULL.search(header.first("Return-Path") or "") is not None
+    return null or (header.first("Content-Type") or "").lower().startswith("multipart/report")
+
+
 def addresses_of(bodies: Iterable[str]) -> list[str]:
     """The addresses in the bodies of fields, as far as they are plain ones."""
     return [address for body in bodies for address in _ADDRESS.findall(body[:LINE])]
-
-
-def _written_to(returned: Returned | None) -> list[str]:
-    """Whom the message that came back was for, if it was for one."""
-    if returned is None:
-        return []
-    for name in ("X-Envelope-To", "Envelope-To", "To"):
-        addresses = addresses_of(returned.fields.every(name))
-        if len(addresses) == 1:
-            return addresses
-    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +276,7 @@ class _Place:
     line: int
     address: str
     rank: int
-    """How surely it is a recipient: 1 where it heads what is said, 2 in a sentence, 3 elsewhere."""
+    """How surely it is a recipient: 1 heads what is said, 2 is in a sentence, 9 is none."""
     rest: str
     """What its line says of it."""
     is_original: bool = False
@@ -285,6 +316,8 @@ def _places_in(number: int, line: str, above: str) -> Iterator[_Place]:
             pass  # As the one before it.
         elif only_marks and not (_GOES_ON.match(after) and _IS_OPEN.search(above)):
             rank, rest = 1, after
+        elif before.strip().lower() == "to:":
+            rank = 3  # Of the message that is reported on.
         elif label and _OF_A_RECIPIENT.search(label[1]) and not _OF_ANOTHER.search(label[1]):
             rank = 1
         elif _OF_ANOTHER.search(near[-_NEAR // 2 :]):
@@ -294,15 +327,15 @@ def _places_in(number: int, line: str, above: str) -> Iterator[_Place]:
         else:
             rank = 3
         end = match.end()
-        if rank < 3 or (rank == 3 and not _ROLE.match(address)):
-            yield _Place(number, address, rank, rest)
+        if rank == 3 and _ROLE.match(address):
+            rank = 9
+        yield _Place(number, address, rank, rest)
 
 
-def _named(places: Sequence[_Place], lines: Sequence[str]) -> list[_Named]:
+def _named(places: Sequence[_Place], lines: Sequence[str]) -> dict[str, _Named]:
     """Those of the best rank, each with what follows up to the next one."""
     rank = min((place.rank for place in places), default=0)
     depth: int | None = None
-    found: list[_Named] = []
     by_address: dict[str, _Named] = {}
     begun: list[_Named] = []  # Those who stand in the last line that names somebody.
     begin = 0
@@ -326,12 +359,7 @@ def _named(places: Sequence[_Place], lines: Sequence[str]) -> list[_Named]:
         begun.append(one)
     for one in begun:
         one.said += lines[begin + 1 :]
-    found = list(by_address.values())
-    return found if rank < 3 or len(found) == 1 else []
-
-
-def _are_same(one: str, other: str | None) -> bool:
-    return other is not None and one.lower() == other.lower()
+    return by_address if rank < 3 or len(by_address) == 1 else {}
 
 
 def _report(

@@ -62,7 +62,7 @@ def parts_of(message: bytes) -> tuple[Fields, list[Part]]:
 
     A message within it stays one part.
     """
-    top = _part(_lf(message))
+    top = _part(_lf(message).lstrip())  # Whoever stored it may have put lines before it.
     return top.fields, list(_leaves(top))
 
 

@@ -122,8 +122,8 @@ _WORDS = [
     (
         Reason.MAILBOX_FULL,
         r"mail ?(?:box|folder|dir)\b.{0,40}\b(?:full|exceed\w*|over|limit)\b|\bquota\b|over ?quota"
-        r"|in ?box is full|insufficient (?:system )?storage|storage allocation|out of storage"
-        r"|mailfull|box full",
+        r"|in ?box is full|(?:insufficient|not enough|out of)(?: \w+)? (?:storage|space)"
+        r"|storage allocation|mailfull|box full|full mail ?box",
     ),
     (
         Reason.TOO_LARGE,
@@ -148,14 +148,14 @@ _WORDS = [
     (
         Reason.BAD_MAILBOX,
         r"(?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}"
-        r"(?:unknown|not found|(?<!may )not exist|n't exist|unavailable|no longer|invalid|not known"
+        r"(?:unknown|not found|(?<!may )not exist|n't exist|no longer|invalid|not known"
         r"|not recogni[sz]ed)"
         r"|(?:unknown|invalid|no such|bad|non-?existent|undeliverable)"
         r" (?:local |final delivery )?(?:user|recipient|address|mail ?box|account|destination"
         r"|person)"
         r"|address couldn't be found|no mail ?box|does not like recipient"
         r"|recip(?:ient)?notfound|not found by smtp address lookup|not our customer"
-        r"|unknown in (?:virtual|local|relay)"
+        r"|unknown in (?:virtual|local|relay)|mail ?box (?:is )?(?:currently )?unavailable"
         r"|not an? (?:registered|valid|known) (?:\w+ )?(?:user|recipient|mailbox|address|account)",
     ),
     (
@@ -166,7 +166,7 @@ _WORDS = [
     ),
     (
         Reason.NETWORK,
-        r"time[d-]? ?out|connection (?:refused|reset|lost|dropped)|lost connection|unreachable"
+        r"time[d-]? ?out|connection (?:was |is )?(?:refused|reset|lost|dropped|closed)|lost connection|unreachable"
         r"|no route|(?:could not|couldn't|unable to|failed to|wasn't able to) (?:establish|connect)"
         r"|name ?server|\bdns\b|lookup fail|network (?:error|problem|failure)|in the queue too long|retry time"
         r"|multiple retries|could not deliver for"

@@ -31,6 +31,7 @@ _ON_A_LINE_OF_ITS_OWN = ("br", "div", "h1", "h2", "h3", "li", "p", "pre", "table
 _HEADING = re.compile(
     r"[\s|]*+[-=*_]{2}.*?\b(?:original|copy|returned|unsent|undelivered|headers?|forwarded"
     r"|message text|body)\b"
+    r"|_{8,}|.{0,20}\bfirst \d+ lines of"
     r"|\s*(?:(?:this|here|below|included|attached) (?:is|are) |the )?(?:an? |the )?"
     r"(?:copy|beginning|headers?|text|contents?|body) of (?:the|your)"
     r"(?: original| returned| failed| undelivered)? (?:message|e?-?mail)\b"
@@ -39,7 +40,7 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _FIELD = re.compile(
-    r"(?:Return-Path|Received|DKIM-Signature|X-Originating-IP|MIME-Version) ?:", re.IGNORECASE
+    r"(?:Return-Path|Received|DKIM-Signature|Delivered-To|X-Originating-IP|MIME-Version) ?:", re.IGNORECASE
 )
 
 
@@ -57,9 +58,9 @@ def text_of(parts: Sequence[Part]) -> Text:
     told = list(takewhile(lambda part: part.type not in RETURNED, parts)) or parts
     plain = [part for part in told if part.type == "text/plain" and part.body.strip()]
     if plain:
-        text = "\n".join(map(_decoded, plain))
+        text = "\n".join(map(decoded, plain))
     else:
-        text = "\n".join(_without_tags(_decoded(part)) for part in told if part.type == "text/html")
+        text = "\n".join(_without_tags(decoded(part)) for part in told if part.type == "text/html")
     lines = text[:TEXT].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split("\n")
     for number, line in enumerate(lines):
         is_field = _FIELD.match(line)
@@ -70,7 +71,8 @@ def text_of(parts: Sequence[Part]) -> Text:
     return Text([line[:LINE] for line in lines], None)
 
 
-def _decoded(part: Part) -> str:
+def decoded(part: Part) -> str:
+    """The text of a part, as far as it is read."""
     charset = _CHARSET.search(part.fields.first("Content-Type") or "")
     return part.octets[:TEXT].decode("utf-8" if charset is None else charset[1], "replace")
 
