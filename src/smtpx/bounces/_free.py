@@ -29,6 +29,8 @@ _RECIPIENTS = 1000
 _COMPLETED = 100
 """Recipients of a delivery status of whom the text is asked."""
 _ADDRESSES_IN_A_LINE = 10
+_LINES = 50
+"""Lines about a recipient that are read."""
 _NEAR = 80
 """Characters before an address that say what it is there for."""
 
@@ -86,7 +88,7 @@ _OF_A_RECIPIENT = re.compile(
 )
 _OF_ANOTHER = re.compile(
     r"\b(?:from|sender|sent by|reply-?to|contact|message-?id|subject|postmaster|administrator"
-    r"|[he]h?lo|return-path|delivered-to|questions?|assistance|support|help|try|write to|e-?mail us)\b",
+    r"|[he]h?lo|return-path|delivered-to|questions?|assistance|support|help|try|write to|e-?mail us)\b|\bif\s*$",
     re.IGNORECASE,
 )
 _ROLE = re.compile(r"(?:abuse|admin|help|info|noc|post[-_.]?master|support)", re.IGNORECASE)
@@ -126,6 +128,13 @@ class Prose:
         self._lines_of: dict[str, list[str]] = {}
         for place in places:
             self._lines_of.setdefault(place.address.lower(), []).append(lines[place.line])
+
+        first = min((one.line for one in self._named.values()), default=len(lines))
+        tells_of_a_delay = (
+            _DELAY_BY_SUBJECT.match(self._subject) is not None
+            or _DELAY.search("\n".join(lines[: first + 1])) is not None
+        )
+        self._action = Action.DELAYED if tells_of_a_delay else Action.FAILED
 
     @property
     def opens_as_a_report(self) -> bool:
@@ -171,12 +180,11 @@ class Prose:
         named = self._named.get((address or "").lower())
         if named is None and is_only and len(self._named) == 1:
             (named,) = self._named.values()
-        said = ["\n".join(named.said)] if named else []
-        said.append("\n".join(self._lines_of.get((address or "").lower(), [])))
+        said = ["\n".join(named.said[:_LINES])] if named else []
+        said.append("\n".join(self._lines_of.get((address or "").lower(), [])[:_LINES]))
         if is_only:
             said.append(self._whole)
-        if action is None:
-            action = Action.DELAYED if self._tells_of_a_delay() else Action.FAILED
+        action = action or self._action
         reports = [_report(address, named, words, status, action) for words in said]
         return next((one for one in reports if one.reason is not Reason.OTHER), reports[0])
 
@@ -194,13 +202,6 @@ class Prose:
             reason=reason_of(one.action, one.status, told.diagnostic),
         )
 
-    def _tells_of_a_delay(self) -> bool:
-        first = min((one.line for one in self._named.values()), default=len(self.text.lines))
-        return (
-            _DELAY_BY_SUBJECT.match(self._subject) is not None
-            or _DELAY.search("\n".join(self.text.lines[: first + 1])) is not None
-        )
-
 
 def free_report(
     header: Fields, parts: Sequence[Part], otherwise: Callable[[], dict[str, Action]]
@@ -212,7 +213,7 @@ def free_report(
     prose = Prose(header, parts)
     failed = (header.first("X-Failed-Recipients") or "").replace(",", " ").split()
     returned = returned_in(parts) or prose.text.returned
-    recipients = failed
+    recipients = list(dict.fromkeys(failed))
     actions: dict[str, Action] = {}
     if not failed and prose.is_a_report:
         written = report_in(prose.octets, parts, is_standard=False)

@@ -88,7 +88,7 @@ _SURE = [
         r"|too many (?:messages|connections|recipients|e?mails|requests|errors|concurrent|sessions)"
         r"|\b(?:daily|hourly|sending|outgoing|submission)\b.{0,20}\b(?:quota|limit)\b"
         r"|\bquota\b.{0,20}\b(?:per|messages|recipients)\b|messages? per (?:second|minute|hour|day)"
-        r"|throttl|gr[ea]y-?list|deferred due to|verification in progress|being verified",
+        r"|too (?:quickly|fast|often)|throttl|gr[ea]y-?list|deferred due to|verification in progress|being verified",
     ),
     (
         Reason.REPUTATION,
@@ -117,7 +117,7 @@ _WORDS = [
     (
         Reason.REPUTATION,
         r"reputation|reverse dns|\br?dns record|\bptr\b|\brdns\b|\bsnds\b|mismatch\w* client ip"
-        r"|bad ip\b|invalid ip\b|sending ips?\b",
+        r"|(?:bad|invalid) ip\b|sending ips?\b|\bip=\d|your (?:reverse )?hostname",
     ),
     (
         Reason.MAILBOX_FULL,
@@ -133,7 +133,7 @@ _WORDS = [
     (
         Reason.BAD_DOMAIN,
         r"(?:host|domain)(?: name| or domain name)? (?:could not be |couldn't be |was )?not found"
-        r"|domain \S+ (?:could not|couldn't) be found|(?:no such|unknown) (?:domain|host)"
+        r"|domain \S{1,99} (?:(?:could not|couldn't) be found|does not exist)|(?:no such|unknown) (?:domain|host)"
         r"|(?:host|domain)(?: name)? (?:unknown|does not exist|doesn't exist|not exist)"
         r"|find any host named|unrouteable|unroutable|nxdomain|non-?existent (?:host|domain)"
         r"|\bno mx\b|null ?mx|does not accept (?:any )?e?-?mail|bad destination (?:host|system)"
@@ -155,7 +155,7 @@ _WORDS = [
         r"|person)"
         r"|address couldn't be found|no mail ?box|does not like recipient"
         r"|recip(?:ient)?notfound|not found by smtp address lookup|not our customer"
-        r"|unknown in (?:virtual|local|relay)|mail ?box (?:is )?(?:currently )?unavailable"
+        r"|(?:unknown|illegal) alias|unknown in (?:virtual|local|relay)|mail ?box (?:is )?(?:currently )?unavailable"
         r"|not an? (?:registered|valid|known) (?:\w+ )?(?:user|recipient|mailbox|address|account)",
     ),
     (

@@ -68,8 +68,8 @@ _ENHANCED = re.compile(r"(?<![\w.])([245])\.([0-7])\.(\d{1,3})(?![\w.]*\d)")
 _AFTER_A_REPLY_CODE = re.compile(r"\d\d\d[ \-:,]{1,2}['#(]?$")
 # "Exim 4.2.1", "MTA 2.5.3", "v4.0.0": a version, unless the word says that it is a code.
 _AFTER_A_WORD = re.compile(
-    r"(?:(?<![\w-])(?!(?:status|code|error|dsn|smtp|esmtp|said|reply|failure)\b)[a-z][\w-]{0,20}[ /-]"
-    r"|[a-z][/-])v?$",
+    r"(?<![\w.-])(?!(?:status|code|error|dsn|e?smtp|said|reply|response|failure|failed|with|is|was"
+    r"|rejected|reason|returned|user)\b)[a-z][\w-]{0,20}[ /-]v?$",
     re.IGNORECASE,
 )
 _NEAR = 24
