@@ -173,7 +173,8 @@ def test_the_server_goes_before_the_reporter(status: str, said: str, reason: Rea
         ("550 5.2.1 Mailbox unavailable", Reason.INACTIVE),
         ("521 5.7.1 refused by policy", Reason.POLICY),
         ("550 blacklisted URL in message, see multi.surbl.org", Reason.CONTENT),
-        ("550 IP address 192.0.2.7: not found", Reason.OTHER),
+        ("550 IP address 192.0.2.7: not found", Reason.REPUTATION),
+        ("550 mailbox unavailable or access denied", Reason.POLICY),
         ("550 The account may not exist", Reason.OTHER),
     ],
 )

@@ -66,14 +66,17 @@ _OF_SENDERS = (
 )
 _OF_SENDER = re.compile(
     r"(?:\b(?:after|for|in reply to|did not like our)(?: pipelined)?|>>>) (?:MAIL|HELO|EHLO)\b"
-    r"|\[(?:MAIL_FROM|HELO|EHLO)\]|my name was rejected|(?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:verif\w+|callout|reject\w*|denied|refused"
-    r"|invalid|unknown|domains?|not|does(?:n't)?|isn't|must|blocked|listed|unauthori[sz]ed|bad)\b"
+    r"|\[(?:MAIL_FROM|HELO|EHLO)\]|my name was rejected|(?<!\bto )(?<!\bto the )\bsenders?"
+    r"\b[^.]{0,40}?\b(?:verif\w+|callout|reject\w*|denied|refused|invalid|unknown|domains?|not"
+    r"|does(?:n't)?|isn't|must|blocked|listed|unauthori[sz]ed|bad|spammer)\b"
     r"|\b(?:verif\w+|unknown|invalid|bad|reject\w*|unrout\w+|non-?existent|forged|spoofed"
-    r"|unauthenticated|unresolvable|blocked|resolve) (?:the |your )?(?:envelope )?senders?\b"
-    r"|\b(?:helo|ehlo)\b.{0,40}?\b(?:reject\w*|invalid|denied|bad|not|must|mismatch|fail\w*|unknown)"
+    r"|unauthenticated|unresolvable|blocked|resolve|domain of) (?:the |your )?(?:envelope )?senders?"
+    r"\b|\b(?:helo|ehlo)\b.{0,40}?\b(?:reject\w*|invalid|denied|bad|not|must|mismatch|fail\w*"
+    r"|unknown)|\bbogus mail from\b"
     r"|\b(?:mail ?from|envelope[- ]from|return[- ]path|reverse[- ]path)\b.{0,40}?\b(?:domain"
     r"|reject\w*|invalid|not|does|denied|unknown|listed|fail\w*|mismatch)"
-    r"|\bfrom:? (?:domain|address|header)\b"
+    r"|\bfrom:? (?:domain|address|header)\b|address is not verified|purported responsible|\bbatv\b"
+    r"|backscatter|\b[eé]metteur\b"
     r"|\byour (?:domain|host|hostname|ip|server|mail server|(?:e-?mail )?address) (?:is|isn't|was"
     r"|has|does|doesn't|must|cannot|could|appears|may)\b",
     re.IGNORECASE,
@@ -81,19 +84,29 @@ _OF_SENDER = re.compile(
 
 # Said of nothing else, whatever code comes with it.
 _SURE = [
-    (Reason.CONTENT, r"black ?listed (?:url|link)|\b(?:uribl|surbl)\b|(?:due to|as) spam"),
+    (
+        Reason.CONTENT,
+        r"black ?listed (?:url|link)|\b(?:uribl|surbl)\b|(?:due to|as) spam|spam (?:content|score)",
+    ),
+    (
+        Reason.MAILBOX_FULL,
+        r"over ?quota|quota (?:is |has been )?exceeded \(?mail|mail ?box (?:is )?full"
+        r"|too many messages (?:on|in) the",
+    ),
     (
         Reason.RATE,
         r"receiving mail at a rate|rate.?limit|frequency.{0,9}limit|sending rate|unusual rate"
-        r"|too many (?:messages|connections|recipients|e?mails|requests|errors|concurrent|sessions)"
+        r"|connection limit|too many (?:smtp |simultaneous )?(?:messages|connections|recipients|e?mails"
+        r"|requests|errors|concurrent|sessions)|trop de connexions|try again slower"
         r"|\b(?:daily|hourly|sending|outgoing|submission)\b.{0,20}\b(?:quota|limit)\b"
-        r"|\bquota\b.{0,20}\b(?:per|messages|recipients)\b|messages? per (?:second|minute|hour|day)"
-        r"|too (?:quickly|fast|often)|throttl|gr[ea]y-?list|deferred due to|verification in progress|being verified",
+        r"|\bquota\b.{0,20}\b(?:per|messages|recipients)\b|\w+s? per (?:second|minute|hour|day)"
+        r"|too (?:quickly|fast|often)|throttl|gr[ea]y-?list|deferred due to"
+        r"|verification in progress|being verified",
     ),
     (
         Reason.REPUTATION,
-        r"spamhaus|spamcop|barracuda|sorbs|uceprotect|abusix|(?:block|black|deny|bad) ?list"
-        r"|\bdnsbl\b|\brbl\b|blocked using|\bbanned\b|(?<!not )\blisted (?:at|in|by|on)\b",
+        r"spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|(?:block|black|deny|bad) ?list"
+        r"|\bdnsbl\b|\brbl\b|blocked using|\bbanned\b|(?<!not )\blisted (?:at|in|by|on|as)\b",
     ),
     (
         Reason.BAD_MAILBOX,
@@ -107,82 +120,106 @@ _SURE = [
 _WORDS = [
     (
         Reason.POLICY,  # It asks for AUTH (RFC 4954), not for SPF.
-        r"\bsmtp auth|authentication (?:is )?required|must (?:first )?authenticate|\blog ?in\b",
+        r"\bsmtp auth|authentication (?:is )?(?:required|turned on|failure|credentials)|\blog ?in\b"
+        r"|requires authentication|\bauthenticate\b|authentification (?:requise|invalide)",
     ),
     (
         Reason.AUTHENTICATION,
         r"\bdmarc\b|\bspf\b|\bdkim\b|unauthenticated|sender policy framework"
-        r"|authentication (?:information|was failed|failed|checks?)|not authenticated",
+        r"|authentication (?:information|was failed|failed|checks?)"
+        r"|(?:mail|message|domain)\b.{0,20} not authenticated",
     ),
     (
         Reason.REPUTATION,
-        r"reputation|reverse dns|\br?dns record|\bptr\b|\brdns\b|\bsnds\b|mismatch\w* client ip"
-        r"|(?:bad|invalid) ip\b|sending ips?\b|\bip=\d|your (?:reverse )?hostname",
+        r"reputation|reverse (?:dns|lookup)|\br?dns record|\bptr\b|\brdns\b|\bsnds\b|\babusive\b"
+        r"|mismatch\w* client ip|(?:bad|invalid|dynamic) ips?\b|sending ips?\b|\bip=\d"
+        r"|your (?:reverse )?hostname|open (?:proxy|relay)|unresolvable relay|ip name lookup"
+        r"|from (?:your|the following) ip\b|\bblocked for abuse|remotehost",
     ),
     (
         Reason.MAILBOX_FULL,
-        r"mail ?(?:box|folder|dir)\b.{0,40}\b(?:full|exceed\w*|over|limit)\b|\bquota\b|over ?quota"
-        r"|in ?box is full|(?:insufficient|not enough|out of)(?: \w+)? (?:storage|space)"
-        r"|storage allocation|mailfull|box full|full mail ?box",
+        r"mail ?(?:box|folder|dir)\b.{0,40}\b(?:full|exceed\w*|over|limit)\b|\bquota\b"
+        r"|in ?box is full|(?:insufficient|(?:not|n't have) enough|out of)(?: \w+)? (?:storage|space)"
+        r"|storage allocation|mailfull|box full|full mail ?box|space has been used|receiving limits"
+        r"|bo[iî]te .{0,40}pleine|too much mail data|casilla .{0,20}llena|buz[oó]n .{0,20}lleno"
+        r"|postfach .{0,20}voll",
     ),
     (
         Reason.TOO_LARGE,
         r"too (?:large|big)|(?:message|mail|file) size|size (?:limit|exceed)|maximum size"
-        r"|exceeds? (?:the )?(?:\w+ )?(?:size|limit)|line limit exceeded|length exceeds",
+        r"|exceeds? (?:the )?(?:\w+ )?(?:size|limit)|line limit exceeded|length exceeds"
+        r"|taille limite",
     ),
     (
         Reason.BAD_DOMAIN,
         r"(?:host|domain)(?: name| or domain name)? (?:could not be |couldn't be |was )?not found"
-        r"|domain \S{1,99} (?:(?:could not|couldn't) be found|does not exist)|(?:no such|unknown) (?:domain|host)"
+        r"|domain \S{1,99} (?:(?:could not|couldn't) be found|does not exist)"
+        r"|(?:no such|unknown) (?:domain|host)|recipient domain must exist"
         r"|(?:host|domain)(?: name)? (?:unknown|does not exist|doesn't exist|not exist)"
         r"|find any host named|unrouteable|unroutable|nxdomain|non-?existent (?:host|domain)"
-        r"|\bno mx\b|null ?mx|does not accept (?:any )?e?-?mail|bad destination (?:host|system)"
-        r"|domain is not reachable|no smtp service",
+        r"|\bno mx\b|null ?mx|does not accept (?:any )?e?-?mail\b(?! from)|no smtp service"
+        r"|bad destination (?:host|system)|domain is not reachable|name or service not known"
+        r"|domain mentioned in .{0,30} unknown",
     ),
     (
         Reason.INACTIVE,
         r"(?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}"
         r"(?:disabled|inactive|suspended|deactivated|not active|expired|locked|frozen|dormant"
-        r"|discontinued)",
+        r"|discontinued|terminated|archived)"
+        r"|(?:inactive|disabled|suspended|deactivated|archived) (?:account|user|mail ?box|recipient)"
+        r"|(?:has been|is currently|temporar(?:il)?y) (?:suspended|deactivated|locked)"
+        r"|casilla ha expirado",
     ),
     (
         Reason.BAD_MAILBOX,
-        r"(?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}"
-        r"(?:unknown|not found|(?<!may )not exist|n't exist|no longer|invalid|not known"
-        r"|not recogni[sz]ed)"
+        r"(?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}"
+        r"(?:unknown|not (?:be )?found|(?<!may )not exist|n't exist|no longer|invalid|not known"
+        r"|not recogni[sz]ed|not present)"
         r"|(?:unknown|invalid|no such|bad|non-?existent|undeliverable)"
-        r" (?:local |final delivery )?(?:user|recipient|address|mail ?box|account|destination"
-        r"|person)"
-        r"|address couldn't be found|no mail ?box|does not like recipient"
-        r"|recip(?:ient)?notfound|not found by smtp address lookup|not our customer"
-        r"|(?:unknown|illegal) alias|unknown in (?:virtual|local|relay)|mail ?box (?:is )?(?:currently )?unavailable"
-        r"|not an? (?:registered|valid|known) (?:\w+ )?(?:user|recipient|mailbox|address|account)",
+        r" (?:local |final delivery |virtual |e-?mail )?(?:user|recipient|address|mail ?box|account"
+        r"|destination|person|local.part)"
+        r"|@[^\s@>]{1,99}>?(?: \w+){0,3} (?:not found|unknown|not exist|n't exist)"
+        r"|address couldn't be found|no mail ?box|does not like recipient|no account by that name"
+        r"|recip(?:ient)? ?notfound|not found by smtp address lookup|not our customer"
+        r"|not an? (?:registered|valid|known|active) (?:\w+ )?(?:user|recipient|mailbox|address)"
+        r"|(?:unknown|illegal) alias|unknown in (?:virtual|local|relay)|no one at this address"
+        r"|mail ?box (?:is )?(?:currently )?unavail?able\b(?! or\b)|in name directory"
+        r"|(?:utilisateur|destinataire) inconnu|usuario (?:desconocido|inexistente|inv[aá]lido)"
+        r"|no existe (?:ese usuario|dicha persona)|nessun utente|(?:benutzer|empf[aä]nger) unbekannt",
     ),
     (
         Reason.CONTENT,
-        r"spam|virus|malware|phish|unsolicited|junk|bulk mail|attachment|infected|\bcontent\b"
-        r"|message (?:was )?(?:blocked|rejected)|suspicious|\burls?\b|header error"
-        r"|protocol violation",
+        r"spam|virus|malware|phish|unsolicited|junk|\bbulk\b|attachment|infected|\bcontent\b"
+        r"|message (?:was )?(?:blocked|rejected|filtered)|suspicious|\burls?\b|\bfilters?\b"
+        r"|header error|(?:invalid|duplicate|malformed) (?:mime )?header|8-bit data|base64"
+        r"|\bmime\b|protocol violation|rfc ?(?:822|2822|5322)\b|advertising",
     ),
     (
         Reason.NETWORK,
-        r"time[d-]? ?out|connection (?:was |is )?(?:refused|reset|lost|dropped|closed)|lost connection|unreachable"
-        r"|no route|(?:could not|couldn't|unable to|failed to|wasn't able to) (?:establish|connect)"
-        r"|name ?server|\bdns\b|lookup fail|network (?:error|problem|failure)|in the queue too long|retry time"
-        r"|multiple retries|could not deliver for"
-        r"|requests to connect|hosts have been failing|\bexpired\b|not (?:responding|reachable)",
+        r"time[d-]? ?out|connection (?:was |is )?(?:refused|reset|lost|dropped|closed)"
+        r"|lost connection|unreachable|no route|resolve route|find a gateway"
+        r"|(?:could not|couldn't|unable to|failed to|wasn't able to) (?:establish|connect)"
+        r"|name ?server|\bdns\b|lookup fail|network (?:error|problem|failure)|retry time"
+        r"|in the queue too long|multiple retries|could not (?:be )?deliver(?:ed)? for"
+        r"|requests to connect|been failing for|\bexpired\b|not (?:responding|reachable)"
+        r"|did not respond|not been collected|failed to deliver to domain",
     ),
     (
         Reason.SYSTEM,
         r"too many hops|hop count|\bloop|local (?:error|configuration)|internal (?:\w+ )?error"
-        r"|\bdisk\b|out of memory|system (?:error|resources)|not accepting connections"
-        r"|service (?:\w+ )?unavailable|temporar(?:y|ily) (?:error|failure|unavailable|local)",
+        r"|\bdisk\b|out of memory|no space left|system (?:error|resources|full)|misconfigured"
+        r"|config(?:uration)? error|write error|can't create|interrupted system call"
+        r"|not accepting connections|encountered an error|service (?:\w+ )?(?:un|not )available"
+        r"|temporar(?:y|ily) (?:error|failure|unavailable|local)",
     ),
+    (Reason.REPUTATION, r"\bips? (?:address|\d)|\b(?:your|the|server|dynamic) ips?\b"),
     (
         Reason.POLICY,
-        r"policy|\brelay|denied|not (?:allowed|permitted|authori[sz]ed|accepted)|prohibited"
-        r"|forbidden|refused|rejected|blocked|restricted|administrative|permission|\btls\b"
-        r"|google groups",
+        r"policy|\brelay|denied|not (?:allowed|permitted|authori[sz]ed|accepted|accepting)"
+        r"|prohibited|forbidden|refuse|reject|blocked|restricted|administrative|permission"
+        r"|start ?tls|\btls\b|google groups|mailing list|members?\b|not subscribed|go away"
+        r"|no access|allowed rcpthosts|not (?:a gateway|local host)|handle mail for|badrcptto"
+        r"|mass mailer|organi[sz]ational",
     ),
 ]
 _Patterns: TypeAlias = "list[tuple[Reason, re.Pattern[str]]]"

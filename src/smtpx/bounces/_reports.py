@@ -57,7 +57,7 @@ class Reason(Enum):
 # The first one that refuses; 2yz where none does.
 _REPLY_CODES = tuple(
     re.compile(
-        r"(?:^|[;#'(\"] ?|: |\b(?:said|error|returned|reply|response) |code ?:? ?)"
+        r"(?:^|[;#'(\"] ?|: |<<< |\b(?:said|error|returned|reply|response) |code ?:? ?)"
         rf"({digits})(?=[ \-:,]|$)|(?<![\d.])({digits})[ \-]['#]?[245]\.\d",
         re.IGNORECASE,
     )
