@@ -1,6 +1,6 @@
 """The forms of reports for people: made from what they look like, with invented people."""
 
-# ruff: noqa: E501, W291 - their lines are as long as they are
+# ruff: noqa: E501 - their lines are as long as they are
 from __future__ import annotations
 
 from smtpx.bounces import Action, Reason
@@ -13,7 +13,9 @@ FAILED, DELAYED = Action.FAILED, Action.DELAYED
 Told = list[tuple[str, Action, Reason]]
 
 MULTIPART = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x"
-REPORT = "MIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=x"
+REPORT = (
+    "MIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=x"
+)
 
 FORMS: dict[str, tuple[bytes, Told]] = {
     "Google Workspace: the delivery status is empty": (
@@ -208,7 +210,9 @@ FORMS: dict[str, tuple[bytes, Told]] = {
         [(BOB, FAILED, Reason.NETWORK)],
     ),
     "IMail": (
-        plain(f"User mailbox exceeds allowed size: {BOB}\n\n\nOriginal message follows.\n\n{RETURNED}"),
+        plain(
+            f"User mailbox exceeds allowed size: {BOB}\n\n\nOriginal message follows.\n\n{RETURNED}"
+        ),
         [(BOB, FAILED, Reason.MAILBOX_FULL)],
     ),
     "MailMarshal: the reason comes first": (
@@ -249,7 +253,9 @@ FORMS: dict[str, tuple[bytes, Told]] = {
         plain(
             "\u3053\u306e\u30e1\u30fc\u30eb\u306f\u9001\u4fe1\u3067\u304d\u307e\u305b\u3093\n",
             "Content-Type: text/plain; charset=iso-2022-jp",
-        ).decode().encode("iso-2022-jp")
+        )
+        .decode()
+        .encode("iso-2022-jp")
         + f"\n{BOB}\n\n-------server message\n550 unknown user <{BOB}>\n\n-------original message\n".encode(),
         [(BOB, FAILED, Reason.BAD_MAILBOX)],
     ),

@@ -192,7 +192,9 @@ def test_what_is_no_certificate_has_no_key(certificate: bytes) -> None:
     st.one_of(
         st.binary(max_size=100),
         st.tuples(st.integers(0, 400), st.integers(0, 9), st.binary(max_size=9)).map(
-            lambda cut: (whole := certificate_of(*FIELDS))[: cut[0]] + cut[2] + whole[sum(cut[:2]) :]
+            lambda cut: (
+                (whole := certificate_of(*FIELDS))[: cut[0]] + cut[2] + whole[sum(cut[:2]) :]
+            )
         ),
     )
 )

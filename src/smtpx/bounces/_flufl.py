@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from email.message import Message
 from importlib import import_module
 from typing import Any
 
 from smtpx.bounces._fields import Fields
+from smtpx.bounces._free import says_failure
 from smtpx.bounces._parts import RETURNED, Part
 from smtpx.bounces._reports import Action
 from smtpx.bounces._texts import decoded
@@ -19,20 +19,13 @@ _PARTS = 10
 _TEXT = 16_384
 _LINE = 200
 
-_SUBJECT = re.compile(
-    r"undeliver|not delivered|non[- ]?(?:delivery|remis)|fail(?:ed|ure)|returned|bounce"
-    r"|delivery (?:report|status|notification|problem)|user unknown|unknown user",
-    re.IGNORECASE,
-)
-
 
 def found_by_flufl(header: Fields, parts: Sequence[Part]) -> dict[str, Action]:
     """The recipients, if it is installed, knows the form, and the message may be a report.
 
     It would find addresses in an answer that quotes a report.
     """
-    null = (header.first("Return-Path") or "").strip() == "<>"
-    if not null and _SUBJECT.search(header.first("Subject") or "") is None:
+    if not says_failure(header):
         return {}
     try:
         flufl: Any = import_module("flufl.bounce")

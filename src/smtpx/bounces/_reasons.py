@@ -86,7 +86,8 @@ _OF_SENDER = re.compile(
 _SURE = [
     (
         Reason.CONTENT,
-        r"black ?listed (?:url|link)|\b(?:uribl|surbl)\b|(?:due to|as) spam|spam (?:content|score)",
+        r"black ?listed (?:url|link)|\b(?:uribl|surbl)\b|(?:due to|as) spam|spam (?:content|score)"
+        r"|anti-?spam check|duplicate header",
     ),
     (
         Reason.MAILBOX_FULL,
@@ -105,7 +106,7 @@ _SURE = [
     ),
     (
         Reason.REPUTATION,
-        r"spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|(?:block|black|deny|bad) ?list"
+        r"\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|(?:block|black|deny|bad) ?list"
         r"|\bdnsbl\b|\brbl\b|blocked using|\bbanned\b|(?<!not )\blisted (?:at|in|by|on|as)\b",
     ),
     (
@@ -114,7 +115,8 @@ _SURE = [
         r"|\b(?:user (?:is )?unknown|unknown user|no such (?:user|recipient))\b(?! or\b)"
         r"|550[ -]#?5\.1\.0 address rejected",
     ),
-    (Reason.NETWORK, r"not found, try again"),
+    (Reason.NETWORK, r"not found, try again|unexpected name ?server reply"),
+    (Reason.POLICY, r"address is not verified"),
 ]
 # In this order: who writes "blocked for its reputation, see our policy" means the first.
 _WORDS = [
@@ -176,7 +178,7 @@ _WORDS = [
         r"(?:unknown|not (?:be )?found|(?<!may )not exist|n't exist|no longer|invalid|not known"
         r"|not recogni[sz]ed|not present)"
         r"|(?:unknown|invalid|no such|bad|non-?existent|undeliverable)"
-        r" (?:local |final delivery |virtual |e-?mail )?(?:user|recipient|address|mail ?box|account"
+        r"[ _](?:local |final delivery |virtual |e-?mail )?(?:user|recipient|address|mail ?box|account"
         r"|destination|person|local.part)"
         r"|@[^\s@>]{1,99}>?(?: \w+){0,3} (?:not found|unknown|not exist|n't exist)"
         r"|address couldn't be found|no mail ?box|does not like recipient|no account by that name"
@@ -202,7 +204,7 @@ _WORDS = [
         r"|name ?server|\bdns\b|lookup fail|network (?:error|problem|failure)|retry time"
         r"|in the queue too long|multiple retries|could not (?:be )?deliver(?:ed)? for"
         r"|requests to connect|been failing for|\bexpired\b|not (?:responding|reachable)"
-        r"|did not respond|not been collected|failed to deliver to domain",
+        r"|did not respond|\d attempts|not been collected|failed to deliver to domain",
     ),
     (
         Reason.SYSTEM,
@@ -219,7 +221,7 @@ _WORDS = [
         r"|prohibited|forbidden|refuse|reject|blocked|restricted|administrative|permission"
         r"|start ?tls|\btls\b|google groups|mailing list|members?\b|not subscribed|go away"
         r"|no access|allowed rcpthosts|not (?:a gateway|local host)|handle mail for|badrcptto"
-        r"|mass mailer|organi[sz]ational",
+        r"|mass mailer|organi[sz]ational|requires confirmation",
     ),
 ]
 _Patterns: TypeAlias = "list[tuple[Reason, re.Pattern[str]]]"
@@ -238,10 +240,13 @@ def reason_of(
     diagnostic = diagnostic or Diagnostic("", "")
     of_sender = _OF_SENDER.search(diagnostic.text) is not None
     transient = _class(status, diagnostic) == 4
-    for reason in _reasons(status, diagnostic):
+    for given in _reasons(status, diagnostic):
+        # What the DNS does not know for now may be there tomorrow.
+        is_for_now = transient and given is Reason.BAD_DOMAIN
+        reason = Reason.NETWORK if is_for_now else given
         if of_sender and reason not in _OF_SENDERS:
             continue
-        if transient and reason in (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN):
+        if transient and reason is Reason.BAD_MAILBOX:
             continue
         return reason
     return Reason.POLICY if of_sender else Reason.OTHER

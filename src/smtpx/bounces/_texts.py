@@ -40,7 +40,8 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _FIELD = re.compile(
-    r"(?:Return-Path|Received|DKIM-Signature|Delivered-To|X-Originating-IP|MIME-Version) ?:", re.IGNORECASE
+    r"(?:Return-Path|Received|DKIM-Signature|Delivered-To|X-Originating-IP|MIME-Version) ?:",
+    re.IGNORECASE,
 )
 
 
