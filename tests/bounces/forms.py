@@ -193,6 +193,16 @@ FORMS: dict[str, tuple[bytes, Told]] = {
         ),
         [(BOB, FAILED, Reason.BAD_MAILBOX)],
     ),
+    "sendmail: an alias, and what is made of it": (
+        plain(
+            "   ----- The following addresses had permanent fatal errors -----\n"
+            "robert@forward.example\n    (reason: 553 SPF check: fail)\n"
+            f"    (expanded from: <{BOB}>)\n\n   ----- Transcript of session follows -----\n"
+            ">>> DATA\n<<< 553 SPF check: fail\n550 5.1.1 robert@forward.example... User unknown\n"
+            f"<<< 503 RCPT first (#5.5.1)\n\n   ----- Message header follows -----\n\n{RETURNED}"
+        ),
+        [(BOB, FAILED, Reason.AUTHENTICATION)],
+    ),
     "sendmail 5": (
         plain(
             "   ----- Transcript of session follows -----\nWhile talking to mx.example.net:\n"

@@ -171,6 +171,7 @@ def test_the_server_goes_before_the_reporter(status: str, said: str, reason: Rea
         ("554 dd This user doesn't have a yahoo.com account [-9]", Reason.BAD_MAILBOX),
         ("550 5.2.1 <bob@example.net>... User unknown", Reason.BAD_MAILBOX),
         ("550 5.2.1 Mailbox unavailable", Reason.INACTIVE),
+        ("421 4.2.1 Service refused, please try later", Reason.POLICY),
         ("521 5.7.1 refused by policy", Reason.POLICY),
         ("550 blacklisted URL in message, see multi.surbl.org", Reason.CONTENT),
         ("550 IP address 192.0.2.7: not found", Reason.REPUTATION),
@@ -197,6 +198,12 @@ def test_each_kind_has_its_own_reason(said: str, reason: Reason):
 def test_what_is_transient_is_no_bad_address(said: str, status: str):
     assert reason_of(said, status) not in (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, None)
     assert recipient_of(said, status).transient
+
+
+@pytest.mark.requirement("RFC 7505 §4")
+def test_a_null_mx_is_for_good_whatever_the_reporter_states():
+    assert reason_of("DNS type 'mx' lookup: returned Null MX", "4.0.0") is Reason.BAD_DOMAIN
+    assert reason_of("450 4.1.10 null MX", "4.0.0") is Reason.NETWORK
 
 
 @pytest.mark.parametrize(

@@ -153,10 +153,10 @@ def named_in(places: Iterable[Place], lines: Sequence[str]) -> dict[str, Named]:
     for place in places:
         if place.rank != rank or len(found) == _RECIPIENTS:
             continue
-        if place.is_original and begun and place.line <= begin + 1:
+        if place.is_original and begun and _goes_on(lines[begin : place.line + 1]):
             begun[-1].original = place.address
             continue
-        indentation = len(lines[place.line]) - len(lines[place.line].lstrip())
+        indentation = _indentation(lines[place.line])
         depth = indentation if depth < 0 else depth
         if rank is Rank.HEAD and indentation > depth and not place.is_original:
             continue  # It is part of what is said.
@@ -171,3 +171,13 @@ def named_in(places: Iterable[Place], lines: Sequence[str]) -> dict[str, Named]:
         one.said += lines[begin + 1 :]
     is_sure = rank < Rank.ALONE or (rank is Rank.ALONE and len(found) == 1)
     return found if is_sure else {}
+
+
+def _goes_on(lines: Sequence[str]) -> bool:
+    """Whether all lines are indented deeper than the first."""
+    first, *others = map(_indentation, lines)
+    return all(indentation > first for indentation in others)
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())

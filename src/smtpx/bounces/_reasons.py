@@ -17,7 +17,7 @@ from smtpx.replies import EnhancedStatusCode
 _DEFINITE = {
     Reason.BAD_MAILBOX: "1.1 1.3 1.4 1.6 7.17",
     Reason.BAD_DOMAIN: "1.2 7.18",
-    Reason.INACTIVE: "2.1 7.13",
+    Reason.INACTIVE: "7.13",
     Reason.MAILBOX_FULL: "2.2",
     Reason.TOO_LARGE: "2.3 3.4",
     Reason.CONTENT: "6.0 6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9 6.10",
@@ -31,6 +31,7 @@ _DEFINITE = {
 _BY_DETAIL = {code: reason for reason, codes in _DEFINITE.items() for code in codes.split()}
 # Those whose class makes the difference. Exchange Online has 5.4.1 for a recipient it has not.
 _BY_CODE = {
+    "5.2.1": Reason.INACTIVE,
     "4.4.1": Reason.NETWORK,
     "5.4.1": Reason.BAD_MAILBOX,
     "4.4.4": Reason.NETWORK,
@@ -115,6 +116,7 @@ _SURE = [
         r"|\b(?:user (?:is )?unknown|unknown user|no such (?:user|recipient))\b(?! or\b)"
         r"|550[ -]#?5\.1\.0 address rejected",
     ),
+    (Reason.BAD_DOMAIN, r"\bnull mx\b"),
     (Reason.NETWORK, r"not found, try again|unexpected name ?server reply"),
     (Reason.POLICY, r"address is not verified"),
 ]
@@ -191,7 +193,7 @@ _WORDS = [
     ),
     (
         Reason.CONTENT,
-        r"spam|virus|malware|phish|unsolicited|junk|\bbulk\b|attachment|infected|\bcontent\b"
+        r"spam|virus|malware|phish|unsolicited|junk|\bbulk\b|attachment|infected|\bcontent\b(?!-)"
         r"|message (?:was )?(?:blocked|rejected|filtered)|suspicious|\burls?\b|\bfilters?\b"
         r"|header error|(?:invalid|duplicate|malformed) (?:mime )?header|8-bit data|base64"
         r"|\bmime\b|protocol violation|rfc ?(?:822|2822|5322)\b|advertising",
@@ -228,6 +230,7 @@ _Patterns: TypeAlias = "list[tuple[Reason, re.Pattern[str]]]"
 
 _SURE_PATTERNS = [(reason, re.compile(words, re.IGNORECASE)) for reason, words in _SURE]
 _PATTERNS = [(reason, re.compile(words, re.IGNORECASE)) for reason, words in _WORDS]
+_NULL_MX = re.compile(r"\bnull mx\b", re.IGNORECASE)
 _URL = re.compile(r"https?://\S+")
 
 
@@ -239,7 +242,7 @@ def reason_of(
         return None
     diagnostic = diagnostic or Diagnostic("", "")
     of_sender = _OF_SENDER.search(diagnostic.text) is not None
-    transient = _class(status, diagnostic) == 4
+    transient = _class(status, diagnostic) == 4 and not _is_for_good(diagnostic)
     for given in _reasons(status, diagnostic):
         # What the DNS does not know for now may be there tomorrow.
         is_for_now = transient and given is Reason.BAD_DOMAIN
@@ -250,6 +253,11 @@ def reason_of(
             continue
         return reason
     return Reason.POLICY if of_sender else Reason.OTHER
+
+
+def _is_for_good(diagnostic: Diagnostic) -> bool:
+    """Whether the domain says itself that it takes no mail (RFC 7505), whatever is made of it."""
+    return diagnostic.reply_code is None and _NULL_MX.search(diagnostic.text) is not None
 
 
 def _class(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> int:
