@@ -145,7 +145,8 @@ def test_a_final_recipient_that_is_no_address():
 )
 def test_who_is_named_and_who_only_stands_there(text: str, recipients: list[str]):
     report = parse(reports.plain(text))
-    assert ([] if report is None else [r.recipient for r in report.recipients]) == recipients
+    named = report.recipients if isinstance(report, DeliveryReport) else ()
+    assert [recipient.recipient for recipient in named] == recipients
 
 
 @pytest.mark.parametrize("encoding", ["quoted-printable", "base64"])

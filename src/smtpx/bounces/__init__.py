@@ -1,8 +1,8 @@
 """What comes back: delivery reports (bounces) and feedback reports, read into values.
 
-RFC 3464 and RFC 6533 (delivery status notifications), RFC 5965 (feedback reports), and the best
-known of the forms that are written for people. Everything in a report was written by a stranger:
-it is read within bounds, in linear time, and can be forged.
+RFC 3464 and RFC 6533 (delivery status notifications), RFC 5965 (feedback reports), and what mail
+systems write for people. Everything in a report was written by a stranger: it is read within
+bounds, in linear time, and can be forged.
 """
 
 from __future__ import annotations

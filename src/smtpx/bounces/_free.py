@@ -55,6 +55,7 @@ _OPENING = re.compile(
     r"|Delivery (?:has failed|is delayed) to these recipients"
     r"|Your message did not reach some or all of the intended recipients"
     r"|Sorry, we were unable to deliver your message to the following address"
+    r"|An error occurred while trying to deliver the mail to the following recipients"
     r"|[-* ]*(?:Non-Delivery Report|Message from InterScan)"
     r"|[|-]+ ?(?:Message log|Failed addresses) follow"
 )
