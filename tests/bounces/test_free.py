@@ -149,6 +149,17 @@ def test_who_is_named_and_who_only_stands_there(text: str, recipients: list[str]
     assert [recipient.recipient for recipient in named] == recipients
 
 
+@pytest.mark.requirement("RFC 2369 §3.4")
+def test_where_the_text_names_nobody_the_message_that_came_back_may():
+    text = f"The message could not be delivered.\n\n--- Original message ---\n{reports.RETURNED}"
+    report = parse(reports.plain(text))
+    assert isinstance(report, DeliveryReport)
+    assert [r.recipient for r in report.recipients] == [BOB]
+    of_a_list = parse(reports.plain(f"{text}List-Post: <mailto:{BOB}>\n"))
+    assert isinstance(of_a_list, DeliveryReport)
+    assert of_a_list.recipients == ()
+
+
 @pytest.mark.parametrize("encoding", ["quoted-printable", "base64"])
 def test_a_text_that_is_encoded(encoding: str):
     header, _, text = reports.EXCHANGE.partition(b"\n\n")

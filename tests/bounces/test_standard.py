@@ -98,6 +98,7 @@ def test_the_global_form():
         ("bob@example.net", "bob@example.net"),
         ("x400; /S=bob/", "x400;/S=bob/"),
         ("rfc822;", None),
+        ("rfc822; rfc822;bob@example.net", "bob@example.net"),
     ],
 )
 def test_addresses_by_their_type(written: str, read: str | None):

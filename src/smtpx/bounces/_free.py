@@ -201,8 +201,8 @@ class Prose:
         return [one.address for one in self._named.values()]
 
     def written_to(self, returned: Returned | None) -> list[str]:
-        """Whom the message that came back was for, if it was for one."""
-        if returned is not None:
+        """Whom the message that came back was for, if it was for one, and not for a list's many."""
+        if returned is not None and returned.first("List-Post") is None:
             for name in ("X-Envelope-To", "Envelope-To", "To"):
                 addresses = addresses_of(returned.fields.every(name))
                 if len(addresses) == 1 and addresses[0].lower() not in self._own:

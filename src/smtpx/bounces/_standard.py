@@ -112,6 +112,8 @@ def recipient_of(field: str | None) -> str | None:
     if not semicolon:
         kind, address = "", field
     kind, address = kind.strip().lower(), _without_comment(address)
+    if address[:7].lower() == "rfc822;":  # An ORCPT that was given its type once more.
+        address = address[7:].lstrip()
     if kind == "utf-8":
         address = printable(_EMBEDDED.sub(_embedded, address))
     if address.startswith("<") and address.endswith(">"):
