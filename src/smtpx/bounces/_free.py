@@ -128,7 +128,7 @@ def with_words(report: DeliveryReport, header: Fields, parts: Sequence[Part]) ->
 
 
 def _says_why(one: RecipientReport) -> bool:
-    return one.reason is None or one.diagnostic is not None
+    return one.reason is None or (one.diagnostic is not None and one.reason is not Reason.OTHER)
 
 
 def says_failure(header: Fields) -> bool:
@@ -246,7 +246,7 @@ class Prose:
         return replace(
             one,
             original_recipient=original,
-            diagnostic=told.diagnostic,
+            diagnostic=one.diagnostic or told.diagnostic,
             reason=reason_of(one.action, one.status, told.diagnostic),
         )
 
