@@ -44,7 +44,7 @@ NULL_MX = _pattern(r"\bnull mx\b")
 # Each is said of nothing else, whatever code comes with it.
 _SURE = {
     Reason.CONTENT: r"""
-        black ?listed (?:url|link)|\b(?:uribl|surbl)\b
+        black ?listed (?:url|link)|\b(?:uribl|surbl)\b|\burl in (?:this|your)
         (?:due to|as) spam|spam (?:content|score)|anti-?spam check
         duplicate header
     """,
@@ -53,7 +53,7 @@ _SURE = {
         too many messages (?:on|in) the
     """,
     Reason.RATE: r"""
-        receiving mail at a rate|rate.?limit|frequency.{0,9}limit|(?:sending|unusual) rate
+        receiving (?:mail at a )?rate|rate.?limit|frequency.{0,9}limit|(?:sending|unusual) rate
         connection limit|trop de connexions|try again slower|too (?:quickly|fast|often)
         too many (?:smtp |simultaneous )?(?:messages|connections|recipients|e?mails|sessions)
         too many (?:requests|errors|concurrent)
@@ -149,7 +149,7 @@ _WORDS = [
         (?:account|mail ?box|user|recipient)\b.{0,40}(?:discontinued|terminated|archived)
         (?:inactive|disabled|suspended|deactivated) (?:account|user|mail ?box|recipient)
         (?:has been|is currently|temporar(?:il)?y) (?:suspended|deactivated|locked)
-        archived recipient|casilla ha expirado
+        archived recipient|account (?:closed|not activated)|disabled ?user|casilla ha expirado
         """,
     ),
     (
@@ -159,7 +159,8 @@ _WORDS = [
         (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}not (?:be )?found
         (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:(?<!may )not|n't) exist
         (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:no longer|not known)
-        (?:user|recipient|(?<!ip )address|mail ?box)\b.{0,60}(?:not recogni[sz]ed|not present)
+        (?:user|recipient|(?<!ip )address|mail ?box)\b.{0,60}(?:not |un)recogni[sz]ed
+        (?:user|recipient|(?<!ip )address|mail ?box)\b.{0,60}not present
         (?:unknown|invalid|no such|non-?existent) (?:user|recipient|address|mail ?box|account)
         bad[ _](?:user|recipient|address|mail ?box|account)
         (?:unknown|invalid|no such) (?:local|virtual|e-?mail|final delivery) (?:user|address|part)
@@ -199,7 +200,8 @@ _WORDS = [
     (
         Reason.SYSTEM,
         r"""
-        too many hops|hop count|\bloop|internal (?:\w+ )?error|local (?:error|configuration)
+        too many hops|hop count|\bloop|mail ?loop|bad sequence
+        internal (?:\w+ )?error|local (?:error|configuration)
         \bdisk\b|out of memory|no space left|system (?:error|resources|full)|write error
         misconfigured|config(?:uration)? error|can't create|interrupted system call
         not accepting connections|service (?:\w+ )?(?:un|not )available|encountered an error
