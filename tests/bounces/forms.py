@@ -193,6 +193,22 @@ FORMS: dict[str, tuple[bytes, Told]] = {
         ),
         [(BOB, FAILED, Reason.BAD_MAILBOX)],
     ),
+    "Exchange 5.5, an X.400 address": (
+        plain(
+            f"Your message\n\n  To:      {CAROL}\n  Subject: news\n\n"
+            "did not reach the following recipient(s):\n\n"
+            f"c=US;a= ;p=EX;o=EX;dda:SMTP={BOB}; on Thu, 26 Nov 2026\n09:30:00 +0000\n"
+            "    The recipient name is not recognized\n"
+        ),
+        [(BOB, FAILED, Reason.BAD_MAILBOX)],
+    ),
+    "a gateway, which nobody knows": (
+        plain(
+            f"Your message with Subject: news\ncould not be delivered to the following recipients:\n\n"
+            f"{BOB}\n\nDelivery attempts will continue to be made for 5 day(s).\n"
+        ).replace(b"MAILER-DAEMON", b"gateway"),
+        [(BOB, FAILED, Reason.OTHER)],
+    ),
     "sendmail: an alias, and what is made of it": (
         plain(
             "   ----- The following addresses had permanent fatal errors -----\n"

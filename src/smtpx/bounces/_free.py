@@ -56,7 +56,8 @@ _OPENING = re.compile(
     r"|Your message did not reach some or all of the intended recipients"
     r"|Sorry, we were unable to deliver your message to the following address"
     r"|An error occurred while trying to deliver the mail to the following recipients"
-    r"|[-* ]*(?:Non-Delivery Report|Message from InterScan)"
+    r"|Your (?:message|mail)\b[^@]{0,200}?could not be delivered to the following recipients?:"
+    r"|[-* ]*(?:Non-Delivery Report|Message from InterScan|Failed Recipients -)"
     r"|[|-]+ ?(?:Message log|Failed addresses) follow"
 )
 _FAILURE = re.compile(

@@ -20,8 +20,8 @@ _NEAR = 80
 
 # Possessive, and only from where a word begins, so that no line takes longer than its length.
 _ADDRESS = re.compile(
-    r"(?<![^\s<>():,;\"'\[\]=|*])(?!['.])"
-    r"[^\s<>():,;\"\[\]@|*]++@[^\s<>():,;'\"#@\[\]\\|*]++"
+    r"(?<![^\s<>():,;\"'\[\]=|*])(?!['.])(?:SMTP=)?"
+    r"([^\s<>():,;\"\[\]@|*]++@[^\s<>():,;'\"#@\[\]\\|*]++)"
 )
 _ONLY_MARKS = re.compile(r"[^\w@]*+(?:mailto:)?[<\"']*+")
 _LABEL = re.compile(r"\W*+([^:@]{1,60}):\s*+(?:rfc822;\s*+)?[<\"'(\[]*+")
@@ -112,8 +112,8 @@ def places_in(lines: Sequence[str]) -> Iterator[Place]:
 def _places_of(number: int, line: str, above: str) -> Iterator[Place]:
     end, rank = 0, Rank.OTHER
     for match in islice(_ADDRESS.finditer(line), _ADDRESSES_IN_A_LINE):
-        before, after = line[: match.start()], line[match.end() :]
-        address = match[0].rstrip(".-")
+        before, after = line[: match.start(1)], line[match.end() :]
+        address = match[1].rstrip(".-")
         if _OWNED.search(before[-_NEAR:]):
             yield Place(number, address, Rank.HEAD, line, is_original=True)
             continue
