@@ -160,6 +160,16 @@ def test_where_the_text_names_nobody_the_message_that_came_back_may():
     assert of_a_list.recipients == ()
 
 
+@pytest.mark.parametrize(
+    "charset", ["iso-8859-12", "windows-1259", "punycode", "zip", "idna", "", "x" * 5000]
+)
+def test_a_charset_that_is_none(charset: str):
+    message = reports.plain(f"<{BOB}>: no\n", f"Content-Type: text/plain; charset={charset}")
+    report = parse(message)
+    assert isinstance(report, DeliveryReport)
+    assert [r.recipient for r in report.recipients] == [BOB]
+
+
 @pytest.mark.parametrize("encoding", ["quoted-printable", "base64"])
 def test_a_text_that_is_encoded(encoding: str):
     header, _, text = reports.EXCHANGE.partition(b"\n\n")

@@ -141,7 +141,10 @@ def test_what_else_is_said_of_the_sender_and_what_is_not(said: str, reason: Reas
         ("5.1.1", "550 blocked by policy", Reason.POLICY),
         ("5.1.3", "553 see http://www.spamhaus.org/query/bl?ip=192.0.2.7", Reason.REPUTATION),
         ("5.2.2", "552 message size exceeds the limit", Reason.TOO_LARGE),
-        ("5.1.1", "550 we are closed", Reason.BAD_MAILBOX),  # Nothing else is known.
+        ("5.1.1", "550 we are closed", Reason.OTHER),
+        ("5.1.1", "550", Reason.OTHER),
+        ("5.1.1", "550 5.1.0 we are closed", Reason.OTHER),
+        ("5.1.1", "we are closed", Reason.BAD_MAILBOX),
         ("5.1.0", "5.1.0 - Unknown address error 554-'Refused, go away'", Reason.POLICY),
         ("5.1.0", "5.1.0 - Unknown address error 550-'5.1.1 <bob>: no'", Reason.BAD_MAILBOX),
     ],

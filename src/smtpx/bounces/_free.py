@@ -240,7 +240,9 @@ class Prose:
 
     def completed(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
         """The report of a recipient, with what the text says of it."""
-        told = self.report(one.final_recipient, status=one.status, is_only=is_only)
+        # Beside a diagnostic the status was weighed already, and did not tell.
+        status = one.status if one.diagnostic is None else None
+        told = self.report(one.final_recipient, status=status, is_only=is_only)
         original = one.original_recipient or told.original_recipient
         if original is None and is_only and len(self._named) == 1:
             original = None if is_address(one.final_recipient or "") else self.addresses[0]
@@ -248,7 +250,7 @@ class Prose:
             one,
             original_recipient=original,
             diagnostic=one.diagnostic or told.diagnostic,
-            reason=reason_of(one.action, one.status, told.diagnostic),
+            reason=reason_of(one.action, status, told.diagnostic),
         )
 
 

@@ -39,7 +39,6 @@ _BY_CODE = {
 # What is left when neither the detail nor the words say more.
 _BY_DETAIL_AT_LAST = {"4.5": Reason.RATE}
 _BY_SUBJECT = {
-    1: Reason.BAD_MAILBOX,
     3: Reason.SYSTEM,
     4: Reason.NETWORK,
     5: Reason.SYSTEM,
@@ -111,7 +110,7 @@ def _reasons(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> Itera
     for code in (own, None if tells or made_up else status):
         yield from _by_code(code)
     yield from by_words(said_in(diagnostic.text))
-    for code in (own, status):
+    for code in (own, None if made_up else status):
         yield from _by_code(code)
         yield from _by_subject(code)
     if reply in _BY_REPLY_AT_LAST:
