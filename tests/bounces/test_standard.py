@@ -142,6 +142,29 @@ def test_all_fields_in_one_group():
     assert [r.final_recipient for r in report.recipients] == ["a@b.test"]
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("<mx.example.net #5.1.1 smtp;550 5.1.1 no such user>", "550 5.1.1 no such user"),
+        (
+            "<mx #5.1.1 smtp;550 <bob@example.net>: no such user>",
+            "550 <bob@example.net>: no such user",
+        ),
+        ("< #5.1.1 smtp; 550 no such user>", "550 no such user"),
+        ("<mx.example.net #5.1.1 smtp;550-5.1.1 cut off", "550-5.1.1 cut off"),
+        ("<mx #<mx.example.net #5.1.1 smtp;550 no such user> #SMTP#>", "550 no such user"),
+        ("< #5.1.1>", None),
+        ("none", None),
+    ],
+)
+def test_what_exchange_writes_in_place_of_a_diagnostic(written: str, read: str | None):
+    status = "A: b\n\nFinal-Recipient: rfc822;a@b.test\nAction: failed\nStatus: 5.1.1\n"
+    message = reports.report(f"{status}X-Supplementary-Info: {written}\n", text="\n")
+    diagnostic = delivery(message).recipients[0].diagnostic
+    assert (None if diagnostic is None else diagnostic.text) == read
+    assert diagnostic is None or diagnostic.type == "smtp"
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Nov 2026", "x" * 5000, "-0000"])
 def test_a_date_that_cannot_be_read(date: str):
     written = f"Reporting-MTA: dns; x\nArrival-Date: {date}\n\nFinal-Recipient: rfc822;a@b.test\n"

@@ -24,8 +24,8 @@ RECIPIENTS = 10_000
 
 _STATUS = ("message/delivery-status", "message/global-delivery-status")
 _EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\n)+")
-# "<" [host] " #" status " " diagnostic ">"
-_SUPPLEMENTARY = re.compile(r"<[^ #]* ?#[\d.]+ (\S.*?)>?")
+# "<" [host] " #" status " " diagnostic ">", which may be within another of its kind.
+_SUPPLEMENTARY = re.compile(r"#[245]\.[\d.]++ (\S.*?)(?:> #SMTP#)?>?$")
 _ACTIONS = {action.value: action for action in Action}
 _ACTION_OF_CLASS = {2: Action.DELIVERED, 4: Action.DELAYED, 5: Action.FAILED}
 # RFC 6533 §3: what a character that has no place in the field is written as.
@@ -94,7 +94,7 @@ def _diagnostic(field: str | None) -> Diagnostic | None:
 
 def _supplementary(field: str | None) -> Diagnostic | None:
     """What Exchange writes in place of a Diagnostic-Code ([MS-OXCMAIL] §2.2.3.7.1.2)."""
-    match = _SUPPLEMENTARY.fullmatch(field or "")
+    match = _SUPPLEMENTARY.search(field or "")
     return _diagnostic(None if match is None else match[1])
 
 
