@@ -165,6 +165,20 @@ def test_what_exchange_writes_in_place_of_a_diagnostic(written: str, read: str |
     assert diagnostic is None or diagnostic.type == "smtp"
 
 
+def test_what_the_text_says_beside_a_diagnostic_that_does_not_tell():
+    status = (
+        "A: b\n\nFinal-Recipient: rfc822;bob@example.net\nAction: failed\nStatus: 5.0.0\n"
+        "Diagnostic-Code: smtp; 554 Transaction failed\n"
+    )
+    of_bob = "<bob@example.net>: the mailbox is full\n"
+    of_nobody = "Perhaps it is spam, or the user is unknown: ask the administrator.\n"
+    for text, reason in [(of_bob, Reason.MAILBOX_FULL), (of_nobody, Reason.OTHER)]:
+        (recipient,) = delivery(reports.report(status, text=text)).recipients
+        assert recipient.reason is reason
+        assert recipient.diagnostic is not None
+        assert recipient.diagnostic.text == "554 Transaction failed"
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Nov 2026", "x" * 5000, "-0000"])
 def test_a_date_that_cannot_be_read(date: str):
     written = f"Reporting-MTA: dns; x\nArrival-Date: {date}\n\nFinal-Recipient: rfc822;a@b.test\n"

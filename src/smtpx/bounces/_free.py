@@ -240,9 +240,10 @@ class Prose:
 
     def completed(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
         """The report of a recipient, with what the text says of it."""
-        # Beside a diagnostic the status was weighed already, and did not tell.
-        status = one.status if one.diagnostic is None else None
-        told = self.report(one.final_recipient, status=status, is_only=is_only)
+        # Beside a diagnostic the status was weighed already, and what is said of nobody is no help.
+        is_bare = one.diagnostic is None
+        status = one.status if is_bare else None
+        told = self.report(one.final_recipient, status=status, is_only=is_only and is_bare)
         original = one.original_recipient or told.original_recipient
         if original is None and is_only and len(self._named) == 1:
             original = None if is_address(one.final_recipient or "") else self.addresses[0]

@@ -182,7 +182,7 @@ _WORDS = [
         spam|virus|malware|phish|unsolicited|junk|\bbulk\b|advertising|suspicious|infected
         attachment|\bcontent\b(?!-)|\burls?\b|\bfilters?\b|message (?:was )?(?:blocked|filtered)
         message (?:was )?rejected|header error|(?:invalid|malformed) (?:mime )?header|8-bit data
-        base64|\bmime\b|protocol violation|rfc ?(?:822|2822|5322)\b
+        base64|\bmime\b(?!-)|protocol violation|rfc ?(?:822|2822|5322)\b
         """,
     ),
     (
