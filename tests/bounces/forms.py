@@ -219,6 +219,16 @@ FORMS: dict[str, tuple[bytes, Told]] = {
         ),
         [(BOB, FAILED, Reason.AUTHENTICATION)],
     ),
+    "sendmail: the sender is refused": (
+        plain(
+            f"   ----- The following addresses had permanent fatal errors -----\n<{BOB}>\n\n"
+            "   ----- Transcript of session follows -----\n... while talking to mx.example.net.:\n"
+            "<<< 220 mx.example.net ESMTP\n>>> MAIL From:<news@example.org>\n"
+            f"<<< 550 5.1.1 no such user\n550 5.1.1 <{BOB}>... User unknown\n\n"
+            f"   ----- Original message follows -----\n\n{RETURNED}"
+        ),
+        [(BOB, FAILED, Reason.POLICY)],
+    ),
     "sendmail 5": (
         plain(
             "   ----- Transcript of session follows -----\nWhile talking to mx.example.net:\n"

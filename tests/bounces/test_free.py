@@ -149,6 +149,16 @@ def test_who_is_named_and_who_only_stands_there(text: str, recipients: list[str]
     assert [recipient.recipient for recipient in named] == recipients
 
 
+def test_what_is_said_of_nobody_is_no_bad_mailbox():
+    hint = "Perhaps the address is invalid, or the mailbox was not found.\n"
+    report = parse(reports.plain(f"Delivery failed. {hint}\n<{BOB}>\n"))
+    assert isinstance(report, DeliveryReport)
+    assert [(r.recipient, r.reason) for r in report.recipients] == [(BOB, Reason.OTHER)]
+    report = parse(reports.plain(f"Delivery failed.\n\n<{BOB}>: the address is invalid\n"))
+    assert isinstance(report, DeliveryReport)
+    assert [r.reason for r in report.recipients] == [Reason.BAD_MAILBOX]
+
+
 @pytest.mark.requirement("RFC 2369 §3.4")
 def test_where_the_text_names_nobody_the_message_that_came_back_may():
     text = f"The message could not be delivered.\n\n--- Original message ---\n{reports.RETURNED}"

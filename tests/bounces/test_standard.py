@@ -165,6 +165,34 @@ def test_what_exchange_writes_in_place_of_a_diagnostic(written: str, read: str |
     assert diagnostic is None or diagnostic.type == "smtp"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<bob@example.net>: host mx said: 550 5.1.1 no such user (in reply\n"
+        "    to MAIL FROM command)\n",
+        "  bob@example.net\n    SMTP error from remote mail server after MAIL FROM:<a@b.test>:\n"
+        "    host mx: 550 5.1.1 no such user\n",
+        "<bob@example.net>\n    (reason: 550 5.1.1 no such user)\n\n"
+        "   ----- Transcript of session follows -----\n"
+        ">>> MAIL From:<news@example.org>\n<<< 550 5.1.1 no such user\n",
+        "<bob@example.net>: host mx said: 550 5.1.1 no such user (in reply to EHLO command)\n",
+    ],
+)
+def test_only_the_text_says_that_it_was_said_of_the_sender(text: str):
+    status = (
+        "A: b\n\nFinal-Recipient: rfc822;bob@example.net\nAction: failed\nStatus: 5.1.1\n"
+        "Diagnostic-Code: smtp; 550 5.1.1 no such user\n"
+    )
+    (recipient,) = delivery(reports.report(status, text=text)).recipients
+    assert recipient.reason is Reason.POLICY
+    of_another = f"<carol@example.com>: no\n\n{text}"
+    assert delivery(reports.report(status, text=of_another)).recipients[0].reason is Reason.POLICY
+    to_rcpt = text.replace("MAIL FROM", "RCPT TO").replace("MAIL From", "RCPT To")
+    to_rcpt = to_rcpt.replace("EHLO", "RCPT TO")
+    (recipient,) = delivery(reports.report(status, text=to_rcpt)).recipients
+    assert recipient.reason is Reason.BAD_MAILBOX
+
+
 def test_what_the_text_says_beside_a_diagnostic_that_does_not_tell():
     status = (
         "A: b\n\nFinal-Recipient: rfc822;bob@example.net\nAction: failed\nStatus: 5.0.0\n"

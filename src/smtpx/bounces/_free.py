@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import dropwhile, islice, takewhile
+from itertools import takewhile
 
 from smtpx.bounces._fields import Fields, printable
 from smtpx.bounces._naming import Named, Rank, addresses_of, is_address, named_in, places_in
@@ -25,12 +25,15 @@ from smtpx.bounces._reports import (
 )
 from smtpx.bounces._standard import report_in, returned_in
 from smtpx.bounces._texts import text_of
+from smtpx.bounces._words import TO_SENDER, surely
 from smtpx.replies import EnhancedStatusCode
 
 _COMPLETED = 100
 """Recipients of a delivery status of whom the text is asked."""
 _LINES = 50
 """Lines about a recipient that are read."""
+
+_OF_RECIPIENTS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, Reason.INACTIVE, Reason.MAILBOX_FULL)
 
 _DAEMON = re.compile(r"mailer[-_. ]?daemon", re.IGNORECASE)
 _SYSTEM = re.compile(
@@ -115,15 +118,19 @@ def free_report(
 
 def with_words(report: DeliveryReport, header: Fields, parts: Sequence[Part]) -> DeliveryReport:
     """The same report, with what only its text says of recipients whose fields do not say why."""
-    if all(_says_why(one) for one in report.recipients):
+    if all(_says_why(one) and one.reason not in _OF_RECIPIENTS for one in report.recipients):
         return report
     prose = Prose(header, parts)
-    first, others = report.recipients[:_COMPLETED], report.recipients[_COMPLETED:]
     alone = len(report.recipients) == 1
-    completed = (one if _says_why(one) else prose.completed(one, is_only=alone) for one in first)
+    recipients = (prose.corrected(one, is_only=alone) for one in report.recipients)
     return replace(
         report,
-        recipients=(*completed, *others),
+        recipients=tuple(
+            prose.completed(one, is_only=alone)
+            if number < _COMPLETED and not _says_why(one)
+            else one
+            for number, one in enumerate(recipients)
+        ),
         returned=report.returned or prose.text.returned,
     )
 
@@ -230,13 +237,36 @@ class Prose:
             self._whole if is_only else "",
         ]
         reports = [_report(address, named, words, status, action or self._action) for words in said]
+        if reports[-1].reason is Reason.BAD_MAILBOX and not _is_sure(reports[-1]):
+            _ = reports.pop()  # What is said of nobody may be said of many.
         # The first that tells why, or else the first that says anything.
         return min(reports, key=lambda one: (one.reason is Reason.OTHER, one.diagnostic is None))
 
     def _replies(self) -> str:
-        """What the server said in a transcript, from its refusal on."""
-        replies = (line.strip().removeprefix("<<< ") for line in self.text.lines if "<<< " in line)
-        return "\n".join(islice(dropwhile(lambda line: line[:1] not in "45", replies), _LINES))
+        """What the server said in a transcript, from its refusal on, and what it replied to."""
+        command = ""
+        replies: list[str] = []
+        for line in map(str.strip, self.text.lines):
+            if line.startswith(">>> ") and not replies:
+                command = line
+            elif line.startswith("<<< ") and (replies or line[4:5] in "45"):
+                replies.append(line[4:])
+        return "\n".join((*replies[:_LINES], command)) if replies else ""
+
+    def corrected(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
+        """The report of a recipient, unless only the text says that it was said of the sender."""
+        if one.reason not in _OF_RECIPIENTS or one.diagnostic is None:
+            return one
+        keys = (
+            (address or "").lower() for address in (one.final_recipient, one.original_recipient)
+        )
+        named = next((self._named[key] for key in keys if key in self._named), None)
+        said = "\n".join(named.said[:_LINES]) if named else self._whole if is_only else ""
+        told = TO_SENDER.search(" ".join(said.split()))
+        if told is None:
+            return one
+        diagnostic = replace(one.diagnostic, text=f"{one.diagnostic.text} ({told[0]})")
+        return replace(one, reason=reason_of(one.action, one.status, diagnostic))
 
     def completed(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
         """The report of a recipient, with what the text says of it."""
@@ -253,6 +283,11 @@ class Prose:
             diagnostic=one.diagnostic or told.diagnostic,
             reason=reason_of(one.action, status, told.diagnostic),
         )
+
+
+def _is_sure(one: RecipientReport) -> bool:
+    words = "" if one.diagnostic is None else one.diagnostic.text
+    return one.status is not None or Reason.BAD_MAILBOX in surely(words)
 
 
 def _report(

@@ -18,8 +18,14 @@ def _pattern(phrases: str) -> re.Pattern[str]:
     return re.compile("|".join(map(str.strip, phrases.strip().split("\n"))), re.IGNORECASE)
 
 
-OF_SENDER = _pattern(r"""
-    (?:\b(?:after|for|in reply to|did not like our)(?: pipelined)?|>>>) (?:MAIL|HELO|EHLO)\b
+TO_SENDER = _pattern(
+    r"(?:\b(?:after|for|in reply to|did not like our)(?: pipelined)?|>>>) (?:MAIL|HELO|EHLO)\b"
+)
+"""It is the reply to a command before there was a recipient."""
+
+OF_SENDER = _pattern(
+    TO_SENDER.pattern
+    + r"""
     \[(?:MAIL_FROM|HELO|EHLO)\]|my name was rejected
     (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:verif\w+|callout|reject\w*|denied|refused)\b
     (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:invalid|unknown|domains?|not|does(?:n't)?)\b
@@ -35,7 +41,8 @@ OF_SENDER = _pattern(r"""
     \byour (?:domain|host|hostname|ip|server|mail server) (?:cannot|could|appears|may)\b
     \byour (?:e-?mail )?address (?:is|isn't|was|has|does|doesn't|must|cannot|could|appears|may)\b
     \bbatv\b|backscatter|\b[eé]metteur\b
-""")
+"""
+)
 """It is about whom a message is from, or about the host that it came by."""
 
 NULL_MX = _pattern(r"\bnull mx\b")
