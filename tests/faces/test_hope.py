@@ -9,13 +9,15 @@ from email.message import EmailMessage
 import pytest
 
 import smtpx
-from smtpx import Timeouts
+from smtpx import Timeouts, TLSMode, TLSPolicy
 from smtpx.testing import (
     Close,
     Extension,
     Fault,
+    Latency,
     Refuse,
     Server,
+    ServerTLS,
     Shutdown,
     Stall,
     TruncateReply,
@@ -179,3 +181,25 @@ def test_an_interruption_tells_of_what_was_begun_and_put_back(face: Face, way: s
         _ = server.wait_until_idle()
         assert all(len(result.outcomes) == 3 for result in told)
         _ = check(server, messages, told)
+
+
+@pytest.mark.timeout(40)
+@pytest.mark.parametrize("command", ["GREETING", "EHLO"])
+def test_a_connection_that_is_not_answered_holds_up_no_other(face: Face, command: str):
+    """By default it would for a minute, at every turn."""
+    messages = numbered(100)
+    with Server(faults=[Stall(command, session=2)]) as server:
+        with face.client(server.url) as client:
+            results = list(client.send_many(messages, connections=2, window=2))
+            assert client.statistics().opening == 0
+        assert check(server, messages, results) == {"accepted": 100}
+
+
+def test_extra_sessions_are_opened_under_tls_beside_the_first(face: Face):
+    messages = numbered(400)
+    with Server(tls=ServerTLS.STARTTLS, faults=[Latency(0.002)]) as server:
+        policy = TLSPolicy(TLSMode.STARTTLS, ca_file=server.ca_file)
+        with face.client(server.url, tls=policy) as client:
+            results = list(client.send_many(messages, connections=4, window=2))
+        assert check(server, messages, results) == {"accepted": 400}
+        assert len(server.sessions) == 4

@@ -136,7 +136,7 @@ class BlockingDriver:
         if isinstance(step, More):
             raise AssertionError("one message at a time needs no more of them")
         if isinstance(step, Obtain):
-            return _obtain(step)
+            return obtain(step)
         return self._start_tls(step, deadline)
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
@@ -212,36 +212,52 @@ class BlockingDriver:
             return None
 
     def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
+        seconds = deadline.within(step.timeout)
+        due = None if seconds is None else time.monotonic() + seconds
+        while True:
+            try:
+                if self.shake_hands(step):
+                    return b""
+            except self._wants_read:
+                self._waiter.until_readable(_left(due))
+            except self._wants_write:
+                self._waiter.until_writable(_left(due))
+            if _left(due) == 0:
+                raise TimeoutError("timed out")
+
+    def shake_hands(self, step: StartTLS) -> bool:
+        """Go on with a TLS handshake, as far as it goes at once; True once it is done.
+
+        Raises:
+            OSError: it failed; or one of `wants`, when the socket has to be waited for.
+        """
         import ssl
 
         from smtpx._drivers.protected import Channel
 
-        seconds = deadline.within(step.timeout)
         handshake = self._handshake
         if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
-        channel = self._channel = Channel(self._socket, handshake)
-        self._transport, self._pending = channel, channel.pending
-        self._wants_read = (ssl.SSLWantReadError,)
-        self._wants_write = (ssl.SSLWantWriteError,)
-        due = None if seconds is None else time.monotonic() + seconds
-        while True:
-            try:
-                if channel.do_handshake():
-                    step.protection = handshake.agreed()
-                    return b""
-            except ssl.SSLWantReadError:
-                self._waiter.until_readable(_left(due))
-            except ssl.SSLWantWriteError:
-                self._waiter.until_writable(_left(due))
-            except OSError:
-                step.presented = handshake.presented()
-                raise
-            if _left(due) == 0:
-                raise TimeoutError("timed out")
+        channel = self._channel
+        if channel is None:
+            channel = self._channel = Channel(self._socket, handshake)
+            self._transport, self._pending = channel, channel.pending
+            self._wants_read = (ssl.SSLWantReadError,)
+            self._wants_write = (ssl.SSLWantWriteError,)
+        try:
+            is_done = channel.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            step.presented = handshake.presented()
+            raise
+        if is_done:
+            step.protection = handshake.agreed()
+        return is_done
 
 
-def _obtain(step: Obtain) -> bytes:
+def obtain(step: Obtain) -> bytes:
+    """Ask a source of the caller's, which has to answer at once."""
     awaitable = step.ask()
     if awaitable is None:
         return b""

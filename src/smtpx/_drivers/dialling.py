@@ -8,6 +8,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -31,19 +32,109 @@ def dial(
         ConnectionLost: no address could be reached; the message lists what each said.
         TimedOut: the time was up before any answered.
     """
-    if endpoint.path:
-        return _dial_unix(endpoint, remaining())
-    try:
-        found = resolve(endpoint.host, endpoint.port, remaining())
-    except (OSError, UnicodeError) as error:
-        raise not_found(endpoint, error) from error
-    with Selector() as selector:
-        attempts = _Attempts(Race(endpoint, found, sources), selector, remaining)
-        try:
-            return attempts.winner()
-        finally:
-            for key in selector.get_map().values():
+    with Dialling(endpoint, remaining=remaining, sources=sources) as dialling:
+        while (connected := dialling.go_on(wait=True)) is None:
+            pass
+        return connected
+
+
+class Dialling:
+    """One call of `dial`, as far as it has come: for a thread that has others to attend to.
+
+    A context, at whose end everything is closed but what was returned.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        remaining: Callable[[], float | None],
+        sources: Sequence[Source] = (),
+    ) -> None:
+        self._endpoint = endpoint
+        self._remaining = remaining
+        self._sources = sources
+        self._unix: UnixAttempt | None = None
+        self._deadline: Deadline | None = None
+        """Until when the look-up may take, or a unix socket."""
+        self._answers: SimpleQueue[Answer] | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._attempts: _Attempts | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up whatever has not been returned."""
+        if self._unix is not None:
+            self._unix.connection.close()
+        if self._selector is not None:
+            for key in self._selector.get_map().values():
                 _connection_of(key).close()
+            self._selector.close()
+
+    def go_on(self, *, wait: bool) -> socket.socket | None:
+        """The connection; ``None`` while there is none, which without `wait` is told at once.
+
+        Raises:
+            ConnectionLost, TimedOut: as `dial`.
+        """
+        if self._endpoint.path:
+            return self._go_on_unix(wait=wait)
+        if self._attempts is None:
+            try:
+                found = self._look_up(wait=wait)
+            except (OSError, UnicodeError) as error:
+                raise not_found(self._endpoint, error) from error
+            if found is None:
+                return None
+            race = Race(self._endpoint, found, self._sources)
+            self._selector = Selector()
+            self._attempts = _Attempts(race, self._selector, self._remaining)
+        return self._attempts.go_on(wait=wait)
+
+    def _look_up(self, *, wait: bool) -> Sequence[Found] | None:
+        """The addresses, once they are known.
+
+        `getaddrinfo` cannot be interrupted: it runs in a thread that is left alone when the time
+        is up, and ends when the system's resolver gives up by itself.
+
+        Raises:
+            OSError, UnicodeError: there is no such host.
+            TimeoutError: there was no answer in time.
+        """
+        host, port = self._endpoint.host, self._endpoint.port
+        if self._answers is None or self._deadline is None:
+            self._deadline = Deadline(self._remaining())
+            if known := numeric(host, port):
+                return known
+            self._answers = SimpleQueue()
+            look_up(host, port, self._answers.put)
+        try:
+            seconds = self._deadline.within(None)
+            answer = self._answers.get(wait, seconds if wait else None)
+        except Empty:
+            return None
+        except TimeoutError:
+            raise TimeoutError(NO_ANSWER) from None
+        return found_in(answer)
+
+    def _go_on_unix(self, *, wait: bool) -> socket.socket | None:
+        attempt, deadline = self._unix, self._deadline
+        if attempt is None or deadline is None:
+            attempt = self._unix = UnixAttempt(self._endpoint)
+            deadline = self._deadline = Deadline(self._remaining())
+        with attempt:
+            while not attempt.is_connected():
+                seconds = deadline.within(QUEUE_DELAY) or 0
+                if not wait:
+                    return None
+                time.sleep(seconds)
+        self._unix = None
+        return attempt.connection
 
 
 class _Attempts:
@@ -60,7 +151,7 @@ class _Attempts:
         self._remaining = remaining
         self._next_at = -math.inf
 
-    def winner(self) -> socket.socket:
+    def go_on(self, *, wait: bool) -> socket.socket | None:
         """The first connection to be there; the selector keeps the others."""
         race, selector = self._race, self._selector
         while True:
@@ -73,12 +164,7 @@ class _Attempts:
             attempts = list(selector.get_map().values())
             if not attempts and not race.has_more:
                 raise race.lost()
-            ends = [key.data[1] for key in attempts]
-            if race.has_more:
-                ends.append(self._next_at)
-            end = min(ends)
-            wait = None if end == math.inf else max(end - time.monotonic(), 0)
-            for key, _ in selector.select(wait):
+            for key, _ in selector.select(self._pause(attempts) if wait else 0):
                 connection = _connection_of(key)
                 number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if number == 0:
@@ -88,6 +174,16 @@ class _Attempts:
             for key in list(selector.get_map().values()):
                 if key.data[1] <= time.monotonic():
                     self._give_up(key, TimeoutError("timed out"))
+            if not wait and selector.get_map():
+                return None
+
+    def _pause(self, attempts: Sequence[selectors.SelectorKey]) -> float | None:
+        """Seconds until an attempt is given up, or the next is due."""
+        ends = [key.data[1] for key in attempts]
+        if self._race.has_more:
+            ends.append(self._next_at)
+        end = min(ends)
+        return None if end == math.inf else max(end - time.monotonic(), 0)
 
     def _start(self, address: Found) -> socket.socket | None:
         """Begin to connect; the value is a connection that is there at once."""
@@ -141,30 +237,6 @@ def numeric(host: str, port: int) -> Sequence[Found]:
         return ()
 
 
-def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
-    """Look up a host, for so many seconds at most.
-
-    `getaddrinfo` cannot be interrupted: it runs in a thread that is left alone when the time is up,
-    and ends when the system's resolver gives up by itself.
-
-    Raises:
-        OSError, UnicodeError: there is no such host.
-        TimeoutError: there was no answer in time.
-    """
-    if known := numeric(host, port):
-        return known
-    if seconds is None:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    from queue import Empty, SimpleQueue
-
-    answers: SimpleQueue[Answer] = SimpleQueue()
-    look_up(host, port, answers.put)
-    try:
-        return found_in(answers.get(timeout=seconds))
-    except Empty:
-        raise TimeoutError(NO_ANSWER) from None
-
-
 def look_up(host: str, port: int, tell: Callable[[Answer], object]) -> None:
     """Look up a host in a thread of its own, which nobody waits for, and tell its answer there.
 
@@ -196,14 +268,6 @@ def found_in(answer: Answer) -> Sequence[Found]:
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def _dial_unix(endpoint: Endpoint, timeout: float | None) -> socket.socket:
-    deadline = Deadline(timeout)
-    with UnixAttempt(endpoint) as attempt:
-        while not attempt.is_connected():
-            time.sleep(deadline.within(QUEUE_DELAY) or 0)
-        return attempt.connection
 
 
 class UnixAttempt:

@@ -10,10 +10,20 @@ import time
 from collections.abc import Callable, Collection
 from typing import Generic, TypeAlias, TypeVar
 
-from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
-from smtpx._drivers.blocking import BlockingDriver
+from smtpx._core.steps import (
+    Glance,
+    More,
+    Obtain,
+    Receive,
+    Send,
+    StartTLS,
+    Step,
+    Steps,
+    with_octets_written,
+)
+from smtpx._drivers.blocking import BlockingDriver, obtain
 from smtpx._drivers.interruption import value_of_lost
-from smtpx._drivers.waiting import KEPT, Pace, Selector
+from smtpx._drivers.waiting import KEPT, Deadline, Pace, Selector
 
 T = TypeVar("T")
 
@@ -21,6 +31,8 @@ Fetch: TypeAlias = Callable[[], bool]
 """Puts messages into the supply, or notes that there are no more; False if none is there yet."""
 
 _BUFFER = 65536
+# Of a TLS handshake, pieces that are read before others have their turn.
+_PIECES = 4
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -35,7 +47,13 @@ class Lane(Generic[T]):
     would stop reading, and both would wait for ever (RFC 2920 §3.1).
     """
 
-    def __init__(self, driver: BlockingDriver, procedure: Steps[T], fetch: Fetch) -> None:
+    def __init__(
+        self,
+        driver: BlockingDriver,
+        procedure: Steps[T],
+        fetch: Fetch,
+        deadline: Deadline | None = None,
+    ) -> None:
         self.driver = driver
         self.value: T | None = None
         """What the procedure returned, once it has."""
@@ -46,6 +64,8 @@ class Lane(Generic[T]):
         """When what it waits for will have taken too long."""
         self._procedure = procedure
         self._fetch = fetch
+        left = None if deadline is None else deadline.within(None)
+        self._end = None if left is None else time.monotonic() + left
         self._transport = driver.transport
         self._wants_read, self._wants_write = driver.wants
         self._arrived = bytearray()
@@ -114,13 +134,18 @@ class Lane(Generic[T]):
 
     def _wait(self, step: Step, events: int) -> None:
         self.wants = events
-        if isinstance(step, Send):
+        if isinstance(step, StartTLS):
+            if self.due is None and step.timeout is not None:
+                self.due = time.monotonic() + step.timeout
+        elif isinstance(step, Send):
             left = self._pace.left
             self.due = None if left is None else time.monotonic() + left
         elif isinstance(step, Receive) and step.timeout is not None:
             if self._reply_due is None:
                 self._reply_due = time.monotonic() + step.timeout
             self.due = self._reply_due
+        if self._end is not None:
+            self.due = self._end if self.due is None else min(self.due, self._end)
 
     def _answer(self, step: Step) -> bytes | None:
         if isinstance(step, Receive):
@@ -135,7 +160,26 @@ class Lane(Generic[T]):
             return b"" if self._fetch() else None
         if isinstance(step, Glance):
             return self._glance()
-        raise AssertionError("a session is open before many procedures are run at once")
+        if isinstance(step, Obtain):
+            return obtain(step)
+        return self._start_tls(step)
+
+    def _start_tls(self, step: StartTLS) -> bytes:
+        driver = self.driver
+        try:
+            is_done = any(driver.shake_hands(step) for _ in range(_PIECES))
+        except OSError as error:
+            wants_read, wants_write = driver.wants
+            if isinstance(error, wants_read):
+                raise _Blocked(_READ) from None
+            if isinstance(error, wants_write):
+                raise _Blocked(_WRITE) from None
+            raise
+        if not is_done:
+            raise _Blocked(_READ | _WRITE)  # It goes on at once; but others have their turn.
+        self._transport = driver.transport
+        self._wants_read, self._wants_write = driver.wants
+        return b""
 
     def _begin_or_go_on(self, step: Receive) -> None:
         """Start the clock of a reply, or see whether its time is up."""
@@ -232,15 +276,22 @@ class Multiplexer(Generic[T]):
         """The lanes that have not finished."""
         return self._events.keys()
 
-    def turn(self) -> list[Lane[T]]:
+    def turn(self, most: float | None = None) -> list[Lane[T]]:
         """Wait for a socket, or for a deadline; advance its lane. Return the lanes that finished.
+
+        It waits `most` seconds at the most.
 
         Raises:
             BaseException: what a lane's procedure raises; the lane is finished then.
         """
         dues = [lane.due for lane in self._events if lane.due is not None]
         timeout = max(min(dues) - time.monotonic(), 0) if dues else None
+        if most is not None:
+            timeout = most if timeout is None else min(timeout, most)
         before = list(self._events)
+        if not self._events and timeout is not None:
+            time.sleep(timeout)  # Windows does not wait for no socket at all.
+            return []
         for key, _ in self._selector.select(timeout):
             lane: Lane[T] = key.data
             self._advance(lane, lane.advance)

@@ -40,26 +40,35 @@ class SessionPool(Leasing["Session"]):
                 self._wait(lease, lease.place, deadline or _NO_DEADLINE)
             self._make_ready(lease, deadline)
         except BaseException as error:
-            self._in_turn(self._give_up, lease, error)
+            self.give_up(lease, error)
             raise
         return lease
 
-    def acquire_now(self, messages: int) -> Lease[Session] | None:
-        """Lease a session if there is one, or room for one, without waiting.
+    def claim_now(self, messages: int) -> Lease[Session] | None:
+        """Lease a session if there is one, or a place for one, without waiting.
 
         Raises:
-            SMTPError: as `acquire`.
+            LocalProtocolError: the pool is closed.
         """
         lease = self._ask(messages)
-        try:
-            if isinstance(lease.place, Ticket):
-                self._in_turn(self._give_up, lease, None)
-                return None
-            self._make_ready(lease, None)
-        except BaseException as error:
-            self._in_turn(self._give_up, lease, error)
-            raise
-        return lease
+        if not isinstance(lease.place, Ticket):
+            return lease
+        self.give_up(lease, None)
+        return None
+
+    def fill(self, lease: Lease[Session], session: Session) -> None:
+        """Have a session in a place that was claimed, once that is open.
+
+        Raises:
+            LocalProtocolError: the pool was closed.
+        """
+        if not self._in_turn(self._opened, lease, session):
+            session.abort()
+            raise LocalProtocolError("the client was closed")
+
+    def give_up(self, lease: Lease[Session], error: BaseException | None) -> None:
+        """Give back a place, or a turn, for which there is no session."""
+        self._in_turn(self._give_up, lease, error)
 
     def replace(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
         """Have a new session in place of one that was gone.
@@ -72,7 +81,7 @@ class SessionPool(Leasing["Session"]):
                 raise LocalProtocolError("the client is closed")
             self._make_ready(lease, deadline)
         except BaseException as error:
-            self._in_turn(self._give_up, lease, error)
+            self.give_up(lease, error)
             raise
 
     def release(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
@@ -98,24 +107,27 @@ class SessionPool(Leasing["Session"]):
 
     def _make_ready(self, lease: Lease[Session], deadline: Deadline | None) -> None:
         """Open a session, where none came with the lease."""
-        if self._given_up:
-            # First, so that the server never sees more than there may be.
-            self._part(deadline or _NO_DEADLINE)
         if lease.held is not None:
+            if self._given_up:
+                self._part(deadline or _NO_DEADLINE)
             return
-        session = self._new_session()
+        session = self.new_session(deadline)
         try:
             if deadline is None:
                 session.open()
             else:
                 session._open_by(deadline)
-            is_wanted = self._in_turn(self._opened, lease, session)
+            self.fill(lease, session)
         except BaseException:
             session.abort()
             raise
-        if not is_wanted:
-            session.abort()
-            raise LocalProtocolError("the client was closed")
+
+    def new_session(self, deadline: Deadline | None = None) -> Session:
+        """A session that is to be opened."""
+        if self._given_up:
+            # First, so that the server never sees more than there may be.
+            self._part(deadline or _NO_DEADLINE)
+        return self._new_session()
 
     def _wait(self, lease: Lease[Session], ticket: Ticket[Session], deadline: Deadline) -> None:
         bell: SimpleQueue[None] = SimpleQueue()

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from smtpx._core.supply import Budget, Window
 from smtpx._drivers.interruption import with_results
 from smtpx._drivers.multiplexed import Lane, Multiplexer
+from smtpx._faces.joining import PAUSE, Joining
 from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, Item, Ledger
 from smtpx._faces.pool import SessionPool
-from smtpx.errors import SMTPError
+from smtpx._wire.commands import Phase
+from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.options import Check
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ class Sending:
         self._ledger = Ledger(connections, window, resend_doubtful, check)
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
+        self._joining: list[Joining] = []
+        self._is_crowded = False
+        """Another session could not be had: the others do without, until one of them has ended."""
         self.results = self._ledger.results
 
     def __enter__(self) -> Self:
@@ -62,6 +67,8 @@ class Sending:
             lease.session.abort()
             lane.abandon()
             self._pool.drop(lease)
+        for joining in self._joining:
+            joining.give_up(ConnectionLost("send_many has ended", phase=Phase.CONNECT.field))
         self._ledger.interrupted()
         with_results(error, self.results)
 
@@ -73,38 +80,68 @@ class Sending:
             Exception: what the caller's iterable raised; what came before it was sent.
         """
         while not self.results:
-            while len(self._working) < self._connections and self._has_work():
-                if not self._start():
-                    break
-            if self._working:
-                for lane in self._multiplexer.turn():
-                    self._end(lane)
+            while self._has_work() and self._start():
+                pass
+            if self._working or (self._joining and self._ledger.at_hand):
+                self._turn()
             elif not self.results:
                 return self._ledger.conclude()
         return True
 
+    def _turn(self) -> None:
+        """Wait for what happens next, at any of the sessions."""
+        pause = PAUSE if any(joining.is_dialling for joining in self._joining) else None
+        for lane in self._multiplexer.turn(pause):
+            if lane in self._working:
+                self._end(lane)
+        for joining in [*self._joining]:
+            if joining.go_on(self._multiplexer):
+                self._joining.remove(joining)
+                self._joined(joining)
+
+    def _joined(self, joining: Joining) -> None:
+        """Put a session to work that was opened beside the others."""
+        if joining.error is None:
+            self._put_to_work(joining.lease)
+        elif self._working or self._joining:
+            self._is_crowded = True
+        else:
+            self._ledger.none_to_be_had(joining.error)
+
     def _has_work(self) -> bool:
-        """True if there is a message for one more session."""
-        if not self._working and not self._ledger.at_hand and not self._ledger.is_exhausted:
-            self._ledger.refill(self._source)
+        """True if there is a message for one more session, and perhaps a session."""
+        ledger, under_way = self._ledger, len(self._working) + len(self._joining)
+        if under_way >= self._connections or (self._working and self._is_crowded):
+            return False
+        if not self._working and not ledger.at_hand and not ledger.is_exhausted:
+            ledger.refill(self._source)
         else:
             _ = self._more()
-        return len(self._working) < self._ledger.at_hand
+        return under_way < ledger.at_hand
 
     def _start(self) -> bool:
-        """Put a session to work; False if none is to be had now."""
+        """Put a session to work, or begin to open one; False if none is to be had now.
+
+        The first is waited for. The others join without holding it up.
+        """
         try:
-            if self._working:
-                lease = self._pool.acquire_now(ASKED)
+            if self._working or self._joining:
+                lease = self._pool.claim_now(ASKED)
             else:
                 lease = self._pool.acquire(ASKED)
         except SMTPError as error:
-            # The sessions that are at work may do without another.
-            if not self._working:
+            if not self._working and not self._joining:
                 self._ledger.none_to_be_had(error)
             return False
         if lease is None:
             return False
+        if lease.held is None:
+            self._joining.append(Joining(self._pool, lease))
+        else:
+            self._put_to_work(lease)
+        return True
+
+    def _put_to_work(self, lease: Lease[Session]) -> None:
         connection, driver = lease.session._parts
         budget = Budget(lease.messages)
         procedure = self._ledger.procedure(connection, budget, self.results.append)
@@ -113,11 +150,11 @@ class Sending:
         self._multiplexer.add(lane)
         if lane.finished:  # On this machine, a lane may never have to wait.
             self._end(lane)
-        return True
 
     def _end(self, lane: Lane[SMTPError | None]) -> None:
         lease, budget = self._working.pop(lane)
         error = lane.value
+        self._is_crowded = False
         connection, _ = lease.session._parts
         if error is not None:
             lease.session.abort()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from smtpx import _checks
 from smtpx._core.connection import Connection
@@ -16,7 +16,7 @@ from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
-from smtpx._drivers.dialling import dial
+from smtpx._drivers.dialling import Dialling
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_blocking, check_many, check_pool
@@ -33,6 +33,9 @@ from smtpx.options import PoolLimits
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 from smtpx.tls import Protection
+
+if TYPE_CHECKING:
+    from smtpx._drivers.handshakes import Handshake
 
 T = TypeVar("T")
 
@@ -72,6 +75,7 @@ class Session:
         self._held = None if socket is None else taken(socket, self._settings)
         self._handshakes: Handshakes | None = None
         self._learnt = Learnt()
+        self._handshake: Handshake | None = None
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
         self._watch: Watch | None = None
@@ -107,30 +111,61 @@ class Session:
         """Open the session as part of a call that has a deadline (private to smtpx)."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
-        settings = self._settings
-        self._forks = forks()
-        watch = self._watch = Watch(settings)
-        connected = self._held
+        self._begin()
         try:
-            handshakes = self._handshakes or settings.handshakes()
-            connected = connected or dial(
-                settings.dialled,
-                remaining=lambda: deadline.within(settings.timeouts.connect),
-                sources=settings.sources,
-            )
-            opening = Opening(settings, handshakes, connected, watch, self._learnt)
-            self._settings = settings.without_credentials()
-            self._driver = BlockingDriver(connected, opening.handshake)
-            self._connection = opening.connection
-            self._driver.run(opening.procedure(), deadline)
-            handshakes.keep(opening.handshake)
-            watch.heed()
+            connected = self._held
+            if connected is None:
+                with self._dialling(deadline) as dialling:
+                    while (connected := dialling.go_on(wait=True)) is None:
+                        pass
+            procedure, driver = self._dialled(connected)
+            driver.run(procedure, deadline)
+            self._opened()
         except BaseException as error:
-            transport = self._driver or connected
-            if transport is not None:
-                transport.close()
-            watch.closed(self._connection, error)
+            self._not_opened(error)
             raise
+
+    def _begin(self) -> None:
+        """Tell the observer that the session begins (private to smtpx)."""
+        self._forks = forks()
+        self._watch = Watch(self._settings)
+
+    def _dialling(self, deadline: Deadline) -> Dialling:
+        """What connects to the server, as far as somebody goes on with it (private to smtpx)."""
+        settings = self._settings
+        return Dialling(
+            settings.dialled,
+            remaining=lambda: deadline.within(settings.timeouts.connect),
+            sources=settings.sources,
+        )
+
+    def _dialled(self, connected: socket.socket) -> tuple[Steps[None], BlockingDriver]:
+        """The procedure that opens the session, and the driver that runs it (private to smtpx)."""
+        self._held = connected
+        settings, watch = self._settings, self._watch
+        if watch is None:
+            raise AssertionError("a session is begun before it is dialled")
+        handshakes = self._handshakes = self._handshakes or settings.handshakes()
+        opening = Opening(settings, handshakes, connected, watch, self._learnt)
+        self._handshake = opening.handshake
+        self._settings = settings.without_credentials()
+        driver = self._driver = BlockingDriver(connected, opening.handshake)
+        self._connection = opening.connection
+        return opening.procedure(), driver
+
+    def _opened(self) -> None:
+        """Note that the procedure has come to its end (private to smtpx)."""
+        if self._handshakes is not None:
+            self._handshakes.keep(self._handshake)
+        self._heed_observer()
+
+    def _not_opened(self, error: BaseException) -> None:
+        """Close what was connected; the session is over before it began (private to smtpx)."""
+        transport = self._driver or self._held
+        if transport is not None:
+            transport.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection, error)
 
     def _resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
         """Share with others of one client what is agreed and known (private to smtpx)."""

@@ -53,6 +53,8 @@ class TaskSending:
         self._source: Iterator[Item] | None = None
         self._tasks: list[Background] = []
         self._working = 0
+        self._joining = 0
+        """Of those, how many are still to have one: nobody waits for them."""
         self._is_crowded = False
         self._failure: BaseException | None = None
         self._news = self._world.make_bell()
@@ -98,7 +100,8 @@ class TaskSending:
                 raise self._failure
             while self._has_work():
                 self._start()
-            if self._working or not self._ledger.is_exhausted:
+            at_work = self._working - self._joining
+            if at_work or not self._ledger.is_exhausted or (self._joining and self._ledger.at_hand):
                 if not self._ledger.at_hand:
                     self._demand.ring()
                 _ = await self._news.wait()
@@ -151,10 +154,13 @@ class TaskSending:
 
     async def _lease_now(self) -> Lease[AsyncSession] | None:
         """A session beside those that are at work; they do without, where none is to be had."""
+        self._joining += 1
         try:
             return await self._pool.acquire_now(ASKED)
         except SMTPError:
             return None
+        finally:
+            self._joining -= 1
 
     async def _send(self, lease: Lease[AsyncSession]) -> None:
         """Send until the session has ended, or there is nothing for it to do."""
