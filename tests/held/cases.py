@@ -1,0 +1,131 @@
+"""Every call × every phase in which it waits × what the server does there × face × protection."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from smtpx import Timeouts
+from tests.faces.conftest import ASYNCHRONOUS
+from tests.held.callers import Call
+from tests.held.hostile import Manner, Phase, Plan, Protection
+
+FACES = ["sync", *ASYNCHRONOUS]
+SECONDS = 0.4
+"""What the phase of a case may take, or all of its call."""
+PATIENT = 20.0
+"""What every other phase may take."""
+
+OPENING = (Phase.GREETING, Phase.HELLO, Phase.STARTTLS, Phase.HANDSHAKE, Phase.AUTH)
+TRANSACTION = (Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.END)
+PHASES: dict[str, tuple[Phase, ...]] = {
+    "Session.open": OPENING,
+    "Session.send": TRANSACTION,
+    "Session.send after RSET": (Phase.RSET,),
+    "Session.send when idle": (Phase.IDLE,),
+    "Session.command": (Phase.OTHER,),
+    "Session.verify": (Phase.OTHER,),
+    "Session.expand": (Phase.OTHER,),
+    "Session.help": (Phase.OTHER,),
+    "Session.noop": (Phase.OTHER,),
+    "Session.reset": (Phase.RSET,),
+    "Session.xclient": (Phase.XCLIENT,),
+    "Session.close": (Phase.QUIT,),
+    "Client.send": OPENING + TRANSACTION,
+    "Client.send when idle": (Phase.IDLE,),
+    "Client.send_many": (*OPENING, *TRANSACTION, Phase.RSET),
+    "Client.close": (Phase.QUIT,),
+    "smtpx.send": (*OPENING, *TRANSACTION, Phase.QUIT),
+}
+# Within a group, a command is waited for as the first, and a window of them as its last.
+_GROUP = ("mail", "rcpt", "data_initiation", "data_termination", "other")
+_FIELDS: dict[Phase, tuple[str, ...]] = {
+    Phase.GREETING: ("greeting",),
+    Phase.HELLO: ("hello",),
+    Phase.STARTTLS: ("tls",),
+    Phase.HANDSHAKE: ("tls",),
+    Phase.AUTH: ("auth",),
+    Phase.CONTENT: ("data_block",),
+    Phase.OTHER: ("other",),
+    Phase.XCLIENT: ("greeting",),
+    Phase.QUIT: ("quit",),
+}
+
+_WAYS = {
+    "lock-step": (),
+    "pipelined": ("PIPELINING",),
+    "chunked": ("PIPELINING", "CHUNKING"),
+}
+_RECORDS = (Manner.KEY_UPDATES, Manner.TICKETS)
+_SESSIONS_TRIED = 3
+"""By `send_many`, for a message that none of them could send."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call that a server holds, and how long it may be held."""
+
+    plan: Plan
+    call: Call
+    way: str
+    by_total: bool
+
+    @property
+    def seconds(self) -> float:
+        """What was promised."""
+        is_anew = self.call.name == "Client.send_many" and self.plan.phase not in OPENING
+        return SECONDS * (_SESSIONS_TRIED if is_anew else 1)
+
+    def __str__(self) -> str:
+        plan, call = self.plan, self.call
+        what = [call.face, call.name, plan.phase.value, plan.manner.value, plan.protection.value]
+        return ", ".join([*what, self.way, "total" if self.by_total else "phase"])
+
+
+def cases() -> Iterator[Case]:
+    """All of them, always in the same order."""
+    for face in FACES:
+        for name, phases in PHASES.items():
+            for phase in phases:
+                for way in _ways(name, phase):
+                    for protection in _protections(phase):
+                        for manner in _manners(phase, protection):
+                            plan = Plan(phase, manner, protection, _WAYS[way])
+                            yield _case(face, name, plan, way, by_total=False)
+                            # `total` is not for all of what `send_many` sends.
+                            if name != "Client.send_many":
+                                yield _case(face, name, plan, way, by_total=True)
+
+
+def _case(face: str, name: str, plan: Plan, way: str, *, by_total: bool) -> Case:
+    timeouts = Timeouts.each(PATIENT, total=SECONDS)
+    if not by_total:
+        fields = _FIELDS.get(plan.phase, _GROUP)
+        timeouts = dataclasses.replace(
+            Timeouts.each(PATIENT), **dict.fromkeys(fields, SECONDS)
+        )
+    return Case(plan, Call(face, name, plan.phase, plan.protection, timeouts), way, by_total)
+
+
+def _ways(name: str, phase: Phase) -> tuple[str, ...]:
+    if phase is Phase.DATA:
+        return ("lock-step", "pipelined")
+    if phase in (Phase.MAIL, Phase.RCPT, Phase.END, Phase.CONTENT) or name == "Client.send_many":
+        return tuple(_WAYS)
+    return ("pipelined",)
+
+
+def _protections(phase: Phase) -> tuple[Protection, ...]:
+    if phase is Phase.STARTTLS:
+        return (Protection.STARTTLS,)
+    if phase is Phase.HANDSHAKE:
+        return (Protection.STARTTLS, Protection.IMPLICIT)
+    return (Protection.NONE, Protection.IMPLICIT)
+
+
+def _manners(phase: Phase, protection: Protection) -> list[Manner]:
+    if phase is Phase.HANDSHAKE:
+        return [Manner.SILENCE, Manner.DRIP, Manner.HALF_CLOSE, Manner.FLOOD]
+    under_tls = protection is Protection.IMPLICIT
+    return [manner for manner in Manner if under_tls or manner not in _RECORDS]
