@@ -13,7 +13,9 @@ from tests.held.hostile import Manner, Phase, Plan, Protection
 
 FACES = ["sync", *ASYNCHRONOUS]
 SECONDS = 0.4
-"""What the phase of a case may take, or all of its call."""
+"""What the phase of a case may take."""
+TOTAL = 1.0
+"""What all of a call may take; what goes before it has as much."""
 PATIENT = 20.0
 """What every other phase may take."""
 
@@ -74,6 +76,8 @@ class Case:
     @property
     def seconds(self) -> float:
         """What was promised."""
+        if self.by_total:
+            return TOTAL
         is_anew = self.call.name == "Client.send_many" and self.plan.phase not in OPENING
         return SECONDS * (_SESSIONS_TRIED if is_anew else 1)
 
@@ -90,16 +94,16 @@ def cases() -> Iterator[Case]:
             for phase in phases:
                 for way in _ways(name, phase):
                     for protection in _protections(phase):
-                        for manner in _manners(phase, protection):
+                        for manner in _manners(name, phase, protection, way):
                             plan = Plan(phase, manner, protection, _WAYS[way])
                             yield _case(face, name, plan, way, by_total=False)
-                            # `total` is not for all of what `send_many` sends.
-                            if name != "Client.send_many":
+                            # `total` is not for all that `send_many` sends.
+                            if name != "Client.send_many" and manner is not Manner.KEY_UPDATES:
                                 yield _case(face, name, plan, way, by_total=True)
 
 
 def _case(face: str, name: str, plan: Plan, way: str, *, by_total: bool) -> Case:
-    timeouts = Timeouts.each(PATIENT, total=SECONDS)
+    timeouts = Timeouts.each(PATIENT, total=TOTAL)
     if not by_total:
         fields = _FIELDS.get(plan.phase, _GROUP)
         timeouts = dataclasses.replace(
@@ -124,8 +128,13 @@ def _protections(phase: Phase) -> tuple[Protection, ...]:
     return (Protection.NONE, Protection.IMPLICIT)
 
 
-def _manners(phase: Phase, protection: Protection) -> list[Manner]:
+def _manners(name: str, phase: Phase, protection: Protection, way: str) -> list[Manner]:
     if phase is Phase.HANDSHAKE:
         return [Manner.SILENCE, Manner.DRIP, Manner.HALF_CLOSE, Manner.FLOOD]
-    under_tls = protection is Protection.IMPLICIT
-    return [manner for manner in Manner if under_tls or manner not in _RECORDS]
+    manners = [manner for manner in Manner if manner not in _RECORDS]
+    if protection is Protection.IMPLICIT:
+        manners.append(Manner.TICKETS)
+        # They take seconds to make, and are no other than tickets to who reads them.
+        if name in ("Session.open", "Session.send") and way == "pipelined":
+            manners.append(Manner.KEY_UPDATES)
+    return manners

@@ -80,7 +80,7 @@ class Harness:
         """Run a case; where the machine may be to blame for the time, again."""
         verdict = self._judge(case)
         for _ in range(_TRIES - 1):
-            if not verdict.fault.startswith("late"):
+            if not verdict.fault.startswith(("late", "could not begin")):
                 break
             verdict = self._judge(case)
         return verdict

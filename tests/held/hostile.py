@@ -24,6 +24,7 @@ from tests.held.records import HELLO_REQUESTS, Writer, server_secret
 
 HOLD = 4.0
 _PAUSE = 0.02
+_KEY_UPDATES = 150_000
 
 
 class Phase(Enum):
@@ -95,21 +96,34 @@ class _Wire:
         self._tls: ssl.SSLObject | None = None
         self._client_random = b""
         self._written = 0
+        self._key_updates = b""
 
-    def protect(self, pause: float = 0) -> None:
-        """Do the handshake, an octet at a time if there is a pause between them."""
-        tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+    def protect(self, *, pause: float = 0, key_updates: int = 0) -> None:
+        """Do the handshake, an octet at a time if there is a pause between them.
+
+        Key updates are made before the client is answered: made as they go, they would not come
+        as fast as it takes them.
+        """
+        self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         while True:
             try:
-                tls.do_handshake()
+                self._tls.do_handshake()
                 break
             except ssl.SSLWantReadError:
+                if self._client_random and key_updates:
+                    following = self.writer().following()
+                    updates = [following.key_update() for _ in range(key_updates)]
+                    self._key_updates = b"".join(updates)
                 self._flush(pause)
                 octets = self._receive()
                 self._client_random = self._client_random or octets[11:43]
                 _ = self._incoming.write(octets)
         self._flush(pause)
-        self._tls = tls
+
+    @property
+    def key_updates(self) -> bytes:
+        """Those that were made, and the one that goes before them."""
+        return self.writer().key_update() + self._key_updates
 
     def _flush(self, pause: float = 0) -> None:
         octets = self._outgoing.read()
@@ -245,7 +259,8 @@ class _Dialogue:
 
     def _protect(self) -> None:
         if self._plan.phase is not Phase.HANDSHAKE:
-            return self._wire.protect()
+            updates = _KEY_UPDATES if self._plan.manner is Manner.KEY_UPDATES else 0
+            return self._wire.protect(key_updates=updates)
         if self._plan.manner is Manner.DRIP:
             return self._wire.protect(pause=_PAUSE)
         return self._at(Phase.HANDSHAKE)
@@ -296,7 +311,7 @@ class _Dialogue:
                 while True:
                     yield b"250-ok\r\n" * 1000
             case Manner.KEY_UPDATES:
-                yield from self._wire.writer().key_updates()
+                yield self._wire.key_updates
             case Manner.TICKETS:
                 yield from self._wire.writer().tickets()
             case Manner.PARTING:

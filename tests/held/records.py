@@ -39,9 +39,14 @@ class Writer:
     """Writes the server's records from the `written`-th on."""
 
     def __init__(self, suite: str, secret: bytes, written: int) -> None:
+        self._suite = suite
         self._hash, self._hash_size, self._key_size, self._cipher = _SUITES[suite]
         self._begin(secret)
         self._sequence = written
+
+    def following(self) -> Writer:
+        """Writes what follows a key update."""
+        return Writer(self._suite, self._expanded(b"traffic upd", self._hash_size), 0)
 
     def _begin(self, secret: bytes) -> None:
         self._secret = secret
@@ -60,12 +65,8 @@ class Writer:
         self._sequence += 1
         return header + self._aead.encrypt(nonce, content + _HANDSHAKE, header)
 
-    def key_updates(self) -> Iterator[bytes]:
-        """Key updates without end, some at a time."""
-        while True:
-            yield b"".join([self._key_update() for _ in range(200)])
-
-    def _key_update(self) -> bytes:
+    def key_update(self) -> bytes:
+        """A key update, under the keys that it ends."""
         record = self._record(_KEY_UPDATE)
         self._begin(self._expanded(b"traffic upd", self._hash_size))
         return record
