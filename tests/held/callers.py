@@ -126,9 +126,9 @@ CALLS: dict[str, Prepare] = {
     "Session.help": lambda caller: caller.opened().help,
     "Session.noop": lambda caller: caller.opened().noop,
     "Session.reset": lambda caller: caller.opened().reset,
-    "Session.xclient": lambda caller: (
-        lambda s: lambda: s.xclient(name="a.example.org")
-    )(caller.opened()),
+    "Session.xclient": lambda caller: (lambda s: lambda: s.xclient(name="a.example.org"))(
+        caller.opened()
+    ),
     "Session.close": lambda caller: caller.opened().close,
     "Client.send": lambda caller: caller.sent_by_client(caller.client()),
     "Client.send when idle": lambda caller: caller.sent_by_client(caller.used()),

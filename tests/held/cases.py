@@ -14,6 +14,8 @@ from tests.held.hostile import Manner, Phase, Plan, Protection
 FACES = ["sync", *ASYNCHRONOUS]
 SECONDS = 0.4
 """What the phase of a case may take."""
+UNREAD = 1.0
+"""What the content may take: time to see who does work while there is nothing to do."""
 TOTAL = 1.0
 """What all of a call may take; what goes before it has as much."""
 PATIENT = 20.0
@@ -79,7 +81,8 @@ class Case:
         if self.by_total:
             return TOTAL
         is_anew = self.call.name == "Client.send_many" and self.plan.phase not in OPENING
-        return SECONDS * (_SESSIONS_TRIED if is_anew else 1)
+        seconds = _seconds_of(self.plan.phase)
+        return seconds * (_SESSIONS_TRIED if is_anew else 1)
 
     def __str__(self) -> str:
         plan, call = self.plan, self.call
@@ -107,9 +110,13 @@ def _case(face: str, name: str, plan: Plan, way: str, *, by_total: bool) -> Case
     if not by_total:
         fields = _FIELDS.get(plan.phase, _GROUP)
         timeouts = dataclasses.replace(
-            Timeouts.each(PATIENT), **dict.fromkeys(fields, SECONDS)
+            Timeouts.each(PATIENT), **dict.fromkeys(fields, _seconds_of(plan.phase))
         )
     return Case(plan, Call(face, name, plan.phase, plan.protection, timeouts), way, by_total)
+
+
+def _seconds_of(phase: Phase) -> float:
+    return UNREAD if phase is Phase.CONTENT else SECONDS
 
 
 def _ways(name: str, phase: Phase) -> tuple[str, ...]:

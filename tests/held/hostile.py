@@ -24,6 +24,8 @@ from tests.held.records import HELLO_REQUESTS, Writer, server_secret
 
 HOLD = 4.0
 _PAUSE = 0.02
+# Until the client waits for room to write.
+_UNREAD = 0.2
 _KEY_UPDATES = 150_000
 
 
@@ -270,9 +272,11 @@ class _Dialogue:
         if phase is not self._plan.phase:
             return
         self._end = time.monotonic() + HOLD
-        if phase is Phase.CONTENT and self._plan.manner is Manner.DRIP:
-            while self._has_time():
-                _ = self._wire.read(100)
+        if phase is Phase.CONTENT:
+            if self._plan.manner is Manner.DRIP:
+                while self._has_time():
+                    _ = self._wire.read(100)
+            time.sleep(_UNREAD)
         for octets in self._octets():
             if phase is Phase.HANDSHAKE or self._plan.manner in (
                 Manner.KEY_UPDATES,
@@ -302,14 +306,15 @@ class _Dialogue:
             case Manner.HALF_CLOSE:
                 self._wire.socket.shutdown(socket.SHUT_WR)
             case Manner.FLOOD if self._plan.phase is Phase.HANDSHAKE:
+                _ = self._wire.read()  # Before its ClientHello they would be an injection.
                 while True:
-                    yield HELLO_REQUESTS
+                    yield HELLO_REQUESTS * 64
             case Manner.FLOOD:
                 while True:
-                    yield b"250 ok\r\n" * 1000
+                    yield b"250 ok\r\n" * 32768
             case Manner.LINES:
                 while True:
-                    yield b"250-ok\r\n" * 1000
+                    yield b"250-ok\r\n" * 32768
             case Manner.KEY_UPDATES:
                 yield self._wire.key_updates
             case Manner.TICKETS:

@@ -148,9 +148,7 @@ class Longest:
         """Look-up, one address, greeting, EHLO, STARTTLS, EHLO again, AUTH PLAIN."""
         connection, server = self._opened()
         credentials = Credentials("ann", "secret")
-        server.run(
-            log_in(connection, credentials, host="slow.test", port=25, mechanisms=None)
-        )
+        server.run(log_in(connection, credentials, host="slow.test", port=25, mechanisms=None))
         connect = self._timeouts.connect
         assert connect is not None
         return 2 * connect + server.seconds

@@ -1,4 +1,4 @@
-"""Interrupts calls: ``python -m tests.interruptions COUNT [SEED]``.
+"""Interrupts calls: ``python -m tests.interruptions COUNT [SEED [MOST_LOST]]``.
 
 Half of them by SIGINT and SIGALRM at random moments, half by an exception where a function is
 called or has returned, which is where Python looks for signals.
@@ -147,8 +147,8 @@ def _where(error: BaseException) -> str:
     return " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-6:]))
 
 
-def run(url: str, count: int, seed: int) -> Account:
-    """Interrupt so many times, all subjects and ways by turns."""
+def run(url: str, count: int, seed: int, most_lost: int) -> Account:
+    """Interrupt so many times, all subjects and ways by turns; stop when too much is lost."""
     chance = random.Random(seed)
     interrupter, account = Interrupter(), Account()
     events: dict[type[Subject], int] = {}
@@ -164,7 +164,7 @@ def run(url: str, count: int, seed: int) -> Account:
             vars(subject).clear()
     files, threads = open_files(), threading.active_count()
     turn = 0
-    while account.interruptions < count:
+    while account.interruptions < count and account.lost < most_lost:
         kind = SUBJECTS[turn % len(SUBJECTS)]
         way = turn // len(SUBJECTS) % 4
         turn += 1
@@ -182,7 +182,7 @@ def run(url: str, count: int, seed: int) -> Account:
     return account
 
 
-def main(count: int, seed: int) -> int:
+def main(count: int = 10_000, seed: int = 1, most_lost: int = 100) -> int:
     logging.basicConfig(level=logging.WARNING)
     sink = subprocess.Popen(
         [sys.executable, "-m", "tests.scale.sink", os.devnull, "0"],
@@ -194,7 +194,7 @@ def main(count: int, seed: int) -> int:
     assert sink.stdout is not None
     with sink:
         url = f"smtp://127.0.0.1:{sink.stdout.readline().strip()}"
-        account = run(url, count, seed)
+        account = run(url, count, seed, most_lost)
         sink.stdin.close()
     for fault, times in account.faults.most_common():
         print(f"{times} × {fault}")
@@ -203,5 +203,4 @@ def main(count: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    given = [int(argument) for argument in sys.argv[1:]]
-    sys.exit(main(*given[:1] or [10_000], *given[1:] or [1]))
+    sys.exit(main(*[int(argument) for argument in sys.argv[1:]]))

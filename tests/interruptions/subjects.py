@@ -52,7 +52,9 @@ class _OfClient(Subject):
         lost += [
             f"a place: {statistics.busy} busy, {statistics.opening} opening"
             for statistics in told
-            if statistics.busy or statistics.opening or statistics.waiting
+            if statistics.busy
+            or statistics.opening
+            or statistics.waiting
             or statistics.open > self.places
         ]
         lost += in_time(self.client.close)
