@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from tests.held.cases import Case, cases
 from tests.held.harness import Harness, Verdict
 
-_AT_ONCE = 6
+_AT_ONCE = 4
 
 
 def main(words: list[str]) -> int:

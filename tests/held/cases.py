@@ -16,7 +16,7 @@ SECONDS = 0.4
 """What the phase of a case may take."""
 UNREAD = 1.0
 """What the content may take: time to see who does work while there is nothing to do."""
-TOTAL = 1.0
+TOTAL = 1.5
 """What all of a call may take; what goes before it has as much."""
 PATIENT = 20.0
 """What every other phase may take."""
@@ -141,7 +141,7 @@ def _manners(name: str, phase: Phase, protection: Protection, way: str) -> list[
     manners = [manner for manner in Manner if manner not in _RECORDS]
     if protection is Protection.IMPLICIT:
         manners.append(Manner.TICKETS)
-        # They take seconds to make, and are no other than tickets to who reads them.
-        if name in ("Session.open", "Session.send") and way == "pipelined":
+        # They take seconds to make, within the handshake.
+        if name in ("Session.send", "Session.noop") and way == "pipelined":
             manners.append(Manner.KEY_UPDATES)
     return manners

@@ -351,21 +351,25 @@ class _Server:
             threading.Thread(target=self._serve, args=(connected,), daemon=True).start()
 
     def _serve(self, connected: socket.socket) -> None:
-        wire = _Wire(connected, self._context, self._keylog)
-        with connected:
+        try:
             connected.settimeout(HOLD)
-            try:
-                _Dialogue(self._plan, wire).run()
-            except (OSError, _Over):
-                pass  # The client has gone, or time is up.
+            _Dialogue(self._plan, _Wire(connected, self._context, self._keylog)).run()
+        except (OSError, _Over):
+            pass  # The client has gone, or time is up.
+        finally:
+            _hang_up(connected)
 
     def close(self) -> None:
         for connected in [self._listener, *self._connections]:
-            try:
-                connected.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # It has gone.
-            connected.close()
+            _hang_up(connected)
+
+
+def _hang_up(connected: socket.socket) -> None:
+    try:
+        connected.shutdown(socket.SHUT_RDWR)  # Whoever waits for it is woken up.
+        connected.close()
+    except OSError:
+        pass  # It has gone.
 
 
 def main(pipe: Connection) -> None:

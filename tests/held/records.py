@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 # Of each cipher suite: its hash, that hash's octets, the key's octets, the cipher.
-_SUITES = {
+_SUITES: dict[str, tuple[str, int, int, type[AESGCM] | type[ChaCha20Poly1305]]] = {
     "TLS_AES_128_GCM_SHA256": ("sha256", 32, 16, AESGCM),
     "TLS_AES_256_GCM_SHA384": ("sha384", 48, 32, AESGCM),
     "TLS_CHACHA20_POLY1305_SHA256": ("sha256", 32, 32, ChaCha20Poly1305),

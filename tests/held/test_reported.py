@@ -276,7 +276,7 @@ def test_an_extra_connection_that_is_not_answered_holds_nobody_up() -> None:
 @not_mended("it counts as that none is to be had")
 def test_an_extra_connection_that_is_not_answered_fails_nothing() -> None:
     async def main() -> list[SendResult]:
-        async with AsyncClient(url, timeouts=SOON) as client:
+        async with AsyncClient(url, timeouts=Timeouts(greeting=4)) as client:
             return await each(client, [ITEM] * 12, connections=2)
 
     with serving(first_alone_is_answered) as url:
@@ -320,6 +320,7 @@ def test_a_write_to_a_half_closed_connection_waits_without_work() -> None:
 
 def read_without_hope() -> int:
     """Send what never ends where hope is lost; the value is how much was read."""
+    read = 0
 
     async def without_end() -> AsyncIterator[tuple[bytes, Envelope]]:
         nonlocal read
@@ -341,7 +342,6 @@ def read_without_hope() -> int:
         else:
             time.sleep(1)  # At work, for as long as it takes the others to end, and no longer.
 
-    read = 0
     with serving(visited) as url:
         asyncio.run(main(url))
     return read
@@ -387,6 +387,7 @@ def test_an_abandoned_iterator_is_collected_at_any_moment() -> None:
 
 def _called_by_a_handler(called: Callable[[Client], object]) -> int:
     """Call at every point where a signal's handler may run; the value is how many there were."""
+    points = 0
 
     def handle(frame: FrameType, event: str, _: object) -> None:
         nonlocal points
@@ -397,7 +398,6 @@ def _called_by_a_handler(called: Callable[[Client], object]) -> int:
             except smtpx.SMTPError:
                 pass  # It is refused, and said so.
 
-    points = 0
     pool = PoolLimits(open=2, wait=0.01)
     with serving(good) as url, Client(url, pool=pool) as client:
         _ = client.send(*ITEM)
@@ -469,7 +469,7 @@ LATE = 1.5
 def late(_: int, visitor: Visitor) -> None:
     time.sleep(LATE)
     visitor.say(b"220 mx.test\r\n")
-    _ = visitor.line()
+    assert visitor.line()
     time.sleep(LATE)
     visitor.offer(b"LIMITS RCPTDOMAINMAX=1")
     visitor.serve(pause=LATE)
@@ -564,7 +564,7 @@ def hanging_resolver() -> float:
             time.sleep(8)
         return found(host, *args, **options)
 
-    socket.getaddrinfo = resolve  # type: ignore[assignment]
+    socket.getaddrinfo = resolve
     began = time.monotonic()
     try:
         _ = by_asend("smtp://mx.test?tls=none", Timeouts(connect=0.5))

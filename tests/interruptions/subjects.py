@@ -106,7 +106,8 @@ class CloseClient(_OfClient):
         super().prepare(url)
 
     def call(self) -> object:
-        return self.client.close()
+        self.client.close()
+        return None
 
     def faults(self) -> list[str]:
         lost = in_time(self.client.close)
@@ -121,7 +122,8 @@ class OpenSession(Subject):
         self.session = Session(url)
 
     def call(self) -> object:
-        return self.session.open()
+        self.session.open()
+        return None
 
     def faults(self) -> list[str]:
         lost = []

@@ -470,11 +470,12 @@ def send_content(
 
 
 def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SMTPError | None]]:
-    """Read the `due` replies to an end of data that was written."""
+    """Read the `due` replies to an end of data that was written; one time is for all of them."""
     finals: list[Verdict] = []
     while len(finals) < due:
+        leaving = connection.unanswered - 1
         try:
-            (reply,) = yield from connection.settle(leaving=connection.unanswered - 1)
+            (reply,) = yield from connection.settle(leaving=leaving, fresh=not finals)
         except SESSION_OVER as error:
             in_doubt: Verdict = (Status.IN_DOUBT, None)
             return finals + [in_doubt] * (due - len(finals)), error
