@@ -414,7 +414,7 @@ class Connection:
             asked = "the content" if command is END_OF_DATA else command.shown or "connecting"
             raise RemoteProtocolError(f"{asked} was answered by {reply}")
 
-    def last_words(self, phase: Phase = Phase.DATA_BLOCK) -> Steps[Reply | None]:
+    def last_words(self, phase: Phase) -> Steps[Reply | None]:
         """Read the reply that a server sent unasked before it closed, if there is one.
 
         Postfix and others answer 5yz in the middle of the content and hang up; that reply, not

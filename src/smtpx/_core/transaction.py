@@ -350,7 +350,7 @@ def _final(connection: Connection, *, is_first: bool) -> Steps[Reply]:
         (reply,) = yield from connection.settle(leaving=leaving, fresh=is_first)
         return reply
     # A 421 answers one recipient; nobody knows what would have been said to those after it.
-    words = yield from connection.last_words()
+    words = yield from connection.last_words(Phase.DATA_TERMINATION)
     if words is None:
         raise connection.over()
     return words
