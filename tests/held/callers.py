@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import smtpx
-from smtpx import Envelope, Limits, Timeouts, TLSMode, TLSPolicy
+from smtpx import Envelope, Limits, Timeouts, TLSMode, TLSPolicy, smtplib
 from tests.faces.conftest import Face, runner_of
 from tests.held.hostile import Phase, Protection
 
@@ -52,7 +53,10 @@ class _Caller:
 
     def __init__(self, face: Face, call: Call, port: int, ca_file: str, stack: ExitStack) -> None:
         self.content = LARGE if call.phase is Phase.CONTENT else CONTENT
+        self._call = call
         self._face = face
+        self._port = port
+        self._ca_file = ca_file
         self._stack = stack
         user = "ann:secret@" if call.phase is Phase.AUTH else ""
         self.url = f"{'lmtp' if call.lmtp else 'smtp'}://{user}127.0.0.1:{port}"
@@ -109,6 +113,31 @@ class _Caller:
         messages = [(self.content, ENVELOPE)]
         return lambda: list(client.send_many(messages, connections=2))
 
+    def smtp(self) -> Any:
+        """The drop-in, which has one timeout."""
+        seconds = self._call.timeouts.greeting
+        if self._call.protection is Protection.NONE:
+            smtp = smtplib.SMTP(timeout=seconds)
+        else:
+            context = ssl.create_default_context(cafile=self._ca_file)
+            smtp = smtplib.SMTP_SSL(timeout=seconds, context=context)
+        _ = self._stack.callback(smtp.close)
+        return smtp
+
+    def connected(self) -> Any:
+        smtp = self.smtp()
+        smtp.connect("127.0.0.1", self._port)
+        smtp.ehlo("client.test")
+        return smtp
+
+    def connected_by_smtplib(self) -> Callable[[], object]:
+        smtp = self.smtp()
+        return lambda: (smtp.connect("127.0.0.1", self._port), smtp.ehlo("client.test"))
+
+    def sent_by_smtplib(self) -> Callable[[], object]:
+        smtp = self.connected()
+        return lambda: smtp.sendmail("ann@example.org", RECIPIENTS, self.content)
+
     def at_once(self) -> Callable[[], object]:
         return lambda: self._face.send(self.content, self.url, envelope=ENVELOPE, **self.options)
 
@@ -136,6 +165,10 @@ CALLS: dict[str, Prepare] = {
     "Client.send_many": lambda caller: caller.many(),
     "Client.close": lambda caller: caller.used().close,
     "smtpx.send": lambda caller: caller.at_once(),
+    "smtplib.connect": lambda caller: caller.connected_by_smtplib(),
+    "smtplib.sendmail": lambda caller: caller.sent_by_smtplib(),
+    "smtplib.noop": lambda caller: caller.connected().noop,
+    "smtplib.quit": lambda caller: caller.connected().quit,
 }
 
 
@@ -183,10 +216,10 @@ def outcome_of(call: Call, port: int, ca_file: str) -> Outcome:
         began, processor = time.monotonic() - _kept_waiting(), time.process_time()
         try:
             told = act()
-        except smtpx.SMTPError as error:
+        except (smtpx.SMTPError, smtplib.SMTPException) as error:
             told = error
         except Exception as error:
-            told, is_documented = error, False
+            told, is_documented = error, isinstance(error, OSError) and "smtplib" in call.name
         seconds = time.monotonic() - _kept_waiting() - began
         processor = time.process_time() - processor
         growth = memory.growth()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +22,14 @@ TOTAL = 1.5
 PATIENT = 20.0
 """What every other phase may take."""
 
-OPENING = (Phase.GREETING, Phase.HELLO, Phase.STARTTLS, Phase.HANDSHAKE, Phase.AUTH)
+OPENING = (
+    Phase.CONNECT,
+    Phase.GREETING,
+    Phase.HELLO,
+    Phase.STARTTLS,
+    Phase.HANDSHAKE,
+    Phase.AUTH,
+)
 TRANSACTION = (Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.END)
 PHASES: dict[str, tuple[Phase, ...]] = {
     "Session.open": OPENING,
@@ -41,10 +49,16 @@ PHASES: dict[str, tuple[Phase, ...]] = {
     "Client.send_many": (*OPENING, *TRANSACTION, Phase.RSET),
     "Client.close": (Phase.QUIT,),
     "smtpx.send": (*OPENING, *TRANSACTION, Phase.QUIT),
+    "smtplib.connect": (Phase.CONNECT, Phase.GREETING, Phase.HELLO),
+    "smtplib.sendmail": TRANSACTION,
+    "smtplib.noop": (Phase.OTHER,),
+    "smtplib.quit": (Phase.QUIT,),
 }
+_WITHOUT_TOTAL = ("Client.send_many", "smtplib")
 # Within a group, a command is waited for as the first, and a window of them as its last.
 _GROUP = ("mail", "rcpt", "data_initiation", "data_termination", "other")
 _FIELDS: dict[Phase, tuple[str, ...]] = {
+    Phase.CONNECT: ("connect",),
     Phase.GREETING: ("greeting",),
     Phase.HELLO: ("hello",),
     Phase.STARTTLS: ("tls",),
@@ -55,6 +69,8 @@ _FIELDS: dict[Phase, tuple[str, ...]] = {
     Phase.XCLIENT: ("greeting",),
     Phase.QUIT: ("quit",),
 }
+
+_FIELD_NAMES = [field.name for field in dataclasses.fields(Timeouts) if field.name != "total"]
 
 _WAYS = {
     "lock-step": (),
@@ -94,6 +110,8 @@ def cases() -> Iterator[Case]:
     """All of them, always in the same order."""
     for face in FACES:
         for name, phases in PHASES.items():
+            if name.startswith("smtplib") and face != "sync":
+                continue
             for phase in phases:
                 for way in _ways(name, phase):
                     for protection in _protections(phase):
@@ -101,7 +119,8 @@ def cases() -> Iterator[Case]:
                             plan = Plan(phase, manner, protection, _WAYS[way])
                             yield _case(face, name, plan, way, by_total=False)
                             # `total` is not for all that `send_many` sends.
-                            if name != "Client.send_many" and manner is not Manner.KEY_UPDATES:
+                            has_total = not name.startswith(_WITHOUT_TOTAL)
+                            if has_total and manner is not Manner.KEY_UPDATES:
                                 yield _case(face, name, plan, way, by_total=True)
 
 
@@ -109,6 +128,8 @@ def _case(face: str, name: str, plan: Plan, way: str, *, by_total: bool) -> Case
     timeouts = Timeouts.each(PATIENT, total=TOTAL)
     if not by_total:
         fields = _FIELDS.get(plan.phase, _GROUP)
+        if name.startswith("smtplib"):
+            fields = tuple(_FIELD_NAMES)  # It has one for all.
         timeouts = dataclasses.replace(
             Timeouts.each(PATIENT), **dict.fromkeys(fields, _seconds_of(plan.phase))
         )
@@ -130,12 +151,16 @@ def _ways(name: str, phase: Phase) -> tuple[str, ...]:
 def _protections(phase: Phase) -> tuple[Protection, ...]:
     if phase is Phase.STARTTLS:
         return (Protection.STARTTLS,)
+    if phase is Phase.CONNECT:
+        return (Protection.NONE,) if sys.platform == "linux" else ()
     if phase is Phase.HANDSHAKE:
         return (Protection.STARTTLS, Protection.IMPLICIT)
     return (Protection.NONE, Protection.IMPLICIT)
 
 
 def _manners(name: str, phase: Phase, protection: Protection, way: str) -> list[Manner]:
+    if phase is Phase.CONNECT:
+        return [Manner.SILENCE]
     if phase is Phase.HANDSHAKE:
         return [Manner.SILENCE, Manner.DRIP, Manner.HALF_CLOSE, Manner.FLOOD]
     manners = [manner for manner in Manner if manner not in _RECORDS]

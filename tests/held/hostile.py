@@ -32,6 +32,8 @@ _KEY_UPDATES = 150_000
 class Phase(Enum):
     """Where the server stops to behave."""
 
+    CONNECT = "connect"
+    """Its queue is full, and whoever comes is not let in: so Linux does it."""
     GREETING = "greeting"
     HELLO = "EHLO"
     STARTTLS = "STARTTLS"
@@ -336,10 +338,24 @@ class _Server:
         # What is accepted has a small window, so that the client feels what is not read.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen()
+        self._listener.listen(0 if plan.phase is Phase.CONNECT else 16)
         self.port: int = self._listener.getsockname()[1]
         self._connections: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        if plan.phase is Phase.CONNECT:
+            self._fill_queue()
+        else:
+            threading.Thread(target=self._accept, daemon=True).start()
+
+    def _fill_queue(self) -> None:
+        is_full = False
+        while not is_full:
+            filler = socket.socket()
+            filler.settimeout(_UNREAD)
+            self._connections.append(filler)
+            try:
+                filler.connect(("127.0.0.1", self.port))
+            except TimeoutError:
+                is_full = True
 
     def _accept(self) -> None:
         while True:

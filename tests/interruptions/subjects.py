@@ -6,7 +6,8 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import smtpx
@@ -21,6 +22,10 @@ _PATIENCE = 3.0
 
 class Subject:
     """Something that is called: prepared, called, looked at and cleared away."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        """What came of an interruption that is none."""
 
     def prepare(self, url: str) -> None:
         """Make what is called."""
@@ -73,6 +78,32 @@ class Send(SendAnew):
     """`Client.send` over a connection that is there."""
 
     is_used = True
+
+
+class SendInTurn(_OfClient):
+    """`Client.send` that waits for the only connection, which another thread has for a while."""
+
+    is_used = True
+
+    def prepare(self, url: str) -> None:
+        super().prepare(url)
+        begun = threading.Event()
+
+        def content() -> Iterator[bytes]:
+            begun.set()
+            time.sleep(0.01)
+            yield CONTENT
+
+        self.holder = threading.Thread(target=lambda: self.client.send(content(), ENVELOPE))
+        self.holder.start()
+        _ = begun.wait(_PATIENCE)
+
+    def call(self) -> object:
+        return self.client.send(CONTENT, ENVELOPE)
+
+    def faults(self) -> list[str]:
+        self.holder.join()
+        return super().faults()
 
 
 class SendMany(_OfClient):
@@ -152,6 +183,7 @@ class UseSession(Subject):
 SUBJECTS: list[type[Subject]] = [
     SendAnew,
     Send,
+    SendInTurn,
     SendMany,
     SendManyLeft,
     CloseClient,
