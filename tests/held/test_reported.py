@@ -466,6 +466,64 @@ def test_statistics_in_a_forked_child() -> None:
     assert in_child(statistics_in_a_forked_child) == 0
 
 
+# Sessions that nobody needs any more, and a server that does not answer QUIT.
+
+
+def mute_at_quit(_: int, visitor: Visitor) -> None:
+    visitor.greet()
+    while line := visitor.line():
+        if line == b"QUIT\r\n":
+            visitor.keep()
+        elif line == b"DATA\r\n":
+            visitor.say(b"354 go ahead\r\n")
+            while visitor.line() not in (b".\r\n", b""):
+                pass
+            visitor.say(b"250 taken\r\n")
+        else:
+            visitor.say(b"250 ok\r\n")
+
+
+def with_idle_sessions(client: Client, count: int) -> None:
+    """Have so many sessions that are not used."""
+    barrier = threading.Barrier(count)
+
+    def content() -> Iterator[bytes]:
+        _ = barrier.wait(WATCHDOG)
+        yield CONTENT
+
+    senders = [
+        threading.Thread(target=lambda: client.send(content(), ENVELOPE)) for _ in range(count)
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert client.statistics().idle == count
+
+
+@not_mended("one after the other is bidden farewell")
+def test_no_send_is_held_by_the_farewells_of_others() -> None:
+    pool = PoolLimits(open=5, idle_time=0.2)
+    timeouts = Timeouts.each(20, total=2)
+    with serving(mute_at_quit) as url:
+        client = Client(url, pool=pool, timeouts=timeouts)
+        with_idle_sessions(client, 4)
+        time.sleep(0.3)
+        told, seconds = timed(lambda: client.send(*ITEM))
+        client.close(abort=True)
+    assert isinstance(told, SendResult)
+    assert seconds < 2 + 1.5
+
+
+@not_mended("one after the other is bidden farewell")
+def test_all_are_bidden_farewell_together() -> None:
+    with serving(mute_at_quit) as url:
+        client = Client(url, timeouts=Timeouts(quit=2))
+        with_idle_sessions(client, 5)
+        _, seconds = timed(client.close)
+    assert seconds < 2 + 1.5
+
+
 # One deadline over the whole call.
 
 TOTAL = 4.0

@@ -1,12 +1,14 @@
 """Interrupts calls: ``python -m tests.interruptions COUNT [SEED [MOST_LOST]]``.
 
 Half of them by SIGINT and SIGALRM at random moments, half by an exception where a function is
-called or has returned, which is where Python looks for signals.
+called or has returned, which is where Python looks for signals. What is left in a circle is
+collected before anything is looked at, as it would be by and by.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import random
@@ -133,6 +135,7 @@ class Account:
     def look(self, subject: Subject, where: str, files: int, threads: int) -> None:
         """See what was lost by an interruption there, if there was one."""
         self.interruptions += bool(where)
+        _ = gc.collect()
         try:
             faults = subject.wrong + subject.faults()
         except Hung:
@@ -168,6 +171,7 @@ def run(url: str, count: int, seed: int, most_lost: int) -> Account:
             seconds[kind] = time.monotonic() - began
             _ = subject.faults()
             vars(subject).clear()
+    gc.freeze()
     files, threads = open_files(), threading.active_count()
     turn = 0
     while account.interruptions < count and account.lost < most_lost:
