@@ -47,7 +47,7 @@ _WRITE = 65536
 
 # A message written by BDAT, its replies still to come: how many, and how many octets it has.
 # A plain tuple: there are many of them.
-_InFlight: TypeAlias = tuple[Drawn, int, int]
+_InFlight: TypeAlias = tuple[Outgoing, Envelope, Content, int, int]
 
 
 class Chunks:
@@ -56,8 +56,8 @@ class Chunks:
     RSET goes before a message whose predecessor in the session may fail: a server that refused all
     of its recipients keeps the transaction open, and would take the next content under its sender.
 
-    Until one was accepted by BDAT there is one in flight: only then is it known that the server
-    does not take contents for commands.
+    Until one was accepted by BDAT, and RSET answered by yes, there is one in flight. Only then is
+    it known that the server does not take contents for commands, nor one message for another's.
     """
 
     __slots__ = (
@@ -70,6 +70,7 @@ class Chunks:
         "_emit",
         "_flight",
         "_heard",
+        "_is_probing",
         "_octets",
         "_refused",
         "_reset_refused",
@@ -100,6 +101,7 @@ class Chunks:
         """Told once nothing is left of what came with it: a reply too many shows then."""
         self._refused: Reply | None = None  # What was said to the last content, if that was no.
         self._reset_refused: SMTPError | None = None
+        self._is_probing = False  # The reply to a RSET is due behind that to the message in flight.
         self._alone: Drawn | None = None  # What has to be sent with nothing else in flight.
 
     def run(self) -> Steps[None]:
@@ -133,8 +135,11 @@ class Chunks:
         """Write messages until the window is full, or there is one that has to go alone."""
         connection, drawing, composed = self._connection, self._drawing, self._composed
         parts: list[bytes] = []
-        messages = self._window.messages if connection.learnt.takes_chunks else 1
-        room = messages - len(self._flight)
+        learnt = connection.learnt
+        is_proven = learnt.takes_chunks and learnt.takes_reset
+        room = (self._window.messages if is_proven else 1) - len(self._flight)
+        if learnt.refuses_reset:
+            room = 0  # Messages go one by one then, each when the one before it is accepted.
         octets_left = self._window.octets - self._octets
         size = 0
         while room > 0 and octets_left > 0:
@@ -156,7 +161,8 @@ class Chunks:
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
-            composed.append((drawn, len(envelope.recipients) + 2 + reset, octets))
+            replies = len(envelope.recipients) + 2 + reset
+            composed.append((outgoing, envelope, content, replies, octets))
             room -= 1
             size += octets
             octets_left -= octets
@@ -164,7 +170,7 @@ class Chunks:
                 yield from self._write(parts)
                 size = 0
         if composed:
-            yield from self._write(parts)
+            yield from self._write(parts, probe=not is_proven)
 
     def _commands(self, envelope: Envelope, content: Content, size: int, reset: bool) -> bytes:
         """What goes before a content of so many octets."""
@@ -176,23 +182,28 @@ class Chunks:
         lines = [plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
         return b"".join([RSET.wire, *lines] if reset else lines)
 
-    def _write(self, parts: list[bytes]) -> Steps[None]:
-        """Write what was composed; from then on it is in flight."""
+    def _write(self, parts: list[bytes], *, probe: bool = False) -> Steps[None]:
+        """Write what was composed; from then on it is in flight. With a `probe`, RSET follows."""
         connection, flight, composed = self._connection, self._flight, self._composed
         octets = b"".join(parts)
         self._octets += len(octets)
-        connection.expect_group(b"".join(parts[::2]), sum([due for _, due, _ in composed]))
+        connection.expect_group(b"".join(parts[::2]), sum([due for *_, due, _ in composed]))
         flight.extend(composed)
         parts.clear()
         composed.clear()
         connection.open_transaction = True
+        size = len(octets)
+        if probe:
+            self._is_probing = True
+            connection.expect(RSET)
+            octets += RSET.wire
         try:
             yield from connection.send(octets)
         except (ConnectionLost, TimedOut) as error:
             # What the transport did not take whole, the server cannot have accepted.
-            missing = len(octets) - octets_written(error.__cause__, len(octets))
+            missing = size - octets_written(error.__cause__, size)
             while missing > 0 and flight:
-                (unsent, _, _), _, size = flight.pop()
+                unsent, *_, size = flight.pop()
                 missing -= size
                 self._supply.put_back(unsent)
             raise
@@ -214,6 +225,8 @@ class Chunks:
             ):
                 break
             yield from self._settle_first()
+        if self._is_probing:
+            yield from self._settle_probe()
         if self._reset_refused is not None:
             # A refused RSET may be the sign of a reply too many: the 221 shows that it is none.
             yield from leave_in_step(connection)
@@ -222,23 +235,46 @@ class Chunks:
         if not connection.usable:
             raise connection.over()
 
+    def _settle_probe(self) -> Steps[None]:
+        """Read the reply to the RSET behind a message; those to come go without, if it is no."""
+        connection = self._connection
+        self._is_probing = False
+        (reply,) = yield from connection.settle()
+        yield from self._look_behind(reply)
+        self._tell()
+        if reply.positive:
+            connection.open_transaction = False
+            connection.learnt.takes_reset = True
+        else:
+            _ = reset_refused(connection, reply)
+
     def _settle_successes(self) -> None:
         """Take all that has come as long as every reply is positive: nearly all are."""
         connection, flight, answered = self._connection, self._flight, self._answered
-        successes = connection.settle_successes(due for _, due, _ in flight)
+        successes = connection.settle_successes(due for _, _, _, due, _ in flight)
+        if not successes:
+            return
+        self._refused = None
+        connection.open_transaction = False
+        if connection.unanswered and not connection.has_unread and not answered:
+            # Nothing came with them that could be one too many.
+            connection.learnt.takes_chunks = True
+            self._budget.answered += len(successes)
+            for taken in successes:
+                outgoing, envelope, _, _, octets = flight.popleft()
+                self._octets -= octets
+                tell(self._emit, outgoing, SendResult(envelope, taken))
+            return
         for taken in successes:
-            drawn, _, octets = flight.popleft()
+            outgoing, envelope, content, _, octets = flight.popleft()
             self._octets -= octets
-            answered.append((drawn, SendResult(drawn[1], taken)))
-        if successes:
-            self._refused = None
-            connection.open_transaction = False
+            answered.append(((outgoing, envelope, content), SendResult(envelope, taken)))
 
     def _settle_first(self) -> Steps[None]:
         """Wait for the replies to the first in flight, whatever they are."""
         connection, flight = self._connection, self._flight
-        drawn, due, octets = flight[0]
-        _, envelope, _ = drawn
+        outgoing, envelope, content, due, octets = flight[0]
+        drawn = outgoing, envelope, content
         last = None
         if self._reset_refused is None:
             last = yield from connection.settle_success(due)
@@ -269,7 +305,7 @@ class Chunks:
         plan = plan_of(connection, envelope, content)
         return result_of(envelope, judge(connection, plan, said, reset=reset))
 
-    def _look_behind(self) -> Steps[None]:
+    def _look_behind(self, reset: Reply | None = None) -> Steps[None]:
         """Once nothing is due, make sure that nothing is left over.
 
         A reply too many may have come at any place, and the last of them then was not the last
@@ -279,7 +315,8 @@ class Chunks:
         try:
             yield from connection.look_behind()
         except RemoteProtocolError:
-            if self._refused is not None and was_read_as_commands(connection, self._refused):
+            refused = self._refused
+            if refused is not None and was_read_as_commands(connection, refused, reset):
                 self._tell()
             raise
 
@@ -302,7 +339,7 @@ class Chunks:
     def _account(self, error: SMTPError) -> None:
         """Say of everything that was drawn what it means that the session ended like this."""
         supply, flight = self._supply, self._flight
-        unwritten = [outgoing for (outgoing, *_), _, _ in self._composed]
+        unwritten = [outgoing for outgoing, *_ in self._composed]
         if self._alone is not None:  # It has not had its turn.
             unwritten.append(self._alone[0])
         untold: deque[tuple[Drawn, SendResult]] = deque()
@@ -310,10 +347,11 @@ class Chunks:
         for drawn, result in self._answered:
             # What came with a reply that nobody asked for may be off by it.
             untold.append((drawn, self._doubtful(drawn, [], error) if is_misread else result))
-        for drawn, due, _ in flight:
-            before = len(drawn[1].recipients) + 1
+        for outgoing, envelope, content, due, _ in flight:
+            before = len(envelope.recipients) + 1
             reset = due - 1 > before
             said = [] if is_misread else heard[reset : reset + before]
+            drawn = outgoing, envelope, content
             untold.append((drawn, self._doubtful(drawn, said, error)))
             heard = []
         self._answered = untold
