@@ -24,7 +24,7 @@ from tests.held.records import HELLO_REQUESTS, Writer, server_secret
 
 HOLD = 4.0
 _PAUSE = 0.02
-# Until the client waits for room to write.
+# Until the client waits for room to write, or has its reply.
 _UNREAD = 0.2
 _KEY_UPDATES = 150_000
 
@@ -274,10 +274,10 @@ class _Dialogue:
         if phase is not self._plan.phase:
             return
         self._end = time.monotonic() + HOLD
-        if phase is Phase.CONTENT:
-            if self._plan.manner is Manner.DRIP:
-                while self._has_time():
-                    _ = self._wire.read(100)
+        if phase is Phase.CONTENT and self._plan.manner is Manner.DRIP:
+            while self._has_time():
+                _ = self._wire.read(100)
+        if phase in (Phase.CONTENT, Phase.IDLE):
             time.sleep(_UNREAD)
         for octets in self._octets():
             if phase is Phase.HANDSHAKE or self._plan.manner in (
