@@ -97,10 +97,11 @@ class Harness:
             return Verdict(case, None, "hangs")
         if isinstance(outcome, str):
             return Verdict(case, None, f"could not begin: {outcome}")
-        return Verdict(case, outcome, _fault(case, outcome))
+        return Verdict(case, outcome, fault(case, outcome))
 
 
-def _fault(case: Case, outcome: Outcome) -> str:
+def fault(case: Case, outcome: Outcome) -> str:
+    """What is wrong with an outcome; nothing if it is as promised."""
     if outcome.seconds > case.seconds + PROMISE + _BUSY_MACHINE:
         return f"late: {case.seconds + PROMISE:.1f} s were promised"
     if outcome.memory > MEMORY:
