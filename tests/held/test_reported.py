@@ -242,7 +242,6 @@ def interrupted_within_logging() -> int:
     return at - 1
 
 
-@not_mended("each open asks for the logger")
 def test_an_interruption_leaves_loggings_lock_alone() -> None:
     _ = in_child(interrupted_within_logging)
 
@@ -420,7 +419,6 @@ def collected_at_any_moment() -> int:
             at += _STEP
 
 
-@not_mended("its release takes a lock that is held")
 def test_an_abandoned_iterator_is_collected_at_any_moment() -> None:
     assert in_child(collected_at_any_moment) > 10
 
@@ -449,7 +447,6 @@ def send_in_a_handler() -> int:
     return _called_by_a_handler(lambda client: client.send(*ITEM))
 
 
-@not_mended("the pool's lock is held already")
 @pytest.mark.parametrize("call", [statistics_in_a_handler, close_in_a_handler, send_in_a_handler])
 def test_a_handler_may_call_the_client(call: Callable[[], int]) -> None:
     assert in_child(call) > 10
@@ -479,7 +476,6 @@ def statistics_in_a_forked_child() -> int:
     return held
 
 
-@not_mended("the lock is the parent's")
 @unix_only
 def test_statistics_in_a_forked_child() -> None:
     assert in_child(statistics_in_a_forked_child) == 0
@@ -520,7 +516,6 @@ def with_idle_sessions(client: Client, count: int) -> None:
     assert client.statistics().idle == count
 
 
-@not_mended("one after the other is bidden farewell")
 def test_no_send_is_held_by_the_farewells_of_others() -> None:
     pool = PoolLimits(open=5, idle_time=0.2)
     timeouts = Timeouts.each(20, total=2)
@@ -534,7 +529,6 @@ def test_no_send_is_held_by_the_farewells_of_others() -> None:
     assert seconds < 2 + 1.5
 
 
-@not_mended("one after the other is bidden farewell")
 def test_all_are_bidden_farewell_together() -> None:
     with serving(mute_at_quit) as url:
         client = Client(url, timeouts=Timeouts(quit=2))
@@ -586,7 +580,6 @@ def by_async_client(url: str, timeouts: Timeouts) -> object:
     return asyncio.run(main())
 
 
-@not_mended("it begins anew for open, send and close")
 @pytest.mark.parametrize("call", [by_send, by_client, by_asend, by_async_client])
 def test_total_is_for_the_whole_call(call: Callable[[str, Timeouts], object]) -> None:
     with serving(late) as url:
@@ -595,7 +588,6 @@ def test_total_is_for_the_whole_call(call: Callable[[str, Timeouts], object]) ->
     assert seconds < TOTAL + 1.5
 
 
-@not_mended("it begins anew for each session")
 def test_total_is_for_all_sessions_of_a_divided_message() -> None:
     everybody = Envelope("ann@example.org", [f"r@{i}.test" for i in range(4)])
 
@@ -614,7 +606,6 @@ def test_total_is_for_all_sessions_of_a_divided_message() -> None:
     assert seconds < 2.4 + 1.5
 
 
-@not_mended("the pool's wait is outside of it")
 def test_total_is_for_the_wait_for_a_place() -> None:
     over = threading.Event()
 
