@@ -286,10 +286,10 @@ def test_an_extra_connection_that_is_not_answered_fails_nothing() -> None:
 @not_mended("what is being opened is waited for, also when nothing is left to send")
 def test_who_has_sent_everything_does_not_wait_for_an_extra_connection() -> None:
     with serving(first_alone_is_answered) as url:
-        sent = sent_beside_an_extra_connection(url, Timeouts(greeting=10))
+        sent = sent_beside_an_extra_connection(url, Timeouts(greeting=7))
         results, seconds = timed(lambda: asyncio.run(sent))
     assert [result.error for result in results] == [None] * 12
-    assert seconds < 6
+    assert seconds < 5
 
 
 # A server that half-closes while it is written to.
