@@ -30,6 +30,12 @@ test-slow: $(VENV)/ready  ## cancel at every await point, a thousand examples: w
 soak: $(VENV)/ready  ## send 120,000 messages to a server that fails, and account for each
 	$(BIN)/python -m tests.scale.soak
 
+held: $(VENV)/ready  ## hold every call at every phase, in every manner: back in time
+	$(BIN)/python -m tests.held
+
+interruptions: $(VENV)/ready  ## interrupt 10,000 calls by signals and exceptions: nothing lost
+	$(BIN)/python -m tests.interruptions
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -44,4 +50,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-slow soak lint bench
+.PHONY: help demo test test-slow soak held interruptions lint bench

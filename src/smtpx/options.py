@@ -50,6 +50,7 @@ class Timeouts:
     data_block: float | None = 180.0
     """How far the server may fall behind with the content: see `Limits.data_rate`."""
     data_termination: float | None = 600.0
+    """The reply to the end of data; with LMTP, those to all recipients together."""
     other: float | None = 60.0
     """RSET, NOOP, VRFY, EXPN, HELP and any other command."""
     quit: float | None = 5.0
@@ -85,7 +86,7 @@ class Limits:
     It must fit the peers' socket buffers, else two blocking peers could both sit in a write
     (RFC 2920 §3.1).
     """
-    data_rate: float | None = 500.0
+    data_rate: float | None = 5000.0
     """Octets of content a second that the server must take at least.
 
     A server that takes nothing for `Timeouts.data_block` is given up, as is one that has been that

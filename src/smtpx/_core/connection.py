@@ -42,7 +42,8 @@ from smtpx.tls import Protection
 if TYPE_CHECKING:
     from smtpx.signing import Signer
 
-# How long the parting words of a server are waited for when the connection breaks under our feet.
+# How long the parting words of a server are waited for when the connection breaks under our feet,
+# if the phase has as much.
 _LAST_WORDS = 2.0
 
 
@@ -352,7 +353,7 @@ class Connection:
         while len(pending) > leaving:
             command = pending[0]
             if self.parting is not None:
-                reply = yield from self._after_parting(self.parting)
+                reply = yield from self._after_parting(self.parting, command.phase)
             else:
                 try:
                     reply = parser.next_reply()
@@ -375,14 +376,14 @@ class Connection:
             replies.append(reply)
         return replies
 
-    def _after_parting(self, parting: Reply) -> Steps[Reply]:
+    def _after_parting(self, parting: Reply, phase: Phase) -> Steps[Reply]:
         """What answers a command that was sent before the server said 421.
 
         RFC 5321 §3.8: the server closes, so that the 421 answers it. Some go on all the same, and
         may have accepted what was already on its way: what they say counts.
         """
         if not self._is_silent:
-            words = yield from self.last_words()
+            words = yield from self.last_words(phase)
             if words is not None:
                 return words
             self._is_silent = True
@@ -421,7 +422,7 @@ class Connection:
             asked = "the content" if command is END_OF_DATA else command.shown or "connecting"
             raise RemoteProtocolError(f"{asked} was answered by {reply}")
 
-    def last_words(self) -> Steps[Reply | None]:
+    def last_words(self, phase: Phase) -> Steps[Reply | None]:
         """Read the reply that a server sent unasked before it closed, if there is one.
 
         Postfix and others answer 5yz in the middle of the content and hang up; that reply, not
@@ -429,9 +430,11 @@ class Connection:
         """
         self.broken = True
         fresh = True
+        seconds = self._seconds[phase]
+        seconds = _LAST_WORDS if seconds is None else min(_LAST_WORDS, seconds)
         try:
             while (reply := self._parser.next_reply()) is None:
-                data = yield Receive(_LAST_WORDS, fresh)
+                data = yield Receive(seconds, fresh)
                 fresh = False
                 if not data:
                     return None

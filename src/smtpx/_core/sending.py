@@ -171,7 +171,7 @@ def _send_piece(connection: Connection, piece: Piece) -> Steps[Failure | None]:
 def _early(connection: Connection, lost: SMTPError) -> Steps[Failure]:
     """What a server said before the content had ended; `lost` if it turns out to be nothing."""
     chunks = connection.unanswered
-    while (words := (yield from connection.last_words())) is not None:
+    while (words := (yield from connection.last_words(Phase.DATA_BLOCK))) is not None:
         if not words.positive and not words.intermediate:
             return _refused("the content", words)
         if chunks == 0:
@@ -194,7 +194,7 @@ def _send_last(
     except TimedOut as error:
         return Failure((Status.IN_DOUBT, None), error)
     except ConnectionLost as error:
-        words = yield from connection.last_words()
+        words = yield from connection.last_words(Phase.DATA_BLOCK)
         if words is not None and not words.positive and not words.intermediate:
             return _refused("the content", words)
         return Failure((Status.IN_DOUBT, None), error)

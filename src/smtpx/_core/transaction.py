@@ -325,7 +325,10 @@ def send_content(
 
 
 def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SMTPError | None]]:
-    """Read the `due` replies to an end of data that was written; nothing may follow them."""
+    """Read the `due` replies to an end of data that was written; nothing may follow them.
+
+    One time is for all of them.
+    """
     finals: list[Verdict] = []
     try:
         while len(finals) < due:
@@ -346,10 +349,11 @@ def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SM
 def _final(connection: Connection, *, is_first: bool) -> Steps[Reply]:
     """The next reply to the end of data. LMTP has one for each recipient (RFC 2033 §4.2)."""
     if connection.parting is None or is_first:
-        (reply,) = yield from connection.settle(leaving=connection.unanswered - 1)
+        leaving = connection.unanswered - 1
+        (reply,) = yield from connection.settle(leaving=leaving, fresh=is_first)
         return reply
     # A 421 answers one recipient; nobody knows what would have been said to those after it.
-    words = yield from connection.last_words()
+    words = yield from connection.last_words(Phase.DATA_TERMINATION)
     if words is None:
         raise connection.over()
     return words
