@@ -1,0 +1,127 @@
+"""Messages to be sent: each has its own content, sender and recipients, all from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.policy import SMTP
+from io import BytesIO
+from random import Random
+from typing import Any
+
+from smtpx import Envelope
+
+DOMAINS = ("a.test", "b.test", "c.test")
+LINES = (
+    b".",
+    b"..",
+    b".x",
+    b"",
+    b"RSET",
+    b"QUIT",
+    b"x" * 70,
+    b"250 2.0.0 queued",
+    b"MAIL FROM:<boss@boss.test>",
+    b"RCPT TO:<victim@boss.test>",
+    b"DATA",
+    b"BDAT 3 LAST",
+)
+
+
+@dataclass(slots=True)
+class Mail:
+    """One message, and what must come of it if anything does."""
+
+    number: int
+    how: str
+    """What is handed over: ``bytes``, ``file``, ``pieces``, ``header`` (an `EmailMessage` alone)
+    or ``message`` (one with its envelope)."""
+    content: bytes
+    sender: str
+    recipients: tuple[str, ...]
+    digests: frozenset[str]
+    """Of the content as a server may get it."""
+    given: Any = field(default=None, repr=False)
+    """The object that was handed over."""
+
+    @property
+    def envelope(self) -> Envelope | None:
+        return None if self.how == "header" else Envelope(self.sender, self.recipients)
+
+    def item(self) -> tuple[Any, Envelope | None]:
+        """The message and its envelope, as `send` takes them."""
+        match self.how:
+            case "bytes":
+                self.given = self.content
+            case "file":
+                self.given = BytesIO(self.content)
+            case "pieces":
+                self.given = pieces(self.content)
+            case _:
+                self.given = written(self)
+        return self.given, self.envelope
+
+
+def pieces(content: bytes) -> Any:
+    """The content from an iterator, which can be read once."""
+    for start in range(0, len(content), 7000):
+        yield content[start : start + 7000]
+
+
+def written(mail: Mail) -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = mail.sender
+    message["To"] = ", ".join(mail.recipients[:1])
+    if mail.recipients[1:]:
+        message["Cc"] = ", ".join(mail.recipients[1:])
+    message["Subject"] = str(mail.number)
+    message["Message-ID"] = f"<{mail.sender}>"
+    message.set_content(mail.content.decode())
+    return message
+
+
+def canonical(content: bytes) -> bytes:
+    """Every line ended by CRLF, the last one too."""
+    lines = content.replace(b"\r\n", b"\n").split(b"\n")
+    if lines[-1] == b"":
+        del lines[-1]
+    return b"".join(line + b"\r\n" for line in lines)
+
+
+def mails(count: int, chance: Random, *, hows: tuple[str, ...], utf8: bool, eight_bit: bool, most: int) -> list[Mail]:
+    """So many messages, to at most `most` recipients each."""
+    return [mail(number, chance, hows, utf8, eight_bit, most) for number in range(count)]
+
+
+def mail(
+    number: int, chance: Random, hows: tuple[str, ...], utf8: bool, eight_bit: bool, most: int
+) -> Mail:
+    how = chance.choice(hows)
+    size = chance.choice((0, 200, 200, 200, 500, 500, 3_000, 8_000))
+    if chance.random() < 0.08:
+        size = chance.choice((40_000, 70_000, 140_000, 400_000))
+    lines = list(chance.choices(LINES, k=min(40, size // 12)))
+    while sum(map(len, lines)) < size:
+        lines += lines or [b"x"]
+    if eight_bit and how not in ("header", "message") and chance.random() < 0.2:
+        lines.append("Grüße".encode())
+    end = chance.choice((b"\r\n",) * 8 + (b"\n",))
+    content = b"Subject: %d\r\n\r\n%b" % (number, end.join(lines))
+    if chance.random() < 0.9:
+        content += end
+    sender = f"s{number}@sender.test"
+    recipients = tuple(
+        f"r{number}-{i}@{chance.choice(DOMAINS)}" for i in range(chance.randint(1, most))
+    )
+    if utf8 and how not in ("header", "message") and chance.random() < 0.1:
+        recipients = (*recipients, f"ü{number}@a.test")
+    made = Mail(number, how, content, sender, recipients, frozenset())
+    if how in ("header", "message"):
+        # What is written is the standard library's, whose lines are its own.
+        made.content = b"\n".join(lines).replace(b"\r", b"") + b"\n"
+        octets = written(made).as_bytes(policy=SMTP)
+    else:
+        octets = content
+    made.digests = frozenset({hashlib.sha256(canonical(octets)).hexdigest()})
+    return made

@@ -1,0 +1,249 @@
+"""What one round is to be: all of it from its seed, so that each can be run again, alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+FACES = (
+    "session",
+    "send",
+    "threads",
+    "one shot",
+    "many",
+    "abandoned many",
+    "failing many",
+    "interrupted send",
+    "interrupted many",
+    "async send",
+    "async many",
+    "smtplib",
+)
+# Those that send one message at a time over a connection, and wait for its end.
+LONE = ("session", "send", "threads", "one shot", "interrupted send", "async send", "smtplib")
+WORLDS = ("asyncio", "uvloop", "trio")
+
+ENDINGS = ("421", "close", "reset", "die")
+POINTS = {
+    "greeting": ("no", "421", "close", "late", "pieces"),
+    "hello": ("no", "421", "close", "reset", "late", "pieces", "garbage"),
+    "starttls": ("no", "421", "close", "reset", "late"),
+    "mail": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", "lie", *ENDINGS),
+    "rcpt": ("no", "no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", "lie", *ENDINGS),
+    "data": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", *ENDINGS),
+    "chunk": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", *ENDINGS),
+    "content": ("no", "421", "close", "reset", "stall", "late"),
+    "final": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", "lie", "die", *ENDINGS),
+    "rset": ("no", "late", "stall", "surplus", "missing", "garbage", *ENDINGS),
+    "quit": ("no", "421", "close", "reset", "late", "stall", "garbage"),
+}
+THEMES = {
+    # name: (weight, kinds of faults)
+    "everything": (14, None),
+    "endings": (22, (*ENDINGS, "late")),
+    "refusals": (12, ("no", "421", "go on")),
+    "puzzles": (10, ("surplus", "missing", "garbage", "wrong", "lie", "no")),
+    "surplus": (6, ("surplus", "no")),
+    "slow": (6, ("stall", "late", "pieces", "no")),
+    "cuts": (14, ("die", "late", "no")),
+    "limits": (8, (*ENDINGS, "no")),
+    "sessions": (5, ()),
+    "resets": (4, ()),
+    "idle": (5, ()),
+    "idle and endings": (4, (*ENDINGS,)),
+    "death": (4, ("late", "no")),
+    "dead": (2, ()),
+    "calm": (4, ()),
+}
+
+
+@dataclass(slots=True)
+class Plan:
+    """One round."""
+
+    seed: int
+    face: str
+    theme: str
+    world: str
+    count: int
+    most: int
+    """Recipients of a message, at most."""
+    hows: tuple[str, ...]
+    server: dict[str, Any]
+    timeouts: float
+    pool: dict[str, Any]
+    window: int = 64
+    connections: int = 1
+    on_doubt: str = "report"
+    callers: int = 1
+    cancel: bool = False
+    pauses: bool = False
+    """The callers wait now and then, so that connections are idle."""
+    how: str = ""
+    """How `send_many` is abandoned, or fails."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def gentle(self) -> bool:
+        """True if every message must be accepted for every recipient."""
+        if self.cancel or self.how == "exit" or self.server["session_end"] == "close":
+            return False
+        match self.theme:
+            case "calm":
+                return "interrupted" not in self.face
+            case "idle":
+                return self.face in ("send", "async send") and self.callers == 1
+            case "sessions" | "resets":
+                return self.face in ("send", "threads", "many", "async send", "async many", "failing many")
+        return False
+
+    def __str__(self) -> str:
+        server = self.server
+        tls = "" if server["tls"] == "none" else f" {server['tls']}"
+        words = ["lmtp" if server["lmtp"] else "smtp" + tls, *server["extensions"]]
+        words += [self.face, f"{self.count} messages", self.theme]
+        if "async" in self.face:
+            words.append(self.world + (", cancelled" if self.cancel else ""))
+        if "many" in self.face:
+            words.append(f"window={self.window} connections={self.connections} on_doubt={self.on_doubt}")
+        if self.how:
+            words.append(self.how)
+        if self.callers > 1:
+            words.append(f"{self.callers} callers")
+        return ", ".join(words)
+
+
+def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WORLDS) -> Plan:
+    """The round of that seed."""
+    chance = Random(f"certainty {seed}")
+    face = chance.choice(faces)
+    theme = chance.choices(list(THEMES), [weight for weight, _ in THEMES.values()])[0]
+    _, kinds = THEMES[theme]
+    faults = {
+        point: [kind for kind in possible if kinds is None or kind in kinds]
+        for point, possible in POINTS.items()
+    }
+    lmtp = face != "smtplib" and chance.random() < 0.15
+    tls = "none" if lmtp else chance.choice(("none", "none", "none", "starttls", "implicit", "implicit"))
+    if theme == "cuts" and chance.random() < 0.6 and not lmtp:
+        tls = "implicit"
+    extensions, limits = _offer(chance, theme, lmtp)
+    rate = 0.3 * 10 ** (-2 * chance.random())  # from 0.003 to 0.3
+    if face == "many" and chance.random() < 0.5:
+        rate /= 5
+    if theme == "dead":
+        faults = {"mail": ["close" if chance.random() < 0.8 else "stall"]}
+        rate = 1.0
+    stalls = any({"stall", "missing", "garbage", "wrong"} & set(each) for each in faults.values())
+    server: dict[str, Any] = {
+        "seed": seed,
+        "tls": tls,
+        "lmtp": lmtp,
+        "extensions": extensions,
+        "limits": limits,
+        "faults": faults,
+        "rate": rate,
+        "lone": face in LONE or "PIPELINING" not in extensions,
+        "cut": 0.7 if theme == "cuts" else 0.1 if theme == "everything" else 0,
+        "receive_buffer": chance.choice((0, 0, 2_000, 8_000)) if theme in ("cuts", "slow") else 0,
+        "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
+        "read_pause": chance.choice((0.0, 0.0005, 0.002)) if theme in ("slow", "cuts") else 0.0,
+        "splits": chance.random() < 0.2,
+        "verbose": chance.random() < 0.2,
+        "idle": chance.choice((0.3, 1.0)) if theme == "idle and endings" else 0,
+        "idle_on_call": theme == "idle",
+        "rset": chance.choice((500, 502, 503)) if theme == "resets" else 0,
+        "swallow": chance.random() < 0.85,
+        "data_anyway": chance.random() < 0.5,
+        "lmtp_answers_all": lmtp and theme in ("puzzles", "surplus") and chance.random() < 0.5,
+        "session_messages": 0,
+        "session_end": "",
+        "die_after": chance.randint(1, 20) if theme == "death" else 0,
+    }
+    if theme == "sessions" or (theme == "everything" and chance.random() < 0.3):
+        server["session_messages"] = chance.choice((1, 2, 3, 10, 20))
+        server["session_end"] = chance.choice(("421", "421", "close"))
+    count = chance.choice((5, 20, 40, 60, 80))
+    if stalls or face in ("one shot", "interrupted send"):
+        count = min(count, 20)
+    if "many" in face:
+        count = chance.choice((10, 40, 80, 150, 200))
+    if theme == "slow" or (stalls and rate > 0.03):
+        count = min(count, 40)
+    open_ = chance.choice((1, 2, 3, 5))
+    pool: dict[str, Any] = {"open": open_, "idle": chance.choice((0, open_, open_, open_)), "wait": 5.0}
+    if chance.random() < 0.15:
+        pool["messages"] = chance.choice((1, 3, 10))
+    hows: tuple[str, ...] = chance.choice(
+        (("bytes",), ("bytes",), ("bytes", "bytes", "header", "message"), ("bytes", "bytes", "header", "message", "file", "pieces"))
+    )
+    if theme == "idle" or limits:
+        hows = tuple(how for how in hows if how not in ("file", "pieces"))
+    if face == "smtplib":
+        hows = ("bytes", "header")
+    return Plan(
+        seed,
+        face,
+        theme,
+        chance.choice(worlds),
+        count,
+        chance.choice((1, 2, 3, 8)) if not limits else chance.choice((3, 8)),
+        hows,
+        server,
+        timeouts=0.4 if stalls else 5.0,
+        pool=pool,
+        window=chance.choice((1, 8, 64)),
+        connections=chance.choice([n for n in (1, 1, 2, 3, 4) if n <= open_]),
+        on_doubt=chance.choice(("report", "report", "resend")),
+        callers=chance.choice((2, 3, 8))
+        if face == "threads" or (face == "async send" and theme != "idle")
+        else 1,
+        cancel="async" in face and chance.random() < 0.6,
+        pauses="idle" in theme or chance.random() < 0.1,
+        how=_how(chance, face),
+    )
+
+
+def _how(chance: Random, face: str) -> str:
+    match face:
+        case "abandoned many":
+            return chance.choice(("break", "close", "garbage"))
+        case "failing many":
+            return chance.choice(("slow", "error", "slow error", "exit"))
+        case "async many":
+            return chance.choice(("", "", "async", "async", "slow async", "async error", "break", "async break"))
+        case "smtplib":
+            return chance.choice(("sendmail", "send_message"))
+        case "interrupted send":
+            return chance.choice(("session", "client", "client", "one shot"))
+    return ""
+
+
+def _offer(chance: Random, theme: str, lmtp: bool) -> tuple[list[str], dict[str, int]]:
+    offered = [
+        keyword
+        for keyword, share in (
+            ("PIPELINING", 0.7),
+            ("CHUNKING", 0.6),
+            ("8BITMIME", 0.6),
+            ("SMTPUTF8", 0.3),
+        )
+        if chance.random() < share
+    ]
+    if theme == "cuts" and not lmtp:
+        offered = sorted({*offered, "PIPELINING", "CHUNKING"})
+    if chance.random() < 0.5:
+        offered.append("SIZE 100000000")
+    limits: dict[str, int] = {}
+    if theme == "limits" or chance.random() < 0.04:
+        for name, choices in (
+            ("MAILMAX", (1, 2, 5)),
+            ("RCPTMAX", (1, 2, 3)),
+            ("RCPTDOMAINMAX", (1, 2)),
+        ):
+            if chance.random() < 0.55:
+                limits[name] = chance.choice(choices)
+    if limits:
+        offered.append("LIMITS " + " ".join(f"{name}={most}" for name, most in limits.items()))
+    return offered, limits
