@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from tests.certainty import runs, worker
 from tests.certainty.plans import FACES, WORLDS
@@ -22,6 +23,7 @@ def main() -> int:
     _ = parser.add_argument("--faces", default=",".join(FACES))
     _ = parser.add_argument("--workers", type=int, default=3 * (os.cpu_count() or 1))
     _ = parser.add_argument("--plant", default="", help="a bug of tests/certainty/planted.py")
+    _ = parser.add_argument("--keep", type=Path, help="a folder for the dialogues that failed")
     _ = parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     faces = tuple(given.faces.split(","))
@@ -42,6 +44,7 @@ def main() -> int:
         plant=given.plant,
         tell=lambda text: print(text, flush=True),
         in_full=given.round is not None,
+        keep=given.keep,
     )
     print(tally)
     return 1 if tally.kinds else 0

@@ -447,8 +447,8 @@ class Round:
         except old.SMTPServerDisconnected as error:
             if IN_DOUBT in str(error):
                 verdicts = dict.fromkeys(mail.recipients, UNKNOWN)
-        except (old.SMTPException, smtpx.AddressError):
-            pass
+        except (old.SMTPException, smtpx.AddressError, UnicodeEncodeError):
+            pass  # The last as ever, where SMTPUTF8 is not offered.
         except BaseException as error:
             self.told.foreign(error)
         else:

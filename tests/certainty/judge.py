@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,9 @@ UNKNOWN = "unknown"
 NO = (Status.REFUSED, Status.NOT_TRIED, NOT_ACCEPTED)
 
 Verdict = Status | str
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+"""What goes to nobody where DATA was let in though all recipients were refused (RFC 2920 §3.1)."""
 
 
 class Told:
@@ -143,7 +147,8 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> list[Violation]:
         if mail is None:
             found.append(Violation("a message that nobody sent", str(entry)))
             continue
-        if entry["digest"] not in mail.digests:
+        misled = set(entry["recipients"]) <= ledger.lied_to | ledger.shifted
+        if entry["digest"] not in mail.digests and not (misled and entry["digest"] == EMPTY):
             found.append(Violation("altered content", str(entry)))
         if not set(entry["recipients"]) <= set(mail.recipients):
             found.append(Violation("another's recipients", str(entry)))
@@ -166,7 +171,7 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> list[Violation]:
             elif verdict in NO and copies and not excused:
                 kind = f"told {getattr(verdict, 'value', verdict)}, and was accepted"
                 found.append(Violation(kind, recipient))
-            elif gentle and verdict is not Status.ACCEPTED and mail.number in handed:
+            elif gentle and verdict is not Status.ACCEPTED and verdicts is not None:
                 kind = f"{getattr(verdict, 'value', verdict)}, though nothing was in the way"
                 found.append(Violation(kind, recipient))
     return found

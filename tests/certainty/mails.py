@@ -89,22 +89,34 @@ def canonical(content: bytes) -> bytes:
     return b"".join(line + b"\r\n" for line in lines)
 
 
-def mails(count: int, chance: Random, *, hows: tuple[str, ...], utf8: bool, eight_bit: bool, most: int) -> list[Mail]:
-    """So many messages, to at most `most` recipients each."""
-    return [mail(number, chance, hows, utf8, eight_bit, most) for number in range(count)]
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the messages of a round may be like."""
+
+    hows: tuple[str, ...]
+    most: int
+    """Recipients."""
+    sizes: tuple[int, ...] = (0, 200, 200, 200, 500, 500, 3_000, 8_000)
+    large: float = 0.08
+    """How many are larger than a buffer."""
+    utf8: bool = False
+    eight_bit: bool = False
 
 
-def mail(
-    number: int, chance: Random, hows: tuple[str, ...], utf8: bool, eight_bit: bool, most: int
-) -> Mail:
-    how = chance.choice(hows)
-    size = chance.choice((0, 200, 200, 200, 500, 500, 3_000, 8_000))
-    if chance.random() < 0.08:
+def mails(count: int, chance: Random, kind: Kind) -> list[Mail]:
+    """So many messages."""
+    return [mail(number, chance, kind) for number in range(count)]
+
+
+def mail(number: int, chance: Random, kind: Kind) -> Mail:
+    how = chance.choice(kind.hows)
+    size = chance.choice(kind.sizes)
+    if chance.random() < kind.large:
         size = chance.choice((40_000, 70_000, 140_000, 400_000))
     lines = list(chance.choices(LINES, k=min(40, size // 12)))
-    while sum(map(len, lines)) < size:
-        lines += lines or [b"x"]
-    if eight_bit and how not in ("header", "message") and chance.random() < 0.2:
+    block = lines or [b"x"]
+    lines += block * ((size - sum(map(len, lines))) // sum(len(line) + 2 for line in block))
+    if kind.eight_bit and how not in ("header", "message") and chance.random() < 0.2:
         lines.append("Grüße".encode())
     end = chance.choice((b"\r\n",) * 8 + (b"\n",))
     content = b"Subject: %d\r\n\r\n%b" % (number, end.join(lines))
@@ -112,9 +124,9 @@ def mail(
         content += end
     sender = f"s{number}@sender.test"
     recipients = tuple(
-        f"r{number}-{i}@{chance.choice(DOMAINS)}" for i in range(chance.randint(1, most))
+        f"r{number}-{i}@{chance.choice(DOMAINS)}" for i in range(chance.randint(1, kind.most))
     )
-    if utf8 and how not in ("header", "message") and chance.random() < 0.1:
+    if kind.utf8 and how not in ("header", "message") and chance.random() < 0.1:
         recipients = (*recipients, f"ü{number}@a.test")
     made = Mail(number, how, content, sender, recipients, frozenset())
     if how in ("header", "message"):

@@ -75,6 +75,7 @@ def run(
     plant: str = "",
     tell: Callable[[str], object] = lambda text: None,
     in_full: bool = False,
+    keep: Path | None = None,
 ) -> Tally:
     """Run rounds until there were so many messages; tell of each round."""
     tally = Tally()
@@ -93,6 +94,8 @@ def run(
                     with lock:
                         tally.add(report)
                         tell(shown(report, in_full=in_full))
+                        if keep is not None and report["violations"]:
+                            _ = (keep / str(seed)).write_text(shown(report, in_full=True))
                     if report.get("dead"):
                         break
                     seed = next_seed()

@@ -178,7 +178,7 @@ class Session:
         self.read = 0
         self.cut_at = None
         if self.chance.random() < self.plan["cut"]:
-            self.cut_at = self.chance.choice((100, 2_000, 20_000, 60_000, 200_000))
+            self.cut_at = self.chance.choice((100, 2_000, 30_000, 80_000, 200_000))
             self.cut_at = self.chance.randrange(1, self.cut_at)
         self.out = []
         self.sent = []
@@ -350,6 +350,8 @@ class Session:
             self.write(octets)
         for _, _, transaction, due in self.out:
             self.sent.append((self.writes, self.writes, transaction, due))
+        if len(self.out) > 1:
+            self.show("S", f"({len(self.out)} replies in one write)")
         self.out.clear()
         self.check_point(point)
         if self.plan["splits"] and self.chance.random() < 0.2:
@@ -385,6 +387,16 @@ class Session:
 
     def pause(self, seconds):
         _ = self.round.hurry.wait(seconds)
+
+    def part(self):
+        """End the session so that everything that was said arrives: what was not read would not."""
+        self.show("S", "(closes, and reads what is left)")
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.settimeout(2)
+            while self.socket.recv(65536):
+                pass
+        raise Over
 
     def leave(self):
         """End the session, in one way or the other."""
@@ -553,17 +565,17 @@ class Session:
             self.bad(b"%d 5.5.1 not here\r\n" % self.plan["rset"])
             return
         self.full()
-        if self.answer("rset", self.yes(b"reset")):
-            self.transaction = None
+        # Refused or not, it ends: a server that refuses RSET as such is another matter.
+        _ = self.answer("rset", self.yes(b"reset"))
+        self.transaction = None
 
     def full(self):
         """End a session that has had its messages, or whose client asked for one too many."""
         most = self.plan["session_messages"]
         if most and self.messages >= most:
-            if self.plan["session_end"] == "421":
-                self.say(b"421 4.4.5 too many messages in this session\r\n", "mail")
-                self.flush()
-            self.leave()
+            self.say(b"421 4.4.5 too many messages in this session\r\n", "mail")
+            self.flush()
+            self.part()
 
     def mail(self, sender):
         self.full()
@@ -783,7 +795,7 @@ class Session:
         if self.plan["lone"]:
             checkpoints = [end for end in self.checkpoints if end <= last + 1]
             if last + 1 not in checkpoints:
-                checkpoints.append(len(self.sent))
+                checkpoints.append(last + 1)
         elif self.heard_after:
             return False
         else:
