@@ -30,6 +30,11 @@ test-slow: $(VENV)/ready  ## cancel at every await point, a thousand examples: w
 soak: $(VENV)/ready  ## send 120,000 messages to a server that fails, and account for each
 	$(BIN)/python -m tests.scale.soak
 
+SEED ?= 1
+MESSAGES ?= 100000
+certainty: $(VENV)/ready  ## hold every face to its word on a hostile server; SEED=, MESSAGES=
+	$(BIN)/python -m tests.certainty --seed $(SEED) --messages $(MESSAGES)
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -44,4 +49,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-slow soak lint bench
+.PHONY: help demo test test-slow soak certainty lint bench

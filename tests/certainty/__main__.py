@@ -30,9 +30,9 @@ def main() -> int:
     worlds = runs.worlds_here()
     if given.work:
         if given.plant:
-            from tests.certainty.planted import plant
+            from tests.certainty.planted import PLANTED
 
-            plant(given.plant)
+            PLANTED[given.plant].plant()
         worker.main(faces, worlds)
         return 0
     seeds = [given.round] if given.round is not None else runs.seeds(given.seed)

@@ -148,7 +148,7 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         "faults": faults,
         "rate": rate,
         "lone": face in LONE or "PIPELINING" not in extensions,
-        "cut": 0.7 if theme == "cuts" else 0.1 if theme == "everything" else 0,
+        "cut": 0.9 if theme == "cuts" else 0.1 if theme == "everything" else 0,
         "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000)) if theme in ("cuts", "slow") else 0,
         "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
         "read_pause": chance.choice((0.0, 0.0005, 0.002)) if theme in ("slow", "cuts") else 0.0,
@@ -196,7 +196,7 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     if theme == "cuts" and chance.random() < 0.7:
         # Writes of many TLS records, that fail in the middle.
         kind = replace(kind, sizes=(500, 3_000, 8_000, 20_000))
-        window = 64
+        window, count = 64, max(count, 80)
     return Plan(
         seed,
         face,

@@ -25,9 +25,10 @@ def worlds_here() -> tuple[str, ...]:
     return tuple(world for world in WORLDS if find_spec(world) is not None)
 
 
-def seeds(first: int) -> Iterator[int]:
-    """The rounds of a run."""
-    return count(first * 1_000_000)
+def seeds(first: int, theme: str = "", faces: tuple[str, ...] = FACES) -> Iterator[int]:
+    """The rounds of a run; only those with one theme, if that is asked for."""
+    every = count(first * 1_000_000)
+    return (seed for seed in every if not theme or plan(seed, faces, worlds_here()).theme == theme)
 
 
 @dataclass(slots=True)
@@ -76,15 +77,17 @@ def run(
     tell: Callable[[str], object] = lambda text: None,
     in_full: bool = False,
     keep: Path | None = None,
+    until: str = "",
 ) -> Tally:
-    """Run rounds until there were so many messages; tell of each round."""
+    """Run rounds until there were so many messages, or such a violation; tell of each round."""
     tally = Tally()
     lock = threading.Lock()
     source = iter(seeds)
 
     def next_seed() -> int | None:
         with lock:
-            return next(source, None) if tally.messages < messages else None
+            enough = tally.messages >= messages or tally.kinds[until]
+            return None if enough else next(source, None)
 
     def work() -> None:
         while (seed := next_seed()) is not None:

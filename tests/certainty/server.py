@@ -98,6 +98,9 @@ class Round:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if plan["receive_buffer"]:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, plan["receive_buffer"])
+            # Small segments keep the client's own buffer small, so that its writes wait.
+            with contextlib.suppress(AttributeError, OSError):
+                self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(64)
         self.port = self.listener.getsockname()[1]
@@ -178,8 +181,7 @@ class Session:
         self.read = 0
         self.cut_at = None
         if self.chance.random() < self.plan["cut"]:
-            self.cut_at = self.chance.choice((100, 2_000, 30_000, 80_000, 200_000))
-            self.cut_at = self.chance.randrange(1, self.cut_at)
+            self.cut_at = self.chance.randrange(self.chance.choice((100, 2_000, 60_000, 150_000)))
         self.out = []
         self.sent = []
         self.writes = 0
@@ -220,9 +222,9 @@ class Session:
 
     def fill(self):
         """Read more; before we wait, what was answered goes out."""
-        self.flush()
         if self.cut_at is not None and self.read >= self.cut_at:
             self.break_off()
+        self.flush()
         most = self.plan["read_size"]
         if self.cut_at is not None:
             most = min(most, self.cut_at - self.read)
