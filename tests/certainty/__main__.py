@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.certainty import runs, worker
-from tests.certainty.plans import FACES, WORLDS
+from tests.certainty.plans import FACES
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -31,12 +31,61 @@ POINTS = {
     "greeting": ("no", "421", "close", "late", "pieces"),
     "hello": ("no", "421", "close", "reset", "late", "pieces", "garbage"),
     "starttls": ("no", "421", "close", "reset", "late"),
-    "mail": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", "lie", *ENDINGS),
-    "rcpt": ("no", "no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", "lie", *ENDINGS),
-    "data": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", *ENDINGS),
+    "mail": (
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        "lie",
+        *ENDINGS,
+    ),
+    "rcpt": (
+        "no",
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        "lie",
+        *ENDINGS,
+    ),
+    "data": (
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        *ENDINGS,
+    ),
     "chunk": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", *ENDINGS),
     "content": ("no", "421", "close", "reset", "stall", "late"),
-    "final": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", "wrong", "lie", "die", *ENDINGS),
+    "final": (
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        "lie",
+        "die",
+        *ENDINGS,
+    ),
     "rset": ("no", "late", "stall", "surplus", "missing", "garbage", *ENDINGS),
     "quit": ("no", "421", "close", "reset", "late", "stall", "garbage"),
 }
@@ -78,12 +127,12 @@ class Plan:
     connections: int = 1
     on_doubt: str = "report"
     callers: int = 1
+    """Threads or tasks that share a client."""
     cancel: bool = False
     pauses: bool = False
     """The callers wait now and then, so that connections are idle."""
     how: str = ""
     """How `send_many` is abandoned, or fails."""
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def gentle(self) -> bool:
@@ -96,10 +145,27 @@ class Plan:
             case "calm":
                 return "interrupted" not in self.face
             case "idle":
-                return self.face in ("send", "async send") and self.callers == 1
+                return self.face in ("send", "async send") and self.how in ("", "client")
             case "sessions" | "resets":
-                return self.face in ("send", "threads", "many", "async send", "async many", "failing many")
+                return self.how not in ("session", "one shot") and self.face in (
+                    "send",
+                    "threads",
+                    "many",
+                    "async send",
+                    "async many",
+                    "failing many",
+                )
         return False
+
+    @property
+    def fails(self) -> bool:
+        """True if the caller's iterable does."""
+        return "error" in self.how or self.how == "exit"
+
+    @property
+    def abandons(self) -> bool:
+        """True if the caller does not listen to the end."""
+        return self.face == "abandoned many" or "break" in self.how
 
     def __str__(self) -> str:
         server = self.server
@@ -109,7 +175,9 @@ class Plan:
         if "async" in self.face:
             words.append(self.world + (", cancelled" if self.cancel else ""))
         if "many" in self.face:
-            words.append(f"window={self.window} connections={self.connections} on_doubt={self.on_doubt}")
+            words.append(
+                f"window={self.window} connections={self.connections} on_doubt={self.on_doubt}"
+            )
         if self.how:
             words.append(self.how)
         if self.callers > 1:
@@ -128,7 +196,11 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         for point, possible in POINTS.items()
     }
     lmtp = face != "smtplib" and chance.random() < 0.15
-    tls = "none" if lmtp else chance.choice(("none", "none", "none", "starttls", "implicit", "implicit"))
+    tls = (
+        "none"
+        if lmtp
+        else chance.choice(("none", "none", "none", "starttls", "implicit", "implicit"))
+    )
     if theme == "cuts" and chance.random() < 0.6 and not lmtp:
         tls = "implicit"
     extensions, limits = _offer(chance, theme, lmtp)
@@ -149,7 +221,9 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         "rate": rate,
         "lone": face in LONE or "PIPELINING" not in extensions,
         "cut": 0.9 if theme == "cuts" else 0.1 if theme == "everything" else 0,
-        "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000)) if theme in ("cuts", "slow") else 0,
+        "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000))
+        if theme in ("cuts", "slow")
+        else 0,
         "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
         "read_pause": chance.choice((0.0, 0.0005, 0.002)) if theme in ("slow", "cuts") else 0.0,
         "splits": chance.random() < 0.2,
@@ -175,11 +249,20 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     if theme == "slow" or (stalls and rate > 0.03):
         count = min(count, 40)
     open_ = chance.choice((1, 2, 3, 5))
-    pool: dict[str, Any] = {"open": open_, "idle": chance.choice((0, open_, open_, open_)), "wait": 5.0}
+    pool: dict[str, Any] = {
+        "open": open_,
+        "idle": chance.choice((0, open_, open_, open_)),
+        "wait": 5.0,
+    }
     if chance.random() < 0.15:
         pool["messages"] = chance.choice((1, 3, 10))
     hows: tuple[str, ...] = chance.choice(
-        (("bytes",), ("bytes",), ("bytes", "bytes", "header", "message"), ("bytes", "bytes", "header", "message", "file", "pieces"))
+        (
+            ("bytes",),
+            ("bytes",),
+            ("bytes", "bytes", "header", "message"),
+            ("bytes", "bytes", "header", "message", "file", "pieces"),
+        )
     )
     if theme in ("idle", "sessions", "resets", "calm") or limits:
         hows = tuple(how for how in hows if how not in ("file", "pieces"))
@@ -226,9 +309,11 @@ def _how(chance: Random, face: str) -> str:
         case "failing many":
             return chance.choice(("slow", "error", "slow error", "exit"))
         case "async many":
-            return chance.choice(("", "", "async", "async", "slow async", "async error", "break", "async break"))
-        case "smtplib":
-            return chance.choice(("sendmail", "send_message"))
+            return chance.choice(
+                ("", "", "async", "async", "slow async", "async error", "break", "async break")
+            )
+        case "async send":
+            return chance.choice(("client", "client", "client", "session", "one shot"))
         case "interrupted send":
             return chance.choice(("session", "client", "client", "one shot"))
     return ""

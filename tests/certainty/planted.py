@@ -25,9 +25,11 @@ def repeat_whole() -> None:
 
     def was_gone(self: Any, told: Any) -> bool:
         error = getattr(told, "error", told)
-        return self.reused and isinstance(error, ConnectionLost) and error.phase in ("mail", "other")
+        return (
+            self.reused and isinstance(error, ConnectionLost) and error.phase in ("mail", "other")
+        )
 
-    Lease.was_gone = was_gone  # type: ignore[method-assign]
+    Lease.was_gone = was_gone  # type: ignore[method-assign, assignment]
 
 
 def doubt_nothing() -> None:

@@ -129,7 +129,7 @@ class Process:
 
     def __init__(self, faces: tuple[str, ...], plant: str) -> None:
         self._faces = faces
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         command = [sys.executable, "-m", "tests.certainty", "--work", "--faces", ",".join(faces)]
         self._process = subprocess.Popen(
             [*command, "--plant", plant],
@@ -143,7 +143,7 @@ class Process:
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *failure: object) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()

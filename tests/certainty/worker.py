@@ -26,7 +26,7 @@ from typing import Any, Self
 
 import trustme
 
-from tests.certainty.clients import Round
+from tests.certainty.driving import Scene, drive
 from tests.certainty.judge import Ledger, Told, Violation, judge
 from tests.certainty.mails import mails
 from tests.certainty.plans import FACES, WORLDS, Plan, plan
@@ -41,7 +41,8 @@ class Server:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("server.py"))],
+            [sys.executable, "-m", "tests.certainty.hostile"],
+            cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -161,7 +162,7 @@ class Worker:
         leaks = Leaks()
         began = time.monotonic()
         with Noise(told, plan.face):
-            Round(plan, port, self.ca_file, told, lambda: self.server.ask(idle=0)).run()
+            drive(Scene(plan, port, self.ca_file, told, lambda: self.server.ask(idle=0)))
         seconds = time.monotonic() - began
         found = leaks.find()
         sessions = self.server.ask(finish=5)
