@@ -24,6 +24,8 @@ FACES = (
 )
 # Those that send one message at a time over a connection, and wait for its end.
 LONE = ("session", "send", "threads", "one shot", "interrupted send", "async send", "smtplib")
+# What opens nothing but connections.
+POOR_FACES = ("session", "send", "threads", "one shot", "many", "failing many")
 WORLDS = ("asyncio", "uvloop", "trio")
 
 ENDINGS = ("421", "close", "reset", "die")
@@ -106,6 +108,7 @@ THEMES = {
     "idle and endings": (4, (*ENDINGS,)),
     "death": (4, ("late", "no")),
     "dead": (2, ()),
+    "poor": (3, ("late", *ENDINGS)),
     "calm": (4, ()),
 }
 
@@ -167,6 +170,11 @@ class Plan:
         """True if the caller does not listen to the end."""
         return self.face == "abandoned many" or "break" in self.how
 
+    @property
+    def spare_files(self) -> int | None:
+        """How many descriptors may still be opened; ``None``: as many as ever."""
+        return self.seed % 3 if self.theme == "poor" and self.face in POOR_FACES else None
+
     def __str__(self) -> str:
         server = self.server
         tls = "" if server["tls"] == "none" else f" {server['tls']}"
@@ -203,6 +211,8 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     )
     if theme == "cuts" and chance.random() < 0.6 and not lmtp:
         tls = "implicit"
+    if theme == "poor":
+        tls = "none"
     extensions, limits = _offer(chance, theme, lmtp)
     rate = 0.3 * 10 ** (-2 * chance.random())  # from 0.003 to 0.3
     if face == "many" and chance.random() < 0.5:

@@ -18,6 +18,8 @@ import threading
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -99,6 +101,22 @@ class Noise:
         self._told.problem("noise", f"in a thread: {text}")
 
 
+@contextmanager
+def few_files(spare: int | None) -> Iterator[None]:
+    """Let this process open no more than so many files than it has."""
+    if spare is None or sys.platform == "win32":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_files(), default=8) + 1 + spare, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def open_files() -> dict[int, str]:
     """What is open, where the system tells."""
     found = {}
@@ -161,7 +179,7 @@ class Worker:
         port = self.server.ask(open=server)["port"]
         leaks = Leaks()
         began = time.monotonic()
-        with Noise(told, plan.face):
+        with Noise(told, plan.face), few_files(plan.spare_files):
             drive(Scene(plan, port, self.ca_file, told, lambda: self.server.ask(idle=0)))
         seconds = time.monotonic() - began
         found = leaks.find()
