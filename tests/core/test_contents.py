@@ -14,11 +14,9 @@ from smtpx.results import SendResult, Status
 from .transcripts import connected, plays
 
 GROUP = """
-    C: RSET
     C: MAIL FROM:<a@x.test>
     C: RCPT TO:<b@y.test>
     C: DATA
-    S: 250 ok
     S: 250 ok
     S: 250 ok
     S: 354 go ahead

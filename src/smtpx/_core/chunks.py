@@ -7,33 +7,36 @@ from copy import copy
 from typing import TypeAlias
 
 from smtpx._core.connection import Connection
+from smtpx._core.housekeeping import leave_in_step
+from smtpx._core.plan import plain_group, plan_of
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps, octets_written
 from smtpx._core.supply import (
     Budget,
+    Drawing,
     Drawn,
     Emit,
     Outgoing,
     Supply,
     Window,
     ask_for_more,
-    draw,
     not_sent,
     send_alone,
+    settle,
     tell,
 )
-from smtpx._core.transaction import (
+from smtpx._core.verdicts import (
     broken_off,
-    check_reset,
     judge,
-    plain_group,
-    plan_of,
+    reset_refused,
     result_of,
+    untried,
+    was_read_as_commands,
 )
-from smtpx._wire.commands import RSET
+from smtpx._wire.commands import RSET, Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import ConnectionLost, SessionFull, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -44,25 +47,32 @@ _WRITE = 65536
 
 # A message written by BDAT, its replies still to come: how many, and how many octets it has.
 # A plain tuple: there are many of them.
-_InFlight: TypeAlias = tuple[Outgoing, Envelope, Content, int, int]
+_InFlight: TypeAlias = tuple[Drawn, int, int]
 
 
 class Chunks:
     """``RSET MAIL RCPT… BDAT n LAST`` of a window of messages at once (RFC 3030 §4.2).
 
-    RSET is the first of each, since the one before it may fail: a server that refused all of its
-    recipients keeps the transaction open, and would take the next content under its sender.
+    RSET goes before a message whose predecessor in the session may fail: a server that refused all
+    of its recipients keeps the transaction open, and would take the next content under its sender.
+
+    Until one was accepted by BDAT there is one in flight: only then is it known that the server
+    does not take contents for commands.
     """
 
     __slots__ = (
         "_alone",
+        "_answered",
         "_budget",
+        "_composed",
         "_connection",
+        "_drawing",
         "_emit",
         "_flight",
-        "_full",
         "_heard",
         "_octets",
+        "_refused",
+        "_reset_refused",
         "_supply",
         "_window",
     )
@@ -74,122 +84,104 @@ class Chunks:
         emit: Emit,
         window: Window,
         budget: Budget,
+        drawing: Drawing,
     ) -> None:
         self._connection = connection
         self._supply = supply
         self._emit = emit
         self._window = window
         self._budget = budget
+        self._drawing = drawing
+        self._composed: list[_InFlight] = []  # Not written yet.
         self._flight: deque[_InFlight] = deque()
-        self._heard: list[Reply] = []  # Of the replies to the first in flight, what has come.
         self._octets = 0
+        self._heard: list[Reply] = []  # Of the replies to the first in flight, what has come.
+        self._answered: deque[tuple[Drawn, SendResult]] = deque()
+        """Told once nothing is left of what came with it: a reply too many shows then."""
+        self._refused: Reply | None = None  # What was said to the last content, if that was no.
+        self._reset_refused: SMTPError | None = None
         self._alone: Drawn | None = None  # What has to be sent with nothing else in flight.
-        self._full: SessionFull | None = None
 
     def run(self) -> Steps[None]:
         try:
             yield from self._run()
         except SESSION_OVER as error:
-            if self._alone is not None:  # It has not had its turn.
-                self._supply.ready.appendleft(self._alone[0])
-            if self._supply.resend_doubtful:
-                while self._flight:
-                    outgoing, *_ = self._flight.pop()
-                    self._supply.put_back(outgoing, error)
-            heard = self._heard[1:]
-            for outgoing, envelope, content, *_ in self._flight:
-                heard = heard[: len(envelope.recipients) + 1]
-                plan = plan_of(self._connection, envelope, content)
-                # Each has its own error: what hangs on it is its own result.
-                performed = broken_off(plan, heard, copy(error))
-                tell(self._emit, outgoing, result_of(envelope, performed))
-                heard = []
+            self._account(error)
+            raise
+        except BaseException:
+            self._account(ConnectionLost("the call was interrupted", phase=Phase.OTHER.field))
             raise
 
     def _run(self) -> Steps[None]:
         connection, supply, window = self._connection, self._supply, self._window
-        flight = self._flight
+        flight, drawing = self._flight, self._drawing
         while True:
             yield from self._fill()
             if self._alone is not None:
                 yield from self._settle(leaving=0)
                 message, self._alone = self._alone, None
-                yield from send_alone(connection, supply, self._emit, message)
+                yield from send_alone(connection, supply, self._emit, self._budget, message)
             elif flight:
                 # Refilled when half empty, so that messages go out by the dozen.
-                more_to_come = (
-                    self._budget.left
-                    and self._full is None
-                    and (supply.ready or not supply.exhausted)
-                )
-                leaving = window.messages // 2 if more_to_come else 0
+                leaving = 0 if drawing.has_ended else window.messages // 2
                 # One at least, if the window is small in octets, or nothing more is there yet.
                 yield from self._settle(leaving=min(leaving, len(flight) - 1))
-            elif self._full is not None:
-                raise self._full
             else:
                 return
 
     def _fill(self) -> Steps[None]:
         """Write messages until the window is full, or there is one that has to go alone."""
-        connection, supply, budget = self._connection, self._supply, self._budget
-        ready = supply.ready
+        connection, drawing, composed = self._connection, self._drawing, self._composed
         parts: list[bytes] = []
-        composed: list[_InFlight] = []
-        room = self._window.messages - len(self._flight)
+        messages = self._window.messages if connection.learnt.takes_chunks else 1
+        room = messages - len(self._flight)
         octets_left = self._window.octets - self._octets
         size = 0
-        while room > 0 and octets_left > 0 and budget.left and self._full is None:
-            if not ready:
-                if supply.exhausted or not (yield from ask_for_more(connection)):
+        while room > 0 and octets_left > 0:
+            drawn = drawing.next()
+            if drawn is None:
+                if drawing.has_ended or not (yield from ask_for_more(connection, self._supply)):
                     break
                 continue
-            outgoing = ready.popleft()
-            budget.left -= 1
-            try:
-                drawn = draw(connection, supply, outgoing)
-                _, envelope, content = drawn
-                data = content.whole
-                if data is None or envelope.body is _BINARY:
-                    self._alone = drawn
-                    break
-                wire = self._commands(envelope, content, len(data))
-            except SessionFull as full:
-                self._full = full
-                budget.left += 1
+            outgoing, envelope, content = drawn
+            data = content.whole
+            if data is None or envelope.body is _BINARY or content.has_commands:
+                self._alone = drawn
                 break
-            except (SMTPError, TypeError) as error:
+            reset = connection.open_transaction or bool(composed or self._flight)
+            try:
+                wire = self._commands(envelope, content, len(data), reset)
+            except SMTPError as error:
                 tell(self._emit, outgoing, not_sent(outgoing, error))
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
-            replies = len(envelope.recipients) + 3
-            composed.append((outgoing, envelope, content, replies, octets))
+            composed.append((drawn, len(envelope.recipients) + 2 + reset, octets))
             room -= 1
             size += octets
             octets_left -= octets
             if size >= _WRITE:
-                yield from self._write(parts, composed)
+                yield from self._write(parts)
                 size = 0
         if composed:
-            yield from self._write(parts, composed)
+            yield from self._write(parts)
 
-    def _commands(self, envelope: Envelope, content: Content, size: int) -> bytes:
+    def _commands(self, envelope: Envelope, content: Content, size: int, reset: bool) -> bytes:
         """What goes before a content of so many octets."""
         connection = self._connection
         last = f"BDAT {size} LAST\r\n"
         if envelope.is_plain:
-            return plain_group(connection, envelope, content, reset=True, then=last)
+            return plain_group(connection, envelope, content, reset=reset, then=last)
         plan = plan_of(connection, envelope, content)
-        lines = [RSET.wire, plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
-        return b"".join(lines)
+        lines = [plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
+        return b"".join([RSET.wire, *lines] if reset else lines)
 
-    def _write(self, parts: list[bytes], composed: list[_InFlight]) -> Steps[None]:
+    def _write(self, parts: list[bytes]) -> Steps[None]:
         """Write what was composed; from then on it is in flight."""
-        connection, flight = self._connection, self._flight
+        connection, flight, composed = self._connection, self._flight, self._composed
         octets = b"".join(parts)
         self._octets += len(octets)
-        connection.expect_group(b"".join(parts[::2]), sum([due for _, _, _, due, _ in composed]))
+        connection.expect_group(b"".join(parts[::2]), sum([due for _, due, _ in composed]))
         flight.extend(composed)
         parts.clear()
         composed.clear()
@@ -200,59 +192,138 @@ class Chunks:
             # What the transport did not take whole, the server cannot have accepted.
             missing = len(octets) - octets_written(error.__cause__, len(octets))
             while missing > 0 and flight:
-                unsent, _, _, _, size = flight.pop()
+                (unsent, _, _), _, size = flight.pop()
                 missing -= size
                 self._supply.put_back(unsent)
             raise
 
     def _settle(self, leaving: int) -> Steps[None]:
         """Read replies until only `leaving` messages are in flight, and what more has come."""
-        connection, flight, emit = self._connection, self._flight, self._emit
-        result: SendResult | None
+        connection, flight = self._connection, self._flight
         while True:
-            successes = connection.settle_successes(due for _, _, _, due, _ in flight)
-            self._check_in_step()
-            for taken in successes:
-                outgoing, envelope, _, _, octets = flight.popleft()
-                self._octets -= octets
-                tell(emit, outgoing, SendResult(envelope, taken))
+            if self._reset_refused is None:
+                self._settle_successes()
+            if not connection.unanswered:
+                yield from self._look_behind()
+            if self._reset_refused is not None:
+                leaving = 0
+            elif not connection.has_unread:
+                self._tell()
             if not flight or (
                 len(flight) <= leaving and not connection.has_unread and connection.usable
             ):
                 break
-            outgoing, envelope, content, replies, octets = flight[0]
-            if (last := (yield from connection.settle_success(replies))) is not None:
-                result = SendResult(envelope, last)
-            else:
-                following = connection.unanswered - replies
-                said = yield from connection.settle(leaving=following, heard=self._heard)
-                if connection.parting in said[:2] and not said[-1].positive:
-                    result = None
-                else:
-                    check_reset(connection, said[0])
-                    result = self._judged(envelope, content, said)
-            self._check_in_step()
-            _ = flight.popleft()
-            self._heard.clear()
-            self._octets -= octets
-            if result is None:
-                # After a 421 it was not looked at, and can go by another session.
-                self._supply.put_back(outgoing)
-            else:
-                tell(emit, outgoing, result)
-        if connection.parting is not None:
+            yield from self._settle_first()
+        if self._reset_refused is not None:
+            # A refused RSET may be the sign of a reply too many: the 221 shows that it is none.
+            yield from leave_in_step(connection)
+            self._tell()
+            raise self._reset_refused
+        if not connection.usable:
             raise connection.over()
 
-    def _check_in_step(self) -> None:
+    def _settle_successes(self) -> None:
+        """Take all that has come as long as every reply is positive: nearly all are."""
+        connection, flight, answered = self._connection, self._flight, self._answered
+        successes = connection.settle_successes(due for _, due, _ in flight)
+        for taken in successes:
+            drawn, _, octets = flight.popleft()
+            self._octets -= octets
+            answered.append((drawn, SendResult(drawn[1], taken)))
+        if successes:
+            self._refused = None
+            connection.open_transaction = False
+
+    def _settle_first(self) -> Steps[None]:
+        """Wait for the replies to the first in flight, whatever they are."""
+        connection, flight = self._connection, self._flight
+        drawn, due, octets = flight[0]
+        _, envelope, _ = drawn
+        last = None
+        if self._reset_refused is None:
+            last = yield from connection.settle_success(due)
+        if last is not None:
+            result = SendResult(envelope, last)
+            self._refused = None
+            connection.open_transaction = False
+        else:
+            following = connection.unanswered - due
+            said = yield from connection.settle(leaving=following, heard=self._heard)
+            connection.open_transaction = True
+            result = self._judged(drawn, [*said], reset=due > len(envelope.recipients) + 2)
+        _ = flight.popleft()
+        self._octets -= octets
+        self._heard.clear()
+        self._answered.append((drawn, result))
+
+    def _judged(self, message: Drawn, said: list[Reply], *, reset: bool) -> SendResult:
+        connection = self._connection
+        _, envelope, content = message
+        if connection.parting in said[:-1] and not said[-1].positive:
+            # After a 421 it was not looked at, and can go by another session.
+            return untried(envelope, connection.over())
+        if reset and not said[0].positive:
+            self._reset_refused = reset_refused(connection, said[0])
+        self._refused = None if said[-1].positive else said[-1]
+        self._budget.refused += 1
+        plan = plan_of(connection, envelope, content)
+        return result_of(envelope, judge(connection, plan, said, reset=reset))
+
+    def _look_behind(self) -> Steps[None]:
         """Once nothing is due, make sure that nothing is left over.
 
         A reply too many may have come at any place, and the last of them then was not the last
         content's. Nobody who has not been told yet can be told that it was accepted.
         """
-        if not self._connection.unanswered:
-            self._connection.check_in_step()
+        connection = self._connection
+        try:
+            yield from connection.look_behind()
+        except RemoteProtocolError:
+            if self._refused is not None and was_read_as_commands(connection, self._refused):
+                self._tell()
+            raise
 
-    def _judged(self, envelope: Envelope, content: Content, said: list[Reply]) -> SendResult:
+    def _tell(self) -> None:
+        """Tell what has been answered; what was not looked at goes back."""
+        answered, budget, learnt = self._answered, self._budget, self._connection.learnt
+        again: list[Outgoing] = []
+        try:
+            while answered:
+                drawn, result = answered.popleft()
+                if result.error is None:
+                    budget.answered += 1
+                    learnt.takes_chunks = True
+                    tell(self._emit, drawn[0], result)
+                elif outgoing := settle(self._supply, self._emit, budget, drawn, result):
+                    again.append(outgoing)
+        finally:
+            self._supply.put_back(*again)
+
+    def _account(self, error: SMTPError) -> None:
+        """Say of everything that was drawn what it means that the session ended like this."""
+        supply, flight = self._supply, self._flight
+        unwritten = [outgoing for (outgoing, *_), _, _ in self._composed]
+        if self._alone is not None:  # It has not had its turn.
+            unwritten.append(self._alone[0])
+        untold: deque[tuple[Drawn, SendResult]] = deque()
+        heard, is_misread = self._heard, isinstance(error, RemoteProtocolError)
+        for drawn, result in self._answered:
+            # What came with a reply that nobody asked for may be off by it.
+            untold.append((drawn, self._doubtful(drawn, [], error) if is_misread else result))
+        for drawn, due, _ in flight:
+            before = len(drawn[1].recipients) + 1
+            reset = due - 1 > before
+            said = [] if is_misread else heard[reset : reset + before]
+            untold.append((drawn, self._doubtful(drawn, said, error)))
+            heard = []
+        self._answered = untold
+        kept = [*unwritten, *(outgoing for (outgoing, *_), _ in untold)]
+        self._drawing.give_back(kept)
+        supply.put_back(*unwritten)
+        self._tell()
+
+    def _doubtful(self, message: Drawn, heard: list[Reply], error: SMTPError) -> SendResult:
+        _, envelope, content = message
         plan = plan_of(self._connection, envelope, content)
-        _, mail, *rcpt, final = said
-        return result_of(envelope, judge(plan, mail, rcpt, final))
+        # Each has its own error: what hangs on it is its own result.
+        return result_of(envelope, broken_off(plan, heard, copy(error)))

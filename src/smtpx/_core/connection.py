@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
+from smtpx._core.learnt import Learnt
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
 from smtpx._core.trust import (
     check_pins,
@@ -72,6 +73,9 @@ class Connection:
         "domains",
         "extensions",
         "greeting",
+        "ignored",
+        "is_doubtful",
+        "learnt",
         "limits",
         "lmtp",
         "local",
@@ -83,7 +87,9 @@ class Connection:
         "secrets",
         "session",
         "signer",
+        "surplus",
         "timeouts",
+        "transactions",
     )
 
     def __init__(
@@ -97,6 +103,8 @@ class Connection:
         pins: tuple[Pin, ...] = (),
         signer: Signer | None = None,
         session: int = 0,
+        ignored: frozenset[str] = frozenset(),
+        learnt: Learnt | None = None,
     ) -> None:
         self.lmtp = lmtp
         self.local = local
@@ -109,6 +117,16 @@ class Connection:
         self.signer = signer
         self.session = session
         """The number by which the observer knows this session."""
+        self.ignored = ignored
+        """EHLO keywords that the caller does not want to be believed."""
+        self.learnt = learnt or Learnt()
+        """What other sessions with this server have shown."""
+        self.transactions = 0
+        """Mail transactions begun so far."""
+        self.is_doubtful = False
+        """The last octet of the present message's content may have left (RFC 1047)."""
+        self.surplus: tuple[Reply, ...] | None = None
+        """What came behind the last reply that was due: any of those may then be another's."""
         self._messages = 0
         self.extensions: Extensions = NO_EXTENSIONS
         self.greeting: Reply | None = None
@@ -136,6 +154,16 @@ class Connection:
     def tls(self) -> bool:
         """True once TLS is on."""
         return self.protection is not None
+
+    @property
+    def is_full(self) -> bool:
+        """True if no other mail transaction may be begun (MAILMAX, RFC 9422 §4.1)."""
+        most = self.extensions.mail_max
+        return most is not None and self.transactions >= most
+
+    def understand(self, extensions: Extensions) -> None:
+        """Take what the server announces, but for what is not to be believed."""
+        self.extensions = extensions.without(self.ignored | self.learnt.broken)
 
     @property
     def usable(self) -> bool:
@@ -457,12 +485,39 @@ class Connection:
         A 421 that follows them is kept: the server closes now.
 
         Raises:
-            RemoteProtocolError: there is more.
+            RemoteProtocolError: there is more, so that any of them may be another's.
         """
-        if self.has_unread:
+        if self.has_unread and self.parting is None:
             error = self._unsolicited()
             if self.parting is None:
                 raise error
+
+    def _rest(self) -> Iterable[Reply]:
+        """The whole replies that have come in."""
+        try:
+            while (reply := self._parser.next_reply()) is not None:
+                yield reply
+        except RemoteProtocolError:
+            pass  # It is no reply, and the session is over.
+
+    def look_behind(self) -> Steps[None]:
+        """Look once, without waiting, whether anything follows the last reply that was due.
+
+        The end of the stream takes nothing back; the connection is of no more use.
+
+        Raises:
+            RemoteProtocolError: there is more, so that any of them may be another's.
+        """
+        if not self.has_unread and self.parting is None:
+            try:
+                data = yield Glance()
+            except OSError:
+                data = b""
+            if data is None:
+                return
+            self.broken = self.broken or not data
+            self._parser.feed(data)
+        self.check_in_step()
 
     def upgrade(self) -> Steps[None]:
         """After the 220 to STARTTLS: do the handshake, and forget what was learnt before it.
@@ -525,6 +580,7 @@ class Connection:
     def _unsolicited(self) -> ConnectionLost | RemoteProtocolError:
         """What the waiting octets mean when nothing was asked (R3)."""
         self.broken = True
+        self.surplus = ()
         try:
             reply = self._parser.next_reply()
         except RemoteProtocolError as error:
@@ -538,6 +594,7 @@ class Connection:
             return ConnectionLost(
                 f"the server closed the session: {reply}", phase=Phase.OTHER.field, reply=reply
             )
+        self.surplus = (reply, *self._rest())
         return RemoteProtocolError(f"the server sent a reply that nobody asked for: {reply}")
 
     def _closed(self, pending: Command) -> ConnectionLost:

@@ -8,47 +8,44 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smtpx._core.connection import Connection
+from smtpx._core.housekeeping import leave_in_step
+from smtpx._core.plan import Plan, plain_group, plan_of
 from smtpx._core.sending import SESSION_OVER, early_reply, ended
 from smtpx._core.steps import Steps, octets_written
 from smtpx._core.supply import (
     Budget,
+    Drawing,
     Drawn,
     Emit,
     Outgoing,
     Supply,
     ask_for_more,
-    draw,
     not_sent,
+    settle,
     tell,
 )
-from smtpx._core.transaction import (
-    Performed,
-    Plan,
+from smtpx._core.transaction import finals_of, send_content, send_lone_dot
+from smtpx._core.verdicts import (
+    Refused,
     all_refused,
-    finals_of,
-    plain_group,
-    plan_of,
     refusals_of,
+    reset_refused,
     result_of,
-    send_content,
-    send_lone_dot,
     with_finals,
 )
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
-from smtpx._wire.content import Content
-from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, RemoteProtocolError, SessionFull, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
 
 @dataclass(slots=True)
 class _Planned:
-    """A message whose commands are made: RSET goes first, since the one before it may fail."""
+    """A message whose commands are made."""
 
-    outgoing: Outgoing
-    envelope: Envelope
-    content: Content
+    drawn: Drawn
+    reset: bool
+    """RSET is the first of them, since the message before may fail."""
     group: bytes
     plan: Plan | None
     """``None`` where the group was composed as one, and nobody has asked for its commands."""
@@ -58,29 +55,67 @@ class _Planned:
         """The content goes by BDAT, so that there is no DATA in the group."""
         return self.plan is not None and self.plan.chunked
 
+    @property
+    def before(self) -> int:
+        """How many replies come before that to DATA."""
+        return len(self.drawn[1].recipients) + 1 + self.reset
+
+
+@dataclass(slots=True)
+class _Given:
+    """A message whose content, to its end, is written: what was said of it."""
+
+    message: _Planned
+    refused: Refused
+    due: int
+    """How many replies there are to the end of data."""
+    finals: list[Verdict] | None = None
+    """``None`` as long as nobody knows."""
+    error: SMTPError | None = None
+
 
 class Contents:
     """The procedure; `run` it once for a session."""
 
-    __slots__ = ("_budget", "_connection", "_emit", "_full", "_supply")
+    __slots__ = (
+        "_asked",
+        "_budget",
+        "_connection",
+        "_drawing",
+        "_emit",
+        "_following",
+        "_given",
+        "_supply",
+    )
 
-    def __init__(self, connection: Connection, supply: Supply, emit: Emit, budget: Budget) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        supply: Supply,
+        emit: Emit,
+        budget: Budget,
+        drawing: Drawing,
+    ) -> None:
         self._connection = connection
         self._supply = supply
         self._emit = emit
         self._budget = budget
-        self._full: SessionFull | None = None
+        self._drawing = drawing
+        self._given: _Given | None = None
+        """Told once the replies to the next command group have shown that all are in step."""
+        self._asked: _Planned | None = None
+        """Its commands are on their way, and nothing of its content."""
+        self._following: _Planned | None = None
+        """Nothing of it is on its way."""
 
     def run(self) -> Steps[None]:
         """Send until the supply has no more.
 
         ::
 
-            C: RSET
             C: MAIL FROM:<a@example.org>
             C: RCPT TO:<b@example.net>
             C: DATA
-            S: 250 ok
             S: 250 ok
             S: 250 ok
             S: 354 go ahead
@@ -98,181 +133,232 @@ class Contents:
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; what was not sent
                 is back in the supply.
         """
-        while (message := (yield from self._next())) is not None:
-            try:
-                replies = yield from self._connection.exchange(*self._commands(message))
-            except SESSION_OVER:
-                self._put_back(message)
-                raise
-            asked: tuple[_Planned, list[Reply] | None] | None = (message, replies)
-            while asked is not None:
-                asked = yield from self._complete(*asked)
-        if self._full is not None:
-            raise self._full
+        try:
+            yield from self._run()
+        except SESSION_OVER as error:
+            self._account(error)
+            raise
+        except BaseException:
+            self._account(ConnectionLost("the call was interrupted", phase=Phase.OTHER.field))
+            raise
 
-    def _next(self) -> Steps[_Planned | None]:
+    def _run(self) -> Steps[None]:
+        connection = self._connection
+        replies: list[Reply] | None = None
+        while True:
+            if self._asked is None:
+                if not connection.usable:
+                    raise connection.over()
+                if self._following is None:
+                    self._following = yield from self._next(reset=connection.open_transaction)
+                if self._following is None:
+                    return
+                self._asked, self._following = self._following, None
+                replies = yield from connection.exchange(*self._commands(self._asked))
+            replies = yield from self._give(self._asked, replies)
+
+    def _next(self, *, reset: bool) -> Steps[_Planned | None]:
         """The next message that may be sent; ``None`` if there is none, or none yet."""
-        connection, supply, budget = self._connection, self._supply, self._budget
-        while budget.left and self._full is None:
-            if supply.ready:
-                outgoing = supply.ready.popleft()
-                budget.left -= 1
+        drawing = self._drawing
+        while True:
+            drawn = drawing.next()
+            if drawn is not None:
                 try:
-                    return self._planned(draw(connection, supply, outgoing))
-                except SessionFull as full:
-                    self._full = full
-                    budget.left += 1
-                    continue
-                except (SMTPError, TypeError) as error:
-                    tell(self._emit, outgoing, not_sent(outgoing, error))
-                    continue
-            if supply.exhausted or not (yield from ask_for_more(connection)):
+                    return self._planned(drawn, reset)
+                except SMTPError as error:
+                    tell(self._emit, drawn[0], not_sent(drawn[0], error))
+            elif drawing.has_ended or not (yield from ask_for_more(self._connection, self._supply)):
                 return None
-        return None
 
-    def _planned(self, drawn: Drawn) -> _Planned:
-        outgoing, envelope, content = drawn
+    def _planned(self, drawn: Drawn, reset: bool) -> _Planned:
+        _, envelope, content = drawn
         if envelope.is_plain and content.whole is not None:
             then = DATA.wire.decode()
-            group = plain_group(self._connection, envelope, content, reset=True, then=then)
-            return _Planned(outgoing, envelope, content, group, None)
+            group = plain_group(self._connection, envelope, content, reset=reset, then=then)
+            return _Planned(drawn, reset, group, None)
         plan = plan_of(self._connection, envelope, content)
-        group = b"".join([command.wire for command in _commands_of(plan)])
-        return _Planned(outgoing, envelope, content, group, plan)
+        group = b"".join([command.wire for command in _commands_of(plan, reset)])
+        return _Planned(drawn, reset, group, plan)
 
     def _plan(self, message: _Planned) -> Plan:
         if message.plan is None:
-            message.plan = plan_of(self._connection, message.envelope, message.content)
+            _, envelope, content = message.drawn
+            message.plan = plan_of(self._connection, envelope, content)
         return message.plan
 
     def _commands(self, message: _Planned) -> list[Command]:
-        return _commands_of(self._plan(message))
+        return _commands_of(self._plan(message), message.reset)
 
-    def _complete(
-        self, message: _Planned, replies: list[Reply] | None
-    ) -> Steps[tuple[_Planned, list[Reply] | None] | None]:
-        """Send the content, where somebody wants it; return the message asked for along with it.
+    def _give(self, message: _Planned, replies: list[Reply] | None) -> Steps[list[Reply] | None]:
+        """Send the content, where somebody wants it; return the replies to what was asked with it.
 
         No replies mean that nothing was refused.
         """
-        connection = self._connection
-        connection.open_transaction = True
-        if replies is None:
-            return (yield from self._send(message, {}))
-        plan = self._plan(message)
-        reset, mail, *rcpt = replies
+        self._connection.open_transaction = True
+        refused: Refused | None = {}
+        if replies is not None:
+            refused = yield from self._wanted(message, replies)
+        if refused is None:
+            return None
+        if message.drawn[2].whole is None or message.is_chunked:
+            yield from self._give_alone(message, refused)
+            return None
+        return (yield from self._give_and_ask(message, refused))
+
+    def _wanted(self, message: _Planned, replies: list[Reply]) -> Steps[Refused | None]:
+        """Who has refused the message before its content; ``None`` if nobody is to get it."""
+        connection, plan = self._connection, self._plan(message)
+        if connection.parting is not None:
+            raise connection.over()  # Nothing was taken, and another session can have it.
+        if message.reset:
+            reset, *replies = replies
+            if not reset.positive:
+                connection.broken = True
+                raise reset_refused(connection, reset)
+        mail, *rcpt = replies
         data = None if plan.chunked else rcpt.pop()
-        if connection.parting is not None and connection.parting in (reset, mail):
-            self._put_back(message)
-            raise connection.over()
-        if not reset.positive:
-            self._put_back(message)
-            connection.broken = True
-            raise RemoteProtocolError(f"RSET must always succeed, but the server said {reset}")
         refused, refusal = refusals_of(plan, mail, rcpt, data, all_or_nothing=False)
-        if refusal is not None:
-            if data is not None and data.intermediate:
-                yield from send_lone_dot(connection)
-            self._report(message, all_refused(plan, refused, refusal))
-            if connection.parting is not None:
-                raise connection.over()
-            return None
-        return (yield from self._send(message, refused))
+        if refused or refusal:
+            self._budget.refused += 1
+        if refusal is None:
+            return refused
+        if data is not None and data.intermediate:
+            yield from send_lone_dot(connection)
+        self._asked = None
+        result = result_of(message.drawn[1], all_refused(plan, refused, refusal))
+        self._budget.answered += 1
+        tell(self._emit, message.drawn[0], result)
+        return None
 
-    def _send(
-        self, message: _Planned, refused: dict[int, Reply]
-    ) -> Steps[tuple[_Planned, list[Reply] | None] | None]:
-        connection, content = self._connection, message.content
-        finals: list[Verdict] | None
-        error: SMTPError | None
-        accepted = len(message.envelope.recipients) - len(refused)
-        due = accepted if connection.lmtp else 1
-        following: _Planned | None = None
-        joined = False
-        if content.whole is None or message.is_chunked:
-            plan = self._plan(message)
-            try:
-                finals, error = yield from send_content(
-                    connection, plan.body, content, due, chunked=plan.chunked
-                )
-            except Exception as unreadable:  # The caller's file; the session is broken now.
-                tell(self._emit, message.outgoing, not_sent(message.outgoing, unreadable))
-                raise connection.over() from unreadable
-        else:
-            following = yield from self._next()
-            if following is not None:
-                joined = len(following.group) <= connection.limits.window
-            finals, error = yield from self._send_both(
-                content.whole, following if joined else None, due
-            )
-        doubtful = finals is not None and any(s is Status.IN_DOUBT for s, _ in finals)
-        if finals is None or (doubtful and self._supply.resend_doubtful and content.is_repeatable):
-            self._supply.put_back(message.outgoing, error if doubtful else None)
-        elif error is None and not refused and due == 1:
-            connection.open_transaction = False
-            tell(self._emit, message.outgoing, SendResult(message.envelope, finals[0][1]))
-        else:
-            self._report(message, with_finals(connection, finals, refused, error, accepted))
-        if isinstance(error, SESSION_OVER) or not connection.usable:
-            if following is not None:
-                self._put_back(following)
-            raise error if isinstance(error, SESSION_OVER) else connection.over()
-        if following is None:
-            return None
+    def _give_alone(self, message: _Planned, refused: Refused) -> Steps[None]:
+        """Send a large content, and nothing else along with it."""
+        connection, plan = self._connection, self._plan(message)
+        outgoing, _, content = message.drawn
+        given = _Given(message, refused, self._due(message, refused))
+        connection.is_doubtful = False
         try:
-            if not joined:
-                return following, (yield from connection.exchange(*self._commands(following)))
-            if following.is_chunked:
-                return following, (yield from connection.settle())
-            before = len(following.envelope.recipients) + 2
-            return following, (yield from connection.settle_group(before))
-        except SESSION_OVER:
-            self._put_back(following)
+            given.finals, given.error = yield from send_content(
+                connection, plan.body, content, given.due, chunked=plan.chunked
+            )
+        except Exception as unreadable:  # The caller's file; the session is broken now.
+            self._asked = None
+            tell(self._emit, outgoing, not_sent(outgoing, unreadable))
+            raise connection.over() from unreadable
+        except BaseException:
+            if connection.is_doubtful:
+                self._asked, self._given = None, given
             raise
+        self._asked, self._given = None, given
+        self._tell()
+        if isinstance(given.error, SESSION_OVER):
+            raise given.error
 
-    def _send_both(
-        self, whole: bytes, following: _Planned | None, due: int
-    ) -> Steps[tuple[list[Verdict] | None, SMTPError | None]]:
-        """Write a content, its end, and the following command group; read what is said to the end.
-
-        No verdicts mean that the end was not written: the message can go by another session.
-        """
+    def _give_and_ask(self, message: _Planned, refused: Refused) -> Steps[list[Reply] | None]:
+        """Write a content, its end, and the following command group; read what is said to both."""
         connection = self._connection
-        octets = content = ended(whole)
+        _, _, content = message.drawn
+        following = self._following = yield from self._next(reset=True)
+        given = _Given(message, refused, self._due(message, refused))
+        octets = whole = ended(content.whole or b"")
         if early := (yield from early_reply(connection)):
-            if early.verdict[0] is Status.NOT_TRIED:
-                return None, early.error
-            return [early.verdict] * due, early.error
-        connection.expect(END_OF_DATA, due)
-        if following is not None:
+            self._asked, self._given = None, given
+            given.finals, given.error = [early.verdict] * given.due, early.error
+            self._tell()
+            raise early.error if isinstance(early.error, SESSION_OVER) else connection.over()
+        connection.expect(END_OF_DATA, given.due)
+        joined = following is not None and len(following.group) <= connection.limits.window
+        self._given, self._asked = given, None
+        if following is not None and joined:
             octets += following.group
             self._expect(following)
+            self._asked, self._following = following, None
         try:
             yield from connection.send(octets)
         except (ConnectionLost, TimedOut) as error:
-            if octets_written(error.__cause__, len(octets)) < len(content):
-                return None, error
-            doubtful: list[Verdict] = [(Status.IN_DOUBT, None)] * due
-            return doubtful, error
-        return (yield from finals_of(connection, due))
+            if octets_written(error.__cause__, len(octets)) < len(whole):
+                given.finals = [(Status.NOT_TRIED, None)] * given.due
+                given.error = error
+            raise
+        given.finals, given.error = yield from finals_of(connection, given.due)
+        if isinstance(given.error, SESSION_OVER):
+            raise given.error
+        replies: list[Reply] | None = None
+        if self._asked is not None:
+            replies = yield from self._answers(self._asked)
+        self._tell()
+        return replies
+
+    def _answers(self, asked: _Planned) -> Steps[list[Reply] | None]:
+        """The replies to a group that was written behind a content; they show it to be in step."""
+        connection = self._connection
+        if asked.is_chunked:
+            replies = yield from connection.settle()
+        else:
+            answers = yield from connection.settle_group(asked.before)
+            if answers is None or answers[-1].intermediate:
+                return answers  # The 354 answers DATA and nothing else.
+            replies = answers
+        connection.check_in_step()
+        if not replies[0].positive and connection.parting is None:
+            # A refused RSET may be the sign of a reply too many: the 221 shows that it is none.
+            refused = reset_refused(connection, replies[0])
+            yield from leave_in_step(connection)
+            self._tell()
+            raise refused
+        return replies
 
     def _expect(self, following: _Planned) -> None:
         envelope_commands = following.group
         if not following.is_chunked:
             envelope_commands = envelope_commands.removesuffix(DATA.wire)
-        count = len(following.envelope.recipients) + 2
-        self._connection.expect(Command(envelope_commands, Phase.MAIL), count)
+        self._connection.expect(Command(envelope_commands, Phase.MAIL), following.before)
         if not following.is_chunked:
             self._connection.expect(DATA)
 
-    def _report(self, message: _Planned, performed: Performed) -> None:
-        result = result_of(message.envelope, performed)
-        tell(self._emit, message.outgoing, result)
+    def _due(self, message: _Planned, refused: Refused) -> int:
+        # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
+        accepted = len(message.drawn[1].recipients) - len(refused)
+        return accepted if self._connection.lmtp else 1
 
-    def _put_back(self, message: _Planned) -> None:
-        self._supply.put_back(message.outgoing)
+    def _tell(self) -> None:
+        """Tell what became of the message that was given."""
+        given, self._given = self._given, None
+        if given is None:
+            return
+        connection, drawn = self._connection, given.message.drawn
+        outgoing, envelope, _ = drawn
+        finals = given.finals or [(Status.IN_DOUBT, None)] * given.due
+        if given.error is None and not given.refused and given.due == 1:
+            connection.open_transaction = self._asked is not None
+            self._budget.answered += 1
+            tell(self._emit, outgoing, SendResult(envelope, finals[0][1]))
+            return
+        accepted = len(envelope.recipients) - len(given.refused)
+        performed = with_finals(connection, finals, given.refused, given.error, accepted)
+        if any(status is Status.REFUSED for status, _ in finals):
+            self._budget.refused += 1
+        again = settle(
+            self._supply, self._emit, self._budget, drawn, result_of(envelope, performed)
+        )
+        if again is not None:
+            self._supply.put_back(again)
+
+    def _account(self, error: SMTPError) -> None:
+        """Say of everything that was drawn what it means that the session ended like this."""
+        waiting = [message for message in (self._asked, self._following) if message is not None]
+        unsent: list[Outgoing] = [message.drawn[0] for message in waiting]
+        given = self._given
+        kept = unsent if given is None else [*unsent, given.message.drawn[0]]
+        self._drawing.give_back(kept)
+        self._supply.put_back(*unsent)
+        if given is not None:
+            if given.finals is None or isinstance(error, RemoteProtocolError):
+                # What came before a reply that nobody asked for may be another's.
+                given.finals, given.error = None, error
+            self._tell()
 
 
-def _commands_of(plan: Plan) -> list[Command]:
+def _commands_of(plan: Plan, reset: bool) -> list[Command]:
+    before = [RSET] if reset else []
     after = [] if plan.chunked else [DATA]
-    return [RSET, plan.mail, *plan.rcpt, *after]
+    return [*before, plan.mail, *plan.rcpt, *after]

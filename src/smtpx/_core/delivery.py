@@ -6,14 +6,16 @@ from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.interruption import hang
 from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
-from smtpx._core.transaction import transaction, untried
+from smtpx._core.transaction import transaction
+from smtpx._core.verdicts import unfinished, untried
 from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message
 from smtpx._wire.content import Content, Source
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.results import SendResult
 
 # An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
@@ -34,7 +36,10 @@ def deliver(
     Raises:
         LocalProtocolError, AddressError, ExtensionMissing: it cannot be sent so; nothing was.
     """
+    connection.is_doubtful = False
     envelope, content = written(connection, message, envelope)
+    if connection.is_full:
+        return untried(envelope, session_full(connection))
     if not is_undivided(connection.extensions, envelope):
         everyone = Share.of(envelope)
         if divide(connection, everyone)[1] is not None:
@@ -45,13 +50,19 @@ def deliver(
                 )
             check_repeatable(connection, content)
             return (yield from _in_parts(connection, everyone, content))
-    return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
+    try:
+        return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
+    except BaseException as interruption:
+        if not isinstance(interruption, (SMTPError, GeneratorExit)):
+            hang(interruption, unfinished(connection, envelope))
+        raise
 
 
 def _observed(
     connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
 ) -> Steps[SendResult]:
-    """A mail transaction, and what is told of it to who observes."""
+    """A mail transaction, and what is told of it to whoever observes."""
+    connection.transactions += 1
     performed = transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
     return performed if connection.observer is None else _told(connection, envelope, performed)
 
@@ -61,7 +72,11 @@ def _told(
 ) -> Steps[SendResult]:
     ended = connection.begun(envelope)
     result = yield from performed
-    _ = ended(result)
+    try:
+        _ = ended(result)
+    except BaseException as failure:
+        hang(failure, result)
+        raise
     return result
 
 
@@ -88,11 +103,21 @@ def _in_parts(connection: Connection, everyone: Share, content: Content) -> Step
         if not connection.usable:
             share, rest = left, None
             result = untried(share.envelope, connection.over())
-        elif share is None:
+        elif share is None or connection.is_full:
             share, rest = left, None
             result = untried(share.envelope, session_full(connection))
         else:
-            result = yield from _observed(connection, share.envelope, content)
+            try:
+                result = yield from _observed(connection, share.envelope, content)
+            except BaseException as interruption:
+                if not isinstance(interruption, GeneratorExit):
+                    result = unfinished(connection, share.envelope)
+                    joined = whole.add(share, result)
+                    if rest is not None:
+                        joined = whole.add(rest, untried(rest.envelope, connection.over()))
+                    if joined is not None:
+                        hang(interruption, joined)
+                raise
         joined = whole.add(share, result)
         if joined is not None:
             return joined

@@ -63,10 +63,12 @@ def divide(connection: Connection, share: Share) -> tuple[Share | None, Share | 
 
 def session_full(connection: Connection) -> SessionFull:
     """The error of those whom this session may not name any more."""
-    return SessionFull(
-        f"the server takes {connection.extensions.rcpt_domain_max} recipient domains in a session "
-        "(RCPTDOMAINMAX), and this one has named so many: use another for the rest"
-    )
+    limits = connection.extensions.limits
+    if connection.is_full:
+        full = f"{limits['MAILMAX']} mail transactions in a session (MAILMAX)"
+    else:
+        full = f"{limits['RCPTDOMAINMAX']} recipient domains in a session (RCPTDOMAINMAX)"
+    return SessionFull(f"the server takes {full}, and this one has had them: use another")
 
 
 def left_over(envelope: Envelope, result: SendResult) -> Share:

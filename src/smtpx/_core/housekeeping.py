@@ -5,7 +5,7 @@ from __future__ import annotations
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps
 from smtpx._wire.commands import QUIT, RSET, Phase, command
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import LocalProtocolError, RemoteProtocolError, SMTPError
 from smtpx.replies import Reply
 
 # Commands that change what the session is: each has a procedure of its own.
@@ -45,3 +45,19 @@ def quit_session(connection: Connection) -> Steps[Reply | None]:
         return (yield from connection.command(QUIT))
     except SMTPError:
         return None
+
+
+def leave_in_step(connection: Connection) -> Steps[None]:
+    """QUIT where the replies before it are believed only if they were in step.
+
+    The 221 answers QUIT and nothing else, so that none of those is another's.
+
+    Raises:
+        RemoteProtocolError: they were not.
+        ConnectionLost, TimedOut: nobody knows.
+    """
+    if connection.parting is None:
+        reply = yield from connection.command(QUIT)
+        if reply.code != 221:
+            connection.broken = True
+            raise RemoteProtocolError(f"QUIT was answered by {reply}")

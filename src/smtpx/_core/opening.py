@@ -74,7 +74,7 @@ def hello(connection: Connection, name: str) -> Steps[Reply]:
     connection.client_name = name
     reply = yield from connection.command(ehlo("LHLO" if connection.lmtp else "EHLO", name))
     if reply.positive:
-        connection.extensions = Extensions.of(reply)
+        connection.understand(Extensions.of(reply))
     elif reply.permanent and not connection.lmtp:
         # RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
         reply = yield from connection.command(ehlo("HELO", name))

@@ -18,16 +18,14 @@ from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps
 from smtpx._core.supply import (
     Budget,
+    Drawing,
     Emit,
     Supply,
     Window,
     ask_for_more,
-    draw,
-    not_sent,
     send_alone,
-    tell,
 )
-from smtpx.errors import SessionFull, SMTPError
+from smtpx.errors import SMTPError
 
 
 def stream(
@@ -40,34 +38,33 @@ def stream(
     ended is put back into the supply.
     """
     extensions = connection.extensions
+    drawing = Drawing(connection, supply, emit, budget)
     try:
         yield from connection.check_quiet()
-        if extensions.pipelining and extensions.chunking and not connection.lmtp:
-            yield from Chunks(connection, supply, emit, window, budget).run()
-        elif extensions.pipelining:
-            yield from Contents(connection, supply, emit, budget).run()
+        if not extensions.pipelining or connection.learnt.refuses_reset:
+            yield from _one_by_one(connection, supply, emit, budget, drawing)
+        elif extensions.chunking and not connection.lmtp:
+            yield from Chunks(connection, supply, emit, window, budget, drawing).run()
         else:
-            yield from _one_by_one(connection, supply, emit, budget)
-    except SessionFull:
-        # It may name no more domains (RFC 9422 §4.3): what is left is for another.
-        yield from quit_session(connection)
+            yield from Contents(connection, supply, emit, budget, drawing).run()
+        if drawing.full is not None:
+            # It may name no more domains (RFC 9422 §4.3): what is left is for another.
+            yield from quit_session(connection)
     except SESSION_OVER as error:
         return error
     return None
 
 
-def _one_by_one(connection: Connection, supply: Supply, emit: Emit, budget: Budget) -> Steps[None]:
-    while budget.left:
-        if supply.ready:
-            outgoing = supply.ready.popleft()
-            try:
-                message = draw(connection, supply, outgoing)
-            except SessionFull:
-                raise
-            except (SMTPError, TypeError) as error:
-                tell(emit, outgoing, not_sent(outgoing, error))
-            else:
-                budget.left -= 1
-                yield from send_alone(connection, supply, emit, message)
-        elif supply.exhausted or not (yield from ask_for_more(connection)):
-            return
+def _one_by_one(
+    connection: Connection, supply: Supply, emit: Emit, budget: Budget, drawing: Drawing
+) -> Steps[None]:
+    try:
+        while True:
+            message = drawing.next()
+            if message is not None:
+                yield from send_alone(connection, supply, emit, budget, message)
+            elif drawing.has_ended or not (yield from ask_for_more(connection, supply)):
+                return
+    except BaseException:
+        drawing.give_back(())
+        raise

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from smtpx._core.connection import Connection, Ended
-from smtpx._core.delivery import Message, check_repeatable, written
+from smtpx._core.delivery import Message, addressed, check_repeatable, written
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
+from smtpx._core.verdicts import parted_before_the_content, unfinished, untried
 from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, SessionFull, SMTPError
 from smtpx.results import Outcome, SendResult, Status, outcomes_of
 
 
@@ -28,7 +29,7 @@ class Outgoing:
     message: Message
     envelope: Envelope | None
     attempts: int = 0
-    """How many sessions have ended before it was sent."""
+    """How many sessions have ended over it, the first message that they tried."""
     doubt: SMTPError | None = None
     """Why it is in doubt: one of them had written it, and the reply was not seen (RFC 1047)."""
     part: tuple[Whole, Share] | None = None
@@ -36,7 +37,9 @@ class Outgoing:
     mended: Message | None = None
     """What is sent in its place: the same in each attempt and for each part."""
     ended: Ended | None = None
-    """Tells who observes the session in which it was begun."""
+    """Tells whoever observes the session in which it was begun."""
+    is_told: bool = False
+    """What became of it has been told, as far as it is this message or part."""
 
 
 @dataclass(slots=True)
@@ -54,12 +57,11 @@ class Supply:
     exhausted: bool = False
     """Nothing will be added any more."""
 
-    def put_back(self, outgoing: Outgoing, doubt: SMTPError | None = None) -> None:
-        """Keep a message for another session; with `doubt`, it may have been accepted already."""
-        outgoing.attempts += 1
-        outgoing.doubt = doubt or outgoing.doubt
-        outgoing.ended = None
-        self.ready.appendleft(outgoing)
+    def put_back(self, *again: Outgoing) -> None:
+        """Keep messages for another session, before all others, in their order."""
+        for outgoing in reversed(again):
+            outgoing.ended = None
+            self.ready.appendleft(outgoing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,26 @@ class Window:
     """Of commands and content."""
 
 
-@dataclass(slots=True)
 class Budget:
-    """How many mail transactions may still be begun in a session."""
+    """What a session may still send, and what came of what it sent."""
 
-    left: int
+    __slots__ = ("answered", "first", "granted", "left", "refused")
+
+    def __init__(self, granted: int) -> None:
+        self.granted = granted
+        self.left = granted
+        """Mail transactions that may still be begun."""
+        self.answered = 0
+        """Messages that the server has accepted or refused."""
+        self.refused = 0
+        """Messages in which something was refused."""
+        self.first: Outgoing | None = None
+        """The first message that was begun."""
+
+    @property
+    def begun(self) -> int:
+        """Mail transactions that were begun."""
+        return self.granted - self.left
 
 
 Emit = Callable[[SendResult], None]
@@ -85,15 +102,72 @@ Emit = Callable[[SendResult], None]
 Drawn: TypeAlias = tuple[Outgoing, Envelope, Content]
 
 
+class Drawing:
+    """Draws messages from the supply for one session, as long as that may begin another."""
+
+    __slots__ = ("_budget", "_connection", "_drawn", "_emit", "_supply", "full")
+
+    def __init__(self, connection: Connection, supply: Supply, emit: Emit, budget: Budget) -> None:
+        self._connection = connection
+        self._supply = supply
+        self._emit = emit
+        self._budget = budget
+        self._drawn: Outgoing | None = None
+        self.full: SessionFull | None = None
+        """Why the session may begin no other."""
+
+    @property
+    def has_ended(self) -> bool:
+        """True if nothing will come any more."""
+        supply = self._supply
+        return (
+            not self._budget.left
+            or self.full is not None
+            or (supply.exhausted and not supply.ready)
+        )
+
+    def next(self) -> Drawn | None:
+        """The next message that may be begun; ``None`` if none is at hand.
+
+        What cannot be sent at all is told of, and passed over.
+        """
+        supply, budget, connection = self._supply, self._budget, self._connection
+        while supply.ready and budget.left and self.full is None:
+            outgoing = self._drawn = supply.ready.popleft()
+            try:
+                drawn = draw(connection, supply, outgoing)
+            except SessionFull as full:
+                supply.ready.appendleft(outgoing)
+                self.full = full
+            except Exception as error:
+                tell(self._emit, outgoing, not_sent(outgoing, error))
+            else:
+                budget.left -= 1
+                if budget.first is None:
+                    budget.first = outgoing
+                return drawn
+        return None
+
+    def give_back(self, kept: Collection[Outgoing]) -> None:
+        """Put back what was drawn last, if nobody has kept it or told of it."""
+        drawn, self._drawn = self._drawn, None
+        if drawn is None or drawn.is_told:
+            return
+        if not any(drawn is one for one in (*kept, *self._supply.ready)):
+            self._supply.put_back(drawn)
+
+
 def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
     """Write a message from the supply as this server can take it.
 
     Where the server wants it in several transactions, the rest goes back as another part of it.
 
     Raises:
-        SessionFull: this session may not name any of its recipients; it is back in the supply.
-        LocalProtocolError, AddressError, TypeError: it cannot be sent.
+        SessionFull: this session may not name any of its recipients, or begin a transaction.
+        LocalProtocolError, AddressError, TypeError, Exception: it cannot be sent.
     """
+    if connection.is_full:
+        raise session_full(connection)
     message = outgoing.message
     if supply.check is not None:
         if outgoing.mended is None:
@@ -101,74 +175,122 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         message = outgoing.mended
     envelope, content = written(connection, message, outgoing.envelope)
     if outgoing.part is None and is_undivided(connection.extensions, envelope):
+        connection.transactions += 1
         if connection.observer is not None:
             outgoing.ended = connection.begun(envelope)
         return outgoing, envelope, content
     whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
     share, rest = divide(connection, everyone)
     if share is None:
-        supply.ready.appendleft(outgoing)
         raise session_full(connection)
     if rest is not None:
         check_repeatable(connection, content)
-        left = Outgoing(outgoing.message, rest.envelope, part=(whole, rest), mended=outgoing.mended)
+        left = Outgoing(
+            outgoing.message,
+            rest.envelope,
+            doubt=outgoing.doubt,
+            part=(whole, rest),
+            mended=outgoing.mended,
+        )
         supply.ready.appendleft(left)
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
+    connection.transactions += 1
     if connection.observer is not None:
         outgoing.ended = connection.begun(share.envelope)
     return outgoing, share.envelope, content
 
 
-def ask_for_more(connection: Connection) -> Steps[bool]:
-    """Ask for more messages; False if none is there yet.
+def ask_for_more(connection: Connection, supply: Supply) -> Steps[bool]:
+    """Ask for more messages; False if none is there, or none yet: nothing is asked again then.
 
     Raises:
         ConnectionLost: the caller was interrupted meanwhile.
     """
     try:
-        return (yield More()) is not None
+        _ = yield More()
     except OSError as error:
         connection.broken = True
         raise ConnectionLost(str(error), phase=Phase.OTHER.field) from error
+    return bool(supply.ready)
 
 
-def send_alone(connection: Connection, supply: Supply, emit: Emit, message: Drawn) -> Steps[None]:
-    """Send one message with nothing else in flight."""
+def send_alone(
+    connection: Connection, supply: Supply, emit: Emit, budget: Budget, message: Drawn
+) -> Steps[None]:
+    """Send one message with nothing else in flight.
+
+    Raises:
+        ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
+    """
     outgoing, envelope, content = message
     try:
         result = yield from transaction(connection, envelope, content)
+        if parted_before_the_content(connection, result):
+            result = untried(envelope, connection.over())
     except Exception as why:  # It cannot be sent to this server, or its file cannot be read.
         tell(emit, outgoing, not_sent(outgoing, why))
+    except BaseException:
+        tell(emit, outgoing, unfinished(connection, envelope))
+        raise
     else:
-        error = result.error
-        if isinstance(error, SESSION_OVER):
-            untried = len(result.not_tried) == len(result.outcomes)
-            resent = supply.resend_doubtful and bool(result.in_doubt)
-            if (untried or resent) and content.is_repeatable:
-                supply.put_back(outgoing, None if untried else error)
-            else:
-                tell(emit, outgoing, result)
-            raise error
-        tell(emit, outgoing, result)
+        budget.refused += bool(result.refused)
+        again = settle(supply, emit, budget, message, result)
+        if again is not None:
+            supply.put_back(again)
+        if isinstance(result.error, SESSION_OVER):
+            raise result.error
     if not connection.usable:  # A refusal in the middle of the content leaves no way back.
         raise connection.over()
+
+
+def settle(
+    supply: Supply, emit: Emit, budget: Budget, message: Drawn, result: SendResult
+) -> Outgoing | None:
+    """Tell what became of a message, unless another session is to send it: that is returned."""
+    outgoing, envelope, content = message
+    error = result.error
+    if content.is_repeatable and isinstance(error, SESSION_OVER):
+        if result.in_doubt and supply.resend_doubtful:
+            if len(result.in_doubt) < len(result.outcomes):
+                outgoing = _in_doubt(outgoing, envelope, result)
+            outgoing.doubt = error
+            return outgoing
+        if result.not_tried and not (result.in_doubt or result.accepted):
+            return outgoing
+    if not (result.in_doubt or result.not_tried):
+        budget.answered += 1
+    tell(emit, outgoing, result)
+    return None
+
+
+def _in_doubt(outgoing: Outgoing, envelope: Envelope, result: SendResult) -> Outgoing:
+    """Of a message those recipients who are in doubt, as a part of it: the others are decided."""
+    whole, share = outgoing.part or (Whole(envelope), Share.of(envelope))
+    outgoing.is_told = True
+    places: dict[bool, list[int]] = {True: [], False: []}
+    for place, outcome in enumerate(result.outcomes):
+        places[outcome.status is Status.IN_DOUBT].append(place)
+    decided = [result.outcomes[place] for place in places[False]]
+    _ = whole.add(share.part(places[False]), SendResult(decided, result.reply))
+    again = share.part(places[True])
+    return Outgoing(outgoing.message, again.envelope, part=(whole, again), mended=outgoing.mended)
 
 
 def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
     """Tell the caller what became of a message, once it is known of all of its parts."""
     result.message = outgoing.message
+    outgoing.is_told = True
+    told = result if outgoing.doubt is None else _still_in_doubt(result, outgoing.doubt)
+    if outgoing.part is None:
+        emit(told)
+    else:
+        whole, share = outgoing.part
+        joined = whole.add(share, told)
+        if joined is not None:
+            emit(joined)
     if outgoing.ended is not None:
         _ = outgoing.ended(result)
-    if outgoing.doubt is not None:
-        result = _still_in_doubt(result, outgoing.doubt)
-    if outgoing.part is None:
-        emit(result)
-        return
-    whole, share = outgoing.part
-    joined = whole.add(share, result)
-    if joined is not None:
-        emit(joined)
 
 
 def _still_in_doubt(result: SendResult, doubt: SMTPError) -> SendResult:
@@ -188,12 +310,21 @@ def _still_in_doubt(result: SendResult, doubt: SMTPError) -> SendResult:
 
 def not_sent(outgoing: Outgoing, error: Exception) -> SendResult:
     """The result of a message that could not be sent to this server, or to any, or not again."""
-    envelope = outgoing.envelope
     cause = error if isinstance(error, SMTPError) else LocalProtocolError(str(error))
-    cause.__cause__ = None if cause is error else error
+    cause = copy(cause)  # Each has its own: what hangs on it is its own result.
+    cause.__cause__ = error.__cause__ if isinstance(error, SMTPError) else error
     verdict = (Status.NOT_TRIED if outgoing.doubt is None else Status.IN_DOUBT, None)
+    envelope = _envelope_of(outgoing)
     outcomes = (
         () if envelope is None else outcomes_of(envelope, [verdict] * len(envelope.recipients))
     )
     cause.result = SendResult(outcomes, None, cause, message=outgoing.message)
     return cause.result
+
+
+def _envelope_of(outgoing: Outgoing) -> Envelope | None:
+    """Who was to get it; ``None`` where the message does not say it either."""
+    try:
+        return outgoing.envelope or addressed(outgoing.message)
+    except (SMTPError, TypeError, ValueError):
+        return None

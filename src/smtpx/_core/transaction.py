@@ -6,9 +6,11 @@ RFC 3030. The transaction never raises for what the server says or does: the res
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from smtpx._core.connection import Connection
+from smtpx._core.housekeeping import leave_in_step
+from smtpx._core.plan import Plan, body_of, plain_group, plan_of
 from smtpx._core.sending import (
     SESSION_OVER,
     send_chunks,
@@ -17,24 +19,32 @@ from smtpx._core.sending import (
     send_whole,
 )
 from smtpx._core.steps import Steps, octets_written
-from smtpx._wire import commands
-from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
-from smtpx._wire.content import SMALL, Content
-from smtpx._wire.parameters import mail_parameters, rcpt_parameters, size_parameter
-from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import (
-    ContentRefused,
-    LocalProtocolError,
-    RecipientsRefused,
-    RemoteProtocolError,
-    SenderRefused,
-    SMTPError,
+from smtpx._core.verdicts import (
+    Performed,
+    all_in_doubt,
+    all_refused,
+    broken_off,
+    chunks_unknown,
+    judge,
+    none_tried,
+    refusals_of,
+    reset_refused,
+    result_of,
+    untried,
+    was_read_as_commands,
+    with_finals,
 )
+from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
+from smtpx._wire.content import Content
+from smtpx.envelope import BodyType, Envelope
+from smtpx.errors import ConnectionLost, ContentRefused, RemoteProtocolError, SMTPError
 from smtpx.replies import Reply
-from smtpx.results import SendResult, Status, Verdict, outcomes_of
+from smtpx.results import SendResult, Status, Verdict
 
 # An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
 _SEVEN_BIT = BodyType.SEVEN_BIT
+
+_IN_DOUBT: Verdict = (Status.IN_DOUBT, None)
 
 
 def transaction(
@@ -62,6 +72,9 @@ def transaction(
         ExtensionMissing, LocalProtocolError: the request cannot be sent to this server; nothing
             of it was.
     """
+    connection.is_doubtful = False
+    if connection.open_transaction and connection.learnt.refuses_reset:
+        return _used_up(connection, envelope)
     extensions, octets = connection.extensions, content.whole
     if (
         extensions.pipelining
@@ -69,7 +82,8 @@ def transaction(
         and octets is not None
         and not (all_or_nothing or connection.lmtp)
     ):
-        chunk = f"BDAT {len(octets)} LAST\r\n" if extensions.chunking else ""
+        by_chunk = extensions.chunking and not content.has_commands
+        chunk = f"BDAT {len(octets)} LAST\r\n" if by_chunk else ""
         reset = connection.open_transaction
         group = plain_group(connection, envelope, content, reset=reset, then=chunk)
         if len(group) <= connection.limits.window:
@@ -80,29 +94,19 @@ def transaction(
     return _planned_transaction(connection, envelope, content, plan, all_or_nothing)
 
 
+def _used_up(connection: Connection, envelope: Envelope) -> Steps[SendResult]:
+    """Ask nothing of a session that may have a transaction open, and cannot end it."""
+    yield from ()
+    connection.broken = True
+    error = ConnectionLost("the server takes no RSET: use another session", phase=Phase.OTHER.field)
+    return untried(envelope, error)
+
+
 def _planned_transaction(
     connection: Connection, envelope: Envelope, content: Content, plan: Plan, all_or_nothing: bool
 ) -> Steps[SendResult]:
     performed = yield from perform(connection, plan, content, all_or_nothing=all_or_nothing)
     return result_of(envelope, performed)
-
-
-def plain_group(
-    connection: Connection, envelope: Envelope, content: Content, *, reset: bool, then: str = ""
-) -> bytes:
-    """The commands before the content of a message without options, composed as one.
-
-    With RSET before them if asked, and `then`, a command line, after. It takes half the time, and
-    nearly every message goes this way; what is refused or goes wrong is judged as ever.
-
-    Raises:
-        ExtensionMissing, LocalProtocolError: they cannot be made.
-    """
-    parameters = parameters_of(connection, envelope, content)
-    recipients = [str(recipient.address) for recipient in envelope.recipients]
-    return commands.envelope_commands(
-        envelope.sender, parameters, recipients, reset=reset, then=then
-    )
 
 
 def _at_once(
@@ -130,35 +134,31 @@ def _at_once(
         connection.open_transaction = True
         connection.expect_group(group, before + 1)
         written = len(wire)
+        connection.is_doubtful = True
         yield from connection.send(wire, Phase.MAIL)
         last = yield from connection.settle_success(before + 1)
         if last is None:
             yield from connection.settle(
                 heard=heard, fresh=not connection.has_unread, together=True
             )
-            if reset:
-                check_reset(connection, heard[0])
-        # A reply too many may have come before the last, which then is not the content's.
-        connection.check_in_step()
+            if reset and not heard[0].positive:
+                yield from leave_in_step(connection)
+        yield from connection.look_behind()
     except SESSION_OVER as over:
         # What the transport did not take whole, the server cannot have accepted.
         if octets_written(over.__cause__, written) < len(wire):
             return untried(envelope, over)
         plan = plan_of(connection, envelope, content)
-        return result_of(envelope, broken_off(plan, heard[reset:before], over))
-    if last is not None:
+        if not isinstance(over, RemoteProtocolError):
+            return result_of(envelope, broken_off(plan, heard[reset:before], over))
+        if len(heard) <= before or not was_read_as_commands(connection, heard[before]):
+            return result_of(envelope, all_in_doubt(plan, over))
+    if not heard:
         connection.open_transaction = False
+        connection.learnt.takes_chunks = True
         return SendResult(envelope, last)
-    mail, *rcpt, final = heard[reset:]
-    if final.positive:
-        connection.open_transaction = False
-    return result_of(envelope, judge(plan_of(connection, envelope, content), mail, rcpt, final))
-
-
-def untried(envelope: Envelope, over: SMTPError) -> SendResult:
-    """The result of a message of which nothing was sent."""
-    not_tried: Verdict = (Status.NOT_TRIED, None)
-    return result_of(envelope, Performed([not_tried] * len(envelope.recipients), None, over))
+    plan = plan_of(connection, envelope, content)
+    return result_of(envelope, judge(connection, plan, heard, reset=reset))
 
 
 def _plain_transaction(
@@ -193,95 +193,7 @@ def _plain_transaction(
     return result_of(envelope, performed)
 
 
-def result_of(envelope: Envelope, performed: Performed) -> SendResult:
-    """Say of its recipients what became of a message."""
-    verdicts, reply, error = performed
-    result = SendResult(outcomes_of(envelope, verdicts), reply, error)
-    if error is not None:
-        error.result = result
-    return result
-
-
 _Said: TypeAlias = tuple[Reply, list[Reply], Reply | None]
-_Refused: TypeAlias = dict[int, Reply]
-_Refusal: TypeAlias = SenderRefused | RecipientsRefused | ContentRefused
-
-
-class Plan(NamedTuple):
-    """A transaction's commands, made and checked before the first of them is sent."""
-
-    mail: Command
-    rcpt: list[Command]
-    body: BodyType
-    chunked: bool
-    """The content goes by BDAT."""
-
-
-class Performed(NamedTuple):
-    """What became of a plan: a verdict for each RCPT, the reply to the content, what went wrong."""
-
-    verdicts: list[Verdict]
-    reply: Reply | None
-    error: SMTPError | None
-
-
-def plan_of(connection: Connection, envelope: Envelope, content: Content) -> Plan:
-    """Make the commands of a transaction, with the parameters that this server takes.
-
-    Raises:
-        ExtensionMissing, LocalProtocolError: they cannot be made.
-    """
-    body = body_of(connection, envelope, content)
-    parameters = parameters_of(connection, envelope, content)
-    extensions, drop = connection.extensions, envelope.drop_unsupported
-    rcpt = [
-        commands.rcpt(recipient.address, rcpt_parameters(recipient, extensions, drop=drop))
-        for recipient in envelope.recipients
-    ]
-    chunked = body is BodyType.BINARY or _goes_by_chunks(connection, content)
-    return Plan(commands.mail(envelope.sender, parameters), rcpt, body, chunked)
-
-
-def body_of(connection: Connection, envelope: Envelope, content: Content) -> BodyType:
-    """What BODY the content is sent as.
-
-    Raises:
-        LocalProtocolError: the envelope says 7-bit, and it is not.
-    """
-    body, eight_bit = envelope.body, content.eight_bit
-    if body is None:
-        if eight_bit is None:  # shows only in reading: ask for room where there is some
-            eight_bit = connection.extensions.eight_bit_mime
-        return BodyType.EIGHT_BIT if eight_bit else _SEVEN_BIT
-    if body is _SEVEN_BIT and eight_bit:
-        raise LocalProtocolError("body=SEVEN_BIT was asked for content with octets above 127")
-    return body
-
-
-def _goes_by_chunks(connection: Connection, content: Content) -> bool:
-    """True for large content, which BDAT takes as it is: no dot is looked for, and none doubled."""
-    if connection.lmtp or not connection.extensions.chunking:
-        return False
-    return content.size is None or content.size > SMALL
-
-
-def parameters_of(connection: Connection, envelope: Envelope, content: Content) -> str:
-    """The parameters of MAIL, as this server takes them.
-
-    Raises:
-        ExtensionMissing, LocalProtocolError: they cannot be made.
-    """
-    addresses_are_all = envelope.is_plain and envelope.body is None and not envelope.needs_smtputf8
-    if addresses_are_all and content.eight_bit is False:
-        return size_parameter(content.size, connection.extensions)
-    return mail_parameters(
-        envelope,
-        connection.extensions,
-        size=content.size,
-        body=body_of(connection, envelope, content),
-        smtputf8=envelope.needs_smtputf8 or content.internationalized_header,
-        tls=connection.tls,
-    )
 
 
 def perform(
@@ -291,7 +203,7 @@ def perform(
     try:
         said = yield from _ask(connection, plan, all_or_nothing)
     except SESSION_OVER as error:
-        return Performed([(Status.NOT_TRIED, None)] * len(plan.rcpt), None, error)
+        return none_tried(plan, error)
     return (yield from _conclude(connection, plan, content, said, all_or_nothing))
 
 
@@ -311,80 +223,15 @@ def _conclude(
     finals, error = yield from send_content(
         connection, plan.body, content, due, chunked=plan.chunked
     )
+    if plan.chunked and error is not None:
+        if connection.surplus is not None:
+            # With DATA the 354 shows that the replies before it were in step; BDAT has none.
+            return all_in_doubt(plan, error)
+        if isinstance(error, ContentRefused) and (
+            unknown := chunks_unknown(connection, error.reply)
+        ):
+            finals, error = [(Status.NOT_TRIED, None)], unknown
     return with_finals(connection, finals, refused, error, accepted)
-
-
-def with_finals(
-    connection: Connection,
-    finals: list[Verdict],
-    refused: _Refused,
-    error: SMTPError | None,
-    accepted: int,
-) -> Performed:
-    """Join what was said to the end of data with what was said to each RCPT before."""
-    if all(status is Status.ACCEPTED for status, _ in finals):
-        connection.open_transaction = False
-    verdicts = finals if connection.lmtp else finals * accepted
-    return Performed(_with_refused(verdicts, refused), finals[0][1], error)
-
-
-def judge(plan: Plan, mail: Reply, rcpt: list[Reply], final: Reply) -> Performed:
-    """What the replies to a whole transaction mean that was sent without waiting."""
-    refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
-    if refusal is not None:
-        return all_refused(plan, refused, refusal)
-    verdict: Verdict = (Status.ACCEPTED if final.positive else Status.REFUSED, final)
-    verdicts = _with_refused([verdict] * (len(rcpt) - len(refused)), refused)
-    error = None if final.positive else ContentRefused("the content", final)
-    return Performed(verdicts, final, error)
-
-
-def broken_off(plan: Plan, heard: list[Reply], error: SMTPError) -> Performed:
-    """What it means that the session ended after a whole transaction was sent without waiting.
-
-    `heard` are the replies to MAIL and to each RCPT, as far as they came.
-    """
-    refused: _Refused = {}
-    if heard:
-        mail, *rcpt = heard
-        refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
-        if refusal is not None:
-            return all_refused(plan, refused, refusal)
-    in_doubt: Verdict = (Status.IN_DOUBT, None)
-    verdicts = _with_refused([in_doubt] * (len(plan.rcpt) - len(refused)), refused)
-    return Performed(verdicts, None, error)
-
-
-def refusals_of(
-    plan: Plan, mail: Reply, rcpt: list[Reply], data: Reply | None, all_or_nothing: bool
-) -> tuple[_Refused, _Refusal | None]:
-    """Which recipients were refused, and why nobody is to get the content, if so."""
-    if not mail.positive:
-        return {}, SenderRefused(plan.mail.shown, mail)
-    refused = {i: reply for i, reply in enumerate(rcpt) if not reply.positive}
-    if refused and (all_or_nothing or len(refused) == len(plan.rcpt)):
-        first, reply = next(iter(refused.items()))
-        return refused, RecipientsRefused(plan.rcpt[first].shown, reply)
-    if data is not None and not data.intermediate:
-        return refused, ContentRefused(DATA.shown, data)
-    return refused, None
-
-
-def all_refused(plan: Plan, refused: _Refused, refusal: _Refusal) -> Performed:
-    # MAIL and DATA are refused for everyone, RCPT for one.
-    for_all = None if isinstance(refusal, RecipientsRefused) else refusal.reply
-    verdicts = [_verdict(refused.get(i) or for_all) for i in range(len(plan.rcpt))]
-    return Performed(verdicts, None, refusal)
-
-
-def _with_refused(verdicts: list[Verdict], refused: _Refused) -> list[Verdict]:
-    for i, reply in refused.items():  # in the order of the recipients
-        verdicts.insert(i, _verdict(reply))
-    return verdicts
-
-
-def _verdict(refusal: Reply | None) -> Verdict:
-    return (Status.NOT_TRIED, None) if refusal is None else (Status.REFUSED, refusal)
 
 
 def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Said]:
@@ -428,9 +275,14 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
 
 
 def check_reset(connection: Connection, reply: Reply) -> None:
+    """Make sure that nothing is left of the transaction before.
+
+    Raises:
+        RemoteProtocolError, ConnectionLost: the server refused RSET.
+    """
     if not reply.positive:
         connection.broken = True
-        raise RemoteProtocolError(f"RSET must always succeed, but the server said {reply}")
+        raise reset_refused(connection, reply)
 
 
 def send_lone_dot(connection: Connection) -> Steps[None]:
@@ -470,16 +322,31 @@ def send_content(
 
 
 def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SMTPError | None]]:
-    """Read the `due` replies to an end of data that was written."""
+    """Read the `due` replies to an end of data that was written; nothing may follow them."""
     finals: list[Verdict] = []
-    while len(finals) < due:
-        try:
-            (reply,) = yield from connection.settle(leaving=connection.unanswered - 1)
-        except SESSION_OVER as error:
-            in_doubt: Verdict = (Status.IN_DOUBT, None)
-            return finals + [in_doubt] * (due - len(finals)), error
-        finals.append((Status.ACCEPTED if reply.positive else Status.REFUSED, reply))
+    try:
+        while len(finals) < due:
+            reply = yield from _final(connection, is_first=not finals)
+            finals.append((Status.ACCEPTED if reply.positive else Status.REFUSED, reply))
+        if not connection.unanswered:
+            yield from connection.look_behind()
+    except SESSION_OVER as error:
+        if connection.surplus is not None:
+            finals = []  # Any of them may be another's.
+        return finals + [_IN_DOUBT] * (due - len(finals)), error
     status, first = finals[0]
     if status is Status.REFUSED and first and all(s is Status.REFUSED for s, _ in finals):
         return finals, ContentRefused("the end of data", first)
     return finals, None
+
+
+def _final(connection: Connection, *, is_first: bool) -> Steps[Reply]:
+    """The next reply to the end of data. LMTP has one for each recipient (RFC 2033 §4.2)."""
+    if connection.parting is None or is_first:
+        (reply,) = yield from connection.settle(leaving=connection.unanswered - 1)
+        return reply
+    # A 421 answers one recipient; nobody knows what would have been said to those after it.
+    words = yield from connection.last_words()
+    if words is None:
+        raise connection.over()
+    return words

@@ -15,7 +15,7 @@ from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
-from smtpx._core.transaction import untried
+from smtpx._core.verdicts import untried
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
@@ -373,7 +373,9 @@ class AsyncClient:
             results = sending.results
             while await sending.go_on():
                 while results:
-                    yield results.popleft()
+                    # Kept until the caller comes back: who is interrupted meanwhile loses none.
+                    yield results[0]
+                    _ = results.popleft()
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""

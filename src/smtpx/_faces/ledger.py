@@ -17,6 +17,7 @@ from smtpx._core.steps import Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, tell
 from smtpx._faces.checked import checked
+from smtpx._wire.commands import Phase
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.options import Check
@@ -30,9 +31,10 @@ READ_AHEAD = 32
 _AT_ONCE = 0.01
 # Mail transactions asked for with a session; the pool grants what its limits allow.
 ASKED = 1_000_000
-# A message that this many sessions could not send is not tried again, those not counted that end
-# all together; and when so many sessions in a row sent nothing, there is no hope for the next.
+# So many sessions may end over a message that was the first they tried; the next is tried then.
 _ATTEMPTS = 3
+# So many sessions in a row that got nothing done are the server's fault, not a message's.
+_FRUITLESS = 2 * _ATTEMPTS
 
 
 class Ledger:
@@ -49,20 +51,19 @@ class Ledger:
             resend_doubtful, None if check is Check.PASS else partial(checked, check)
         )
         self._window = window
-        self._attempts = _ATTEMPTS + connections - 1
         self._fruitless = 0
         self._hopeless: SMTPError | None = None
         self._source_error: BaseException | None = None
 
     @property
     def at_hand(self) -> int:
-        """Messages that wait to be sent, and may be."""
-        return len(self._supply.ready) if self._hopeless is None else 0
+        """Messages that wait to be sent."""
+        return len(self._supply.ready)
 
     @property
     def is_exhausted(self) -> bool:
-        """True if no more messages will come."""
-        return self._supply.exhausted or self._hopeless is not None
+        """True if no more messages will be taken."""
+        return self._supply.exhausted
 
     def add(self, item: Item) -> None:
         """Take a message to be sent."""
@@ -106,42 +107,74 @@ class Ledger:
     def break_off(self) -> None:
         """Send nothing any more; what is in doubt from now on is reported."""
         self._supply.resend_doubtful = False
+        self._supply.exhausted = True
 
     def none_to_be_had(self, error: SMTPError) -> None:
         """No session can be opened, and none is at work."""
-        self._hopeless = error
+        self._give_up(error)
 
-    def session_ended(self, reused: bool, error: SMTPError, at_work: int) -> None:
-        """A session has ended by an error, and put back what it had not sent."""
+    def session_ended(
+        self,
+        connection: Connection,
+        budget: Budget,
+        error: SMTPError | None,
+        *,
+        reused: bool,
+        at_work: int,
+    ) -> None:
+        """A session has ended, and has put back what it had not sent."""
+        if budget.answered:
+            # Whatever ended it, the next one gets as far, and further.
+            self._fruitless = 0
+            if isinstance(error, ConnectionLost) and not budget.refused:
+                done = connection.transactions - budget.begun + budget.answered
+                connection.learnt.session_ended(done, connection.parting)
+            return
+        if error is None:
+            return
+        if reused and (budget.first is None or isinstance(error, ConnectionLost)):
+            return  # It was closed while it was idle: that proves nothing.
+        self._fruitless += 1
         ready = self._supply.ready
-        for outgoing in [outgoing for outgoing in ready if outgoing.attempts >= self._attempts]:
-            ready.remove(outgoing)
-            tell(self.results.append, outgoing, not_sent(outgoing, error))
-        # A session from the pool that was closed while it was idle proves nothing.
-        if not (reused and isinstance(error, ConnectionLost)):
-            self._fruitless += 1
-        if self._fruitless > _ATTEMPTS + at_work and not self.results:
-            self._hopeless = error
+        if ready and ready[0] is budget.first:
+            ready[0].attempts += 1
+            if ready[0].attempts >= _ATTEMPTS:
+                outgoing = ready.popleft()
+                tell(self.results.append, outgoing, not_sent(outgoing, error))
+        if self._fruitless >= _FRUITLESS + at_work:
+            self._give_up(error)
 
-    def told(self) -> None:
-        """The caller is told of results: there is hope."""
-        self._fruitless = 0
+    def _give_up(self, error: SMTPError) -> None:
+        """Account for what was not sent, and take no more."""
+        if self._tell_unsent(error) or not self._supply.exhausted:
+            self._hopeless = error
+        self._supply.exhausted = True
+
+    def _tell_unsent(self, error: SMTPError) -> bool:
+        """Tell what waits to be sent that it will not be; False if nothing does."""
+        ready = self._supply.ready
+        untold = bool(ready)
+        while ready:
+            outgoing = ready.popleft()
+            tell(self.results.append, outgoing, not_sent(outgoing, error))
+        return untold
+
+    def interrupted(self) -> None:
+        """Account for everything that was read from the caller, and will not be sent."""
+        why = "send_many was interrupted before this message was sent"
+        _ = self._tell_unsent(ConnectionLost(why, phase=Phase.OTHER.field))
 
     def conclude(self) -> bool:
-        """Account for what was not sent; False if nothing is left to tell.
+        """Account for what sessions have put back after hope was lost; False if there is nothing.
 
         Raises:
             SMTPError: no session could be had any more.
             BaseException: what the caller's iterable raised.
         """
         if self._hopeless is not None:
-            ready = self._supply.ready
-            if not ready:
-                raise self._hopeless
-            while ready:
-                outgoing = ready.popleft()
-                tell(self.results.append, outgoing, not_sent(outgoing, self._hopeless))
-            return True
+            if self._tell_unsent(self._hopeless):
+                return True
+            raise self._hopeless
         if self._source_error is not None:
             raise self._source_error
         return False

@@ -69,6 +69,7 @@ class Opening:
             observer=watch.observer,
             signer=settings.signer,
             session=watch.session,
+            ignored=settings.ignored,
             pins=policy.pins,
         )
         connected.setblocking(False)

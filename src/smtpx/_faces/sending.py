@@ -61,7 +61,8 @@ class Sending:
         for lane, (lease, budget) in self._working.items():
             lease.session.abort()
             lane.abandon()
-            self._pool.release(lease, lease.messages - budget.left)
+            self._pool.release(lease, budget.begun)
+        self._ledger.interrupted()
         with_results(error, self.results)
 
     def go_on(self) -> bool:
@@ -80,7 +81,6 @@ class Sending:
                     self._end(lane)
             elif not self.results:
                 return self._ledger.conclude()
-        self._ledger.told()
         return True
 
     def _has_work(self) -> bool:
@@ -118,10 +118,15 @@ class Sending:
     def _end(self, lane: Lane[SMTPError | None]) -> None:
         lease, budget = self._working.pop(lane)
         error = lane.value
+        connection, _ = lease.session.parts
         if error is not None:
             lease.session.abort()
-            self._ledger.session_ended(lease.reused, error, len(self._working))
-        self._pool.release(lease, lease.messages - budget.left)
+        try:
+            self._ledger.session_ended(
+                connection, budget, error, reused=lease.reused, at_work=len(self._working)
+            )
+        finally:
+            self._pool.release(lease, budget.begun)
 
     def _more(self) -> bool:
         """Answer `More`: what is on its way goes before what the caller has yet to make."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
@@ -46,6 +46,11 @@ class SessionOptions(TypedDict, total=False):
     """Said first, where the server takes it: for whose connection we speak."""
     timeouts: Timeouts | None
     limits: Limits | None
+    ignore_extensions: Collection[str]
+    """EHLO keywords not to be believed, such as ``{"CHUNKING"}``.
+
+    For a server, or a filter before it, that announces what it breaks on. Case does not matter.
+    """
     observer: Observer | None
     """Called with every event of the session, the lines of its dialogue among them."""
     signer: Signer | None
@@ -78,6 +83,7 @@ class Settings:
     proxy_header: ProxyHeader | None
     timeouts: Timeouts
     limits: Limits
+    ignored: frozenset[str]
     observer: Observer | None
     signer: Signer | None
     check: Check
@@ -124,6 +130,7 @@ class Settings:
             options.get("proxy_header"),
             options.get("timeouts") or Timeouts(),
             options.get("limits") or Limits(),
+            _keywords_of(options.get("ignore_extensions", ())),
             options.get("observer"),
             options.get("signer"),
             options.get("check", Check.PASS),
@@ -153,6 +160,17 @@ class Settings:
         Without a word from the caller, STARTTLS is required of every host but this machine.
         """
         return self.tls or self.endpoint.policy(peer_is_local=peer_is_local)
+
+
+def _keywords_of(given: Collection[str]) -> frozenset[str]:
+    """EHLO keywords, upper case."""
+    if isinstance(given, str):
+        raise TypeError(f"ignore_extensions={given!r}: give a set of EHLO keywords, {{{given!r}}}")
+    keywords = frozenset(keyword.upper() for keyword in given)
+    for keyword in keywords:
+        if not keyword.replace("-", "").isalnum() or not keyword.isascii():
+            raise LocalProtocolError(f"ignore_extensions: {keyword!r} is no EHLO keyword")
+    return keywords
 
 
 def _named(endpoint: Endpoint) -> Endpoint:

@@ -13,7 +13,7 @@ from smtpx._core.division import left_over, resumed
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
-from smtpx._core.transaction import untried
+from smtpx._core.verdicts import untried
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
@@ -368,7 +368,9 @@ class Client:
             results = sending.results
             while sending.go_on():
                 while results:
-                    yield results.popleft()
+                    # Kept until the caller comes back: who is interrupted meanwhile loses none.
+                    yield results[0]
+                    _ = results.popleft()
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""

@@ -78,9 +78,12 @@ class TaskSending:
         self._ledger.break_off()
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            await task.ended()
-        with_results(error, self.results)
+        try:
+            for task in self._tasks:
+                await task.ended()
+        finally:
+            self._ledger.interrupted()
+            with_results(error, self.results)
 
     async def go_on(self) -> bool:
         """Send until there are results; False if there will be none.
@@ -101,7 +104,6 @@ class TaskSending:
                 _ = await self._news.wait()
             elif not self.results:
                 return self._ledger.conclude()
-        self._ledger.told()
         return True
 
     def _has_work(self) -> bool:
@@ -116,10 +118,10 @@ class TaskSending:
 
     def _start(self) -> None:
         """Put a session to work; the first waits for one, the others make do without."""
-        acquire = self._pool.acquire_now if self._working else self._pool.acquire
+        lease = self._lease_now if self._working else self._lease
         self._working += 1
         self._tasks = [task for task in self._tasks if not task.has_ended]
-        self._spawn(lambda: self._work(acquire))
+        self._spawn(lambda: self._work(lease))
 
     def _spawn(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.append(self._world.spawn(call, self._fail))
@@ -128,9 +130,9 @@ class TaskSending:
         self._failure = error
         self._news.ring()
 
-    async def _work(self, acquire: Callable[[int], Awaitable[Lease[AsyncSession] | None]]) -> None:
+    async def _work(self, leased: Callable[[], Awaitable[Lease[AsyncSession] | None]]) -> None:
         try:
-            lease = await self._leased(acquire)
+            lease = await leased()
             if lease is None:
                 self._is_crowded = True
             else:
@@ -139,15 +141,19 @@ class TaskSending:
             self._working -= 1
             self._news.ring()
 
-    async def _leased(
-        self, acquire: Callable[[int], Awaitable[Lease[AsyncSession] | None]]
-    ) -> Lease[AsyncSession] | None:
+    async def _lease(self) -> Lease[AsyncSession] | None:
         try:
-            return await acquire(ASKED)
+            return await self._pool.acquire(ASKED)
         except SMTPError as error:
-            # The sessions that are at work may do without another.
             if self._working == 1:
                 self._ledger.none_to_be_had(error)
+            return None
+
+    async def _lease_now(self) -> Lease[AsyncSession] | None:
+        """A session beside those that are at work; they do without, where none is to be had."""
+        try:
+            return await self._pool.acquire_now(ASKED)
+        except SMTPError:
             return None
 
     async def _send(self, lease: Lease[AsyncSession]) -> None:
@@ -158,13 +164,17 @@ class TaskSending:
         try:
             error = await driver.run(procedure, Deadline(None), self._more)
         except BaseException:
-            self._pool.drop(lease, lease.messages - budget.left)
+            self._pool.drop(lease, budget.begun)
             raise
         self._is_crowded = False
         if error is not None:
             lease.session.abort()
-            self._ledger.session_ended(lease.reused, error, self._working - 1)
-        await self._pool.release(lease, lease.messages - budget.left)
+        try:
+            self._ledger.session_ended(
+                connection, budget, error, reused=lease.reused, at_work=self._working - 1
+            )
+        finally:
+            await self._pool.release(lease, budget.begun)
 
     def _emit(self, result: SendResult) -> None:
         if not self.results:  # Whoever waits for news has read all results.
@@ -190,6 +200,8 @@ class TaskSending:
         try:
             async for item in source:
                 ledger.add(item)
+                if ledger.is_exhausted:
+                    return  # There is no hope for any of them.
                 if self._working < self._connections and self._has_work():
                     self._news.ring()
                 while ledger.at_hand >= READ_AHEAD:

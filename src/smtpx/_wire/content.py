@@ -25,6 +25,10 @@ class _Readable(Protocol):
 
 _CANONICAL = (None, "\r\n")
 _LEADING_DOT = re.compile(rb"\n\.")  # found in half the time that `in` takes
+# A line that begins the data of a mail transaction, for a server that takes content for commands.
+_BEGINS_DATA = rb"[ \t]*(?=[BDbd])(?:[Dd][Aa][Tt][Aa][ \t]*\r|[Bb][Dd][Aa][Tt][ \t])"
+_FIRST_LINE_BEGINS_DATA = re.compile(_BEGINS_DATA)
+_LINE_BEGINS_DATA = re.compile(rb"\n" + _BEGINS_DATA)  # led by an octet, which is quick to find
 _BLANK_LINE = re.compile(rb"\A(?=[\r\n])|\n(?=[\r\n])|\r(?=\r)")
 SMALL = 65536
 """Content of up to so many octets is handled as a whole."""
@@ -91,6 +95,19 @@ class Content:
     def is_repeatable(self) -> bool:
         """True if it can be read again; a file or an iterator cannot."""
         return self._data is not None
+
+    @property
+    def has_commands(self) -> bool:
+        """True if it could become a message by itself, were it read as commands.
+
+        Some servers that refuse BDAT go on to read its chunk so. No message comes of that without
+        a line of DATA or BDAT. Only what is `whole` is looked at.
+        """
+        whole = self.whole
+        return whole is not None and (
+            _LINE_BEGINS_DATA.search(whole) is not None
+            or _FIRST_LINE_BEGINS_DATA.match(whole) is not None
+        )
 
     @property
     def internationalized_header(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 
 from smtpx.replies import Reply
@@ -23,6 +23,7 @@ class Extensions:
         "chunking",
         "eight_bit_mime",
         "limits",
+        "mail_max",
         "pipelining",
         "rcpt_domain_max",
         "rcpt_max",
@@ -43,6 +44,8 @@ class Extensions:
 
     limits: Mapping[str, int]
     """MAILMAX, RCPTMAX, RCPTDOMAINMAX and others as far as stated (RFC 9422)."""
+    mail_max: int | None
+    """Mail transactions in one session at most."""
     rcpt_max: int | None
     """Recipients of one mail transaction at most."""
     rcpt_domain_max: int | None
@@ -62,6 +65,7 @@ class Extensions:
         # RFC 9422 §4: a limit is never 0; nobody could live with it.
         limits = {name: number for name, number in stated.items() if number}
         self.limits = MappingProxyType(limits)
+        self.mail_max = limits.get("MAILMAX")
         self.rcpt_max = limits.get("RCPTMAX")
         self.rcpt_domain_max = limits.get("RCPTDOMAINMAX")
 
@@ -79,6 +83,12 @@ class Extensions:
                 params = f"{keywords['AUTH']} {params}".strip()
             keywords[keyword] = params
         return cls(keywords)
+
+    def without(self, keywords: Set[str]) -> Extensions:
+        """The same but for some EHLO keywords, given in upper case."""
+        if keywords.isdisjoint(self._keywords):
+            return self
+        return Extensions({k: p for k, p in self._keywords.items() if k not in keywords})
 
     @property
     def keywords(self) -> Mapping[str, str]:

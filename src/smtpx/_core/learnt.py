@@ -1,0 +1,45 @@
+"""What the sessions with one server have shown of it, beyond what it announces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smtpx.replies import Reply
+
+# EHLO keywords that are of no use where BDAT is not known (RFC 3030).
+_BY_CHUNKS = frozenset({"CHUNKING", "BINARYMIME"})
+# RFC 3463 §3.4: the system is shutting down, or overloaded; that says nothing of its limits.
+_OF_THE_MOMENT = "3"
+
+
+@dataclass(slots=True)
+class Learnt:
+    """Shared by the sessions of one client."""
+
+    takes_chunks: bool = False
+    """A message was accepted by BDAT: a refused one is refused for a reason of its own."""
+    broken: frozenset[str] = frozenset()
+    """EHLO keywords that the server announces and does not keep to."""
+    refuses_reset: bool = False
+    """It refused RSET: a session that may have left a transaction open is used up."""
+    messages: int | None = None
+    """It ends a session after so many mail transactions, as by a MAILMAX that it does not state."""
+    _ended_after: int | None = None
+
+    def knows_no_chunks(self) -> None:
+        """Note that the server announces CHUNKING and does not know BDAT."""
+        self.broken |= _BY_CHUNKS
+
+    def session_ended(self, transactions: int, parting: Reply | None) -> None:
+        """Note that the server ended a session after so many transactions, none of them refused.
+
+        A 421 before the next one says so. Where the connection just ends it may have been chance,
+        until it happens again at the same number.
+        """
+        status = None if parting is None else parting.enhanced
+        of_the_moment = status is not None and str(status).split(".")[1] == _OF_THE_MOMENT
+        if transactions < 1 or of_the_moment:
+            return
+        if parting is not None or transactions == self._ended_after:
+            self.messages = transactions
+        self._ended_after = transactions

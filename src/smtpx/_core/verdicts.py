@@ -1,0 +1,202 @@
+"""What the replies to a mail transaction mean for each recipient. Nothing here asks or waits.
+
+What may be off by one reply is not believed: those concerned are in doubt.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from smtpx._core.connection import Connection
+from smtpx._core.plan import Plan
+from smtpx._wire.commands import DATA, Phase
+from smtpx.envelope import Envelope
+from smtpx.errors import (
+    ConnectionLost,
+    ContentRefused,
+    RecipientsRefused,
+    RemoteProtocolError,
+    SenderRefused,
+    SMTPError,
+)
+from smtpx.replies import Reply
+from smtpx.results import SendResult, Status, Verdict, outcomes_of
+
+# What is answered by who does not know BDAT, or thinks that it is not his turn (RFC 5321 §4.2.4).
+_UNKNOWN = (500, 502, 503)
+
+Refused: TypeAlias = dict[int, Reply]
+"""The refusals of recipients, by their places."""
+Refusal: TypeAlias = SenderRefused | RecipientsRefused | ContentRefused
+"""Why nobody gets the content."""
+
+
+class Performed(NamedTuple):
+    """What became of a plan: a verdict for each RCPT, the reply to the content, what went wrong."""
+
+    verdicts: list[Verdict]
+    reply: Reply | None
+    error: SMTPError | None
+
+
+def result_of(envelope: Envelope, performed: Performed) -> SendResult:
+    """Say of its recipients what became of a message."""
+    verdicts, reply, error = performed
+    result = SendResult(outcomes_of(envelope, verdicts), reply, error)
+    if error is not None:
+        error.result = result
+    return result
+
+
+def untried(envelope: Envelope, over: SMTPError) -> SendResult:
+    """The result of a message of which nothing was sent."""
+    not_tried: Verdict = (Status.NOT_TRIED, None)
+    return result_of(envelope, Performed([not_tried] * len(envelope.recipients), None, over))
+
+
+def unfinished(connection: Connection, envelope: Envelope) -> SendResult:
+    """What is known of a message whose transaction was interrupted before it could say."""
+    verdict = (Status.IN_DOUBT if connection.is_doubtful else Status.NOT_TRIED, None)
+    error = ConnectionLost("the call was interrupted", phase=Phase.OTHER.field)
+    return result_of(envelope, Performed([verdict] * len(envelope.recipients), None, error))
+
+
+def parted_before_the_content(connection: Connection, result: SendResult) -> bool:
+    """True if a 421 came before the content was answered: another session can have the message."""
+    over = connection.parting is not None and result.reply is None
+    return over and not (result.accepted or result.in_doubt)
+
+
+def with_finals(
+    connection: Connection,
+    finals: list[Verdict],
+    refused: Refused,
+    error: SMTPError | None,
+    accepted: int,
+) -> Performed:
+    """Join what was said to the end of data with what was said to each RCPT before."""
+    if all(status is Status.ACCEPTED for status, _ in finals):
+        connection.open_transaction = False
+    verdicts = finals if connection.lmtp else finals * accepted
+    return Performed(_with_refused(verdicts, refused), finals[0][1], error)
+
+
+def judge(connection: Connection, plan: Plan, said: list[Reply], *, reset: bool) -> Performed:
+    """What the replies to a whole transaction mean that was sent without waiting.
+
+    `said` are all of them, the reply to RSET first where that was sent.
+    """
+    mail, *rcpt, final = said[reset:]
+    refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
+    if refusal is not None:
+        if final.positive:
+            contradiction = f"{refusal}; and yet the server accepted the content: {final}"
+            return all_in_doubt(plan, RemoteProtocolError(contradiction))
+        if reset and not said[0].positive and isinstance(refusal, SenderRefused):
+            # It was not looked at: the transaction before it was still open.
+            return none_tried(plan, reset_refused(connection, said[0]))
+        return all_refused(plan, refused, refusal)
+    if final.positive:
+        connection.learnt.takes_chunks = True
+        accepted: Verdict = (Status.ACCEPTED, final)
+        connection.open_transaction = False
+        return Performed(
+            _with_refused([accepted] * (len(rcpt) - len(refused)), refused), final, None
+        )
+    count = len(rcpt) - len(refused)
+    if unknown := chunks_unknown(connection, final):
+        return Performed(_with_refused([(Status.NOT_TRIED, None)] * count, refused), None, unknown)
+    verdicts = _with_refused([(Status.REFUSED, final)] * count, refused)
+    return Performed(verdicts, final, ContentRefused("the content", final))
+
+
+def reset_refused(connection: Connection, reply: Reply) -> SMTPError:
+    """Why a session whose RSET was refused is used up: its transaction may still be open."""
+    if reply == connection.parting:
+        return connection.over()
+    connection.learnt.refuses_reset = True
+    return RemoteProtocolError(f"RSET must always succeed, but the server said {reply}")
+
+
+def chunks_unknown(connection: Connection, reply: Reply) -> SMTPError | None:
+    """Why nothing of a content was taken, where the server does not know the BDAT it announced."""
+    if reply.code not in _UNKNOWN or connection.learnt.takes_chunks:
+        return None
+    connection.broken = True  # The content may be taken for commands.
+    connection.learnt.knows_no_chunks()
+    return RemoteProtocolError(
+        f"the server announced CHUNKING and answered BDAT by {reply}: another session can do "
+        "without it, by ignore_extensions={'CHUNKING'}"
+    )
+
+
+def was_read_as_commands(connection: Connection, final: Reply) -> bool:
+    """True if a chunk was refused and every surplus reply is a refusal, too.
+
+    Nobody can have been accepted then, whichever of them answers the chunk. Some servers do not
+    skip the chunk of a refused BDAT, and answer what is in it line by line.
+    """
+    surplus = connection.surplus
+    if not surplus or not all(r.transient or r.permanent for r in (final, *surplus)):
+        return False
+    if final.code in _UNKNOWN:
+        connection.learnt.knows_no_chunks()
+    return True
+
+
+def broken_off(plan: Plan, heard: list[Reply], error: SMTPError) -> Performed:
+    """What it means that the session ended after a whole transaction was sent without waiting.
+
+    `heard` are the replies to MAIL and to each RCPT, as far as they came.
+    """
+    refused: Refused = {}
+    if heard:
+        mail, *rcpt = heard
+        refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
+        if refusal is not None:
+            return all_refused(plan, refused, refusal)
+    in_doubt: Verdict = (Status.IN_DOUBT, None)
+    verdicts = _with_refused([in_doubt] * (len(plan.rcpt) - len(refused)), refused)
+    return Performed(verdicts, None, error)
+
+
+def all_in_doubt(plan: Plan, error: SMTPError) -> Performed:
+    """What it means where no reply can be believed."""
+    return Performed([(Status.IN_DOUBT, None)] * len(plan.rcpt), None, error)
+
+
+def none_tried(plan: Plan, error: SMTPError) -> Performed:
+    """What it means where nothing of the content was taken, or sent."""
+    return Performed([(Status.NOT_TRIED, None)] * len(plan.rcpt), None, error)
+
+
+def refusals_of(
+    plan: Plan, mail: Reply, rcpt: list[Reply], data: Reply | None, all_or_nothing: bool
+) -> tuple[Refused, Refusal | None]:
+    """Which recipients were refused, and why nobody is to get the content, if so."""
+    if not mail.positive:
+        return {}, SenderRefused(plan.mail.shown, mail)
+    refused = {i: reply for i, reply in enumerate(rcpt) if not reply.positive}
+    if refused and (all_or_nothing or len(refused) == len(plan.rcpt)):
+        first, reply = next(iter(refused.items()))
+        return refused, RecipientsRefused(plan.rcpt[first].shown, reply)
+    if data is not None and not data.intermediate:
+        return refused, ContentRefused(DATA.shown, data)
+    return refused, None
+
+
+def all_refused(plan: Plan, refused: Refused, refusal: Refusal) -> Performed:
+    # MAIL and DATA are refused for everyone, RCPT for one.
+    for_all = None if isinstance(refusal, RecipientsRefused) else refusal.reply
+    verdicts = [_verdict(refused.get(i) or for_all) for i in range(len(plan.rcpt))]
+    return Performed(verdicts, None, refusal)
+
+
+def _with_refused(verdicts: list[Verdict], refused: Refused) -> list[Verdict]:
+    for i, reply in refused.items():  # in the order of the recipients
+        verdicts.insert(i, _verdict(reply))
+    return verdicts
+
+
+def _verdict(refusal: Reply | None) -> Verdict:
+    return (Status.NOT_TRIED, None) if refusal is None else (Status.REFUSED, refusal)

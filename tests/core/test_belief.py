@@ -1,0 +1,700 @@
+"""Which replies are believed, and what uses a session up: dialogues that once went wrong."""
+
+from __future__ import annotations
+
+from collections import deque
+from textwrap import dedent
+
+import pytest
+
+from smtpx._core.connection import Connection
+from smtpx._core.delivery import deliver
+from smtpx._core.steps import More, Steps
+from smtpx._core.stream import stream
+from smtpx._core.supply import Budget, Outgoing, Supply, Window
+from smtpx._wire.content import Content
+from smtpx.envelope import Envelope
+from smtpx.errors import (
+    ConnectionLost,
+    ContentRefused,
+    RecipientsRefused,
+    RemoteProtocolError,
+    SessionFull,
+    SMTPError,
+)
+from smtpx.results import SendResult, Status
+from smtpx.testing import Mode, play
+
+from .transcripts import connected, plays
+
+ACCEPTED, REFUSED, IN_DOUBT, NOT_TRIED = Status
+BY_BDAT, BY_DATA = ("PIPELINING", "CHUNKING"), ("PIPELINING",)
+ONE = Envelope("a@x.test", ["b@y.test"])
+TWO = Envelope("a@x.test", ["b@y.test", "c@y.test"])
+HI = b"hi\r\n"
+
+
+def statuses(result: SendResult) -> list[Status]:
+    return [outcome.status for outcome in result.outcomes]
+
+
+def sent(
+    script: str,
+    *keywords: str,
+    envelope: Envelope = ONE,
+    content: bytes = HI,
+    lmtp: bool = False,
+    open_transaction: bool = False,
+    takes_chunks: bool = False,
+) -> tuple[SendResult, Connection]:
+    """Send one message, in every mode."""
+    connection = connected()
+
+    def make() -> Steps[SendResult]:
+        nonlocal connection
+        connection = connected(*keywords, lmtp=lmtp)
+        connection.open_transaction = open_transaction
+        connection.learnt.takes_chunks = takes_chunks
+        return deliver(connection, content, envelope)
+
+    return plays(make, script).value, connection
+
+
+class Streamed:
+    """Some messages sent over one session, and what is left of them."""
+
+    def __init__(
+        self,
+        script: str,
+        *keywords: str,
+        messages: int = 2,
+        takes_chunks: bool = True,
+        resend: bool = False,
+        window: int = 64,
+    ) -> None:
+        def make() -> Steps[SMTPError | None]:
+            self.results: list[SendResult] = []
+            self.connection = connected(*keywords)
+            self.connection.learnt.takes_chunks = takes_chunks
+            ready = [Outgoing(HI, Envelope(f"s{i}@x.test", "b@y.test")) for i in range(messages)]
+            self.supply = Supply(resend, ready=deque(ready), exhausted=True)
+            self.budget = Budget(100)
+            return stream(
+                self.connection, self.supply, self.results.append, Window(window), self.budget
+            )
+
+        self.over = plays(make, script).value
+
+    @property
+    def told(self) -> dict[str, Status]:
+        return {str(envelope_of(result)): result.outcomes[0].status for result in self.results}
+
+    @property
+    def left(self) -> int:
+        return len(self.supply.ready)
+
+
+def envelope_of(result: SendResult) -> str:
+    return str(result.outcomes[0].recipient)
+
+
+def bdat(i: int, *, reset: bool) -> str:
+    return f"""
+        {"C: RSET" if reset else ""}
+        C: MAIL FROM:<s{i}@x.test>
+        C: RCPT TO:<b@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        """
+
+
+def data(i: int, *, reset: bool) -> str:
+    return f"""
+        {"C: RSET" if reset else ""}
+        C: MAIL FROM:<s{i}@x.test>
+        C: RCPT TO:<b@y.test>
+        C: DATA
+        """
+
+
+class TestAReplyTooMany:
+    @pytest.mark.requirement("T32")
+    @pytest.mark.parametrize(
+        "replies",
+        [
+            ["451 stray", "250 sender", "250 recipient", "250 taken"],
+            ["250 sender", "450 stray", "250 recipient", "250 taken"],
+            ["250 sender", "250 recipient", "250 taken", "250 stray"],
+            ["250 sender", "250 recipient", "554 stray", "250 taken"],
+        ],
+    )
+    @pytest.mark.parametrize("late", [False, True])
+    def test_at_once_nothing_is_believed(self, replies: list[str], late: bool):
+        script = """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            """ + "".join(f"\n            S: {reply}" for reply in replies[: -1 if late else None])
+        if late:
+            script += f"\n            S!: {replies[-1]}"
+        connection = connected(*BY_BDAT)
+        result = play(deliver(connection, HI, ONE), dedent(script), Mode.WHOLE).value
+        assert statuses(result) == [IN_DOUBT]
+        assert isinstance(result.error, RemoteProtocolError)
+        assert not connection.usable
+
+    def test_a_refusal_of_mail_and_an_acceptance_contradict_each_other(self):
+        result, _ = sent(
+            """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 451 stray
+            S: 250 sender
+            S: 250 recipient
+            """,
+            *BY_BDAT,
+        )
+        assert statuses(result) == [IN_DOUBT]
+
+    @pytest.mark.requirement("T32")
+    def test_after_data(self):
+        result, connection = sent(
+            """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: RCPT TO:<c@y.test>
+            C: DATA
+            S: 250 ok
+            S: 250 ok
+            S: 550 no such user
+            S: 354 go ahead
+            C: hi
+            C: .
+            S: 250 stray
+            S!: 554 refused
+            """,
+            *BY_DATA,
+            envelope=TWO,
+        )
+        # The 354 shows that what came before it was in step.
+        assert statuses(result) == [IN_DOUBT, REFUSED]
+        assert not connection.usable
+
+    def test_in_lock_step(self):
+        result, _ = sent(
+            """
+            C: MAIL FROM:<a@x.test>
+            S: 250 ok
+            C: RCPT TO:<b@y.test>
+            S: 250 ok
+            C: DATA
+            S: 354 go ahead
+            C: hi
+            C: .
+            S: 250 stray
+            S!: 554 refused
+            """
+        )
+        assert statuses(result) == [IN_DOUBT]
+
+    @pytest.mark.parametrize("end", ["S!: <close>", "S!: 421 4.7.0 enough"])
+    def test_the_end_behind_the_acceptance_takes_nothing_back(self, end: str):
+        result, connection = sent(
+            f"""
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 250 ok
+            S: 250 ok
+            S: 250 taken
+            {end}
+            """,
+            *BY_BDAT,
+        )
+        assert statuses(result) == [ACCEPTED]
+        assert result.error is None
+        assert not connection.usable
+
+    def test_what_came_along_with_it_in_a_window_is_in_doubt(self):
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + bdat(1, reset=True)
+            + """
+            S: 250 ok
+            S: 250 ok
+            S: 552 too big
+            S: 250 stray
+            S: 250 ok
+            S: 250 ok
+            S: 250 ok
+            S!: 250 taken
+            """,
+            *BY_BDAT,
+        )
+        assert [statuses(result) for result in streamed.results][-1] == [IN_DOUBT]
+        assert streamed.left == 0
+
+    def test_a_content_is_told_of_when_the_next_group_shows_that_it_was_in_step(self):
+        streamed = Streamed(
+            data(0, reset=False)
+            + """
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            C: hi
+            C: .
+            """
+            + data(1, reset=True)
+            + """
+            S: 250 stray
+            S: 554 refused
+            S: 250 ok
+            S: 250 ok
+            S: 250 ok
+            """,
+            *BY_DATA,
+        )
+        assert isinstance(streamed.over, RemoteProtocolError)
+        assert [statuses(result) for result in streamed.results] == [[IN_DOUBT]]
+        assert streamed.left == 1
+
+
+class TestLMTP:
+    GROUP = """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: RCPT TO:<c@y.test>
+        C: RCPT TO:<d@y.test>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 250 ok
+        S: 250 ok
+        S: 354 go ahead
+        C: hi
+        C: .
+        """
+    THREE = Envelope("a@x.test", ["b@y.test", "c@y.test", "d@y.test"])
+
+    @pytest.mark.requirement("RFC 2033 §4.2")
+    def test_a_421_answers_one_recipient(self):
+        script = self.GROUP + "S: 250 one\n        S: 421 4.3.2 shutting down\n        S: <close>"
+        result, connection = sent(script, *BY_DATA, envelope=self.THREE, lmtp=True)
+        assert statuses(result) == [ACCEPTED, REFUSED, IN_DOUBT]
+        assert isinstance(result.error, ConnectionLost)
+        assert not connection.usable
+
+    def test_who_goes_on_after_a_421_is_heard(self):
+        script = self.GROUP + "S: 250 one\n        S: 421 4.3.2 not that\n        S: 250 three"
+        result, _ = sent(script, *BY_DATA, envelope=self.THREE, lmtp=True)
+        assert statuses(result) == [ACCEPTED, REFUSED, ACCEPTED]
+
+
+class TestTheEndOfASession:
+    def test_behind_the_lone_dot(self):
+        """DATA was answered by 354 though nobody was accepted; the server hangs up."""
+        streamed = Streamed(
+            data(0, reset=False)
+            + """
+            S: 250 ok
+            S: 550 no such user
+            S: 354 go ahead
+            C: .
+            S: <close>
+            """,
+            *BY_DATA,
+        )
+        assert isinstance(streamed.over, ConnectionLost)
+        assert [statuses(result) for result in streamed.results] == [[REFUSED]]
+        assert streamed.left == 1
+
+    @pytest.mark.parametrize("refused_at", [0, 1])
+    def test_a_421_before_the_content_is_no_answer_to_the_message(self, refused_at: int):
+        replies = ["250 ok", "250 ok"]
+        replies[refused_at:] = ["421 4.7.0 too many errors"]
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + "".join(f"        S: {reply}\n" for reply in replies)
+            + "        S: <close>\n",
+            *BY_BDAT,
+            messages=1,
+        )
+        assert streamed.results == []
+        assert streamed.left == 1
+
+    def test_a_421_to_data_is_none_either(self):
+        streamed = Streamed(
+            data(0, reset=False)
+            + """
+            S: 250 ok
+            S: 250 ok
+            S: 421 4.7.0 too many errors
+            """,
+            *BY_DATA,
+            messages=1,
+        )
+        assert streamed.results == []
+        assert streamed.left == 1
+
+    @pytest.mark.parametrize("resend", [False, True])
+    def test_of_a_message_partly_in_doubt_only_that_part_is_sent_again(self, resend: bool):
+        results: list[SendResult] = []
+        supply = Supply(
+            resend,
+            ready=deque([Outgoing(HI, Envelope("a@x.test", ["b@y.test", "c@y.test"]))]),
+            exhausted=True,
+        )
+        script = """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: RCPT TO:<c@y.test>
+            C: DATA
+            S: 250 ok
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            C: hi
+            C: .
+            S: 250 one
+            S: <close>
+            """
+        connection = connected(*BY_DATA, lmtp=True)
+        procedure = stream(connection, supply, results.append, Window(), Budget(9))
+        _ = play(procedure, dedent(script))
+        if not resend:
+            assert [statuses(result) for result in results] == [[ACCEPTED, IN_DOUBT]]
+            return
+        assert results == []
+        again = """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<c@y.test>
+            C: DATA
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            C: hi
+            C: .
+            S: 250 two
+            """
+        connection = connected(*BY_DATA, lmtp=True)
+        procedure = stream(connection, supply, results.append, Window(), Budget(9))
+        _ = play(procedure, dedent(again))
+        assert [statuses(result) for result in results] == [[ACCEPTED, ACCEPTED]]
+
+
+class TestRefusedReset:
+    """Some servers answer RSET by 500, 502 or 503."""
+
+    @pytest.mark.parametrize("code", [500, 502, 503])
+    def test_in_a_window_what_plainly_was_accepted_counts(self, code: int):
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + bdat(1, reset=True)
+            + bdat(2, reset=True)
+            + f"""
+            S: 250 ok
+            S: 250 ok
+            S: 250 taken
+            S: {code} what?
+            S: 250 ok
+            S: 250 ok
+            S: 250 taken
+            S: {code} what?
+            S: 250 ok
+            S: 550 no such user
+            S: 554 nobody to send to
+            C: QUIT
+            S: 221 bye
+            """,
+            *BY_BDAT,
+            messages=3,
+        )
+        assert [statuses(r) for r in streamed.results] == [[ACCEPTED], [ACCEPTED], [REFUSED]]
+        assert isinstance(streamed.over, RemoteProtocolError)
+
+    def test_behind_a_failure_the_message_was_not_looked_at(self):
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + bdat(1, reset=True)
+            + """
+            S: 250 ok
+            S: 550 no such user
+            S: 554 nobody to send to
+            S: 502 what?
+            S: 503 nested MAIL
+            S: 550 no such user
+            S: 554 nobody to send to
+            C: QUIT
+            S: 221 bye
+            """,
+            *BY_BDAT,
+        )
+        assert [statuses(r) for r in streamed.results] == [[REFUSED]]
+        assert streamed.left == 1
+
+    def test_it_may_be_the_sign_of_a_reply_too_many(self):
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + bdat(1, reset=True)
+            + """
+            S: 250 ok
+            S: 250 ok
+            S: 250 taken
+            S: 502 stray
+            S: 250 reset
+            S: 250 ok
+            S: 250 ok
+            C: QUIT
+            S: 554 refused
+            """,
+            *BY_BDAT,
+        )
+        assert statuses(streamed.results[-1]) == [IN_DOUBT]
+        assert IN_DOUBT in statuses(streamed.results[0]) or statuses(streamed.results[0]) == [
+            ACCEPTED
+        ]
+
+    def test_by_data_the_next_goes_by_another_session(self):
+        streamed = Streamed(
+            data(0, reset=False)
+            + """
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            C: hi
+            C: .
+            """
+            + data(1, reset=True)
+            + """
+            S: 250 taken
+            S: 502 what?
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            """,
+            *BY_DATA,
+        )
+        assert [statuses(r) for r in streamed.results] == [[ACCEPTED]]
+        assert streamed.left == 1
+        assert streamed.connection.learnt.refuses_reset
+
+    def test_once_it_is_known_messages_go_without(self):
+        results: list[SendResult] = []
+        connection = connected(*BY_BDAT)
+        connection.learnt.refuses_reset = True
+        ready = [Outgoing(HI, Envelope(f"s{i}@x.test", "b@y.test")) for i in range(2)]
+        script = (bdat(0, reset=False) + "S: 250 ok\n" * 3) + (
+            bdat(1, reset=False) + "S: 250 ok\n" * 3
+        )
+        procedure = stream(
+            connection,
+            Supply(ready=deque(ready), exhausted=True),
+            results.append,
+            Window(),
+            Budget(9),
+        )
+        assert play(procedure, dedent("\n".join(map(str.strip, script.splitlines())))).value is None
+        assert [statuses(r) for r in results] == [[ACCEPTED], [ACCEPTED]]
+
+    @pytest.mark.parametrize(
+        ("mail", "final", "status"),
+        [(250, 250, ACCEPTED), (250, 552, REFUSED), (503, 503, NOT_TRIED), (503, 250, IN_DOUBT)],
+    )
+    def test_one_message_behind_a_failure(self, mail: int, final: int, status: Status):
+        result, connection = sent(
+            f"""
+            C: RSET
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 502 what?
+            S: {mail} mail
+            S: 250 ok
+            S: {final} content
+            C: QUIT
+            S: 221 bye
+            """,
+            *BY_BDAT,
+            open_transaction=True,
+        )
+        assert statuses(result) == [status]
+        assert not connection.usable
+
+    def test_a_421_to_it_is_no_answer_to_the_message(self):
+        result, _ = sent(
+            """
+            C: RSET
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: DATA
+            S: 421 4.7.0 too many errors
+            S: <close>
+            """,
+            *BY_DATA,
+            open_transaction=True,
+        )
+        assert statuses(result) == [NOT_TRIED]
+        assert isinstance(result.error, ConnectionLost)
+
+
+class TestChunksThatAreNotKnown:
+    @pytest.mark.parametrize("code", [500, 502, 503])
+    @pytest.mark.parametrize("text", ["", "S!: 500 hi?"])
+    def test_bdat_is_not_known_and_nothing_was_taken(self, code: int, text: str):
+        result, connection = sent(
+            f"""
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 250 ok
+            S: 250 ok
+            S: {code} what?
+            {text}
+            """,
+            *BY_BDAT,
+        )
+        assert statuses(result) == [NOT_TRIED]
+        assert "ignore_extensions" in str(result.error)
+        assert "CHUNKING" in connection.learnt.broken
+        assert not connection.usable
+
+    def test_a_server_that_has_taken_chunks_knows_them(self):
+        result, connection = sent(
+            """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 250 ok
+            S: 250 ok
+            S: 503 not now
+            """,
+            *BY_BDAT,
+            takes_chunks=True,
+        )
+        assert statuses(result) == [REFUSED]
+        assert isinstance(result.error, ContentRefused)
+        assert connection.usable
+
+    def test_the_next_session_does_without(self):
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + """
+            S: 250 ok
+            S: 250 ok
+            S: 502 what?
+            S!: 500 hi?
+            """,
+            *BY_BDAT,
+            takes_chunks=False,
+        )
+        assert streamed.results == []
+        assert streamed.left == 2
+        assert streamed.connection.learnt.broken >= {"CHUNKING", "BINARYMIME"}
+
+    @pytest.mark.parametrize("text", ["500 hi?", "502 hi?"])
+    def test_a_refused_chunk_that_was_read_as_commands(self, text: str):
+        """Nobody was accepted, and whatever came of the text is a refusal, too."""
+        result, connection = sent(
+            f"""
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 250 ok
+            S: 550 no such user
+            S: 503 nobody to send to
+            S!: {text}
+            """,
+            *BY_BDAT,
+        )
+        assert statuses(result) == [REFUSED]
+        assert isinstance(result.error, RecipientsRefused)
+        assert "CHUNKING" in connection.learnt.broken
+        assert not connection.usable
+
+    @pytest.mark.parametrize(
+        "line", [b"DATA", b"data", b"  Data ", b"BDAT 5 LAST", b"bdat 0", b"\tDATA"]
+    )
+    @pytest.mark.parametrize("first", [True, False])
+    def test_what_could_become_a_message_is_sent_after_a_go_ahead(self, line: bytes, first: bool):
+        content = (b"" if first else b"Subject: x\r\n\r\n") + line + b"\r\n"
+        assert Content(content).has_commands
+        lines = "".join(f"            C: {part}\n" for part in content.decode().splitlines())
+        lines = lines.replace("\t", "\\t").replace("C:   Data ", "C: \\x20\\x20Data\\x20")
+        result, _ = sent(
+            """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: DATA
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            """
+            + lines
+            + """            C: .
+            S: 250 taken
+            """,
+            *BY_BDAT,
+            content=content,
+        )
+        assert statuses(result) == [ACCEPTED]
+
+    @pytest.mark.parametrize("line", [b"Data protection", b"x DATA", b"BDATA", b"data:image/png"])
+    def test_what_could_not(self, line: bytes):
+        assert not Content(b"Subject: x\r\n\r\n" + line + b"\r\n").has_commands
+
+
+class TestLimits:
+    """RFC 9422."""
+
+    def test_each_part_of_a_divided_message_counts_for_mailmax(self):
+        result, _ = sent(
+            """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 250 ok
+            S: 250 ok
+            S: 250 taken
+            """,
+            *BY_BDAT,
+            "LIMITS RCPTMAX=1 MAILMAX=1",
+            envelope=TWO,
+        )
+        assert statuses(result) == [ACCEPTED, NOT_TRIED]
+        assert isinstance(result.error, SessionFull)
+
+    def test_a_session_that_had_its_transactions_begins_none(self):
+        connection = connected(*BY_BDAT, "LIMITS MAILMAX=1")
+        connection.transactions = 1
+        result = play(deliver(connection, HI, ONE), "").value
+        assert isinstance(result.error, SessionFull)
+        assert statuses(result) == [NOT_TRIED]
+
+
+@pytest.mark.parametrize("keywords", [BY_BDAT, BY_DATA, ()])
+@pytest.mark.parametrize("answer", [b"", None])
+def test_nothing_is_asked_twice_without_a_step_between(
+    keywords: tuple[str, ...], answer: bytes | None
+):
+    """More that brings nothing, whatever it says, ends the asking: no loop without an end."""
+    supply = Supply()
+    procedure = stream(connected(*keywords), supply, [].append, Window(), Budget(9))
+    asked = 0
+    step = next(procedure)
+    with pytest.raises(StopIteration):
+        for _ in range(9):
+            if isinstance(step, More):
+                asked += 1
+                step = procedure.send(answer)
+            else:
+                step = procedure.send(None)
+    assert asked == 1
