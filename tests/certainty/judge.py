@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,9 @@ class Told:
         """The caller gave up listening: what he was not told he does not want to know."""
         self.problems: list[tuple[str, str]] = []
         self.resends = False
+        self.all_or_nothing = False
+        self.events: deque[object] = deque(maxlen=100)
+        """What an observer was told."""
         self._by_object: dict[int, Mail] = {}
 
     def hand_over(self, mail: Mail) -> tuple[Any, Any]:
@@ -135,9 +138,17 @@ class Violation:
     what: str
 
 
-def judge(told: Told, ledger: Ledger, *, gentle: bool) -> list[Violation]:
+@dataclass(slots=True)
+class Judgement:
+    violations: list[Violation]
+    excused: int = 0
+    """What would have been one, had the server not said what no client can see through."""
+
+
+def judge(told: Told, ledger: Ledger, *, gentle: bool) -> Judgement:
     """Every promise that was not kept."""
     found = [Violation(*problem) for problem in told.problems]
+    judgement = Judgement(found)
     found += [Violation("the server is broken", where) for where in ledger.broken]
     found += [Violation("more than an announced limit", what) for what in ledger.exceeded]
     by_sender = {mail.sender: mail for mail in told.mails}
@@ -147,11 +158,14 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> list[Violation]:
         if mail is None:
             found.append(Violation("a message that nobody sent", str(entry)))
             continue
-        misled = set(entry["recipients"]) <= ledger.lied_to | ledger.shifted
+        recipients = set(entry["recipients"])
+        misled = recipients <= ledger.lied_to | ledger.shifted
         if entry["digest"] not in mail.digests and not (misled and entry["digest"] == EMPTY):
             found.append(Violation("altered content", str(entry)))
-        if not set(entry["recipients"]) <= set(mail.recipients):
+        if not recipients <= set(mail.recipients):
             found.append(Violation("another's recipients", str(entry)))
+        if told.all_or_nothing and recipients != set(mail.recipients) and not misled:
+            found.append(Violation("some, where it was to be all or nothing", str(entry)))
         there.update(entry["recipients"])
     handed = {mail.number for mail in told.read}
     for mail in told.mails:
@@ -161,17 +175,24 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> list[Violation]:
         for recipient in mail.recipients:
             copies = there[recipient]
             shifted = recipient in ledger.shifted or mail.sender in ledger.shifted
-            most = 1 + (ledger.unread[recipient] if told.resends else 0)
-            excused = shifted or recipient in ledger.lied_to
-            if copies > most and not excused:
-                found.append(Violation("delivered twice", f"{recipient}: {copies} copies"))
+            misled = shifted or recipient in ledger.lied_to
             verdict = (verdicts or {}).get(recipient, UNKNOWN)
-            if verdict is Status.ACCEPTED and not copies and not shifted:
-                found.append(Violation("told accepted, and was not", recipient))
-            elif verdict in NO and copies and not excused:
-                kind = f"told {getattr(verdict, 'value', verdict)}, and was accepted"
-                found.append(Violation(kind, recipient))
+            kinds: list[tuple[str, bool]] = []
+            if copies > 1 + (ledger.unread[recipient] if told.resends else 0):
+                kinds.append(("delivered twice", misled))
+            if verdict is Status.ACCEPTED and not copies:
+                kinds.append(("told accepted, and was not", shifted))
+            elif verdict in NO and copies:
+                kinds.append((f"told {word(verdict)}, and was accepted", misled))
             elif gentle and verdict is not Status.ACCEPTED and verdicts is not None:
-                kind = f"{getattr(verdict, 'value', verdict)}, though nothing was in the way"
-                found.append(Violation(kind, recipient))
-    return found
+                kinds.append((f"{word(verdict)}, though nothing was in the way", False))
+            for kind, is_excused in kinds:
+                if is_excused:
+                    judgement.excused += 1
+                else:
+                    found.append(Violation(kind, f"{recipient}, {copies} copies"))
+    return judgement
+
+
+def word(verdict: Verdict) -> str:
+    return verdict.value if isinstance(verdict, Status) else verdict

@@ -24,6 +24,10 @@ FACES = (
 )
 # Those that send one message at a time over a connection, and wait for its end.
 LONE = ("session", "send", "threads", "one shot", "interrupted send", "async send", "smtplib")
+ALL_OR_NOTHING_FACES = ("session", "send", "threads", "one shot", "async send")
+READ_ONCE = ("file", "pieces")
+# What has a client wait for nothing.
+SILENT = ("missing", "garbage", "wrong")
 # What opens nothing but connections.
 POOR_FACES = ("session", "send", "threads", "one shot", "many", "failing many")
 WORLDS = ("asyncio", "uvloop", "trio")
@@ -135,7 +139,10 @@ class Plan:
     pauses: bool = False
     """The callers wait now and then, so that connections are idle."""
     how: str = ""
-    """How `send_many` is abandoned, or fails."""
+    """How `send_many` is abandoned or fails, or which of several calls is made."""
+    all_or_nothing: bool = False
+    observed: bool = False
+    """An observer is told of everything; some of it goes another way then."""
 
     @property
     def gentle(self) -> bool:
@@ -190,6 +197,7 @@ class Plan:
             words.append(self.how)
         if self.callers > 1:
             words.append(f"{self.callers} callers")
+        words += ["all or nothing"] * self.all_or_nothing + ["observed"] * self.observed
         return ", ".join(words)
 
 
@@ -198,98 +206,23 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     chance = Random(f"certainty {seed}")
     face = chance.choice(faces)
     theme = chance.choices(list(THEMES), [weight for weight, _ in THEMES.values()])[0]
-    _, kinds = THEMES[theme]
-    faults = {
-        point: [kind for kind in possible if kinds is None or kind in kinds]
-        for point, possible in POINTS.items()
-    }
-    lmtp = face != "smtplib" and chance.random() < 0.15
-    tls = (
-        "none"
-        if lmtp
-        else chance.choice(("none", "none", "none", "starttls", "implicit", "implicit"))
-    )
-    if theme == "cuts" and chance.random() < 0.6 and not lmtp:
-        tls = "implicit"
-    if theme == "poor":
-        tls = "none"
-    extensions, limits = _offer(chance, theme, lmtp)
-    rate = 0.3 * 10 ** (-2 * chance.random())  # from 0.003 to 0.3
-    if face == "many" and chance.random() < 0.5:
-        rate /= 5
-    if theme == "dead":
-        faults = {"mail": ["close" if chance.random() < 0.8 else "stall"]}
-        rate = 1.0
-    stalls = any({"stall", "missing", "garbage", "wrong"} & set(each) for each in faults.values())
-    server: dict[str, Any] = {
-        "seed": seed,
-        "tls": tls,
-        "lmtp": lmtp,
-        "extensions": extensions,
-        "limits": limits,
-        "faults": faults,
-        "rate": rate,
-        "lone": face in LONE or "PIPELINING" not in extensions,
-        "cut": 0.9 if theme == "cuts" else 0.1 if theme == "everything" else 0,
-        "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000))
-        if theme in ("cuts", "slow")
-        else 0,
-        "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
-        "read_pause": chance.choice((0.0, 0.0005, 0.002)) if theme in ("slow", "cuts") else 0.0,
-        "splits": chance.random() < 0.2,
-        "verbose": chance.random() < 0.2,
-        "idle": chance.choice((0.3, 1.0)) if theme == "idle and endings" else 0,
-        "idle_on_call": theme == "idle",
-        "rset": chance.choice((500, 502, 503)) if "resets" in theme else 0,
-        "swallow": chance.random() < 0.85,
-        "data_anyway": chance.random() < 0.5,
-        "lmtp_answers_all": lmtp and theme in ("puzzles", "surplus") and chance.random() < 0.5,
-        "session_messages": 0,
-        "session_end": "",
-        "die_after": chance.randint(1, 20) if theme == "death" else 0,
-    }
-    if theme == "sessions" or (theme == "everything" and chance.random() < 0.3):
-        server["session_messages"] = chance.choice((1, 2, 3, 10, 20))
-        server["session_end"] = chance.choice(("421", "421", "close"))
-    count = chance.choice((5, 20, 40, 60, 80))
-    if stalls or face in ("one shot", "interrupted send"):
-        count = min(count, 20)
-    if "many" in face:
-        count = chance.choice((10, 40, 80, 150, 200))
-    if theme == "slow" or (stalls and rate > 0.03):
-        count = min(count, 40)
-    open_ = chance.choice((1, 2, 3, 5))
-    pool: dict[str, Any] = {
-        "open": open_,
-        "idle": chance.choice((0, open_, open_, open_)),
-        "wait": 5.0,
-    }
-    if chance.random() < 0.15:
-        pool["messages"] = chance.choice((1, 3, 10))
-    hows: tuple[str, ...] = chance.choice(
-        (
-            ("bytes",),
-            ("bytes",),
-            ("bytes", "bytes", "header", "message"),
-            ("bytes", "bytes", "header", "message", "file", "pieces"),
-        )
-    )
-    if theme in ("idle", "sessions", "resets", "calm") or limits:
-        hows = tuple(how for how in hows if how not in ("file", "pieces"))
-    if face == "smtplib":
-        hows = ("bytes", "header")
-    kind = Kind(
-        hows,
-        chance.choice((1, 2, 3, 8)) if not limits else chance.choice((3, 8)),
-        utf8="SMTPUTF8" in extensions,
-        # Where EHLO fails there is none of it, and the content is encoded anew.
-        eight_bit="8BITMIME" in extensions and not faults.get("hello"),
-    )
+    server = _server(chance, seed, face, theme)
+    stalls = any({"stall", *SILENT} & set(kinds) for kinds in server["faults"].values())
+    kind = _kind(chance, face, theme, server)
+    most = 200 if "many" in face else 20 if face in ("one shot", "interrupted send") else 80
+    if stalls:
+        most = 40 if "many" in face or server["rate"] < 0.03 else 20
+    count = min(chance.choice((5, 20, 40, 60, 80, 150, 200)), most)
     window = chance.choice((1, 8, 64))
-    if theme == "cuts" and chance.random() < 0.7:
+    if theme == "cuts" and "many" in face and chance.random() < 0.7:
         # Writes of many TLS records, that fail in the middle.
         kind = replace(kind, sizes=(500, 3_000, 8_000, 20_000))
         window, count = 64, max(count, 80)
+    open_ = chance.choice((1, 2, 3, 5))
+    pool = {"open": open_, "idle": chance.choice((0, open_, open_, open_)), "wait": 5.0}
+    if chance.random() < 0.15:
+        pool["messages"] = chance.choice((1, 3, 10))
+    is_shared = face == "threads" or (face == "async send" and theme != "idle")
     return Plan(
         seed,
         face,
@@ -303,12 +236,84 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         window=window,
         connections=chance.choice([n for n in (1, 1, 2, 3, 4) if n <= open_]),
         on_doubt=chance.choice(("report", "report", "resend")),
-        callers=chance.choice((2, 3, 8))
-        if face == "threads" or (face == "async send" and theme != "idle")
-        else 1,
+        callers=chance.choice((2, 3, 8)) if is_shared else 1,
         cancel="async" in face and chance.random() < 0.6,
         pauses="idle" in theme or chance.random() < 0.1,
         how=_how(chance, face),
+        all_or_nothing=face in ALL_OR_NOTHING_FACES
+        and not (server["limits"] or server["lmtp"])
+        and chance.random() < 0.1,
+        observed=face != "smtplib" and chance.random() < 0.2,
+    )
+
+
+def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
+    """The hostile server's part of the plan."""
+    _, kinds = THEMES[theme]
+    faults = {
+        point: [kind for kind in possible if kinds is None or kind in kinds]
+        for point, possible in POINTS.items()
+    }
+    rate = 0.3 * 10 ** (-2 * chance.random())  # from 0.003 to 0.3
+    if "many" in face and chance.random() < 0.4:
+        rate /= 5
+    if theme == "dead":
+        faults = {"mail": ["close" if chance.random() < 0.8 else "stall"]}
+        rate = 1.0
+    lmtp = face != "smtplib" and chance.random() < 0.15
+    tls = chance.choice(("none", "none", "none", "starttls", "implicit", "implicit"))
+    if theme == "cuts" and chance.random() < 0.6:
+        tls = "implicit"
+    if theme == "poor" or lmtp:
+        tls = "none"
+    extensions, limits = _offer(chance, theme, lmtp)
+    is_narrow = theme in ("cuts", "slow")
+    ends = theme == "sessions" or (theme == "everything" and chance.random() < 0.3)
+    return {
+        "seed": seed,
+        "tls": tls,
+        "lmtp": lmtp,
+        "extensions": extensions,
+        "limits": limits,
+        "faults": faults,
+        "rate": rate,
+        "lone": face in LONE or "PIPELINING" not in extensions,
+        "cut": {"cuts": 0.9, "everything": 0.1}.get(theme, 0),
+        "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000)) if is_narrow else 0,
+        "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
+        "read_pause": chance.choice((0.0, 0.0005, 0.002)) if is_narrow else 0.0,
+        "splits": chance.random() < 0.2,
+        "verbose": chance.random() < 0.2,
+        "idle": chance.choice((0.3, 1.0)) if theme == "idle and endings" else 0,
+        "idle_on_call": theme == "idle",
+        "rset": chance.choice((500, 502, 503)) if "resets" in theme else 0,
+        "swallow": chance.random() < 0.85,
+        "data_anyway": chance.random() < 0.5,
+        "lmtp_answers_all": lmtp and theme in ("puzzles", "surplus") and chance.random() < 0.5,
+        "session_messages": chance.choice((1, 2, 3, 10, 20)) if ends else 0,
+        "session_end": chance.choice(("421", "421", "close")) if ends else "",
+        "die_after": chance.randint(1, 20) if theme == "death" else 0,
+    }
+
+
+def _kind(chance: Random, face: str, theme: str, server: dict[str, Any]) -> Kind:
+    """What the messages are like."""
+    hows = list(
+        chance.choice(
+            (("bytes",), ("bytes",), ("bytes", "header", "message"), (*READ_ONCE, "bytes"))
+        )
+    )
+    if theme in ("idle", "sessions", "resets", "calm") or server["limits"]:
+        # What can be read once cannot go a second way.
+        hows = [how for how in hows if how not in READ_ONCE]
+    if face == "smtplib":
+        hows = ["bytes", "header"]
+    return Kind(
+        tuple(hows),
+        chance.choice((3, 8) if server["limits"] else (1, 2, 3, 8)),
+        utf8="SMTPUTF8" in server["extensions"],
+        # Where EHLO fails there is none of it, and the content is encoded anew.
+        eight_bit="8BITMIME" in server["extensions"] and not server["faults"].get("hello"),
     )
 
 

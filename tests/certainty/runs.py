@@ -38,6 +38,7 @@ class Tally:
     rounds: int = 0
     messages: int = 0
     recipients: int = 0
+    excused: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     seeds: dict[str, list[int]] = field(default_factory=dict)
     """By kind of violation, the rounds in which there was one."""
@@ -47,6 +48,7 @@ class Tally:
         self.rounds += 1
         self.messages += report["messages"]
         self.recipients += report["recipients"]
+        self.excused += report["excused"]
         self.by_face[report["face"]] += report["messages"]
         for kind, _ in report["violations"]:
             self.kinds[kind] += 1
@@ -61,6 +63,7 @@ class Tally:
             for kind, number in self.kinds.most_common()
         ]
         violations = self.kinds.total()
+        lines.append(f"{self.excused:6} untrue words excused: the server lied")
         lines.append(
             f"{self.messages} messages, {self.recipients} recipients, {violations} violations"
         )
@@ -169,6 +172,7 @@ class Process:
             "face": planned.face,
             "messages": planned.count,
             "recipients": 0,
+            "excused": 0,
             "seconds": 0,
             "violations": [[kind, what[-6000:]]],
             "transcript": [],

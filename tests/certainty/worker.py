@@ -186,7 +186,8 @@ class Worker:
         sessions = self.server.ask(finish=5)
         if sessions["left open"]:
             found.append(Violation("a connection left open", str(sessions)))
-        found += judge(told, Ledger.read(self.ledger), gentle=plan.gentle)
+        judgement = judge(told, Ledger.read(self.ledger), gentle=plan.gentle)
+        found += judgement.violations
         if plan.face == "smtplib":
             # Whoever speaks the old API minds the limits himself.
             found = [each for each in found if each.kind != "more than an announced limit"]
@@ -199,6 +200,7 @@ class Worker:
             "plan": str(plan),
             "messages": len(told.read),
             "recipients": sum(len(mail.recipients) for mail in told.read),
+            "excused": judgement.excused,
             "seconds": round(seconds, 2),
             "sessions": sessions["sessions"],
             "violations": [[each.kind, each.what] for each in found],

@@ -12,7 +12,7 @@ from tests.certainty.driving.scene import CallersError, CallersExit, Scene
 from tests.certainty.driving.worlds import World
 from tests.certainty.mails import Mail
 
-Send: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
+Send: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 def by_async_send(scene: Scene) -> None:
@@ -55,8 +55,8 @@ async def _by_sessions(scene: Scene, world: World) -> None:
 
 
 async def _by_one_shots(scene: Scene, world: World) -> None:
-    async def send(message: Any, envelope: Any) -> Any:
-        return await smtpx.asend(message, scene.url, envelope=envelope, **scene.options)
+    async def send(message: Any, envelope: Any, **each: Any) -> Any:
+        return await smtpx.asend(message, scene.url, envelope=envelope, **each, **scene.options)
 
     for mail in scene.told.mails:
         await _attempt(scene, world, mail, send)
@@ -81,7 +81,7 @@ async def _sent(scene: Scene, world: World, mail: Mail, send: Send) -> None:
     told = scene.told
     message, envelope = told.hand_over(mail)
     try:
-        result = await send(message, envelope)
+        result = await send(message, envelope, **scene.each)
     except smtpx.SMTPError as error:
         told.error(error, mail)
     except world.Cancelled as cancellation:

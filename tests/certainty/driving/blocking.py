@@ -27,7 +27,7 @@ def attempt(scene: Scene, mail: Mail, send: Callable[..., Any]) -> None:
     told = scene.told
     message, envelope = told.hand_over(mail)
     try:
-        result = send(message, envelope)
+        result = send(message, envelope, **scene.each)
     except (smtpx.SMTPError, KeyboardInterrupt) as error:
         told.error(error, mail)
     except BaseException as error:
@@ -59,8 +59,8 @@ def by_session(scene: Scene) -> None:
 
 
 def by_one_shots(scene: Scene) -> None:
-    def send(message: Any, envelope: Any) -> Any:
-        return smtpx.send(message, scene.url, envelope=envelope, **scene.options)
+    def send(message: Any, envelope: Any, **each: Any) -> Any:
+        return smtpx.send(message, scene.url, envelope=envelope, **each, **scene.options)
 
     protected = around(scene)
     for mail in scene.told.mails:

@@ -37,6 +37,7 @@ class Scene:
         """Has the server end the sessions that are at rest."""
         self.chance = Random(f"clients {plan.seed}")
         told.resends = plan.on_doubt == "resend" and "many" in plan.face
+        told.all_or_nothing = plan.all_or_nothing
         self._fails_at = self.chance.randrange(1, plan.count + 1) if plan.fails else None
 
     @property
@@ -53,7 +54,13 @@ class Scene:
     @property
     def options(self) -> dict[str, Any]:
         """Of everything that opens sessions."""
-        return {"timeouts": Timeouts.each(self.plan.timeouts)}
+        observer = self.told.events.append if self.plan.observed else None
+        return {"timeouts": Timeouts.each(self.plan.timeouts), "observer": observer}
+
+    @property
+    def each(self) -> dict[str, Any]:
+        """The options of `send`."""
+        return {"all_or_nothing": True} if self.plan.all_or_nothing else {}
 
     @property
     def limits(self) -> PoolLimits:
