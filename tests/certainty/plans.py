@@ -35,7 +35,7 @@ WORLDS = ("asyncio", "uvloop", "trio")
 ENDINGS = ("421", "close", "reset", "die")
 POINTS = {
     "greeting": ("no", "421", "close", "late", "pieces"),
-    "hello": ("no", "421", "close", "reset", "late", "pieces", "garbage"),
+    "hello": ("no", "421", "close", "reset", "late", "pieces"),
     "starttls": ("no", "421", "close", "reset", "late"),
     "mail": (
         "no",

@@ -32,6 +32,7 @@ class Machine(Lines):
 
     def __init__(self, *given: object) -> None:
         super().__init__(*given)  # type: ignore[arg-type] # as `Lines`
+        self._limits: dict[str, int] = {}
         self._mails = 0
         self._errors = 0
         self._domains: set[str] = set()
@@ -50,7 +51,9 @@ class Machine(Lines):
         match verb:
             case b"EHLO" | b"LHLO" | b"HELO":
                 self.transaction = None
-                _ = self._answer("hello", self._offer(verb))
+                took_effect = self._answer("hello", self._offer(verb))
+                # Who has to be content with HELO knows of no limits.
+                self._limits = self.plan["limits"] if took_effect and verb != b"HELO" else {}
             case b"STARTTLS":
                 if self._answer("starttls", b"220 2.0.0 go ahead\r\n"):
                     self.flush()
@@ -112,7 +115,7 @@ class Machine(Lines):
             return
         self.transaction = transaction = Transaction(sender)
         self._mails += 1
-        most = self.plan["limits"].get("MAILMAX")
+        most = self._limits.get("MAILMAX")
         if most and self._mails > most:
             self._exceeded("MAILMAX")
             self.say(b"421 4.7.0 too many transactions\r\n", "mail")
@@ -126,7 +129,7 @@ class Machine(Lines):
             self._bad(b"503 5.5.1 MAIL first\r\n")
             return
         transaction.named.append(recipient)
-        limits = self.plan["limits"]
+        limits = self._limits
         if not transaction.is_open:
             self.say(b"503 5.5.1 MAIL first\r\n", "rcpt")
             return
