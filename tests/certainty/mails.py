@@ -13,15 +13,11 @@ from typing import Any
 from smtpx import Envelope
 
 DOMAINS = ("a.test", "b.test", "c.test")
-LINES = (
-    b".",
-    b"..",
-    b".x",
-    b"",
+LINES = (b".", b"..", b".x", b"", b"x" * 70, b"250 2.0.0 queued", b"Dear friend,")
+# What a server that does not know content from commands would do.
+COMMANDS = (
     b"RSET",
     b"QUIT",
-    b"x" * 70,
-    b"250 2.0.0 queued",
     b"MAIL FROM:<boss@boss.test>",
     b"RCPT TO:<victim@boss.test>",
     b"DATA",
@@ -99,6 +95,8 @@ class Kind:
     sizes: tuple[int, ...] = (0, 200, 200, 200, 500, 500, 3_000, 8_000)
     large: float = 0.08
     """How many are larger than a buffer."""
+    commands: bool = False
+    """Some of their lines are commands."""
     utf8: bool = False
     eight_bit: bool = False
 
@@ -113,7 +111,8 @@ def mail(number: int, chance: Random, kind: Kind) -> Mail:
     size = chance.choice(kind.sizes)
     if chance.random() < kind.large:
         size = chance.choice((40_000, 70_000, 140_000, 400_000))
-    lines = list(chance.choices(LINES, k=min(40, size // 12)))
+    known = (*LINES, *COMMANDS) if kind.commands else LINES
+    lines = list(chance.choices(known, k=min(40, size // 12)))
     block = lines or [b"x"]
     lines += block * ((size - sum(map(len, lines))) // sum(len(line) + 2 for line in block))
     if kind.eight_bit and how not in ("header", "message") and chance.random() < 0.2:

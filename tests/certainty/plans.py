@@ -216,7 +216,7 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     window = chance.choice((1, 8, 64))
     if theme == "cuts" and "many" in face and chance.random() < 0.7:
         # Writes of many TLS records, that fail in the middle.
-        kind = replace(kind, sizes=(500, 3_000, 8_000, 20_000))
+        kind = replace(kind, sizes=(500, 8_000, 30_000, 60_000), large=0.0, commands=False)
         window, count = 64, max(count, 80)
     open_ = chance.choice((1, 2, 3, 5))
     pool = {"open": open_, "idle": chance.choice((0, open_, open_, open_)), "wait": 5.0}
@@ -282,6 +282,7 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
         "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000)) if is_narrow else 0,
         "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
         "read_pause": chance.choice((0.0, 0.0005, 0.002)) if is_narrow else 0.0,
+        "lazy": chance.random() < 0.5,
         "splits": chance.random() < 0.2,
         "verbose": chance.random() < 0.2,
         "idle": chance.choice((0.3, 1.0)) if theme == "idle and endings" else 0,
@@ -311,6 +312,7 @@ def _kind(chance: Random, face: str, theme: str, server: dict[str, Any]) -> Kind
     return Kind(
         tuple(hows),
         chance.choice((3, 8) if server["limits"] else (1, 2, 3, 8)),
+        commands=chance.random() < 0.3,
         utf8="SMTPUTF8" in server["extensions"],
         # Where EHLO fails there is none of it, and the content is encoded anew.
         eight_bit="8BITMIME" in server["extensions"] and not server["faults"].get("hello"),

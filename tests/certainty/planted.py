@@ -43,18 +43,19 @@ def doubt_nothing() -> None:
 
 
 class Bug(NamedTuple):
-    """How it is planted, where it shows, and as which kind of violation."""
+    """How it is planted, where it shows, and as which kinds of violation."""
 
     plant: Callable[[], None]
     faces: tuple[str, ...]
     theme: str
-    kind: str
+    kinds: tuple[str, ...]
 
 
+TWICE = ("delivered twice", "told not tried, and was accepted")
 PLANTED = {
-    "count too little": Bug(count_too_little, ("many", "failing many"), "cuts", "delivered twice"),
-    "repeat whole": Bug(repeat_whole, ("send", "threads"), "limits", "delivered twice"),
+    "count too little": Bug(count_too_little, ("many", "failing many"), "cuts", TWICE),
+    "repeat whole": Bug(repeat_whole, ("send", "threads"), "limits", TWICE),
     "doubt nothing": Bug(
-        doubt_nothing, ("session", "send", "many"), "endings", "told not tried, and was accepted"
+        doubt_nothing, ("session", "send", "many"), "endings", TWICE[1:]
     ),
 }

@@ -80,7 +80,7 @@ def run(
     tell: Callable[[str], object] = lambda text: None,
     in_full: bool = False,
     keep: Path | None = None,
-    until: str = "",
+    until: tuple[str, ...] = (),
 ) -> Tally:
     """Run rounds until there were so many messages, or such a violation; tell of each round."""
     tally = Tally()
@@ -89,7 +89,7 @@ def run(
 
     def next_seed() -> int | None:
         with lock:
-            enough = tally.messages >= messages or tally.kinds[until]
+            enough = tally.messages >= messages or not tally.kinds.keys().isdisjoint(until)
             return None if enough else next(source, None)
 
     def work() -> None:

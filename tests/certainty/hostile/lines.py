@@ -75,7 +75,7 @@ class Lines:
         self._read = 0
         self._cut_at: int | None = None
         if self.chance.random() < self.plan["cut"]:
-            most = self.chance.choice((100, 2_000, 60_000, 150_000))
+            most = self.chance.choice((100, 2_000, 100_000, 600_000))
             self._cut_at = self.chance.randrange(most)
         self._idle_after = 0.0
         if self.chance.random() < self.plan["idle"]:
@@ -175,11 +175,12 @@ class Lines:
         return bytes(content[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
 
     def _fill(self) -> None:
-        """Read more; before we wait, what was answered goes out."""
+        """Read more; before we wait, if not before, what was answered goes out."""
         if self._cut_at is not None and self._read >= self._cut_at:
             self.show("S", f"(after {self._read} octets)")
             self.leave()
-        self.flush()
+        if not self.plan["lazy"] or not self._is_readable(0):
+            self.flush()
         most = self.plan["read_size"]
         if self._cut_at is not None:
             most = min(most, self._cut_at - self._read)
