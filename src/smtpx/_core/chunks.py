@@ -47,7 +47,7 @@ _WRITE = 65536
 
 # A message written by BDAT, its replies still to come: how many, and how many octets it has.
 # A plain tuple: there are many of them.
-_InFlight: TypeAlias = tuple[Drawn, int, int]
+_InFlight: TypeAlias = tuple[Outgoing, Envelope, Content, int, int]
 
 
 class Chunks:
@@ -156,7 +156,8 @@ class Chunks:
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
-            composed.append((drawn, len(envelope.recipients) + 2 + reset, octets))
+            replies = len(envelope.recipients) + 2 + reset
+            composed.append((outgoing, envelope, content, replies, octets))
             room -= 1
             size += octets
             octets_left -= octets
@@ -181,7 +182,7 @@ class Chunks:
         connection, flight, composed = self._connection, self._flight, self._composed
         octets = b"".join(parts)
         self._octets += len(octets)
-        connection.expect_group(b"".join(parts[::2]), sum([due for _, due, _ in composed]))
+        connection.expect_group(b"".join(parts[::2]), sum([due for *_, due, _ in composed]))
         flight.extend(composed)
         parts.clear()
         composed.clear()
@@ -192,7 +193,7 @@ class Chunks:
             # What the transport did not take whole, the server cannot have accepted.
             missing = len(octets) - octets_written(error.__cause__, len(octets))
             while missing > 0 and flight:
-                (unsent, _, _), _, size = flight.pop()
+                unsent, *_, size = flight.pop()
                 missing -= size
                 self._supply.put_back(unsent)
             raise
@@ -225,20 +226,30 @@ class Chunks:
     def _settle_successes(self) -> None:
         """Take all that has come as long as every reply is positive: nearly all are."""
         connection, flight, answered = self._connection, self._flight, self._answered
-        successes = connection.settle_successes(due for _, due, _ in flight)
+        successes = connection.settle_successes(due for _, _, _, due, _ in flight)
+        if not successes:
+            return
+        self._refused = None
+        connection.open_transaction = False
+        if connection.unanswered and not connection.has_unread and not answered:
+            # Nothing came with them that could be one too many.
+            connection.learnt.takes_chunks = True
+            self._budget.answered += len(successes)
+            for taken in successes:
+                outgoing, envelope, _, _, octets = flight.popleft()
+                self._octets -= octets
+                tell(self._emit, outgoing, SendResult(envelope, taken))
+            return
         for taken in successes:
-            drawn, _, octets = flight.popleft()
+            outgoing, envelope, content, _, octets = flight.popleft()
             self._octets -= octets
-            answered.append((drawn, SendResult(drawn[1], taken)))
-        if successes:
-            self._refused = None
-            connection.open_transaction = False
+            answered.append(((outgoing, envelope, content), SendResult(envelope, taken)))
 
     def _settle_first(self) -> Steps[None]:
         """Wait for the replies to the first in flight, whatever they are."""
         connection, flight = self._connection, self._flight
-        drawn, due, octets = flight[0]
-        _, envelope, _ = drawn
+        outgoing, envelope, content, due, octets = flight[0]
+        drawn = outgoing, envelope, content
         last = None
         if self._reset_refused is None:
             last = yield from connection.settle_success(due)
@@ -302,7 +313,7 @@ class Chunks:
     def _account(self, error: SMTPError) -> None:
         """Say of everything that was drawn what it means that the session ended like this."""
         supply, flight = self._supply, self._flight
-        unwritten = [outgoing for (outgoing, *_), _, _ in self._composed]
+        unwritten = [outgoing for outgoing, *_ in self._composed]
         if self._alone is not None:  # It has not had its turn.
             unwritten.append(self._alone[0])
         untold: deque[tuple[Drawn, SendResult]] = deque()
@@ -310,10 +321,11 @@ class Chunks:
         for drawn, result in self._answered:
             # What came with a reply that nobody asked for may be off by it.
             untold.append((drawn, self._doubtful(drawn, [], error) if is_misread else result))
-        for drawn, due, _ in flight:
-            before = len(drawn[1].recipients) + 1
+        for outgoing, envelope, content, due, _ in flight:
+            before = len(envelope.recipients) + 1
             reset = due - 1 > before
             said = [] if is_misread else heard[reset : reset + before]
+            drawn = outgoing, envelope, content
             untold.append((drawn, self._doubtful(drawn, said, error)))
             heard = []
         self._answered = untold

@@ -51,6 +51,7 @@ _USE_SMTPS = "use smtps://, or ?tls=implicit"
 Ended: TypeAlias = Callable[[SendResult], object]
 """Called with what became of a mail transaction."""
 
+_GLANCE = Glance()
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
 
@@ -443,7 +444,7 @@ class Connection:
         """True if the server already says something, or hung up, before it was asked."""
         if not self.has_unread:
             try:
-                data = yield Glance()
+                data = yield _GLANCE
             except OSError:
                 return True
             if data is None:
@@ -475,7 +476,7 @@ class Connection:
 
     def _glance(self, phase: Phase) -> Steps[bytes | None]:
         try:
-            return (yield Glance())
+            return (yield _GLANCE)
         except OSError as error:
             raise self._lost(error, phase) from error
 
@@ -510,7 +511,7 @@ class Connection:
         """
         if not self.has_unread and self.parting is None:
             try:
-                data = yield Glance()
+                data = yield _GLANCE
             except OSError:
                 data = b""
             if data is None:

@@ -132,12 +132,15 @@ class Drawing:
         What cannot be sent at all is told of, and passed over.
         """
         supply, budget, connection = self._supply, self._budget, self._connection
-        while supply.ready and budget.left and self.full is None:
-            outgoing = self._drawn = supply.ready.popleft()
+        ready, limit = supply.ready, connection.extensions.mail_max
+        while ready and budget.left and self.full is None:
+            outgoing = self._drawn = ready.popleft()
             try:
+                if limit is not None and connection.is_full:
+                    raise session_full(connection)
                 drawn = draw(connection, supply, outgoing)
             except SessionFull as full:
-                supply.ready.appendleft(outgoing)
+                ready.appendleft(outgoing)
                 self.full = full
             except Exception as error:
                 tell(self._emit, outgoing, not_sent(outgoing, error))
@@ -166,8 +169,6 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         SessionFull: this session may not name any of its recipients, or begin a transaction.
         LocalProtocolError, AddressError, TypeError, Exception: it cannot be sent.
     """
-    if connection.is_full:
-        raise session_full(connection)
     message = outgoing.message
     if supply.check is not None:
         if outgoing.mended is None:

@@ -25,10 +25,10 @@ class _Readable(Protocol):
 
 _CANONICAL = (None, "\r\n")
 _LEADING_DOT = re.compile(rb"\n\.")  # found in half the time that `in` takes
-# A line that begins the data of a mail transaction, for a server that takes content for commands.
-_BEGINS_DATA = rb"[ \t]*(?=[BDbd])(?:[Dd][Aa][Tt][Aa][ \t]*\r|[Bb][Dd][Aa][Tt][ \t])"
-_FIRST_LINE_BEGINS_DATA = re.compile(_BEGINS_DATA)
-_LINE_BEGINS_DATA = re.compile(rb"\n" + _BEGINS_DATA)  # led by an octet, which is quick to find
+# A line of DATA or BDAT, or nearly: nothing is quicker to pass over.
+_COMMAND = rb"[BDbd][ADad][ATat][ATat][ \t\r]"
+_FIRST_COMMAND = re.compile(_COMMAND)
+_LATER_COMMAND = re.compile(rb"\n" + _COMMAND)
 _BLANK_LINE = re.compile(rb"\A(?=[\r\n])|\n(?=[\r\n])|\r(?=\r)")
 SMALL = 65536
 """Content of up to so many octets is handled as a whole."""
@@ -104,10 +104,9 @@ class Content:
         a line of DATA or BDAT. Only what is `whole` is looked at.
         """
         whole = self.whole
-        return whole is not None and (
-            _LINE_BEGINS_DATA.search(whole) is not None
-            or _FIRST_LINE_BEGINS_DATA.match(whole) is not None
-        )
+        if whole is None:
+            return False
+        return bool(_LATER_COMMAND.search(whole) or _FIRST_COMMAND.match(whole))
 
     @property
     def internationalized_header(self) -> bool:
