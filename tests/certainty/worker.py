@@ -86,6 +86,8 @@ class Noise:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
+        # An event may have an error, with a traceback, with frames that have a socket.
+        self._told.events.clear()
         _ = gc.collect()
         sys.unraisablehook, threading.excepthook = self._before
 
