@@ -78,3 +78,26 @@ def listening(host: str) -> Iterator[socket.socket]:
         listener.bind((host, 0))
         listener.listen(16)
         yield listener
+
+
+def with_small_window() -> socket.socket:
+    """A port on which the client soon feels that it is not read."""
+    listener = socket.socket()
+    # What is accepted has it too.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
+
+
+def take(connection: socket.socket, octets: int) -> None:
+    """Read at least so many octets.
+
+    Raises:
+        OSError: there are no more.
+    """
+    while octets > 0:
+        taken = len(connection.recv(65536))
+        if not taken:
+            raise OSError("the peer has gone")
+        octets -= taken

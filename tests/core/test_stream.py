@@ -40,9 +40,9 @@ def streaming(
 
 
 def proven(*keywords: str) -> Connection:
-    """Connected to a server of which it is known that it takes messages by BDAT."""
+    """Connected to a server of which it is known that it takes messages by BDAT, and RSET."""
     connection = connected(*keywords)
-    connection.learnt.takes_chunks = True
+    connection.learnt.takes_chunks = connection.learnt.takes_reset = True
     return connection
 
 

@@ -164,14 +164,14 @@ def test_sender_refused_in_lock_step_asks_nothing_more():
 
 def test_reset_goes_first_where_a_transaction_may_be_open():
     # Real Postfix answers 503 to the next MAIL and 250 to the next RCPT: without RSET the
-    # content would go out under the former sender.
+    # content would go out under the former sender, and where it is refused, with it.
     result, _, round_trips = run(
         """
         C: RSET
+        S: 250 flushed
         C: MAIL FROM:<a@x.test>
         C: RCPT TO:<b@y.test>
         C: DATA
-        S: 250 flushed
         S: 250 ok
         S: 250 ok
         S: 354 go ahead
@@ -183,7 +183,7 @@ def test_reset_goes_first_where_a_transaction_may_be_open():
         envelope=ONE,
         open_transaction=True,
     )
-    assert round_trips == 2
+    assert round_trips == 3
     assert statuses(result) == [ACCEPTED]
 
 

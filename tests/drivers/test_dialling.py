@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 import socket
 import threading
 from collections import Counter
@@ -17,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx import ConnectionLost, Endpoint, TimedOut
-from smtpx._drivers import aio, dialling, trio_, worlds
+from smtpx._drivers import aio, dialling, trio_, waiting, worlds
 from smtpx._drivers.racing import ATTEMPT_DELAY, interleaved
 from tests.network import Resolver, dead, entry, listening, refusing
 
@@ -52,7 +51,7 @@ class Clock:
         self.now = 0.0
         clock = self
 
-        class Selector(selectors.DefaultSelector):
+        class Selector(waiting.Selector):
             def select(self, timeout: float | None = None) -> Any:
                 ready = super().select(0.1)
                 if not ready:
@@ -60,7 +59,7 @@ class Clock:
                     clock.now += timeout
                 return ready
 
-        monkeypatch.setattr(selectors, "DefaultSelector", Selector)
+        monkeypatch.setattr(dialling, "Selector", Selector)
         monkeypatch.setattr(dialling.time, "monotonic", lambda: self.now)  # type: ignore[attr-defined]
 
 
@@ -221,19 +220,41 @@ def test_asyncio_wins_the_race_too(monkeypatch: pytest.MonkeyPatch) -> None:
             assert connection.getpeername() == ("127.0.0.1", port)
 
 
-def test_a_resolver_that_hangs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    answered = threading.Event()
+def resolving_in_asyncio() -> None:
+    asyncio.run(worlds.dial(aio, MX, remaining=lambda: 0.05))
+
+
+def resolving_in_trio() -> None:
+    async def main() -> None:
+        _ = await worlds.dial(trio_, MX, remaining=lambda: 0.05)
+
+    trio.run(main)
+
+
+def resolving() -> None:
+    _ = dialling.dial(MX, remaining=lambda: 0.05)
+
+
+@pytest.mark.parametrize("dial", [resolving, resolving_in_asyncio, resolving_in_trio])
+def test_a_resolver_that_hangs_is_left_alone(
+    dial: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the run of a loop ends."""
+    answered, ended = threading.Event(), threading.Event()
 
     def hanging(host: str, port: int, *args: Any, flags: int = 0, **options: Any) -> Any:
         if flags & socket.AI_NUMERICHOST:
             raise socket.gaierror
-        _ = answered.wait(30)
+        _ = answered.wait(5)
+        ended.set()
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     with pytest.raises(TimedOut, match=r"mx\.test was not found: the resolver did not answer"):
-        _ = dialling.dial(MX, remaining=lambda: 0.05)
+        dial()
+    assert not ended.is_set()
     answered.set()
+    assert ended.wait(5)
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "no such host"), UnicodeError("too long")])
@@ -245,6 +266,9 @@ def test_what_the_resolver_says_is_told(error: Exception, monkeypatch: pytest.Mo
     for remaining in (lambda: None, lambda: 30.0):
         with pytest.raises(ConnectionLost, match=str(error.args[-1])):
             _ = dialling.dial(MX, remaining=remaining)
+    for resolving in (resolving_in_asyncio, resolving_in_trio):
+        with pytest.raises(ConnectionLost, match=str(error.args[-1])):
+            resolving()
 
 
 def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import dataclasses
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 import smtpx
 from smtpx import Envelope, Limits, Timeouts, TLSMode, TLSPolicy
@@ -23,7 +28,10 @@ from smtpx.testing import (
     ServerTLS,
     Stall,
 )
+from tests.certificates import ca_file_of, serving
 from tests.faces.conftest import Face
+from tests.network import take, with_small_window
+from tests.tls_records import HANDSHAKE, HELLO_REQUESTS, KEY_UPDATE, TICKET, Sealed, sealing
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -119,6 +127,215 @@ def test_a_tls_record_that_drips_has_the_time_of_its_reply(face: Face, send: Sen
             assert isinstance(send(client, CONTENT), smtpx.TimedOut)
 
 
+@pytest.fixture
+def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system keeps little of what is written, so that the writer feels the reader."""
+    prepare = Race.prepare
+
+    def prepared(self: Race, address: Found) -> socket.socket:
+        connection = prepare(self, address)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return connection
+
+    monkeypatch.setattr(Race, "prepare", prepared)
+
+
+AUTHORITY = trustme.CA()
+OFFER = b"250-slow.test\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+
+
+def of_tls(
+    face: Face, folder: Path, *said: Callable[[Sealed], Iterable[bytes]], **options: Any
+) -> AbstractContextManager[Callable[..., smtpx.Client]]:
+    """A way to a client of a server that seals what it says by hand."""
+
+    @contextmanager
+    def serve() -> Iterator[Callable[..., smtpx.Client]]:
+        context = serving(AUTHORITY.issue_cert("127.0.0.1"))
+        policy = TLSPolicy(TLSMode.IMPLICIT, ca_file=ca_file_of(AUTHORITY, folder))
+        with sealing(context, folder, *said, **options) as port:
+            yield lambda **phases: face.client(
+                f"smtps://127.0.0.1:{port}",
+                tls=policy,
+                timeouts=dataclasses.replace(PATIENT, **phases),
+            )
+
+    return serve()
+
+
+# Of a content, so much that the client is in the middle of a write.
+BEGUN = 100_000
+
+
+def plainly(text: bytes) -> Callable[[Sealed], Iterable[bytes]]:
+    return lambda sealed: [sealed.record(text)]
+
+
+def behind_records_without_content(text: bytes) -> Callable[[Sealed], Iterable[bytes]]:
+    """It would be in time, were it not for what a client has to go through before."""
+
+    def records(sealed: Sealed) -> Iterable[bytes]:
+        before = [sealed.record(KEY_UPDATE, HANDSHAKE) for _ in range(1000)]
+        before += [sealed.record(900 * TICKET, HANDSHAKE) for _ in range(80)]
+        return [b"".join(before) + sealed.record(text)]
+
+    return records
+
+
+@pytest.mark.requirement("T30a")
+@every_way
+def test_endless_handshake_records_have_the_time_of_the_handshake(
+    face: Face, send: Send, tmp_path: Path
+) -> None:
+    words = [plainly(b"220 slow.test\r\n"), plainly(OFFER)]
+    with (
+        of_tls(face, tmp_path, *words, before=2500 * HELLO_REQUESTS) as client_with,
+        client_with(tls=0.3, hello=0.3) as client,
+    ):
+        error = send(client, CONTENT)
+        assert isinstance(error, smtpx.TimedOut)
+        assert error.phase == "tls"
+
+
+@pytest.mark.requirement("T30a")
+@every_way
+def test_endless_records_without_content_have_the_time_of_the_reply(
+    face: Face, send: Send, tmp_path: Path
+) -> None:
+    greeting, offer = plainly(b"220 slow.test\r\n"), plainly(OFFER)
+    replies = behind_records_without_content((4 if send is by_send_many else 3) * b"250 ok\r\n")
+    with (
+        of_tls(face, tmp_path, greeting, offer, replies) as client_with,
+        client_with(mail=0.3, data_termination=0.3, quit=0.3) as client,
+    ):
+        error = send(client, CONTENT)
+        # uvloop reads whatever the system holds in one turn: the reply may be among it.
+        assert isinstance(error, smtpx.TimedOut) or face.name == "uvloop"
+
+
+def octets_far_apart(text: bytes) -> Callable[[Sealed], Iterable[bytes]]:
+    """Whenever the client reads there is one, and much to be gone through before the next."""
+
+    def records(sealed: Sealed) -> Iterable[bytes]:
+        for octet in text:
+            yield sealed.record(900 * TICKET, HANDSHAKE) + sealed.record(bytes([octet]))
+
+    return records
+
+
+@pytest.mark.requirement("T30a")
+@every_way
+def test_octets_far_apart_have_the_time_of_the_reply(
+    face: Face, send: Send, tmp_path: Path
+) -> None:
+    greeting, offer = plainly(b"220 slow.test\r\n"), plainly(OFFER)
+    replies = octets_far_apart(b"550 " + 500 * b"x" + b"\r\n")
+    with (
+        of_tls(face, tmp_path, greeting, offer, replies) as client_with,
+        client_with(mail=0.3, data_termination=0.3, quit=0.3) as client,
+    ):
+        assert isinstance(send(client, CONTENT), smtpx.TimedOut)
+
+
+def floods(sealed: Sealed | None) -> Iterable[bytes]:
+    """Replies without end."""
+    replies = 2000 * b"250 ok\r\n"
+    while True:
+        yield replies if sealed is None else sealed.record(replies)
+
+
+@contextmanager
+def plain(then: Callable[[socket.socket], object]) -> Iterator[int]:
+    """A server that reads no more once a content has begun."""
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        listener.close()  # A message that was given back finds no other server.
+        with connection:
+            try:
+                for words in (b"220 slow.test\r\n", OFFER, b"250 ok\r\n250 ok\r\n"):
+                    connection.sendall(words)
+                    _ = connection.recv(4096)
+                take(connection, BEGUN)
+                _ = then(connection)
+            except OSError:
+                pass  # The client has had enough.
+            _ = over.wait(30)
+
+    with with_small_window() as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        over.set()
+        thread.join()
+
+
+def flood(connection: socket.socket) -> None:
+    for replies in floods(None):
+        connection.sendall(replies)
+
+
+@contextmanager
+def in_little_memory() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@contextmanager
+def without_spinning() -> Iterator[None]:
+    """A second is waited for, not worked through."""
+    before = time.thread_time()
+    yield
+    assert time.thread_time() - before < 0.5
+
+
+@pytest.mark.requirement("T30a")
+@every_way
+@pytest.mark.usefixtures("small_buffers")
+def test_replies_without_end_while_we_write(face: Face, send: Send) -> None:
+    impatient = dataclasses.replace(PATIENT, data_block=1, mail=1, quit=0.1)
+    with (
+        plain(flood) as port,
+        face.client(f"smtp://127.0.0.1:{port}", timeouts=impatient) as client,
+        in_little_memory(),
+    ):
+        assert isinstance(send(client, LARGE), smtpx.SMTPError)
+
+
+@pytest.mark.requirement("T30a")
+@every_way
+@pytest.mark.usefixtures("small_buffers")
+def test_replies_without_end_while_we_write_under_tls(
+    face: Face, send: Send, tmp_path: Path
+) -> None:
+    words = [plainly(text) for text in (b"220 slow.test\r\n", OFFER, b"250 ok\r\n250 ok\r\n")]
+    with (
+        of_tls(face, tmp_path, *words, floods, taking=BEGUN) as client_with,
+        client_with(data_block=1, mail=1, quit=0.1) as client,
+        in_little_memory(),
+    ):
+        assert isinstance(send(client, LARGE), smtpx.SMTPError)
+
+
+@pytest.mark.requirement("T30a")
+@every_way
+@pytest.mark.usefixtures("small_buffers")
+def test_the_end_of_what_is_said_while_we_write(face: Face, send: Send) -> None:
+    impatient = dataclasses.replace(PATIENT, data_block=1, quit=0.1)
+    with (
+        plain(lambda connection: connection.shutdown(socket.SHUT_WR)) as port,
+        face.client(f"smtp://127.0.0.1:{port}", timeouts=impatient) as client,
+        in_little_memory(),
+        without_spinning(),
+    ):
+        assert isinstance(send(client, LARGE), smtpx.SMTPError)
+
+
 @pytest.mark.requirement("T30a")
 @every_way
 @pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
@@ -147,11 +364,7 @@ class SlowReader:
 
     def __init__(self, size: int, pause: float) -> None:
         self._size, self._pause = size, pause
-        self._listener = socket.socket()
-        # What is accepted has a small window, so that the client feels how slowly it is read.
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen()
+        self._listener = with_small_window()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve)
 
@@ -209,19 +422,6 @@ def test_octets_taken_one_by_one_do_not_extend_the_time(face: Face, send: Send) 
         # What `send_many` has not written goes by another session, and there is none.
         assert isinstance(error, smtpx.TimedOut if send is by_send else smtpx.ConnectionLost)
         assert error.phase == ("data_block" if send is by_send else "connect")
-
-
-@pytest.fixture
-def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system keeps little of what is written, so that the writer feels the reader."""
-    prepare = Race.prepare
-
-    def prepared(self: Race, address: Found) -> socket.socket:
-        connection = prepare(self, address)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        return connection
-
-    monkeypatch.setattr(Race, "prepare", prepared)
 
 
 @every_way

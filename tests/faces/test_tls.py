@@ -4,7 +4,10 @@ not.
 
 from __future__ import annotations
 
+import dataclasses
+import socket
 import ssl
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -542,3 +545,49 @@ def test_what_is_injected_behind_starttls_ends_a_resuming_session_too(
                 _ = client.send(CONTENT, ENVELOPE)
         assert len(server.messages) == 1
         assert server.sessions[1].commands == ["EHLO [127.0.0.1]", "STARTTLS"]
+
+
+@pytest.mark.requirement("RFC 8446 §6.1")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("ending", ["QUIT is answered", "QUIT is not answered", "broken off"])
+def test_the_end_of_a_session_is_said_in_tls_too(
+    face: Face, version: ssl.TLSVersion, ending: str, tmp_path: Path, ca_file: Path
+) -> None:
+    context = issued("127.0.0.1")
+    context.maximum_version = version
+    policy = TLSPolicy(TLSMode.IMPLICIT, ca_file=ca_file)
+    timeouts = dataclasses.replace(PATIENT, quit=0.1)
+    said: list[bytes] = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with context.wrap_socket(
+            connection, server_side=True, suppress_ragged_eofs=False
+        ) as protected:
+            for words in (b"220 mail.test\r\n", b"250 mail.test\r\n"):
+                protected.sendall(words)
+                try:
+                    said.append(protected.recv(1000))
+                except OSError:
+                    return
+            if ending == "QUIT is answered":
+                protected.sendall(b"221 bye\r\n")
+            try:
+                while protected.recv(1000):
+                    pass
+                said.append(b"close_notify")
+            except OSError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        session = face.session(f"smtps://127.0.0.1:{port}", tls=policy, timeouts=timeouts)
+        session.open()
+        if ending == "broken off":
+            session.abort()
+        session.close()
+        thread.join()
+    assert said[0] == b"EHLO [127.0.0.1]\r\n"
+    assert said[2:] == ([b"close_notify"] if ending != "broken off" else [])

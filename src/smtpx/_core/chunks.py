@@ -56,8 +56,8 @@ class Chunks:
     RSET goes before a message whose predecessor in the session may fail: a server that refused all
     of its recipients keeps the transaction open, and would take the next content under its sender.
 
-    Until one was accepted by BDAT there is one in flight: only then is it known that the server
-    does not take contents for commands.
+    Until one was accepted by BDAT, and RSET answered by yes, there is one in flight. Only then is
+    it known that the server does not take contents for commands, nor one message for another's.
     """
 
     __slots__ = (
@@ -70,6 +70,7 @@ class Chunks:
         "_emit",
         "_flight",
         "_heard",
+        "_is_probing",
         "_octets",
         "_refused",
         "_reset_refused",
@@ -100,6 +101,7 @@ class Chunks:
         """Told once nothing is left of what came with it: a reply too many shows then."""
         self._refused: Reply | None = None  # What was said to the last content, if that was no.
         self._reset_refused: SMTPError | None = None
+        self._is_probing = False  # The reply to a RSET is due behind that to the message in flight.
         self._alone: Drawn | None = None  # What has to be sent with nothing else in flight.
 
     def run(self) -> Steps[None]:
@@ -133,8 +135,11 @@ class Chunks:
         """Write messages until the window is full, or there is one that has to go alone."""
         connection, drawing, composed = self._connection, self._drawing, self._composed
         parts: list[bytes] = []
-        messages = self._window.messages if connection.learnt.takes_chunks else 1
-        room = messages - len(self._flight)
+        learnt = connection.learnt
+        is_proven = learnt.takes_chunks and learnt.takes_reset
+        room = (self._window.messages if is_proven else 1) - len(self._flight)
+        if learnt.refuses_reset:
+            room = 0  # Messages go one by one then, each when the one before it is accepted.
         octets_left = self._window.octets - self._octets
         size = 0
         while room > 0 and octets_left > 0:
@@ -165,7 +170,7 @@ class Chunks:
                 yield from self._write(parts)
                 size = 0
         if composed:
-            yield from self._write(parts)
+            yield from self._write(parts, probe=not is_proven)
 
     def _commands(self, envelope: Envelope, content: Content, size: int, reset: bool) -> bytes:
         """What goes before a content of so many octets."""
@@ -177,8 +182,8 @@ class Chunks:
         lines = [plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
         return b"".join([RSET.wire, *lines] if reset else lines)
 
-    def _write(self, parts: list[bytes]) -> Steps[None]:
-        """Write what was composed; from then on it is in flight."""
+    def _write(self, parts: list[bytes], *, probe: bool = False) -> Steps[None]:
+        """Write what was composed; from then on it is in flight. With a `probe`, RSET follows."""
         connection, flight, composed = self._connection, self._flight, self._composed
         octets = b"".join(parts)
         self._octets += len(octets)
@@ -187,11 +192,16 @@ class Chunks:
         parts.clear()
         composed.clear()
         connection.open_transaction = True
+        size = len(octets)
+        if probe:
+            self._is_probing = True
+            connection.expect(RSET)
+            octets += RSET.wire
         try:
             yield from connection.send(octets)
         except (ConnectionLost, TimedOut) as error:
             # What the transport did not take whole, the server cannot have accepted.
-            missing = len(octets) - octets_written(error.__cause__, len(octets))
+            missing = size - octets_written(error.__cause__, size)
             while missing > 0 and flight:
                 unsent, *_, size = flight.pop()
                 missing -= size
@@ -215,6 +225,8 @@ class Chunks:
             ):
                 break
             yield from self._settle_first()
+        if self._is_probing:
+            yield from self._settle_probe()
         if self._reset_refused is not None:
             # A refused RSET may be the sign of a reply too many: the 221 shows that it is none.
             yield from leave_in_step(connection)
@@ -222,6 +234,19 @@ class Chunks:
             raise self._reset_refused
         if not connection.usable:
             raise connection.over()
+
+    def _settle_probe(self) -> Steps[None]:
+        """Read the reply to the RSET behind a message; those to come go without, if it is no."""
+        connection = self._connection
+        self._is_probing = False
+        (reply,) = yield from connection.settle()
+        yield from self._look_behind(reply)
+        self._tell()
+        if reply.positive:
+            connection.open_transaction = False
+            connection.learnt.takes_reset = True
+        else:
+            _ = reset_refused(connection, reply)
 
     def _settle_successes(self) -> None:
         """Take all that has come as long as every reply is positive: nearly all are."""
@@ -280,7 +305,7 @@ class Chunks:
         plan = plan_of(connection, envelope, content)
         return result_of(envelope, judge(connection, plan, said, reset=reset))
 
-    def _look_behind(self) -> Steps[None]:
+    def _look_behind(self, reset: Reply | None = None) -> Steps[None]:
         """Once nothing is due, make sure that nothing is left over.
 
         A reply too many may have come at any place, and the last of them then was not the last
@@ -290,7 +315,8 @@ class Chunks:
         try:
             yield from connection.look_behind()
         except RemoteProtocolError:
-            if self._refused is not None and was_read_as_commands(connection, self._refused):
+            refused = self._refused
+            if refused is not None and was_read_as_commands(connection, refused, reset):
                 self._tell()
             raise
 

@@ -24,7 +24,7 @@ from smtpx._core.supply import (
     settle,
     tell,
 )
-from smtpx._core.transaction import finals_of, send_content, send_lone_dot
+from smtpx._core.transaction import check_reset, end_data, finals_of, send_content
 from smtpx._core.verdicts import (
     Refused,
     all_refused,
@@ -212,9 +212,8 @@ class Contents:
             raise connection.over()  # Nothing was taken, and another session can have it.
         if message.reset:
             reset, *replies = replies
-            if not reset.positive:
-                connection.broken = True
-                raise reset_refused(connection, reset)
+            check_reset(connection, reset)
+            connection.open_transaction = True
         mail, *rcpt = replies
         data = None if plan.chunked else rcpt.pop()
         refused, refusal = refusals_of(plan, mail, rcpt, data, all_or_nothing=False)
@@ -223,7 +222,7 @@ class Contents:
         if refusal is None:
             return refused
         if data is not None and data.intermediate:
-            yield from send_lone_dot(connection)
+            yield from end_data(connection, mail)
         self._asked = None
         result = result_of(message.drawn[1], all_refused(plan, refused, refusal))
         self._budget.answered += 1

@@ -20,6 +20,8 @@ class Learnt:
     """A message was accepted by BDAT: a refused one is refused for a reason of its own."""
     broken: frozenset[str] = frozenset()
     """EHLO keywords that the server announces and does not keep to."""
+    takes_reset: bool = False
+    """It has answered RSET as it must: what goes behind a RSET can be written along with it."""
     refuses_reset: bool = False
     """It refused RSET: a session that may have left a transaction open is used up."""
     messages: int | None = None

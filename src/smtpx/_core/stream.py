@@ -45,6 +45,8 @@ def stream(
             yield from _one_by_one(connection, supply, emit, budget, drawing)
         elif extensions.chunking and not connection.lmtp:
             yield from Chunks(connection, supply, emit, window, budget, drawing).run()
+            if connection.learnt.refuses_reset:
+                yield from _one_by_one(connection, supply, emit, budget, drawing)
         else:
             yield from Contents(connection, supply, emit, budget, drawing).run()
         if drawing.full is not None:

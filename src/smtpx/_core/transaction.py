@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from smtpx._core.connection import Connection
-from smtpx._core.housekeeping import leave_in_step
 from smtpx._core.plan import Plan, body_of, plain_group, plan_of
 from smtpx._core.sending import (
     SESSION_OVER,
@@ -37,7 +36,7 @@ from smtpx._core.verdicts import (
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import ConnectionLost, ContentRefused, RemoteProtocolError, SMTPError
+from smtpx.errors import ContentRefused, RemoteProtocolError, SMTPError
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
@@ -73,8 +72,8 @@ def transaction(
             of it was.
     """
     connection.is_doubtful = False
-    if connection.open_transaction and connection.learnt.refuses_reset:
-        return _used_up(connection, envelope)
+    if connection.open_transaction:
+        return _after_reset(connection, envelope, content, all_or_nothing)
     extensions, octets = connection.extensions, content.whole
     if (
         extensions.pipelining
@@ -84,8 +83,7 @@ def transaction(
     ):
         by_chunk = extensions.chunking and not content.has_commands
         chunk = f"BDAT {len(octets)} LAST\r\n" if by_chunk else ""
-        reset = connection.open_transaction
-        group = plain_group(connection, envelope, content, reset=reset, then=chunk)
+        group = plain_group(connection, envelope, content, reset=False, then=chunk)
         if len(group) <= connection.limits.window:
             if chunk:
                 return _at_once(connection, envelope, content, group, octets)
@@ -94,12 +92,23 @@ def transaction(
     return _planned_transaction(connection, envelope, content, plan, all_or_nothing)
 
 
-def _used_up(connection: Connection, envelope: Envelope) -> Steps[SendResult]:
-    """Ask nothing of a session that may have a transaction open, and cannot end it."""
-    yield from ()
-    connection.broken = True
-    error = ConnectionLost("the server takes no RSET: use another session", phase=Phase.OTHER.field)
-    return untried(envelope, error)
+def _after_reset(
+    connection: Connection, envelope: Envelope, content: Content, all_or_nothing: bool
+) -> Steps[SendResult]:
+    """End what an earlier failure left open, and wait until it is: then the transaction.
+
+    A server that refused all recipients of a message keeps its transaction open. Were RSET refused,
+    too, it would take the next content under the former sender.
+    """
+    try:
+        if connection.learnt.refuses_reset:
+            connection.broken = True
+            raise connection.over()
+        reply = yield from connection.command(RSET)
+        check_reset(connection, reply)
+    except SESSION_OVER as over:
+        return untried(envelope, over)
+    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
 
 
 def _planned_transaction(
@@ -125,8 +134,7 @@ def _at_once(
         S: 250 queued
     """
     wire = group + octets
-    reset = connection.open_transaction
-    before = len(envelope.recipients) + 1 + reset
+    before = len(envelope.recipients) + 1
     heard: list[Reply] = []
     written = 0
     try:
@@ -141,8 +149,6 @@ def _at_once(
             yield from connection.settle(
                 heard=heard, fresh=not connection.has_unread, together=True
             )
-            if reset and not heard[0].positive:
-                yield from leave_in_step(connection)
         yield from connection.look_behind()
     except SESSION_OVER as over:
         # What the transport did not take whole, the server cannot have accepted.
@@ -150,7 +156,7 @@ def _at_once(
             return untried(envelope, over)
         plan = plan_of(connection, envelope, content)
         if not isinstance(over, RemoteProtocolError):
-            return result_of(envelope, broken_off(plan, heard[reset:before], over))
+            return result_of(envelope, broken_off(plan, heard[:before], over))
         if len(heard) <= before or not was_read_as_commands(connection, heard[before]):
             return result_of(envelope, all_in_doubt(plan, over))
     if not heard:
@@ -158,24 +164,21 @@ def _at_once(
         connection.learnt.takes_chunks = True
         return SendResult(envelope, last)
     plan = plan_of(connection, envelope, content)
-    return result_of(envelope, judge(connection, plan, heard, reset=reset))
+    return result_of(envelope, judge(connection, plan, heard, reset=False))
 
 
 def _plain_transaction(
     connection: Connection, envelope: Envelope, content: Content, group: bytes
 ) -> Steps[SendResult]:
     """A small message in two round trips, one for the group and one for the content."""
-    reset = connection.open_transaction
-    connection.open_transaction = True
-    before = len(envelope.recipients) + 1 + reset
+    before = len(envelope.recipients) + 1
     try:
         yield from connection.check_quiet()
+        connection.open_transaction = True
         connection.expect(Command(group, Phase.MAIL), before)
         connection.expect(DATA)
         yield from connection.send(group + DATA.wire, Phase.MAIL)
         replies = yield from connection.settle_group(before)
-        if reset and replies is not None:
-            check_reset(connection, replies.pop(0))
     except SESSION_OVER as over:
         return untried(envelope, over)
     if replies is None:
@@ -215,7 +218,7 @@ def _conclude(
     refused, refusal = refusals_of(plan, mail, rcpt, data, all_or_nothing)
     if refusal is not None:
         if data is not None and data.intermediate:
-            yield from send_lone_dot(connection)
+            yield from end_data(connection, mail)
         return all_refused(plan, refused, refusal)
     # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
     accepted = len(rcpt) - len(refused)
@@ -242,19 +245,12 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
     # Under all_or_nothing DATA must wait: once 354 is there, the accepted ones get a message.
     data_joins = not all_or_nothing and not plan.chunked
     group = [plan.mail, *plan.rcpt]
-    reset = connection.open_transaction
-    if reset:
-        # A transaction that an earlier failure left open would take our recipients and content
-        # under its own sender: RSET goes first, in the same group.
-        group.insert(0, RSET)
     # A group that breaks off has left the transaction open.
     connection.open_transaction = True
     if connection.extensions.pipelining:
         if data_joins:
             group.append(DATA)
         replies = yield from connection.exchange(*group)
-        if reset:
-            check_reset(connection, replies.pop(0))
         data = replies.pop() if data_joins else None
         mail = replies.pop(0)
         if not mail.positive:
@@ -262,8 +258,6 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
         if data is not None:
             return mail, replies, data
     else:
-        if reset:
-            check_reset(connection, (yield from connection.command(RSET)))
         mail = yield from connection.command(plan.mail)
         replies = (yield from connection.exchange(*plan.rcpt)) if mail.positive else []
     wanted = all if all_or_nothing else any
@@ -283,10 +277,19 @@ def check_reset(connection: Connection, reply: Reply) -> None:
     if not reply.positive:
         connection.broken = True
         raise reset_refused(connection, reply)
+    connection.open_transaction = False
+    connection.learnt.takes_reset = True
 
 
-def send_lone_dot(connection: Connection) -> Steps[None]:
-    """End a content nobody is to get, without any (RFC 2920 §3.1); its reply means nothing."""
+def end_data(connection: Connection, mail: Reply) -> Steps[None]:
+    """After a 354 to DATA though nobody is to get the content: end it without any.
+
+    RFC 2920 §3.1 asks for a lone dot; its reply means nothing. But where MAIL was refused, the
+    transaction is another's, whose recipients would get an empty message: that one is broken off.
+    """
+    if not mail.positive:
+        connection.broken = True
+        return
     try:
         connection.expect(END_OF_DATA)
         yield from connection.send(END_OF_DATA.wire)

@@ -130,14 +130,19 @@ def chunks_unknown(connection: Connection, reply: Reply) -> SMTPError | None:
     )
 
 
-def was_read_as_commands(connection: Connection, final: Reply) -> bool:
-    """True if a chunk was refused and every surplus reply is a refusal, too.
+def was_read_as_commands(connection: Connection, final: Reply, reset: Reply | None = None) -> bool:
+    """True if a chunk was refused, and so was everything that may have been in it.
 
-    Nobody can have been accepted then, whichever of them answers the chunk. Some servers do not
-    skip the chunk of a refused BDAT, and answer what is in it line by line.
+    Nobody can have been accepted then, whichever reply answers the chunk. Some servers do not skip
+    the chunk of a refused BDAT, and answer what is in it line by line. Where a RSET went behind
+    it, the last of all replies is the one to that, and `reset` is what seemed to be.
     """
-    surplus = connection.surplus
-    if not surplus or not all(r.transient or r.permanent for r in (final, *surplus)):
+    replies = [final, *([] if reset is None else [reset]), *(connection.surplus or ())]
+    if not connection.surplus:
+        return False
+    if reset is not None:
+        _ = replies.pop()
+    if not all(reply.transient or reply.permanent for reply in replies):
         return False
     if final.code in _UNKNOWN:
         connection.learnt.knows_no_chunks()

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from smtpx._drivers.aio_driver import AsyncioDriver, within
-from smtpx._drivers.racing import Found
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
 
 
-async def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
-    """Look up a host."""
-    try:
-        # An address is one without a thread.
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        pass
-    async with within(seconds):
-        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+def from_any_thread() -> Callable[[Callable[[], object]], object]:
+    """What has the running loop call something."""
+    return asyncio.get_running_loop().call_soon_threadsafe
 
 
 async def connect(connection: socket.socket, address: Any, seconds: float | None) -> None:

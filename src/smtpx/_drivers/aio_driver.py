@@ -27,7 +27,7 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.interruption import abandon
-from smtpx._drivers.waiting import Deadline, Pace, Waiter
+from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
 from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
@@ -38,11 +38,6 @@ T = TypeVar("T")
 
 # The most that is read at once.
 _BUFFER = 16384
-# About what is kept unread before the peer is held up; and while we write, when it must not be: a
-# peer that cannot get rid of its replies stops reading, and both would wait for ever (RFC 2920
-# §3.1). So much it has no reason to say.
-_KEPT = 2**20
-_KEPT_WHILE_WRITING = 2**26
 # Written at once. asyncio's TLS would keep a second copy of whatever it is given.
 _SLICE = 131072
 # asyncio's own bound for a handshake, which cannot be switched off; ours is the one that counts.
@@ -143,7 +138,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._ended = False
         self._failure: OSError | None = None
         self._is_reading = True
-        self._most_kept = _KEPT
         self._unwritten: bytes | memoryview = b""
         self._is_writable = True
         self._is_protected = False
@@ -154,7 +148,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._alarm_due = math.inf
         self._reply_due = math.inf
         self._pace = Pace()
-        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to.
+        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to. Once lost,
+        # the former passes for open, and takes whatever it is given.
         self._carrier: asyncio.Transport
         self._transport: asyncio.Transport
 
@@ -195,6 +190,17 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         finally:
             answer = None  # R14: a traceback with locals would show what the server echoes.
 
+    def part(self) -> None:
+        """Close the connection in good order; see `AsyncDriver`."""
+        if not self.closed and self._handshake is not None and self._is_drained():
+            self._handshake.part(self._socket)
+        self.close()
+
+    def _is_drained(self) -> bool:
+        """True if the kernel has everything that was written."""
+        left = self._transport.get_write_buffer_size() + self._carrier.get_write_buffer_size()
+        return not self._unwritten and not left
+
     def close(self) -> None:
         """Close the connection; nothing more is said."""
         self._is_closed = self._ended = True
@@ -231,7 +237,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def _read_the_rest(self) -> None:
         """Read what the transport leaves unread: when a write fails, often the reason why."""
         try:
-            while len(self._arrived) < _KEPT and (octets := self._socket.recv(_BUFFER)):
+            while len(self._arrived) < KEPT and (octets := self._socket.recv(_BUFFER)):
                 self._arrived += octets
         except OSError:
             pass  # That was all.
@@ -243,9 +249,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what was read, and hold up a peer that says more than anyone listens to."""
         self._arrived += self._view[:nbytes]
-        if self._is_reading and len(self._arrived) >= self._most_kept:
+        if self._is_reading and len(self._arrived) >= KEPT:
             self._is_reading = False
-            self._carrier.pause_reading()
+            self._transport.pause_reading()
         if self._waiting is not None:
             self._waiting.end_within_callback()
 
@@ -268,14 +274,15 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def _sent_at_once(self, step: Send, deadline: Deadline) -> bool:
         """Do a write that needs no waiting; False if it is not done."""
+        self._unwritten = step.data
         try:
             _ = deadline.within(step.timeout)
-            self._unwritten = step.data
-            if self._transport.is_closing() and not self._ended:
+            if self._carrier.is_closing() and not self._ended:
                 return False  # It is about to tell why.
             self._write()
         except OSError as error:
-            raise with_octets_written(error, 0) from error.__cause__
+            taken = len(step.data) - len(self._unwritten)
+            raise with_octets_written(error, taken) from error.__cause__
         if not self._is_writable or self._unwritten:
             return False
         self._pace.took_at_once(step)
@@ -293,6 +300,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._pace.refill()
         if step.fresh:
             self._reply_due = _end_of(step.timeout)
+        elif self._reply_due <= time.monotonic():
+            raise TimeoutError("timed out")  # There may be more, again and again: it is too late.
         due = self._reply_due
         if (total := deadline.within(None)) is not None:
             due = min(due, _end_of(total))
@@ -315,7 +324,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Hold the peer up no longer."""
         self._is_reading = True
         if not self._carrier.is_closing():
-            self._carrier.resume_reading()
+            self._transport.resume_reading()
 
     async def _glance(self) -> bytes | None:
         if not self._arrived and not self._ended:
@@ -328,7 +337,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Hand the next slice to the transport."""
         if self._failure is not None:
             raise self._failure
-        if self._transport.is_closing():
+        if self._carrier.is_closing():
             raise BrokenPipeError("the connection is closed")
         # Taken off first: the transport may call back before write() returns.
         piece, self._unwritten = self._unwritten, b""
@@ -340,13 +349,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
         """Go on with a write that did not fit."""
         self._pace.begin(step)
-        self._most_kept = _KEPT_WHILE_WRITING
-        if not self._is_reading:
-            self._read_on()
         untaken = len(step.data)
         try:
             while True:
-                while not (self._ended if self._transport.is_closing() else self._is_writable):
+                while not (self._ended if self._carrier.is_closing() else self._is_writable):
                     untaken = self._advance(untaken)
                     due = _end_of(deadline.within(self._pace.left))
                     try:
@@ -363,8 +369,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         except OSError as error:
             taken = len(step.data) - len(self._unwritten)
             raise with_octets_written(error, taken) from error.__cause__
-        finally:
-            self._most_kept = _KEPT
         return b""
 
     def _advance(self, untaken: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from smtpx._core.steps import (
     Glance,
@@ -27,10 +27,23 @@ from smtpx.errors import LocalProtocolError, SMTPError
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
+    from smtpx._drivers.protected import Channel
 
 T = TypeVar("T")
 
 _BUFFER = 65536
+
+
+class Transport(Protocol):
+    """A socket that does not block, or TLS over it."""
+
+    def recv(self, size: int, /) -> bytes:
+        """What has come; ``b""`` is the end."""
+        ...
+
+    def send(self, octets: bytes | memoryview, /) -> int:
+        """Write what fits; the value is how many octets the peer may have, or more."""
+        ...
 
 
 class BlockingDriver:
@@ -39,6 +52,8 @@ class BlockingDriver:
     def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         connected.setblocking(False)
         self._socket = connected
+        self._transport: Transport = connected
+        self._channel: Channel | None = None
         self._waiter = Waiter(connected)
         self._wants_read: tuple[type[OSError], ...] = (BlockingIOError,)
         self._wants_write: tuple[type[OSError], ...] = (BlockingIOError,)
@@ -79,6 +94,12 @@ class BlockingDriver:
         finally:
             answer = None  # R14: a traceback with locals would show what the server echoes.
 
+    def part(self) -> None:
+        """Close the socket in good order: under TLS the peer is told (RFC 8446 §6.1)."""
+        if self._channel is not None:
+            self._channel.part()
+        self.close()
+
     def close(self) -> None:
         """Close the socket; nothing more is said."""
         self._socket.close()
@@ -90,12 +111,17 @@ class BlockingDriver:
 
     @property
     def socket(self) -> socket.socket:
-        """The socket as it is now: an `ssl.SSLSocket` once TLS is on."""
+        """The socket, whether there is TLS over it or not."""
         return self._socket
 
     @property
+    def transport(self) -> Transport:
+        """What is read from and written to now: TLS once it is on."""
+        return self._transport
+
+    @property
     def wants(self) -> tuple[tuple[type[OSError], ...], tuple[type[OSError], ...]]:
-        """What the socket raises when it has nothing to read, and no room to write."""
+        """What the transport raises when it has nothing to read, and no room to write."""
         return self._wants_read, self._wants_write
 
     def _answer(self, step: Step, deadline: Deadline) -> bytes | None:
@@ -117,14 +143,17 @@ class BlockingDriver:
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
-            elif self._reply_due is not None:
-                seconds = max(self._reply_due - time.monotonic(), 0)
+            elif (left := _left(self._reply_due)) is not None:
+                # There may be more, again and again: it is too late.
+                if left == 0:
+                    raise TimeoutError("timed out")
+                seconds = left
         seconds = deadline.within(seconds)
         while True:
             if not self._pending():
                 self._waiter.until_readable(seconds)
             try:
-                return self._socket.recv(_BUFFER)
+                return self._transport.recv(_BUFFER)
             except self._wants_read:
                 pass  # Part of a TLS record, or a wake-up for nothing.
             except self._wants_write:
@@ -150,8 +179,11 @@ class BlockingDriver:
                 if not unsent:
                     pace.end()
                     return b""
-                if not sent:  # TLS takes one record at a time, whatever room there is.
-                    self._wait_for_room(deadline.within(pace.left))
+                seconds = deadline.within(pace.left)
+                if seconds == 0:
+                    raise TimeoutError("timed out")
+                if not sent:
+                    self._wait_for_room(seconds)
                 sent = self._write(unsent)
         except OSError as error:
             taken = len(step.data) - len(unsent)
@@ -160,7 +192,7 @@ class BlockingDriver:
     def _write(self, octets: bytes | memoryview) -> int:
         """How many octets could be written at once."""
         try:
-            return self._socket.send(octets)
+            return self._transport.send(octets)
         except self._wants_write:
             self._wait_for_room = self._waiter.until_writable
         except self._wants_read:
@@ -172,27 +204,30 @@ class BlockingDriver:
         if not self._pending() and not self._waiter.is_readable():
             return None
         try:
-            return self._socket.recv(_BUFFER)
-        except self._wants_read:
+            return self._transport.recv(_BUFFER)
+        except (*self._wants_read, *self._wants_write):
             # TLS may have read a record of its own, such as a session ticket, and no octets.
             return None
 
     def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
         import ssl
 
+        from smtpx._drivers.protected import Channel
+
         seconds = deadline.within(step.timeout)
         handshake = self._handshake
         if handshake is None:
             raise AssertionError("a policy that asks for TLS has made a context")
-        protected = handshake.over(self._socket)
-        self._socket = protected
+        channel = self._channel = Channel(self._socket, handshake)
+        self._transport, self._pending = channel, channel.pending
         self._wants_read = (ssl.SSLWantReadError,)
         self._wants_write = (ssl.SSLWantWriteError,)
-        self._pending = protected.pending
         due = None if seconds is None else time.monotonic() + seconds
         while True:
             try:
-                protected.do_handshake()
+                if channel.do_handshake():
+                    step.protection = handshake.agreed()
+                    return b""
             except ssl.SSLWantReadError:
                 self._waiter.until_readable(_left(due))
             except ssl.SSLWantWriteError:
@@ -200,9 +235,8 @@ class BlockingDriver:
             except OSError:
                 step.presented = handshake.presented()
                 raise
-            else:
-                step.protection = handshake.agreed()
-                return b""
+            if _left(due) == 0:
+                raise TimeoutError("timed out")
 
 
 def _obtain(step: Obtain) -> bytes:
@@ -218,7 +252,7 @@ def _obtain(step: Obtain) -> bytes:
 
 
 def _nothing() -> int:
-    """What a socket without TLS has decrypted already."""
+    """What has been read of a socket without TLS, and not asked for."""
     return 0
 
 

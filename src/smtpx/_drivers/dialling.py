@@ -9,10 +9,10 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from smtpx._drivers.racing import ATTEMPT_DELAY, PHASE, Found, Race, Source, not_found, unreachable
-from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.waiting import Deadline, Selector
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost
 
@@ -37,7 +37,7 @@ def dial(
         found = resolve(endpoint.host, endpoint.port, remaining())
     except (OSError, UnicodeError) as error:
         raise not_found(endpoint, error) from error
-    with selectors.DefaultSelector() as selector:
+    with Selector() as selector:
         attempts = _Attempts(Race(endpoint, found, sources), selector, remaining)
         try:
             return attempts.winner()
@@ -129,6 +129,18 @@ def _connection_of(key: selectors.SelectorKey) -> socket.socket:
     return key.fileobj
 
 
+Answer: TypeAlias = Sequence[Found] | Exception
+NO_ANSWER = "the resolver did not answer in time"
+
+
+def numeric(host: str, port: int) -> Sequence[Found]:
+    """What a host is that needs no look-up, being an address; nothing if it does."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return ()
+
+
 def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
     """Look up a host, for so many seconds at most.
 
@@ -139,29 +151,48 @@ def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
         OSError, UnicodeError: there is no such host.
         TimeoutError: there was no answer in time.
     """
-    try:
-        # An address is one without a thread.
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        pass
+    if known := numeric(host, port):
+        return known
     if seconds is None:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     from queue import Empty, SimpleQueue
+
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    look_up(host, port, answers.put)
+    try:
+        return found_in(answers.get(timeout=seconds))
+    except Empty:
+        raise TimeoutError(NO_ANSWER) from None
+
+
+def look_up(host: str, port: int, tell: Callable[[Answer], object]) -> None:
+    """Look up a host in a thread of its own, which nobody waits for, and tell its answer there.
+
+    Where no thread can be started, it is done at once, for as long as it takes.
+    """
     from threading import Thread
 
-    answers: SimpleQueue[Sequence[Found] | Exception] = SimpleQueue()
-
-    def look_up() -> None:
+    def ask() -> None:
+        answer: Answer
         try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answer = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except Exception as error:
-            answers.put(error)
+            answer = error
+        _ = tell(answer)
 
-    Thread(target=look_up, name=f"smtpx looks up {host}", daemon=True).start()
     try:
-        answer = answers.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError("the resolver did not answer in time") from None
+        Thread(target=ask, name=f"smtpx looks up {host}", daemon=True).start()
+    except RuntimeError:
+        # The interpreter shuts down, or allows no such thread; or there are too many.
+        ask()
+
+
+def found_in(answer: Answer) -> Sequence[Found]:
+    """The addresses of an answer.
+
+    Raises:
+        OSError, UnicodeError: there are none.
+    """
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -186,7 +217,10 @@ class UnixAttempt:
         if not hasattr(socket, "AF_UNIX"):
             raise ConnectionLost("this system has no unix sockets: use lmtp://", phase=PHASE)
         self._endpoint = endpoint
-        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise unreachable(endpoint, [(str(error), error)]) from error
 
     def __enter__(self) -> Self:
         self.connection.setblocking(False)

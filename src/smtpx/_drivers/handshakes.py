@@ -5,16 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from smtpx._drivers.resumption import Resumable, terms_of
 from smtpx.tls import Presented, Protection
 
-Channel: TypeAlias = ssl.SSLSocket | ssl.SSLObject
-
 
 class Handshake:
-    """One connection's handshake: over its socket, or as a context for those who wrap buffers."""
+    """One connection's handshake, over buffers; or as a context for those who wrap them."""
 
     def __init__(
         self, context: ssl.SSLContext, server_hostname: str, resumed: Resumable | None
@@ -23,18 +21,9 @@ class Handshake:
         self._context = context
         self._terms = terms_of(context)
         self._resumed = resumed
-        self._channel: Channel | None = None
+        self._channel: ssl.SSLObject | None = None
+        self._outgoing: ssl.MemoryBIO | None = None
         self._protection: Protection | None = None
-
-    def over(self, connected: socket.socket) -> ssl.SSLSocket:
-        """Wrap a socket; the handshake is still to be done."""
-        channel = self._channel = self._context.wrap_socket(
-            connected,
-            do_handshake_on_connect=False,
-            server_hostname=self.server_hostname,
-            session=self._session,
-        )
-        return channel
 
     def as_context(self) -> ssl.SSLContext:
         """A context for this one handshake."""
@@ -42,6 +31,7 @@ class Handshake:
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """Wrap two buffers; the handshake is still to be done."""
+        self._outgoing = outgoing
         channel = self._channel = self._context.wrap_bio(
             incoming, outgoing, server_hostname=self.server_hostname, session=self._session
         )
@@ -62,6 +52,22 @@ class Handshake:
     def presented(self) -> tuple[Presented, ...]:
         """The certificates the peer has shown so far, its own first; none if nobody can tell."""
         return () if self._channel is None else _presented_by(self._channel)
+
+    def part(self, connected: socket.socket) -> None:
+        """Write close_notify to the socket, if there is room (RFC 8446 §6.1).
+
+        The peer's own is not waited for; nor does it matter whether ours arrives.
+        """
+        if self._channel is None or self._outgoing is None or self._protection is None:
+            return
+        try:
+            self._channel.unwrap()
+        except ssl.SSLError:
+            pass  # The peer has yet to say the same.
+        try:
+            _ = connected.send(self._outgoing.read())
+        except OSError:
+            pass  # It has gone already.
 
     @property
     def resumable(self) -> Resumable | None:
@@ -87,7 +93,7 @@ class _Delegate(ssl.SSLContext):
         return self._handshake.wrap(incoming, outgoing)
 
 
-def _protection_of(channel: Channel, resumed: Resumable | None) -> Protection:
+def _protection_of(channel: ssl.SSLObject, resumed: Resumable | None) -> Protection:
     cipher = channel.cipher()
     certificate = channel.getpeercert(binary_form=True) or b""
     verified = channel.getpeercert() or {}
@@ -109,7 +115,7 @@ def _protection_of(channel: Channel, resumed: Resumable | None) -> Protection:
     )
 
 
-def _presented_by(channel: Channel) -> tuple[Presented, ...]:
+def _presented_by(channel: ssl.SSLObject) -> tuple[Presented, ...]:
     # What was not believed can be had from below only: the public method, of 3.13, gives octets
     # that nothing in the standard library decodes. It is for people to read, and for no decision.
     chain: Any = getattr(getattr(channel, "_sslobj", None), "get_unverified_chain", None)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from typing import Generic, TypeAlias, TypeVar
 
 from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps, with_octets_written
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.interruption import value_of_lost
-from smtpx._drivers.waiting import Pace
+from smtpx._drivers.waiting import KEPT, Pace, Selector
 
 T = TypeVar("T")
 
@@ -47,9 +46,12 @@ class Lane(Generic[T]):
         """When what it waits for will have taken too long."""
         self._procedure = procedure
         self._fetch = fetch
-        self._socket = driver.socket
+        self._transport = driver.transport
         self._wants_read, self._wants_write = driver.wants
-        self._arrived: deque[bytes] = deque()
+        self._arrived = bytearray()
+        """What came while a write waited."""
+        self._ended = False
+        """True if the end came then, too."""
         self._unsent: memoryview | None = None
         self._pace = Pace()
         self._reply_due: float | None = None
@@ -124,9 +126,9 @@ class Lane(Generic[T]):
         if isinstance(step, Receive):
             self._pace.refill()
             # The rest of a reply has what is left of its time, however often we are woken up.
-            if step.fresh and self.due is None:
-                self._reply_due = None
-            return self._arrived.popleft() if self._arrived else self._read()
+            if self.due is None:
+                self._begin_or_go_on(step)
+            return self._taken() if self._arrived or self._ended else self._read()
         if isinstance(step, Send):
             return self._send(step)
         if isinstance(step, More):
@@ -135,19 +137,28 @@ class Lane(Generic[T]):
             return self._glance()
         raise AssertionError("a session is open before many procedures are run at once")
 
+    def _begin_or_go_on(self, step: Receive) -> None:
+        """Start the clock of a reply, or see whether its time is up."""
+        if step.fresh or step.timeout is None:
+            self._reply_due = None
+        elif self._reply_due is None:
+            self._reply_due = time.monotonic() + step.timeout
+        elif self._reply_due <= time.monotonic():
+            raise TimeoutError("timed out")
+
     def _read(self) -> bytes:
         try:
-            return self._socket.recv(_BUFFER)
+            return self._transport.recv(_BUFFER)
         except self._wants_read:
             raise _Blocked(_READ) from None
         except self._wants_write:
             raise _Blocked(_WRITE) from None
 
     def _glance(self) -> bytes | None:
-        if self._arrived:
-            return self._arrived.popleft()
+        if self._arrived or self._ended:
+            return self._taken()
         try:
-            return self._socket.recv(_BUFFER)
+            return self._transport.recv(_BUFFER)
         except (*self._wants_read, *self._wants_write):
             return None
 
@@ -158,20 +169,23 @@ class Lane(Generic[T]):
             unsent = memoryview(step.data)
         while unsent:
             try:
-                sent = self._socket.send(unsent)
+                sent = self._transport.send(unsent)
                 unsent = unsent[sent:]
                 if waited:
                     pace.advance(sent)
-            except (*self._wants_write, *self._wants_read):
-                if not waited:
-                    pace.begin(step)
-                    pace.advance(len(step.data) - len(unsent))
-                self._unsent = unsent
-                self._listen()
-                raise _Blocked(_READ | _WRITE) from None
+                continue
+            except self._wants_write:
+                events = _WRITE | self._listen()
+            except self._wants_read:
+                events = _READ  # TLS has something of its own to hear first.
             except OSError as error:
                 self._unsent = None
                 raise with_octets_written(error, len(step.data) - len(unsent)) from None
+            if not waited:
+                pace.begin(step)
+                pace.advance(len(step.data) - len(unsent))
+            self._unsent = unsent
+            raise _Blocked(events)
         self._unsent = None
         if waited:
             pace.end()
@@ -179,21 +193,33 @@ class Lane(Generic[T]):
             pace.took_at_once(step)
         return b""
 
-    def _listen(self) -> None:
-        """Take what has arrived while a write waits."""
+    def _listen(self) -> int:
+        """Take what has arrived while a write waits; the value is the event of more."""
+        if self._ended or len(self._arrived) >= KEPT:
+            return 0
         try:
-            self._arrived.append(self._read())
-        except _Blocked:
-            pass  # Nothing has.
+            octets = self._read()
+        except _Blocked as blocked:
+            events: int = blocked.args[0]
+            return events
         except OSError:
-            pass  # The write will fail in its turn, and say why.
+            return 0  # The write will fail in its turn, and say why.
+        self._arrived += octets
+        self._ended = not octets
+        return _READ if octets else 0
+
+    def _taken(self) -> bytes:
+        """What came before, by and by; then its end."""
+        octets = bytes(self._arrived[:_BUFFER])
+        del self._arrived[:_BUFFER]
+        return octets
 
 
 class Multiplexer(Generic[T]):
     """Advances lanes as their sockets become ready."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector = Selector()
         self._events: dict[Lane[T], int] = {}
 
     def add(self, lane: Lane[T]) -> None:

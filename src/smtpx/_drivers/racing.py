@@ -6,6 +6,7 @@ answers.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from collections import deque
@@ -19,6 +20,12 @@ from smtpx.errors import ConnectionLost, TimedOut
 PHASE = "connect"
 ATTEMPT_DELAY = 0.25
 """Seconds after which the next address is tried beside those that have not answered (§5)."""
+
+_NONE_LEFT = (errno.EMFILE, errno.ENFILE)
+_ADVICE = (
+    "; there is no file descriptor left: close what is not needed, open fewer connections "
+    "(PoolLimits.open), or raise the limit (ulimit -n)"
+)
 
 Found: TypeAlias = tuple[int, int, int, str, Any]
 """One of the addresses that `socket.getaddrinfo` returns."""
@@ -105,6 +112,7 @@ def unreachable(
     timed_out = any(isinstance(error, TimeoutError) for _, error in failures)
     kind = TimedOut if timed_out else ConnectionLost
     said = "; ".join(reason for reason, _ in failures)
-    error = kind(f"no connection to {endpoint}: {said}", phase=PHASE)
+    advice = "" if not any(error.errno in _NONE_LEFT for _, error in failures) else _ADVICE
+    error = kind(f"no connection to {endpoint}: {said}{advice}", phase=PHASE)
     error.__cause__ = failures[-1][1]
     return error

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from smtpx._drivers.racing import Found
 from smtpx._drivers.trio_driver import TrioDriver, Within
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
 
 
-async def resolve(host: str, port: int, seconds: float | None) -> Sequence[Found]:
-    """Look up a host."""
-    with Within(seconds):
-        return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+def from_any_thread() -> Callable[[Callable[[], object]], object]:
+    """What has the present run call something."""
+    return trio.lowlevel.current_trio_token().run_sync_soon
 
 
 async def connect(connection: socket.socket, address: Any, seconds: float | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import TracebackType
@@ -25,7 +24,7 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.interruption import abandon
-from smtpx._drivers.waiting import Deadline, Pace, Waiter
+from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
 from smtpx._drivers.worlds import Supplier
 from smtpx.errors import SMTPError
 
@@ -38,8 +37,6 @@ _BUFFER = 65536
 _SLICE = 65536
 # Seconds that a write waits for room before it looks whether anything has arrived.
 _PATIENCE = 0.02
-# About what is kept unread, at most, while we write: so much no peer has reason to say.
-_KEPT = 2**26
 
 
 class _Carrier(trio.abc.Stream):
@@ -56,8 +53,7 @@ class _Carrier(trio.abc.Stream):
         self.on_progress: Callable[[int], None] = _ignore
         """Told how many octets were taken, while a write waits for room."""
         self._waiter = Waiter(connected)
-        self._arrived: deque[bytes] = deque()
-        self._kept = 0
+        self._arrived = bytearray()
 
     def send_at_once(self, data: bytes | memoryview) -> bool:
         """Write what fits; True if it was everything."""
@@ -86,9 +82,8 @@ class _Carrier(trio.abc.Stream):
 
     def _keep(self) -> None:
         try:
-            while self._kept < _KEPT and (octets := self.socket.recv(_BUFFER)):
-                self._arrived.append(octets)
-                self._kept += len(octets)
+            while len(self._arrived) < KEPT and (octets := self.socket.recv(_BUFFER)):
+                self._arrived += octets
         except OSError:
             pass  # Nothing is there; or the write will fail in its turn, and say why.
 
@@ -121,8 +116,8 @@ class _Carrier(trio.abc.Stream):
             return None
 
     def _taken(self) -> bytes:
-        octets = self._arrived.popleft()
-        self._kept -= len(octets)
+        octets = bytes(self._arrived[:_BUFFER])
+        del self._arrived[:_BUFFER]
         return octets
 
     def close(self) -> None:
@@ -148,6 +143,8 @@ class TrioDriver:
         self._handshake = handshake
         self._reply_due: float | None = None
         self._pace = Pace()
+        # True within a write: one that is broken off leaves half of a record behind.
+        self._is_torn = False
 
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
@@ -176,6 +173,12 @@ class TrioDriver:
             raise
         finally:
             answer = None  # R14: a traceback with locals would show what the server echoes.
+
+    def part(self) -> None:
+        """Close the connection in good order; see `AsyncDriver`."""
+        if self._handshake is not None and not self._is_torn and not self.closed:
+            self._handshake.part(self._carrier.socket)
+        self.close()
 
     def close(self) -> None:
         """Close the connection; nothing more is said."""
@@ -244,12 +247,14 @@ class TrioDriver:
                 carrier.on_progress = put_off
                 if protected is None:
                     await carrier.send_all(unsent)
+                self._is_torn = True
                 while passed < len(unsent) and protected is not None:
                     piece = unsent[passed : passed + _SLICE]
                     # Counted first: what is cut off in the middle may have gone out as a whole.
                     passed += len(piece)
                     with _as_os_errors():
                         await protected.send_all(piece)
+            self._is_torn = False
             pace.end()
         except OSError as error:
             written = carrier.written if protected is None else passed

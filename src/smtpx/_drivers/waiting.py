@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import select
+import selectors
 import socket
+import sys
 import time
 
 from smtpx._core.steps import Send
+
+# For a few sockets, and without a descriptor of its own: the process may have none left.
+if sys.platform == "win32":
+    Selector = selectors.SelectSelector
+else:
+    Selector = selectors.PollSelector
+
+KEPT = 4 * 2**20
+"""About so many octets are kept unread while we write, when a peer must get rid of its replies: it
+might stop reading, and both would wait for ever (RFC 2920 §3.1).
+
+As much as `send_many` has in flight at most. A peer that says more is read no further: it takes
+what we write, or the time for that is up."""
 
 
 class Deadline:

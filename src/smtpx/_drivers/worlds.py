@@ -5,10 +5,19 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from smtpx._core.steps import Steps
-from smtpx._drivers.dialling import QUEUE_DELAY, UnixAttempt
+from smtpx._drivers.dialling import (
+    NO_ANSWER,
+    QUEUE_DELAY,
+    Answer,
+    UnixAttempt,
+    found_in,
+    look_up,
+    numeric,
+)
 from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, not_found
 from smtpx._drivers.waiting import Deadline
 from smtpx.endpoints import Endpoint
@@ -34,6 +43,10 @@ class AsyncDriver(Protocol):
                 file, ends the procedure and closes the connection. What became of the message
                 hangs on it as ``.result``.
         """
+        ...
+
+    def part(self) -> None:
+        """Close the connection in good order: under TLS the peer is told (RFC 8446 §6.1)."""
         ...
 
     def close(self) -> None:
@@ -78,8 +91,8 @@ class Background(Protocol):
 class World(Protocol):
     """An asynchronous world: the modules of asyncio's driver and of trio's are such."""
 
-    async def resolve(self, host: str, port: int, seconds: float | None) -> Sequence[Found]:
-        """Look up a host."""
+    def from_any_thread(self) -> Callable[[Callable[[], object]], object]:
+        """What has the present run call something, whichever thread it is told so in."""
         ...
 
     async def connect(self, connection: socket.socket, address: Any, seconds: float | None) -> None:
@@ -143,10 +156,34 @@ async def dial(
     if endpoint.path:
         return await _dial_unix(world, endpoint, remaining())
     try:
-        found = await world.resolve(endpoint.host, endpoint.port, remaining())
+        found = await _resolve(world, endpoint.host, endpoint.port, remaining())
     except (OSError, UnicodeError) as error:
         raise not_found(endpoint, error) from error
     return await _Attempts(world, Race(endpoint, found, sources), remaining).winner()
+
+
+async def _resolve(world: World, host: str, port: int, seconds: float | None) -> Sequence[Found]:
+    """Look up a host as `dialling.resolve` does.
+
+    Not by the world's own means: `asyncio.run` would wait at its end for a resolver that hangs.
+    """
+    if known := numeric(host, port):
+        return known
+    answers: list[Answer] = []
+    answered, call = world.make_bell(), world.from_any_thread()
+
+    def note(answer: Answer) -> None:
+        answers.append(answer)
+        answered.ring()
+
+    def tell(answer: Answer) -> None:
+        with suppress(RuntimeError):  # The run is over: nobody waits.
+            _ = call(lambda: note(answer))
+
+    look_up(host, port, tell)
+    if not await answered.wait(seconds):
+        raise TimeoutError(NO_ANSWER)
+    return found_in(answers[0])
 
 
 class _Attempts:

@@ -133,7 +133,10 @@ class AsyncSession:
             return
         try:
             if not self._driver.closed:
-                _ = await self._run(quit_session(self._connection))
+                _ = await self._driver.run(
+                    quit_session(self._connection), Deadline(self._settings.timeouts.total)
+                )
+                self._driver.part()
         finally:
             self.abort()
         await self._world.vanish()

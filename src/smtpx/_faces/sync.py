@@ -134,7 +134,10 @@ class Session:
             return
         try:
             if not self._driver.closed:
-                _ = self._run(quit_session(self._connection))
+                _ = self._driver.run(
+                    quit_session(self._connection), Deadline(self._settings.timeouts.total)
+                )
+                self._driver.part()
         finally:
             self.abort()
 

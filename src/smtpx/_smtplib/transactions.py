@@ -14,7 +14,7 @@ from smtplib import (
 from smtpx._core.connection import Connection
 from smtpx._core.sending import SESSION_OVER, send_data
 from smtpx._core.steps import Steps
-from smtpx._core.transaction import finals_of, send_content, send_lone_dot
+from smtpx._core.transaction import end_data, finals_of, send_content
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.reading import LIMITS, ReplyFile, code_and_text
 from smtpx._smtplib.replay import (
@@ -103,6 +103,9 @@ class Transactions(Commands):
                     return happened
                 if not are_positive(reply, count, go_ahead=go_ahead):
                     return happened
+            surplus = self._glance()
+            if surplus is not None:
+                return [*happened, surplus]
         except OSError as error:
             return [*happened, error]
         except BaseException:
@@ -199,7 +202,9 @@ class Transactions(Commands):
                 code, text = self.getreply()
                 if not accepts(code) and not 400 <= code <= 599:
                     raise SMTPServerDisconnected(f"the end of data was answered by {code} {text!r}")
-                finals += [(code, text)] * (due - len(finals) if code == 421 else 1)
+                finals.append((code, text))
+                if code == 421 and len(finals) < due:  # It answers one recipient.
+                    raise SMTPServerDisconnected(f"the server closed the session: {text!r}")
         except SMTPException as error:
             self.close()
             raise SMTPServerDisconnected(f"{error}{IN_DOUBT}") from error
@@ -233,9 +238,12 @@ def _transaction(
     accepted = len([reply for reply in rcpt if reply.positive]) if mail.positive else 0
     if not data.intermediate:
         return [], None
+    if connection.parting is not None:
+        # The caller is told that it is over: whoever goes on is given nothing to accept.
+        connection.broken = True
+        return [], None
     if not accepted:
-        # RFC 2920 §3.1: 354 though nobody is to get it.
-        yield from send_lone_dot(connection)
+        yield from end_data(connection, mail)
         return [], None
     # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
     due = accepted if connection.lmtp else 1

@@ -1,0 +1,94 @@
+"""A process that has nothing left: no descriptor, no thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx import Endpoint, Envelope, Timeouts, TLSMode
+from smtpx.testing import Server
+from tests.faces.conftest import Face
+
+ENVELOPE = Envelope("ann@example.org", "bob@example.net")
+CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
+PATIENT = Timeouts.each(10)
+
+
+@contextmanager
+def no_descriptor_left(face: Face) -> Iterator[None]:
+    if sys.platform == "win32":
+        pytest.skip("there is no such limit")
+    if face.name == "uvloop":
+        pytest.skip("its loop takes some whenever it is run")
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+        while True:
+            try:
+                taken.append(os.dup(0))
+            except OSError:
+                break
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "unix"])
+def test_no_descriptor_left_to_connect_by(face: Face, host: str, tmp_path: Path) -> None:
+    with Server(path=tmp_path / "s" if host == "unix" else None) as server:
+        endpoint: Any = f"smtp://{host}:{server.port}"
+        if host == "unix":
+            endpoint = Endpoint("", 0, TLSMode.NONE, path=str(server.path))
+        session = face.session(endpoint, timeouts=PATIENT)
+        with no_descriptor_left(face), pytest.raises(smtpx.ConnectionLost) as caught:
+            session.open()
+        assert caught.value.phase == "connect"
+        if host != "localhost":  # Its look-up has failed: there is no file to be read.
+            assert "descriptor left" in str(caught.value)
+
+
+def test_a_connection_that_is_there_needs_no_descriptor(face: Face) -> None:
+    with Server() as server, face.client(server.url, timeouts=PATIENT) as client:
+        assert client.send(CONTENT, ENVELOPE).error is None
+        _ = list(client.send_many([(CONTENT, ENVELOPE)]))  # What it imports, it finds no more.
+        with no_descriptor_left(face):
+            assert client.send(CONTENT, ENVELOPE).error is None
+            (result,) = client.send_many([(CONTENT, ENVELOPE)])
+        assert result.error is None
+        assert len(server.sessions) == 1
+
+
+def test_a_name_is_looked_up_without_a_thread_where_none_can_be_started(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def found(host: Any, *args: Any, **options: Any) -> Any:
+        if host == "mx.test" and options.get("flags"):
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
+        return resolve("127.0.0.1" if host == "mx.test" else host, *args, **options)
+
+    def none(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Server() as server:
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        monkeypatch.setattr(threading.Thread, "start", none)
+        session = face.session(f"smtp://mx.test:{server.port}?tls=none", timeouts=PATIENT)
+        session.open()
+        monkeypatch.undo()
+        session.close()
