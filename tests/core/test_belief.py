@@ -9,7 +9,7 @@ import pytest
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import deliver
-from smtpx._core.steps import More, Steps
+from smtpx._core.steps import Glance, More, Receive, Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Outgoing, Supply, Window
 from smtpx._wire.content import Content
@@ -744,3 +744,25 @@ def test_nothing_is_asked_twice_without_a_step_between(
             else:
                 step = procedure.send(None)
     assert asked == 1
+
+
+def test_what_a_full_session_left_to_another_is_not_put_back_by_it():
+    """RCPTDOMAINMAX: the second message is under way elsewhere when the first session breaks."""
+    ready = [Outgoing(HI, Envelope("a@x.test", [f"b@{domain}.test"])) for domain in ("y", "z")]
+    supply = Supply(ready=deque(ready), exhausted=True)
+
+    def begun() -> Steps[SMTPError | None]:
+        connection = connected(*BY_BDAT, "LIMITS RCPTDOMAINMAX=1")
+        connection.learnt.takes_chunks = connection.learnt.takes_reset = True
+        procedure = stream(connection, supply, [].append, Window(), Budget(9))
+        step = next(procedure)
+        while not isinstance(step, Receive):
+            step = procedure.send(None if isinstance(step, Glance) else b"")
+        return procedure
+
+    full, other = begun(), begun()
+    with pytest.raises(StopIteration):
+        for _ in range(9):
+            _ = full.throw(ConnectionResetError())
+    assert list(supply.ready) == []
+    other.close()

@@ -141,6 +141,7 @@ class Drawing:
                 drawn = draw(connection, supply, outgoing)
             except SessionFull as full:
                 ready.appendleft(outgoing)
+                self._drawn = None  # Another session may have it now.
                 self.full = full
             except Exception as error:
                 tell(self._emit, outgoing, not_sent(outgoing, error))
