@@ -193,7 +193,7 @@ def _note_settings(
 def _note_users(
     _self: ServerOptions, *_: object, users: Mapping[str, str] | None = None, **__: object
 ) -> None:
-    for secret in (users or {}).values():
+    for secret in users.values() if isinstance(users, Mapping) else ():
         _notes.keep(secret)
 
 

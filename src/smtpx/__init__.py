@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from smtpx.errors import ContentRefused as ContentRefused
     from smtpx.errors import EndpointError as EndpointError
     from smtpx.errors import ExtensionMissing as ExtensionMissing
+    from smtpx.errors import ExtraMissing as ExtraMissing
     from smtpx.errors import GreetingRefused as GreetingRefused
     from smtpx.errors import HelloRefused as HelloRefused
     from smtpx.errors import LocalProtocolError as LocalProtocolError
@@ -113,7 +114,7 @@ _HOMES = {
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
-    "EndpointError ExtensionMissing GreetingRefused HelloRefused LocalProtocolError "
+    "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
     "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
     "TLSFailure TLSPolicyError TLSRefused TimedOut",
     "merging": "Template",
@@ -160,6 +161,7 @@ __all__ = [
     "Event",
     "ExtensionMissing",
     "Extensions",
+    "ExtraMissing",
     "Finding",
     "GreetingRefused",
     "HelloRefused",

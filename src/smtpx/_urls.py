@@ -19,7 +19,8 @@ URL = re.compile(
 )
 ENCODE = "percent-encode : @ / ? in a password"
 _LABEL = r"[A-Za-z0-9_\-]{1,63}"
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._\-]+)?\]")
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_LITERAL = re.compile(r"[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~\-]+)?")
 
 
 def plain(part: str | None, what: str = "user or password") -> str | None:
@@ -39,13 +40,30 @@ def plain(part: str | None, what: str = "user or password") -> str | None:
 
 
 def host_of(host: str) -> str:
-    """A host name with A-labels, or an IP address without brackets.
+    """The host of a URL: a name with A-labels, or an IP address without brackets.
 
     Raises:
         EndpointError: it is neither.
     """
     if not host:
         raise EndpointError("the URL names no host")
+    if not host.startswith("["):
+        return known_host(host)
+    address, percent, zone = host[1:-1].partition("%")
+    # RFC 6874 §2: a URL has %25 before the zone. People write % alone, too.
+    if zone.startswith("25") and zone != "25":
+        zone = plain(zone[2:], "host") or ""
+    if ":" not in address:
+        raise EndpointError(f"its host is not a name or an IP address ({ENCODE})")
+    return known_host(address + percent + zone)
+
+
+def known_host(host: str) -> str:
+    """A host name with A-labels, or an IP address, neither of them in brackets.
+
+    Raises:
+        EndpointError: it is neither.
+    """
     if not host.isascii():
         import idna
 
@@ -53,16 +71,16 @@ def host_of(host: str) -> str:
             host = idna.encode(host, uts46=True).decode("ascii")
         except idna.IDNAError:  # Its message would quote what may be a password.
             raise EndpointError("its host is not an internationalized domain name") from None
-    if not _HOST.fullmatch(host):
-        raise EndpointError(f"its host is not a name or an IP address ({ENCODE})")
-    if host.startswith("["):
+    if ":" in host and _LITERAL.fullmatch(host):
         import ipaddress
 
         try:
-            _ = ipaddress.IPv6Address(host[1:-1])
+            _ = ipaddress.IPv6Address(host)
         except ValueError:
             raise EndpointError("its host is not an IPv6 address between [ and ]") from None
-    return host.strip("[]")
+    elif not _NAME.fullmatch(host):
+        raise EndpointError(f"its host is not a name or an IP address ({ENCODE})")
+    return host
 
 
 def port_of(text: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from smtpx import _checks
 from smtpx.errors import AddressError
 
 __all__ = ["Address"]
@@ -28,7 +29,6 @@ _SUB_DOMAIN = r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
 _DOMAIN = rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*"
 # The grammar has < and > here; a server that looks for the end of the path would stumble on them.
 _GENERAL_LITERAL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?:[!-;=?-Z^-~]+"
-_WITHIN_PATH = r"[!-;=?-~]*"
 _IPV6_CHARACTERS = set("0123456789abcdefABCDEF:")
 _CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 # What nearly every address is: ASCII, nothing quoted, and no label that could be too long.
@@ -44,9 +44,12 @@ _PLAIN = re.compile(
 class Address:
     """A mailbox: ``local-part@domain``. `str()` gives it as it goes on the wire.
 
-    Made by `parse`, which checks; the fields are the meaning, not the spelling: a quoted
-    local-part is stored without its quotes, an internationalized domain as A-labels, which every
-    server understands (RFC 5890 §2.3.2.1).
+    Made by `parse`. The fields are the meaning, not the spelling: a quoted local-part is stored
+    without its quotes, an internationalized domain as A-labels, which every server understands
+    (RFC 5890 §2.3.2.1). One made by hand must be what `parse` could have made.
+
+    Raises:
+        AddressError: it is not; `parse` reads what people write.
     """
 
     local_part: str
@@ -55,10 +58,22 @@ class Address:
     _text: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Made by hand, it must not close its own path either: what follows would be parameters.
-        if not re.fullmatch(_WITHIN_PATH, self.domain):
-            raise AddressError(f"not a domain: {self.domain!r}: make the address with parse()")
-        object.__setattr__(self, "_text", self._written())
+        local_part, domain = self.local_part, self.domain
+        _checks.text("local_part", local_part)
+        _checks.text("domain", domain)
+        # Else it could close its own path, or be mended into another mailbox on its way.
+        try:
+            read = Address.parse(_written(local_part, domain), bare_local_part=True)
+        except AddressError as error:
+            raise AddressError(f"local_part, domain: {error}") from error
+        for name, given, meant in (
+            ("local_part", local_part, read.local_part),
+            ("domain", domain.lower(), read.domain.lower()),
+        ):
+            if given != meant:
+                raise AddressError(f"{name}={given!r}: make the address with parse()")
+        object.__setattr__(self, "domain", read.domain)
+        object.__setattr__(self, "_text", str(read))
 
     @classmethod
     def parse(cls, text: str, *, bare_local_part: bool = False) -> Address:
@@ -70,15 +85,14 @@ class Address:
         Raises:
             AddressError: the text is not an address; the message says where it fails.
         """
-        plain = _PLAIN.fullmatch(text)
+        if bare_local_part is not False:
+            _checks.flag("bare_local_part", bare_local_part)
+        try:
+            plain = _PLAIN.fullmatch(text)
+        except TypeError:
+            raise _checks.complaint("an address", text, "a str") from None
         if plain is not None and len(text) + 2 <= _MAX_PATH:
-            # By `__init__`, which looks at it all again, it would take three times as long.
-            address = object.__new__(cls)
-            put = object.__setattr__
-            put(address, "local_part", plain[1])
-            put(address, "domain", plain[2])
-            put(address, "_text", plain[0])
-            return address
+            return cls._made(plain[1], plain[2], plain[0])
         if len(text) > 2 * _MAX_PATH:
             raise _refused(text, f"it is longer than {_MAX_PATH} octets")
         if re.search(_CONTROL, text):
@@ -89,12 +103,23 @@ class Address:
         if not rest:
             if not bare_local_part and local_part.lower() != "postmaster":
                 raise _refused(text, "it has no @ and domain")
-            return cls(local_part, "")
+            return cls._made(local_part, "", _written(local_part, ""))
         if not rest.startswith("@"):
             raise _refused(text, f"{rest!r} cannot follow the local-part")
-        address = cls(local_part, _read_domain(text, rest[1:]))
-        if len(str(address).encode()) + 2 > _MAX_PATH:
+        domain = _read_domain(text, rest[1:])
+        written = _written(local_part, domain)
+        if len(written.encode()) + 2 > _MAX_PATH:
             raise _refused(text, f"it is longer than {_MAX_PATH} octets")
+        return cls._made(local_part, domain, written)
+
+    @classmethod
+    def _made(cls, local_part: str, domain: str, text: str) -> Address:
+        """One that was read: by `__init__`, which looks at it all again, it would take longer."""
+        address = object.__new__(cls)
+        put = object.__setattr__
+        put(address, "local_part", local_part)
+        put(address, "domain", domain)
+        put(address, "_text", text)
         return address
 
     @property
@@ -105,12 +130,12 @@ class Address:
     def __str__(self) -> str:
         return self._text
 
-    def _written(self) -> str:
-        local_part = self.local_part
-        if not re.fullmatch(_DOT_STRING, local_part):
-            escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')
-            local_part = f'"{escaped}"'
-        return f"{local_part}@{self.domain}" if self.domain else local_part
+
+def _written(local_part: str, domain: str) -> str:
+    if not re.fullmatch(_DOT_STRING, local_part):
+        escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')
+        local_part = f'"{escaped}"'
+    return f"{local_part}@{domain}" if domain else local_part
 
 
 def _refused(text: str, why: str) -> AddressError:

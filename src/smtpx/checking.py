@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from smtpx import _checks
 from smtpx._checking.content import check_lines, check_parts
 from smtpx._checking.header import check_alignment, check_header, is_utf8
 from smtpx._checking.rules import Finding, Rule, Severity
 from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message, not_too_deep
 from smtpx._wire.content import Content
+from smtpx._wire.extensions import Extensions
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
-
-if TYPE_CHECKING:
-    from smtpx._wire.extensions import Extensions
 
 __all__ = ["Finding", "Rule", "Severity", "check"]
 
@@ -35,6 +33,8 @@ def check(
         TypeError: it is neither an `EmailMessage` nor bytes; a file or an iterator can be read
             once only, by whoever sends it.
     """
+    _checks.instance("envelope", envelope, Envelope, or_none=True)
+    _checks.instance("extensions", extensions, Extensions, or_none=True)
     findings: list[Finding] = []
     if isinstance(message, (bytes, bytearray, memoryview)):
         octets = bytes(message)
@@ -50,8 +50,8 @@ def check(
             return (*findings, _error(Rule.UNWRITABLE, "the message", str(error)))
     else:
         raise TypeError(
-            f"check takes an EmailMessage or bytes, not {type(message).__name__}: what can be read "
-            "only once must be left to the one who sends it"
+            f"message: give an EmailMessage or bytes, not {type(message).__name__}: what can be "
+            "read only once must be left to the one who sends it"
         )
     findings += check_lines(octets)
     try:

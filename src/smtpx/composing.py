@@ -15,6 +15,7 @@ from os import PathLike
 from typing import TypeAlias, cast
 from urllib.parse import quote
 
+from smtpx import _checks
 from smtpx._composing import arguments, parts
 from smtpx._composing.arguments import Mailbox, Mailboxes
 from smtpx._composing.parts import Attachment
@@ -75,6 +76,7 @@ def compose(
         LocalProtocolError: another argument is wrong, or a file cannot be read.
         TypeError: an argument is of the wrong type.
     """
+    _checks.flag("one_click", one_click)
     author = arguments.mailbox("sender", sender)
     if not author[1].domain:
         raise LocalProtocolError("sender needs an address with a domain")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
-from smtpx._secrecy import Confidential
-from smtpx._urls import ENCODE, URL, host_of, plain, port_of
+from smtpx import _checks
+from smtpx._secrecy import Confidential, without_frames
+from smtpx._urls import ENCODE, URL, host_of, known_host, plain, port_of
 from smtpx.errors import EndpointError
 from smtpx.pins import Pin
 from smtpx.tls import TLSMode, TLSPolicy, TLSVersion
@@ -46,7 +48,7 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Endpoint(Confidential):
     """One server's address, and how to speak to it."""
 
@@ -59,14 +61,82 @@ class Endpoint(Confidential):
     path: str = ""
     """The unix socket's path."""
     user: str | None = None
+    """``None``, like `password`, where both are empty."""
     password: str | None = field(default=None, repr=False)
-    ca_file: str | None = None
+    ca_file: str | PathLike[str] | None = None
     """A PEM file of the authorities to trust, instead of the system's."""
     server_hostname: str | None = None
     """The name the certificate must carry, where it is not `host`."""
     minimum_version: TLSVersion | None = None
     pins: tuple[Pin, ...] = ()
     """The server's certificate, or its key, must be one of these."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: TLSMode | None = None,
+        lmtp: bool = False,
+        path: str = "",
+        user: str | None = None,
+        password: str | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        server_hostname: str | None = None,
+        minimum_version: TLSVersion | None = None,
+        pins: tuple[Pin, ...] = (),
+    ) -> None:
+        """Say it by hand, or have `parse` read it; a host that is not ASCII gets A-labels.
+
+        Raises:
+            EndpointError: one of them is wrong, or two contradict each other.
+            TypeError: one of them is of another kind.
+        """
+        if user == "" and (password is None or password == ""):
+            user = password = None
+        put = object.__setattr__
+        put(self, "host", host)
+        put(self, "port", port)
+        put(self, "tls", tls)
+        put(self, "lmtp", lmtp)
+        put(self, "path", path)
+        put(self, "user", user)
+        put(self, "password", password)
+        put(self, "ca_file", ca_file)
+        put(self, "server_hostname", server_hostname)
+        put(self, "minimum_version", minimum_version)
+        put(self, "pins", pins)
+        try:
+            self._check()
+        except (TypeError, EndpointError) as error:
+            problem = without_frames(error)
+        else:
+            return
+        # R14: a traceback with locals shows what the error passes through.
+        del user, password
+        raise problem
+
+    def _check(self) -> None:
+        _checks.text("host", self.host)
+        _checks.text("path", self.path)
+        _checks.instance("tls", self.tls, TLSMode, or_none=True)
+        _checks.flag("lmtp", self.lmtp)
+        for name in ("user", "password"):
+            _checks.text(name, getattr(self, name), or_none=True)
+        if not isinstance(self.pins, tuple):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("pins", self.pins, "a tuple of smtpx.Pin")
+        least, most = (0, 0) if self.path else (1, 65535)
+        try:
+            _checks.count("port", self.port, least, most)
+        except ValueError as error:
+            raise EndpointError(str(error)) from None
+        if not self.path:
+            object.__setattr__(self, "host", known_host(self.host))
+        elif self.host or "\0" in self.path:
+            raise EndpointError("a unix socket has no host, and no NUL in its path")
+        try:
+            _ = self.policy(peer_is_local=True)
+        except ValueError as error:
+            raise EndpointError(f"its parameters contradict each other: {error}") from None
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
@@ -83,6 +153,8 @@ class Endpoint(Confidential):
         Raises:
             EndpointError: the URL has a mistake; the message names it, never the password.
         """
+        if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("url", url, "a str")
         try:
             return cls._read(url)
         except EndpointError as error:
@@ -119,8 +191,7 @@ class Endpoint(Confidential):
             host, path = host_of(host), ""
             port = port if match["port"] is None else port_of(match["port"])
         user, password = (plain(part) for part in match.group("user", "password"))
-        endpoint = cls(host, port, lmtp=lmtp, path=path, user=user, password=password, **parameters)
-        return _check_trust(endpoint)
+        return cls(host, port, lmtp=lmtp, path=path, user=user, password=password, **parameters)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects a session, given where the peer turned out to be.
@@ -131,6 +202,7 @@ class Endpoint(Confidential):
         Raises:
             ValueError: what is said contradicts itself.
         """
+        _checks.flag("peer_is_local", peer_is_local)
         mode = self.tls
         if mode is None:
             is_safe = peer_is_local and self.is_local and not self.says_whom_to_trust
@@ -184,12 +256,3 @@ def _parameters_of(query: str | None) -> dict[str, Any]:
         except ValueError:
             raise EndpointError(f"the {name} parameter is not {kind} ({ENCODE})") from None
     return said
-
-
-def _check_trust(endpoint: Endpoint) -> Endpoint:
-    """What the parameters say must go together."""
-    try:
-        _ = endpoint.policy(peer_is_local=True)
-    except ValueError as error:
-        raise EndpointError(f"its parameters contradict each other: {error}") from None
-    return endpoint

@@ -6,13 +6,16 @@ RFC 5321 §2.3.1; the options are those of RFC 3461 (DSN), 8689 (REQUIRETLS), 28
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
+from smtpx import _checks
+from smtpx._message.messages import is_message
 from smtpx.addresses import Address
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import AddressError, LocalProtocolError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["BodyType", "DeliverBy", "Envelope", "EnvelopeOptions", "Notify", "Recipient", "Ret"]
 
 T = TypeVar("T")
+
+_ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
 
 
 class BodyType(Enum):
@@ -48,14 +53,30 @@ class Notify(Flag):
     DELAY = auto()
 
 
-class DeliverBy(NamedTuple):
-    """Deliver within `seconds`, else return the message or tell the sender (RFC 2852 §4)."""
+@dataclass(frozen=True, slots=True)
+class DeliverBy:
+    """Deliver within `seconds`, else return the message or tell the sender (RFC 2852 §4).
+
+    Raises:
+        LocalProtocolError: the seconds are out of their range.
+        TypeError: a field is of another kind.
+    """
 
     seconds: int
     returned: bool = True
     """True: a late message is returned undelivered; False: the sender is notified of the delay."""
     trace: bool = False
     """Ask every relay for a report."""
+
+    def __post_init__(self) -> None:
+        try:
+            _checks.count("seconds", self.seconds, -999999999, 999999999)
+        except ValueError as error:
+            raise LocalProtocolError(f"deliver_by: {error} (RFC 2852 §4)") from None
+        _checks.flag("returned", self.returned)
+        _checks.flag("trace", self.trace)
+        if self.returned and self.seconds <= 0:
+            raise LocalProtocolError("deliver_by with returned=True needs seconds above 0")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -79,8 +100,12 @@ class Recipient:
     ) -> None:
         if isinstance(address, str):
             address = Address.parse(address)
-        if unchanged_since is not None:
-            _check_aware("unchanged_since", unchanged_since)
+        elif not isinstance(address, Address):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("recipient", address, "a str or a smtpx.Address")
+        if not (notify is None and orcpt is None and unchanged_since is None):
+            _checks.instance("notify", notify, Notify, or_none=True)
+            _check_original(orcpt)
+            _check_moment("unchanged_since", unchanged_since)
         put = object.__setattr__
         put(self, "address", address)
         put(self, "notify", notify)
@@ -126,7 +151,11 @@ class Envelope:
     """``None``: what the content turns out to be."""
     ret: Ret | None
     envid: str | None
-    """Comes back in every report about this message (RFC 3461 §4.4); at most 100 characters."""
+    """Comes back in every report about this message (RFC 3461 §4.4).
+
+    At most 100 characters of printable ASCII, where a plus, an equals sign and a space count as
+    three.
+    """
     auth: str | None
     """Who submitted the message, as far as the sending server vouches for it; ``<>`` = unknown."""
     require_tls: bool
@@ -162,12 +191,18 @@ class Envelope:
         Raises:
             AddressError: one of them is not an address.
             LocalProtocolError: there is no recipient, or an option is out of its range.
+            TypeError: one of them is of another kind.
         """
-        if isinstance(recipients, (str, Address, Recipient)):
+        if isinstance(recipients, (str, Address, Recipient, bytes)):
             recipients = (recipients,)
+        try:
+            given = iter(recipients)
+        except TypeError:
+            allowed = "an address or a list of addresses"
+            raise _checks.complaint("recipients", recipients, allowed) from None
         everyone: list[Recipient] = []
         plain, utf8 = True, False
-        for recipient in recipients:
+        for recipient in given:
             if not isinstance(recipient, Recipient):
                 recipient = Recipient(recipient)
             elif recipient.has_options:
@@ -177,20 +212,30 @@ class Envelope:
             everyone.append(recipient)
         if not everyone:
             raise LocalProtocolError("an envelope needs at least one recipient")
-        if deliver_by is not None and not -999999999 <= deliver_by.seconds <= 999999999:
-            raise LocalProtocolError("deliver_by takes up to nine digits of seconds (RFC 2852 §4)")
-        if deliver_by is not None and deliver_by.returned and deliver_by.seconds <= 0:
-            raise LocalProtocolError("deliver_by with returned=True needs seconds above 0")
-        if isinstance(hold, int) and not 0 < hold <= 999999999:
-            raise LocalProtocolError("hold takes 1 to 999999999 seconds (RFC 4865 §4)")
-        if priority is not None and not -9 <= priority <= 9:
-            raise LocalProtocolError("priority goes from -9 to 9 (RFC 6710 §5)")
-        if envid is not None and not 0 < len(envid) <= 100:
-            raise LocalProtocolError("envid takes 1 to 100 characters (RFC 3461 §4.4)")
         if isinstance(sender, str):
             sender = None if sender in ("", "<>") else Address.parse(sender)
-        if hold is not None and not isinstance(hold, int):
-            _check_aware("hold", hold)
+        elif sender is not None and not isinstance(sender, Address):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("sender", sender, "a str, a smtpx.Address or None")
+        # Of many envelopes, few have options: all the others pay for one look.
+        bare = (
+            ret is None
+            and envid is None
+            and auth is None
+            and require_tls is False
+            and deliver_by is None
+            and hold is None
+            and priority is None
+        )
+        if not (bare and body is None and drop_unsupported is False):
+            _checks.instance("body", body, BodyType, or_none=True)
+            _checks.instance("ret", ret, Ret, or_none=True)
+            _check_envid(envid)
+            _check_identity(auth)
+            _checks.flag("require_tls", require_tls)
+            _checks.instance("deliver_by", deliver_by, DeliverBy, or_none=True)
+            _check_hold(hold)
+            _check_priority(priority)
+            _checks.flag("drop_unsupported", drop_unsupported)
         put = object.__setattr__
         put(self, "sender", sender)
         put(self, "recipients", tuple(everyone))
@@ -203,7 +248,7 @@ class Envelope:
         put(self, "hold", hold)
         put(self, "priority", priority)
         put(self, "drop_unsupported", drop_unsupported)
-        put(self, "is_plain", plain and not self.has_options)
+        put(self, "is_plain", plain and bare)
         put(self, "needs_smtputf8", utf8 or (sender is not None and sender.needs_smtputf8))
 
     @classmethod
@@ -229,9 +274,16 @@ class Envelope:
             LocalProtocolError: a field that is needed is missing or cannot be read, there are
                 several Resent- blocks, or an option is wrong or for nobody.
             AddressError: an address cannot be sent to.
+            TypeError: it is no message of the `email` package, or an option is of another kind.
         """
         from smtpx._message.correspondents import recipients_of, sender_of
 
+        if not is_message(message):
+            raise _checks.complaint("message", message, "an EmailMessage")
+        if notify is not None:
+            _check_wishes("notify", notify, Notify)
+        if orcpt is not False:
+            _check_wishes("orcpt", orcpt, bool)
         if sender is None:
             sender = sender_of(message)
         addresses = [Address.parse(address) for address in recipients_of(message)]
@@ -280,9 +332,86 @@ class Envelope:
         )
 
 
-def _check_aware(name: str, moment: datetime) -> None:
-    if moment.tzinfo is None:
+def _check_moment(name: str, moment: object) -> None:
+    if moment is None:
+        return
+    from datetime import datetime
+
+    if not isinstance(moment, datetime):
+        raise _checks.complaint(name, moment, "a datetime with a time zone or None")
+    if moment.utcoffset() is None:
         raise LocalProtocolError(f"{name} needs a datetime with a time zone, e.g. datetime.UTC")
+
+
+def _check_envid(envid: str | None) -> None:
+    _checks.text("envid", envid, or_none=True)
+    if envid is None:
+        return
+    if not (envid.isascii() and envid.isprintable()):
+        raise LocalProtocolError(f"envid={envid!r} has characters other than printable ASCII")
+    if not 0 < _xtext_length(envid) <= 100:
+        raise LocalProtocolError(
+            "envid takes 1 to 100 characters; +, = and spaces count as three (RFC 3461 §4.4)"
+        )
+
+
+def _xtext_length(text: str) -> int:
+    # RFC 3461 §4: what is no xchar becomes +XX.
+    return len(text) + 2 * sum(map(text.count, "+= "))
+
+
+def _check_identity(auth: str | None) -> None:
+    _checks.text("auth", auth, or_none=True)
+    if auth is None or auth == "<>":
+        return
+    try:
+        address = Address.parse(auth, bare_local_part=True)
+    except AddressError as error:
+        raise AddressError(f"auth: {error}; for unknown give '<>'") from error
+    if address.needs_smtputf8:
+        raise LocalProtocolError(f"auth={auth!r} must be ASCII (RFC 4954 §5)")
+
+
+def _check_original(orcpt: str | None) -> None:
+    _checks.text("orcpt", orcpt, or_none=True)
+    if orcpt is None:
+        return
+    kind = _ORCPT_TYPE.match(orcpt)
+    if kind is None:
+        try:
+            _ = Address.parse(orcpt)
+        except AddressError as error:
+            raise AddressError(f"orcpt: {error}") from error
+    elif not orcpt.isprintable():
+        raise LocalProtocolError(f"orcpt={orcpt!r} has a control character")
+    elif kind[0].lower() != "utf-8;" and not orcpt.isascii():
+        raise LocalProtocolError(f"orcpt={orcpt!r} is not ASCII: only of type utf-8 it can be so")
+    elif _xtext_length(orcpt) > 500:
+        raise LocalProtocolError("orcpt is longer than 500 octets (RFC 3461 §4.2)")
+
+
+def _check_hold(hold: int | datetime | None) -> None:
+    if isinstance(hold, bool) or not (
+        hold is None or isinstance(hold, int) or hasattr(hold, "utcoffset")
+    ):
+        raise _checks.complaint("hold", hold, "seconds as an int, a datetime or None")
+    if not isinstance(hold, int):
+        _check_moment("hold", hold)
+    elif not 0 < hold <= 999999999:
+        raise LocalProtocolError("hold takes 1 to 999999999 seconds (RFC 4865 §4)")
+
+
+def _check_priority(priority: int | None) -> None:
+    try:
+        _checks.count("priority", priority, -9, 9, or_none=True)
+    except ValueError as error:
+        raise LocalProtocolError(f"{error} (RFC 6710 §5)") from None
+
+
+def _check_wishes(name: str, wished: object, kind: type) -> None:
+    """What is for every recipient, or by address for some."""
+    if not isinstance(wished, (kind, Mapping)):
+        raise _checks.complaint(name, wished, f"a {kind.__name__} or a dict by address")
 
 
 def _by_address(

@@ -13,7 +13,8 @@
     │   └── ContentRefused         … to DATA, BDAT or the end of data
     ├── LocalProtocolError         we were asked for something illegal; nothing of it was sent
     │   ├── SessionFull            … of this session; another one can
-    │   └── CheckFailed            the message is not as it should be; .findings
+    │   ├── CheckFailed            the message is not as it should be; .findings
+    │   └── ExtraMissing           (also ModuleNotFoundError) a package is not installed; .extra
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
     ├── ExtensionMissing           the server does not offer what the request needs
     ├── TLSPolicyError             the peer cannot give the protection that was asked for; .reason
@@ -45,6 +46,7 @@ __all__ = [
     "ContentRefused",
     "EndpointError",
     "ExtensionMissing",
+    "ExtraMissing",
     "GreetingRefused",
     "HelloRefused",
     "LocalProtocolError",
@@ -160,6 +162,17 @@ class CheckFailed(LocalProtocolError):
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         super().__init__("the message was not sent: " + "; ".join(map(str, findings)))
         self.findings = findings
+
+
+class ExtraMissing(LocalProtocolError, ModuleNotFoundError):
+    """A package is not installed that only some users need: smtpx has it as an extra."""
+
+    extra: str
+    """What to install, as in ``smtpx[dkim]``."""
+
+    def __init__(self, extra: str, package: str, what: str = "") -> None:
+        super().__init__(f"{what} needs {package}: install smtpx[{extra}]".lstrip())
+        self.extra = extra
 
 
 class RemoteProtocolError(SMTPError):

@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from email.policy import EmailPolicy
 from typing import Any
 
+from smtpx import _checks
 from smtpx._merging.headers import filled_address
 from smtpx._merging.patterns import Pattern, has_fields, pattern_of
 from smtpx._merging.skeleton import Skeleton
@@ -49,8 +50,10 @@ class Template:
             LocalProtocolError: it has no From or To, it has recipients who would get every
                 copy, or fields where there can be none.
             AddressError: an address in it is none.
+            TypeError: `sender` is of another kind.
         """
         _check(message)
+        _checks.text("sender", sender, or_none=True)
         try:
             author = _fixed_address(message, "From")
             self._sender = _sender(message, sender)
@@ -89,7 +92,11 @@ class Template:
             LocalProtocolError: a value is missing, or cannot stand where its field does, such as
                 a line end in a header. The message names the field.
             AddressError: an address is none.
+            TypeError: the values are no mapping.
         """
+        given: object = values
+        if type(given) is not dict:
+            _checks.instance("values", given, Mapping)
         texts: dict[str, str] = {}
         for name in self._fields:
             value = values.get(name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from enum import Enum
+
+from smtpx import _checks
 
 __all__ = ["Check", "Limits", "PoolLimits", "Timeouts"]
 
@@ -57,9 +58,7 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            seconds = getattr(self, field.name)
-            if seconds is not None and not 0 < seconds < math.inf:
-                raise ValueError(f"{field.name}={seconds!r}: give seconds above 0, or None")
+            _checks.amount(field.name, getattr(self, field.name), "seconds", or_none=True)
 
     @classmethod
     def each(cls, seconds: float | None, *, total: float | None = None) -> Timeouts:
@@ -95,15 +94,17 @@ class Limits:
     """
 
     def __post_init__(self) -> None:
-        if self.data_rate is not None and not 0 < self.data_rate < math.inf:
-            raise ValueError(f"data_rate={self.data_rate!r}: give octets a second above 0, or None")
+        for name in ("reply_line", "reply_size", "reply_lines", "challenges", "window"):
+            _checks.count(name, getattr(self, name), 1)
+        _checks.amount("data_rate", self.data_rate, "octets a second", or_none=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLimits:
     """How many connections to one server there may be, for how long, and how fast they send.
 
-    ``None`` sets no limit. The defaults keep below what servers commonly allow one client.
+    ``None`` sets no limit, where it may stand. The defaults keep below what servers commonly
+    allow one client.
     """
 
     open: int = 5
@@ -128,14 +129,14 @@ class PoolLimits:
     """
 
     def __post_init__(self) -> None:
-        for name, least in (("open", 1), ("idle", 0), ("messages", 1), ("burst", 1)):
-            count = getattr(self, name)
-            if count is not None and count < least:
-                raise ValueError(f"{name}={count!r}: give {least} or more")
-        for name in ("idle_time", "age", "rate", "wait", "recovery"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r}: give a number above 0, or None")
+        _checks.count("open", self.open, 1)
+        _checks.count("idle", self.idle, 0)
+        _checks.count("messages", self.messages, 1, or_none=True)
+        _checks.count("burst", self.burst, 1)
+        for name in ("idle_time", "age", "wait"):
+            _checks.amount(name, getattr(self, name), "seconds", or_none=True)
+        _checks.amount("rate", self.rate, "messages a second", or_none=True)
+        _checks.amount("recovery", self.recovery, "seconds")
         if self.rate is not None and self.wait is not None and self.rate * self.wait < 1:
             raise ValueError(
                 f"rate={self.rate!r} lets no message go within wait={self.wait!r} seconds"

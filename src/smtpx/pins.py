@@ -6,6 +6,8 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from enum import Enum
 
+from smtpx import _checks
+
 __all__ = ["Pin", "PinKind"]
 
 _CURL = "sha256//"
@@ -36,6 +38,9 @@ class Pin:
     digest: bytes
 
     def __post_init__(self) -> None:
+        _checks.instance("kind", self.kind, PinKind)
+        if not isinstance(self.digest, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("digest", self.digest, "32 bytes")
         if len(self.digest) != 32:
             raise ValueError(f"a SHA-256 digest has 32 octets; this pin has {len(self.digest)}")
         if self.kind is PinKind.KEY:
@@ -55,6 +60,7 @@ class Pin:
             ValueError: it is none of these.
             ImportError: it is of a key, and ``cryptography`` is not installed.
         """
+        _checks.text("pin", text)
         try:
             if text.startswith(_CURL):
                 return cls(PinKind.KEY, b64decode(text.removeprefix(_CURL), validate=True))
@@ -72,6 +78,9 @@ class Pin:
         """
         import hashlib
 
+        _checks.instance("kind", kind, PinKind)
+        if not isinstance(certificate, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("certificate", certificate, "its DER as bytes")
         pinned = certificate if kind is PinKind.CERTIFICATE else _key_of(certificate)
         return cls(kind, hashlib.sha256(pinned).digest())
 

@@ -10,6 +10,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Literal
 
+from smtpx import _checks
+
 __all__ = ["ProxyHeader"]
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -27,9 +29,8 @@ class ProxyHeader:
     destination: tuple[str, int]
 
     def __post_init__(self) -> None:
-        if self.version not in (1, 2):
-            raise ValueError(f"version={self.version!r}: the PROXY protocol has 1 and 2")
-        versions = {_ip_version_of(end) for end in (self.source, self.destination)}
+        _checks.count("version", self.version, 1, 2)
+        versions = {_ip_version_of(name, getattr(self, name)) for name in ("source", "destination")}
         if len(versions) != 1:
             raise ValueError("source and destination must be of one family, IPv4 or IPv6")
 
@@ -45,10 +46,11 @@ class ProxyHeader:
         return _SIGNATURE + head + addresses
 
 
-def _ip_version_of(end: tuple[str, object]) -> int:
-    host, port = end
-    if not (isinstance(port, int) and 0 <= port <= 65535):
-        raise ValueError(f"{port!r} is not a port from 0 to 65535")
+def _ip_version_of(name: str, end: object) -> int:
+    host, _ = _checks.address_and_port(name, end)
     if "%" in host:
-        raise ValueError(f"{host!r}: the zone of an IPv6 address means nothing to another host")
-    return ipaddress.ip_address(host).version  # Its ValueError names what it was given.
+        raise ValueError(f"{name}={host!r}: the zone of an IPv6 address means nothing elsewhere")
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

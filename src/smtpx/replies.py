@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from smtpx import _checks
+
 __all__ = ["EnhancedStatusCode", "Reply"]
 
 # RFC 2034 §3: the code stands at the start of each line's text and is followed by a space.
@@ -41,7 +43,17 @@ class Reply:
 
     @classmethod
     def of(cls, code: int, *lines: str) -> Reply:
-        """Make a reply from its code and the text of its lines."""
+        """Make a reply from its code and the text of its lines.
+
+        Raises:
+            ValueError: the code has not three digits from 200 on, or a line has a line end.
+            TypeError: they are no `int` and `str`.
+        """
+        _checks.count("code", code, 200, 599)
+        for line in lines:
+            _checks.text("lines", line)
+            if "\r" in line or "\n" in line:
+                raise ValueError(f"lines: {_checks.shown(line)} has a line end: give it as several")
         texts = lines or ("",)
         *before, last = (line.encode() for line in texts)
         wire = b"".join(b"%d-%s\r\n" % (code, line) for line in before)

@@ -14,8 +14,9 @@ from hashlib import sha256
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from smtpx import _checks
 from smtpx.addresses import Address
-from smtpx.errors import AddressError, LocalProtocolError
+from smtpx.errors import AddressError, ExtraMissing, LocalProtocolError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -83,8 +84,10 @@ class DKIMKey:
         Raises:
             LocalProtocolError: it is no RSA or Ed25519 private key, or an RSA key of less than
                 1024 bits; or the domain or the selector is none.
-            ModuleNotFoundError: the extra ``smtpx[dkim]`` is not installed.
+            ExtraMissing: the extra ``smtpx[dkim]`` is not installed.
         """
+        _checks.text("domain", domain)
+        _checks.text("selector", selector)
         try:
             domain = Address.parse(f"postmaster@{domain}").domain
         except AddressError as error:
@@ -119,10 +122,12 @@ class DKIMSigner:
 
         Raises:
             LocalProtocolError: there is no key, or a selector twice.
-            ModuleNotFoundError: the extra ``smtpx[dkim]`` is not installed.
+            ExtraMissing: the extra ``smtpx[dkim]`` is not installed.
         """
         if not keys:
             raise LocalProtocolError("DKIM needs at least one DKIMKey")
+        for key in keys:
+            _checks.instance("keys", key, DKIMKey)
         if len({(key.domain, key.selector) for key in keys}) < len(keys):
             raise LocalProtocolError(
                 "two keys have the same selector: each needs a TXT record of its own"
@@ -136,6 +141,8 @@ class DKIMSigner:
         Raises:
             LocalProtocolError: it has no header section to be signed, or not exactly one From.
         """
+        if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("content", content, "bytes")
         return b"".join([*self._fields(content), content])
 
     def _fields(self, content: bytes) -> Iterator[bytes]:
@@ -196,8 +203,7 @@ def _extra(module: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        name = module.partition(".")[0]
-        raise ModuleNotFoundError(f"DKIM needs {name}: install smtpx[dkim]", name=name) from error
+        raise ExtraMissing("dkim", module.partition(".")[0], "DKIM") from error
 
 
 def _private_key(key: str | bytes | PrivateKey) -> Any:

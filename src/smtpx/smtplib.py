@@ -48,7 +48,6 @@ from smtpx._smtplib.reading import MAXLINE
 from smtpx._smtplib.replay import CodeAndText, accepts
 from smtpx._smtplib.secrecy import Secrecy
 from smtpx._smtplib.transactions import Refused, Transactions
-from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content, canonical
 
 if TYPE_CHECKING:
@@ -364,7 +363,7 @@ class SMTP(Authentication, Transactions):
         if as_made:  # Whatever cannot be said is found out before anything is.
             lines = [f"mail {self._mail_argument(sender, mail_opts)}"]
             lines += [f"rcpt {self._rcpt_argument(path, rcpt_opts)}" for path in paths]
-            _ = self._command(Phase.MAIL, " ".join(lines))
+            self._guard(" ".join(lines))
             if self.does_esmtp and self.has_extn("pipelining"):
                 return self._pipeline(from_addr, addresses, lines, content)
         return self._judge(

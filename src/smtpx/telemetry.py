@@ -21,11 +21,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from smtpx import _checks
+from smtpx.errors import ExtraMissing
+
 try:
     from opentelemetry.metrics import MeterProvider, get_meter
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, get_tracer
 except ImportError as error:
-    raise ImportError("smtpx.telemetry needs OpenTelemetry: install smtpx[telemetry]") from error
+    raise ExtraMissing("telemetry", "OpenTelemetry", "smtpx.telemetry") from error
 
 from smtpx._version import __version__
 from smtpx.endpoints import Endpoint
@@ -88,6 +91,8 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
+        _checks.instance("tracer_provider", tracer_provider, TracerProvider, or_none=True)
+        _checks.instance("meter_provider", meter_provider, MeterProvider, or_none=True)
         self._tracer = get_tracer("smtpx", __version__, tracer_provider)
         meter = get_meter("smtpx", __version__, meter_provider)
         self._count = meter.create_counter(

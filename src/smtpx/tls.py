@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from os import PathLike
 from typing import TYPE_CHECKING
 
+from smtpx import _checks
 from smtpx._secrecy import Confidential
 from smtpx.pins import Pin
 
 if TYPE_CHECKING:
     import ssl
     from datetime import datetime
-    from os import PathLike
 
 __all__ = ["ClientCertificate", "Protection", "TLSMode", "TLSPolicy", "TLSVersion"]
 
@@ -38,7 +40,7 @@ class TLSVersion(Enum):
     TLS_1_3 = "TLSv1.3"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ClientCertificate(Confidential):
     """Who we are, for servers that ask for a certificate; AUTH EXTERNAL builds on it."""
 
@@ -47,6 +49,29 @@ class ClientCertificate(Confidential):
     key_file: str | PathLike[str] | None = None
     password: str | Callable[[], str] | None = field(default=None, repr=False)
     """Of the key, or what returns it; nobody is ever asked for it on the terminal."""
+
+    def __init__(
+        self,
+        file: str | PathLike[str],
+        key_file: str | PathLike[str] | None = None,
+        password: str | Callable[[], str] | None = None,
+    ) -> None:
+        """Take them as they are; the files are read when the policy is used.
+
+        Raises:
+            TypeError: one of them is of another kind.
+        """
+        is_secret = password is None or isinstance(password, str) or callable(password)
+        put = object.__setattr__
+        put(self, "file", file)
+        put(self, "key_file", key_file)
+        put(self, "password", password if is_secret else None)
+        # R14: a traceback with locals shows what an error passes through.
+        del password
+        _check_file("file", file)
+        _check_file("key_file", key_file, or_none=True)
+        if not is_secret:
+            raise TypeError("password: give a str, what is to be called for one, or None")
 
     @property
     def _holds_secret(self) -> bool:
@@ -96,8 +121,10 @@ class TLSPolicy:
             TypeError: one of them is of another kind, such as a mode that is a string.
             ImportError: a key is pinned, and ``cryptography`` is not installed.
         """
-        if isinstance(pins, (str, Pin)):
+        if isinstance(pins, (str, Pin, bytes)):
             pins = (pins,)
+        elif not isinstance(pins, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("pins", pins, "a smtpx.Pin, a str that is one, or a list")
         put = object.__setattr__
         put(self, "mode", mode)
         put(self, "ca_file", ca_file)
@@ -114,17 +141,18 @@ class TLSPolicy:
 
     def _check_kinds(self) -> None:
         # A mode or version that only looks like one would protect nothing, without a word.
-        kinds: tuple[tuple[str, type, tuple[object, ...]], ...] = (
-            ("mode", TLSMode, (self.mode,)),
-            ("minimum_version", TLSVersion, _given(self.minimum_version)),
-            ("client_certificate", ClientCertificate, _given(self.client_certificate)),
-            ("pins", Pin, self.pins),
-        )
-        for name, kind, values in kinds:
-            for value in values:
-                if not isinstance(value, kind):
-                    said = type(value).__name__
-                    raise TypeError(f"{name}: give a smtpx.{kind.__name__}, not {said}")
+        _checks.instance("mode", self.mode, TLSMode)
+        _check_file("ca_file", self.ca_file, or_none=True)
+        ssl = sys.modules.get("ssl")  # Who has a context has imported it.
+        if self.context is not None and not (ssl and isinstance(self.context, ssl.SSLContext)):
+            raise _checks.complaint("context", self.context, "a ssl.SSLContext or None")
+        _checks.text("server_hostname", self.server_hostname, or_none=True)
+        _checks.instance("minimum_version", self.minimum_version, TLSVersion, or_none=True)
+        for pin in self.pins:
+            _checks.instance("pins", pin, Pin)
+        _checks.flag("pins_suffice", self.pins_suffice)
+        certificate = self.client_certificate
+        _checks.instance("client_certificate", certificate, ClientCertificate, or_none=True)
 
     def _check_name(self) -> None:
         name = self.server_hostname
@@ -174,8 +202,9 @@ class TLSPolicy:
             )
 
 
-def _given(value: object) -> tuple[object, ...]:
-    return () if value is None else (value,)
+def _check_file(name: str, value: object, *, or_none: bool = False) -> None:
+    if not (isinstance(value, (str, PathLike)) or (or_none and value is None)):
+        raise _checks.complaint(name, value, f"the path of a PEM file{' or None' * or_none}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from os import PathLike
 
+from smtpx import _checks
 from smtpx.observing import Event, Line, Protected, SessionBegun, SessionClosed
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 __all__ = ["Transcript"]
 
@@ -49,7 +47,14 @@ class Transcript:
         return "\n".join(self.sessions)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write it to a file, UTF-8, line ends as they are on the wire's: one script."""
+        """Write it to a file, UTF-8, line ends as they are on the wire's: one script.
+
+        Raises:
+            OSError: it cannot be written.
+            TypeError: it is no path; a number would be any open file.
+        """
+        if not isinstance(path, (str, PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("path", path, "the path of a file")
         with open(path, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - no pathlib
             _ = file.write(str(self))
 

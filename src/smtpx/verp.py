@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
+from smtpx import _checks
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, LocalProtocolError
@@ -33,14 +34,13 @@ def encode(sender: str | Address, recipient: str | Address) -> Address:
         AddressError: one of them is no address, the sender has a ``+`` in its local-part or there
             is none, or both together are too long for a path (256 octets).
     """
-    sender, recipient = _parsed(sender), _parsed(recipient)
+    sender, recipient = _parsed("sender", sender), _parsed("recipient", recipient)
     if "+" in sender.local_part:
         raise AddressError(f"the sender {sender} has a + already: give one without")
     if not (sender.domain and recipient.domain):
         raise AddressError("a variable return path needs a sender and a recipient with a domain")
     local_part = f"{sender.local_part}+{recipient.local_part}={recipient.domain}"
-    # Parsed, for its length is to be checked too.
-    return Address.parse(str(Address(local_part, sender.domain)))
+    return Address(local_part, sender.domain)
 
 
 def decode(address: str | Address) -> ReturnPath | None:
@@ -49,14 +49,14 @@ def decode(address: str | Address) -> ReturnPath | None:
     Raises:
         AddressError: it is no address at all.
     """
-    address = _parsed(address)
+    address = _parsed("address", address)
     local_part, plus, encoded = address.local_part.partition("+")
     # A domain has no = in it, a local-part may.
     user, equals, domain = encoded.rpartition("=")
     if not (plus and equals and local_part and user and domain):
         return None
     try:
-        recipient = Address.parse(str(Address(user, domain)))
+        recipient = Address(user, domain)
     except AddressError:
         return None
     return ReturnPath(Address(local_part, address.domain), recipient)
@@ -69,6 +69,7 @@ def apart(message: M, envelope: Envelope) -> Iterator[tuple[M, Envelope]]:
         AddressError: a sender cannot name its recipient; see `encode`.
         LocalProtocolError: the envelope has the null sender, to which no report comes back.
     """
+    _checks.instance("envelope", envelope, Envelope)
     if envelope.sender is None:
         raise LocalProtocolError("the null sender gets no reports: give one that does")
     # All of them before the first is sent: one that cannot be made is to stop no half of a list.
@@ -79,5 +80,9 @@ def apart(message: M, envelope: Envelope) -> Iterator[tuple[M, Envelope]]:
     )
 
 
-def _parsed(address: str | Address) -> Address:
-    return Address.parse(address) if isinstance(address, str) else address
+def _parsed(name: str, address: str | Address) -> Address:
+    if isinstance(address, str):
+        return Address.parse(address)
+    if not isinstance(address, Address):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _checks.complaint(name, address, "a str or a smtpx.Address")
+    return address

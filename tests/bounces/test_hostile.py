@@ -168,5 +168,5 @@ def test_what_the_email_package_cannot_write_is_told():
 
 @pytest.mark.parametrize("wrong", ["text", None, 7])
 def test_what_is_no_message(wrong):
-    with pytest.raises(TypeError, match="a report is bytes"):
+    with pytest.raises(TypeError, match="message: give bytes"):
         _ = parse(wrong)

@@ -161,13 +161,31 @@ def test_no_auth_offered():
     _ = fails(lambda: log_in(connected(tls=True), BOB), "", ExtensionMissing)
 
 
+@pytest.mark.parametrize(
+    "prompts", [("Username:", "Password:"), ("User Name", "Password"), ("", ""), ("ü!", "=")]
+)
+def test_login_takes_prompts_that_are_no_base64(prompts):
+    user, password = prompts
+    plays(
+        lambda: authenticate(connected(), Login(BOB)),
+        f"""
+        C: AUTH LOGIN
+        S: 334 {user}
+        C: {b64("bob")}
+        S: 334 {password}
+        C: {b64("s3cret")}
+        S: 235 ok
+        """,
+    )
+
+
 @pytest.mark.requirement("T27")
 @pytest.mark.parametrize("challenge", ["!!!!", "YQ", "Y Q = ="])
 def test_a_challenge_that_is_no_base64_cancels_the_exchange(challenge):
     _ = fails(
-        lambda: authenticate(connected(), Login(BOB)),
+        lambda: authenticate(connected(), CramMD5(BOB)),
         f"""
-        C: AUTH LOGIN
+        C: AUTH CRAM-MD5
         S: 334 {challenge}
         C: *
         S: 501 cancelled
@@ -487,5 +505,6 @@ def test_what_a_password_can_be_guessed_from_is_not_shown_either():
 def test_the_server_may_end_what_was_cancelled_by_hanging_up():
     with pytest.raises(RemoteProtocolError, match="no base64"):
         _ = play(
-            authenticate(connected(), Login(BOB)), "C: AUTH LOGIN\nS: 334 !!!!\nC: *\nS: (closes)"
+            authenticate(connected(), CramMD5(BOB)),
+            "C: AUTH CRAM-MD5\nS: 334 !!!!\nC: *\nS: (closes)",
         )

@@ -127,7 +127,7 @@ class View:
         value = getattr(self.target, name)
         if inspect.iscoroutinefunction(value):
             return lambda *args, **options: self._runner.run(lambda: value(*args, **options))
-        if inspect.isasyncgenfunction(value):
+        if name == "send_many":
             return lambda *args, **options: self._each(value(*args, **options))
         return value
 

@@ -166,7 +166,7 @@ def test_options_that_contradict_each_other(
     [
         ("tls", "starttls", "give a smtpx.TLSPolicy"),
         ("tls", TLSMode.STARTTLS, "give a smtpx.TLSPolicy"),
-        ("credentials", ("ann", "hunter2-of-ann"), "give a smtpx.Credentials, not tuple"),
+        ("credentials", ("ann", "hunter2-of-ann"), "give a smtpx.Credentials or None, not tuple"),
         ("proxy_header", b"PROXY UNKNOWN\r\n", "give a smtpx.ProxyHeader"),
         ("timeouts", 10, "give a smtpx.Timeouts"),
     ],

@@ -295,8 +295,6 @@ def test_source_address(face: Face):
 
 
 def test_every_address_of_a_host_is_tried(face: Face, monkeypatch: pytest.MonkeyPatch):
-    if face.name == "uvloop":
-        pytest.skip("it resolves by itself")
     with Server() as server:
         resolve = socket.getaddrinfo
         closed = socket.create_server(("127.0.0.1", 0))
@@ -340,7 +338,44 @@ class TestCommands:
         assert server.sessions[0].commands[0] == "EHLO me.example"
         assert server.sessions[0].commands[-1] == "QUIT"
 
-    @pytest.mark.parametrize("text", ["DATA", "ehlo x", "AUTH PLAIN x", "STARTTLS", "quit"])
+    @pytest.mark.requirement("RFC 5321 §4.5.3.1.4")
+    def test_a_command_line_has_its_length(self, face: Face):
+        with Server() as server, face.session(server.url) as session:
+            assert session.verify("b" * 505).code == 252
+            for call in (session.verify, session.expand, session.help, session.command):
+                with pytest.raises(smtpx.LocalProtocolError, match=r"longer than 510"):
+                    _ = call("VRFY " + "b" * 506)
+            assert session.noop().positive
+        assert max(map(len, server.sessions[0].commands)) == 510
+
+    @pytest.mark.parametrize("text", [" DATA", " NOOP", "", " ", "-X", "\xa0DATA", "ÜX", "250 ok"])
+    def test_a_command_begins_with_its_verb(self, face: Face, text):
+        with Server() as server:
+            with (
+                face.session(server.url) as session,
+                pytest.raises(smtpx.LocalProtocolError, match="begin with a verb"),
+            ):
+                _ = session.command(text)
+            assert server.sessions[0].commands[1:] == ["QUIT"]
+
+    @pytest.mark.parametrize("topic", ["x\r\n", "x\n", "x\t", "x\0"])
+    def test_nothing_is_cut_off_before_the_guard_looks(self, face: Face, topic):
+        with Server() as server:
+            with face.session(server.url) as session:
+                for call in (session.help, session.verify, session.expand, session.command):
+                    with pytest.raises(smtpx.LocalProtocolError, match="control"):
+                        _ = call(topic)
+            assert server.sessions[0].commands[1:] == ["QUIT"]
+
+    def test_vrfy_and_expn_need_an_argument(self, face: Face):
+        with Server() as server:
+            with face.session(server.url) as session:
+                for call in (session.verify, session.expand):
+                    with pytest.raises(smtpx.LocalProtocolError, match="is empty"):
+                        _ = call("")
+            assert server.sessions[0].commands[1:] == ["QUIT"]
+
+    @pytest.mark.parametrize("text", ["DATA", "data ", "ehlo x", "AUTH PLAIN", "STARTTLS", "quit"])
     def test_commands_with_a_procedure_of_their_own(self, face: Face, text):
         with (
             Server() as server,

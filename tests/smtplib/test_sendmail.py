@@ -566,3 +566,50 @@ def test_an_early_refusal_of_the_content_is_told(extensions: list[str]) -> None:
             client.sendmail("a@example.org", "b@example.net", b"x\r\n" * 1_000_000)
         assert caught.value.args == (552, b"5.3.4 too large")
         assert client.sock is None
+
+
+@pytest.mark.parametrize("kind", [smtplib.SMTP, Overriding])
+@pytest.mark.parametrize("extensions", [PIPELINING, LOCK_STEP])
+def test_a_server_that_closes_behind_its_acceptance(
+    kind: type[smtplib.SMTP], extensions: list[str]
+) -> None:
+    with serving({"END": b"250 queued\r\n" + CLOSE}, extensions=extensions) as server:
+        client = client_of(server, kind)
+        assert client.sendmail(*MAIL) == {}
+        with pytest.raises(smtplib.SMTPServerDisconnected):
+            client.sendmail(*MAIL)
+        client.close()
+
+
+@pytest.mark.parametrize("end", [b"250 stray\r\n554 refused\r\n", b"554 stray\r\n250 queued\r\n"])
+def test_a_reply_too_many_to_the_end_of_data_is_a_doubt(end: bytes) -> None:
+    with serving({"END": end}, extensions=PIPELINING) as server:
+        client = client_of(server)
+        with pytest.raises(smtplib.SMTPServerDisconnected, match="in doubt"):
+            client.sendmail(*MAIL)
+        client.close()
+
+
+def test_a_421_to_a_recipient_ends_it_whatever_the_server_does_then() -> None:
+    """The caller is told that nobody gets it: so nobody does, though DATA is answered by 354."""
+    answers: Answers = {
+        "RCPT": [b"250 ok\r\n421 go away\r\n", b""],
+        "DATA": b"354 go ahead\r\n",
+    }
+    with serving(answers, extensions=PIPELINING) as server:
+        client = client_of(server)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail(*MAIL)
+        assert client.sock is None
+    assert server.contents == []
+
+
+def test_nobody_gets_an_empty_message() -> None:
+    """MAIL was refused and DATA was not: the transaction is another message's."""
+    answers: Answers = {"MAIL": b"503 nested MAIL\r\n", "DATA": b"354 go ahead\r\n"}
+    with serving(answers, extensions=PIPELINING) as server:
+        client = client_of(server)
+        with pytest.raises(smtplib.SMTPSenderRefused):
+            client.sendmail(*MAIL)
+        client.close()
+    assert server.contents == []

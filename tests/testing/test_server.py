@@ -120,7 +120,7 @@ def test_starttls_injection_by_the_client():
 
 def test_trustme_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "trustme", None)
-    with pytest.raises(RuntimeError, match=r"smtpx\[testing\]"):
+    with pytest.raises(smtpx.ExtraMissing, match=r"smtpx\[testing\]"):
         Server(tls=ServerTLS.STARTTLS).start()
 
 

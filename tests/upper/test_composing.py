@@ -396,13 +396,20 @@ def test_a_mistake_names_its_argument_and_the_remedy(options: dict[str, Any], wh
         ({"subject": b"x"}, "subject: give a str"),
         ({"text": b"x"}, "text: give a str"),
         ({"attachments": b"x"}, "attachments: bytes have no name"),
-        ({"attachments": [Attachment(io.StringIO("x"), "x")]}, "binary mode"),  # type: ignore[arg-type] # on purpose
-        ({"attachments": [Attachment(3, "x")]}, "not int"),  # type: ignore[arg-type] # on purpose
+        ({"attachments": [3]}, r"attachments\[0\]: give a path, an Attachment or .*, not int"),
     ],
 )
 def test_a_wrong_type_names_its_argument(options: dict[str, Any], why: str) -> None:
     with pytest.raises((TypeError, AddressError), match=why):
         _ = message(**options)
+
+
+@pytest.mark.parametrize(
+    ("source", "why"), [(io.StringIO("x"), "source: .*binary mode"), (3, "source: .*not int")]
+)
+def test_an_attachment_says_itself_that_it_is_none(source: Any, why: str) -> None:
+    with pytest.raises(TypeError, match=why):
+        _ = Attachment(source, "x")
 
 
 @pytest.mark.requirement("T5")

@@ -59,7 +59,13 @@ def test_every_keyword_is_kept_as_the_server_wrote_its_parameters() -> None:
         keywords["DSN"] = ""  # type: ignore[index] # read-only
 
 
-@pytest.mark.parametrize("line", ["", " ", "-X", "_X", "X_Y", "ÜX", "X\tY", "(DSN)", "\0", "=X"])
+def test_a_tab_parts_keyword_and_parameters_too() -> None:
+    extensions = offered("AUTH\tPLAIN\tLOGIN", "SIZE\t1000")
+    assert extensions.auth == ("PLAIN", "LOGIN")
+    assert extensions.size == 1000
+
+
+@pytest.mark.parametrize("line", ["", " ", "-X", "_X", "X_Y", "ÜX", "(DSN)", "\0", "=X"])
 def test_a_line_that_is_no_keyword_is_passed_over(line: str) -> None:
     assert dict(offered(line, "DSN").keywords) == {"DSN": ""}
 

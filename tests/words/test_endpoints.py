@@ -7,6 +7,7 @@ import pickle
 import traceback
 from contextlib import suppress
 from time import process_time
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -18,6 +19,7 @@ from smtpx.endpoints import Endpoint
 from smtpx.errors import EndpointError, SMTPError
 from smtpx.pins import Pin, PinKind
 from smtpx.tls import TLSMode, TLSVersion
+from tests.tracebacks import told_by
 
 PIN = "sha256//" + "A" * 43 + "="
 I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.NONE  # noqa: E741 - one letter a mode
@@ -36,6 +38,10 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ("smtp://[2001:db8::1]", Endpoint("2001:db8::1", 25)),
         ("smtp://[2001:db8::1]:2525", Endpoint("2001:db8::1", 2525)),
         ("smtp://[fe80::1%eth0]", Endpoint("fe80::1%eth0", 25)),
+        ("smtp://[fe80::1%25eth0]", Endpoint("fe80::1%eth0", 25)),  # RFC 6874 §2
+        ("smtp://[fe80::1%25en%2D1]:26", Endpoint("fe80::1%en-1", 26)),
+        ("smtp://[fe80::1%2525]", Endpoint("fe80::1%25", 25)),
+        ("smtp://[fe80::1%25]", Endpoint("fe80::1%25", 25)),  # the zone 25, as people write it
         ("smtp://localhost", Endpoint("localhost", 25)),
         ("submission://mx.test", Endpoint("mx.test", 587)),
         ("smtps://mx.test", Endpoint("mx.test", 465, I)),
@@ -76,6 +82,9 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ),
         ("smtp://ann:secret@mx.test", Endpoint("mx.test", 25, user="ann", password="secret")),
         ("smtp://ann@mx.test", Endpoint("mx.test", 25, user="ann")),
+        ("smtp://:@mx.test", Endpoint("mx.test", 25)),
+        ("smtp://@mx.test", Endpoint("mx.test", 25)),
+        ("smtp://:pw@mx.test", Endpoint("mx.test", 25, user="", password="pw")),
         ("smtp://ann:@mx.test", Endpoint("mx.test", 25, user="ann", password="")),
         ("smtp://a%40b:c%3A%2F@mx.test", Endpoint("mx.test", 25, user="a@b", password="c:/")),
         ("smtp://a@x.test:pw@mx.test", Endpoint("mx.test", 25, user="a@x.test", password="pw")),
@@ -138,6 +147,8 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
         ("smtp://mx.test?TLS=none", "unknown URL parameter"),
         ("smtp://mx.test?tls=none&tls=none", "given twice"),
         ("smtp://[::::]", "not an IPv6 address"),
+        ("smtp://[fe80::1%25%0A]", "not a name or an IP address"),
+        ("smtp://[fe80::1%25%FF]", "percent-encoded UTF-8"),
         ("smtp://mx.test?tls=none&timeout=3", "unknown URL parameter"),
         ("smtp://mx.test?ca=", "the ca parameter is not the path"),
         ("smtp://mx.test?ca", "the ca parameter is not the path"),
@@ -167,6 +178,36 @@ def test_a_url_is_read(url: str, endpoint: Endpoint) -> None:
 def test_a_mistake_is_named(url: str, why: str) -> None:
     with pytest.raises(EndpointError, match=why):
         Endpoint.parse(url)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": "25"},
+        {"host": "x y"},
+        {"lmtp": 1},
+        {"user": b"ann"},
+        {"tls": "starttls"},
+        {"tls": N, "ca_file": "ca.pem"},
+        {"pins": [PIN]},
+        {"path": "/run/lmtp"},
+        {"password": b"Zq7KwXw9Jv"},
+    ],
+    ids=str,
+)
+def test_a_mistake_in_one_made_by_hand_does_not_tell_the_password(wrong: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"host": "mx.test", "port": 25, "password": "Zq7KwXw9Jv"} | wrong
+    with pytest.raises((TypeError, EndpointError)) as caught:
+        _ = Endpoint(**fields)
+    assert "Zq7KwXw9Jv" not in told_by(caught.value)
+
+
+def test_a_host_made_by_hand_is_as_parse_would_have_it() -> None:
+    assert Endpoint("bücher.test", 25) == Endpoint.parse("smtp://bücher.test")
+    assert Endpoint("fe80::1%eth0", 25) == Endpoint.parse("smtp://[fe80::1%25eth0]")
+    for host in ("[::1]", "mx.test:25", "", "a b", "mx.test\n"):
+        with pytest.raises(EndpointError, match="host"):
+            Endpoint(host, 25)
 
 
 def test_a_mistake_is_a_value_error_too() -> None:
@@ -247,7 +288,8 @@ def test_the_password_shows_nowhere(password: str, url: str, encode: type[str]) 
        st.text(st.characters(exclude_categories=["Cs"]), max_size=30))  # fmt: skip
 def test_any_user_and_password_pass_percent_encoded(user: str, password: str) -> None:
     endpoint = Endpoint.parse(f"smtps://{quote(user, '')}:{quote(password, '')}@mx.test:99")
-    assert (endpoint.user, endpoint.password) == (user, password)
+    given = (user, password) if user or password else (None, None)
+    assert (endpoint.user, endpoint.password) == given
     assert (endpoint.host, endpoint.port) == ("mx.test", 99)
 
 

@@ -89,6 +89,11 @@ def test_without_options_an_envelope_asks_for_nothing() -> None:
         pytest.param(lambda: Envelope(None, ANN, hold=datetime(2030, 1, 1)), id="hold is aware"),
         pytest.param(lambda: Envelope(None, ANN, envid=""), id="RFC 3461 §4.4: not empty"),
         pytest.param(lambda: Envelope(None, ANN, envid="x" * 101), id="RFC 3461 §4.4: up to 100"),
+        pytest.param(lambda: Envelope(None, ANN, envid="+" * 34), id="RFC 3461 §4: as xtext"),
+        pytest.param(lambda: Envelope(None, ANN, envid="ü"), id="RFC 3461 §4: ASCII"),
+        pytest.param(lambda: Recipient(ANN, orcpt="rfc822;ü@x.test"), id="RFC 6533 §3: utf-8"),
+        pytest.param(lambda: Recipient(ANN, orcpt="x400;" + "=" * 166), id="RFC 3461 §4.2: 500"),
+        pytest.param(lambda: Recipient(ANN, orcpt="utf-8;a\n"), id="RFC 6533 §3: no control"),
         pytest.param(
             lambda: Envelope(None, ANN, deliver_by=DeliverBy(10**9)), id="RFC 2852 §4: nine digits"
         ),

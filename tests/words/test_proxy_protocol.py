@@ -30,17 +30,19 @@ def test_version_2() -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ((3, *FOUR), "has 1 and 2"),
+        ((3, *FOUR), "version=3: give 1 to 2"),
         ((1, FOUR[0], SIX[0]), "one family"),
         ((2, ("mx.test", 1), FOUR[1]), "mx.test"),
         ((2, ("192.0.2.7", 65536), FOUR[1]), "65536"),
         ((2, ("192.0.2.7", -1), FOUR[1]), "-1"),
         ((1, ("fe80::1%eth0", 1), SIX[1]), "zone"),
         ((1, ("192.0.2.7\r\n", 1), FOUR[1]), "192"),
-        ((1, ("192.0.2.7", "1\r\nQUIT"), FOUR[1]), "is not a port"),
-        ((1, ("192.0.2.7", 2.5), FOUR[1]), "is not a port"),
+        ((1, ("192.0.2.7", "1\r\nQUIT"), FOUR[1]), "source: port: give an int"),
+        ((1, ("192.0.2.7", 2.5), FOUR[1]), "source: port: give an int"),
+        ((True, *FOUR), "version: give an int"),
+        ((2, FOUR[0], ["192.0.2.7", 1]), "destination: give a tuple"),
     ],
 )
 def test_a_mistake_is_named(fields: Any, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises((TypeError, ValueError), match=why):
         _ = ProxyHeader(*fields)

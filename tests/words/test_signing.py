@@ -278,7 +278,7 @@ def test_without_the_extra(missing: str):
         f"key = {pem(ED25519)!r}\n"
         "try:\n"
         "    smtpx.DKIMSigner(smtpx.DKIMKey('example.org', 'e', key))\n"
-        "except ModuleNotFoundError as error:\n"
+        "except smtpx.ExtraMissing as error:\n"
         "    print(error)\n"
     )
     done = subprocess.run(

@@ -9,13 +9,13 @@ import mimetypes
 import os
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import MIMEPart
 from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from smtpx import _checks
 from smtpx._message import fields
 from smtpx._message.messages import not_too_deep
 from smtpx.errors import LocalProtocolError
@@ -45,6 +45,15 @@ class Attachment:
     """The file's name as the reader sees it, in any language; by default that of the path."""
     media_type: str | None = None
     """Such as ``application/pdf``; by default guessed from the name."""
+
+    def __post_init__(self) -> None:
+        is_source = isinstance(self.source, (bytes, str, os.PathLike))
+        if not is_source and not callable(getattr(self.source, "read", None)):
+            raise _checks.complaint("source", self.source, "bytes, a path or an open binary file")
+        if isinstance(self.source, TextIOBase):
+            raise _checks.complaint("source", self.source, "a file that is open in binary mode")
+        _checks.text("name", self.name, or_none=True)
+        _checks.text("media_type", self.media_type, or_none=True)
 
 
 def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Attachment:
@@ -200,15 +209,7 @@ def _octets(argument: str, source: Any) -> tuple[bytes, str]:
         if isinstance(source, (str, os.PathLike)):
             path = Path(cast("str | os.PathLike[str]", source))
             return path.read_bytes(), path.name
-        if isinstance(source, TextIOBase):
-            raise TypeError(f"{argument}: open the file in binary mode")
-        reader: Callable[[], object] | None = getattr(source, "read", None)
-        if reader is None:
-            raise TypeError(
-                f"{argument}: an attachment comes from bytes, a path or a binary file, "
-                f"not {type(source).__name__}"
-            )
-        data, name = reader(), getattr(source, "name", "")
+        data, name = source.read(), getattr(source, "name", "")
     except (OSError, ValueError) as error:
         raise LocalProtocolError(f"{argument} cannot be read: {error}") from error
     if not isinstance(data, bytes):

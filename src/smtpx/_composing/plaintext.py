@@ -6,6 +6,8 @@ import re
 from html.parser import HTMLParser
 from typing import Final
 
+from smtpx import _checks
+
 __all__ = ["plain_text"]
 
 _UNSEEN: Final = frozenset({"script", "style", "template", "title", "svg"})
@@ -36,7 +38,11 @@ def plain_text(html: str) -> str:
 
     For `compose(html=html, text=smtpx.plain_text(html))`. A text written for the purpose is
     better.
+
+    Raises:
+        TypeError: it is no text.
     """
+    _checks.text("html", html)
     reader = _Reader()
     html = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _MARKED_SECTION.sub("", html))
     reader.feed(html)

@@ -13,6 +13,7 @@ from smtpx.errors import (
     AuthenticationRefused,
     ConnectionLost,
     ExtensionMissing,
+    ExtraMissing,
     LocalProtocolError,
     RemoteProtocolError,
     TimedOut,
@@ -49,7 +50,8 @@ def log_in(
 
     Raises:
         ExtensionMissing: the server offers no AUTH, or no mechanism we have or may use.
-        LocalProtocolError: none of those can be used here; why, is said of each.
+        LocalProtocolError: none of those can be used here; why, is said of each. `ExtraMissing`
+            among them: one could be, were a package installed.
         TLSPolicyError: only mechanisms that show the password are left, and there is no TLS.
         AuthenticationRefused: the server does not take the credentials.
         RemoteProtocolError: the server breaks the protocol, or does not prove itself.
@@ -109,6 +111,7 @@ def _try_each(
 ) -> Steps[Reply]:
     refused: AuthenticationRefused | None = None
     obstacles: list[str] = []
+    missing: ExtraMissing | None = None
     binding = True
     for factory in factories:
         if factory.name.endswith("-PLUS") and not binding:
@@ -117,6 +120,8 @@ def _try_each(
             mechanism = factory(credentials, channel)
         except LocalProtocolError as error:
             obstacles.append(f"{factory.name} {error}")
+            if isinstance(error, ExtraMissing):
+                missing = missing or error
             continue
         try:
             return (yield from authenticate(connection, mechanism))
@@ -129,7 +134,11 @@ def _try_each(
             refused = error
     if refused is not None:
         raise refused
-    raise LocalProtocolError(f"no mechanism of the server can be used here: {'; '.join(obstacles)}")
+    problem = f"no mechanism of the server can be used here: {'; '.join(obstacles)}"
+    if missing is None:
+        raise LocalProtocolError(problem)
+    missing.args, missing.msg = (problem,), problem
+    raise missing.with_traceback(None)
 
 
 def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
@@ -189,7 +198,7 @@ def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
     while reply.code == 334:
         challenges += 1
         try:
-            challenge = _challenge(reply)
+            challenge = _challenge(reply) if mechanism.reads_challenges else b""
             if challenges > connection.limits.challenges:
                 raise RemoteProtocolError(f"AUTH {mechanism.name}: the challenges do not end")
             answer = waiting or _line(mechanism.respond(challenge))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias, cast
 
+from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.interruption import hang
@@ -147,6 +148,8 @@ def written(
     """
     if envelope is None:
         envelope = addressed(message)
+    elif not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _checks.complaint("envelope", envelope, "a smtpx.Envelope(sender, recipients)")
     body, extensions = envelope.body, connection.extensions
     eight_bit = extensions.eight_bit_mime and body is not _SEVEN_BIT
     is_binary = body is _BINARY

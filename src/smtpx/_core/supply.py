@@ -318,7 +318,9 @@ def not_sent(outgoing: Outgoing, error: Exception) -> SendResult:
     verdict = (Status.NOT_TRIED if outgoing.doubt is None else Status.IN_DOUBT, None)
     envelope = _envelope_of(outgoing)
     outcomes = (
-        () if envelope is None else outcomes_of(envelope, [verdict] * len(envelope.recipients))
+        ()
+        if not isinstance(envelope, Envelope)  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        else outcomes_of(envelope, [verdict] * len(envelope.recipients))
     )
     cause.result = SendResult(outcomes, None, cause, message=outgoing.message)
     return cause.result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.opening import hello
 from smtpx._core.steps import Steps
@@ -11,6 +12,9 @@ from smtpx._wire.commands import Phase, command
 from smtpx._wire.parameters import xtext
 from smtpx.errors import ExtensionMissing, LocalProtocolError, ReplyError
 from smtpx.replies import Reply
+
+_PORTS = ("port", "destport")
+_UNKNOWN_NOW = "[TEMPUNAVAIL]"
 
 
 class ClientAttributes(TypedDict, total=False):
@@ -48,16 +52,24 @@ def xclient(connection: Connection, attributes: ClientAttributes) -> Steps[Reply
         S: 250 mx.example.net
 
     Raises:
+        TypeError, LocalProtocolError: there is no such attribute, or it cannot be that.
         ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
         ReplyError: it does not take it.
         HelloRefused: it does not want that client.
     """
-    offered = connection.extensions.keywords.get("XCLIENT")
-    if offered is None:
-        raise ExtensionMissing("XCLIENT", "it is for hosts in smtpd_authorized_xclient_hosts")
+    unknown = attributes.keys() - ClientAttributes.__annotations__.keys()
+    if unknown:
+        raise _checks.unknown("attribute", unknown, ClientAttributes.__annotations__)
     values = {name.upper(): _written(name, value) for name, value in attributes.items()}
     if not values:
         raise LocalProtocolError("XCLIENT without an attribute says nothing")
+    return _speak_for(connection, values)
+
+
+def _speak_for(connection: Connection, values: dict[str, str]) -> Steps[Reply]:
+    offered = connection.extensions.keywords.get("XCLIENT")
+    if offered is None:
+        raise ExtensionMissing("XCLIENT", "it is for hosts in smtpd_authorized_xclient_hosts")
     missing = sorted(values.keys() - set(offered.upper().split()))
     if missing:
         raise ExtensionMissing("XCLIENT", f"it takes no {', '.join(missing)}, but {offered}")
@@ -73,7 +85,17 @@ def xclient(connection: Connection, attributes: ClientAttributes) -> Steps[Reply
 def _written(name: str, value: object) -> str:
     if value is None:
         return "[UNAVAILABLE]"
-    text = str(value)
+    if name in _PORTS and value != _UNKNOWN_NOW:
+        _checks.count(name, value, 0, 65535, or_none=True)
+        return str(value)
+    if not isinstance(value, str):
+        raise _checks.complaint(name, value, "a str or None")
+    text = value
+    if not text.strip():
+        raise LocalProtocolError(f"{name} is empty: give None for what is not known")
     if name in ("addr", "destaddr") and ":" in text and not text.upper().startswith("IPV6:"):
         text = f"IPV6:{text}"
-    return xtext(text)
+    try:
+        return xtext(text)
+    except LocalProtocolError as error:
+        raise LocalProtocolError(f"{name}: {error}") from None

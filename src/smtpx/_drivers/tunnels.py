@@ -14,7 +14,7 @@ from smtpx._core.steps import Receive, Send, Step, Steps
 from smtpx._proxies import Proxy, ProxyKind
 from smtpx._secrecy import redacted, without_frames
 from smtpx.endpoints import Endpoint
-from smtpx.errors import ConnectionLost, LocalProtocolError, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, ExtraMissing, LocalProtocolError, SMTPError, TimedOut
 
 if TYPE_CHECKING:
     from python_socks._abc import AsyncSocketStream
@@ -30,12 +30,12 @@ def check_installed() -> None:
     """Make sure that there is `python-socks`.
 
     Raises:
-        LocalProtocolError: it is not installed.
+        ExtraMissing: it is not installed.
     """
     try:
         import python_socks as _  # noqa: F401
     except ImportError:
-        raise LocalProtocolError('a proxy needs python-socks: pip install "smtpx[proxy]"') from None
+        raise ExtraMissing("proxy", "python-socks", "a proxy") from None
 
 
 def tunnel(proxy: Proxy, endpoint: Endpoint, timeout: float | None) -> Steps[bytes]:

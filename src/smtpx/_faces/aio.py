@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
+from smtpx import _checks
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
 from smtpx._core.feeding import fed
-from smtpx._core.housekeeping import quit_session, reset, say
+from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
@@ -20,8 +21,8 @@ from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
+from smtpx._faces.arguments import check_many, check_pool, ready
 from smtpx._faces.arriving import Arriving
-from smtpx._faces.checked import checked
 from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPool, Turn
@@ -192,7 +193,7 @@ class AsyncSession:
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
-        message = checked(self._settings.check, message, envelope)
+        message, envelope = ready(self._settings.check, message, envelope, all_or_nothing)
         return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -230,15 +231,15 @@ class AsyncSession:
 
     async def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return await self.command(f"VRFY {address}")
+        return await self._run(ask(self._opened(), "VRFY", "address", address))
 
     async def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return await self.command(f"EXPN {mailing_list}")
+        return await self._run(ask(self._opened(), "EXPN", "mailing_list", mailing_list))
 
     async def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return await self.command(f"HELP {topic}".rstrip())
+        return await self._run(ask(self._opened(), "HELP", "topic", topic))
 
     async def noop(self) -> Reply:
         """NOOP: nothing, answered."""
@@ -294,9 +295,10 @@ class AsyncClient:
         """
         settings = Settings.of(endpoint, **options)
         self._check = settings.check
+        self._limits = check_pool(pool)
         handshakes = settings.handshakes()
         self._pool = TaskPool(
-            lambda: AsyncSession(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+            lambda: AsyncSession(endpoint, **options).resuming(handshakes), self._limits
         )
 
     async def __aenter__(self) -> Self:
@@ -329,7 +331,7 @@ class AsyncClient:
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
                 return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
-        message = checked(self._check, message, envelope)
+        message, envelope = ready(self._check, message, envelope, all_or_nothing)
         async with Turn(self._pool) as turn:
             result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             if turn.lease.was_gone(result.error):
@@ -338,7 +340,7 @@ class AsyncClient:
                     message, envelope, all_or_nothing=all_or_nothing
                 )
             while isinstance(result.error, SessionFull):
-                share = left_over(envelope or addressed(message), result)
+                share = left_over(envelope, result)
                 try:
                     await turn.begin_anew()
                     rest = await turn.session.attempt(message, share.envelope)
@@ -347,7 +349,7 @@ class AsyncClient:
                 result = resumed(result, share, rest)
             return accepted(result)
 
-    async def send_many(
+    def send_many(
         self,
         messages: Iterable[Message | tuple[Message, Envelope]]
         | AsyncIterable[Message | tuple[Message, Envelope]],
@@ -364,7 +366,19 @@ class AsyncClient:
 
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
+            TypeError, ValueError: as `Client.send_many`; raised by the call itself.
         """
+        check_many(messages, connections, window, on_doubt, self._limits)
+        return self._send_many(messages, connections, window, on_doubt)
+
+    async def _send_many(
+        self,
+        messages: Iterable[Message | tuple[Message, Envelope]]
+        | AsyncIterable[Message | tuple[Message, Envelope]],
+        connections: int,
+        window: int,
+        on_doubt: Literal["report", "resend"],
+    ) -> AsyncGenerator[SendResult, None]:
         async with TaskSending(
             self._pool,
             messages,
@@ -389,6 +403,7 @@ class AsyncClient:
 
         Nothing can be sent any more.
         """
+        _checks.flag("abort", abort)
         await self._pool.close(abort=abort)
 
 
@@ -407,5 +422,15 @@ async def asend(
     """
     session = AsyncSession(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
+        async with Arriving(message) as arriving:
+            return await _send_alone(session, arriving, envelope, all_or_nothing)
+    return await _send_alone(session, message, envelope, all_or_nothing)
+
+
+async def _send_alone(
+    session: AsyncSession, message: Message, envelope: Envelope | None, all_or_nothing: bool
+) -> SendResult:
+    message, envelope = ready(session._settings.check, message, envelope, all_or_nothing)
     async with session:
-        return await session.send(message, envelope, all_or_nothing=all_or_nothing)
+        return accepted(await session.attempt(message, envelope, all_or_nothing=all_or_nothing))

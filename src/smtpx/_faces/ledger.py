@@ -9,13 +9,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message
 from smtpx._core.steps import Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, tell
+from smtpx._faces.arguments import pair_of
 from smtpx._faces.checked import checked
 from smtpx._wire.commands import Phase
 from smtpx.envelope import Envelope
@@ -68,7 +69,7 @@ class Ledger:
     def add(self, item: Item) -> None:
         """Take a message to be sent."""
         if isinstance(item, tuple):
-            message, envelope = cast("tuple[Message, Envelope]", item)
+            message, envelope = pair_of(item)
         else:
             message, envelope = item, None
         self._supply.ready.append(Outgoing(message, envelope))

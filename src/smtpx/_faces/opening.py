@@ -7,6 +7,7 @@ import sys
 from itertools import count
 from typing import TYPE_CHECKING
 
+from smtpx import _checks
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.opening import open_session
@@ -113,7 +114,10 @@ def taken(held: socket.socket, settings: Settings) -> socket.socket:
 
     Raises:
         LocalProtocolError: it is no plain stream socket, or options say how to connect.
+        TypeError: it is no socket.
     """
+    if not isinstance(held, socket.socket):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _checks.complaint("socket", held, "a connected socket.socket or None")
     if held.type != socket.SOCK_STREAM or type(held).__module__ == "ssl":
         raise LocalProtocolError("socket= takes a connected stream socket, without TLS")
     if settings.proxy is not None or settings.sources:

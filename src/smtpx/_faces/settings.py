@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
+from smtpx import _checks
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.tunnels import check_installed
 from smtpx._proxies import Proxy
-from smtpx._urls import host_of, port_of
+from smtpx._wire.commands import ehlo
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
@@ -44,6 +45,8 @@ class SessionOptions(TypedDict, total=False):
     """The URL of a proxy: ``socks5://``, ``socks4a://`` or ``http://[user:password@]host:port``."""
     proxy_header: ProxyHeader | None
     """Said first, where the server takes it: for whose connection we speak."""
+    timeout: float | None
+    """Seconds for a whole call, whatever its phases still have: in short for `Timeouts.total`."""
     timeouts: Timeouts | None
     limits: Limits | None
     ignore_extensions: Collection[str]
@@ -65,7 +68,18 @@ _KINDS: dict[str, type] = {
     "proxy_header": ProxyHeader,
     "timeouts": Timeouts,
     "limits": Limits,
-    "check": Check,
+}
+_TEXTS = ("client_name", "proxy")
+_CALLED = ("observer", "signer")
+# What other clients call it.
+_KIN = {
+    "user": "credentials",
+    "username": "credentials",
+    "password": "credentials",
+    "use_tls": "tls",
+    "start_tls": "tls",
+    "ssl_context": "tls",
+    "local_hostname": "client_name",
 }
 
 
@@ -96,20 +110,15 @@ class Settings:
             EndpointError, LocalProtocolError: one of them is wrong.
             TypeError: there is no such option, or it takes something else.
         """
-        unknown = options.keys() - SessionOptions.__annotations__.keys()
-        if "socket" in unknown:
-            raise TypeError("socket: a Session takes the one you hold; a Client opens several")
-        if unknown:
-            raise TypeError(f"unknown option: {', '.join(sorted(unknown))}")
-        for name, kind in _KINDS.items():
-            given = options.get(name)
-            if given is not None and not isinstance(given, kind):
-                raise TypeError(f"{name}: give a smtpx.{kind.__name__}, not {type(given).__name__}")
-        endpoint = Endpoint.parse(endpoint) if isinstance(endpoint, str) else _named(endpoint)
+        _check_kinds(options)
+        endpoint = _endpoint_of(endpoint)
         _check_tls(endpoint, options.get("tls"))
         client_name = options.get("client_name")
-        if client_name is not None and (not client_name.isprintable() or " " in client_name):
-            raise LocalProtocolError(f"client_name={client_name!r} is not a host name or [IP]")
+        if client_name is not None:
+            try:
+                _ = ehlo("EHLO", client_name)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"client_name: {error}") from None
         check(options.get("mechanisms"))
         credentials = options.get("credentials") or _credentials_of(endpoint)
         if credentials is None and options.get("mechanisms") is not None:
@@ -128,7 +137,7 @@ class Settings:
             sources,
             _proxy_of(options.get("proxy"), endpoint),
             options.get("proxy_header"),
-            options.get("timeouts") or Timeouts(),
+            _timeouts_of(options),
             options.get("limits") or Limits(),
             _keywords_of(options.get("ignore_extensions", ())),
             options.get("observer"),
@@ -164,8 +173,7 @@ class Settings:
 
 def _keywords_of(given: Collection[str]) -> frozenset[str]:
     """EHLO keywords, upper case."""
-    if isinstance(given, str):
-        raise TypeError(f"ignore_extensions={given!r}: give a set of EHLO keywords, {{{given!r}}}")
+    _checks.each("ignore_extensions", given, "EHLO keywords", str)
     keywords = frozenset(keyword.upper() for keyword in given)
     for keyword in keywords:
         if not keyword.replace("-", "").isalnum() or not keyword.isascii():
@@ -173,12 +181,45 @@ def _keywords_of(given: Collection[str]) -> frozenset[str]:
     return keywords
 
 
-def _named(endpoint: Endpoint) -> Endpoint:
-    """An endpoint that the caller has made, with host and port as a URL would have them."""
-    if endpoint.path:
-        return endpoint
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return replace(endpoint, host=host_of(host), port=port_of(str(endpoint.port)))
+def _check_kinds(options: SessionOptions) -> None:
+    unknown = options.keys() - SessionOptions.__annotations__.keys()
+    if "socket" in unknown:
+        raise TypeError("socket: a Session takes the one you hold; a Client opens several")
+    if "pool" in unknown:
+        raise TypeError("pool: a Client has one; here is one connection")
+    if unknown:
+        raise _checks.unknown("option", unknown, SessionOptions.__annotations__, _KIN)
+    for name, kind in _KINDS.items():
+        _checks.instance(name, options.get(name), kind, or_none=True)
+    for name in _TEXTS:
+        _checks.text(name, options.get(name), or_none=True)
+    for name in _CALLED:
+        value = options.get(name)
+        if value is not None and (not callable(value) or isinstance(value, type)):
+            raise _checks.complaint(name, value, "what can be called, or None")
+    _checks.instance("check", options.get("check", Check.PASS), Check)
+
+
+def _endpoint_of(given: str | Endpoint) -> Endpoint:
+    if isinstance(given, str):
+        return Endpoint.parse(given)
+    if isinstance(given, Endpoint):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        return given
+    advice = ": is the variable set that it comes from?" if given is None else ""
+    allowed = "a URL such as 'smtp://localhost' or a smtpx.Endpoint"
+    raise _checks.complaint("endpoint", given, allowed, advice)
+
+
+def _timeouts_of(options: SessionOptions) -> Timeouts:
+    seconds, timeouts = options.get("timeout"), options.get("timeouts")
+    _checks.amount("timeout", seconds, "seconds", or_none=True)
+    if seconds is None:
+        return timeouts or Timeouts()
+    if timeouts is not None:
+        raise LocalProtocolError(
+            "timeout= and timeouts= both say how long to wait: give Timeouts(total=…) in its place"
+        )
+    return Timeouts(total=seconds)
 
 
 def _check_tls(endpoint: Endpoint, policy: TLSPolicy | None) -> None:
@@ -195,23 +236,29 @@ def _check_tls(endpoint: Endpoint, policy: TLSPolicy | None) -> None:
         )
 
 
-def _sources_of(
-    given: tuple[str, int] | Sequence[tuple[str, int]] | None,
-) -> tuple[tuple[str, int], ...]:
+def _sources_of(given: object) -> tuple[tuple[str, int], ...]:
     """A source for each family."""
-    if not given:
+    if given is None:
         return ()
-    several = [given] if isinstance(given[0], str) else given
+    allowed = "a tuple of IP address and port, or a list of such tuples"
+    said = given
+    is_list = isinstance(given, Sequence) and not isinstance(given, (str, bytes))
+    several = cast("Sequence[object]", given) if is_list else ()
+    if not several:
+        raise _checks.complaint("source_address", said, f"{allowed}, or None")
+    if isinstance(several[0], str):
+        several = [several]
     sources: dict[int, tuple[str, int]] = {}
-    for source in cast("Sequence[tuple[str, int]]", several):
+    for source in several:
+        host, port = _checks.address_and_port("source_address", source)
         try:
-            version = ipaddress.ip_address(source[0]).version
+            version = ipaddress.ip_address(host).version
         except ValueError:
             # To look up a name would cost time, and may give another address each time.
             raise LocalProtocolError(f"source_address={source!r}: give an IP address") from None
         if version in sources:
             raise LocalProtocolError(f"source_address has two of IPv{version}: give one")
-        sources[version] = source
+        sources[version] = host, port
     return tuple(sources.values())
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
+from smtpx import _checks
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, addressed, deliver
+from smtpx._core.delivery import Message, deliver
 from smtpx._core.division import left_over, resumed
-from smtpx._core.housekeeping import quit_session, reset, say
+from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.verdicts import untried
@@ -19,7 +20,7 @@ from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.checked import checked
+from smtpx._faces.arguments import check_blocking, check_many, check_pool, ready
 from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
@@ -54,9 +55,9 @@ class Session:
     ) -> None:
         """Check the settings; nothing is dialled yet.
 
-        The options are those of `SessionOptions`: tls, credentials, client_name, source_address,
-        proxy, proxy_header, timeouts, limits, observer, check. The dialogue also goes to the logger
-        ``smtpx.wire`` at DEBUG.
+        The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+        source_address, proxy, proxy_header, timeout, timeouts, limits, observer, signer, check. The
+        dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
 
         A connected `socket` is taken in place of dialling, and belongs to the session once that
         is opened: it is closed with it, whatever happens. The URL says what is spoken, and whose
@@ -64,6 +65,7 @@ class Session:
 
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
+            TypeError, ValueError: one is of another kind, or there is no such option.
         """
         self._settings = Settings.of(endpoint, **options)
         self._held = None if socket is None else taken(socket, self._settings)
@@ -189,7 +191,7 @@ class Session:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
                 among them: the `check` that was asked for finds errors.
         """
-        message = checked(self._settings.check, message, envelope)
+        message, envelope = ready(self._settings.check, message, envelope, all_or_nothing)
         return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
 
     def attempt(
@@ -225,15 +227,15 @@ class Session:
 
     def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return self.command(f"VRFY {address}")
+        return self._run(ask(self._opened(), "VRFY", "address", address))
 
     def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return self.command(f"EXPN {mailing_list}")
+        return self._run(ask(self._opened(), "EXPN", "mailing_list", mailing_list))
 
     def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return self.command(f"HELP {topic}".rstrip())
+        return self._run(ask(self._opened(), "HELP", "topic", topic))
 
     def noop(self) -> Reply:
         """NOOP: nothing, answered."""
@@ -288,9 +290,10 @@ class Client:
         """
         settings = Settings.of(endpoint, **options)
         self._check = settings.check
+        self._limits = check_pool(pool)
         handshakes = settings.handshakes()
         self._pool = SessionPool(
-            lambda: Session(endpoint, **options).resuming(handshakes), pool or PoolLimits()
+            lambda: Session(endpoint, **options).resuming(handshakes), self._limits
         )
 
     def __enter__(self) -> Self:
@@ -315,7 +318,7 @@ class Client:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        message = checked(self._check, message, envelope)
+        message, envelope = ready(self._check, message, envelope, all_or_nothing)
         lease = self._pool.acquire()
         try:
             result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
@@ -323,7 +326,7 @@ class Client:
                 lease = self._pool.replace(lease)
                 result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
             while isinstance(result.error, SessionFull):
-                share = left_over(envelope or addressed(message), result)
+                share = left_over(envelope, result)
                 try:
                     lease = self._pool.replace(lease)
                     rest = lease.session.attempt(message, share.envelope)
@@ -355,7 +358,20 @@ class Client:
 
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
+            TypeError, ValueError: an argument is wrong, or there are to be more `connections`
+                than `PoolLimits.open` has; raised by the call itself.
         """
+        check_blocking(messages)
+        check_many(messages, connections, window, on_doubt, self._limits)
+        return self._send_many(messages, connections, window, on_doubt)
+
+    def _send_many(
+        self,
+        messages: Iterable[Message | tuple[Message, Envelope]],
+        connections: int,
+        window: int,
+        on_doubt: Literal["report", "resend"],
+    ) -> Iterator[SendResult]:
         # Much that nothing else needs.
         from smtpx._core.supply import Window
         from smtpx._faces.sending import Sending
@@ -384,6 +400,7 @@ class Client:
 
         Nothing can be sent any more.
         """
+        _checks.flag("abort", abort)
         self._pool.close(abort=abort)
 
 
@@ -402,5 +419,6 @@ def send(
     """
     session = Session(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    message, envelope = ready(session._settings.check, message, envelope, all_or_nothing)
     with session:
-        return session.send(message, envelope, all_or_nothing=all_or_nothing)
+        return accepted(session.attempt(message, envelope, all_or_nothing=all_or_nothing))

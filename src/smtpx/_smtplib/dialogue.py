@@ -28,7 +28,7 @@ from smtpx._smtplib.reading import (
 )
 from smtpx._smtplib.replay import CodeAndText, disconnected
 from smtpx._smtplib.secrecy import Secrecy
-from smtpx._wire.commands import Command, Phase, command
+from smtpx._wire.commands import guarded
 from smtpx._wire.extensions import Extensions
 from smtpx._wire.parser import ReplyParser
 from smtpx.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError
@@ -38,6 +38,8 @@ __all__ = ["Dialogue"]
 
 T = TypeVar("T")
 _NO_TIMEOUTS = Timeouts.each(None)  # the socket's own timeout rules here
+# The standard library's module has no limit; a token for AUTH may be as long as this.
+_LONGEST = 65536
 _PIPELINING = Extensions({"PIPELINING": ""})
 
 
@@ -106,15 +108,17 @@ class Dialogue:
             ValueError: there is a line end or another control character in it.
         """
         text = cmd if args == "" else f"{cmd} {args}"
-        _ = self._command(Phase.OTHER, text)
+        self._guard(text)
+        if len(text) > _LONGEST:
+            raise ValueError(f"a command of {len(text)} characters is longer than {_LONGEST}")
         self.send(f"{text}\r\n")
 
-    def _command(self, phase: Phase, text: str) -> Command:
-        """Pass a command line through the one guard."""
+    def _guard(self, text: str) -> None:
+        """Pass what is said in a command, or in several, through the one guard."""
         if not text.isascii():
             _ = text.encode(self.command_encoding)  # UnicodeEncodeError, as ever
         try:
-            return command(phase, text)
+            _ = guarded(text)
         except LocalProtocolError:
             shown = str(self._secrecy.shown(text)).replace("\n", "\\n").replace("\r", "\\r")
             what = "newline" if "\n" in text or "\r" in text else "control"

@@ -53,6 +53,7 @@ class Transactions(Commands):
         group = [Command(f"{line}\r\n".encode(), Phase.RCPT) for line in lines]
         heard: list[bytes] = []
         in_doubt = False
+        finals: list[Verdict] = []
         error: SMTPError | None
         try:
             procedure = _transaction(connection, group, content)
@@ -60,11 +61,11 @@ class Transactions(Commands):
         except SESSION_OVER as over:
             error = over
         else:
-            if finals is _FOR_ALL:
-                return {}
             in_doubt = any(status is Status.IN_DOUBT for status, _ in finals)
         if not connection.usable:
             self.close()
+        if finals is _FOR_ALL:
+            return {}
         replay = Replay(b"".join(heard), error, in_doubt=in_doubt)
         return self._judge(
             from_addr,

@@ -11,6 +11,8 @@ from smtpx.addresses import Address
 from smtpx.errors import LocalProtocolError
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
+# RFC 5321 §4.5.3.1.4, its line end left out.
+_LONGEST = 510
 
 
 class Phase(IntEnum):
@@ -33,6 +35,11 @@ class Phase(IntEnum):
     def field(self) -> str:
         """The name of its field in `Timeouts`."""
         return self.name.lower()
+
+
+# Extensions lengthen some: each of their parameters says by how much, and RFC 4954 §4 leaves it to
+# the mechanism. Kerberos' tickets are the longest that there are.
+_LONGER = {Phase.MAIL: 2048, Phase.RCPT: 2048, Phase.AUTH: 65536}
 
 
 class Command(NamedTuple):
@@ -62,14 +69,25 @@ def command(phase: Phase, text: str, *, secret: bool = False) -> Command:
     """Make a command line of a text.
 
     Raises:
-        LocalProtocolError: the text has a CR, LF, NUL or other control character, or is not
-            Unicode text; nothing was sent (RFC 5321 §4.1.1, §4.5.2).
+        LocalProtocolError: the text has a CR, LF, NUL or other control character, is not Unicode
+            text, or is too long; nothing was sent (RFC 5321 §4.1.1, §4.5.2, §4.5.3.1.4).
     """
-    wire = _guarded(text, secret) + b"\r\n"
+    wire = guarded(text, secret=secret) + b"\r\n"
+    most = _LONGER.get(phase, _LONGEST)
+    if len(wire) > most + 2:
+        shown = "a secret" if secret else f"{text[:40]!r}…"
+        raise LocalProtocolError(
+            f"a command of {len(wire) - 2} octets is longer than {most}: {shown}"
+        )
     return Command(Hidden(wire) if secret else wire, phase, secret)
 
 
-def _guarded(text: str, secret: bool) -> bytes:
+def guarded(text: str, *, secret: bool = False) -> bytes:
+    """The octets of what may stand in a command line, of any length.
+
+    Raises:
+        LocalProtocolError: it may not.
+    """
     # What can be printed has none of them; not all that cannot is forbidden.
     if not text.isprintable() and _FORBIDDEN.search(text):
         shown = "a secret" if secret else repr(text)
@@ -94,7 +112,7 @@ def envelope_commands(
     path = "" if sender is None else str(sender)
     arguments = "".join([path, parameters, *recipients])
     if not arguments.isprintable():
-        _ = _guarded(arguments, secret=False)
+        _ = guarded(arguments)
     rcpts = ">\r\nRCPT TO:<".join(recipients)
     before = "RSET\r\n" if reset else ""
     return f"{before}MAIL FROM:<{path}>{parameters}\r\nRCPT TO:<{rcpts}>\r\n{then}".encode()

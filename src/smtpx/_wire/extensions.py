@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Set
 from types import MappingProxyType
 
+from smtpx import _checks
 from smtpx.replies import Reply
 
-_KEYWORD_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:[ =](.*))?")
+_KEYWORD_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9\-]*)(?:[ \t=](.*))?")
 
 
 class Extensions:
@@ -52,6 +53,15 @@ class Extensions:
     """Domains of recipients in one session at most."""
 
     def __init__(self, keywords: Mapping[str, str]) -> None:
+        """Take each EHLO keyword with its parameters, or ``""``.
+
+        Raises:
+            TypeError: it is no mapping of strings.
+        """
+        _checks.instance("keywords", keywords, Mapping)
+        for keyword, parameters in keywords.items():
+            _checks.text("keywords", keyword)
+            _checks.text(f"keywords[{keyword!r}]", parameters)
         self._keywords = {keyword.upper(): params for keyword, params in keywords.items()}
         # These are asked for with every message.
         self.pipelining = "PIPELINING" in self._keywords
@@ -72,6 +82,7 @@ class Extensions:
     @classmethod
     def of(cls, reply: Reply) -> Extensions:
         """Read them out of the reply to EHLO; a line that is no keyword is passed over."""
+        _checks.instance("reply", reply, Reply)
         keywords: dict[str, str] = {}
         for line in reply.lines[1:]:
             match = _KEYWORD_LINE.fullmatch(line.strip())

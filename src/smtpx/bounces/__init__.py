@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
+from smtpx import _checks
 from smtpx._message.mailboxes import addresses_in
 from smtpx._message.messages import AnyMessage, is_message
 from smtpx.addresses import Address
@@ -67,8 +68,10 @@ def parse(message: bytes | AnyMessage, *, verp: Decode | None = None) -> Report 
 
     Raises:
         ValueError: the `email` package cannot write the message.
-        TypeError: it is neither bytes nor a message.
+        TypeError: it is neither bytes nor a message, or `verp` cannot be called.
     """
+    if verp is not None and not callable(verp):  # pyright: ignore[reportUnnecessaryComparison] - callers
+        raise _checks.complaint("verp", verp, "what can be called, such as smtpx.verp.decode")
     header, parts = parts_of(_octets(message))
     report = delivery_report(parts) or feedback_report(parts) or free_report(header, parts)
     if report is None or verp is None:
@@ -80,7 +83,7 @@ def _octets(message: object) -> bytes:
     if isinstance(message, bytes):
         return message
     if not is_message(message):
-        raise TypeError(f"a report is bytes or an EmailMessage, not {type(message).__name__}")
+        raise _checks.complaint("message", message, "bytes or an EmailMessage")
     from email.policy import compat32
 
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import TypeAlias, cast
 
+from smtpx import _checks
 from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Credentials
 from smtpx.sasl.mechanism import MechanismFactory
@@ -59,12 +60,17 @@ def check(mechanisms: Mechanisms | None) -> None:
 
     Raises:
         LocalProtocolError: one is not.
+        TypeError: it is no sequence of names and classes.
     """
     if mechanisms is None:
         return
     if isinstance(mechanisms, str):
         raise LocalProtocolError(f"mechanisms={mechanisms!r}: give a sequence of names")
+    if not isinstance(mechanisms, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _checks.complaint("mechanisms", mechanisms, "a list or tuple of names, or None")
     for mechanism in mechanisms:
+        if not (isinstance(mechanism, str) or _makes_mechanisms(mechanism)):
+            raise _checks.complaint("mechanisms", mechanism, "names, or classes of mechanisms")
         if isinstance(mechanism, str) and mechanism not in _HOMES:
             raise LocalProtocolError(
                 f"mechanisms has {mechanism!r}, which is none of {', '.join(_HOMES)}"
@@ -93,6 +99,10 @@ def allowed(
         for mechanism in mechanisms
         if (mechanism if isinstance(mechanism, str) else mechanism.name) in names
     ]
+
+
+def _makes_mechanisms(value: object) -> bool:
+    return callable(value) and isinstance(getattr(value, "name", None), str)
 
 
 def _named(name: str) -> MechanismFactory:

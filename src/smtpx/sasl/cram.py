@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Credentials
-from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism
+from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism, check_given
 
 __all__ = ["CramMD5"]
 
@@ -18,6 +18,7 @@ class CramMD5(Mechanism):
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
         import hmac
 
+        check_given(credentials, channel)
         credentials.refuse_authzid()
         self._user = credentials.user.encode()
         self._password = credentials.known_password.encode()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from os import PathLike
+from typing import Any, Self, TypeAlias
 
+from smtpx import _checks
 from smtpx._secrecy import Confidential
-from smtpx.errors import LocalProtocolError
-
-if TYPE_CHECKING:
-    from os import PathLike
+from smtpx.errors import ExtraMissing, LocalProtocolError
 
 __all__ = ["Credentials", "Source"]
 
@@ -78,6 +77,9 @@ class Credentials(Confidential):
         """
         import netrc
 
+        _checks.text("host", host)
+        if not (path is None or isinstance(path, (str, PathLike))):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("path", path, "the path of a netrc file or None")
         entry: tuple[str, str | None, str | None] | None = None
         try:
             entry = netrc.netrc(None if path is None else str(path)).authenticators(host)
@@ -109,16 +111,18 @@ class Credentials(Confidential):
         """A password of the system's keyring, read anew for each login (extra: smtpx[keyring]).
 
         Raises:
-            LocalProtocolError: the package keyring is not installed. When the keyring has no such
+            ExtraMissing: the package keyring is not installed. When the keyring has no such
                 password, that is said when the session logs in.
         """
         from importlib import import_module
 
+        _checks.text("service", service)
+        _checks.text("user", user)
         try:
             # By name, so that checking our types does not need the extra.
             keyring: Any = import_module("keyring")
         except ImportError:
-            raise LocalProtocolError("this needs keyring: install smtpx[keyring]") from None
+            raise ExtraMissing("keyring", "keyring", "from_keyring") from None
 
         def password() -> str:
             found: str | None = keyring.get_password(service, user)
@@ -184,22 +188,26 @@ class Credentials(Confidential):
 
 def _problem(credentials: Credentials) -> str:
     """What is wrong with them; nothing is an empty text, and what is quoted no secret."""
+    for name, said in (("user", credentials.user), ("authzid", credentials.authzid)):
+        if not isinstance(said, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            return f"the {name} is {type(said).__name__}: give a str"
     if credentials.password is not None and credentials.token is not None:
         return "give Credentials a password or a token, not both"
     for name, value in (("password", credentials.password), ("token", credentials.token)):
         if value is not None and not isinstance(value, str) and not callable(value):
             return f"the {name} is {type(value).__name__}: give str, or what is to be called for it"
-    for text in (credentials.user, credentials.password, credentials.authzid):
+    texts = ("user", credentials.user), ("password", credentials.password)
+    for name, text in (*texts, ("authzid", credentials.authzid)):
         if not isinstance(text, str):
             continue
         # RFC 4616 §2: NUL separates the fields of PLAIN; RFC 4013 §2.3 prohibits its kin as well.
         if _CONTROL.search(text):
             return (
-                "neither user nor password may contain a control character, such as NUL or the "
-                "line end of a file they were read from"
+                f"the {name} may not contain a control character, such as NUL or the line end of a "
+                "file it was read from"
             )
         if any("\ud800" <= character <= "\udfff" for character in text):
-            return "user and password must be Unicode text without surrogates"
+            return f"the {name} must be Unicode text without surrogates"
     token = credentials.token
     # RFC 6750 §2.1; a control character would separate fields of XOAUTH2 and OAUTHBEARER.
     if isinstance(token, str) and not (

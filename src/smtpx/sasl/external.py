@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smtpx.sasl.credentials import Credentials
-from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism
+from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism, check_given
 
 __all__ = ["Anonymous", "External"]
 
@@ -15,6 +15,7 @@ class External(Mechanism):
     reveals_secret = False
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        check_given(credentials, channel)
         self._whom = credentials.authzid or credentials.user
 
     def initial(self) -> bytes:
@@ -33,6 +34,7 @@ class Anonymous(Mechanism):
     reveals_secret = False
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        check_given(credentials, channel)
         self._trace = credentials.user
 
     def initial(self) -> bytes:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from smtpx.errors import LocalProtocolError, RemoteProtocolError, SMTPError
+from smtpx.errors import ExtraMissing, LocalProtocolError, RemoteProtocolError, SMTPError
 from smtpx.sasl.binding import endpoint_binding
 from smtpx.sasl.credentials import Credentials
-from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism
+from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism, check_given
 
 __all__ = ["GSSAPI", "NTLM", "Spnego"]
 
@@ -29,11 +29,12 @@ class _Gss(Mechanism):
     _protocol = ""
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        check_given(credentials, channel)
         try:
             spnego: Any = import_module("spnego")
             bindings: Any = import_module("spnego.channel_bindings")
         except ImportError:
-            raise LocalProtocolError("needs pyspnego: install smtpx[spnego]") from None
+            raise ExtraMissing("spnego", "pyspnego") from None
         self._password = None if credentials.password is None else credentials.known_password
         if self._protocol != "kerberos":
             credentials.refuse_authzid()

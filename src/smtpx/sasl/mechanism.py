@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
+from smtpx import _checks
 from smtpx.sasl.credentials import Credentials
 from smtpx.tls import Protection
 
-__all__ = ["ANY_CHANNEL", "Channel", "Mechanism", "MechanismFactory"]
+__all__ = ["ANY_CHANNEL", "Channel", "Mechanism", "MechanismFactory", "check_given"]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -28,9 +29,26 @@ class Channel:
     offered: frozenset[str] = frozenset()
     """The mechanisms that the server offers, under the protection the session has now."""
 
+    def __post_init__(self) -> None:
+        _checks.text("host", self.host)
+        _checks.count("port", self.port, 0, 65535)
+        _checks.flag("lmtp", self.lmtp)
+        _checks.instance("protection", self.protection, Protection, or_none=True)
+        _checks.instance("offered", self.offered, frozenset)
+
 
 ANY_CHANNEL = Channel()
 """For mechanisms that do not care."""
+
+
+def check_given(credentials: Credentials, channel: Channel) -> None:
+    """Look at what a mechanism is made of.
+
+    Raises:
+        TypeError: one of them is of another kind.
+    """
+    _checks.instance("credentials", credentials, Credentials)
+    _checks.instance("channel", channel, Channel)
 
 
 class Mechanism(Protocol):
@@ -43,6 +61,8 @@ class Mechanism(Protocol):
     """As in the EHLO keyword AUTH."""
     reveals_secret: bool = True
     """What it sends is as good as the password: only under TLS, or on this machine."""
+    reads_challenges: bool = True
+    """False: the challenges are prompts for people, and may be no base64 either."""
 
     def initial(self) -> bytes | None:
         """The initial response; ``None`` if the server speaks first."""

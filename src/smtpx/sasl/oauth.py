@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from smtpx.sasl.credentials import Credentials
-from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism
+from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism, check_given
 
 __all__ = ["OAuthBearer", "XOAuth2"]
 
@@ -18,6 +18,7 @@ class _Bearer(Mechanism):
     _acknowledgement = b""
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        check_given(credentials, channel)
         self._credentials = credentials
         self._token = credentials.known_token
         self._channel = channel
@@ -64,6 +65,7 @@ class XOAuth2(_Bearer):
     name = "XOAUTH2"
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        check_given(credentials, channel)
         credentials.refuse_authzid()
         super().__init__(credentials, channel)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smtpx.sasl.credentials import Credentials
-from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism
+from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism, check_given
 
 __all__ = ["Login", "Plain"]
 
@@ -15,6 +15,7 @@ class Plain(Mechanism):
     reveals_secret = True
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        check_given(credentials, channel)
         self._password = credentials.known_password
         self._credentials = credentials
 
@@ -34,12 +35,17 @@ class Plain(Mechanism):
 
 
 class Login(Mechanism):
-    """LOGIN (draft-murchison-sasl-login): the server asks for user, then for password."""
+    """LOGIN (draft-murchison-sasl-login): the server asks for user, then for password.
+
+    Some servers ask in plain text, though RFC 4954 §4 wants base64.
+    """
 
     name = "LOGIN"
     reveals_secret = True
+    reads_challenges = False
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
+        check_given(credentials, channel)
         credentials.refuse_authzid()
         self._password = credentials.known_password.encode()
         self._answers = iter((credentials.user.encode(), self._password))

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from smtpx.errors import LocalProtocolError, RemoteProtocolError
+from smtpx import _checks
+from smtpx.errors import ExtraMissing, LocalProtocolError, RemoteProtocolError
 from smtpx.sasl.binding import scram_binding
 from smtpx.sasl.credentials import Credentials
-from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism
+from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism, check_given
 
 __all__ = [
     "ScramSHA1",
@@ -55,11 +56,13 @@ class _Scram(Mechanism):
         *,
         nonce: str | None = None,
     ) -> None:
+        check_given(credentials, channel)
+        _checks.text("nonce", nonce, or_none=True)
         try:
             # By name: it has no types, and comes with an extra.
             scramp: Any = import_module("scramp")
         except ImportError:
-            raise LocalProtocolError("needs scramp: install smtpx[scram]") from None
+            raise ExtraMissing("scram", "scramp") from None
         credentials.refuse_authzid()
         binding = scram_binding(channel.protection)
         if self.name.endswith("-PLUS"):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from smtpx import _checks
+
 Dialogue: TypeAlias = Generator[bytes, bytes, str | None]
 
 
@@ -44,6 +46,12 @@ class ServerMechanism:
 
     client_first: bool = True
     """An initial response answers the first challenge; otherwise it is not allowed."""
+
+    def __post_init__(self) -> None:
+        _checks.text("name", self.name)
+        if not callable(self.dialogue):
+            raise _checks.complaint("dialogue", self.dialogue, "what can be called")
+        _checks.flag("client_first", self.client_first)
 
 
 def _plain(context: AuthContext) -> Dialogue:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from smtpx import _checks
+
 from ._extensions import USUAL_EXTENSIONS, Extension
 from ._mailbox import ReceivedMessage
 from ._mechanisms import STANDARD_MECHANISMS, ServerMechanism
@@ -79,6 +81,34 @@ class ServerOptions:
     refuse_content: ContentRefusal = None
     lmtp_replies: Refusals = field(default_factory=dict[str, str])
     """What LMTP says for a recipient after the end of data, in place of 250."""
+
+    def __post_init__(self) -> None:
+        for name in _FLAGS:
+            _checks.flag(name, getattr(self, name))
+        for name in ("size_limit", "mail_limit", "recipient_limit", "domain_limit"):
+            _checks.count(name, getattr(self, name), 1, or_none=True)
+        _checks.text("hostname", self.hostname)
+        _checks.text("greeting", self.greeting, or_none=True)
+        _checks.instance("auth_form", self.auth_form, AuthForm)
+        _checks.instance("users", self.users, Mapping)
+        _checks.each("extensions", self.extensions, "Extension", Extension)
+        _checks.each("ehlo_lines", self.ehlo_lines, "str", str)
+        _checks.each("mechanisms", self.mechanisms, "ServerMechanism", ServerMechanism)
+        for name in ("refuse_senders", "refuse_recipients", "lmtp_replies"):
+            refusals = getattr(self, name)
+            if not (callable(refusals) or isinstance(refusals, Mapping)):
+                raise _checks.complaint(name, refusals, "a dict, or what can be called")
+        refused = self.refuse_content
+        if not (refused is None or isinstance(refused, str) or callable(refused)):  # pyright: ignore[reportUnnecessaryComparison] - callers
+            raise _checks.complaint(
+                "refuse_content", refused, "a reply, what can be called, or None"
+            )
+
+
+_FLAGS = (
+    *("lmtp", "refuse_ehlo", "starttls", "auth_needs_tls", "require_authentication"),
+    "data_without_recipients",
+)
 
 
 def refusal(refusals: Refusals, address: str) -> str | None:

@@ -10,6 +10,8 @@ import secrets
 import unicodedata
 from functools import partial
 
+from smtpx import _checks
+
 from ._mechanisms import AuthContext, Dialogue, MechanismError, ServerMechanism
 
 _ITERATIONS = 4096
@@ -17,6 +19,9 @@ _ITERATIONS = 4096
 
 def scram(digest: str, *, plus: bool = False, iterations: int = _ITERATIONS) -> ServerMechanism:
     """Make SCRAM with a digest such as ``SHA-256``, bound to the TLS channel with `plus`."""
+    _checks.one_of("digest", digest, ("SHA-1", "SHA-256", "SHA-512"))
+    _checks.flag("plus", plus)
+    _checks.count("iterations", iterations, 1)
     name = f"SCRAM-{digest}-PLUS" if plus else f"SCRAM-{digest}"
     algorithm = digest.replace("-", "").lower()
     return ServerMechanism(name, partial(_scram, name, algorithm, iterations))

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from smtpx.errors import ExtraMissing
+
 _READ = 1 << 18
 
 
@@ -112,9 +114,7 @@ class Authority:
             # By name, so that checking the types of this package does not need the extra either.
             trustme: Any = importlib.import_module("trustme")
         except ImportError as error:
-            raise RuntimeError(
-                "A smtpx.testing.Server with TLS needs trustme: install smtpx[testing]"
-            ) from error
+            raise ExtraMissing("testing", "trustme", "a smtpx.testing.Server with TLS") from error
         authority = trustme.CA()
         self._pem: bytes = authority.cert_pem.bytes()
         handle, name = tempfile.mkstemp(prefix="smtpx-testing-", suffix=".pem")

@@ -9,9 +9,11 @@ each of them. Counts of octets are of SMTP, inside TLS if there is any.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
+
+from smtpx import _checks
 
 
 class Ending(Enum):
@@ -24,8 +26,39 @@ class Ending(Enum):
     """A reset (RST), as from a crash or a firewall. Unix sockets do not know it: they close."""
 
 
+class _Checked:
+    """A value whose fields are looked at when it is made, each by what its name says of it."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(cast("Any", self)):
+            name: str = field.name
+            value: Any = getattr(self, name)
+            match name:
+                case "command" | "reply":
+                    _checks.text(name, value)
+                    if not value:
+                        raise ValueError(f"{name} is empty")
+                case "nth" | "session":
+                    _checks.count(name, value, 1, or_none=True)
+                case "keep" | "at" | "limit":
+                    _checks.count(name, value, 0)
+                case "size":
+                    _checks.count(name, value, 1)
+                case "interval" | "seconds":
+                    if value is False or value != 0:
+                        _checks.amount(name, value, "seconds")
+                case "ending":
+                    _checks.instance(name, value, Ending)
+                case "reading":
+                    _checks.flag(name, value)
+                case _:
+                    _checks.instance(name, value, bytes)
+
+
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(_Checked):
     """Answer with `reply` and do not perform the command.
 
     At END-OF-DATA and BDAT … LAST over LMTP, `reply` is said once for each recipient.
@@ -38,7 +71,7 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(_Checked):
     """Answer with `reply`, a 421, and end the session in good order (RFC 5321 §3.8)."""
 
     command: str
@@ -48,7 +81,7 @@ class Shutdown:
 
 
 @dataclass(frozen=True, slots=True)
-class Stall:
+class Stall(_Checked):
     """Never answer the command, nor anything after it, until the client or the server closes."""
 
     command: str
@@ -59,7 +92,7 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class Close(_Checked):
     """End the stream in place of performing and answering the command."""
 
     command: str
@@ -68,7 +101,7 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(_Checked):
     """Reset the connection in place of performing and answering the command."""
 
     command: str
@@ -77,7 +110,7 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
-class TruncateReply:
+class TruncateReply(_Checked):
     """Perform the command, write `keep` octets of the reply, and end the connection.
 
     ``TruncateReply("END-OF-DATA", keep=0)`` accepts a message without ever saying so: the client
@@ -92,7 +125,7 @@ class TruncateReply:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplaceReply:
+class ReplaceReply(_Checked):
     """Perform the command and write these octets, whatever they are, in place of the reply.
 
     What the client may do is still judged by what the usual reply would have told it.
@@ -105,7 +138,7 @@ class ReplaceReply:
 
 
 @dataclass(frozen=True, slots=True)
-class AppendToReply:
+class AppendToReply(_Checked):
     """Perform the command and write these octets after the reply, in the same segment.
 
     After STARTTLS they are plaintext before the handshake: the injection of CVE-2011-0411,
@@ -119,7 +152,7 @@ class AppendToReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Endless:
+class Endless(_Checked):
     """Perform the command and write `chunk` over and over in place of the reply.
 
     Ends when the client goes away, or after `limit` octets with an end of stream. A chunk
@@ -134,7 +167,7 @@ class Endless:
 
 
 @dataclass(frozen=True, slots=True)
-class CutOutput:
+class CutOutput(_Checked):
     """End the connection once the server has written `at` octets."""
 
     at: int
@@ -143,7 +176,7 @@ class CutOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class CutInput:
+class CutInput(_Checked):
     """End the connection once the client has written `at` octets; what follows is not looked at."""
 
     at: int
@@ -154,7 +187,7 @@ class CutInput:
 
 
 @dataclass(frozen=True, slots=True)
-class CutContent:
+class CutContent(_Checked):
     """Like `CutInput`, but of the octets that are content (after 354, or in a BDAT)."""
 
     at: int
@@ -164,7 +197,7 @@ class CutContent:
 
 
 @dataclass(frozen=True, slots=True)
-class Drip:
+class Drip(_Checked):
     """Write in pieces of `size` octets, `interval` seconds apart."""
 
     size: int = 1
@@ -173,7 +206,7 @@ class Drip:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(_Checked):
     """Write everything `seconds` late, as over a long line with that round-trip time."""
 
     seconds: float

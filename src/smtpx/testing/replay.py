@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, assert_never
 
+from smtpx import _checks
 from smtpx.transcripts import Transcript
 
 from ._tls import Authority
@@ -55,6 +56,9 @@ class Replay:
         Raises:
             ValueError: it cannot be read, or is empty.
         """
+        if not isinstance(script, (str, Transcript, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("script", script, "a str, a smtpx.Transcript or a Path")
+        _checks.amount("patience", patience, "seconds")
         text = script.read_text("utf-8") if isinstance(script, Path) else str(script)
         parts = [read_script(part) for part in _SESSION.split(text)]
         self._sessions = [entries for entries in parts if entries]

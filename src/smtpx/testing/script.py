@@ -27,10 +27,12 @@ from __future__ import annotations
 
 import difflib
 import ssl
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, NoReturn, TypeVar, assert_never
 
+from smtpx import _checks
 from smtpx._core.steps import Glance, More, Obtain, Receive, Send, StartTLS, Step, Steps
 from smtpx.tls import Protection
 
@@ -78,6 +80,9 @@ def play(procedure: Steps[T], script: str, mode: Mode = Mode.WHOLE) -> Played[T]
             script waits for it, or returned before the end of the script.
         ValueError: the script cannot be read.
     """
+    _checks.instance("procedure", procedure, Generator)
+    _checks.text("script", script)
+    _checks.instance("mode", mode, Mode)
     player = _Player(read_script(script), mode)
     try:
         value = _run(procedure, player)

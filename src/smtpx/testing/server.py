@@ -17,12 +17,14 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
+
+from smtpx import _checks
 
 from ._connection import Connection
 from ._extensions import USUAL_EXTENSIONS, Extension
@@ -43,6 +45,12 @@ class ServerTLS(Enum):
     NONE = "none"
     STARTTLS = "starttls"
     IMPLICIT = "implicit"
+
+
+def _checked(faults: Iterable[Fault]) -> list[Fault]:
+    found = list(faults) if isinstance(faults, Iterator) else faults
+    _checks.each("faults", found, "faults", *get_args(Fault))
+    return list(found)
 
 
 class Server:
@@ -92,6 +100,14 @@ class Server:
         bounds what lies between server and client in each direction, as far as the operating
         system lets it, so that a client that writes without reading is soon found out.
         """
+        _checks.instance("tls", tls, ServerTLS)
+        _checks.text("host", host)
+        if not (path is None or isinstance(path, (str, Path))):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("path", path, "the path of a unix socket or None")
+        _checks.each("certificate_names", certificate_names, "str", str)
+        _checks.flag("certificate_expired", certificate_expired)
+        _checks.instance("server_context", server_context, ssl.SSLContext, or_none=True)
+        _checks.count("buffer_size", buffer_size, 1, or_none=True)
         self.host = host
         self.port = 0
         self.path = None if path is None else Path(path)
@@ -120,7 +136,7 @@ class Server:
             lmtp_replies={} if lmtp_replies is None else lmtp_replies,
         )
         self._shared = Shared(self._options, tls is ServerTLS.IMPLICIT, buffer_size)
-        self._shared.faults = list(faults)
+        self._shared.faults = _checked(faults)
         self._shared.tls_context = server_context
         self._certificate_names = tuple(certificate_names)
         self._certificate_expired = certificate_expired
@@ -237,6 +253,8 @@ class Server:
             TimeoutError: they were not within `timeout` seconds.
             RuntimeError: something went wrong inside the server; the cause is attached.
         """
+        _checks.count("count", count, 0)
+        _checks.amount("timeout", timeout, "seconds")
         messages = self._shared.mailbox.messages
         self._wait(lambda: len(messages) >= count, timeout, f"{count} messages")
         return self.messages
@@ -248,6 +266,7 @@ class Server:
             TimeoutError: one still was after `timeout` seconds.
             RuntimeError: something went wrong inside the server; the cause is attached.
         """
+        _checks.amount("timeout", timeout, "seconds")
         self._wait(lambda: not self._shared.connections, timeout, "the end of every session")
         return self.sessions
 
@@ -273,7 +292,7 @@ class Server:
     def add_fault(self, *faults: Fault) -> None:
         """Play these faults too, from now on and also in open sessions."""
         with self._shared.changed:
-            self._shared.faults = [*self._shared.faults, *faults]
+            self._shared.faults = [*self._shared.faults, *_checked(faults)]
 
     def clear_faults(self) -> None:
         """Play no faults any more; what is stalled stays so."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from smtpx import _checks
+
 from ._authentication import Authentication, Said
 from ._delivery import deliver
 from ._extensions import Extension
@@ -57,6 +59,10 @@ class ServerProtocol:
         session: int = 1,
         tls: bool = False,
     ) -> None:
+        _checks.instance("options", options, ServerOptions, or_none=True)
+        _checks.instance("mailbox", mailbox, Mailbox, or_none=True)
+        _checks.count("session", session, 1)
+        _checks.flag("tls", tls)
         self.options = options if options is not None else ServerOptions()
         self.mailbox = mailbox if mailbox is not None else Mailbox()
         self.session = session

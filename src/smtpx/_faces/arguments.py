@@ -1,0 +1,137 @@
+"""What one call of a face is given, looked at before a connection is dialled or leased (R18)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, Iterable, Mapping
+from io import TextIOBase
+from typing import Any, cast
+
+from smtpx import _checks
+from smtpx._core.delivery import Message, addressed
+from smtpx._faces.checked import checked
+from smtpx._message.messages import is_message
+from smtpx.envelope import Envelope
+from smtpx.options import Check, PoolLimits
+
+__all__ = ["check_blocking", "check_many", "check_pool", "pair_of", "ready"]
+
+_CONTENT = "an EmailMessage, bytes, a binary file or an iterable of bytes"
+
+
+def ready(
+    check: Check, message: Message, envelope: Envelope | None, all_or_nothing: bool
+) -> tuple[Message, Envelope]:
+    """The message as the caller wants it checked, and whom it is from and for.
+
+    Raises:
+        CheckFailed: there are errors in it.
+        LocalProtocolError, AddressError: nobody sends it, or nobody gets it.
+        TypeError: one of them is of another kind.
+    """
+    _checks.flag("all_or_nothing", all_or_nothing)
+    _check_message(message)
+    if envelope is not None and not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        allowed = "a smtpx.Envelope(sender, recipients) or None"
+        raise _checks.complaint("envelope", envelope, allowed)
+    message = checked(check, message, envelope)
+    return message, envelope or addressed(message)
+
+
+def check_many(
+    messages: object, connections: int, window: int, on_doubt: str, limits: PoolLimits
+) -> None:
+    """Look at what `send_many` is given, but for the messages themselves.
+
+    Raises:
+        TypeError: it is one message, or nothing to be read one by one, or of another kind.
+        ValueError: a number is out of its range, or there is no such word.
+    """
+    given = messages  # as it came: what follows tells its kinds apart
+    if (
+        is_message(messages)
+        or isinstance(messages, (str, bytes, bytearray, memoryview, Envelope, Mapping))
+        or hasattr(given, "read")
+        or _is_pair(messages)
+        or not isinstance(messages, (Iterable, AsyncIterable))
+    ):
+        allowed = "a list or another iterable of messages, or of tuples of message and envelope"
+        raise _checks.complaint("messages", given, allowed)
+    _checks.count("connections", connections, 1)
+    if connections > limits.open:
+        raise ValueError(
+            f"connections={connections}: the client opens {limits.open} at most: give it "
+            f"pool=smtpx.PoolLimits(open={connections})"
+        )
+    _checks.count("window", window, 1)
+    _checks.one_of("on_doubt", on_doubt, ("report", "resend"))
+
+
+def check_blocking(messages: object) -> None:
+    """Make sure that a blocking face can read it.
+
+    Raises:
+        TypeError: it is asynchronous.
+    """
+    given = messages
+    if isinstance(messages, AsyncIterable) and not isinstance(messages, Iterable):
+        raise _checks.complaint("messages", given, "an iterable", ": that is for an AsyncClient")
+
+
+def pair_of(item: tuple[object, ...]) -> tuple[Message, Envelope]:
+    """What `send_many` is given as a tuple; its members are looked at when its turn comes.
+
+    Raises:
+        TypeError: it is no pair.
+    """
+    if len(item) != 2:
+        raise TypeError(f"messages: give tuples of message and envelope, not of {len(item)}")
+    return cast("tuple[Message, Envelope]", item)
+
+
+def check_pool(pool: PoolLimits | None) -> PoolLimits:
+    """The limits, or the usual ones.
+
+    Raises:
+        TypeError: they are none.
+    """
+    _checks.instance("pool", pool, PoolLimits, or_none=True)
+    return PoolLimits() if pool is None else pool
+
+
+def _check_message(message: object) -> None:
+    if isinstance(message, bytes) or is_message(message):
+        return
+    given = message
+    if isinstance(message, str):
+        advice = ": encode it, or read it by email.message_from_string()"
+    elif isinstance(message, os.PathLike):
+        advice = ": give its read_bytes(), or open it in binary mode"
+    elif isinstance(message, TextIOBase):
+        advice = ": open the file in binary mode"
+    elif isinstance(message, Envelope):
+        advice = ": the message comes first, then its envelope"
+    elif isinstance(message, AsyncIterable) and not isinstance(message, Iterable):
+        advice = ": that is for an AsyncClient"
+    elif isinstance(message, (list, tuple, set, frozenset, Mapping)) and not _is_octets(message):
+        advice = ": send one, or several by send_many()"
+    elif hasattr(given, "read") or isinstance(message, (bytearray, memoryview, Iterable)):
+        return
+    else:
+        advice = ""
+    raise _checks.complaint("message", given, _CONTENT, advice)
+
+
+def _is_octets(several: Any) -> bool:
+    """True for content that is in pieces."""
+    return not isinstance(several, Mapping) and all(
+        isinstance(piece, (bytes, bytearray, memoryview)) for piece in several
+    )
+
+
+def _is_pair(messages: object) -> bool:
+    """True for one message and its envelope, where a list of such pairs is meant."""
+    if not isinstance(messages, tuple):
+        return False
+    pair = cast("tuple[object, ...]", messages)
+    return len(pair) == 2 and isinstance(pair[1], Envelope)
