@@ -754,7 +754,8 @@ def test_what_a_full_session_left_to_another_is_not_put_back_by_it():
     def begun() -> Steps[SMTPError | None]:
         connection = connected(*BY_BDAT, "LIMITS RCPTDOMAINMAX=1")
         connection.learnt.takes_chunks = connection.learnt.takes_reset = True
-        procedure = stream(connection, supply, [].append, Window(), Budget(9))
+        results: list[SendResult] = []
+        procedure = stream(connection, supply, results.append, Window(), Budget(9))
         step = next(procedure)
         while not isinstance(step, Receive):
             step = procedure.send(None if isinstance(step, Glance) else b"")
