@@ -143,6 +143,8 @@ class Judgement:
     violations: list[Violation]
     excused: int = 0
     """What would have been one, had the server not said what no client can see through."""
+    words: Counter[str] = field(default_factory=Counter)
+    """How many recipients were told so."""
 
 
 def judge(told: Told, ledger: Ledger, *, gentle: bool) -> Judgement:
@@ -177,6 +179,8 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> Judgement:
             shifted = recipient in ledger.shifted or mail.sender in ledger.shifted
             misled = shifted or recipient in ledger.lied_to
             verdict = (verdicts or {}).get(recipient, UNKNOWN)
+            if mail.number in handed:
+                judgement.words[word(verdict)] += 1
             kinds: list[tuple[str, bool]] = []
             if copies > 1 + (ledger.unread[recipient] if told.resends else 0):
                 kinds.append(("delivered twice", misled))

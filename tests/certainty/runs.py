@@ -39,6 +39,7 @@ class Tally:
     messages: int = 0
     recipients: int = 0
     excused: int = 0
+    words: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     seeds: dict[str, list[int]] = field(default_factory=dict)
     """By kind of violation, the rounds in which there was one."""
@@ -49,6 +50,7 @@ class Tally:
         self.messages += report["messages"]
         self.recipients += report["recipients"]
         self.excused += report["excused"]
+        self.words.update(report["words"])
         self.by_face[report["face"]] += report["messages"]
         for kind, _ in report["violations"]:
             self.kinds[kind] += 1
@@ -62,6 +64,7 @@ class Tally:
             f"{number:6} × {kind}, in {len(self.seeds[kind])} rounds: {self.seeds[kind][:8]}"
             for kind, number in self.kinds.most_common()
         ]
+        lines += [f"{number:6} told {word}" for word, number in self.words.most_common()]
         violations = self.kinds.total()
         lines.append(f"{self.excused:6} untrue words excused: the server lied")
         lines.append(
@@ -173,6 +176,7 @@ class Process:
             "messages": planned.count,
             "recipients": 0,
             "excused": 0,
+            "words": {},
             "seconds": 0,
             "violations": [[kind, what[-6000:]]],
             "transcript": [],

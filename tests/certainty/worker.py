@@ -203,6 +203,7 @@ class Worker:
             "messages": len(told.read),
             "recipients": sum(len(mail.recipients) for mail in told.read),
             "excused": judgement.excused,
+            "words": judgement.words,
             "seconds": round(seconds, 2),
             "sessions": sessions["sessions"],
             "violations": [[each.kind, each.what] for each in found],
