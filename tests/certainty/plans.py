@@ -111,7 +111,7 @@ THEMES = {
     "idle": (5, ()),
     "idle and endings": (4, (*ENDINGS,)),
     "death": (4, ("late", "no")),
-    "dead": (2, ()),
+    "dead": (1, ()),
     "poor": (3, ("late", *ENDINGS)),
     "calm": (4, ()),
 }
@@ -278,7 +278,7 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
         "faults": faults,
         "rate": rate,
         "lone": face in LONE or "PIPELINING" not in extensions,
-        "cut": {"cuts": 0.9, "everything": 0.1}.get(theme, 0),
+        "cut": {"cuts": 0.7, "everything": 0.1}.get(theme, 0),
         "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000)) if is_narrow else 0,
         "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
         "read_pause": chance.choice((0.0, 0.0005, 0.002)) if is_narrow else 0.0,
@@ -293,7 +293,7 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
         "lmtp_answers_all": lmtp and theme in ("puzzles", "surplus") and chance.random() < 0.5,
         "session_messages": chance.choice((1, 2, 3, 10, 20)) if ends else 0,
         "session_end": chance.choice(("421", "421", "close")) if ends else "",
-        "die_after": chance.randint(1, 20) if theme == "death" else 0,
+        "die_after": chance.randint(1, 100) if theme == "death" else 0,
     }
 
 
