@@ -69,6 +69,8 @@ class Lines:
         self.is_resting = False
         self.in_content = False
         self.messages = 0
+        self.owed = 1
+        """Replies that are due for what was read, the greeting first."""
         self.transaction: Transaction | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self._buffer = bytearray()
@@ -248,11 +250,13 @@ class Lines:
 
     def say(self, reply: bytes, point: str, *, due: bool = True) -> None:
         """Answer; it goes out with what follows, or when there is nothing more to read."""
+        self.owed -= due
         self._out.append((reply, point, self.transaction, due))
         self.show("S", f"{reply!r}" + ("" if due else ", unasked"))
 
     def leave_out(self, reply: bytes) -> None:
         """Say nothing where a reply is due."""
+        self.owed -= 1
         self._out.append((b"", "", self.transaction, None))
         self.show("S", f"({reply!r} left out)")
 
@@ -265,6 +269,7 @@ class Lines:
             self._write(rest[:size])
             rest = rest[size:]
             self.pause(self.chance.random() * 0.002)
+        self.owed -= 1
         self._sent.append(Sent(first, self._writes, self.transaction, True))
         self._check_point(point)
         self.show("S", f"{reply!r}, in pieces")
@@ -306,7 +311,7 @@ class Lines:
     def _check_point(self, point: str) -> None:
         """Note where a client that waits for the end of each transaction awaits nothing more."""
         in_step = "PIPELINING" not in self.plan["extensions"] or point in ("data", "final")
-        if in_step and not self._buffer and not self.in_content:
+        if in_step and not (self.owed or self._buffer or self.in_content):
             self._checkpoints.append(len(self._sent))
 
     # Ending.

@@ -45,6 +45,7 @@ class Machine(Lines):
             line = self.line()
             self.show("C", line[:200].decode("utf-8", "replace"))
             verb, _, rest = line.partition(b" ")
+            self.owed += 1
             self._command(verb.upper(), rest)
 
     def _command(self, verb: bytes, rest: bytes) -> None:
@@ -160,6 +161,7 @@ class Machine(Lines):
         if self._answer("data", b"354 go ahead\r\n"):
             content = self.until_dot()
             self.show("C", f"({len(content)} octets, and the dot)")
+            self.owed += 1
             self._end_of_data(transaction, content)
 
     def _bdat(self, rest: bytes) -> None:
@@ -186,6 +188,7 @@ class Machine(Lines):
         transaction.is_open = False
         everyone = transaction.recipients
         if self.plan["lmtp"]:
+            self.owed += len(everyone) - 1
             answered = transaction.named if self.plan["lmtp_answers_all"] else everyone
             for recipient in answered:
                 if recipient in everyone:
