@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
@@ -1131,3 +1132,100 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestAnyOrder = PoolMachine.TestCase
 TestAnyOrder.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+
+
+class Caller:
+    """Who may have a place, and knows it by what was decided."""
+
+    def __init__(self) -> None:
+        self.decision: Decision[str] | None = None
+
+    def claims(self, place: Slot[Any] | Ticket[Any]) -> bool:
+        decision = self.decision
+        if isinstance(decision, Wait):
+            if decision.ticket is place:
+                return True
+            decision = decision.ticket.decision
+        return isinstance(decision, (Use, Open)) and decision.slot is place
+
+    def acquire(self, state: PoolState[str], now: float = 0) -> Changes[str]:
+        self.decision, changes = state.acquire(now, 1, weakref.ref(self))
+        return changes
+
+    def open(self, state: PoolState[str]) -> Slot[str]:
+        _ = self.acquire(state)
+        assert isinstance(self.decision, Open)
+        _ = state.opened(self.decision.slot, 0, connection="connection")
+        return self.decision.slot
+
+
+class TestMending:
+    """An interruption may end any call anywhere, and its caller with it."""
+
+    def test_the_place_of_who_is_gone_is_found_again(self):
+        state, gone, next_one = pool(open=1), Caller(), Caller()
+        slot = gone.open(state)
+        assert next_one.acquire(state) == NOTHING
+        del gone
+        changes = state.mend(1, torn=False)
+        assert closed(changes) == [slot]
+        assert next_one.claims(state._slots[0])
+        assert why(state) == {CloseReason.BROKEN: 1}
+
+    def test_who_is_opening_and_gone_leaves_nothing_to_close(self):
+        state, gone = pool(open=1), Caller()
+        _ = gone.acquire(state)
+        del gone
+        assert state.mend(1, torn=False) == NOTHING
+        assert state.statistics().open == 0
+
+    def test_who_waits_and_is_gone_holds_nobody_up(self):
+        state, holder, gone, waiting_one = pool(open=1), Caller(), Caller(), Caller()
+        slot = holder.open(state)
+        _ = gone.acquire(state)
+        _ = waiting_one.acquire(state)
+        del gone
+        _ = state.mend(1, torn=False)
+        _ = state.release(slot, 1)
+        assert waiting_one.claims(slot)
+
+    def test_what_was_granted_and_never_learnt_is_taken_back(self):
+        """The interruption came between the decision and whoever was to note it."""
+        state, caller = pool(open=1), Caller()
+        _ = state.acquire(0, 1, weakref.ref(caller))
+        _ = state.mend(1, torn=True)
+        assert state.statistics().open == 0
+
+    def test_who_was_granted_a_place_while_waiting_keeps_it(self):
+        state, holder, waiting_one = pool(open=1), Caller(), Caller()
+        slot = holder.open(state)
+        _ = waiting_one.acquire(state)
+        _ = state.release(slot, 1)
+        assert state.mend(1, torn=True).close == ()
+        assert waiting_one.claims(slot)
+
+    def test_what_was_not_carried_out_is_told_again(self):
+        state, holder, waiting_one = pool(open=1), Caller(), Caller()
+        slot = holder.open(state)
+        _ = waiting_one.acquire(state)
+        changes = state.release(slot, 1, usable=False)
+        assert closed(changes) == [slot]
+        again = state.mend(1, torn=True)
+        assert again.close == changes.close
+        assert again.answered == changes.answered
+
+    def test_what_was_carried_out_is_not(self):
+        state, holder = pool(open=1), Caller()
+        slot = holder.open(state)
+        _ = state.release(slot, 1, usable=False)
+        assert state.mend(1, torn=False) == NOTHING
+        assert state.evict(1) == NOTHING
+        assert state.mend(1, torn=True) == NOTHING
+
+    def test_an_idle_connection_stays_idle(self):
+        state, holder = pool(open=1), Caller()
+        slot = holder.open(state)
+        _ = state.release(slot, 1)
+        assert state.mend(1, torn=True) == NOTHING
+        assert holder.acquire(state, 2) == NOTHING
+        assert holder.claims(slot)

@@ -214,6 +214,50 @@ def test_cancelled_at_every_await(runner: Runner, tls: ServerTLS, late: bool, si
         assert beliefs == {"not sent", "in doubt"} or (late and beliefs == {"not sent"})
 
 
+TWO_DOMAINS = Envelope("ann@example.org", ["bob@one.test", "eve@two.test"])
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("way", ["retired", "one shot", "two sessions"])
+def test_what_became_of_a_message_is_told_whenever_it_is_cancelled(
+    runner: Runner, way: str, late: bool
+):
+    """Also while QUIT is answered, and in the session of the second half of the recipients."""
+    domains = 1 if way == "two sessions" else None
+    limits = PoolLimits(open=1, idle=0)
+    with Server(extensions=ALL_EXTENSIONS, domain_limit=domains) as server:
+
+        def cancel(at: int) -> bool:
+            server.clear_messages()
+            client = AsyncClient(server.url, pool=limits)
+            if way == "one shot":
+                call = smtpx.asend(CONTENT, server.url, envelope=TWO_DOMAINS)
+            else:
+                call = client.send(CONTENT, TWO_DOMAINS)
+            outcome = runner.run(lambda: call_in(runner)(call, at, late))
+            runner.run(turn)
+            runner.run(client.close)
+            _ = server.wait_until_idle()
+            taken = {name for message in server.messages for name in message.recipients}
+            result = outcome[0] if isinstance(outcome, tuple) else getattr(outcome, "result", None)
+            if result is None:
+                assert not taken
+            else:
+                accepted = {str(told.recipient) for told in result.accepted}
+                doubtful = {str(told.recipient) for told in result.in_doubt}
+                assert accepted <= taken <= accepted | doubtful
+                told.add("all" if len(accepted) == 2 else "some" if accepted else "none")
+            return not isinstance(outcome, tuple)
+
+        told: set[str] = set()
+        at = 1
+        while cancel(at):
+            at += 1
+        assert at > 2
+        assert "all" in told
+        assert way != "two sessions" or "some" in told
+
+
 async def slow_password() -> str:
     await turn()
     return "secret"

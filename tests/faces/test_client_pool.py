@@ -8,7 +8,7 @@ import pytest
 
 import smtpx
 from smtpx import CloseReason, Envelope, PoolLimits, Timeouts
-from smtpx.testing import ALL_EXTENSIONS, Extension, Latency, Refuse, Server, Shutdown, Stall
+from smtpx.testing import ALL_EXTENSIONS, Extension, Latency, Refuse, Server, Stall
 from tests.faces.conftest import Face
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -115,15 +115,6 @@ def test_aborted(face: Face):
         _ = client.send(CONTENT, ENVELOPE)
         client.close(abort=True)
         assert not server.wait_until_idle()[0].quit
-
-
-def test_a_421_in_between_is_an_error_and_the_next_goes_by_another(face: Face):
-    with Server(faults=[Shutdown("MAIL", nth=2)]) as server, face.client(server.url) as client:
-        _ = client.send(CONTENT, ENVELOPE)
-        with pytest.raises(smtpx.SenderRefused):
-            _ = client.send(CONTENT, ENVELOPE)
-        _ = client.send(CONTENT, ENVELOPE)
-        assert len(server.sessions) == 2
 
 
 @pytest.mark.requirement("T43")

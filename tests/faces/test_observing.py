@@ -9,6 +9,7 @@ from smtpx import (
     Envelope,
     MessageBegun,
     MessageEnded,
+    PoolLimits,
     Protected,
     SessionBegun,
     SessionClosed,
@@ -16,7 +17,7 @@ from smtpx import (
     TLSMode,
     TLSPolicy,
 )
-from smtpx.testing import Close, Refuse, Server, ServerTLS
+from smtpx.testing import ALL_EXTENSIONS, Close, Extension, Refuse, Server, ServerTLS
 
 from .conftest import Face
 
@@ -141,3 +142,54 @@ def test_a_message_that_goes_by_another_session_ends_there(face: Face):
         if isinstance(event, SessionClosed):
             assert event.reply is not None
             assert not event.is_broken
+
+
+FAILING = ["MessageBegun", "content", "final", "MessageEnded"]
+
+
+@pytest.mark.parametrize("point", FAILING)
+@pytest.mark.parametrize("way", ["session", "client", "one shot", "send_many"])
+def test_an_observer_that_fails_hides_nothing(face: Face, way: str, point: str):
+    """Such as `print`, where the terminal takes ASCII only."""
+    failures = 0
+
+    def observe(event: smtpx.Event) -> None:
+        nonlocal failures
+        is_point = type(event).__name__ == point or (
+            isinstance(event, smtpx.Line)
+            and event.text.startswith({"content": "354", "final": "250 2.0.0"}.get(point, "-"))
+        )
+        if is_point and not failures:
+            failures += 1
+            raise UnicodeEncodeError("ascii", "é", 0, 1, "no")
+
+    by_data = ALL_EXTENSIONS - {Extension.CHUNKING}
+    with Server(extensions=by_data) as server:
+        if way == "session":
+            with (
+                face.session(server.url, observer=observe) as session,
+                pytest.raises(UnicodeEncodeError) as caught,
+            ):
+                _ = session.send(CONTENT, ENVELOPE)
+            results: list[smtpx.SendResult] = [vars(caught.value)["result"]]
+        elif way == "one shot":
+            with pytest.raises(UnicodeEncodeError) as caught:
+                _ = face.send(CONTENT, server.url, envelope=ENVELOPE, observer=observe)
+            results = [vars(caught.value)["result"]]
+        else:
+            with face.client(server.url, observer=observe, pool=PoolLimits(open=1)) as client:
+                results = []
+                with pytest.raises(UnicodeEncodeError) as caught:
+                    if way == "client":
+                        _ = client.send(CONTENT, ENVELOPE)
+                    for result in client.send_many([(CONTENT, ENVELOPE)]):
+                        results.append(result)
+                if way == "client":
+                    results = [vars(caught.value)["result"]]
+                else:
+                    results += getattr(caught.value, "results", [])
+                assert client.statistics().busy == 0
+                assert client.send(CONTENT, ENVELOPE).accepted
+        assert failures == 1
+        assert [len(result.accepted) for result in results] == [2]
+        assert server.messages

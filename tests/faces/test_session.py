@@ -480,15 +480,22 @@ class TestClient:
             assert len(server.sessions) == 1
             assert len(server.messages) == 3
 
-    def test_opens_anew_when_the_server_has_hung_up(self, face: Face):
+    def test_a_421_to_mail_is_no_answer_to_it_but_the_end_of_the_session(self, face: Face):
         with Server() as server, face.client(server.url) as client:
             _ = client.send(CONTENT, ENVELOPE)
             server.add_fault(Shutdown("MAIL", session=1))
-            with pytest.raises(smtpx.SenderRefused):
-                _ = client.send(CONTENT, ENVELOPE)
             _ = client.send(CONTENT, ENVELOPE)
             assert len(server.sessions) == 2
             assert len(server.messages) == 2
+
+    def test_a_421_to_the_first_mail_of_a_session_is_an_error(self, face: Face):
+        with (
+            Server(faults=[Shutdown("MAIL")]) as server,
+            face.client(server.url) as client,
+            pytest.raises(smtpx.SenderRefused),
+        ):
+            _ = client.send(CONTENT, ENVELOPE)
+        assert len(server.sessions) == 1
 
     @pytest.mark.parametrize("fault", [Close, Reset])
     def test_tries_anew_when_the_idle_connection_is_gone(self, face: Face, fault):

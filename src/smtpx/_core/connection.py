@@ -71,11 +71,11 @@ class Connection:
         "authenticated",
         "broken",
         "client_name",
+        "content_ended",
         "domains",
         "extensions",
         "greeting",
         "ignored",
-        "is_doubtful",
         "learnt",
         "limits",
         "lmtp",
@@ -91,6 +91,7 @@ class Connection:
         "surplus",
         "timeouts",
         "transactions",
+        "was_gone",
     )
 
     def __init__(
@@ -124,8 +125,6 @@ class Connection:
         """What other sessions with this server have shown."""
         self.transactions = 0
         """Mail transactions begun so far."""
-        self.is_doubtful = False
-        """The last octet of the present message's content may have left (RFC 1047)."""
         self.surplus: tuple[Reply, ...] | None = None
         """What came behind the last reply that was due: any of those may then be another's."""
         self._messages = 0
@@ -142,6 +141,10 @@ class Connection:
         """A 421, or the reply to QUIT: the server closes after it (RFC 5321 §3.8)."""
         self.broken = False
         """The dialogue is out of step or the transport gone: never to be used again."""
+        self.was_gone = False
+        """It ended by what the server said, before a mail transaction was answered."""
+        self.content_ended = False
+        """The last octet of the present message's content may have left (RFC 1047)."""
         self.domains: set[str] = set()
         """Domains of recipients named so far, where the server limits them (RFC 9422 §4.3)."""
         self.secrets: tuple[bytes, ...] = ()
@@ -271,12 +274,15 @@ class Connection:
         """Note that replies are due to a command whose octets are sent by other means."""
         if self.observer is not None:
             self._say(command)
+        if command.phase is Phase.DATA_TERMINATION:
+            self.content_ended = True
         self._pending.extend([command] * replies)
 
     def expect_group(self, wire: bytes, replies: int) -> None:
         """Note the same of the commands of whole transactions, each of which ends with its data."""
         if self.observer is not None:
             self._say(Command(wire, Phase.DATA_TERMINATION))
+        self.content_ended = True
         self._pending.extend([END_OF_DATA] * replies)
 
     def settle_successes(self, counts: Iterable[int]) -> list[Reply]:
@@ -352,6 +358,7 @@ class Connection:
                     reply = parser.next_reply()
                 except RemoteProtocolError as error:
                     self.broken = True
+                    self.was_gone = command.phase is Phase.MAIL
                     if self.secrets:
                         # R14: the variables of the parser are what the server echoes.
                         raise error.with_traceback(None) from None
@@ -472,6 +479,7 @@ class Connection:
                 self.broken = True
                 raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
             self._parser.feed(data)
+        self.was_gone = True
         raise self._unsolicited()
 
     def _glance(self, phase: Phase) -> Steps[bytes | None]:

@@ -234,7 +234,7 @@ class Contents:
         connection, plan = self._connection, self._plan(message)
         outgoing, _, content = message.drawn
         given = _Given(message, refused, self._due(message, refused))
-        connection.is_doubtful = False
+        connection.content_ended = False
         try:
             given.finals, given.error = yield from send_content(
                 connection, plan.body, content, given.due, chunked=plan.chunked
@@ -244,7 +244,7 @@ class Contents:
             tell(self._emit, outgoing, not_sent(outgoing, unreadable))
             raise connection.over() from unreadable
         except BaseException:
-            if connection.is_doubtful:
+            if connection.content_ended:
                 self._asked, self._given = None, given
             raise
         self._asked, self._given = None, given

@@ -16,7 +16,7 @@ from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message
 from smtpx._wire.content import Content, Source
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import LocalProtocolError
 from smtpx.results import SendResult
 
 # An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
@@ -37,7 +37,7 @@ def deliver(
     Raises:
         LocalProtocolError, AddressError, ExtensionMissing: it cannot be sent so; nothing was.
     """
-    connection.is_doubtful = False
+    connection.content_ended = False
     envelope, content = written(connection, message, envelope)
     if connection.is_full:
         return untried(envelope, session_full(connection))
@@ -51,12 +51,7 @@ def deliver(
                 )
             check_repeatable(connection, content)
             return (yield from _in_parts(connection, everyone, content))
-    try:
-        return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
-    except BaseException as interruption:
-        if not isinstance(interruption, (SMTPError, GeneratorExit)):
-            hang(interruption, unfinished(connection, envelope))
-        raise
+    return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
 
 
 def _observed(
@@ -73,11 +68,7 @@ def _told(
 ) -> Steps[SendResult]:
     ended = connection.begun(envelope)
     result = yield from performed
-    try:
-        _ = ended(result)
-    except BaseException as failure:
-        hang(failure, result)
-        raise
+    _ = ended(result)
     return result
 
 

@@ -12,17 +12,20 @@ calls `evict`, unless it is answered before; only the first in the queue waits f
 whole time, and `Changes` name it when that moment moves.
 
 Idle connections are reused last in, first out; waiting callers are served first in, first out.
+
+An interruption may end a method anywhere. So what is decided stands in the slots and the tickets
+alone, each written in an order in which nothing gets lost; `mend` makes everything else anew.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from smtpx.options import PoolLimits
 
@@ -71,6 +74,18 @@ class Refusal(Enum):
     """The caller itself withdrew."""
 
 
+class Holder(Protocol):
+    """A caller, as far as the pool knows it."""
+
+    def claims(self, place: Slot[Any] | Ticket[Any]) -> bool:
+        """True if it knows that it has this slot, or this place in the queue."""
+        ...
+
+
+Reference: TypeAlias = "Callable[[], Holder | None]"
+"""A weak reference: who is no more holds nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class Slot(Generic[C]):
     """The place of one connection, from the decision to open it until it is closed.
@@ -89,6 +104,7 @@ class Slot(Generic[C]):
     granted: int = 0
     """Messages that its present holder may send."""
     held: C | None = field(default=None, repr=False)
+    holder: Reference | None = field(default=None, repr=False)
 
     @property
     def connection(self) -> C:
@@ -110,6 +126,7 @@ class Ticket(Generic[C]):
     order: int
     messages: int
     deadline: float
+    holder: Reference | None = field(default=None, repr=False)
     decision: Decision[C] = field(init=False, repr=False)
     """What holds now: a `Wait`, or the answer."""
 
@@ -190,6 +207,16 @@ class PoolStatistics:
     """Seconds that callers, all together, have waited for the rate."""
 
 
+def sum_of(figures: Sequence[PoolStatistics]) -> PoolStatistics:
+    """The figures of several pools together."""
+    names = [field.name for field in fields(PoolStatistics) if field.name != "closed"]
+    sums: dict[str, Any] = {name: sum(getattr(one, name) for one in figures) for name in names}
+    closed: Counter[CloseReason] = Counter()
+    for one in figures:
+        closed.update(one.closed)
+    return PoolStatistics(closed=MappingProxyType(dict(closed)), **sums)
+
+
 NO_CHANGES: Changes[Any] = Changes((), ())
 
 
@@ -231,25 +258,28 @@ class PoolState(Generic[C]):
         self._waiting = OrderedDict()
         self._doomed: list[Slot[C]] = []
         self._answered: dict[Ticket[C], None] = {}
+        self._told: Changes[C] = NO_CHANGES
         self._asked = self._acquired = self._opened = self._reused = self._loads = 0
         self._closed: Counter[CloseReason] = Counter()
         self._refused: Counter[Refusal] = Counter()
         self._connection_seconds = self._rate_seconds = 0.0
         return forgotten
 
-    def acquire(self, now: float, messages: int = 1) -> tuple[Decision[C], Changes[C]]:
+    def acquire(
+        self, now: float, messages: int = 1, holder: Reference | None = None
+    ) -> tuple[Decision[C], Changes[C]]:
         """Ask for a connection over which up to `messages` go, at least one.
 
         Less is granted where the rate or the connection gives less; who has more to send then
-        asks again, behind those who wait.
+        asks again, behind those who wait. What is granted is the `holder`'s.
         """
         self._advance(now)
         if self._closing:
             self._refused[Refusal.CLOSED] += 1
             return self._refuse(Refusal.CLOSED)
         if self._can_grant() and not self._waiting:
-            return self._grant(messages), self._settle()
-        ticket: Ticket[C] = Ticket(self._asked, messages, self._now + self._wait)
+            return self._grant(messages, holder), self._settle()
+        ticket: Ticket[C] = Ticket(self._asked, messages, self._now + self._wait, holder)
         ticket.decision = _wait(ticket)
         self._asked += 1
         self._waiting[ticket] = None
@@ -289,7 +319,7 @@ class PoolState(Generic[C]):
         self._advance(now)
         if not _is_still(slot, _BUSY):
             return self._refuse(Refusal.CLOSED)
-        fresh = self._slot()
+        fresh = self._slot(slot.holder)
         fresh.granted, slot.granted = slot.granted, 0
         self._close(slot, CloseReason.STALE)
         return Open(fresh, fresh.granted), self._settle()
@@ -303,10 +333,9 @@ class PoolState(Generic[C]):
         """
         self._advance(now)
         if _is_still(slot, _BUSY):
-            if messages > slot.granted:
-                raise AssertionError("a slot's holder sends what it was granted")
+            # A divided message takes several, whatever was granted for it.
             slot.messages += messages
-            slot.granted -= messages
+            slot.granted = max(0, slot.granted - messages)
             if slot.granted:
                 self._spare(slot, slot.granted)
             reason = self._reason(slot) if usable else CloseReason.BROKEN
@@ -338,6 +367,38 @@ class PoolState(Generic[C]):
         """Let time do what it does: idle connections expire, callers get their turn or give up."""
         self._advance(now)
         return self._settle()
+
+    def give_up(self, slot: Slot[C], now: float) -> Changes[C]:
+        """Give a slot back, whatever it is: its holder was interrupted."""
+        if slot.state is SlotState.OPENING:
+            return self.failed(slot, now)
+        return self.release(slot, now, usable=False, messages=0)
+
+    def mend(self, now: float, *, torn: bool) -> Changes[C]:
+        """Take back slots, and places in the queue, that nobody claims any more.
+
+        If the last call was `torn` by an interruption, before its changes were carried out, they
+        are told again, and what is known elsewhere is worked out anew from slots and tickets.
+        """
+        if torn:
+            closed = [slot for slot in self._slots if slot.state is SlotState.CLOSED]
+            doomed = [slot for slot in closed if slot.held is not None]
+            self._doomed = [*dict.fromkeys([*self._told.close, *self._doomed, *doomed])]
+            self._answered |= dict.fromkeys([*self._told.answered, *self._waiting])
+            self._slots = [slot for slot in self._slots if slot.state is not SlotState.CLOSED]
+            known = [slot for slot in self._idle if slot.state is _IDLE]
+            self._idle = [s for s in self._slots if s.state is _IDLE and s not in known] + known
+            for ticket in [*self._waiting]:
+                if not isinstance(ticket.decision, Wait):
+                    del self._waiting[ticket]
+            self._changes_at = -math.inf
+        for slot in [slot for slot in self._slots if slot.state is not _IDLE]:
+            if not _is_claimed(slot):
+                was_open = slot.state is _BUSY
+                self._close(slot, CloseReason.BROKEN if was_open else CloseReason.FAILED)
+        for ticket in [ticket for ticket in self._waiting if not _is_claimed(ticket)]:
+            self._turn_away(ticket, Refusal.CANCELLED)
+        return self.evict(now)
 
     def refused_for_load(self, slot: Slot[C], now: float) -> None:
         """The server said "too many connections" (421, 454) to this slot's holder.
@@ -390,6 +451,7 @@ class PoolState(Generic[C]):
 
     def _advance(self, now: float) -> None:
         """What the time since the last call has brought."""
+        self._told = NO_CHANGES  # They have been carried out.
         if now > self._now:
             if self._waiting:
                 self._count_waiting(now - self._now)
@@ -431,28 +493,31 @@ class PoolState(Generic[C]):
             _ = self._answered.pop(asking, None)
         if not self._doomed and not self._answered:
             return NO_CHANGES
-        changes = Changes(tuple(self._doomed), tuple(self._answered))
+        self._told = Changes(tuple(self._doomed), tuple(self._answered))
         self._doomed, self._answered = [], {}
-        return changes
+        return self._told
 
     def _serve(self) -> None:
         """Grant while there is something to grant, to the caller who has waited longest."""
         while self._waiting and self._can_grant():
-            ticket, _ = self._waiting.popitem(last=False)
-            ticket.decision = self._grant(ticket.messages)
+            ticket = next(iter(self._waiting))
+            ticket.decision = self._grant(ticket.messages, ticket.holder)
             self._answered[ticket] = None
+            del self._waiting[ticket]
 
     def _can_grant(self) -> bool:
         return self._has_room() and self._bucket.ready_at <= self._now
 
-    def _grant(self, wanted: int) -> Use[C] | Open[C]:
+    def _grant(self, wanted: int, holder: Reference | None) -> Use[C] | Open[C]:
         self._acquired += 1
         if not self._idle:
-            slot = self._slot()
+            slot = self._slot(holder)
             return Open(slot, self._allot(slot, wanted))
         self._reused += 1
-        slot = self._idle.pop()
+        slot = self._idle[-1]
+        slot.holder = holder
         slot.state = _BUSY
+        del self._idle[-1]
         return Use(slot, self._allot(slot, wanted))
 
     def _allot(self, slot: Slot[C], wanted: int) -> int:
@@ -471,20 +536,21 @@ class PoolState(Generic[C]):
             self._answered[ticket] = None
 
     def _turn_away(self, ticket: Ticket[C], refusal: Refusal) -> None:
-        del self._waiting[ticket]
         self._refused[refusal] += 1
         ticket.decision = Refused(refusal)
         self._answered[ticket] = None
+        del self._waiting[ticket]
 
     def _refuse(self, refusal: Refusal) -> tuple[Refused, Changes[C]]:
         return Refused(refusal), self._settle()
 
-    def _slot(self) -> Slot[C]:
-        slot: Slot[C] = Slot(_or_infinity(self._limits.messages))
+    def _slot(self, holder: Reference | None) -> Slot[C]:
+        slot: Slot[C] = Slot(_or_infinity(self._limits.messages), holder=holder)
         self._slots.append(slot)
         return slot
 
     def _rest(self, slot: Slot[C]) -> None:
+        slot.holder = None
         slot.state = _IDLE
         slot.expires_at = min(slot.opened_at + self._age, self._now + self._idle_time)
         if slot.expires_at < self._changes_at:
@@ -492,13 +558,14 @@ class PoolState(Generic[C]):
         self._idle.append(slot)
 
     def _close(self, slot: Slot[C], reason: CloseReason) -> None:
-        self._slots.remove(slot)
+        was, slot.state = slot.state, SlotState.CLOSED
+        slot.holder = None
         self._spare(slot, slot.granted)
-        if slot.state is SlotState.IDLE:
+        if was is SlotState.IDLE:
             self._idle.remove(slot)
-        if slot.state is not SlotState.OPENING:
+        if was is not SlotState.OPENING:
             self._doomed.append(slot)
-        slot.state = SlotState.CLOSED
+        self._slots.remove(slot)
         self._closed[reason] += 1
 
     def _spare(self, slot: Slot[C], messages: int) -> None:
@@ -559,6 +626,11 @@ class _Bucket:
 def _wait(ticket: Ticket[C], moment: float = math.inf) -> Wait[C]:
     until = min(ticket.deadline, moment)
     return Wait(ticket, None if until == math.inf else until)
+
+
+def _is_claimed(place: Slot[Any] | Ticket[Any]) -> bool:
+    holder = None if place.holder is None else place.holder()
+    return holder is not None and holder.claims(place)
 
 
 def _or_infinity(limit: float | None) -> float:

@@ -189,7 +189,6 @@ def _send_last(
     if failure := (yield from early_reply(connection)):
         return failure
     connection.expect(command, due)
-    connection.is_doubtful = True
     try:
         yield from connection.send(octets, Phase.DATA_BLOCK)
     except TimedOut as error:

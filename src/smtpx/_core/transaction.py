@@ -71,7 +71,7 @@ def transaction(
         ExtensionMissing, LocalProtocolError: the request cannot be sent to this server; nothing
             of it was.
     """
-    connection.is_doubtful = False
+    connection.content_ended = False
     if connection.open_transaction:
         return _after_reset(connection, envelope, content, all_or_nothing)
     extensions, octets = connection.extensions, content.whole
@@ -107,6 +107,7 @@ def _after_reset(
         reply = yield from connection.command(RSET)
         check_reset(connection, reply)
     except SESSION_OVER as over:
+        connection.was_gone = True
         return untried(envelope, over)
     return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
 
@@ -142,7 +143,6 @@ def _at_once(
         connection.open_transaction = True
         connection.expect_group(group, before + 1)
         written = len(wire)
-        connection.is_doubtful = True
         yield from connection.send(wire, Phase.MAIL)
         last = yield from connection.settle_success(before + 1)
         if last is None:

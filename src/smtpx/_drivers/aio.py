@@ -138,3 +138,12 @@ async def let_others_run() -> None:
 def current_run() -> object:
     """The running loop."""
     return asyncio.get_running_loop()
+
+
+def call_in(run: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    """Have a loop make a call, from whatever thread; False if it is closed."""
+    try:
+        _ = run.call_soon_threadsafe(call)
+    except RuntimeError:
+        return False
+    return True

@@ -22,6 +22,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
+from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import Deadline, Pace, Waiter
 from smtpx.errors import LocalProtocolError, SMTPError
 
@@ -69,7 +70,8 @@ class BlockingDriver:
         Raises:
             SMTPError: the procedure failed; it knows whether the connection can go on.
             BaseException: anything else, such as KeyboardInterrupt or an error of the caller's
-                own file, ends the procedure and closes the socket.
+                own file, ends the procedure and closes the socket. What became of the message
+                hangs on it as ``.result``.
         """
         answer: bytes | None = None
         try:
@@ -86,10 +88,10 @@ class BlockingDriver:
             return value
         except SMTPError:
             raise
-        except BaseException:
+        except BaseException as error:
             # Interrupted, in the middle of who knows what: never to be used again.
-            procedure.close()
             self.close()
+            abandon(procedure, error)
             raise
         finally:
             answer = None  # R14: a traceback with locals would show what the server echoes.

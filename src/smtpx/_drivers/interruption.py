@@ -15,15 +15,11 @@ def abandon(procedure: Steps[object], interruption: BaseException) -> None:
     """End a procedure whose caller was interrupted; its connection is closed.
 
     If a message was being sent, what became of it hangs on the interruption as ``.result``, as it
-    does on an `SMTPError`; a note names those for whom it is in doubt.
+    does on an `SMTPError`.
     """
     value = value_of_lost(procedure)
-    if not isinstance(value, SendResult):
-        return
-    interruption.__dict__["result"] = value
-    if value.in_doubt:
-        names = ", ".join(str(outcome.recipient) for outcome in value.in_doubt)
-        interruption.add_note(f"interrupted while the message was in doubt for {names}")
+    if isinstance(value, SendResult):
+        vars(interruption)["result"] = value
 
 
 def with_results(interruption: BaseException | None, results: Iterable[SendResult]) -> None:
@@ -31,7 +27,7 @@ def with_results(interruption: BaseException | None, results: Iterable[SendResul
     untold = list(results)
     # Who closes the generator wants to know no more.
     if interruption is not None and untold and not isinstance(interruption, GeneratorExit):
-        interruption.__dict__["results"] = untold
+        vars(interruption)["results"] = untold
 
 
 def value_of_lost(procedure: Steps[object]) -> object:

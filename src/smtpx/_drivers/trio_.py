@@ -112,3 +112,12 @@ async def let_others_run() -> None:
 def current_run() -> object:
     """The token of the present run."""
     return trio.lowlevel.current_trio_token()
+
+
+def call_in(run: trio.lowlevel.TrioToken, call: Callable[[], None]) -> bool:
+    """Have a run make a call, from whatever thread; False if it has ended."""
+    try:
+        run.run_sync_soon(call)
+    except trio.RunFinishedError:
+        return False
+    return True

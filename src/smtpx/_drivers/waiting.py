@@ -22,6 +22,8 @@ might stop reading, and both would wait for ever (RFC 2920 §3.1).
 
 As much as `send_many` has in flight at most. A peer that says more is read no further: it takes
 what we write, or the time for that is up."""
+# Seconds for a farewell when the time is up.
+_MOMENT = 0.1
 
 
 class Deadline:
@@ -44,6 +46,13 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the total time is used up")
         return left if seconds is None else min(left, seconds)
+
+    def for_farewell(self, most: float | None = None) -> Deadline:
+        """A deadline for what is left to say: at `most` so many seconds, but never none."""
+        if self._end is None:
+            return self if most is None else Deadline(most)
+        left = max(self._end - time.monotonic(), _MOMENT)
+        return Deadline(left if most is None else min(left, most))
 
 
 class Pace:

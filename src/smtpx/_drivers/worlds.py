@@ -125,6 +125,10 @@ class World(Protocol):
         """What stands for the present run: the loop, or trio's token."""
         ...
 
+    def call_in(self, run: Any, call: Callable[[], None]) -> bool:
+        """Have a run make a call, from whatever thread; False if it has ended."""
+        ...
+
 
 def current_world() -> World:
     """The world whose task is calling: trio's where one of its tasks does, else asyncio."""

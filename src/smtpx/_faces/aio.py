@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
 from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
-from smtpx._core.division import left_over, resumed
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
+from smtpx._core.learnt import Learnt
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
-from smtpx._core.verdicts import untried
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.worlds import AsyncDriver, Supplier, World, current_world, dial
-from smtpx._faces.arguments import check_many, check_pool, ready
+from smtpx._drivers.worlds import AsyncDriver, World, current_world, dial
+from smtpx._faces.arguments import check_many, check_pool
 from smtpx._faces.arriving import Arriving
+from smtpx._faces.course import Course
+from smtpx._faces.forking import forks
 from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.settings import SessionOptions, Settings
-from smtpx._faces.taskpool import TaskPool, Turn
+from smtpx._faces.taskpool import TaskPools, Turn
 from smtpx._faces.tasksending import TaskSending
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
+from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
-from smtpx.results import SendResult, accepted
+from smtpx.results import SendResult
 from smtpx.tls import Protection
 
 T = TypeVar("T")
@@ -62,10 +63,12 @@ class AsyncSession:
         self._settings = Settings.of(endpoint, **options)
         self._held = None if socket is None else taken(socket, self._settings)
         self._handshakes: Handshakes | None = None
+        self._learnt = Learnt()
         self._world: World | None = None
         self._driver: AsyncDriver | None = None
         self._connection: Connection | None = None
         self._watch: Watch | None = None
+        self._forks = forks()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -79,7 +82,9 @@ class AsyncSession:
     ) -> None:
         if error is not None and not isinstance(error, Exception):
             self.abort()  # Who is cancelled does not wait for a farewell.
-        await self.close()
+        await self.close_by(Deadline(self._settings.timeouts.total))
+        if error is None:
+            self.heed_observer()
 
     async def open(self) -> None:
         """Dial, read the greeting, say EHLO, start TLS and log in, as the settings ask.
@@ -87,10 +92,14 @@ class AsyncSession:
         Raises:
             SMTPError: as `Session.open`.
         """
+        await self.open_by(Deadline(self._settings.timeouts.total))
+
+    async def open_by(self, deadline: Deadline) -> None:
+        """Open the session as part of a call that has a deadline (private to smtpx)."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
-        deadline = Deadline(settings.timeouts.total)
+        self._forks = forks()
         world = self._world = current_world()
         watch = self._watch = Watch(settings)
         connected = self._held
@@ -102,7 +111,7 @@ class AsyncSession:
                 remaining=lambda: deadline.within(settings.timeouts.connect),
                 sources=settings.sources,
             )
-            opening = Opening(settings, handshakes, connected, watch)
+            opening = Opening(settings, handshakes, connected, watch, self._learnt)
             self._settings = settings.without_credentials()
         except BaseException as error:
             if connected is not None:
@@ -114,29 +123,33 @@ class AsyncSession:
             self._connection = opening.connection
             await self._driver.run(opening.procedure(), deadline)
             handshakes.keep(opening.handshake)
+            watch.heed()
         except BaseException as error:
             if self._driver is not None:
                 self._driver.close()
             watch.closed(self._connection, error)
             raise
 
-    def resuming(self, handshakes: Handshakes) -> Self:
-        """Share context and TLS sessions with others of one client (private to smtpx)."""
-        self._handshakes = handshakes
+    def resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
+        """Share with others of one client what is agreed and known (private to smtpx)."""
+        self._handshakes, self._learnt = handshakes, learnt
         return self
 
     async def close(self) -> None:
-        """Say QUIT, if the server still listens, and close the connection. Never fails.
+        """Say QUIT, if the server still listens, and close the connection.
 
-        What was accepted stays accepted, whatever happens here.
+        Whatever the server does, it never fails, and what was accepted stays accepted.
         """
-        if self._world is None or self._driver is None or self._connection is None:
+        await self.close_by(Deadline(self._settings.timeouts.total))
+        self.heed_observer()
+
+    async def close_by(self, deadline: Deadline) -> None:
+        """Close the session as part of a call that has a deadline (private to smtpx)."""
+        if self._world is None or self._driver is None:
             return
         try:
-            if not self._driver.closed:
-                _ = await self._driver.run(
-                    quit_session(self._connection), Deadline(self._settings.timeouts.total)
-                )
+            if self.is_open and self._connection is not None:
+                _ = await self._driver.run(quit_session(self._connection), deadline)
                 self._driver.part()
         finally:
             self.abort()
@@ -144,10 +157,17 @@ class AsyncSession:
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
+        if self._forks != forks():
+            return  # The loop that would close it is the parent's, as is the connection.
         if self._driver is not None:
             self._driver.close()
         if self._watch is not None:
             self._watch.closed(self._connection)
+
+    def heed_observer(self) -> None:
+        """Raise what the observer has raised meanwhile (private to smtpx)."""
+        if self._watch is not None and self._watch.failure is not None:
+            self._watch.heed()
 
     @property
     def is_open(self) -> bool:
@@ -157,6 +177,7 @@ class AsyncSession:
             and self._connection is not None
             and not self._driver.closed
             and self._connection.usable
+            and self._forks == forks()
         )
 
     @property
@@ -190,24 +211,70 @@ class AsyncSession:
         Raises:
             SMTPError: as `Session.send`.
         """
+        course = Course(envelope, all_or_nothing=all_or_nothing)
+        try:
+            await self.send_by(course, message, Deadline(self._settings.timeouts.total))
+            return course.verdict()
+        except BaseException as error:
+            course.hang_on(error)
+            raise
+
+    async def send_by(
+        self, course: Course, message: Message | AsyncIterable[bytes], deadline: Deadline
+    ) -> None:
+        """Send a message as part of a call that has a deadline (private to smtpx)."""
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
-                return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
-        message, envelope = ready(self._settings.check, message, envelope, all_or_nothing)
-        return accepted(await self.attempt(message, envelope, all_or_nothing=all_or_nothing))
+                await self.send_by(course, arriving, deadline)
+            return
+        course.prepare(self._settings.check, message)
+        await self.attempt(course, deadline)
 
-    def attempt(
-        self, message: Message, envelope: Envelope | None, *, all_or_nothing: bool = False
-    ) -> Awaitable[SendResult]:
-        """Send one message; what the server says or does is all in the result (private to smtpx).
+    async def take(self, course: Course, message: Message | AsyncIterable[bytes]) -> None:
+        """Open, send and close, by one deadline (private to smtpx)."""
+        if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
+            async with Arriving(message) as arriving:
+                await self.take(course, arriving)
+            return
+        course.prepare(self._settings.check, message)
+        deadline = Deadline(self._settings.timeouts.total)
+        await self.open_by(deadline)
+        try:
+            await self.attempt(course, deadline)
+        except Exception:
+            await self.close_by(deadline.for_farewell())
+            raise
+        except BaseException:
+            self.abort()  # Who is cancelled does not wait for a farewell.
+            raise
+        await self.close_by(deadline.for_farewell())
+        self.heed_observer()
+
+    async def attempt(self, course: Course, deadline: Deadline) -> None:
+        """Send a message; note in its course what becomes of it (private to smtpx).
 
         Raises:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+            BaseException: the attempt was interrupted; or what the observer raised.
         """
-        procedure = deliver(self._opened(), message, envelope, all_or_nothing=all_or_nothing)
-        if isinstance(message, Arriving):
-            return self._run(fed(procedure, message), more=message.more)
-        return self._run(procedure)
+        connection, driver = self.parts
+        message = course.message
+        try:
+            procedure = deliver(
+                connection, message, course.envelope, all_or_nothing=course.all_or_nothing
+            )
+            if isinstance(message, Arriving):
+                procedure = fed(procedure, message)
+                course.latest = await driver.run(procedure, deadline, message.more)
+            else:
+                course.latest = await driver.run(procedure, deadline)
+        except BaseException as error:
+            course.broke_off(connection, error)
+            raise
+        finally:
+            if driver.closed or not connection.usable:
+                self.abort()
+        self.heed_observer()
 
     async def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -216,7 +283,7 @@ class AsyncSession:
             LocalProtocolError: the text has control characters, or is a command with a procedure
                 of its own.
         """
-        return await self._run(say(self._opened(), text))
+        return await self._run(say(self.parts[0], text))
 
     async def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
         """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
@@ -227,19 +294,19 @@ class AsyncSession:
             ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
             ReplyError, HelloRefused: the server said no.
         """
-        return await self._run(xclient(self._opened(), attributes))
+        return await self._run(xclient(self.parts[0], attributes))
 
     async def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return await self._run(ask(self._opened(), "VRFY", "address", address))
+        return await self._run(ask(self.parts[0], "VRFY", "address", address))
 
     async def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return await self._run(ask(self._opened(), "EXPN", "mailing_list", mailing_list))
+        return await self._run(ask(self.parts[0], "EXPN", "mailing_list", mailing_list))
 
     async def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return await self._run(ask(self._opened(), "HELP", "topic", topic))
+        return await self._run(ask(self.parts[0], "HELP", "topic", topic))
 
     async def noop(self) -> Reply:
         """NOOP: nothing, answered."""
@@ -247,36 +314,38 @@ class AsyncSession:
 
     async def reset(self) -> Reply:
         """RSET: give up the open mail transaction. `send` does it by itself where needed."""
-        return await self._run(reset(self._opened()))
+        return await self._run(reset(self.parts[0]))
 
     @property
     def parts(self) -> tuple[Connection, AsyncDriver]:
-        """For those who run procedures of their own on it (private to smtpx)."""
-        if self._driver is None:
-            raise LocalProtocolError("open the session first: `async with session:` or open()")
-        return self._opened(), self._driver
+        """For those who run procedures of their own on it (private to smtpx).
 
-    def _opened(self) -> Connection:
-        if self._connection is None:
+        Raises:
+            LocalProtocolError: it is not open, or the parent process's.
+        """
+        if self._connection is None or self._driver is None:
             raise LocalProtocolError("open the session first: `async with session:` or open()")
-        return self._connection
+        if self._forks != forks():
+            raise LocalProtocolError("this session is the parent process's: open another one")
+        return self._connection, self._driver
 
-    async def _run(self, procedure: Steps[T], more: Supplier | None = None) -> T:
-        if self._driver is None or self._connection is None:
-            raise AssertionError("a connection comes with its driver")
+    async def _run(self, procedure: Steps[T]) -> T:
+        connection, driver = self.parts
         try:
-            return await self._driver.run(procedure, Deadline(self._settings.timeouts.total), more)
+            value = await driver.run(procedure, Deadline(self._settings.timeouts.total))
         finally:
-            if self._driver.closed or not self._connection.usable:
+            if driver.closed or not connection.usable:
                 self.abort()
+        self.heed_observer()
+        return value
 
 
 class AsyncClient:
     """A `Client` for asyncio and trio: a few connections, opened when needed and kept.
 
-    To be shared between tasks of one loop; each has a connection of its own while it sends. What
-    is cancelled closes its connection, as in an `AsyncSession`. In another loop, or after `fork`
-    in the child, it opens its own.
+    To be shared between tasks; each has a connection of its own while it sends. What is cancelled
+    closes its connection, as in an `AsyncSession`. Each loop, also in threads side by side, has
+    connections of its own, with the limits of the pool for each; so has the child after `fork`.
     """
 
     def __init__(
@@ -296,9 +365,10 @@ class AsyncClient:
         settings = Settings.of(endpoint, **options)
         self._check = settings.check
         self._limits = check_pool(pool)
-        handshakes = settings.handshakes()
-        self._pool = TaskPool(
-            lambda: AsyncSession(endpoint, **options).resuming(handshakes), self._limits
+        self._total = settings.timeouts.total
+        handshakes, learnt = settings.handshakes(), Learnt()
+        self._pools = TaskPools(
+            lambda: AsyncSession(endpoint, **options).resuming(handshakes, learnt), self._limits
         )
 
     async def __aenter__(self) -> Self:
@@ -328,26 +398,33 @@ class AsyncClient:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
+        course = Course(envelope, all_or_nothing=all_or_nothing)
+        try:
+            await self._take(course, message, Deadline(self._total))
+            return course.verdict()
+        except BaseException as error:
+            course.hang_on(error)
+            raise
+
+    async def _take(
+        self, course: Course, message: Message | AsyncIterable[bytes], deadline: Deadline
+    ) -> None:
+        """Carry out what a message needs, over one session after the other."""
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
-                return await self.send(arriving, envelope, all_or_nothing=all_or_nothing)
-        message, envelope = ready(self._check, message, envelope, all_or_nothing)
-        async with Turn(self._pool) as turn:
-            result = await turn.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
-            if turn.lease.was_gone(result.error):
-                await turn.begin_anew()
-                result = await turn.session.attempt(
-                    message, envelope, all_or_nothing=all_or_nothing
-                )
-            while isinstance(result.error, SessionFull):
-                share = left_over(envelope, result)
+                await self._take(course, arriving, deadline)
+            return
+        course.prepare(self._check, message)
+        pool = self._pools.here()
+        async with Turn(pool, deadline) as lease:
+            await lease.session.attempt(course, deadline)
+            while course.goes_on(lease):
                 try:
-                    await turn.begin_anew()
-                    rest = await turn.session.attempt(message, share.envelope)
+                    await pool.replace(lease, deadline)
+                    await lease.session.attempt(course, deadline)
                 except SMTPError as error:
-                    rest = untried(share.envelope, error)
-                result = resumed(result, share, rest)
-            return accepted(result)
+                    if not course.failed(error):
+                        raise
 
     def send_many(
         self,
@@ -380,7 +457,7 @@ class AsyncClient:
         on_doubt: Literal["report", "resend"],
     ) -> AsyncGenerator[SendResult, None]:
         async with TaskSending(
-            self._pool,
+            self._pools.here(),
             messages,
             connections,
             Window(messages=window),
@@ -396,7 +473,7 @@ class AsyncClient:
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""
-        return self._pool.statistics()
+        return self._pools.statistics()
 
     async def close(self, *, abort: bool = False) -> None:
         """Close the connections; those in use when they are done, or with `abort` at once.
@@ -404,7 +481,7 @@ class AsyncClient:
         Nothing can be sent any more.
         """
         _checks.flag("abort", abort)
-        await self._pool.close(abort=abort)
+        await self._pools.close(abort=abort)
 
 
 async def asend(
@@ -422,15 +499,10 @@ async def asend(
     """
     session = AsyncSession(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
-    if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
-        async with Arriving(message) as arriving:
-            return await _send_alone(session, arriving, envelope, all_or_nothing)
-    return await _send_alone(session, message, envelope, all_or_nothing)
-
-
-async def _send_alone(
-    session: AsyncSession, message: Message, envelope: Envelope | None, all_or_nothing: bool
-) -> SendResult:
-    message, envelope = ready(session._settings.check, message, envelope, all_or_nothing)
-    async with session:
-        return accepted(await session.attempt(message, envelope, all_or_nothing=all_or_nothing))
+    course = Course(envelope, all_or_nothing=all_or_nothing)
+    try:
+        await session.take(course, message)
+        return course.verdict()
+    except BaseException as error:
+        course.hang_on(error)
+        raise

@@ -2,18 +2,26 @@
 
 Nothing here waits. Sessions that the pool gives up are kept until somebody can close them, outside
 the lock and in the way of its world.
+
+An interruption (Ctrl-C, a signal handler that raises, a cancellation) may end any call anywhere,
+and whoever has a place may be gone without a word. Three rules leave nothing lost:
+
+- A place belongs to a `Lease` that claims it, and the pool knows the lease by a weak reference.
+- What is done under the lock is done in a turn; one that was torn is mended by the next.
+- A turn within a turn of the same thread (a signal handler, a finaliser) leaves word for the outer.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from threading import Lock
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from functools import partial
+from threading import RLock, get_ident
+from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
+from weakref import ref
 
+from smtpx._core.connection import Connection
 from smtpx._core.pool import (
     NO_CHANGES,
     Changes,
@@ -28,14 +36,26 @@ from smtpx._core.pool import (
     Use,
     Wait,
 )
-from smtpx._wire.extensions import Extensions
-from smtpx.errors import ConnectionLost, LocalProtocolError, ReplyError, SMTPError, TimedOut
+from smtpx._core.verdicts import parted_before_the_content
+from smtpx._drivers.waiting import Deadline
+from smtpx._faces.forking import begins_anew_in_child
+from smtpx.errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    ReplyError,
+    TimedOut,
+)
 from smtpx.options import PoolLimits
+from smtpx.results import SendResult, Status
 
 # RFC 5321 §3.8, RFC 4954 §6: what servers say that have too many connections from us.
 _TOO_MANY = (421, 454)
 # A connection that fails while it waits for these has taken nothing of a message.
 _UNTOUCHED = ("other", "mail")
+# Seconds after which who waits sees whether others have vanished.
+_LOOK_AGAIN = 1.0
+# Seconds that all connections together have for their farewell, when a pool gives them up.
+FAREWELL = 1.0
 
 
 class Leased(Protocol):
@@ -47,8 +67,8 @@ class Leased(Protocol):
         ...
 
     @property
-    def extensions(self) -> Extensions:
-        """What the server offers."""
+    def parts(self) -> tuple[Connection, object]:
+        """The connection's state, and its driver."""
         ...
 
     def abort(self) -> None:
@@ -57,39 +77,94 @@ class Leased(Protocol):
 
 
 S = TypeVar("S", bound=Leased)
-
-_forks = 0
-"""How many forks there were from the process that was started to this one."""
-
-
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
-
-
-@dataclass(slots=True, eq=False)
 class Lease(Generic[S]):
-    """A session that is its holder's until it is released."""
+    """A place in the pool, or in the queue for one: its holder's until it is released, or lost."""
 
-    slot: Slot[S]
-    session: S
-    reused: bool
-    """It was used before: the server may have closed it meanwhile."""
-    messages: int
-    """How many mail transactions may be begun on it."""
+    __slots__ = (
+        "__weakref__",
+        "_before",
+        "_connection",
+        "held",
+        "messages",
+        "place",
+        "reused",
+        "wake",
+    )
 
-    def was_gone(self, error: SMTPError | None) -> bool:
-        """True if the session had ended while it was idle: nothing of a message was read."""
-        return (
-            self.reused
-            and isinstance(error, ConnectionLost)
-            and error.phase in _UNTOUCHED
-            and not error.in_doubt
+    def __init__(self) -> None:
+        self.place: Slot[S] | Ticket[S] | None = None
+        self.held: S | None = None
+        self.reused = False
+        """It was used before: the server may have closed it meanwhile."""
+        self.messages = 0
+        """How many mail transactions may be begun on it."""
+        self._connection: Connection | None = None
+        self._before = 0
+        self.wake: Callable[[], object] | None = None
+        """Has the holder look at its ticket."""
+
+    @property
+    def session(self) -> S:
+        """The session, once there is one."""
+        if self.held is None:
+            raise AssertionError("a session is opened before it is used")
+        return self.held
+
+    def claims(self, place: Slot[S] | Ticket[S]) -> bool:
+        """True if this is what it has; also what its ticket was just answered by."""
+        mine = self.place
+        if isinstance(mine, Ticket) and place is not mine:
+            return isinstance(mine.decision, (Use, Open)) and mine.decision.slot is place
+        return place is mine
+
+    def take(self, decision: Use[S] | Open[S] | Wait[S]) -> None:
+        """Note what was granted."""
+        if isinstance(decision, Wait):
+            self.place = decision.ticket
+            return
+        slot = decision.slot
+        self.messages = decision.messages
+        self.hold(slot.held)
+        self.reused = slot.held is not None
+        self.place = slot
+
+    def hold(self, session: S | None) -> None:
+        """Have a session, or none yet."""
+        self._connection = None if session is None else session.parts[0]
+        self._before = 0 if self._connection is None else self._connection.transactions
+        self.held = session
+
+    @property
+    def slot(self) -> Slot[S]:
+        """The slot, once it has one."""
+        if isinstance(self.place, Slot):
+            return self.place
+        raise AssertionError("what is not in the queue, nor given back, has a slot")
+
+    def was_gone(self, result: SendResult) -> bool:
+        """True if the session had ended while it was idle: another one may take the message.
+
+        Nothing of it was read, and nobody was accepted, or is in doubt.
+        """
+        error = result.error
+        if not self.reused or error is None:
+            return False
+        connection, _ = self.session.parts
+        if parted_before_the_content(connection, result):
+            return True  # RFC 5321 §3.8: it is no answer to the message, but ends the session.
+        is_untouched = isinstance(error, ConnectionLost) and error.phase in _UNTOUCHED
+        return (is_untouched or connection.was_gone) and all(
+            outcome.status is Status.NOT_TRIED for outcome in result.outcomes
         )
+
+    @property
+    def begun(self) -> int:
+        """Mail transactions that its holder has begun."""
+        return 0 if self._connection is None else self._connection.transactions - self._before
 
 
 class Leasing(Generic[S]):
@@ -97,58 +172,106 @@ class Leasing(Generic[S]):
 
     def __init__(self, limits: PoolLimits) -> None:
         self._limits = limits
-        self._lock = Lock()
         self._state: PoolState[S] = PoolState(limits)
-        self._waiters: dict[Ticket[S], Callable[[], object]] = {}
-        """What wakes each caller who waits."""
         self._given_up: deque[S] = deque()
         """To be closed, by whoever comes to it first."""
-        self._forks = _forks
+        self._lost: deque[object] = deque()
+        """References to leases that were never released."""
+        self._later: deque[Callable[[], object]] = deque()
+        """What is left to the turn that is being taken."""
+        self._begin_anew()
+        begins_anew_in_child(self)
+
+    def _begin_anew(self) -> None:
+        self._lock = RLock()  # Of the two, the one that nobody can release but its owner.
+        self._turn_of: int | None = None
+        self._is_torn = False
+
+    def leave_parent(self) -> None:
+        """Begin anew in a child process: sockets are the parent's, and so may be the lock."""
+        self._begin_anew()
+        _ = self._state.forget()
+        for left in (self._given_up, self._lost, self._later):
+            left.clear()
+
+    def _in_turn(self, change: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
+        """Make a change under the lock.
+
+        Raises:
+            LocalProtocolError: this thread is in a turn already.
+        """
+        me, lock = get_ident(), self._lock
+        if self._turn_of == me:
+            raise LocalProtocolError(
+                "a signal handler has interrupted this client in its bookkeeping, and cannot send "
+                "by it: have it set a flag, or give it a client of its own"
+            )
+        try:
+            _ = lock.acquire()
+            self._turn_of = me
+            was_torn, self._is_torn = self._is_torn, True
+            if was_torn or self._lost:
+                self._mend(was_torn)
+            made = change(*args)
+            while self._later:
+                self._later[0]()
+                del self._later[0]
+            self._is_torn = False
+            return made
+        finally:
+            # CPython runs signal handlers where a function begins, and after one of C's: not here,
+            # before the lock is released.
+            if self._turn_of == me:
+                self._turn_of = None
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # We were interrupted before it was ours.
+
+    def _mend(self, was_torn: bool) -> None:
+        self._lost.clear()
+        self._carry_out(self._state.mend(time.monotonic(), torn=was_torn))
 
     def statistics(self) -> PoolStatistics:
         """What the pool holds, and has done so far."""
-        with self._lock:
+        if self._turn_of == get_ident():
             return self._state.statistics()
+        return self._in_turn(self._state.statistics)
 
-    def _leave_parent(self) -> None:
-        """After `fork`, begin anew: the sockets are the parent's, and so may be the lock."""
-        if self._forks != _forks:
-            self._forks = _forks
-            self._lock = Lock()
-            _ = self._forget()
-
-    def _forget(self) -> Iterable[S]:
-        """Begin anew; the value is the sessions that there were."""
-        with self._lock:
-            forgotten = [*self._state.forget(), *self._given_up]
-            self._given_up.clear()
-            self._waiters.clear()
-        return forgotten
-
-    def _ask(self, messages: int) -> Decision[S]:
-        with self._lock:
-            decision, changes = self._state.acquire(time.monotonic(), messages)
-            if changes is not NO_CHANGES:
-                self._carry_out(changes)
-        return decision
-
-    def _withdraw(self, ticket: Ticket[S]) -> None:
-        """Stop waiting; what was granted meanwhile is given back."""
-        with self._lock:
-            self._carry_out(self._state.cancel(ticket, time.monotonic()))
-
-    def _found(self, decision: Decision[S]) -> Lease[S] | Slot[S]:
-        """What was granted: a lease, or a slot for which a session is to be opened.
+    def _ask(self, messages: int) -> Lease[S]:
+        """A lease of a session, of a slot for one, or of a place in the queue.
 
         Raises:
-            TimedOut: there was neither for so long.
             LocalProtocolError: the pool is closed.
         """
-        if isinstance(decision, Use):
-            return Lease(decision.slot, decision.slot.connection, True, decision.messages)
-        if isinstance(decision, Open):
-            return decision.slot
-        if decision == Refused(Refusal.TIMED_OUT):
+        lease: Lease[S] = Lease()
+        if self._in_turn(self._acquire, lease, messages, ref(lease, self._lost.append)):
+            return lease
+        raise LocalProtocolError("the client is closed")
+
+    def _acquire(self, lease: Lease[S], messages: int, reference: ref[Lease[S]]) -> bool:
+        decision, changes = self._state.acquire(time.monotonic(), messages, reference)
+        if changes is not NO_CHANGES:
+            self._carry_out(changes)
+        if isinstance(decision, Refused):
+            return False
+        lease.take(decision)
+        return True
+
+    def _look_again(self) -> None:
+        self._carry_out(self._state.evict(time.monotonic()))
+
+    def _answered(self, lease: Lease[S], decision: Decision[S]) -> None:
+        """Note by what a ticket was answered.
+
+        Raises:
+            TimedOut: there was nothing for so long.
+            LocalProtocolError: the pool is closed.
+        """
+        if not isinstance(decision, Refused):
+            lease.take(decision)
+            return
+        if decision.refusal is Refusal.TIMED_OUT:
             raise TimedOut(
                 f"no connection was free within {self._limits.wait} seconds "
                 "(PoolLimits.open, PoolLimits.wait)",
@@ -156,66 +279,99 @@ class Leasing(Generic[S]):
             )
         raise LocalProtocolError("the client is closed")
 
-    def _replaced(self, lease: Lease[S]) -> Slot[S]:
-        """A slot for a new session, in place of one that was gone."""
-        with self._lock:
-            decision, changes = self._state.reopen(lease.slot, time.monotonic())
-            self._carry_out(changes)
-        if isinstance(decision, Refused):
-            raise LocalProtocolError("the client is closed")
-        return decision.slot
+    def _reopen(self, lease: Lease[S]) -> bool:
+        """Have a slot for a new session, in place of one that was gone; False if closed."""
+        decision, changes = self._state.reopen(lease.slot, time.monotonic())
+        if isinstance(decision, Open):
+            lease.take(decision)
+        self._carry_out(changes)
+        return isinstance(decision, Open)
 
-    def _opened(self, slot: Slot[S], session: S) -> Lease[S]:
-        """The lease of a session that was opened."""
-        limit = session.extensions.limits.get("MAILMAX")
-        with self._lock:
-            decision, changes = self._state.opened(
-                slot, time.monotonic(), connection=session, mail_max=limit
-            )
-            self._carry_out(changes)
+    def _opened(self, lease: Lease[S], session: S) -> bool:
+        """Note that a session was opened; False if the pool was closed meanwhile."""
+        connection, _ = session.parts
+        limits = (connection.extensions.mail_max, connection.learnt.messages)
+        limit = min([most for most in limits if most is not None], default=None)
+        decision, changes = self._state.opened(
+            lease.slot, time.monotonic(), connection=session, mail_max=limit
+        )
+        self._carry_out(changes)
         if isinstance(decision, Refused):
-            session.abort()
-            raise LocalProtocolError("the client was closed")
-        return Lease(slot, session, False, decision.messages)
+            return False
+        lease.hold(session)
+        lease.messages = decision.messages
+        return True
 
-    def _failed(self, slot: Slot[S], error: BaseException) -> None:
-        """A session could not be opened."""
-        with self._lock:
-            now = time.monotonic()
+    def _give_up(self, lease: Lease[S], error: BaseException | None) -> None:
+        """Take back the place of whoever failed to get a session, or was interrupted."""
+        place, now = lease.place, time.monotonic()
+        if isinstance(place, Ticket):
+            self._carry_out(self._state.cancel(place, now))
+        elif place is not None:
             if isinstance(error, ReplyError) and error.reply.code in _TOO_MANY:
-                self._state.refused_for_load(slot, now)
-            self._carry_out(self._state.failed(slot, now))
+                self._state.refused_for_load(place, now)
+            self._carry_out(self._state.give_up(place, now))
+        lease.place = None
 
-    def _give_back(self, lease: Lease[S], messages: int) -> None:
+    def _give_back(self, lease: Lease[S]) -> None:
         # A session that was interrupted, or is out of step, has been closed (R10).
-        usable = lease.session.is_open
-        with self._lock:
-            changes = self._state.release(
-                lease.slot, time.monotonic(), usable=usable, messages=messages
-            )
+        usable = lease.held is not None and lease.held.is_open
+        if self._turn_of == get_ident():
+            self._later.append(partial(self._release, lease, usable))
+        else:
+            self._in_turn(self._release, lease, usable)
+
+    def _release(self, lease: Lease[S], usable: bool) -> None:
+        place = lease.place
+        if isinstance(place, Slot):
+            now = time.monotonic()
+            changes = self._state.release(place, now, usable=usable, messages=lease.begun)
             if changes is not NO_CHANGES:
                 self._carry_out(changes)
+        lease.place = None
 
     def _shut(self, *, abort: bool) -> None:
-        with self._lock:
-            self._carry_out(self._state.close(time.monotonic(), abort=abort))
+        """Lease no more. Within a turn of this thread, when that has ended."""
+        if self._turn_of == get_ident():
+            self._later.append(partial(self._close, abort))
+        else:
+            self._in_turn(self._close, abort)
+
+    def _close(self, abort: bool) -> None:
+        self._carry_out(self._state.close(time.monotonic(), abort=abort))
 
     def _carry_out(self, changes: Changes[S]) -> None:
         """Wake who was answered; keep what is to be closed outside the lock, which is held."""
-        for ticket in changes.answered:
-            if ticket in self._waiters:
-                _ = self._waiters[ticket]()
         for slot in changes.close:
-            self._given_up.append(slot.connection)
+            if slot.connection not in self._given_up:
+                self._given_up.append(slot.connection)
+        for ticket in changes.answered:
+            lease = None if ticket.holder is None else ticket.holder()
+            if isinstance(lease, Lease) and lease.wake is not None:
+                lease.wake()
 
-    def _next_given_up(self) -> S | None:
-        """A session to be closed, if there is one; it is told once."""
-        if not self._given_up:
-            return None
-        with self._lock:
-            return self._given_up.popleft() if self._given_up else None
+    def _hand_over(self, parting: list[S]) -> None:
+        """Add those that are to be closed; their new owner closes them, whatever happens."""
+        if self._turn_of != get_ident():
+            self._in_turn(self._move_given_up, parting)
+
+    def _move_given_up(self, parting: list[S]) -> None:
+        parting.extend(self._given_up)
+        self._given_up.clear()
 
 
-def seconds_left(wait: Wait[S]) -> float | None:
-    """How long the holder of a ticket waits before it has the pool look again."""
-    return None if wait.until is None else max(0, wait.until - time.monotonic())
+def wait_for(ticket: Ticket[Any], deadline: Deadline) -> float:
+    """How long the holder of a ticket waits before it has the pool look again.
+
+    Raises:
+        TimedOut: the whole call has taken too long.
+    """
+    until = ticket.decision.until if isinstance(ticket.decision, Wait) else None
+    seconds = _LOOK_AGAIN if until is None else min(max(0, until - time.monotonic()), _LOOK_AGAIN)
+    try:
+        return deadline.within(seconds) or 0
+    except TimeoutError as error:
+        raise TimedOut(
+            "the total time was up while we waited for a connection (Timeouts.total)",
+            phase="connect",
+        ) from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import sys
+from _thread import start_new_thread
 from itertools import count
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from smtpx import _checks
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
+from smtpx._core.learnt import Learnt
 from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
 from smtpx._drivers.dialling import address_literal, is_local
@@ -22,21 +25,49 @@ from smtpx.observing import Event, Line, Observer, SessionBegun, SessionClosed, 
 from smtpx.tls import TLSMode
 
 if TYPE_CHECKING:
+    import logging
+
     from smtpx._drivers.handshakes import Handshake
 
 _sessions = count(1)
+_DEBUG = 10
 
 
 class Watch:
-    """Tells who observes of a session's beginning and end, of each once."""
+    """Tells who observes of a session's beginning and end, of each once.
+
+    An observer that fails does not disturb the dialogue: what it raises is kept, and raised when
+    what was begun has ended, so that nobody misses what became of a message.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self.observer = _observer(settings.observer)
+        self._told = settings.observer
+        self._wire = _wire()
+        self.failure: Exception | None = None
+        """What it has raised, until somebody heeds it."""
+        self.observer: Observer | None = None
+        if self._told is not None or self._wire is not None:
+            self.observer = self._observe
         self.session = next(_sessions)
         self._is_closed = False
         if self.observer is not None:
             endpoint = settings.without_credentials().endpoint
             _ = self.observer(SessionBegun(self.session, endpoint))
+
+    def _observe(self, event: Event) -> None:
+        try:
+            if self._wire is not None and isinstance(event, Line):
+                self._wire.debug("%s", event)
+            if self._told is not None:
+                _ = self._told(event)
+        except Exception as error:
+            self.failure = self.failure or error
+
+    def heed(self) -> None:
+        """Raise what the observer has raised, once."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
 
     def opened(self, connection: Connection) -> None:
         """Messages can be sent."""
@@ -57,7 +88,12 @@ class Opening:
     """One connection's state, its TLS handshake, and the procedure that opens it."""
 
     def __init__(
-        self, settings: Settings, handshakes: Handshakes, connected: socket.socket, watch: Watch
+        self,
+        settings: Settings,
+        handshakes: Handshakes,
+        connected: socket.socket,
+        watch: Watch,
+        learnt: Learnt,
     ) -> None:
         local = _is_local(settings, connected)
         policy = settings.policy(peer_is_local=local)
@@ -71,6 +107,7 @@ class Opening:
             signer=settings.signer,
             session=watch.session,
             ignored=settings.ignored,
+            learnt=learnt,
             pins=policy.pins,
         )
         connected.setblocking(False)
@@ -125,18 +162,32 @@ def taken(held: socket.socket, settings: Settings) -> socket.socket:
     return held
 
 
-def _observer(observer: Observer | None) -> Observer | None:
-    """The caller's observer and the logger ``smtpx.wire``, as far as anyone listens."""
+_asked: list[logging.Logger] = []
+"""The logger ``smtpx.wire``, once it was asked for."""
+
+
+def _wire() -> logging.Logger | None:
+    """The logger ``smtpx.wire``, if anyone listens to it."""
     # A program that has not imported logging listens to no logger.
-    logging = sys.modules.get("logging")
-    if logging is None or not logging.getLogger("smtpx.wire").isEnabledFor(logging.DEBUG):
-        return observer
-    wire = logging.getLogger("smtpx.wire")
+    if not _asked and "logging" in sys.modules:
+        # Ended by Ctrl-C, `getLogger` may keep the lock of all logging for ever. Signals come to
+        # the main thread alone; and `threading` is no better at them.
+        answer: SimpleQueue[None] = SimpleQueue()
+        _ = start_new_thread(_ask_for_logger, (answer,))
+        try:
+            answer.get(timeout=1)
+        except Empty:
+            pass  # Its lock is ours, or was lost.
+    if not _asked:
+        return None
+    # `isEnabledFor` takes that lock, too.
+    wire = _asked[0]
+    level = max(wire.getEffectiveLevel(), wire.manager.disable + 1)
+    return None if wire.disabled or level > _DEBUG else wire
 
-    def observe(event: Event) -> None:
-        if isinstance(event, Line):
-            wire.debug("%s", event)
-        if observer is not None:
-            _ = observer(event)
 
-    return observe
+def _ask_for_logger(answer: SimpleQueue[None]) -> None:
+    import logging
+
+    _asked.append(logging.getLogger("smtpx.wire"))
+    answer.put(None)

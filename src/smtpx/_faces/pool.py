@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from smtpx._core.pool import Decision, Slot, Ticket, Wait
-from smtpx._faces.leasing import Lease, Leasing, seconds_left
+from smtpx._core.pool import Ticket, Wait
+from smtpx._drivers.waiting import Deadline
+from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
+from smtpx._faces.parting import part
+from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
 
 if TYPE_CHECKING:
     from smtpx._faces.sync import Session
+
+_NO_DEADLINE = Deadline(None)
 
 
 class SessionPool(Leasing["Session"]):
@@ -22,7 +26,7 @@ class SessionPool(Leasing["Session"]):
         super().__init__(limits)
         self._new_session = new_session
 
-    def acquire(self, messages: int = 1) -> Lease[Session]:
+    def acquire(self, messages: int = 1, deadline: Deadline | None = None) -> Lease[Session]:
         """Lease a session for up to `messages`; wait for it as long as the limits say.
 
         Raises:
@@ -30,11 +34,15 @@ class SessionPool(Leasing["Session"]):
             LocalProtocolError: the pool is closed.
             SMTPError: as `Session.open`.
         """
-        self._leave_parent()
-        decision = self._ask(messages)
-        if isinstance(decision, Wait):
-            decision = self._wait(decision.ticket)
-        return self._act_on(decision)
+        lease = self._ask(messages)
+        try:
+            if isinstance(lease.place, Ticket):
+                self._wait(lease, lease.place, deadline or _NO_DEADLINE)
+            self._make_ready(lease, deadline)
+        except BaseException as error:
+            self._in_turn(self._give_up, lease, error)
+            raise
+        return lease
 
     def acquire_now(self, messages: int) -> Lease[Session] | None:
         """Lease a session if there is one, or room for one, without waiting.
@@ -42,65 +50,91 @@ class SessionPool(Leasing["Session"]):
         Raises:
             SMTPError: as `acquire`.
         """
-        self._leave_parent()
-        decision = self._ask(messages)
-        if isinstance(decision, Wait):
-            self._withdraw(decision.ticket)
-            return None
-        return self._act_on(decision)
+        lease = self._ask(messages)
+        try:
+            if isinstance(lease.place, Ticket):
+                self._in_turn(self._give_up, lease, None)
+                return None
+            self._make_ready(lease, None)
+        except BaseException as error:
+            self._in_turn(self._give_up, lease, error)
+            raise
+        return lease
 
-    def replace(self, lease: Lease[Session]) -> Lease[Session]:
-        """Lease a new session in place of one that was gone.
+    def replace(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
+        """Have a new session in place of one that was gone.
 
         Raises:
             LocalProtocolError, SMTPError: as `acquire`; nothing is leased any more then.
         """
-        return self._open(self._replaced(lease))
+        try:
+            if not self._in_turn(self._reopen, lease):
+                raise LocalProtocolError("the client is closed")
+            self._make_ready(lease, deadline)
+        except BaseException as error:
+            self._in_turn(self._give_up, lease, error)
+            raise
 
-    def release(self, lease: Lease[Session], messages: int = 1) -> None:
-        """Give a session back, on which so many mail transactions were begun."""
-        self._give_back(lease, messages)
+    def release(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
+        """Give a session back.
+
+        Raises:
+            Exception: what the observer of the session raised meanwhile.
+        """
+        self._give_back(lease)
         if self._given_up:
-            self._part()
+            self._part(deadline or _NO_DEADLINE)
+        if lease.held is not None:
+            lease.held.heed_observer()
+
+    def drop(self, lease: Lease[Session]) -> None:
+        """Give a session back without a farewell: who is interrupted says none."""
+        self._give_back(lease)
 
     def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""
-        self._leave_parent()
         self._shut(abort=abort)
-        if abort:
-            while session := self._next_given_up():
-                session.abort()
-        self._part()
+        self._part(_NO_DEADLINE, abort=abort)
 
-    def _act_on(self, decision: Decision[Session]) -> Lease[Session]:
-        found = self._found(decision)
-        return found if isinstance(found, Lease) else self._open(found)
-
-    def _open(self, slot: Slot[Session]) -> Lease[Session]:
+    def _make_ready(self, lease: Lease[Session], deadline: Deadline | None) -> None:
+        """Open a session, where none came with the lease."""
+        if self._given_up:
+            # First, so that the server never sees more than there may be.
+            self._part(deadline or _NO_DEADLINE)
+        if lease.held is not None:
+            return
         session = self._new_session()
         try:
-            self._part()  # First, so that the server never sees more than there may be.
-            session.open()
-        except BaseException as error:
-            self._failed(slot, error)
+            if deadline is None:
+                session.open()
+            else:
+                session.open_by(deadline)
+            is_wanted = self._in_turn(self._opened, lease, session)
+        except BaseException:
+            session.abort()
             raise
-        return self._opened(slot, session)
+        if not is_wanted:
+            session.abort()
+            raise LocalProtocolError("the client was closed")
 
-    def _wait(self, ticket: Ticket[Session]) -> Decision[Session]:
-        with self._lock:
-            answered = threading.Condition(self._lock)
-            self._waiters[ticket] = answered.notify
+    def _wait(self, lease: Lease[Session], ticket: Ticket[Session], deadline: Deadline) -> None:
+        bell: SimpleQueue[None] = SimpleQueue()
+        lease.wake = lambda: bell.put(None)
+        while isinstance(ticket.decision, Wait):
             try:
-                while isinstance(ticket.decision, Wait):
-                    if not answered.wait(seconds_left(ticket.decision)):
-                        self._carry_out(self._state.evict(time.monotonic()))
-            except BaseException:
-                self._carry_out(self._state.cancel(ticket, time.monotonic()))
-                raise
-            finally:
-                del self._waiters[ticket]
-        return ticket.decision
+                bell.get(timeout=wait_for(ticket, deadline))
+            except Empty:
+                self._in_turn(self._look_again)
+        self._answered(lease, ticket.decision)
 
-    def _part(self) -> None:
-        while session := self._next_given_up():
-            session.close()
+    def _part(self, deadline: Deadline, *, abort: bool = False) -> None:
+        parting: list[Session] = []
+        try:
+            self._hand_over(parting)
+            if not abort:
+                part(parting, deadline.for_farewell(FAREWELL))
+        finally:
+            for session in parting:
+                session.abort()
+        for session in parting:
+            session.heed_observer()

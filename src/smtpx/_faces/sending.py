@@ -58,10 +58,10 @@ class Sending:
         """End the sessions that are still at work, in the middle of it."""
         self._multiplexer.close()
         self._ledger.break_off()
-        for lane, (lease, budget) in self._working.items():
+        for lane, (lease, _) in self._working.items():
             lease.session.abort()
             lane.abandon()
-            self._pool.release(lease, budget.begun)
+            self._pool.drop(lease)
         self._ledger.interrupted()
         with_results(error, self.results)
 
@@ -126,7 +126,7 @@ class Sending:
                 connection, budget, error, reused=lease.reused, at_work=len(self._working)
             )
         finally:
-            self._pool.release(lease, budget.begun)
+            self._pool.release(lease)
 
     def _more(self) -> bool:
         """Answer `More`: what is on its way goes before what the caller has yet to make."""

@@ -10,27 +10,28 @@ from typing import Literal, Self, TypeVar, Unpack
 from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
-from smtpx._core.division import left_over, resumed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
+from smtpx._core.learnt import Learnt
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
-from smtpx._core.verdicts import untried
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import dial
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.arguments import check_blocking, check_many, check_pool, ready
+from smtpx._faces.arguments import check_blocking, check_many, check_pool
+from smtpx._faces.course import Course
+from smtpx._faces.forking import forks
 from smtpx._faces.opening import Opening, Watch, taken
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SessionFull, SMTPError
+from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.options import PoolLimits
 from smtpx.replies import Reply
-from smtpx.results import SendResult, accepted
+from smtpx.results import SendResult
 from smtpx.tls import Protection
 
 T = TypeVar("T")
@@ -70,9 +71,11 @@ class Session:
         self._settings = Settings.of(endpoint, **options)
         self._held = None if socket is None else taken(socket, self._settings)
         self._handshakes: Handshakes | None = None
+        self._learnt = Learnt()
         self._driver: BlockingDriver | None = None
         self._connection: Connection | None = None
         self._watch: Watch | None = None
+        self._forks = forks()
 
     def __enter__(self) -> Self:
         self.open()
@@ -84,7 +87,9 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close_by(Deadline(self._settings.timeouts.total))
+        if error is None:
+            self.heed_observer()
 
     def open(self) -> None:
         """Dial, read the greeting, say EHLO, start TLS and log in, as the settings ask.
@@ -96,10 +101,14 @@ class Session:
             ExtensionMissing: credentials were given, and the server has no use for them.
             LocalProtocolError: the session was opened before.
         """
+        self.open_by(Deadline(self._settings.timeouts.total))
+
+    def open_by(self, deadline: Deadline) -> None:
+        """Open the session as part of a call that has a deadline (private to smtpx)."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
-        deadline = Deadline(settings.timeouts.total)
+        self._forks = forks()
         watch = self._watch = Watch(settings)
         connected = self._held
         try:
@@ -109,12 +118,13 @@ class Session:
                 remaining=lambda: deadline.within(settings.timeouts.connect),
                 sources=settings.sources,
             )
-            opening = Opening(settings, handshakes, connected, watch)
+            opening = Opening(settings, handshakes, connected, watch, self._learnt)
             self._settings = settings.without_credentials()
             self._driver = BlockingDriver(connected, opening.handshake)
             self._connection = opening.connection
             self._driver.run(opening.procedure(), deadline)
             handshakes.keep(opening.handshake)
+            watch.heed()
         except BaseException as error:
             transport = self._driver or connected
             if transport is not None:
@@ -122,23 +132,24 @@ class Session:
             watch.closed(self._connection, error)
             raise
 
-    def resuming(self, handshakes: Handshakes) -> Self:
-        """Share context and TLS sessions with others of one client (private to smtpx)."""
-        self._handshakes = handshakes
+    def resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
+        """Share with others of one client what is agreed and known (private to smtpx)."""
+        self._handshakes, self._learnt = handshakes, learnt
         return self
 
     def close(self) -> None:
-        """Say QUIT, if the server still listens, and close the connection. Never fails.
+        """Say QUIT, if the server still listens, and close the connection.
 
-        What was accepted stays accepted, whatever happens here.
+        Whatever the server does, it never fails, and what was accepted stays accepted.
         """
-        if self._driver is None or self._connection is None:
-            return
+        self.close_by(Deadline(self._settings.timeouts.total))
+        self.heed_observer()
+
+    def close_by(self, deadline: Deadline) -> None:
+        """Close the session as part of a call that has a deadline (private to smtpx)."""
         try:
-            if not self._driver.closed:
-                _ = self._driver.run(
-                    quit_session(self._connection), Deadline(self._settings.timeouts.total)
-                )
+            if self.is_open and self._connection is not None and self._driver is not None:
+                _ = self._driver.run(quit_session(self._connection), deadline)
                 self._driver.part()
         finally:
             self.abort()
@@ -146,9 +157,17 @@ class Session:
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
         if self._driver is not None:
+            if self._forks != forks():
+                self._driver.socket.close()  # The parent's TLS goes on: not a word to its peer.
+                return
             self._driver.close()
         if self._watch is not None:
             self._watch.closed(self._connection)
+
+    def heed_observer(self) -> None:
+        """Raise what the observer has raised meanwhile (private to smtpx)."""
+        if self._watch is not None and self._watch.failure is not None:
+            self._watch.heed()
 
     @property
     def is_open(self) -> bool:
@@ -158,6 +177,7 @@ class Session:
             and self._connection is not None
             and not self._driver.closed
             and self._connection.usable
+            and self._forks == forks()
         )
 
     @property
@@ -191,19 +211,53 @@ class Session:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
                 among them: the `check` that was asked for finds errors.
         """
-        message, envelope = ready(self._settings.check, message, envelope, all_or_nothing)
-        return accepted(self.attempt(message, envelope, all_or_nothing=all_or_nothing))
+        course = Course(envelope, all_or_nothing=all_or_nothing)
+        try:
+            course.prepare(self._settings.check, message)
+            self.attempt(course, Deadline(self._settings.timeouts.total))
+            return course.verdict()
+        except BaseException as error:
+            course.hang_on(error)
+            raise
 
-    def attempt(
-        self, message: Message, envelope: Envelope | None, *, all_or_nothing: bool = False
-    ) -> SendResult:
-        """Send one message; what the server says or does is all in the result (private to smtpx).
+    def take(self, course: Course) -> None:
+        """Open, send and close, by one deadline (private to smtpx)."""
+        deadline = Deadline(self._settings.timeouts.total)
+        try:
+            self.open_by(deadline)
+            try:
+                self.attempt(course, deadline)
+            finally:
+                self.close_by(deadline.for_farewell())
+            self.heed_observer()
+        finally:
+            self.abort()
+
+    def attempt(self, course: Course, deadline: Deadline) -> None:
+        """Send a message; note in its course what becomes of it (private to smtpx).
 
         Raises:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+            BaseException: the attempt was interrupted; or what the observer raised.
         """
-        connection = self._opened()
-        return self._run(deliver(connection, message, envelope, all_or_nothing=all_or_nothing))
+        connection, driver = self.parts
+        try:
+            course.latest = driver.run(
+                deliver(
+                    connection,
+                    course.message,
+                    course.envelope,
+                    all_or_nothing=course.all_or_nothing,
+                ),
+                deadline,
+            )
+        except BaseException as error:
+            course.broke_off(connection, error)
+            raise
+        finally:
+            if driver.closed or not connection.usable:
+                self.abort()
+        self.heed_observer()
 
     def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -212,7 +266,7 @@ class Session:
             LocalProtocolError: the text has control characters, or is a command with a procedure
                 of its own.
         """
-        return self._run(say(self._opened(), text))
+        return self._run(say(self.parts[0], text))
 
     def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
         """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
@@ -223,19 +277,19 @@ class Session:
             ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
             ReplyError, HelloRefused: the server said no.
         """
-        return self._run(xclient(self._opened(), attributes))
+        return self._run(xclient(self.parts[0], attributes))
 
     def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return self._run(ask(self._opened(), "VRFY", "address", address))
+        return self._run(ask(self.parts[0], "VRFY", "address", address))
 
     def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return self._run(ask(self._opened(), "EXPN", "mailing_list", mailing_list))
+        return self._run(ask(self.parts[0], "EXPN", "mailing_list", mailing_list))
 
     def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return self._run(ask(self._opened(), "HELP", "topic", topic))
+        return self._run(ask(self.parts[0], "HELP", "topic", topic))
 
     def noop(self) -> Reply:
         """NOOP: nothing, answered."""
@@ -243,35 +297,38 @@ class Session:
 
     def reset(self) -> Reply:
         """RSET: give up the open mail transaction. `send` does it by itself where needed."""
-        return self._run(reset(self._opened()))
+        return self._run(reset(self.parts[0]))
 
     @property
     def parts(self) -> tuple[Connection, BlockingDriver]:
-        """For those who run procedures of their own on it (private to smtpx)."""
-        if self._driver is None:
-            raise LocalProtocolError("open the session first: `with session:` or session.open()")
-        return self._opened(), self._driver
+        """For those who run procedures of their own on it (private to smtpx).
 
-    def _opened(self) -> Connection:
-        if self._connection is None:
+        Raises:
+            LocalProtocolError: it is not open, or the parent process's.
+        """
+        if self._connection is None or self._driver is None:
             raise LocalProtocolError("open the session first: `with session:` or session.open()")
-        return self._connection
+        if self._forks != forks():
+            raise LocalProtocolError("this session is the parent process's: open another one")
+        return self._connection, self._driver
 
     def _run(self, procedure: Steps[T]) -> T:
-        if self._driver is None or self._connection is None:
-            raise AssertionError("a connection comes with its driver")
+        connection, driver = self.parts
         try:
-            return self._driver.run(procedure, Deadline(self._settings.timeouts.total))
+            value = driver.run(procedure, Deadline(self._settings.timeouts.total))
         finally:
-            if self._driver.closed or not self._connection.usable:
+            if driver.closed or not connection.usable:
                 self.abort()
+        self.heed_observer()
+        return value
 
 
 class Client:
     """A mail server as an application sees it: a few connections, opened when needed and kept.
 
     Safe to share between threads; each has a connection of its own while it sends. After `fork`
-    the child opens its own and leaves its parent's alone.
+    the child opens its own and leaves its parent's alone. A signal handler may use it, too, but
+    for the moments in which it interrupts the client itself: `LocalProtocolError` says so then.
     """
 
     def __init__(
@@ -291,9 +348,10 @@ class Client:
         settings = Settings.of(endpoint, **options)
         self._check = settings.check
         self._limits = check_pool(pool)
-        handshakes = settings.handshakes()
+        self._total = settings.timeouts.total
+        handshakes, learnt = settings.handshakes(), Learnt()
         self._pool = SessionPool(
-            lambda: Session(endpoint, **options).resuming(handshakes), self._limits
+            lambda: Session(endpoint, **options).resuming(handshakes, learnt), self._limits
         )
 
     def __enter__(self) -> Self:
@@ -318,24 +376,35 @@ class Client:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        message, envelope = ready(self._check, message, envelope, all_or_nothing)
-        lease = self._pool.acquire()
+        course = Course(envelope, all_or_nothing=all_or_nothing)
         try:
-            result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
-            if lease.was_gone(result.error):
-                lease = self._pool.replace(lease)
-                result = lease.session.attempt(message, envelope, all_or_nothing=all_or_nothing)
-            while isinstance(result.error, SessionFull):
-                share = left_over(envelope, result)
+            course.prepare(self._check, message)
+            self._take(course, Deadline(self._total))
+            return course.verdict()
+        except BaseException as error:
+            course.hang_on(error)
+            raise
+
+    def _take(self, course: Course, deadline: Deadline) -> None:
+        """Carry out what a message needs, over one session after the other."""
+        pool = self._pool
+        lease = pool.acquire(deadline=deadline)
+        try:
+            lease.session.attempt(course, deadline)
+            while course.goes_on(lease):
                 try:
-                    lease = self._pool.replace(lease)
-                    rest = lease.session.attempt(message, share.envelope)
+                    pool.replace(lease, deadline)
+                    lease.session.attempt(course, deadline)
                 except SMTPError as error:
-                    rest = untried(share.envelope, error)
-                result = resumed(result, share, rest)
-            return accepted(result)
-        finally:
-            self._pool.release(lease)
+                    if not course.failed(error):
+                        raise
+        except Exception:
+            pool.release(lease, deadline=deadline)
+            raise
+        except BaseException:
+            pool.drop(lease)
+            raise
+        pool.release(lease, deadline=deadline)
 
     def send_many(
         self,
@@ -387,9 +456,10 @@ class Client:
             results = sending.results
             while sending.go_on():
                 while results:
-                    # Kept until the caller comes back: who is interrupted meanwhile loses none.
-                    yield results[0]
-                    _ = results.popleft()
+                    # No signal handler runs between these, as it would after a call.
+                    result = results[0]
+                    del results[0]
+                    yield result
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""
@@ -419,6 +489,11 @@ def send(
     """
     session = Session(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
-    message, envelope = ready(session._settings.check, message, envelope, all_or_nothing)
-    with session:
-        return accepted(session.attempt(message, envelope, all_or_nothing=all_or_nothing))
+    course = Course(envelope, all_or_nothing=all_or_nothing)
+    try:
+        course.prepare(session._settings.check, message)
+        session.take(course)
+        return course.verdict()
+    except BaseException as error:
+        course.hang_on(error)
+        raise

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
-from smtpx._core.pool import Decision, Slot, Ticket, Wait
-from smtpx._drivers.worlds import World, current_world
-from smtpx._faces.leasing import Lease, Leasing, seconds_left
+from smtpx._core.pool import PoolState, PoolStatistics, Ticket, Wait, sum_of
+from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.worlds import Background, World, current_world
+from smtpx._faces.forking import begins_anew_in_child
+from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
+from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
 
 if TYPE_CHECKING:
     from smtpx._faces.aio import AsyncSession
 
+_NO_DEADLINE = Deadline(None)
+
 
 class TaskPool(Leasing["AsyncSession"]):
-    """Leases sessions to tasks, at most so many at a time."""
+    """Leases sessions to the tasks of one run of a loop, at most so many at a time."""
 
-    def __init__(self, new_session: Callable[[], AsyncSession], limits: PoolLimits) -> None:
+    def __init__(
+        self, new_session: Callable[[], AsyncSession], limits: PoolLimits, world: World
+    ) -> None:
         super().__init__(limits)
         self._new_session = new_session
-        self._run: object = None
+        self._world = world
 
-    async def acquire(self, messages: int = 1) -> Lease[AsyncSession]:
+    async def acquire(
+        self, messages: int = 1, deadline: Deadline | None = None
+    ) -> Lease[AsyncSession]:
         """Lease a session for up to `messages`; wait for it as long as the limits say.
 
         Raises:
@@ -32,11 +43,15 @@ class TaskPool(Leasing["AsyncSession"]):
             LocalProtocolError: the pool is closed.
             SMTPError: as `AsyncSession.open`.
         """
-        world = self._join_run()
-        decision = self._ask(messages)
-        if isinstance(decision, Wait):
-            decision = await self._wait(decision.ticket, world)
-        return await self._act_on(decision)
+        lease = self._ask(messages)
+        try:
+            if isinstance(lease.place, Ticket):
+                await self._wait(lease, lease.place, deadline or _NO_DEADLINE)
+            await self._make_ready(lease, deadline)
+        except BaseException as error:
+            self._in_turn(self._give_up, lease, error)
+            raise
+        return lease
 
     async def acquire_now(self, messages: int) -> Lease[AsyncSession] | None:
         """Lease a session if there is one, or room for one, without waiting for it.
@@ -44,97 +59,147 @@ class TaskPool(Leasing["AsyncSession"]):
         Raises:
             SMTPError: as `acquire`.
         """
-        _ = self._join_run()
-        decision = self._ask(messages)
-        if isinstance(decision, Wait):
-            self._withdraw(decision.ticket)
-            return None
-        return await self._act_on(decision)
+        lease = self._ask(messages)
+        try:
+            if isinstance(lease.place, Ticket):
+                self._in_turn(self._give_up, lease, None)
+                return None
+            await self._make_ready(lease, None)
+        except BaseException as error:
+            self._in_turn(self._give_up, lease, error)
+            raise
+        return lease
 
-    async def replace(self, lease: Lease[AsyncSession]) -> Lease[AsyncSession]:
-        """Lease a new session in place of one that was gone.
+    async def replace(self, lease: Lease[AsyncSession], deadline: Deadline | None = None) -> None:
+        """Have a new session in place of one that was gone.
 
         Raises:
             LocalProtocolError, SMTPError: as `acquire`; nothing is leased any more then.
         """
-        return await self._open(self._replaced(lease))
+        try:
+            if not self._in_turn(self._reopen, lease):
+                raise LocalProtocolError("the client is closed")
+            await self._make_ready(lease, deadline)
+        except BaseException as error:
+            self._in_turn(self._give_up, lease, error)
+            raise
 
-    async def release(self, lease: Lease[AsyncSession], messages: int = 1) -> None:
-        """Give a session back, on which so many mail transactions were begun."""
-        self._give_back(lease, messages)
+    async def release(self, lease: Lease[AsyncSession], deadline: Deadline | None = None) -> None:
+        """Give a session back.
+
+        Raises:
+            Exception: what the observer of the session raised meanwhile.
+        """
+        self._give_back(lease)
         if self._given_up:
-            await self._part()
+            await self._part(deadline or _NO_DEADLINE)
+        if lease.held is not None:
+            lease.held.heed_observer()
 
-    def drop(self, lease: Lease[AsyncSession], messages: int = 1) -> None:
+    def drop(self, lease: Lease[AsyncSession]) -> None:
         """Give a session back without waiting: who is interrupted does not say goodbye."""
-        self._give_back(lease, messages)
+        self._give_back(lease)
 
     async def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""
-        world = self._join_run()
         self._shut(abort=abort)
-        if abort:
-            while session := self._next_given_up():
-                session.abort()
-            await world.vanish()
-        await self._part()
+        await self._part(_NO_DEADLINE, abort=abort)
 
-    def _join_run(self) -> World:
-        """Begin anew in another process, or in another run of a loop than before."""
-        self._leave_parent()
-        world = current_world()
-        run = world.current_run()
-        if run is not self._run:
-            self._run = run
-            for session in self._forget():
-                session.abort()
-        return world
+    def shut(self, *, abort: bool = False) -> None:
+        """Lease no more, and close without a farewell what is idle, or with `abort` everything."""
+        self._shut(abort=abort)
+        parting: list[AsyncSession] = []
+        self._hand_over(parting)
+        for session in parting:
+            session.abort()
 
-    async def _act_on(self, decision: Decision[AsyncSession]) -> Lease[AsyncSession]:
-        found = self._found(decision)
-        return found if isinstance(found, Lease) else await self._open(found)
-
-    async def _open(self, slot: Slot[AsyncSession]) -> Lease[AsyncSession]:
+    async def _make_ready(self, lease: Lease[AsyncSession], deadline: Deadline | None) -> None:
+        """Open a session, where none came with the lease."""
+        if self._given_up:
+            await self._part(
+                deadline or _NO_DEADLINE
+            )  # First: the server never sees more than there may be.
+        if lease.held is not None:
+            return
         session = self._new_session()
         try:
-            await self._part()  # First, so that the server never sees more than there may be.
-            await session.open()
-        except BaseException as error:
-            self._failed(slot, error)
-            raise
-        return self._opened(slot, session)
-
-    async def _wait(self, ticket: Ticket[AsyncSession], world: World) -> Decision[AsyncSession]:
-        answered = world.make_bell()
-        self._waiters[ticket] = answered.ring
-        try:
-            while isinstance(ticket.decision, Wait):
-                if not await answered.wait(seconds_left(ticket.decision)):
-                    with self._lock:
-                        self._carry_out(self._state.evict(time.monotonic()))
+            if deadline is None:
+                await session.open()
+            else:
+                await session.open_by(deadline)
+            is_wanted = self._in_turn(self._opened, lease, session)
         except BaseException:
-            self._withdraw(ticket)
+            session.abort()
             raise
-        finally:
-            _ = self._waiters.pop(ticket, None)
-        return ticket.decision
+        if not is_wanted:
+            session.abort()
+            raise LocalProtocolError("the client was closed")
 
-    async def _part(self) -> None:
-        while session := self._next_given_up():
-            await session.close()
+    async def _wait(
+        self, lease: Lease[AsyncSession], ticket: Ticket[AsyncSession], deadline: Deadline
+    ) -> None:
+        bell = self._world.make_bell()
+        lease.wake = bell.ring
+        while isinstance(ticket.decision, Wait):
+            if not await bell.wait(wait_for(ticket, deadline)):
+                self._in_turn(self._look_again)
+        self._answered(lease, ticket.decision)
+
+    async def _part(self, deadline: Deadline, *, abort: bool = False) -> None:
+        parting: list[AsyncSession] = []
+        try:
+            self._hand_over(parting)
+            if not abort:
+                farewell = deadline.for_farewell(FAREWELL)
+                await _together(self._world, [partial(s.close_by, farewell) for s in parting])
+        finally:
+            for session in parting:
+                session.abort()
+        if abort:
+            await self._world.vanish()
+        for session in parting:
+            session.heed_observer()
+
+
+async def _together(world: World, calls: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Await all of these calls, which never fail, side by side."""
+    if len(calls) == 1:
+        return await calls[0]()
+    left, news = len(calls), world.make_bell()
+
+    async def noted(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        nonlocal left
+        try:
+            await call()
+        finally:
+            left -= 1
+            news.ring()
+
+    tasks: list[Background] = []
+    try:
+        for call in calls:
+            tasks.append(world.spawn(partial(noted, call), lambda _: None))
+        while left:
+            _ = await news.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            await task.ended()
 
 
 class Turn:
     """The time in which a task has a session for one message, as a context."""
 
-    __slots__ = ("_pool", "lease")
+    __slots__ = ("_deadline", "_lease", "_pool")
 
-    def __init__(self, pool: TaskPool) -> None:
+    def __init__(self, pool: TaskPool, deadline: Deadline) -> None:
         self._pool = pool
+        self._deadline = deadline
 
-    async def __aenter__(self) -> Turn:
-        self.lease = await self._pool.acquire()
-        return self
+    async def __aenter__(self) -> Lease[AsyncSession]:
+        self._lease = await self._pool.acquire(deadline=self._deadline)
+        return self._lease
 
     async def __aexit__(
         self,
@@ -143,19 +208,84 @@ class Turn:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None or issubclass(kind, Exception):
-            await self._pool.release(self.lease)
+            await self._pool.release(self._lease, deadline=self._deadline)
         else:
-            self._pool.drop(self.lease)
+            self._pool.drop(self._lease)
 
-    @property
-    def session(self) -> AsyncSession:
-        """The session of this turn."""
-        return self.lease.session
 
-    async def begin_anew(self) -> None:
-        """Go on with a new session: this one was gone, or is full.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run of a loop, and the pool of its tasks."""
 
-        Raises:
-            SMTPError: as `TaskPool.acquire`.
-        """
-        self.lease = await self._pool.replace(self.lease)
+    world: World
+    of: Callable[[], object | None]
+    """Gives the run, as long as there is one: a weak reference."""
+    pool: TaskPool
+
+    def call(self, call: Callable[[], None]) -> bool:
+        """Have the run make a call; False if it has ended."""
+        run = self.of()
+        return run is not None and self.world.call_in(run, call)
+
+
+class TaskPools:
+    """A `TaskPool` for each run of a loop in which a client is used: in a thread of its own each.
+
+    Other threads come and go while one looks, so each looks at a copy.
+    """
+
+    def __init__(self, new_session: Callable[[], AsyncSession], limits: PoolLimits) -> None:
+        self._new_session = new_session
+        self._limits = limits
+        self._runs: list[_Run] = []
+        self._is_closed = False
+        begins_anew_in_child(self)
+
+    def here(self) -> TaskPool:
+        """The pool of the run that calls."""
+        world = current_world()
+        run = world.current_run()
+        for known in tuple(self._runs):
+            if known.of() is run:
+                return known.pool
+        return self._join(world, run)
+
+    def _join(self, world: World, run: object) -> TaskPool:
+        for known in tuple(self._runs):
+            if not known.call(_nothing):
+                self._leave(known)
+        pool = TaskPool(self._new_session, self._limits, world)
+        self._runs.append(_Run(world, ref(run), pool))
+        if self._is_closed:
+            pool.shut()
+        return pool
+
+    def _leave(self, ended: _Run) -> None:
+        """Close what a run has left."""
+        try:
+            self._runs.remove(ended)
+        except ValueError:
+            return  # Another thread does.
+        ended.pool.shut(abort=True)
+
+    def leave_parent(self) -> None:
+        """Begin anew in a child process: loops and pools are its parent's."""
+        self._runs.clear()
+
+    def statistics(self) -> PoolStatistics:
+        """What the pools hold, and have done so far, all together."""
+        figures = [known.pool.statistics() for known in tuple(self._runs)]
+        return sum_of(figures or [PoolState[AsyncSession](self._limits).statistics()])
+
+    async def close(self, *, abort: bool) -> None:
+        """Close the pool of this run, and have the other runs close theirs, without a farewell."""
+        self._is_closed = True
+        here = self.here()
+        for known in tuple(self._runs):
+            if known.pool is not here:
+                _ = known.call(partial(known.pool.shut, abort=abort))
+        await here.close(abort=abort)
+
+
+def _nothing() -> None:
+    """What an ended run cannot do any more."""

@@ -164,7 +164,7 @@ class TaskSending:
         try:
             error = await driver.run(procedure, Deadline(None), self._more)
         except BaseException:
-            self._pool.drop(lease, budget.begun)
+            self._pool.drop(lease)
             raise
         self._is_crowded = False
         if error is not None:
@@ -174,7 +174,7 @@ class TaskSending:
                 connection, budget, error, reused=lease.reused, at_work=self._working - 1
             )
         finally:
-            await self._pool.release(lease, budget.begun)
+            await self._pool.release(lease)
 
     def _emit(self, result: SendResult) -> None:
         if not self.results:  # Whoever waits for news has read all results.

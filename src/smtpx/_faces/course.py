@@ -1,0 +1,135 @@
+"""One message on its way, over one session or several: what the faces decide alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smtpx._core.connection import Connection
+from smtpx._core.delivery import Message, addressed
+from smtpx._core.division import Share, left_over, resumed
+from smtpx._core.verdicts import unfinished, untried
+from smtpx._faces.arguments import ready
+from smtpx._faces.leasing import Lease
+from smtpx._message.messages import is_message
+from smtpx.envelope import Envelope
+from smtpx.errors import RemoteProtocolError, SessionFull, SMTPError
+from smtpx.options import Check
+from smtpx.results import SendResult, accepted
+
+_OCTETS = (bytes, bytearray, memoryview)
+
+
+class Course:
+    """What is to be attempted for a message, and what became of it so far.
+
+    It outlives what a call is interrupted in, so that what is known is told, whenever that is.
+    """
+
+    __slots__ = (
+        "_before",
+        "_everyone",
+        "_share",
+        "all_or_nothing",
+        "envelope",
+        "latest",
+        "message",
+    )
+
+    def __init__(self, envelope: Envelope | None, *, all_or_nothing: bool = False) -> None:
+        self.message: Message
+        """As it was checked, and can be read."""
+        self.envelope = envelope
+        """For whom the attempt is."""
+        self.all_or_nothing = all_or_nothing
+        self.latest: SendResult | None = None
+        """What became of the attempt, once that is known."""
+        self._everyone = envelope
+        self._share: Share | None = None
+        self._before: SendResult | None = None
+
+    def prepare(self, check: Check, message: Message) -> None:
+        """Take the message, as the caller wants it checked.
+
+        Raises:
+            CheckFailed, LocalProtocolError, AddressError, TypeError: it cannot be sent.
+        """
+        self.message, self.envelope = ready(check, message, self.envelope, self.all_or_nothing)
+        self._everyone = self.envelope
+
+    @property
+    def so_far(self) -> SendResult | None:
+        """What became of the message for all of its recipients."""
+        if self.latest is None:
+            return self._before
+        if self._share is None or self._before is None:
+            return self.latest
+        return resumed(self._before, self._share, self.latest)
+
+    def goes_on(self, lease: Lease[Any]) -> bool:
+        """True if another session is needed: the last was gone before, or is full now."""
+        if self.latest is None or self.latest.error is None:
+            return False
+        result = self.so_far
+        if result is None or result.error is None:
+            return False
+        if self._share is None and (lease.was_gone(result) or self._is_learnt(lease, result)):
+            self.latest = None
+            return True
+        if not isinstance(result.error, SessionFull):
+            return False
+        share = left_over(self._everyone or addressed(self.message), result)
+        self._before, self._share, self.envelope = result, share, share.envelope
+        self.latest = None
+        return True
+
+    def _is_learnt(self, lease: Lease[Any], result: SendResult) -> bool:
+        """True if the session has shown why the server took nothing, and the next does without."""
+        connection, _ = lease.session.parts
+        return (
+            isinstance(result.error, RemoteProtocolError)
+            and not connection.learnt.broken.isdisjoint(connection.extensions.keywords)
+            and not (result.accepted or result.in_doubt)
+            and (
+                isinstance(self.message, (bytes, bytearray, memoryview)) or is_message(self.message)
+            )
+        )
+
+    def failed(self, error: SMTPError) -> bool:
+        """Note that no attempt could be made; False if there was none before, either."""
+        if self._share is None:
+            return False
+        self.latest = untried(self._share.envelope, error)
+        return True
+
+    def broke_off(self, connection: Connection, error: BaseException) -> None:
+        """Note what becomes of an attempt that ended by an exception.
+
+        The driver has asked the procedure. One that was interrupted itself cannot tell, and what
+        may have left it is in doubt (RFC 1047).
+        """
+        told = vars(error).get("result")
+        if isinstance(told, SendResult):
+            self.latest = told
+        elif not isinstance(error, SMTPError):
+            self.latest = unfinished(connection, self.envelope or addressed(self.message))
+
+    def verdict(self) -> SendResult:
+        """What became of the message, if somebody gets it.
+
+        Raises:
+            SMTPError: nobody does.
+        """
+        result = self.so_far
+        if result is None:
+            raise AssertionError("a message is attempted before it is told what became of it")
+        return accepted(result)
+
+    def hang_on(self, error: BaseException) -> None:
+        """Tell what became of the message on whatever ends the call, as ``.result``."""
+        result = self.so_far
+        if result is None or (isinstance(error, SMTPError) and error.result is not None):
+            return
+        vars(error)["result"] = result
+        if result.in_doubt:
+            names = ", ".join(str(outcome.recipient) for outcome in result.in_doubt)
+            error.add_note(f"interrupted while the message was in doubt for {names}")
