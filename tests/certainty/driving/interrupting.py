@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -51,9 +52,15 @@ class Interrupter:
         timer.start()
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        """What is ours must not be interrupted: a little later, then."""
+        """What is ours must not be interrupted: a little later, then.
+
+        Nor what takes a lock of the whole process and does not give it back, as `logging` does.
+        """
         while self._armed and frame is not None:
             file = frame.f_code.co_filename
+            if file == logging.__file__:
+                self._start(SOON)
+                return
             if file.startswith(OURS):
                 self._armed = False
                 raise KeyboardInterrupt

@@ -88,6 +88,7 @@ class Lines:
         self._writes = 0
         self._checkpoints: list[int] = []
         self._heard_after = False
+        self._read_all = False
         self._settled: int | None = None
         self._unread: list[list[str]] = []
 
@@ -116,7 +117,8 @@ class Lines:
             self._sent[: self._settled],
             self._checkpoints,
             lone=self.plan["lone"],
-            heard_after=self._heard_after,
+            # What was on its way, and not read, counts as well.
+            heard_after=self._heard_after or not self._read_all,
         ):
             self.round.note("shifted", sender=each.sender, recipients=each.named)
 
@@ -190,6 +192,7 @@ class Lines:
             time.sleep(self.plan["read_pause"])
         octets = self._receive(most)
         if not octets:
+            self._read_all = True
             self.show("C", "(end)")
             raise Over
         # QUIT comes from who waits for nothing more.
@@ -300,6 +303,7 @@ class Lines:
     def settle(self) -> None:
         """Note that the client waits for nothing more: it has read every reply."""
         self._unread.clear()
+        self._read_all = True
         self._settled = len(self._sent)
 
     def _write(self, octets: bytes) -> None:
