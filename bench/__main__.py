@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import cold, dkim, imports, merge, throughput
+from bench import bounces, cold, dkim, imports, merge, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -87,6 +87,11 @@ def main() -> None:
     merging.set_defaults(run=merged)
     signing = commands.add_parser("dkim", help="what a DKIM signature costs")
     signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
+    reading = commands.add_parser("bounces", help="recipients and reasons that are read right")
+    _ = reading.add_argument(
+        "folder", type=Path, help="mails, and expected.tsv: see bench/bounces.py"
+    )
+    reading.set_defaults(run=lambda options: show(bounces.lines(options.folder)))
     options = parser.parse_args()
     options.run(options)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import client, cold, contest, dkim, merge, plot, processes, sink, throughput
+from bench import bounces, client, cold, contest, dkim, merge, plot, processes, sink, throughput
 from bench.contest import Contender, Contest
 
 import smtpx
@@ -156,3 +156,20 @@ def test_what_the_bench_signs_is_signed():
         assert signed.endswith(dkim.CONTENT)
         assert signed.count(b"DKIM-Signature:") == (2 if " and " in name else 1)
     assert len(list(dkim.lines(dict.fromkeys(dkim.contenders(), 0.001)))) == 6
+
+
+def test_what_of_reports_is_read_right(tmp_path: Path):
+    said = (
+        "From: MAILER-DAEMON\n\n<bob@example.net>: user unknown\n<carol@example.com>: full quota\n"
+    )
+    _ = (tmp_path / "one.eml").write_text(said)
+    _ = (tmp_path / "expected.tsv").write_text(
+        "one.eml\tbob@example.net\tINACTIVE|POLICY\none.eml\tcarol@example.com\tMAILBOX_FULL\n"
+        "one.eml\tdora@example.com\n"
+    )
+    assert list(bounces.lines(tmp_path)) == [
+        "one.eml: dora@example.com not in ['bob@example.net', 'carol@example.com']",
+        "one.eml: BAD_MAILBOX, not INACTIVE|POLICY: user unknown",
+        "recipients found: 2 of 3 (66.7%)",
+        "reasons right: 1 of 2 (50.0%); 1 of the others are BAD_MAILBOX",
+    ]

@@ -20,6 +20,7 @@ from smtpx._composing import arguments, parts
 from smtpx._composing.arguments import Mailbox, Mailboxes
 from smtpx._composing.parts import Attachment
 from smtpx._composing.plaintext import plain_text
+from smtpx._composing.references import names_in, with_references
 from smtpx._message import fields
 from smtpx._message.messages import AnyMessage
 from smtpx._stamps import date_field, new_message_id
@@ -58,8 +59,8 @@ def compose(
     """Make a message.
 
     An address is ``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")`` or an object
-    that has them; several are a list. Bcc stands in the message, for the envelope, and is left
-    out when it is sent.
+    that has them; several are a list, never a tuple of strings. Bcc stands in the message, for
+    the envelope, and is left out when it is sent.
 
     `text` and `html` are two forms of the same; `plain_text` makes the one of the other.
     `attachments` are paths, `Attachment` values, or messages to be forwarded. `inline` are images
@@ -67,9 +68,11 @@ def compose(
     ``src="cid:logo"``. `calendar` is an iCalendar object with its METHOD, such as an invitation.
 
     `date` is now and `message_id` a new one, unless given. `in_reply_to` is the message that is
-    answered, or its Message-ID; its References come along (RFC 5322 §3.6.4). `list_unsubscribe`
+    answered, or its Message-ID; its References come along (RFC 5322 §3.6.4), what is malformed
+    as it stands. `list_unsubscribe`
     are URIs, by https and mailto; with `one_click` the one by https takes a POST (RFC 8058).
-    `headers` are all other fields.
+    `headers` are all other fields: those that hold addresses are written as such, those that
+    programs read are taken as they are.
 
     Raises:
         AddressError: an address is none.
@@ -116,7 +119,7 @@ def compose(
     if one_click:
         put("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     for name, value in others:
-        put(name, fields.unstructured(name, value))
+        put(name, value)
     put("MIME-Version", "1.0")
     for name, value in root.raw_items():
         put(name, value)
@@ -179,7 +182,7 @@ def _page(html: str, images: dict[str, Attachment], domain: str) -> MIMEPart:
         return parts.text_part(html, "html")
     # RFC 2045 §7: a Content-ID is as unique as a Message-ID.
     unique = new_message_id(domain).strip("<>")
-    html = parts.REFERENCE.sub(lambda match: f"cid:{quote(f'{match[1]}.{unique}', '@')}", html)
+    html = with_references(html, lambda name: quote(f"{name}.{unique}", "@"))
     page = [parts.text_part(html, "html")]
     page += [parts.file_part(file, f"<{name}.{unique}>") for name, file in images.items()]
     return parts.joined("related", page, ("type", "text/html"))
@@ -189,7 +192,7 @@ def _check_references(html: str | None, inline: Mapping[str, File]) -> None:
     """Make sure that what the HTML shows is there, and nothing else."""
     if html is None and inline:
         raise LocalProtocolError("inline needs html, which shows it by src='cid:NAME'")
-    used = {match[1] for match in parts.REFERENCE.finditer(html or "")}
+    used = names_in(html or "")
     for name in inline:
         if not parts.NAME.fullmatch(name):
             raise LocalProtocolError(
@@ -211,18 +214,31 @@ def _thread(
 ) -> tuple[str | None, list[str]]:
     """In-Reply-To and References (RFC 5322 §3.6.4)."""
     given = [
-        arguments.identifier(argument, one)
+        arguments.others_identifier(argument, one)
         for argument, one in arguments.listed("references", references, (str,))
     ]
     if in_reply_to is None:
         return None, given
     if not isinstance(in_reply_to, Message):
-        parent = arguments.identifier("in_reply_to", in_reply_to)
+        parent = arguments.others_identifier("in_reply_to", in_reply_to)
         return parent, given or [parent]
-    parent = str(in_reply_to.get("Message-ID", "")).strip()
-    if not parent:
+    stamp = _field(in_reply_to, "Message-ID")
+    if not stamp:
         raise LocalProtocolError("in_reply_to is a message without Message-ID: leave it out")
-    parent = arguments.identifier("in_reply_to's Message-ID", parent)
-    earlier = str(in_reply_to.get("References") or in_reply_to.get("In-Reply-To", ""))
-    # What is malformed in another's message is left out: nobody here can mend it.
-    return parent, given or list(dict.fromkeys([*arguments.identifiers_in(earlier), parent]))
+    # What is malformed in another's message is kept as it stands, for programs compare it. What no
+    # field can hold is left out.
+    parents = arguments.identifiers_in(stamp)[:1]
+    ancestors = arguments.identifiers_in(_field(in_reply_to, "References"))
+    if not ancestors:
+        ancestors = arguments.identifiers_in(_field(in_reply_to, "In-Reply-To"))
+        ancestors = ancestors if len(ancestors) == 1 else []
+    everyone = list(dict.fromkeys([*ancestors, *parents]))
+    return parents[0] if parents else None, given or everyone
+
+
+def _field(message: AnyMessage, wanted: str) -> str:
+    """The body of a field as it came: of a malformed one, the `email` package raises errors."""
+    for name, value in message.raw_items():
+        if name.lower() == wanted.lower():
+            return "".join(str(value).splitlines()).strip()
+    return ""

@@ -11,6 +11,7 @@ from smtpx import _checks
 __all__ = ["Pin", "PinKind"]
 
 _CURL = "sha256//"
+_SEQUENCE, _INTEGER, _BIT_STRING, _VERSION = b"\x30", b"\x02", b"\x03", b"\xa0"
 _FORMS = "sha256//BASE64 (of a key, as curl writes it), key:HEX or certificate:HEX"
 
 
@@ -27,11 +28,8 @@ class PinKind(Enum):
 class Pin:
     """The SHA-256 digest of a certificate or of its public key.
 
-    Pins of keys need ``cryptography``, which the extra ``smtpx[x509]`` brings.
-
     Raises:
         ValueError: the digest has not 32 octets.
-        ImportError: it is of a key, and ``cryptography`` is not installed.
     """
 
     kind: PinKind
@@ -43,14 +41,6 @@ class Pin:
             raise _checks.complaint("digest", self.digest, "32 bytes")
         if len(self.digest) != 32:
             raise ValueError(f"a SHA-256 digest has 32 octets; this pin has {len(self.digest)}")
-        if self.kind is PinKind.KEY:
-            from importlib.util import find_spec
-
-            if find_spec("cryptography") is None:
-                raise ImportError(
-                    "the pin of a key needs cryptography: install smtpx[x509], or pin the "
-                    "certificate"
-                )
 
     @classmethod
     def parse(cls, text: str) -> Pin:
@@ -58,7 +48,6 @@ class Pin:
 
         Raises:
             ValueError: it is none of these.
-            ImportError: it is of a key, and ``cryptography`` is not installed.
         """
         _checks.text("pin", text)
         try:
@@ -91,12 +80,41 @@ class Pin:
 
 
 def _key_of(certificate: bytes) -> bytes:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-    from cryptography.x509 import load_der_x509_certificate
+    """The octets of its SubjectPublicKeyInfo (RFC 5280 §4.1), which are never written anew.
 
-    try:
-        key = load_der_x509_certificate(certificate).public_key()
-    except UnsupportedAlgorithm as error:
-        raise ValueError(f"the key of the certificate is of an unknown kind: {error}") from error
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    OpenSSL has read the same certificate, and must have found the same key. So only DER is read,
+    where one octet has one meaning, and each field has to stand in its place.
+    """
+    begin, end = _element(certificate, 0, len(certificate), _SEQUENCE)
+    if end != len(certificate):
+        raise _unreadable(end)
+    place, end = _element(certificate, begin, end, _SEQUENCE)
+    if certificate[place : place + 1] == _VERSION:
+        _, place = _element(certificate, place, end, _VERSION)
+    _, place = _element(certificate, place, end, _INTEGER)  # the serial number
+    for _field in ("signature", "issuer", "validity", "subject"):
+        _, place = _element(certificate, place, end, _SEQUENCE)
+    begin, end = _element(certificate, place, end, _SEQUENCE)
+    _, begin = _element(certificate, begin, end, _SEQUENCE)  # the algorithm
+    if _element(certificate, begin, end, _BIT_STRING)[1] != end:
+        raise _unreadable(begin)
+    return certificate[place:end]
+
+
+def _element(der: bytes, place: int, limit: int, tag: bytes) -> tuple[int, int]:
+    """Where the contents of the element at `place` begin, and where it ends."""
+    if limit - place < 2 or der[place : place + 1] != tag:
+        raise _unreadable(place)
+    begin, length = place + 2, der[place + 1]
+    if length >= 0x80:
+        begin += length - 0x80
+        length = int.from_bytes(der[place + 2 : begin])
+        if length < 0x80 or der[place + 2] == 0:  # No end, or a longer form than need be.
+            raise _unreadable(place)
+    if begin + length > limit:
+        raise _unreadable(place)
+    return begin, begin + length
+
+
+def _unreadable(place: int) -> ValueError:
+    return ValueError(f"the key of the certificate cannot be read: no DER at octet {place}")

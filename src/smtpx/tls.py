@@ -119,7 +119,6 @@ class TLSPolicy:
         Raises:
             ValueError: one of them is wrong, or two contradict each other.
             TypeError: one of them is of another kind, such as a mode that is a string.
-            ImportError: a key is pinned, and ``cryptography`` is not installed.
         """
         if isinstance(pins, (str, Pin, bytes)):
             pins = (pins,)

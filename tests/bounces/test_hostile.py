@@ -7,6 +7,7 @@ from collections.abc import Callable
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
+import flufl.bounce
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from smtpx.bounces import DeliveryReport, FeedbackReport, parse
 from smtpx.bounces._standard import RECIPIENTS
 
 from . import reports
+from .forms import FORMS
 
 MEGABYTE = 1_000_000
 
@@ -63,6 +65,35 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         + b"=" * MEGABYTE
     ),
     "parentheses": lambda: reports.report("Final-Recipient: rfc822;" + "(" * MEGABYTE + ")"),
+    "the same address again and again": lambda: reports.plain("<a@b.test>: no\n" * 60_000),
+    "other addresses": lambda: reports.plain(
+        "".join(f"<u{number}@b.test>: no\n" for number in range(50_000))
+    ),
+    "addresses in a line": lambda: reports.plain(("a@b.test, " * 200 + "\n") * 500),
+    "words before a colon": lambda: reports.plain(("recipient: " * 180 + "\n") * 500),
+    "marks before nothing": lambda: reports.plain(("*<([' " * 330 + "\n") * 500),
+    "rules": lambda: reports.plain(("-" * 1999 + "\n") * 500),
+    "failed recipients": lambda: reports.plain(
+        "u@b.test no\n" * 80_000, "X-Failed-Recipients: " + "u@b.test, " * 80_000
+    ),
+    "a status without words for each line of a text": lambda: reports.report(
+        "A: b\n\n" + "Final-Recipient: rfc822;u@b.test\nAction: failed\n\n" * 10_000,
+        text="u@b.test no\n" * 40_000,
+    ),
+    "a status in a text": lambda: reports.plain(
+        "Final-Recipient: rfc822;u@b.test\nAction: failed\n\n" * 20_000
+    ),
+    "tags": lambda: reports.plain("<a " * 330_000, "Content-Type: text/html"),
+    "styles": lambda: reports.plain("<style>" * 140_000, "Content-Type: text/html"),
+    "a charset that is none of text": lambda: reports.plain(
+        "a-" * 500_000, "Content-Type: text/plain; charset=punycode"
+    ),
+    "words of senders": lambda: reports.report(
+        "A: b\n\nAction: failed\nDiagnostic-Code: smtp; " + "sender helo mail from " * 50_000
+    ),
+    "codes": lambda: reports.report(
+        "A: b\n\nAction: failed\nDiagnostic-Code: smtp; " + "exim 5.1.1 550 " * 60_000
+    ),
     "addresses": lambda: reports.plain(
         "Hi. This is the qmail-send program at x", "To: " + "<" * MEGABYTE
     ),
@@ -74,6 +105,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 def test_what_would_keep_a_parser_busy(name: str):
     """The limit of the stack is all but used up: nothing goes deep because the message does."""
     message = HOSTILE[name]()
+    _ = flufl.bounce.all_failures  # Imported while there is a stack for it.
     depth = len(inspect_stack())
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(depth + 60)
@@ -83,6 +115,7 @@ def test_what_would_keep_a_parser_busy(name: str):
         sys.setrecursionlimit(limit)
     if isinstance(report, DeliveryReport):
         assert len(report.recipients) <= RECIPIENTS
+        _ = repr(report)
 
 
 def inspect_stack() -> list[object]:
@@ -111,6 +144,9 @@ PIECES = [
         b"Arrival-Date: Thu, 1 Jan\n",
         b"X-Failed-Recipients:",
     ),
+    *(b"Reporting-MTA: dns; x\n", b"   ----- Transcript of session follows -----\n"),
+    *(b"550 5.1.1 no such user\n", b" (generated from c@d.test)\n", b"a@b.test, c@d.test\n"),
+    *(b"From: MAILER-DAEMON\n", b"--- Original message ---\n", b"Recipient: a@b.test\n"),
     *(b"Original-Rcpt-To: <>\n", b"Incidents: 1\n", b"To: a+b=c@d.test\n"),
 ]
 
@@ -121,19 +157,20 @@ def test_pieces_of_reports_in_any_order(message: bytes):
     assert report is None or isinstance(report, DeliveryReport | FeedbackReport)
 
 
+WHOLE = reports.ALL | {form: message for form, (message, _) in FORMS.items()}
 Damage = tuple[str, list[tuple[int, int, bytes]]]
 
 
 def with_damage(damage: Damage) -> bytes:
     name, places = damage
-    message = reports.ALL[name]
+    message = WHOLE[name]
     for start, length, instead in places:
         message = message[:start] + instead + message[start + length :]
     return message
 
 
 damaged = st.tuples(
-    st.sampled_from(sorted(reports.ALL)),
+    st.sampled_from(sorted(WHOLE)),
     st.lists(
         st.tuples(st.integers(0, 4000), st.integers(0, 200), st.binary(max_size=9)), max_size=4
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smtpx.bounces import DeliveryReport, Reason, parse
+from smtpx.bounces import DeliveryReport, Reason, RecipientReport, parse
 
 from . import reports
 
@@ -31,7 +31,7 @@ SAID = [
     ("550 5.7.26 This mail is unauthenticated", Reason.AUTHENTICATION),
     ("550 5.7.1 Rejected due to the DMARC policy of example.org", Reason.AUTHENTICATION),
     ("550 5.7.23 SPF validation failed", Reason.AUTHENTICATION),
-    ("554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen", Reason.POLICY),
+    ("554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen", Reason.REPUTATION),
     ("554 5.7.1 blocked using zen.spamhaus.org", Reason.REPUTATION),
     ("550 5.7.606 Access denied, banned sending IP [192.0.2.7]", Reason.REPUTATION),
     ("550 5.7.25 The IP address has no PTR record", Reason.REPUTATION),
@@ -53,7 +53,7 @@ SAID = [
 ]
 
 
-def reason_of(said: str, status: str) -> Reason | None:
+def recipient_of(said: str, status: str) -> RecipientReport:
     report = parse(
         reports.report(
             "Reporting-MTA: dns; x\n\nFinal-Recipient: rfc822;bob@example.net\nAction: failed\n"
@@ -61,7 +61,11 @@ def reason_of(said: str, status: str) -> Reason | None:
         )
     )
     assert isinstance(report, DeliveryReport)
-    return report.recipients[0].reason
+    return report.recipients[0]
+
+
+def reason_of(said: str, status: str) -> Reason | None:
+    return recipient_of(said, status).reason
 
 
 @pytest.mark.parametrize(("said", "reason"), SAID)
@@ -72,7 +76,7 @@ def test_by_what_was_said(said: str, reason: Reason):
 @pytest.mark.parametrize(
     ("status", "said", "reason"),
     [
-        ("5.1.1", "550 blocked by policy", Reason.BAD_MAILBOX),
+        ("5.1.1", "blocked by policy", Reason.BAD_MAILBOX),
         ("5.2.2", "550 spam", Reason.MAILBOX_FULL),
         ("5.0.0", "550 5.1.1 blocked", Reason.BAD_MAILBOX),
         ("4.4.7", "timed out", Reason.NETWORK),
@@ -88,6 +92,136 @@ def test_the_enhanced_status_code_goes_first(status: str, said: str, reason: Rea
     assert reason_of(said, status) is reason
 
 
+OF_SENDERS = [
+    "550 Sender verify failed",
+    "550-Verification failed for <me@x.test> 550-Unrouteable address 550 Sender verify failed",
+    "550 5.1.0 <me@x.test>: Sender address rejected: User unknown in virtual alias table",
+    "450 4.1.8 <me@x.test>: Sender address rejected: Domain not found",
+    "553 5.1.8 <me@x.test>... Domain of sender address me@x.test does not exist",
+    "450 4.7.1 <me>: Helo command rejected: Host not found",
+    "550 unknown sender",
+    "550 5.1.1 sender mailbox does not exist",
+    "551 5.7.1 Sender user unknown",
+    "550 5.1.1 User unknown (in reply to MAIL FROM command)",
+    "550 5.2.1 mailbox is inactive (in reply to MAIL FROM command)",
+    "552 5.2.2 mailbox is full (in reply to EHLO command)",
+    "SMTP error from remote mail server after MAIL FROM:<me@x.test>: host mx: 550 5.1.1 unknown",
+    "SMTP error from remote mail server after pipelined MAIL FROM:<me@x.test> SIZE=9: 550 no user",
+    "Connected to 192.0.2.7 but sender was rejected. Remote host said: 550 user unknown",
+    "550 Your domain does not exist",
+]
+
+
+@pytest.mark.parametrize("said", OF_SENDERS)
+@pytest.mark.parametrize("status", ["5.0.0", "5.1.1"])
+def test_what_is_said_of_the_sender_is_no_reason_about_the_recipient(said: str, status: str):
+    assert reason_of(said, status) is Reason.POLICY
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("550 5.7.1 Your domain is listed in Spamhaus (in reply to MAIL FROM)", Reason.REPUTATION),
+        ("450 too many connections (in reply to EHLO command)", Reason.RATE),
+        ("550 5.7.23 SPF failed for the sender domain", Reason.AUTHENTICATION),
+        ("550 5.1.1 user unknown; returned to sender, not delivered", Reason.BAD_MAILBOX),
+        ("550 no such user (in reply to end of DATA command)", Reason.BAD_MAILBOX),
+    ],
+)
+def test_what_else_is_said_of_the_sender_and_what_is_not(said: str, reason: Reason):
+    assert reason_of(said, "5.0.0") is reason
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "reason"),
+    [
+        ("5.1.1", "550 5.7.1 IP address blacklisted by recipient", Reason.REPUTATION),
+        ("5.1.1", "550 5.2.2 over quota", Reason.MAILBOX_FULL),
+        ("5.1.1", "550 Relaying denied", Reason.POLICY),  # 5.1.1 is sendmail's word for any 550.
+        ("5.1.1", "550 blocked by policy", Reason.POLICY),
+        ("5.1.3", "553 see http://www.spamhaus.org/query/bl?ip=192.0.2.7", Reason.REPUTATION),
+        ("5.2.2", "552 message size exceeds the limit", Reason.TOO_LARGE),
+        ("5.1.1", "550 we are closed", Reason.OTHER),
+        ("5.1.1", "550", Reason.OTHER),
+        ("5.1.1", "550 5.1.0 we are closed", Reason.OTHER),
+        ("5.1.1", "we are closed", Reason.BAD_MAILBOX),
+        ("5.1.0", "5.1.0 - Unknown address error 554-'Refused, go away'", Reason.POLICY),
+        ("5.1.0", "5.1.0 - Unknown address error 550-'5.1.1 <bob>: no'", Reason.BAD_MAILBOX),
+    ],
+)
+def test_the_server_goes_before_the_reporter(status: str, said: str, reason: Reason):
+    assert reason_of(said, status) is reason
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("554 5.7.1 Service unavailable; Client host blocked using bl.example", Reason.REPUTATION),
+        ("550 5.1.1 you are on our block list", Reason.REPUTATION),
+        ("550 5.7.1 Client host rejected: cannot find your hostname", Reason.REPUTATION),
+        ("450 4.2.1 The user is receiving mail at a rate that prevents more", Reason.RATE),
+        ("550 5.1.1 192.0.2.7 has sent to too many recipients this hour", Reason.RATE),
+        ("550 Connection frequency limited", Reason.RATE),
+        ("452 4.3.2 Connection rate limit exceeded", Reason.RATE),
+        ("550 5.4.5 Daily user sending quota exceeded", Reason.RATE),
+        ("452 4.2.2 daily quota of messages exceeded", Reason.RATE),
+        ("450 4.1.1 unverified address: Address verification in progress", Reason.RATE),
+        ("535 5.7.8 Username and Password not accepted", Reason.POLICY),
+        ("534 5.7.9 Application-specific password required", Reason.POLICY),
+        ("530 5.7.0 Authentication required", Reason.POLICY),
+        ("550 User bob (bob@example.net) not listed in Domino Directory", Reason.BAD_MAILBOX),
+        ("550 User not listed in public Name & Address Book", Reason.BAD_MAILBOX),
+        ("554 dd This user doesn't have a yahoo.com account [-9]", Reason.BAD_MAILBOX),
+        ("550 5.2.1 <bob@example.net>... User unknown", Reason.BAD_MAILBOX),
+        ("550 5.2.1 Mailbox unavailable", Reason.INACTIVE),
+        ("421 4.2.1 Service refused, please try later", Reason.POLICY),
+        ("521 5.7.1 refused by policy", Reason.POLICY),
+        ("550 blacklisted URL in message, see multi.surbl.org", Reason.CONTENT),
+        ("550 IP address 192.0.2.7: not found", Reason.REPUTATION),
+        ("550 mailbox unavailable or access denied", Reason.POLICY),
+        ("550 The account may not exist", Reason.OTHER),
+    ],
+)
+def test_each_kind_has_its_own_reason(said: str, reason: Reason):
+    assert reason_of(said, "5.0.0") is reason
+
+
+@pytest.mark.parametrize("status", ["4.1.1", "5.1.1", "5.0.0"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "450 4.1.1 User unknown in local recipient table",
+        "450 User unknown",
+        "451 4.1.2 Host unknown",
+        "450 4.1.1 Recipient address rejected: no such user",
+        "421 4.4.4 domain not found",
+    ],
+)
+@pytest.mark.requirement("RFC 5321 §4.2.1")
+def test_what_is_transient_is_no_bad_address(said: str, status: str):
+    assert reason_of(said, status) not in (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, None)
+    assert recipient_of(said, status).transient
+
+
+@pytest.mark.requirement("RFC 7505 §4")
+def test_a_null_mx_is_for_good_whatever_the_reporter_states():
+    assert reason_of("DNS type 'mx' lookup: returned Null MX", "4.0.0") is Reason.BAD_DOMAIN
+    assert reason_of("450 4.1.10 null MX", "4.0.0") is Reason.NETWORK
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "transient"),
+    [
+        ("550 5.1.1 no", "4.0.0", False),
+        ("450 4.2.0 later", "5.0.0", True),
+        ("no", "4.4.7", True),
+        ("no", "5.4.7", False),
+    ],
+)
+def test_the_servers_reply_tells_whether_it_is_transient(said: str, status: str, transient: bool):
+    assert recipient_of(said, status).transient is transient
+
+
 @pytest.mark.parametrize(
     ("said", "code", "enhanced"),
     [
@@ -100,6 +234,22 @@ def test_the_enhanced_status_code_goes_first(status: str, said: str, reason: Rea
         ("call 555 1234", None, None),
         ("version 5.1.1.2", None, None),
         ("bob-550@example.net", None, None),
+        ("550 mx.example.net Exim 4.98.1 says no", 550, None),
+        ("550 mx.example.net MTA 2.11.3", 550, None),
+        ("550 mx.example.net Postfix 5.2.1: no", 550, None),
+        ("refused by Exim 4.7.1", None, None),
+        ("refused by smtpd/5.0.1", None, None),
+        ("450 5.1.1 no", 450, None),
+        ("550 4.2.2 5.1.1 no", 550, "5.1.1"),
+        ("550 no (#5.1.1)", 550, "5.1.1"),
+        ("5.1.0 - Unknown address error 550-'5.1.1 <bob>: no'", 550, "5.1.1"),
+        ("550: 5.2.2 full", 550, "5.2.2"),
+        ("ERROR_CODE :550, ERROR_CODE :5.1.1 no", 550, "5.1.1"),
+        ("after RCPT TO:<bob@example.net>: 550 no", 550, None),
+        ("250 2.1.5 Ok; 451 4.3.0 queue file write error", 451, "4.3.0"),
+        ("250 2.1.5 Ok", 250, "2.1.5"),
+        ("[(0) [2001:db8:220:6d::1]:25: no]", None, None),
+        ("permanent failure, status 5.1.1", None, "5.1.1"),
     ],
 )
 def test_codes_in_a_text(said: str, code: int | None, enhanced: str | None):

@@ -98,6 +98,7 @@ def test_the_global_form():
         ("bob@example.net", "bob@example.net"),
         ("x400; /S=bob/", "x400;/S=bob/"),
         ("rfc822;", None),
+        ("rfc822; rfc822;bob@example.net", "bob@example.net"),
     ],
 )
 def test_addresses_by_their_type(written: str, read: str | None):
@@ -139,6 +140,71 @@ def test_all_fields_in_one_group():
     report = delivery(reports.report(written))
     assert report.reporting_mta == "x"
     assert [r.final_recipient for r in report.recipients] == ["a@b.test"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("<mx.example.net #5.1.1 smtp;550 5.1.1 no such user>", "550 5.1.1 no such user"),
+        (
+            "<mx #5.1.1 smtp;550 <bob@example.net>: no such user>",
+            "550 <bob@example.net>: no such user",
+        ),
+        ("< #5.1.1 smtp; 550 no such user>", "550 no such user"),
+        ("<mx.example.net #5.1.1 smtp;550-5.1.1 cut off", "550-5.1.1 cut off"),
+        ("<mx #<mx.example.net #5.1.1 smtp;550 no such user> #SMTP#>", "550 no such user"),
+        ("< #5.1.1>", None),
+        ("none", None),
+    ],
+)
+def test_what_exchange_writes_in_place_of_a_diagnostic(written: str, read: str | None):
+    status = "A: b\n\nFinal-Recipient: rfc822;a@b.test\nAction: failed\nStatus: 5.1.1\n"
+    message = reports.report(f"{status}X-Supplementary-Info: {written}\n", text="\n")
+    diagnostic = delivery(message).recipients[0].diagnostic
+    assert (None if diagnostic is None else diagnostic.text) == read
+    assert diagnostic is None or diagnostic.type == "smtp"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<bob@example.net>: host mx said: 550 5.1.1 no such user (in reply\n"
+        "    to MAIL FROM command)\n",
+        "  bob@example.net\n    SMTP error from remote mail server after MAIL FROM:<a@b.test>:\n"
+        "    host mx: 550 5.1.1 no such user\n",
+        "<bob@example.net>\n    (reason: 550 5.1.1 no such user)\n\n"
+        "   ----- Transcript of session follows -----\n"
+        ">>> MAIL From:<news@example.org>\n<<< 550 5.1.1 no such user\n",
+        "<bob@example.net>: host mx said: 550 5.1.1 no such user (in reply to EHLO command)\n",
+    ],
+)
+def test_only_the_text_says_that_it_was_said_of_the_sender(text: str):
+    status = (
+        "A: b\n\nFinal-Recipient: rfc822;bob@example.net\nAction: failed\nStatus: 5.1.1\n"
+        "Diagnostic-Code: smtp; 550 5.1.1 no such user\n"
+    )
+    (recipient,) = delivery(reports.report(status, text=text)).recipients
+    assert recipient.reason is Reason.POLICY
+    of_another = f"<carol@example.com>: no\n\n{text}"
+    assert delivery(reports.report(status, text=of_another)).recipients[0].reason is Reason.POLICY
+    to_rcpt = text.replace("MAIL FROM", "RCPT TO").replace("MAIL From", "RCPT To")
+    to_rcpt = to_rcpt.replace("EHLO", "RCPT TO")
+    (recipient,) = delivery(reports.report(status, text=to_rcpt)).recipients
+    assert recipient.reason is Reason.BAD_MAILBOX
+
+
+def test_what_the_text_says_beside_a_diagnostic_that_does_not_tell():
+    status = (
+        "A: b\n\nFinal-Recipient: rfc822;bob@example.net\nAction: failed\nStatus: 5.0.0\n"
+        "Diagnostic-Code: smtp; 554 Transaction failed\n"
+    )
+    of_bob = "<bob@example.net>: the mailbox is full\n"
+    of_nobody = "Perhaps it is spam, or the user is unknown: ask the administrator.\n"
+    for text, reason in [(of_bob, Reason.MAILBOX_FULL), (of_nobody, Reason.OTHER)]:
+        (recipient,) = delivery(reports.report(status, text=text)).recipients
+        assert recipient.reason is reason
+        assert recipient.diagnostic is not None
+        assert recipient.diagnostic.text == "554 Transaction failed"
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Nov 2026", "x" * 5000, "-0000"])

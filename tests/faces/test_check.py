@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from email import message_from_bytes
+from email import message_from_bytes, policy
+from email.header import Header
 from email.message import EmailMessage
+from email.mime.text import MIMEText
 from typing import Any
 
 import pytest
@@ -102,6 +104,23 @@ def test_what_can_be_mended_is_mended_on_a_copy(face: Face, way: str):
             assert "Bcc" not in again
             assert max(map(len, received.content.split(b"\r\n"))) < 999
         assert server.breaches == []
+
+
+@ways
+@pytest.mark.parametrize(
+    "author", ["Kör <ann@x.test>", Header("Kör <ann@x.test>", "utf-8"), "Kör <ann@bücher.test>"]
+)
+def test_an_older_message_beyond_ascii_is_mended(face: Face, way: str, author: Any):
+    made: Any = MIMEText("grüß dich\n", "plain", "utf-8")
+    made["From"], made["To"] = author, "Zoë <b@y.test>"
+    with Server() as server:
+        _ = sent(face, way, server, Check.FIX, made)
+        _ = sent(face, way, server, Check.FIX, made.as_bytes(), ENVELOPE)
+        for received in server.messages:
+            again = message_from_bytes(received.content, policy=policy.default)
+            (found,) = again["From"].addresses
+            assert (found.display_name, found.username) == ("Kör", "ann")
+            assert [each.addr_spec for each in again["To"].addresses] == ["b@y.test"]
 
 
 @ways

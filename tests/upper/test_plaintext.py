@@ -42,14 +42,119 @@ from smtpx import compose, plain_text
         ("<!--[if !mso]><!-->x<!--<![endif]-->y", "xy\n"),
         ("</p></ul></a></li>x", "x\n"),
         ("a<div hidden>b<div>c</div>d</div>e<p hidden>f<b>g</p>h", "aeh\n"),
+        ("می\u200cخواهم", "می\u200cخواهم\n"),
+        ("<b>می</b>\u200c<i>خواهم</i>", "می\u200cخواهم\n"),
+        ("ශ්\u200dරී ලංකා", "ශ්\u200dරී ලංකා\n"),
+        ("hi 👩\u200d❤\ufe0f\u200d👨 there", "hi 👩\u200d❤\ufe0f\u200d👨 there\n"),
+        ("a&zwnj;&nbsp;&zwnj;&nbsp;\u034f&zwj; <p>b", "a\n\nb\n"),
+        ("&zwnj;&nbsp;&#8199;&shy;&#8207; &#847;&zwnj;<p>b&zwj;", "b\n"),
+        ("<pre>می\u200cخ \u200c x</pre>", "می\u200cخ  x\n"),
+        ("<img alt='می\u200cخ\u200b'>", "می\u200cخ\n"),
     ],
 )
 def test_it_reads_as_a_person_would(html: str, text: str) -> None:
     assert plain_text(html) == text
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<a href='https://x.test'>https://x.test/other</a>", "https://x.test/other <https://x.test>"),
+        ("<a href='https://bank.test.evil.test'>https://bank.test</a>",
+         "https://bank.test <https://bank.test.evil.test>"),
+        ("<a href='https://x.test/'>(https://x.test)</a>", "(https://x.test)"),
+        ("<a href='https://x.test'>See https://x.test, please</a>", "See https://x.test, please"),
+        ("<a href='https://x.test'><div>go to</div><div>https://x.test</div></a>",
+         "go to\nhttps://x.test"),
+        ("<a href='mailto:a@x.test?subject=off'>a@x.test</a>", "a@x.test"),
+        ("<a href='mailto:a@x.test?subject=off'>leave</a>", "leave <mailto:a@x.test?subject=off>"),
+        ("<a href='MAILTO:a@x.test'>write</a>", "write <a@x.test>"),
+        ("<a href='mailto:a@x.test'>aa@x.test</a>", "aa@x.test <a@x.test>"),
+        ("<a href='tel:+49 1'>call</a>", "call <+49 1>"),
+        ("<a href=' JavaScript:go()'>go</a>", "go"),
+        ("<a href='https://x.test/\n  a'>go</a>", "go <https://x.test/ a>"),
+    ],
+)  # fmt: skip
+def test_a_link_is_shown_unless_its_text_says_it(html: str, text: str) -> None:
+    assert plain_text(html) == text + "\n"
+
+
+HIDING = [
+    "hidden", "hidden=''", "style='display:none'", "style='DISPLAY : none !important; color: red'",
+    "style='color:red;display:none'", "style='display:/* x */none'", "style='visibility:hidden'",
+    "style='opacity:0'", "style='opacity:0.0;'", "style='max-height:0;overflow:hidden'",
+    "style='overflow:hidden;max-height:0px;font-size:1px'", "style='width:0;overflow:hidden'",
+    "style='display:none;font-size:0px;line-height:0px;max-height:0px;opacity:0;mso-hide:all'",
+    'style="font-family:\'X\';display:none"', "class=preheader style='display&#58;none'",
+]  # fmt: skip
+SHOWING = [
+    "", "style='mso-hide:all'", "style='display:block'", "style='font-size:0'", "style",
+    "style='display:none;display:block'", "style='max-height:0'", "style='opacity:0.9'",
+    "style='max-height:10px;overflow:hidden'", "style='line-height:0;overflow:hidden'",
+    "class=hidden", "style='height:0'", "data-hidden=1", "style='x-display:none'",
+    "aria-hidden=true", "style='text-overflow:hidden;width:0'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", ["div", "span", "p", "td", "table", "font", "a", "section", "h1"])
+@pytest.mark.parametrize("hiding", HIDING)
+def test_what_no_reader_shows_is_left_out(tag: str, hiding: str) -> None:
+    assert plain_text(f"<table><tr><{tag} {hiding}>x<b>y</b></{tag}><td>z</table>") == "z\n"
+
+
+@pytest.mark.parametrize("showing", SHOWING)
+def test_what_a_reader_shows_is_kept(showing: str) -> None:
+    assert plain_text(f"<div {showing}>x</div>") == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p hidden>x<p>Hello", "Hello"),
+        ("<p hidden>x<div>Hello</div>", "Hello"),
+        ("<p hidden><b>x<i>y<p>Hello", "Hello"),
+        ("<p hidden>x<h1>Hello</h1>", "Hello"),
+        ("<p hidden>x<ul><li>Hello</ul>", "- Hello"),
+        ("<p hidden>x<table><td>Hello</table>", "Hello"),
+        ("<p hidden>x<hr>Hello", "-" * 20 + "\nHello"),
+        ("<div><p hidden>x</div>Hello", "Hello"),
+        ("<ul><li hidden>x<li>Hello</ul>", "- Hello"),
+        ("<ul><li hidden>x<ul><li>y</ul><li>Hello</ul>", "- Hello"),
+        ("<ul><li hidden><div>x<li>Hello</ul>", "- Hello"),
+        ("<ul><li>a<li hidden>x</ul>Hello", "- a\n\nHello"),
+        ("<table><tr hidden><td>x<td>y<tr><td>Hello</table>", "Hello"),
+        ("<table><tr hidden><td><table><tr><td>x</table><tr><td>Hello</table>", "Hello"),
+        ("<table><tbody hidden><tr><td>x<tbody><tr><td>Hello</table>", "Hello"),
+        ("<table><tr><td hidden>x<p>y<td>Hello</table>", "Hello"),
+        ("<table><tr><td hidden>x<th>Hello</table>", "Hello"),
+        ("<table><tr><td hidden>x<tr><td>Hello</table>", "Hello"),
+        ("<table><tr><td hidden>x</table>Hello", "Hello"),
+        ("<table><td hidden><p>x</td></p><td>Hello</table>", "Hello"),
+        ("<dl><dt hidden>x<dd>Hello</dl>", "Hello"),
+        ("<dl><dd hidden>x<dt>Hello</dl>", "Hello"),
+        ("<div><div hidden>x</div>Hello</div>", "Hello"),
+        ("<td><div hidden>x</td><td>Hello</td>", "Hello"),
+        ("<div hidden>x<div>Hello</div>", "Hello"),
+        ("<body><div hidden>x &zwnj; <b>y</b><table><tr><td>Hello</table></body>", "Hello"),
+        ("<body><span hidden>x<p>Hello</p></body>", "Hello"),
+        ("<center><span hidden>x</center>Hello", "Hello"),
+        ("<blockquote><span hidden>x</blockquote>Hello", "Hello"),
+        ("<select><option hidden>x<option>Hello</select>", "Hello"),
+        ("<head hidden><title>x</title><body>Hello", "Hello"),
+        ("<img hidden alt=x>Hello", "Hello"),
+        ("<br style='display:none'>Hello", "Hello"),
+        ("<div hidden>x<p>y</p></b></div>Hello", "Hello"),
+        ("<td hidden>x<div></td></div>y<td>Hello", "y  Hello"),
+        ("<a href='https://x.test'>Hello<span hidden>x</a>", "Hello <https://x.test>"),
+    ],
+)  # fmt: skip
+def test_a_hidden_element_hides_nothing_after_it(html: str, text: str) -> None:
+    assert plain_text(html) == text + "\n"
+
+
 PIECES = """<p> </p> <ul> </ul> <ol> </ol> <li> <a/href='x'> </a> <br> <pre> </pre> <td>
-<blockquote> </blockquote> <p/hidden> < & word <!-- --> <![ ]]> <![endif]--> <img/alt=x>
+<blockquote> </blockquote> <p/hidden> <div/hidden> </div> <li/hidden> <td/hidden> <table> </table>
+<span/hidden> </span> &zwj; \u200c < & word <!-- --> <![ ]]> <![endif]--> <img/alt=x>
 <!DOCTYPE <? > </ <!"""
 
 
@@ -62,9 +167,11 @@ def test_whatever_it_is_given_it_makes_a_text(html: str) -> None:
 
 @pytest.mark.parametrize(
     "html",
-    ["<ul><li>x" * 20_000, "<blockquote>x" * 20_000, "<div hidden>" * 50_000 + "</p>" * 50_000,
-     "<a href=x>y" * 20_000 + "</a>" * 20_000, "<p style='display" + " " * 500_000],
-    ids=["lists", "quotes", "hidden", "links", "styles"],
+    ["<ul><li>x" * 20_000, "<blockquote>x" * 20_000, "<div hidden>" * 20_000 + "</p>" * 50_000,
+     "<a href=x>y" * 10_000 + "</a>" * 10_000,
+     "<a href=x><div>y" * 10_000 + "</div></a>" * 10_000,
+     "<p hidden><table><td>" * 10_000 + "</p>" * 30_000, "<p style='display" + " " * 500_000],
+    ids=["lists", "quotes", "hidden", "links", "lines", "ends", "styles"],
 )  # fmt: skip
 @pytest.mark.timeout(20)
 def test_what_is_nested_deep_takes_no_time(html: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email import message_from_bytes, policy
+from email.header import Header
 from email.message import EmailMessage
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from smtpx import Attachment, Envelope, Rule, Severity, check, compose
 from smtpx._checking.mending import Stamps, mended
+from smtpx._message.names import ADDRESSES
 from smtpx._message.serialising import serialise
 from smtpx._wire.extensions import Extensions
 
@@ -62,6 +64,7 @@ ATTACHED = (
     b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\nContent-Type: application/x-y\r\n"
     b'Content-Disposition: attachment; filename="%s"\r\n\r\nhi\r\n--b--\r\n'
 )
+TO_ALL = {"from", "to", "sender", "reply-to", "cc"}  # tried one by one
 E, W = Severity.ERROR, Severity.WARNING
 
 
@@ -89,6 +92,16 @@ E, W = Severity.ERROR, Severity.WARNING
         (content("subject: again"), Rule.FIELD_REPEATED, E),
         (content("Cc: Doe, Jane <c@y.test>"), Rule.ADDRESS_MALFORMED, E),
         (content("Cc: c@y@z"), Rule.ADDRESS_MALFORMED, E),
+        *[
+            (content(f"{name}: =?utf-8?q?Zo=C3=AB_=3Cz=40y=3E?="), Rule.ADDRESS_MALFORMED, E)
+            for name in sorted(ADDRESSES - {*TO_ALL, "bcc", "resent-bcc"})
+        ],
+        (content("X-Sender: Doe, Jane <c@y.test"), Rule.ADDRESS_MALFORMED, E),
+        (content("Errors-To: "), Rule.ADDRESS_MISSING, E),
+        (content("List-ID: =?utf-8?q?Zo=C3=AB_=3Cl=2Ey=2Etest=3E?="), Rule.IDENTIFIER_ENCODED, E),
+        (content("List-Owner: =?utf-8?q?=3Cmailto:l=40y=3E?="), Rule.IDENTIFIER_ENCODED, E),
+        (content("List-Help: <https:a>\r\nList-Help: <https:b>"), Rule.FIELD_REPEATED, E),
+        (content("List-ID: <a.b>\r\nlist-id: <c.d>"), Rule.FIELD_REPEATED, E),
         (content("Cc: "), Rule.ADDRESS_MISSING, E),
         (content("To: undisclosed-recipients:;", without="To"), Rule.GROUP_EMPTY, W),
         (content("Bcc: c@y.test"), Rule.BCC_PRESENT, E),
@@ -103,6 +116,19 @@ E, W = Severity.ERROR, Severity.WARNING
 )  # fmt: skip
 def test_each_mistake_is_found_alone(message: bytes, rule: Rule, severity: Severity) -> None:
     assert found(message) == {rule: severity}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "X-Sender: root", "Mail-Copies-To: nobody", "Sender: =?utf-8?q?Zo=C3=AB?= <a@x.test>",
+        "List-ID: =?utf-8?q?Zo=C3=AB?= <list.x.test>", "Resent-To: b@y.test\r\nResent-To: c@y.test",
+        "Archived-At: <https://x.test/1>\r\nArchived-At: <https://x.test/2>",
+        "Disposition-Notification-To: Ann <a@x.test>, b@y.test", "Return-Path: <>",
+    ],
+)  # fmt: skip
+def test_fields_that_are_fine(field: str) -> None:
+    assert found(content(field)) == {}
 
 
 def test_parts_that_are_fine() -> None:
@@ -146,12 +172,11 @@ def test_a_message_is_checked_as_it_would_be_sent() -> None:
     message["From"] = "a@x.test"
     message["To"] = "b@y.test"
     message["Bcc"] = "c@y.test"
-    message["References"] = f"<{'i' * 90}@x>"  # The email package encodes it.
+    message["References"] = f"<{'i' * 90}@x>"  # The email package would encode it.
+    message["Sender"] = "Zoë <a@bücher.test>"  # … and this domain.
     message.set_content("x" * 2000 + "\r\r\n")
     before = message.as_bytes()
-    assert found(message, None) == {
-        Rule.DATE_MISSING: E, Rule.MESSAGE_ID_MISSING: W, Rule.IDENTIFIER_ENCODED: E,
-    }  # fmt: skip
+    assert found(message, ENVELOPE) == {Rule.DATE_MISSING: E, Rule.MESSAGE_ID_MISSING: W}
     assert message.as_bytes() == before
     del message["To"], message["Bcc"]
     assert Rule.RECIPIENTS_MISSING in found(message, None)
@@ -242,6 +267,13 @@ MENDED = [
     content("Cc: "),
     content("Bcc: c@y.test\r\nResent-Bcc: c@y.test"),
     content("Content-Type: text/plain"),
+    content("From: =?utf-8?b?S8O2ciA8YW5uQHgudGVzdD4=?=", without="From"),
+    content("Sender: =?utf-8?q?Zo=C3=AB_=3Czoe=40x=2Etest=3E=2C_?=\r\n =?utf-8?q?b=40y=2Etest?="),
+    content("Cc: =?utf-8?q?Zo=C3=AB_=3Czoe=40x=2Etest=3E?=, =?utf-8?q?Zo=C3=AB?= <a@b.test>"),
+    content("Cc: Zoë <zoe@bücher.test>, b@y.test"),
+    content("Errors-To: "),
+    content("List-Unsubscribe: <https://x/1>\r\nList-Unsubscribe: <mailto:a@x.test>"),
+    content("List-ID: <a.x.test>\r\nList-ID: <a.x.test>"),
 ]
 
 
@@ -286,10 +318,30 @@ def test_what_is_mended_says_the_same() -> None:
     assert re.search(rb"^From: Ann <a@x.test>\r$", after, re.MULTILINE)
 
 
+def test_a_field_that_was_encoded_as_a_whole_is_read() -> None:
+    """As the older messages write what is not ASCII, and as tutorials have it."""
+    text = "Kör, Zoë <ann@x.test>"
+    whole = str(Header('"Kör, Zoë" <ann@x.test>', "utf-8").encode())
+    octets = content(f"From: {whole}", without="From")
+    after = mended(octets, check(octets, ENVELOPE), STAMPS)
+    assert isinstance(after, bytes)
+    again = message_from_bytes(after, policy=policy.default)["From"].addresses
+    assert [(each.display_name, each.addr_spec) for each in again] == [("Kör, Zoë", "ann@x.test")]
+    without_stamp = octets.replace(b"Message-ID", b"X-Was")
+    after = mended(without_stamp, check(without_stamp, ENVELOPE), STAMPS)
+    assert isinstance(after, bytes)
+    assert b"Message-ID: <new@x.test>\r\n" in after
+    unclear = content(f"From: {Header(text, 'utf-8').encode()}", without="From")
+    assert mended(unclear, check(unclear, ENVELOPE), STAMPS) == unclear
+
+
 @pytest.mark.parametrize(
     "octets",
     [
         content("Subject: other"),
+        content("List-ID: <a.x.test>\r\nList-ID: <b.x.test>"),
+        content("Resent-To: =?utf-8?q?Zo=C3=AB?="),
+        content("X-Sender: Doe, Jane <c@y.test"),
         content("From: c@x.test"),
         content(without="From"),
         content("Cc: Doe, Jane <c@y.test>"),

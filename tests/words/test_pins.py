@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
+import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import trustme
@@ -85,8 +89,121 @@ def test_of_a_certificate(key_type: trustme.KeyType) -> None:
     assert Pin.of(PinKind.KEY, der).digest == hashlib.sha256(spki).digest()
 
 
-def test_keys_need_the_extra_and_certificates_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def openssl(*arguments: str) -> bytes:
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("needs the program openssl")
+    return subprocess.run([program, *arguments], check=True, capture_output=True).stdout
+
+
+KEYS = {
+    "RSA": ["-algorithm", "RSA"],
+    "RSA-PSS": ["-algorithm", "RSA-PSS"],
+    "RSA-PSS, its parameters too": [
+        *("-algorithm", "RSA-PSS", "-pkeyopt", "rsa_pss_keygen_md:sha256"),
+        *("-pkeyopt", "rsa_pss_keygen_mgf1_md:sha256", "-pkeyopt", "rsa_pss_keygen_saltlen:32"),
+    ],
+    "a named curve": ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "a curve with explicit parameters": [
+        *("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-pkeyopt", "ec_param_enc:explicit"),
+    ],
+    "Ed25519": ["-algorithm", "ED25519"],
+    "Ed448": ["-algorithm", "ED448"],
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.requirement("RFC 7469 §2.4")
+def test_a_key_is_pinned_as_it_stands_in_the_certificate(kind: str, tmp_path: Path) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.der")
+    _ = openssl("genpkey", *KEYS[kind], "-out", key)
+    spki = openssl("pkey", "-in", key, "-pubout", "-outform", "DER")
+    _ = openssl(
+        *("req", "-x509", "-new", "-key", key, "-subj", "/CN=mail.example.org"),
+        *("-outform", "DER", "-out", certificate),
+    )
+    pin = Pin.of(PinKind.KEY, Path(certificate).read_bytes())
+    assert pin.digest == hashlib.sha256(spki).digest()
+
+
+def der(tag: int, *contents: bytes) -> bytes:
+    content = b"".join(contents)
+    length = len(content)
+    if length < 0x80:
+        return bytes([tag, length]) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(octets)]) + octets + content
+
+
+SEQUENCE, INTEGER, VERSION = 0x30, 0x02, 0xA0
+FIELD = der(SEQUENCE, b"\x05\x00")
+SPKI = der(SEQUENCE, FIELD, der(0x03, b"\x00" * 300))
+FIELDS = [
+    der(VERSION, der(INTEGER, b"\x02")),
+    der(INTEGER, b"\x07"),  # the serial number
+    *([FIELD] * 4),  # signature, issuer, validity, subject
+    SPKI,
+    der(0xA3, FIELD),
+]
+
+
+def certificate_of(*fields: bytes) -> bytes:
+    return der(SEQUENCE, der(SEQUENCE, *fields), FIELD, der(0x03, b"\x00"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_version_may_be_left_out(first: int) -> None:
+    pin = Pin.of(PinKind.KEY, certificate_of(*FIELDS[first:]))
+    assert pin.digest == hashlib.sha256(SPKI).digest()
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        b"",
+        b"0",
+        b"\x30\x80",
+        b"not a certificate",
+        certificate_of(),
+        certificate_of(*FIELDS) + b"\x00",
+        certificate_of(*FIELDS)[:-1],
+        certificate_of(*FIELDS[:6]),
+        certificate_of(*FIELDS[:5], SPKI),
+        certificate_of(FIELDS[0], *FIELDS[2:]),
+        certificate_of(FIELDS[0], *FIELDS),
+        certificate_of(FIELDS[1], FIELDS[0], *FIELDS[2:]),
+        certificate_of(*FIELDS[:6], SPKI[:-1]),
+        certificate_of(*FIELDS[:6], b"\x30\x80" + SPKI[4:] + b"\x00\x00"),  # no end stated
+        certificate_of(*FIELDS[:6], b"\x30\x83\x00" + SPKI[2:]),  # a longer length than need be
+        certificate_of(*FIELDS[:6], b"\x30\x81\x7f" + b"\x05" * 127),
+        certificate_of(*FIELDS[:6], b"\x30\x85\x00\x00\x00\x00\x02\x05\x00"),
+        certificate_of(*FIELDS[:6], b"\x30\xff" + b"\xff" * 200),
+        certificate_of(*FIELDS[:6], b"\x3f\x81\x30\x02\x05\x00"),  # a tag of many octets
+        b"\x30\x84\xff\xff\xff\xff" + certificate_of(*FIELDS),
+    ],
+)
+def test_what_is_no_certificate_has_no_key(certificate: bytes) -> None:
+    with pytest.raises(ValueError, match="the key of the certificate cannot be read"):
+        _ = Pin.of(PinKind.KEY, certificate)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=100),
+        st.tuples(st.integers(0, 400), st.integers(0, 9), st.binary(max_size=9)).map(
+            lambda cut: (
+                (whole := certificate_of(*FIELDS))[: cut[0]] + cut[2] + whole[sum(cut[:2]) :]
+            )
+        ),
+    )
+)
+def test_any_octets_have_a_key_or_none(certificate: bytes) -> None:
+    with suppress(ValueError):
+        _ = Pin.of(PinKind.KEY, certificate)
+
+
+def test_nothing_is_needed_to_pin_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ImportError, match=r"install smtpx\[x509\]"):
-        _ = Pin.parse(f"sha256//{BASE64}")
-    assert Pin.parse(f"certificate:{HEX}").digest == DIGEST
+    assert Pin.parse(f"sha256//{BASE64}").digest == DIGEST
+    assert Pin.of(PinKind.KEY, certificate_of(*FIELDS)).kind is PinKind.KEY

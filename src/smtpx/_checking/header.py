@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smtpx._checking.rules import Finding, Rule, Severity
 from smtpx._message.correspondents import header_addresses
+from smtpx._message.names import ADDRESSES, EXACT, OF_THE_MESSAGE, URIS
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
@@ -16,25 +17,15 @@ if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage
     from smtpx.envelope import Envelope
 
-__all__ = ["IDENTIFIERS", "ONCE", "check_alignment", "check_header", "is_utf8"]
+__all__ = ["ONCE", "check_alignment", "check_header", "is_utf8"]
 
 ONCE = frozenset(
     {"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references"}
     | {"subject", "date", "mime-version", "content-type", "content-transfer-encoding"}
+    | {"content-disposition", "content-id", "list-id", "list-unsubscribe-post"}
+    | (URIS - {"archived-at"})
 )
-"""Fields that come once at most (RFC 5322 §3.6, RFC 2045 §3)."""
-IDENTIFIERS = frozenset(
-    {
-        "message-id",
-        "in-reply-to",
-        "references",
-        "list-unsubscribe",
-        "list-id",
-        "list-unsubscribe-post",
-    }
-)
-"""Fields that programs read, and in which nothing may be encoded."""
-_ADDRESSES = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc")
+"""Fields that come once at most (RFC 5322 §3.6, RFC 2045 §3, RFC 2369 §3, RFC 2919 §3)."""
 _MESSAGE_ID = re.compile(r"\s*<[^\s<>@]+@[^\s<>@]+>\s*")
 _HTTPS = re.compile(r"<\s*https:[^<>]+>", re.IGNORECASE)
 
@@ -57,7 +48,7 @@ def check_header(message: AnyMessage) -> Iterator[Finding]:
     for name, value in message.raw_items():
         if not str(value).isascii() and not is_utf8(str(value)):
             yield _error(Rule.NOT_UTF8, name, "it has octets above 127 that are no UTF-8")
-        if name.lower() in IDENTIFIERS and "=?" in str(value):
+        if "=?" in _exact_part(name, str(value)):
             yield _error(Rule.IDENTIFIER_ENCODED, name, "there are encoded words in it")
     yield from _check_addresses(message)
     yield from _check_stamps(message)
@@ -105,28 +96,44 @@ def is_utf8(value: str) -> bool:
         return False
 
 
+def _exact_part(name: str, value: str) -> str:
+    """What of a field programs compare word by word."""
+    if name.lower() == "list-id":  # RFC 2919 §3: a phrase may stand before it.
+        return value.rpartition("<")[2]
+    return value if name.lower() in EXACT else ""
+
+
 def _check_addresses(message: AnyMessage) -> Iterator[Finding]:
-    for name in _ADDRESSES:
-        for field in message.get_all(name, []):
-            try:
-                found = [
-                    Address.parse(text)
-                    for text in header_addresses(_alone(message, name, field), name)
-                ]
-            except (ValueError, AddressError) as error:
-                problem = str(error).removeprefix(f"the message's {name} ")
-                yield _error(Rule.ADDRESS_MALFORMED, name, problem)
-                continue
-            if name == "From" and len(found) > 1 and "Sender" not in message:
-                yield _error(Rule.SENDER_MISSING, name, f"it has {len(found)} authors")
-            if found:
-                continue
-            if re.search(r":\s*;", str(field)):
-                yield _warning(Rule.GROUP_EMPTY, name, "there is nobody in it but an empty group")
-            elif name not in ("From", "Bcc"):
-                yield _error(Rule.ADDRESS_MISSING, name, "there is no address in it")
-            elif name == "From":
-                yield _error(Rule.FROM_MISSING, name, "there is no address in it")
+    for name, field in message.raw_items():
+        kind = name.lower()
+        if kind not in ADDRESSES:
+            continue
+        try:
+            found = [
+                _address(kind, text)
+                for text in header_addresses(_alone(message, name, field), name)
+            ]
+        except (ValueError, AddressError) as error:
+            problem = str(error).removeprefix(f"the message's {name} ")
+            yield _error(Rule.ADDRESS_MALFORMED, name, problem)
+            continue
+        if kind == "from" and len(found) > 1 and "Sender" not in message:
+            yield _error(Rule.SENDER_MISSING, name, f"it has {len(found)} authors")
+        if found:
+            continue
+        if re.search(r":\s*;", str(field)):
+            yield _warning(Rule.GROUP_EMPTY, name, "there is nobody in it but an empty group")
+        elif kind not in ("from", "bcc", "resent-bcc"):
+            yield _error(Rule.ADDRESS_MISSING, name, "there is no address in it")
+        elif kind == "from":
+            yield _error(Rule.FROM_MISSING, name, "there is no address in it")
+
+
+def _address(kind: str, text: str) -> Address:
+    if "=?" in text:
+        raise AddressError(f"{text!r:.60} is encoded, and so no address (RFC 2047 §5)")
+    # Other fields may say "nobody", or name a user of the machine that writes them.
+    return Address.parse(text, bare_local_part=kind not in OF_THE_MESSAGE)
 
 
 def _alone(message: AnyMessage, name: str, field: Any) -> AnyMessage:

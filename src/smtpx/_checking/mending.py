@@ -6,18 +6,21 @@ import copy
 import re
 from collections.abc import Callable, Iterable
 from email import message_from_bytes
-from email.header import decode_header, make_header
 from email.policy import EmailPolicy
 from typing import Any, NamedTuple
 
 from smtpx._checking.content import LONGEST_LINE
-from smtpx._checking.header import IDENTIFIERS, ONCE
+from smtpx._checking.header import ONCE
 from smtpx._checking.rules import Finding, Rule
 from smtpx._message import fields
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.encodings import encoded_anew, has_signed_header
+from smtpx._message.mailboxes import revealed, unfolded
 from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.names import ADDRESSES, EXACT
+from smtpx._message.rewriting import addresses_anew, exactly
 from smtpx._message.serialising import serialise
+from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
@@ -26,7 +29,12 @@ __all__ = ["mended"]
 
 _LONG = re.compile(rb"[^\r\n]{%d,}" % (LONGEST_LINE + 1))
 # Of several of these, what they say together.
-_LISTS = {"to": ", ", "cc": ", ", "bcc": ", ", "reply-to": ", ", "references": " "}
+_LISTS = {
+    **dict.fromkeys(("to", "cc", "bcc", "reply-to"), ", "),
+    **dict.fromkeys(("list-help", "list-unsubscribe", "list-subscribe", "list-owner"), ", "),
+    "references": " ",
+}
+_MAY_BE_LEFT_OUT = ADDRESSES - {"from"}
 _STAMPS = frozenset({"date", "message-id"})
 _FOR_PEOPLE = frozenset({"subject", "comments"})
 
@@ -81,15 +89,20 @@ def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage
     if rules & {Rule.DATE_MISSING, Rule.DATE_MALFORMED}:
         after = _with(after, "Date", stamps.date())
     if rules & {Rule.MESSAGE_ID_MISSING, Rule.MESSAGE_ID_MALFORMED}:
-        after = _with(after, "Message-ID", stamps.message_id(_domain(message)))
+        after = _with(after, "Message-ID", stamps.message_id(_domain(_with_header(whole, after))))
     if Rule.SENDER_MISSING in rules and (author := _author(message)):
         after = _with(after, "Sender", author)
     if Rule.MIME_VERSION_MISSING in rules:
         after = _with(after, "MIME-Version", "1.0")
     if after == before:
         return whole
-    twin = copy.copy(whole)
-    for name, _ in before:
+    return _with_header(whole, after)
+
+
+def _with_header(message: AnyMessage, after: list[tuple[str, Any]]) -> AnyMessage:
+    """A copy with other fields."""
+    twin = copy.copy(message)
+    for name, _ in message.raw_items():
         del twin[name]  # This also gives the copy a list of fields of its own.
     if isinstance(twin.policy, EmailPolicy):
         # What is folded here is not to be folded anew.
@@ -101,26 +114,34 @@ def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage
 
 def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
     """The body of a field, folded and encoded as it has to be."""
-    if name.lower() in IDENTIFIERS:
-        if Rule.IDENTIFIER_ENCODED in rules:
-            return fields.folded(name, _decoded(str(value)))
-    elif type(value) is not str:  # It is written by the `email` package.
+    kind = name.lower()
+    try:
+        if kind in EXACT and Rule.IDENTIFIER_ENCODED in rules:
+            return exactly(name, source_of(value))
+        if kind in ADDRESSES and rules & {Rule.ADDRESS_MALFORMED, Rule.SMTPUTF8_NEEDED}:
+            return _addresses(name, value)
+    except ValueError:  # It cannot be read, and is found again.
         return value
-    elif Rule.SMTPUTF8_NEEDED in rules and name.lower() in _FOR_PEOPLE and not value.isascii():
+    if type(value) is not str:  # It is written by the `email` package.
+        return value
+    if Rule.SMTPUTF8_NEEDED in rules and kind in _FOR_PEOPLE and not value.isascii():
         text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return fields.unstructured(name, " ".join(text.split()))
     if Rule.LINE_TOO_LONG in rules and any(
-        len(line) > LONGEST_LINE - len(name) - 2 for line in str(value).splitlines()
+        len(line) > LONGEST_LINE - len(name) - 2 for line in value.splitlines()
     ):
-        return fields.folded(name, " ".join(str(value).split()))
+        return fields.folded(name, " ".join(value.split()))
     return value
 
 
-def _decoded(value: str) -> str:
-    try:
-        return str(make_header(decode_header(value)))
-    except Exception:  # What is malformed makes the `email` package fail in many ways.
+def _addresses(name: str, value: Any) -> Any:
+    """Addresses with their names encoded; one that is encoded as a whole is decoded before."""
+    source = source_of(value)
+    known = revealed(source)
+    if known == unfolded(source) and source.isascii():
         return value
+    anew = addresses_anew(name, known)
+    return anew if anew.isascii() else value
 
 
 def _once_each(fields: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -166,7 +187,7 @@ def _domain(message: AnyMessage) -> str:
 
 
 def _is_empty(name: str, value: Any) -> bool:
-    return name.lower() in ("sender", *_LISTS) and not str(value).strip(" \t\r\n,")
+    return name.lower() in _MAY_BE_LEFT_OUT and not str(value).strip(" \t\r\n,")
 
 
 def _does_not_fit(data: bytes, is_binary: bool) -> bool:

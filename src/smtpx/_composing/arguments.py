@@ -8,8 +8,10 @@ from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
 from smtpx._merging.patterns import FIELD, tight
-from smtpx._message.fields import breaks_a_line
-from smtpx._message.mailboxes import mailbox_in
+from smtpx._message import fields
+from smtpx._message.mailboxes import groups_in, mailbox_in
+from smtpx._message.names import ADDRESSES, EXACT, IDENTIFIERS, OF_THE_MESSAGE, URIS
+from smtpx._message.rewriting import list_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -25,8 +27,13 @@ The address may be a field, ``{{address}}``, in a message that becomes a `Templa
 Mailboxes: TypeAlias = "Mailbox | Iterable[Mailbox]"
 
 _IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
+# What others write, who do not keep to the grammar; programs compare it octet by octet.
+_ANY_IDENTIFIER = re.compile(r"<[!-;=?-~]{1,898}>")
+_BARE_IDENTIFIER = re.compile(r"[!-'*-;=?-~]{1,898}")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _URI = re.compile(r"(https?|mailto):[!#-;=?-~]+", re.IGNORECASE)
+# A template's fields stand for a URI too.
+_LIST_URI = re.compile(r"<(?:[a-z][a-z0-9+.-]*:|\{\{)[!-;=?-~]*>|\([^()]*\)|[\s,]+", re.IGNORECASE)
 # Fields that an argument of their own writes, or that describe what is in the parts.
 _OWN = {
     "from": "sender", "to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to",
@@ -57,8 +64,8 @@ def mailboxes(argument: str, given: Mailboxes | None) -> list[tuple[str, Address
     Raises:
         AddressError, LocalProtocolError, TypeError: one of them is wrong.
     """
-    # A pair of strings is a name with its address, unless it is two addresses.
-    if isinstance(given, tuple) and len(given) == 2 and not _are_addresses(given):
+    # A tuple that begins with a string is a name with its address, whatever the name looks like.
+    if isinstance(given, tuple) and given and isinstance(given[0], str):
         return [mailbox(argument, cast("Mailbox", given))]
     each = listed(argument, given, (str, Address, HeaderAddress))
     return [mailbox(name, one) for name, one in each]
@@ -70,6 +77,8 @@ def mailbox(argument: str, given: Mailbox) -> tuple[str, Address]:
     Raises:
         AddressError, LocalProtocolError, TypeError: it is none.
     """
+    if isinstance(given, list):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _no_mailbox(argument, given)
     match given:
         case str():
             return _written(argument, given)
@@ -82,10 +91,7 @@ def mailbox(argument: str, given: Mailbox) -> tuple[str, Address]:
         case (str() as name, Address() as address):
             pass
         case _:
-            raise TypeError(
-                f"{argument}: give 'bob@example.net', 'Bob <bob@example.net>' or "
-                f"('Bob', 'bob@example.net'), not {type(given).__name__}"
-            )
+            raise _no_mailbox(argument, given)
     return _name(argument, name), address
 
 
@@ -98,7 +104,7 @@ def line(argument: str, text: str) -> str:
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"{argument}: give a str, not {type(text).__name__}")
-    if breaks_a_line(text):
+    if fields.breaks_a_line(text):
         raise LocalProtocolError(
             f"{argument}={_shown(text)} has a line end or another control character: "
             "give it as one line"
@@ -126,7 +132,7 @@ def body(argument: str, text: str | None) -> None:
 
 
 def identifier(argument: str, given: str) -> str:
-    """A Message-ID with its angle brackets (RFC 5322 §3.6.4).
+    """A Message-ID of our own, with its angle brackets (RFC 5322 §3.6.4).
 
     Raises:
         LocalProtocolError: it is none.
@@ -141,16 +147,37 @@ def identifier(argument: str, given: str) -> str:
     return given
 
 
+def others_identifier(argument: str, given: str) -> str:
+    """A Message-ID of whatever wrote the message that it names.
+
+    Raises:
+        LocalProtocolError: it has no angle brackets, or what cannot stand in them.
+        TypeError: it is no text.
+    """
+    if not _ANY_IDENTIFIER.fullmatch(line(argument, given)):
+        raise LocalProtocolError(
+            f"{argument}={_shown(given)} is no Message-ID: give it as it stands in its message, "
+            "with the brackets"
+        )
+    return given
+
+
 def identifiers_in(text: str) -> list[str]:
-    """The Message-IDs in a field, what is none left out."""
-    return [each[0] for each in _IDENTIFIER.finditer(text) if each[0].isascii()]
+    """The Message-IDs in another's field; comments and what is malformed are left out."""
+    found = _ANY_IDENTIFIER.findall(text)
+    bare = text.strip()
+    if not found and "=?" not in bare and _BARE_IDENTIFIER.fullmatch(bare):
+        return [f"<{bare}>"]  # Some have no angle brackets; whoever looks for it adds them.
+    return found
 
 
 def extra_fields(given: Mapping[str, str] | None) -> list[tuple[str, str]]:
-    """Header fields that `compose` has no argument for.
+    """Header fields that `compose` has no argument for, their bodies written.
 
     Raises:
-        LocalProtocolError: a name is none or has an argument of its own; a value breaks out.
+        AddressError: in a field of addresses there is something else.
+        LocalProtocolError: a name is none or has an argument of its own; a value breaks out, or
+            is not what such a field has.
         TypeError: it is no mapping.
     """
     found: list[tuple[str, str]] = []
@@ -160,7 +187,62 @@ def extra_fields(given: Mapping[str, str] | None) -> list[tuple[str, str]]:
         own = _OWN.get(name.lower())
         if own is not None:
             raise LocalProtocolError(f"headers: {name} is what the argument {own!r} is for")
-        found.append((name, line(f"headers[{name!r}]", value)))
+        argument = f"headers[{name!r}]"
+        found.append((name, _body(argument, name, tight(line(argument, value)))))
+    return found
+
+
+def _body(argument: str, name: str, value: str) -> str:
+    """The body of a field as its name wants it: addresses, a text for programs, or for people."""
+    kind = name.lower()
+    if kind in ADDRESSES:
+        return fields.addresses(name, _groups(argument, kind, value))
+    if kind == "list-id":
+        try:
+            return list_id(name, value)
+        except ValueError as error:
+            raise LocalProtocolError(
+                f"{argument}={_shown(value)} is no List-ID: write 'A name <list.example.org>' "
+                "(RFC 2919 §3)"
+            ) from error
+    if kind not in EXACT:
+        return fields.unstructured(name, value)
+    if not value.isascii():
+        raise LocalProtocolError(
+            f"{argument}={_shown(value)}: programs read {name}, which cannot be encoded: give ASCII"
+        )
+    if kind in IDENTIFIERS and _ANY_IDENTIFIER.sub("", value).strip():
+        raise LocalProtocolError(
+            f"{argument}={_shown(value)}: write each as <left@right>, with the brackets"
+        )
+    if kind in URIS and _LIST_URI.sub("", value) not in ("", "NO"):
+        raise LocalProtocolError(
+            f"{argument}={_shown(value)}: write each URI as <mailto:…> or <https:…> (RFC 2369 §2)"
+        )
+    return fields.folded(name, " ".join(value.split()))
+
+
+def _groups(
+    argument: str, kind: str, text: str
+) -> list[tuple[str | None, list[tuple[str, Address]]]]:
+    """The addresses in a field, as they are given in one text."""
+    try:
+        groups = groups_in(text)
+    except ValueError as error:
+        raise AddressError(f"{argument}={_shown(text)} is no list of addresses: {error}") from error
+    bare = kind not in OF_THE_MESSAGE
+    found = [
+        (
+            group.name,
+            [
+                (_name(argument, each.name), _address(argument, each.address, bare=bare))
+                for each in group.mailboxes
+            ],
+        )
+        for group in groups
+    ]
+    if not found:
+        raise AddressError(f"{argument} is empty: give an address, or leave it out")
     return found
 
 
@@ -202,10 +284,6 @@ def unsubscribe_targets(given: str | Iterable[str] | None, *, one_click: bool) -
     return targets
 
 
-def _are_addresses(pair: tuple[Any, Any]) -> bool:
-    return not isinstance(pair[0], str) or "@" in pair[0]
-
-
 def _written(argument: str, text: str) -> tuple[str, Address]:
     text = tight(line(argument, text))
     if not text.strip():
@@ -220,14 +298,21 @@ def _written(argument: str, text: str) -> tuple[str, Address]:
     return _name(argument, name), _address(argument, address)
 
 
-def _address(argument: str, text: str) -> Address:
+def _address(argument: str, text: str, *, bare: bool = False) -> Address:
     if FIELD.fullmatch(text):
         # For a `Template`. Nobody else can send to what has no domain.
         return Address(text, "")
     try:
-        return Address.parse(text)
+        return Address.parse(text, bare_local_part=bare)
     except AddressError as error:
         raise AddressError(f"{argument}: {error}") from error
+
+
+def _no_mailbox(argument: str, given: object) -> TypeError:
+    return TypeError(
+        f"{argument}: give 'bob@example.net', 'Bob <bob@example.net>' or "
+        f"('Bob', 'bob@example.net'), not {_shown(repr(given))}; several addresses are a list"
+    )
 
 
 def _name(argument: str, name: str) -> str:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Attachment"]
 
-REFERENCE = re.compile(r"""(?<=["'(=])cid:([^"')\s>]+)""")
-"""How an HTML body refers to a part by its Content-ID (RFC 2392)."""
 NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 """What can be the first part of a Content-ID."""
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")

@@ -7,30 +7,26 @@ from html.parser import HTMLParser
 from typing import Final
 
 from smtpx import _checks
+from smtpx._composing.elements import BLOCKS, PARAGRAPHS, Elements, is_hidden, with_end_tags
 
 __all__ = ["plain_text"]
 
-_UNSEEN: Final = frozenset({"script", "style", "template", "title", "svg"})
-_VOID: Final = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
-)
-_BLOCKS: Final = frozenset(
-    {"address", "article", "aside", "center", "div", "dd", "dl", "dt", "footer", "form", "header"}
-    | {"li", "main", "nav", "ol", "section", "table", "tr", "ul", "pre"}
-)
-_PARAGRAPHS: Final = frozenset(
-    {"p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "table", "pre", "dl"}
-)
-_HIDDEN: Final = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
 # <![endif]> and the like, on which some versions of the parser stumble; not the end of a comment.
 _MARKED_SECTION: Final = re.compile(r"<!\[[^>]*?(?:(?=-->)|>|\Z)")
 # What marketing mail fills its previews with.
-_INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u034f\u200b\u200c\u200d\u2060\ufeff"))
+_INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+# The same, but for within a word: there they join its letters, or an emoji's parts.
+_JOINERS: Final = "\u034f\u200c\u200d"
+_BESIDE_WORDS: Final = re.compile(
+    rf"(?<=\s)[{_JOINERS}]+|[{_JOINERS}]+(?=\s)|(?<=\s)[\u200e\u200f]+(?=\s)"
+)
 # No character has such a number, and `int` takes no number of thousands of digits.
 _NO_CHARACTER: Final = re.compile(r"&#0*[0-9]{8,};?")
 # Lists in lists, and quotes in quotes, that are shown as such.
 _DEEPEST: Final = 16
-_SPACE: Final = re.compile(r"[ \t\r\n\f\xa0]+")
+_SPACE: Final = re.compile(r"[ \t\r\n\f\xa0\u2007]+")
+_BREAKS: Final = re.compile(r"[\t\r\n]+")
+_AROUND_A_LINK: Final = "<>()[]{}\"'“”‘’«»„‚.,:;!?\u2026"
 
 
 def plain_text(html: str) -> str:
@@ -43,22 +39,22 @@ def plain_text(html: str) -> str:
         TypeError: it is no text.
     """
     _checks.text("html", html)
-    reader = _Reader()
     html = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _MARKED_SECTION.sub("", html))
+    reader = _Reader(Elements(with_end_tags(html)))
     reader.feed(html)
     reader.close()
     return reader.text()
 
 
 class _Reader(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self, elements: Elements) -> None:
         super().__init__(convert_charrefs=True)
+        self._elements = elements
         self._lines: list[str] = []
         self._line = ""
         self._space = False  # White space is due before the next word.
+        self._joiners: str = ""  # What joins the last word to the next, if there is no white space.
         self._gap: int | None = None  # An empty line is due, in so many quotes.
-        self._unseen = ""  # The element that hides what is in it, …
-        self._unseen_depth = 0  # … and how many of its kind are open, itself included.
         self._lists: list[int | None] = []  # The number of each open list's next item.
         self._links: list[tuple[str, int, int]] = []  # Target, and where its text begins.
         self._quotes = 0
@@ -72,15 +68,11 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
-        if self._unseen:
-            self._unseen_depth += tag == self._unseen
+        self._elements.begin(tag, named)
+        if self._elements.hidden or is_hidden(named):
             return
-        if tag in _UNSEEN or _is_hidden(named):
-            if tag not in _VOID:
-                self._unseen, self._unseen_depth = tag, 1
-            return
-        if tag in _BLOCKS or tag in _PARAGRAPHS:
-            self._break(gap=tag in _PARAGRAPHS and not self._lists)
+        if tag in BLOCKS or tag in PARAGRAPHS:
+            self._break(gap=tag in PARAGRAPHS and not self._lists)
         match tag:
             case "br":
                 self._break(empty=True)
@@ -109,14 +101,12 @@ class _Reader(HTMLParser):
                 pass
 
     def handle_endtag(self, tag: str) -> None:
-        if self._unseen:
-            self._unseen_depth -= tag == self._unseen
-            if not self._unseen_depth:
-                self._unseen = ""
-            return
+        hidden_by, ended = self._elements.hidden_by, self._elements.end(tag)
+        if hidden_by and not 0 < ended < hidden_by:
+            return  # It is in the hidden element, or ends that alone.
         if tag == "a" and self._links:
             self._end_link()
-        if tag in _BLOCKS or tag in _PARAGRAPHS:
+        if tag in BLOCKS or tag in PARAGRAPHS:
             self._break()
             self._mark = ""
         match tag:
@@ -128,16 +118,16 @@ class _Reader(HTMLParser):
                 self._pre -= 1
             case _:
                 pass
-        if tag in _PARAGRAPHS and not self._lists:
+        if tag in PARAGRAPHS and not self._lists:
             self._break(gap=True)
 
     def handle_data(self, data: str) -> None:
-        if self._unseen:
+        if self._elements.hidden:
             return
-        data = data.translate(_INVISIBLE)
         if not self._pre:
             self._words(data)
             return
+        data = _BESIDE_WORDS.sub("", data.translate(_INVISIBLE))
         first, *others = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         self._say(first)
         for line in others:
@@ -146,7 +136,13 @@ class _Reader(HTMLParser):
 
     def _words(self, text: str) -> None:
         """Text in which any white space is one space."""
-        words = _SPACE.sub(" ", text)
+        follows_a_word = self._line[-1:] not in ("", " ") and not self._space
+        text = self._joiners + text.translate(_INVISIBLE)
+        if not follows_a_word:
+            text = text.lstrip(_JOINERS)
+        visible = text.rstrip(_JOINERS)
+        self._joiners = text[len(visible) :]
+        words = _SPACE.sub(" ", _BESIDE_WORDS.sub("", visible))
         if words.startswith(" "):
             self._space = True
         if stripped := words.strip(" "):
@@ -167,7 +163,7 @@ class _Reader(HTMLParser):
     def _break(self, *, gap: bool = False, empty: bool = False) -> None:
         if self._line or empty:
             self._lines.append(self._line.rstrip())
-        self._line, self._space = "", False
+        self._line, self._space, self._joiners = "", False, ""
         if gap and self._lines:
             self._gap = self._quotes if self._gap is None else min(self._gap, self._quotes)
 
@@ -181,21 +177,24 @@ class _Reader(HTMLParser):
 
     def _end_link(self) -> None:
         target, lines, start = self._links.pop()
-        text = self._line[start:] if lines == len(self._lines) else self._line
-        target = target.strip()
-        if not target or target.startswith(("#", "javascript:")):
+        target = _BREAKS.sub("", target).strip()
+        scheme, _, rest = target.partition(":")
+        scheme = scheme.lower()
+        if not target or target.startswith("#") or scheme == "javascript":
             return
-        bare = target.removeprefix("mailto:").removeprefix("tel:")
-        if bare.rstrip("/") not in text:
+        address, is_asked, _ = rest.partition("?")
+        bare = rest if scheme in ("mailto", "tel") and not is_asked else target
+        text = "\n".join([*self._lines[max(lines, len(self._lines) - 9) :], self._line])
+        shown = {word.strip(_AROUND_A_LINK).rstrip("/") for word in text[start:].split()}
+        if not shown & {
+            bare.strip(_AROUND_A_LINK).rstrip("/"),
+            address if scheme == "mailto" else bare,
+        }:
             self._words(f" <{bare}>")
 
 
 def _quoted(depth: int) -> str:
     return "> " * min(depth, _DEEPEST)
-
-
-def _is_hidden(named: dict[str, str | None]) -> bool:
-    return "hidden" in named or bool(_HIDDEN.search(named.get("style") or ""))
 
 
 def _number(start: str | None) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message.mailboxes import addresses_in
+from smtpx._message.sources import source_of
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -69,18 +71,26 @@ def header_addresses(message: AnyMessage, *names: str) -> list[str]:
 
 def _addresses_of(field: Any) -> list[str]:
     """What one field says, be it as it came, or as the `email` package's policies keep it."""
-    if hasattr(field, "addresses"):
-        for defect in field.defects:
-            # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
-            if type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect)):
-                raise ValueError(str(defect))
-        return [address.addr_spec for address in field.addresses]
-    if not isinstance(field, str):
-        # A `Header` as it will be sent: commas in its encoded words separate nothing. Only where
-        # the addresses are encoded too, which no reader will understand, as it was meant.
-        encoded: str = field.encode()
-        return addresses_in(encoded if "@" in encoded else str(field))
-    return addresses_in(field.encode("utf-8", "surrogateescape").decode("utf-8"))
+    if hasattr(field, "addresses") and not any(map(_is_doubtful, field.defects)):
+        try:
+            return [address.addr_spec for address in field.addresses]
+        except AttributeError:
+            _check_texts(field.addresses)
+    if field is None:  # The older messages take it for an empty field.
+        return []
+    return addresses_in(source_of(field))
+
+
+def _check_texts(members: Iterable[Any]) -> None:
+    """Make sure that nobody is lost of a list, in which the package keeps whatever it is given."""
+    for member in members:
+        if not (hasattr(member, "addr_spec") or hasattr(member, "encode")):
+            raise ValueError(f"{member!r:.60} in it is neither text nor an address")
+
+
+def _is_doubtful(defect: Exception) -> bool:
+    # The package guesses, and loses "bob" of "ann@x.test; bob@x.test".
+    return type(defect).__name__ == "InvalidHeaderDefect" and not _HARMLESS.search(str(defect))
 
 
 def _addresses(message: AnyMessage, *names: str) -> list[str]:

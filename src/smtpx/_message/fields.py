@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from smtpx.addresses import Address
 
 __all__ = [
+    "addresses",
     "breaks_a_line",
     "folded",
+    "folded_apart",
     "identifiers",
     "is_phrase",
     "mailboxes",
@@ -34,6 +36,8 @@ _Q[0x20] = "_"
 _CONTINUED = ("=8", "=9", "=A", "=B")  # the second octet of a character, or a later one
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
 _PHRASE = re.compile(rf"{_ATEXT}(?: {_ATEXT})*")
+_UTF8_ATEXT = r"[\w!#$%&'*+\-/=?^`{|}~]+"
+_UTF8_PHRASE = re.compile(rf"{_UTF8_ATEXT}(?: {_UTF8_ATEXT})*")
 # Tokens less what RFC 2231 §7 gives a meaning of its own.
 _TOKEN = re.compile(r"[!#$&+\-.0-9A-Z^_`a-z{|}~]+")
 _EASILY_QUOTED = re.compile(r"""[^";\\\x00-\x1f\x7f-\U0010ffff]+""")
@@ -41,6 +45,7 @@ _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
 )
 _QUOTED_NAME = 60
+_APART = re.compile(r"""[ \t]*(?:"(?:[^"\\]|\\.)*+"?|[^ \t"])+""", re.DOTALL)
 
 
 def breaks_a_line(text: str) -> bool:
@@ -75,18 +80,49 @@ def folded(name: str, text: str) -> str:
     return _folded(name, re.findall(r"[ \t]*[^ \t]+", text.rstrip(" \t")))
 
 
+def folded_apart(name: str, text: str) -> str:
+    """A list of addresses as it is, in lines that part no quoted string: not all readers cope."""
+    return _folded(name, _APART.findall(text.strip()))
+
+
 def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:
     """Addresses with their display names."""
+    return addresses(name, [(None, everyone)])
+
+
+def addresses(
+    name: str,
+    groups: Iterable[tuple[str | None, Iterable[tuple[str, Address | str]]]],
+    *,
+    utf8: bool = False,
+) -> str:
+    """Mailboxes, those of a group under its name; `utf8` leaves names as they are (RFC 6532)."""
     words: list[str] = []
-    for display_name, address in everyone:
-        if words:
-            words[-1] += ","
-        if display_name:
-            room = _ENCODED_WORD if words else _ENCODED_LINE - len(name) - 2
-            words += [*_phrase(display_name, room), f" <{address}>"]
-        else:
-            words.append(f" {address}")
+    for group, members in groups:
+        separator = ","
+        if group is not None:
+            if words:
+                words[-1] += ","
+            words += _phrase(group, _room(name, words), utf8=utf8)
+            # RFC 2047 §5: an encoded word is parted from what follows.
+            words[-1] += " :" if words[-1].endswith("?=") else ":"
+            separator = ""
+        for display_name, address in members:
+            if words:
+                words[-1] += separator
+            if display_name:
+                phrase = _phrase(display_name, _room(name, words), utf8=utf8)
+                words += [*phrase, f" <{address}>"]
+            else:
+                words.append(f" {address}")
+            separator = ","
+        if group is not None:
+            words[-1] += ";"
     return _folded(name, words)
+
+
+def _room(name: str, words: list[str]) -> int:
+    return _ENCODED_WORD if words else _ENCODED_LINE - len(name) - 2
 
 
 def identifiers(name: str, each: Sequence[str], separator: str = "") -> str:
@@ -119,10 +155,11 @@ def _folded(name: str, words: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def _phrase(display_name: str, first_room: int) -> Iterator[str]:
+def _phrase(display_name: str, first_room: int, *, utf8: bool) -> Iterator[str]:
     """A display name as words of a phrase (RFC 5322 §3.2.5, RFC 2047 §5)."""
-    if display_name.isascii() and "=?" not in display_name and len(display_name) <= _QUOTED_NAME:
-        if _PHRASE.fullmatch(display_name):
+    as_it_is = (utf8 or display_name.isascii()) and "=?" not in display_name
+    if as_it_is and len(display_name) <= _QUOTED_NAME:
+        if (_UTF8_PHRASE if utf8 else _PHRASE).fullmatch(display_name):
             yield from (f" {atom}" for atom in display_name.split(" "))
         else:
             yield f" {_quoted(display_name)}"
@@ -149,6 +186,8 @@ def _encoded(text: str, first_room: int) -> Iterator[str]:
         at -= 1 if quoted[at - 1] == "=" else 2 if quoted[at - 2] == "=" else 0
         while quoted[at : at + 2] in _CONTINUED:
             at -= 3
+        # Some readers show the white space between two of them, which is best where there is some.
+        at = quoted.rfind("_", at // 2, at) + 1 or at
         yield f" =?utf-8?q?{quoted[:at]}?="
         quoted, room = quoted[at:], _ENCODED_WORD - _FRAME
     yield f" =?utf-8?q?{quoted}?="
@@ -164,8 +203,8 @@ def _parameter(attribute: str, meaning: str) -> Iterator[str]:
         yield f"{attribute}={meaning}"
         return
     room = _LINE - len(attribute) - 10
-    # Some readers end a parameter at a semicolon, quoted or not.
-    if len(meaning) <= room and _EASILY_QUOTED.fullmatch(meaning):
+    # Some readers end a parameter at a semicolon, quoted or not, and decode encoded words in it.
+    if len(meaning) <= room and _EASILY_QUOTED.fullmatch(meaning) and "=?" not in meaning:
         yield f'{attribute}="{meaning}"'
         return
     pieces = _percent_encoded("utf-8''", meaning, room)

@@ -24,6 +24,8 @@ from email.policy import SMTP, EmailPolicy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from smtpx._message.names import ADDRESSES
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
@@ -47,7 +49,7 @@ _BOUNDED = re.compile(
 # A boundary as the generator makes it. Which digits it has makes no difference to the folding.
 _MADE = re.compile(rf'({_MULTIPART}; boundary=")(={{15}}\d+==)"', _ANY_CASE)
 _CONTENT_TYPE: Any = ContentTypeHeader
-# Fields whose text is that of the tree which is folded; of addresses and dates it need not be.
+# Fields whose text is that of the tree which is folded; of dates it need not be.
 _FOLDED_AS_READ = {
     kind.parse.__func__  # type: ignore[attr-defined] # a class method
     for kind in (
@@ -178,20 +180,31 @@ def _field_on_one_line(value: Any) -> bytes | None:
     kind = cast("Any", type(value))
     if kind.fold is not BaseHeader.fold:
         return None
-    as_read = getattr(kind.parse, "__func__", None) in _FOLDED_AS_READ
-    text = str.__str__(value) if as_read else str(value._parse_tree)
-    line = f"{value.name}: {text}\r\n"
-    if len(line) <= _LINE + 2 and text.isascii() and text.isprintable() and _is_name(value.name):
+    name, text = value.name, str.__str__(value)
+    if getattr(kind.parse, "__func__", None) not in _FOLDED_AS_READ:
+        tree = str(value._parse_tree)
+        if text != tree and hasattr(value, "addresses"):
+            return None  # There may be commas of what was encoded in it.
+        text = tree
+    elif _holds_addresses(name):
+        return None  # The same; the package takes it for a text.
+    line = f"{name}: {text}\r\n"
+    if len(line) <= _LINE + 2 and text.isascii() and text.isprintable() and _is_name(name):
         return line.encode("ascii") if text else None
     made = _MADE.fullmatch(text)
-    if made is not None and issubclass(kind, _CONTENT_TYPE) and _is_name(value.name):
-        return _with_boundary(value.name, made[1], made[2])
+    if made is not None and issubclass(kind, _CONTENT_TYPE) and _is_name(name):
+        return _with_boundary(name, made[1], made[2])
     return None
 
 
 @lru_cache(maxsize=256)
 def _is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=256)
+def _holds_addresses(name: str) -> bool:
+    return name.lower() in ADDRESSES
 
 
 def _text(text: Any, policy: Policy) -> bytes:

@@ -7,8 +7,18 @@ is asked again. The time it takes is linear in the length of the field, and so i
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-__all__ = ["addresses_in", "mailbox_in"]
+__all__ = [
+    "Group",
+    "Mailbox",
+    "addresses_in",
+    "decoded",
+    "groups_in",
+    "mailbox_in",
+    "revealed",
+    "unfolded",
+]
 
 _TOKEN = re.compile(
     r"""
@@ -24,8 +34,43 @@ _TOKEN = re.compile(
 _IN_COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
 # What joins two words to one address.
 _JOINTS = frozenset(".@,:;")
-_NAMED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"<>(),:;@\\]*?))\s*<[^<>]*>\s*', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ENCODED_WORD = r"=\?[^?\s]+\?[bq]\?[^?\s]*\?="
+# White space between two of them is not shown (RFC 2047 §6.2).
+_ENCODED = re.compile(rf"(?P<encoded>{_ENCODED_WORD}(?:\s*{_ENCODED_WORD})*)", re.IGNORECASE)
+_WHOLE = re.compile(rf"(?<![^,])\s*+{_ENCODED.pattern}\s*+(?![^,])", re.IGNORECASE)
+_PIECE = re.compile(
+    rf"""{_ENCODED.pattern} | (?P<quoted> "(?:[^"\\]|\\.)*+"? ) | (?P<plain> [^"=]+ | . )""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
+
+
+class Mailbox(NamedTuple):
+    """An address with what stands around it."""
+
+    address: str
+    """As it stands there, without the white space and comments in it."""
+    phrase: str = ""
+    """What is before the angle brackets, quoted and encoded as it came."""
+    comments: tuple[str, ...] = ()
+    """What stands in parentheses, without them."""
+
+    @property
+    def name(self) -> str:
+        """The display name as people read it; a comment is part of it, or takes its place."""
+        name = _spoken(self.phrase)
+        comments = [decoded(_ESCAPED.sub(r"\1", comment)).strip() for comment in self.comments]
+        if not name:
+            return " ".join(comments)
+        return " ".join([name, *(f"({comment})" for comment in comments)])
+
+
+class Group(NamedTuple):
+    """Mailboxes under a name (RFC 5322 §3.4), or without one each by itself."""
+
+    name: str | None
+    mailboxes: list[Mailbox]
 
 
 def addresses_in(text: str) -> list[str]:
@@ -38,7 +83,16 @@ def addresses_in(text: str) -> list[str]:
     Raises:
         ValueError: the text is no address list; the message says where.
     """
-    return _Reader(_FOLD.sub("", text)).read()
+    return [mailbox.address for group in groups_in(text) for mailbox in group.mailboxes]
+
+
+def groups_in(text: str) -> list[Group]:
+    """All that an address list says.
+
+    Raises:
+        ValueError: the text is none; the message says where.
+    """
+    return _Reader(unfolded(text)).read()
 
 
 def mailbox_in(text: str) -> tuple[str, str]:
@@ -47,16 +101,38 @@ def mailbox_in(text: str) -> tuple[str, str]:
     Raises:
         ValueError: it is another; the message says why.
     """
-    found = addresses_in(text)
+    groups = groups_in(text)
+    found = [mailbox for group in groups for mailbox in group.mailboxes]
     if len(found) != 1:
         raise ValueError(f"it has {len(found)} addresses")
-    if text.strip() == found[0]:
-        return "", found[0]
-    named = _NAMED.fullmatch(text)
-    if named is None:
+    mailbox = found[0]
+    if mailbox.comments or any(group.name is not None for group in groups):
         raise ValueError("it has more than a name and an address")
-    quoted, plain = named[1], named[2]
-    return plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted), found[0]
+    return mailbox.name, mailbox.address
+
+
+def unfolded(text: str) -> str:
+    """The body of a field in one line (RFC 5322 §2.2.3)."""
+    return _FOLD.sub("", text)
+
+
+def decoded(text: str) -> str:
+    """A text with its encoded words decoded (RFC 2047 §6.2), but for what is malformed."""
+    return _ENCODED.sub(_meant, text)
+
+
+def revealed(text: str) -> str:
+    """An address list in which the mailboxes are decoded that were encoded as a whole."""
+    return _WHOLE.sub(lambda mailbox: decoded(mailbox[0]), unfolded(text))
+
+
+def _meant(words: re.Match[str]) -> str:
+    from email.header import decode_header, make_header
+
+    try:
+        return str(make_header(decode_header(words[0])))
+    except Exception:  # What is malformed makes the `email` package fail in many ways.
+        return words[0]
 
 
 class _Reader:
@@ -65,30 +141,38 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._source = text
         self._position = 0
-        self._found: list[str] = []
-        self._in_group = False
+        self._found: list[Group] = []
+        self._group: Group | None = None
         self._restart()
 
     def _restart(self) -> None:
         self._words: list[str] = []  # A display name, or an address.
+        self._pieces: list[str] = []  # The same, with the white space in it.
+        self._phrase = ""  # The display name, when what follows it has begun.
+        self._comments: list[str] = []
         self._is_joined = True  # False: two words side by side, which make no address.
         self._in_angle = False
         self._named = ""  # An address where a display name should be.
         self._address: str | None = None  # What stood between < and >.
         self._is_over = False  # After a group, there is a comma or the end.
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Group]:
         source = self._source
         while self._position < len(source):
             match = _TOKEN.match(source, self._position)
             if match is None:
                 raise self._unreadable("cannot be read")
             if match.lastgroup == "comment":
-                self._position = self._end_of_comment()
+                end = self._end_of_comment()
+                self._comments.append(source[self._position + 1 : end - 1])
+                self._pieces.append(" ")
+                self._position = end
                 continue
             if match.lastgroup == "special":
                 self._special(match[0])
-            elif match.lastgroup != "space":
+            elif match.lastgroup == "space":
+                self._pieces.append(" ")
+            else:
                 self._word(match[0])
             self._position = match.end()
         if self._in_angle:
@@ -101,6 +185,7 @@ class _Reader:
             if self._in_angle or self._address is not None or self._is_over:
                 raise self._unreadable("is out of place")
             self._named = "".join(self._words) if "@" in self._words else ""
+            self._phrase = "".join(self._pieces)
             self._words.clear()
             self._is_joined = self._in_angle = True
         elif token == ">":
@@ -115,15 +200,16 @@ class _Reader:
         elif token == ",":
             self._end_mailbox()
         elif token == ":":
-            if self._in_group or self._address is not None or "@" in self._words:
+            if self._group is not None or self._address is not None or "@" in self._words:
                 raise self._unreadable("is out of place")
+            self._group = Group(Mailbox("", "".join(self._pieces), (*self._comments,)).name, [])
+            self._found.append(self._group)
             self._restart()
-            self._in_group = True
         else:
-            if not self._in_group:
+            if self._group is None:
                 raise self._unreadable("ends no group; a comma separates addresses")
             self._end_mailbox()
-            self._in_group, self._is_over = False, True
+            self._group, self._is_over = None, True
 
     def _word(self, token: str) -> None:
         words = self._words
@@ -132,12 +218,18 @@ class _Reader:
         if words and not (token in _JOINTS or words[-1] in _JOINTS):
             self._is_joined = False
         words.append(token)
+        self._pieces.append(token)
 
     def _end_mailbox(self) -> None:
-        if self._address is not None:
-            self._found.append(self._address)
-        elif self._words:  # Between two commas there may be nothing (RFC 5322 §4.4).
-            self._found.append(self._whole())
+        address = self._address
+        if address is None and self._words:  # else nothing is between two commas (RFC 5322 §4.4)
+            address = self._whole()
+        if address is not None:
+            mailbox = Mailbox(address, self._phrase, (*self._comments,))
+            if self._group is not None:
+                self._group.mailboxes.append(mailbox)
+            else:
+                self._found.append(Group(None, [mailbox]))
         self._restart()
 
     def _whole(self) -> str:
@@ -159,6 +251,19 @@ class _Reader:
     def _unreadable(self, why: str) -> ValueError:
         rest = self._source[self._position :]
         return ValueError(f"{_shown(rest) if rest else 'the end'} {why}")
+
+
+def _spoken(phrase: str) -> str:
+    """What a phrase says to people: quotes undone, encoded words decoded (RFC 2047 §5)."""
+    said: list[str] = []
+    for piece in _PIECE.finditer(phrase.strip()):
+        if piece.lastgroup == "quoted":
+            said.append(_ESCAPED.sub(r"\1", piece[0][1:-1]))
+        elif piece.lastgroup == "encoded":
+            said.append(decoded(piece[0]))
+        else:
+            said.append(re.sub(r"\s+", " ", piece[0]))
+    return "".join(said)
 
 
 def _shown(text: str) -> str:

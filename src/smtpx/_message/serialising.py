@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from smtpx._message.messages import AnyMessage
 
-__all__ = ["one_field_each", "serialise"]
+__all__ = ["careful", "serialise"]
 
 _BCC = ("bcc", "resent-bcc")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
@@ -70,23 +70,31 @@ def _transport_policy(policy: Policy[Any], smtputf8: bool, seven_bit: bool) -> A
     )
     if isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=smtputf8)
-    return one_field_each(type(policy))(**vars(policy))
+    return careful(type(policy))(**vars(policy))
 
 
 @cache
-def one_field_each(kind: type[Policy[Any]]) -> type[Policy[Any]]:
-    """A policy like this one, refusing a header value that would not stay within its own field.
+def careful(kind: type[Policy[Any]], *, lenient: bool = False) -> type[Policy[Any]]:
+    """A policy like this one, under which a field says what it was meant to say, and no more.
 
-    A line end in a value would smuggle fields, or a body, into the message (CVE-2024-6923 and its
-    kin); this holds on every version of the `email` package, and in the parts of a message too.
+    Addresses, and what programs read, are written by `rewritten`. Of a field that would not stay
+    within itself nothing is written: its line end would smuggle fields, or a body, into the message
+    (CVE-2024-6923 and its kin). Both hold on every version of the `email` package, and in the parts
+    of a message too. A `lenient` one leaves it to the package to spoil a local-part beyond ASCII.
     """
+    from smtpx._message.rewriting import rewritten
 
     def fold_binary(self: Any, name: str, value: str) -> bytes:
-        as_it_is = getattr(self, "refold_source", "") == "none"
-        if as_it_is and not self.utf8 and type(value) is str:
+        utf8 = getattr(self, "utf8", False)
+        if not utf8 and getattr(self, "refold_source", "") == "none" and type(value) is str:
             # From Python 3.13 on it would be encoded, and an address in it be another's.
             _ = value.encode("ascii", "surrogateescape")
-        folded = kind.fold_binary(self, name, value)
+        body = rewritten(name, value, self)
+        if body is None or (lenient and not utf8 and not body.isascii()):
+            folded = kind.fold_binary(self, name, value)
+        else:
+            lines = f"{name}: {body}".rstrip(" ").replace("\n", self.linesep) + self.linesep
+            folded = lines.encode("utf-8" if utf8 else "ascii")
         if not _FIELD.fullmatch(folded):
             raise LocalProtocolError(
                 f"the message's {name!r} is not one field: its name is malformed, or a line end in "

@@ -8,6 +8,7 @@ from email.utils import getaddresses, parseaddr
 from functools import lru_cache
 from typing import cast
 
+from smtpx._message.mailboxes import unfolded
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
@@ -116,6 +117,9 @@ def _mailbox(text: str) -> str:
     try:
         return str(Address.parse(text, bare_local_part=True))
     except AddressError:
+        # A display name that was encoded for a header may be folded (RFC 5322 §2.2.3).
+        name, bracket, rest = text.rpartition("<")
+        text = unfolded(name) + bracket + rest
         address = None if _CONTROL.search(text) else _addr_spec(text)
         if address is None:
             raise

@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any
 
 from smtpx._message.correspondents import header_addresses
-from smtpx._message.serialising import one_field_each
+from smtpx._message.serialising import careful
 from smtpx.errors import LocalProtocolError
 
 __all__ = ["author", "prefix", "recipients", "written"]
@@ -65,10 +65,10 @@ def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
     policy: Policy[Any] = message.policy
     if utf8 and isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=True)
-    careful = one_field_each(type(policy))(**vars(policy))
+    policy = careful(type(policy), lenient=True)(**vars(policy))
     buffer = BytesIO()
     try:
-        BytesGenerator(buffer, policy=careful).flatten(sent, linesep="\r\n")
+        BytesGenerator(buffer, policy=policy).flatten(sent, linesep="\r\n")
     except LocalProtocolError as error:
         raise ValueError(str(error)) from error
     return buffer.getvalue()

@@ -1,13 +1,13 @@
 """What comes back: delivery reports (bounces) and feedback reports, read into values.
 
-RFC 3464 and RFC 6533 (delivery status notifications), RFC 5965 (feedback reports), and the best
-known of the forms that are written for people. Everything in a report was written by a stranger:
-it is read within bounds, in linear time, and can be forged.
+RFC 3464 and RFC 6533 (delivery status notifications), RFC 5965 (feedback reports), and what mail
+systems write for people. Everything in a report was written by a stranger: it is read within
+bounds, in linear time, and can be forged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -17,8 +17,9 @@ from smtpx._message.messages import AnyMessage, is_message
 from smtpx.addresses import Address
 from smtpx.bounces._feedback import feedback_report
 from smtpx.bounces._fields import Fields
-from smtpx.bounces._free import free_report
-from smtpx.bounces._parts import parts_of
+from smtpx.bounces._flufl import found_by_flufl
+from smtpx.bounces._free import free_report, with_words
+from smtpx.bounces._parts import Part, parts_of
 from smtpx.bounces._reasons import reason_of
 from smtpx.bounces._reports import (
     Action,
@@ -73,10 +74,22 @@ def parse(message: bytes | AnyMessage, *, verp: Decode | None = None) -> Report 
     if verp is not None and not callable(verp):  # pyright: ignore[reportUnnecessaryComparison] - callers
         raise _checks.complaint("verp", verp, "what can be called, such as smtpx.verp.decode")
     header, parts = parts_of(_octets(message))
-    report = delivery_report(parts) or feedback_report(parts) or free_report(header, parts)
+    report = _report_in(header, parts)
     if report is None or verp is None:
         return report
     return _tied(report, header, verp)
+
+
+def _report_in(header: Fields, parts: Sequence[Part]) -> Report | None:
+    standard = delivery_report(parts)
+    if standard is not None and standard.recipients:
+        return with_words(standard, header, parts)
+    # A delivery status that names nobody says less than the text beside it.
+    return (
+        feedback_report(parts)
+        or free_report(header, parts, otherwise=lambda: found_by_flufl(header, parts))
+        or standard
+    )
 
 
 def _octets(message: object) -> bytes:

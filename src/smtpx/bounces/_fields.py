@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 SECTION = 262_144
 """Octets of a header section that are read."""
+FIELDS = 2000
+"""Fields that are read."""
 FIELD = 4096
 """Characters of a field that are kept."""
 
@@ -27,7 +30,7 @@ class Fields:
     @classmethod
     def of(cls, octets: bytes) -> Fields:
         """Read a header section; it ends where an empty line is. Lines end in LF."""
-        return cls(tuple(_pairs(octets[:SECTION])))
+        return cls(tuple(islice(_pairs(octets[:SECTION]), FIELDS)))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.pairs)

@@ -18,6 +18,12 @@ DEPTH = 8
 PARTS = 200
 """Parts that are looked at, over all."""
 
+RETURNED = (
+    *("message/rfc822", "text/rfc822-headers", "text/rfc822-header"),
+    *("message/global", "message/global-headers"),
+)
+"""The media types of a message that comes back, or of its header."""
+
 _TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)", re.ASCII)
 _BOUNDARY = re.compile(
     r";\s?boundary\s?=\s?(?:\"([^\"]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE
@@ -56,7 +62,7 @@ def parts_of(message: bytes) -> tuple[Fields, list[Part]]:
 
     A message within it stays one part.
     """
-    top = _part(_lf(message))
+    top = _part(_lf(message).lstrip())  # Whoever stored it may have put lines before it.
     return top.fields, list(_leaves(top))
 
 
@@ -70,6 +76,8 @@ def _leaves(top: Part) -> Iterator[Part]:
             yield part
         elif depth < DEPTH:
             inner = [_part(octets) for octets in _between_boundaries(part)]
+            if not inner:  # Whoever lost or changed the boundary left a text.
+                yield Part(Fields(()), part.body)
             waiting += [(child, depth + 1) for child in reversed(inner)]
 
 

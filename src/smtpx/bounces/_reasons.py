@@ -1,41 +1,44 @@
 """Why a message was not delivered: by enhanced status code, by reply code, by the words.
 
-RFC 3463 and the IANA registry of enhanced status codes (RFC 5248, 7372, 7505, …).
+RFC 3463 and the IANA registry of enhanced status codes (RFC 5248, 7372, 7505, …). What is not sure
+is never taken for a mailbox that does not exist: its owner would not be written to again.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 
-from smtpx.bounces._reports import Action, Diagnostic, Reason
+from smtpx.bounces._reports import Action, Diagnostic, Reason, said_in
+from smtpx.bounces._words import NULL_MX, OF_SENDER, by_words, surely
 from smtpx.replies import EnhancedStatusCode
 
 # subject.detail, where it says enough by itself. Beyond RFC 3463: what large receivers write.
 _DEFINITE = {
     Reason.BAD_MAILBOX: "1.1 1.3 1.4 1.6 7.17",
     Reason.BAD_DOMAIN: "1.2 7.18",
-    Reason.INACTIVE: "2.1",
+    Reason.INACTIVE: "7.13",
     Reason.MAILBOX_FULL: "2.2",
     Reason.TOO_LARGE: "2.3 3.4",
     Reason.CONTENT: "6.0 6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9 6.10",
-    Reason.AUTHENTICATION: "7.8 7.9 7.20 7.21 7.22 7.23 7.24 7.26 7.29 7.509 7.515",
+    Reason.AUTHENTICATION: "7.20 7.21 7.22 7.23 7.24 7.26 7.29 7.509 7.515",
     Reason.REPUTATION: "7.25 7.501 7.502 7.503 7.511 7.606 7.705 7.708",
-    Reason.RATE: "4.5 5.3 7.28 7.650",
-    Reason.POLICY: "1.7 1.8 7.2 7.27 7.30 7.124 7.133",
+    Reason.RATE: "5.3 7.28 7.650",
+    Reason.POLICY: "1.7 1.8 7.2 7.8 7.9 7.27 7.30 7.124 7.133",
     Reason.NETWORK: "4.2 4.3",
     Reason.SYSTEM: "2.4 3.1 3.2 3.5 4.6",
 }
 _BY_DETAIL = {code: reason for reason, codes in _DEFINITE.items() for code in codes.split()}
 # Those whose class makes the difference. Exchange Online has 5.4.1 for a recipient it has not.
 _BY_CODE = {
+    "5.2.1": Reason.INACTIVE,
     "4.4.1": Reason.NETWORK,
     "5.4.1": Reason.BAD_MAILBOX,
     "4.4.4": Reason.NETWORK,
     "5.4.4": Reason.BAD_DOMAIN,
 }
 # What is left when neither the detail nor the words say more.
+_BY_DETAIL_AT_LAST = {"4.5": Reason.RATE}
 _BY_SUBJECT = {
-    1: Reason.BAD_MAILBOX,
     3: Reason.SYSTEM,
     4: Reason.NETWORK,
     5: Reason.SYSTEM,
@@ -52,79 +55,14 @@ _BY_REPLY_AT_LAST = {
     552: Reason.MAILBOX_FULL,
     553: Reason.BAD_MAILBOX,
 }
-# In this order: who writes "blocked by Spamhaus, see our policy" means the first.
-_WORDS = [
-    (
-        Reason.AUTHENTICATION,
-        r"\bdmarc\b|\bspf\b|\bdkim\b|unauthenticated|sender policy framework"
-        r"|authentication (?:is |was )?(?:required|failed|checks?)|not authenticated",
-    ),
-    (
-        Reason.REPUTATION,
-        r"spamhaus|spamcop|barracuda|sorbs|block ?list|black ?list|deny ?list|\bdnsbl\b|\brbl\b"
-        r"|reputation|banned|listed (?:at|in|by|on)|reverse dns|\bptr\b|\bsnds\b",
-    ),
-    (
-        Reason.RATE,
-        r"too many (?:messages|connections|recipients|emails|mails|requests|errors)|rate.?limit"
-        r"|throttl|gr[ea]ylist|receiving mail at a rate|sending rate|unusual rate|deferred due to",
-    ),
-    (
-        Reason.MAILBOX_FULL,
-        r"mail ?box (?:is |size |has )?(?:full|exceeded|over)|\bquota\b|over ?quota|inbox is full"
-        r"|insufficient (?:system )?storage|storage allocation|out of storage|mailfull",
-    ),
-    (
-        Reason.TOO_LARGE,
-        r"too (?:large|big)|(?:message|mail|file) size|size (?:limit|exceed)|maximum size"
-        r"|exceeds? (?:the )?(?:\w+ )?(?:size|limit)",
-    ),
-    (
-        Reason.BAD_DOMAIN,
-        r"(?:host|domain)(?: name| or domain name)? (?:could not be |couldn't be |was )?not found"
-        r"|domain \S+ (?:could not|couldn't) be found|(?:no such|unknown) (?:domain|host)"
-        r"|find any host named|unrouteable|unroutable|nxdomain|non-?existent (?:host|domain)"
-        r"|no mx|null ?mx|does not accept mail|bad destination (?:host|system)",
-    ),
-    (
-        Reason.INACTIVE,
-        r"(?:account|mail ?box|user|recipient|address)\b.{0,40}"
-        r"(?:disabled|inactive|suspended|deactivated|not active|expired|locked)",
-    ),
-    (
-        Reason.BAD_MAILBOX,
-        r"(?:user|recipient|address|mail ?box|account)\b.{0,60}"
-        r"(?:unknown|not found|not exist|n't exist|unavailable|no longer|invalid|not known)"
-        r"|(?:unknown|invalid|no such|bad|non-?existent|undeliverable)"
-        r" (?:local )?(?:user|recipient|address|mail ?box|account|destination|person)"
-        r"|address couldn't be found|have an? (?:\w+ )?account|no mail ?box|does not like recipient"
-        r"|recip(?:ient)?notfound|not found by smtp address lookup|not our customer"
-        r"|unknown in (?:virtual|local|relay)",
-    ),
-    (
-        Reason.CONTENT,
-        r"spam|virus|malware|phish|unsolicited|junk|bulk mail|attachment|infected|content"
-        r"|message (?:was )?(?:blocked|rejected)|suspicious|\burls?\b",
-    ),
-    (
-        Reason.NETWORK,
-        r"time[d-]? ?out|connection (?:refused|reset|lost|dropped)|lost connection|unreachable"
-        r"|no route|(?:could not|couldn't|unable to|failed to|wasn't able to) (?:establish|connect)"
-        r"|name ?server|\bdns\b|lookup fail|network|in the queue too long|retry time",
-    ),
-    (
-        Reason.SYSTEM,
-        r"too many hops|\bloop|local (?:error|configuration)|internal (?:\w+ )?error|\bdisk\b"
-        r"|out of memory|system (?:error|resources)"
-        r"|temporar(?:y|ily) (?:error|failure|unavailable|local)",
-    ),
-    (
-        Reason.POLICY,
-        r"policy|\brelay|denied|not (?:allowed|permitted|authori[sz]ed|accepted)|prohibited"
-        r"|forbidden|refused|rejected|blocked|restricted|administrative",
-    ),
-]
-_PATTERNS = [(reason, re.compile(words, re.IGNORECASE)) for reason, words in _WORDS]
+# What sendmail states where the server's reply had no enhanced status code: no more than the reply.
+_MADE_UP = {450: "4.2.0", 452: "4.2.2", 550: "5.1.1", 551: "5.1.6", 552: "5.2.2", 553: "5.1.3"}
+
+# What is said of whom a message is from can only have these reasons.
+_OF_SENDERS = (
+    *(Reason.AUTHENTICATION, Reason.REPUTATION, Reason.RATE, Reason.CONTENT, Reason.TOO_LARGE),
+    *(Reason.SYSTEM, Reason.POLICY),
+)
 
 
 def reason_of(
@@ -133,21 +71,62 @@ def reason_of(
     """Why not; ``None`` for what was delivered."""
     if action not in (Action.FAILED, Action.DELAYED):
         return None
-    inner = None if diagnostic is None else diagnostic.enhanced
-    reply = None if diagnostic is None else diagnostic.reply_code
-    # Outer codes are often made up by the reporter (5.0.0); the words may hold the server's own.
-    codes = [code for code in (status, inner) if code is not None]
-    for code in codes:
-        by_code = _BY_CODE.get(str(code)) or _BY_DETAIL.get(f"{code.subject}.{code.detail}")
-        if by_code is not None:
-            return by_code
-    if reply in _BY_REPLY:
-        return _BY_REPLY[reply]
-    if diagnostic is not None:
-        for reason, words in _PATTERNS:
-            if words.search(diagnostic.text):
-                return reason
-    for code in reversed(codes):
-        if code.subject in _BY_SUBJECT:
-            return _BY_SUBJECT[code.subject]
-    return _BY_REPLY_AT_LAST.get(reply or 0, Reason.OTHER)
+    diagnostic = diagnostic or Diagnostic("", "")
+    of_sender = OF_SENDER.search(diagnostic.text) is not None
+    transient = _class(status, diagnostic) == 4 and not _is_for_good(diagnostic)
+    for given in _reasons(status, diagnostic):
+        # What the DNS does not know for now may be there tomorrow.
+        is_for_now = transient and given is Reason.BAD_DOMAIN
+        reason = Reason.NETWORK if is_for_now else given
+        if of_sender and reason not in _OF_SENDERS:
+            continue
+        if transient and reason is Reason.BAD_MAILBOX:
+            continue
+        return reason
+    return Reason.POLICY if of_sender else Reason.OTHER
+
+
+def _is_for_good(diagnostic: Diagnostic) -> bool:
+    """Whether the domain says itself that it takes no mail (RFC 7505), whatever is made of it."""
+    return diagnostic.reply_code is None and NULL_MX.search(diagnostic.text) is not None
+
+
+def _class(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> int:
+    """The first digit of what the server said, or else of what the reporter states."""
+    reply = diagnostic.reply_code
+    code = diagnostic.enhanced or status
+    return reply // 100 if reply is not None else 0 if code is None else code.class_
+
+
+def _reasons(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> Iterator[Reason]:
+    """The reasons that are given, the surest first."""
+    reply, own = diagnostic.reply_code, diagnostic.enhanced
+    yield from surely(diagnostic.text)
+    if reply in _BY_REPLY and (own is None or own.subject in (0, 1, 3)):
+        yield _BY_REPLY[reply]
+    # The server's own code goes before what the reporter states, or makes up.
+    tells = own is not None and own.subject != 0
+    made_up = str(status) == _MADE_UP.get(reply or 0)
+    for code in (own, None if tells or made_up else status):
+        yield from _by_code(code)
+    yield from by_words(said_in(diagnostic.text))
+    for code in (own, None if made_up else status):
+        yield from _by_code(code)
+        yield from _by_subject(code)
+    if reply in _BY_REPLY_AT_LAST:
+        yield _BY_REPLY_AT_LAST[reply]
+
+
+def _by_code(code: EnhancedStatusCode | None) -> Iterator[Reason]:
+    if code is not None:
+        reason = _BY_CODE.get(str(code)) or _BY_DETAIL.get(f"{code.subject}.{code.detail}")
+        if reason is not None:
+            yield reason
+
+
+def _by_subject(code: EnhancedStatusCode | None) -> Iterator[Reason]:
+    if code is not None:
+        reason = _BY_DETAIL_AT_LAST.get(f"{code.subject}.{code.detail}")
+        reason = reason or _BY_SUBJECT.get(code.subject)
+        if reason is not None:
+            yield reason

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from itertools import islice
 
 from smtpx.bounces._fields import Fields
 from smtpx.replies import EnhancedStatusCode
@@ -28,7 +29,7 @@ class Reason(Enum):
     """Why a message was not delivered, in the terms of who has to do something about it."""
 
     BAD_MAILBOX = "bad mailbox"
-    """The domain has no such mailbox."""
+    """The domain has no such mailbox; never for a 4yz reply, or where words leave it open."""
     BAD_DOMAIN = "bad domain"
     """There is no such domain, or it takes no mail."""
     INACTIVE = "inactive"
@@ -42,9 +43,9 @@ class Reason(Enum):
     REPUTATION = "reputation"
     """The sending address or domain is on a list, or known for bad mail."""
     RATE = "rate"
-    """Too much at a time, for now."""
+    """Too much at a time, or too soon: a limit, greylisting, an address still being verified."""
     POLICY = "policy"
-    """The receiver does not want it, for another reason or without one."""
+    """The receiver does not want it, for another reason or without one, or asks for AUTH."""
     NETWORK = "network"
     """The receiving system, or the DNS, could not be reached."""
     SYSTEM = "system"
@@ -53,11 +54,27 @@ class Reason(Enum):
     """The report does not tell, or not in words that are known."""
 
 
-_REPLY_CODE = re.compile(
-    r"(?:^|\bsaid: |\]:? |[#'(])([245][0-5]\d)(?=[ \-]|$)"
-    r"|(?<![\d.])([245][0-5]\d)[ \-]#?[245]\.\d"
+# The first one that refuses; 2yz where none does.
+_REPLY_CODES = tuple(
+    re.compile(
+        r"(?:^|[;#'(\"] ?|: |<<< |\b(?:said|error|returned|reply|response) |code ?:? ?)"
+        rf"({digits})(?=[ \-:,]|$)|(?<![\d.])({digits})[ \-]['#]?[245]\.\d",
+        re.IGNORECASE,
+    )
+    for digits in (r"[45][0-5]\d", r"2[0-5]\d")
 )
-_ENHANCED = re.compile(r"(?<![\w.])([245])\.(\d{1,3})\.(\d{1,3})(?![\w.]*\d)")
+# RFC 3463 §2, §3: there are subjects up to 7.
+_ENHANCED = re.compile(r"(?<![\w.])([245])\.([0-7])\.(\d{1,3})(?![\w.]*\d)")
+_AFTER_A_REPLY_CODE = re.compile(r"\d\d\d[ \-:,]{1,2}['#(]?$")
+# "Exim 4.2.1", "MTA 2.5.3", "v4.0.0": a version, unless the word says that it is a code.
+_AFTER_A_WORD = re.compile(
+    r"(?<![\w.-])(?!(?:status|code|error|dsn|e?smtp|said|reply|response|failure|failed|with|is|was"
+    r"|rejected|reason|returned|user)\b)[a-z][\w-]{0,20}[ /-]v?$",
+    re.IGNORECASE,
+)
+_NEAR = 24
+_LOOKED_AT = 20
+_LETTERS = re.compile(r"[^\W\d_]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +89,13 @@ class Diagnostic:
     @property
     def reply_code(self) -> int | None:
         """The three digits of the SMTP reply in the text."""
-        match = _REPLY_CODE.search(self.text)
+        match = _reply_in(self.text)
         return None if match is None else int(match[1] or match[2])
 
     @property
     def enhanced(self) -> EnhancedStatusCode | None:
-        """The enhanced status code in the text."""
-        return status_in(self.text)
+        """The enhanced status code in the text, of the same class as the reply code."""
+        return status_in(self.text, self.reply_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +128,11 @@ class RecipientReport:
         """True if another message may well be delivered: a delay, or a 4yz reply."""
         if self.action is Action.DELAYED:
             return True
-        if self.status is not None:
-            return self.status.class_ == 4
+        # What the server replied goes before what the reporter states.
         code = None if self.diagnostic is None else self.diagnostic.reply_code
-        return code is not None and 400 <= code < 500
+        if code is not None:
+            return 400 <= code < 500
+        return self.status is not None and self.status.class_ == 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +201,29 @@ class FeedbackReport:
     authentication_results: tuple[str, ...] = ()
 
 
-def status_in(text: str) -> EnhancedStatusCode | None:
-    """The first enhanced status code in a text."""
-    match = _ENHANCED.search(text)
-    if match is None:
-        return None
-    return EnhancedStatusCode(int(match[1]), int(match[2]), int(match[3]))
+def status_in(text: str, reply: int | None = None) -> EnhancedStatusCode | None:
+    """The enhanced status code in a text: what follows a reply code, or else the first one.
+
+    Its class is the first digit of `reply`, the reply code in the text, if there is one.
+    """
+    first: EnhancedStatusCode | None = None
+    for match in islice(_ENHANCED.finditer(text), _LOOKED_AT):
+        code = EnhancedStatusCode(int(match[1]), int(match[2]), int(match[3]))
+        before = text[max(0, match.start() - _NEAR) : match.start()]
+        if (reply is not None and code.class_ != reply // 100) or _AFTER_A_WORD.search(before):
+            continue
+        if _AFTER_A_REPLY_CODE.search(before):
+            return code
+        first = first or code
+    return first
+
+
+def said_in(text: str) -> str:
+    """What the server said: from its reply code on, if words follow that."""
+    match = _reply_in(text)
+    said = "" if match is None else text[match.start() :]
+    return said if _LETTERS.search(said) else text
+
+
+def _reply_in(text: str) -> re.Match[str] | None:
+    return next((match for code in _REPLY_CODES if (match := code.search(text))), None)

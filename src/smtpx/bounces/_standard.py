@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from smtpx.bounces._fields import Fields, printable
-from smtpx.bounces._parts import Part
+from smtpx.bounces._parts import RETURNED, Part
 from smtpx.bounces._reasons import reason_of
 from smtpx.bounces._reports import (
     Action,
@@ -23,11 +23,9 @@ RECIPIENTS = 10_000
 """Recipients of one report that are read."""
 
 _STATUS = ("message/delivery-status", "message/global-delivery-status")
-_RETURNED = (
-    *("message/rfc822", "text/rfc822-headers", "text/rfc822-header"),
-    *("message/global", "message/global-headers"),
-)
 _EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\n)+")
+# "<" [host] " #" status " " diagnostic ">", which may be within another of its kind.
+_SUPPLEMENTARY = re.compile(r"#[245]\.[\d.]++ (\S.*?)(?:> #SMTP#)?>?$")
 _ACTIONS = {action.value: action for action in Action}
 _ACTION_OF_CLASS = {2: Action.DELIVERED, 4: Action.DELAYED, 5: Action.FAILED}
 # RFC 6533 §3: what a character that has no place in the field is written as.
@@ -38,16 +36,18 @@ _MAILBOX_TYPES = ("rfc822", "utf-8", "")
 def delivery_report(parts: Sequence[Part]) -> DeliveryReport | None:
     """What the parts report, if there is a delivery status among them."""
     status = next((part for part in parts if part.type in _STATUS), None)
-    if status is None:
-        return None
-    sections = _EMPTY_LINES.split(status.octets.strip(b"\n"), RECIPIENTS)[:RECIPIENTS]
+    return None if status is None else report_in(status.octets, parts, is_standard=True)
+
+
+def report_in(octets: bytes, parts: Sequence[Part], *, is_standard: bool) -> DeliveryReport:
+    """What the fields of RFC 3464 report, in groups that are parted by empty lines."""
+    sections = _EMPTY_LINES.split(octets.strip(b"\n"), RECIPIENTS)[:RECIPIENTS]
     groups = [Fields.of(section) for section in sections]
-    recipients = [group for group in groups if _is_of_recipient(group)]
     # Some write the fields of the message and of its one recipient without an empty line.
-    message = groups[0]
+    message = next((group for group in groups if group.first("Reporting-MTA")), groups[0])
     return DeliveryReport(
-        recipients=tuple(_recipient(group) for group in recipients),
-        is_standard=True,
+        recipients=tuple(_recipient(group) for group in groups if _is_of_recipient(group)),
+        is_standard=is_standard,
         envid=message.first("Original-Envelope-Id"),
         returned=returned_in(parts),
         reporting_mta=value_of(message.first("Reporting-MTA")),
@@ -62,7 +62,9 @@ def _is_of_recipient(group: Fields) -> bool:
 
 def _recipient(group: Fields) -> RecipientReport:
     status = status_in(group.first("Status") or "")
-    diagnostic = _diagnostic(group.first("Diagnostic-Code"))
+    diagnostic = _diagnostic(group.first("Diagnostic-Code")) or _supplementary(
+        group.first("X-Supplementary-Info")
+    )
     action = _ACTIONS.get((group.first("Action") or "").split(" ")[0].lower())
     if action is None:
         stated = status or (None if diagnostic is None else diagnostic.enhanced)
@@ -90,9 +92,15 @@ def _diagnostic(field: str | None) -> Diagnostic | None:
     return Diagnostic(kind.strip().lower(), text.strip())
 
 
+def _supplementary(field: str | None) -> Diagnostic | None:
+    """What Exchange writes in place of a Diagnostic-Code ([MS-OXCMAIL] §2.2.3.7.1.2)."""
+    match = _SUPPLEMENTARY.search(field or "")
+    return _diagnostic(None if match is None else match[1])
+
+
 def returned_in(parts: Sequence[Part]) -> Returned | None:
     """The header of the message that came back as one of the parts."""
-    part = next((part for part in parts if part.type in _RETURNED), None)
+    part = next((part for part in parts if part.type in RETURNED), None)
     return None if part is None else Returned(Fields.of(part.octets.lstrip(b"\n")))
 
 
@@ -104,6 +112,8 @@ def recipient_of(field: str | None) -> str | None:
     if not semicolon:
         kind, address = "", field
     kind, address = kind.strip().lower(), _without_comment(address)
+    if address[:7].lower() == "rfc822;":  # An ORCPT that was given its type once more.
+        address = address[7:].lstrip()
     if kind == "utf-8":
         address = printable(_EMBEDDED.sub(_embedded, address))
     if address.startswith("<") and address.endswith(">"):

@@ -1,0 +1,41 @@
+"""What stands in a header field, by its name: addresses, or what programs compare word by word.
+
+RFC 5322 §3.6, RFC 2369, RFC 2919, RFC 3834, RFC 4021, RFC 8058, RFC 8098 and RFC 9057; and names
+that are in no RFC, but in much mail.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ADDRESSES", "EXACT", "IDENTIFIERS", "OF_THE_MESSAGE", "URIS"]
+
+_ONCE = ("from", "sender", "reply-to", "to", "cc", "bcc")
+OF_THE_MESSAGE = frozenset({*_ONCE, *(f"resent-{name}" for name in _ONCE)})
+"""Whom it is from and for (RFC 5322 §3.6.2, §3.6.3, §3.6.6)."""
+ADDRESSES = OF_THE_MESSAGE | {
+    *("abuse-reports-to", "apparently-to", "author", "disposition-notification-to", "errors-to"),
+    *("mail-copies-to", "mail-followup-to", "mail-reply-to", "original-from", "original-sender"),
+    *("read-receipt-to", "return-receipt-to", "x-abuse-reports-to", "x-acknowledge-to"),
+    *("x-apparently-to", "x-cc", "x-complaints-to", "x-confirm-reading-to", "x-errors-to"),
+    *("x-forwarded-to", "x-from", "x-original-cc", "x-original-from", "x-original-reply-to"),
+    *("x-original-sender", "x-original-to", "x-read-receipt-to", "x-receipt-to", "x-reply-to"),
+    *("x-report-abuse-to", "x-sender", "x-to"),
+}
+"""Fields with addresses in them, and their display names (RFC 5322 §3.4)."""
+IDENTIFIERS = frozenset(
+    {"message-id", "in-reply-to", "references", "resent-message-id", "content-id"}
+    | {"original-message-id", "supersedes", "x-forwarded-message-id"}
+)
+"""Fields of identifiers in angle brackets (RFC 5322 §3.6.4)."""
+URIS = frozenset(
+    {"list-help", "list-unsubscribe", "list-subscribe", "list-post", "list-owner", "list-archive"}
+    | {"archived-at"}
+)
+"""Fields of URIs in angle brackets (RFC 2369 §2, RFC 5064)."""
+EXACT = (
+    IDENTIFIERS
+    | URIS
+    | {"auto-submitted", "autocrypt", "feedback-id", "importance", "list-unsubscribe-post"}
+    | {"precedence", "priority", "return-path", "sensitivity", "x-auto-response-suppress"}
+    | {"x-priority"}
+)
+"""Fields that programs read, and in which nothing may be encoded (RFC 2047 §5)."""

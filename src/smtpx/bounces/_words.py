@@ -1,0 +1,246 @@
+"""What servers say, by what it comes down to.
+
+Each line is a pattern, or alternatives that belong together, in any case. What is between two words
+is bounded, so that none takes longer than the length of the text times that bound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from smtpx.bounces._reports import Reason
+
+_Patterns = Sequence[tuple[Reason, re.Pattern[str]]]
+
+
+def _pattern(phrases: str) -> re.Pattern[str]:
+    return re.compile("|".join(map(str.strip, phrases.strip().split("\n"))), re.IGNORECASE)
+
+
+TO_SENDER = _pattern(
+    r"(?:\b(?:after|for|in reply to|did not like our)(?: pipelined)?|>>>) (?:MAIL|HELO|EHLO)\b"
+)
+"""It is the reply to a command before there was a recipient."""
+
+OF_SENDER = _pattern(
+    TO_SENDER.pattern
+    + r"""
+    \[(?:MAIL_FROM|HELO|EHLO)\]|my name was rejected
+    (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:verif\w+|callout|reject\w*|denied|refused)\b
+    (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:invalid|unknown|domains?|not|does(?:n't)?)\b
+    (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:isn't|must|blocked|listed|bad|spammer)\b
+    \b(?:verif\w+|unknown|invalid|bad|reject\w*|unrout\w+|non-?existent) (?:the |your )?senders?\b
+    \b(?:forged|spoofed|unauthenticated|unresolvable|blocked|resolve|domain of) senders?\b
+    \b(?:helo|ehlo)\b.{0,40}?\b(?:reject\w*|invalid|denied|bad|not|must|mismatch|fail\w*|unknown)
+    \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:domain|reject\w*|invalid|not|does|denied|listed)
+    \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:unknown|fail\w*|mismatch)|bogus mail from\b
+    \b(?:return[- ]path|reverse[- ]path)\b.{0,40}?\b(?:reject\w*|invalid|not|does|denied|unknown)
+    \bfrom:? (?:domain|address|header)\b|address is not verified|purported responsible
+    \byour (?:domain|host|hostname|ip|server|mail server) (?:is|isn't|was|has|does|doesn't|must)\b
+    \byour (?:domain|host|hostname|ip|server|mail server) (?:cannot|could|appears|may)\b
+    \byour (?:e-?mail )?address (?:is|isn't|was|has|does|doesn't|must|cannot|could|appears|may)\b
+    \bbatv\b|backscatter|\b[eé]metteur\b
+"""
+)
+"""It is about whom a message is from, or about the host that it came by."""
+
+NULL_MX = _pattern(r"\bnull mx\b")
+"""The domain says itself that it takes no mail (RFC 7505)."""
+
+# Each is said of nothing else, whatever code comes with it.
+_SURE = {
+    Reason.CONTENT: r"""
+        black ?listed (?:url|link)|\b(?:uribl|surbl)\b|\burl in (?:this|your)
+        (?:due to|as) spam|spam (?:content|score)|anti-?spam check
+        duplicate header
+    """,
+    Reason.MAILBOX_FULL: r"""
+        over ?quota|quota (?:is |has been )?exceeded \(?mail|mail ?box (?:is )?full
+        too many messages (?:on|in) the
+    """,
+    Reason.RATE: r"""
+        receiving (?:mail at a )?rate|rate.?limit|frequency.{0,9}limit|(?:sending|unusual) rate
+        connection limit|trop de connexions|try again slower|too (?:quickly|fast|often)
+        too many (?:smtp |simultaneous )?(?:messages|connections|recipients|e?mails|sessions)
+        too many (?:requests|errors|concurrent)
+        \b(?:daily|hourly|sending|outgoing|submission)\b.{0,20}\b(?:quota|limit)\b
+        \bquota\b.{0,20}\b(?:per|messages|recipients)\b|\w per (?:second|minute|hour|day)
+        throttl|gr[ea]y-?list|server (?:is )?(?:too )?busy
+        deferred due to (?:unexpected|user|excess|high|too)
+        verification in progress|being verified
+    """,
+    Reason.REPUTATION: r"""
+        spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|\bdnsbl\b|\brbl\b
+        (?:block|black|deny|bad) ?list|(?<!not )\blisted (?:at|in|by|on|as)\b
+        blocked using|\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|\bbanned\b
+    """,
+    Reason.BAD_MAILBOX: r"""
+        \b(?:user|addressee) (?:is )?unknown\b(?! or\b)|\bunknown (?:user|addressee)\b(?! or\b)
+        \bno such (?:user|recipient)\b(?! or\b)
+        not listed in .{0,60}(?:director|address book)|n[o']t have an? (?:\S{1,80} )?account
+        550[ -]#?5\.1\.0 address rejected
+    """,
+    Reason.BAD_DOMAIN: NULL_MX.pattern,
+    Reason.NETWORK: r"""
+        not found, try again|unexpected name ?server reply
+    """,
+    Reason.POLICY: r"""
+        address is not verified
+    """,
+}
+
+# In this order: who writes "blocked for its reputation, see our policy" means the first.
+_WORDS = [
+    # It asks for AUTH (RFC 4954), not for SPF.
+    (
+        Reason.POLICY,
+        r"""
+        \bsmtp auth|authentication (?:is )?(?:required|turned on|failure|credentials)
+        requires authentication|\bauthenticate\b|authentification (?:requise|invalide)|\blog ?in\b
+        """,
+    ),
+    (
+        Reason.AUTHENTICATION,
+        r"""
+        \bdmarc\b|\bspf\b|\bdkim\b|sender policy framework|unauthenticated
+        authentication (?:information|was failed|failed|checks?)
+        (?:mail|message|domain)\b.{0,20} not authenticated
+        """,
+    ),
+    (
+        Reason.REPUTATION,
+        r"""
+        reputation|\bsnds\b|\babusive\b|\bblocked for abuse|from (?:your|the following) ip\b
+        reverse (?:dns|lookup)|\br?dns record|\bptr\b|\brdns\b|ip name lookup|mismatch\w* client ip
+        (?:bad|invalid|dynamic) ips?\b|sending ips?\b|\bip=\d|your (?:reverse )?hostname
+        open (?:proxy|relay)|unresolvable relay|remotehost
+        """,
+    ),
+    (
+        Reason.MAILBOX_FULL,
+        r"""
+        mail ?(?:box|folder|dir)\b.{0,40}\b(?:full|exceed\w*|over|limit)\b|full mail ?box|\bquota\b
+        in ?box is full|mailfull|box full|too much mail data|receiving limits|space has been used
+        (?:insufficient|(?:not|n't have) enough|out of)(?: \w+)? (?:storage|space)
+        storage allocation|bo[iî]te .{0,40}pleine|casilla .{0,20}llena|buz[oó]n .{0,20}lleno
+        postfach .{0,20}voll
+        """,
+    ),
+    (
+        Reason.TOO_LARGE,
+        r"""
+        too (?:large|big)|(?:message|mail|file) size|size (?:limit|exceed)|maximum size
+        exceeds? (?:the )?(?:\w+ )?(?:size|limit)|line limit exceeded|length exceeds|taille limite
+        """,
+    ),
+    (
+        Reason.BAD_DOMAIN,
+        r"""
+        (?:host|domain)(?: name| or domain name)? (?:could not be |couldn't be |was )?not found
+        (?:host|domain)(?: name)? (?:unknown|does not exist|doesn't exist|not exist)
+        domain \S{1,99} (?:(?:could not|couldn't) be found|does not exist)
+        (?:no such|unknown) (?:domain|host)|non-?existent (?:host|domain)|nxdomain
+        find any host named|unrouteable|unroutable|bad destination (?:host|system)
+        \bno (?:valid )?mx\b|null ?mx|does not accept (?:any )?e?-?mail\b(?! from)|no smtp service
+        domain is not reachable|name or service not known|recipient domain must exist
+        domain mentioned in .{0,30} unknown
+        """,
+    ),
+    (
+        Reason.INACTIVE,
+        r"""
+        (?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}(?:disabled|suspended|locked)
+        (?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}(?:inactive|not active|dormant)
+        (?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}(?:deactivated|expired|frozen)
+        (?:account|mail ?box|user|recipient)\b.{0,40}(?:discontinued|terminated|archived)
+        (?:inactive|disabled|suspended|deactivated) (?:account|user|mail ?box|recipient)
+        (?:has been|is currently|temporar(?:il)?y) (?:suspended|deactivated|locked)
+        archived recipient|account (?:closed|not activated)|disabled ?user|casilla ha expirado
+        """,
+    ),
+    (
+        Reason.BAD_MAILBOX,
+        r"""
+        (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}(?:unknown|invalid)
+        (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}not (?:be )?found
+        (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:(?<!may )not|n't) exist
+        (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:no longer|not known)
+        (?:user|recipient|(?<!ip )address|mail ?box)\b.{0,60}(?:not |un)recogni[sz]ed
+        (?:user|recipient|(?<!ip )address|mail ?box)\b.{0,60}not present
+        (?:unknown|invalid|no such|non-?existent) (?:user|recipient|address|mail ?box|account)
+        bad[ _](?:user|recipient|address|mail ?box|account)
+        (?:unknown|invalid|no such) (?:local|virtual|e-?mail|final delivery) (?:user|address|part)
+        (?:unknown|no such) (?:destination|person|local.part)|(?:unknown|illegal) alias
+        undeliverable (?:user|recipient|address)|no account by that name|no one at this address
+        @[^\s@>]{1,99}>?(?: \w+){0,3} (?:not found|unknown|not exist|n't exist)
+        address couldn't be found|no mail ?box|does not like recipient|not our customer
+        recip(?:ient)? ?notfound|not found by smtp address lookup|in name directory
+        not an? (?:registered|valid|known|active) (?:\w+ )?(?:user|recipient|mailbox|address)
+        unknown in (?:virtual|local|relay)
+        mail ?box (?:\S{1,99} )?(?:is )?(?:currently )?unavail?able\b(?! or\b)
+        (?:utilisateur|destinataire) inconnu|nessun utente|(?:benutzer|empf[aä]nger) unbekannt
+        usuario (?:desconocido|inexistente|inv[aá]lido)|no existe (?:ese usuario|dicha persona)
+        """,
+    ),
+    (
+        Reason.CONTENT,
+        r"""
+        spam|virus|malware|phish|unsolicited|junk|\bbulk\b|advertising|suspicious|infected
+        attachment|\bcontent\b(?!-)|\burls?\b|\bfilters?\b|message (?:was )?(?:blocked|filtered)
+        message (?:was )?rejected|header error|(?:invalid|malformed) (?:mime )?header|8-bit data
+        base64|\bmime\b(?!-)|protocol violation|rfc ?(?:822|2822|5322)\b
+        """,
+    ),
+    (
+        Reason.NETWORK,
+        r"""
+        time[d-]? ?out|connection (?:was |is )?(?:refused|reset|lost|dropped|closed)|lost connection
+        unreachable|not (?:responding|reachable)|did not respond|no route|resolve route
+        (?:could not|couldn't|unable to|failed to|wasn't able to) (?:establish|connect)
+        name ?server|\bdns\b|lookup fail|network (?:error|problem|failure)|find a gateway
+        retry time|multiple retries|\d attempts|in the queue too long|been failing for|\bexpired\b
+        could not (?:be )?deliver(?:ed)? for|not been collected|failed to deliver to domain
+        requests to connect
+        """,
+    ),
+    (
+        Reason.SYSTEM,
+        r"""
+        too many hops|hop count|\bloop|mail ?loop|bad sequence
+        internal (?:\w+ )?error|local (?:error|configuration)
+        \bdisk\b|out of memory|no space left|system (?:error|resources|full)|write error
+        misconfigured|config(?:uration)? error|can't create|interrupted system call
+        not accepting connections|service (?:\w+ )?(?:un|not )available|encountered an error
+        temporar(?:y|ily) (?:error|failure|unavailable|local)
+        """,
+    ),
+    (Reason.REPUTATION, r"\bips? (?:address|\d)|\b(?:your|the|server|dynamic) ips?\b"),
+    (
+        Reason.POLICY,
+        r"""
+        policy|\brelay|denied|refuse|reject|blocked|restricted|prohibited|forbidden|administrative
+        not (?:allowed|permitted|authori[sz]ed|accepted|accepting)|permission|no access|go away
+        start ?tls|\btls\b|mailing list|members?\b|not subscribed|google groups|organi[sz]ational
+        allowed rcpthosts|not (?:a gateway|local host)|handle mail for|badrcptto|mass mailer
+        requires confirmation
+        """,
+    ),
+]
+_SURE_PATTERNS = [(reason, _pattern(phrases)) for reason, phrases in _SURE.items()]
+_PATTERNS = [(reason, _pattern(phrases)) for reason, phrases in _WORDS]
+_URL = re.compile(r"https?://\S+")
+
+
+def surely(text: str) -> Iterator[Reason]:
+    """The reasons that are given by words that decide by themselves."""
+    return _found(_SURE_PATTERNS, text)
+
+
+def by_words(text: str) -> Iterator[Reason]:
+    """The reasons that the words give, the most telling first."""
+    return _found(_PATTERNS, _URL.sub("", text))
+
+
+def _found(patterns: _Patterns, text: str) -> Iterator[Reason]:
+    return (reason for reason, words in patterns if words.search(text))
