@@ -746,6 +746,40 @@ def test_nothing_is_asked_twice_without_a_step_between(
     assert asked == 1
 
 
+def test_refusals_that_fill_a_chunk_say_nothing_of_the_message_before():
+    """A stray reply shifts all: 503 and one 503 too many look like a chunk read as commands."""
+    two = Envelope("a@x.test", ["b@y.test", "c@y.test"])
+    connection = connected(*BY_BDAT)
+    connection.learnt.takes_chunks = connection.learnt.takes_reset = True
+    results: list[SendResult] = []
+    supply = Supply(ready=deque([Outgoing(HI, two), Outgoing(HI, ONE)]), exhausted=True)
+    script = """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: RCPT TO:<c@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        C: RSET
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        S: 250 sender
+        S: 250 stray
+        S: 250 recipient
+        S: 450 recipient
+        S: 250 taken
+        S: 250 reset
+        S: 450 sender
+        S: 503 MAIL first
+        S: 503 MAIL first
+        """
+    procedure = stream(connection, supply, results.append, Window(), Budget(9))
+    assert isinstance(play(procedure, dedent(script), Mode.WHOLE).value, RemoteProtocolError)
+    told = {len(result.outcomes): set(statuses(result)) for result in results}
+    assert told == {2: {IN_DOUBT}, 1: {REFUSED}}
+
+
 def test_what_a_full_session_left_to_another_is_not_put_back_by_it():
     """RCPTDOMAINMAX: the second message is under way elsewhere when the first session breaks."""
     ready = [Outgoing(HI, Envelope("a@x.test", [f"b@{domain}.test"])) for domain in ("y", "z")]
