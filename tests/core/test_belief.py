@@ -733,7 +733,8 @@ def test_nothing_is_asked_twice_without_a_step_between(
 ):
     """More that brings nothing, whatever it says, ends the asking: no loop without an end."""
     supply = Supply()
-    procedure = stream(connected(*keywords), supply, [].append, Window(), Budget(9))
+    results: list[SendResult] = []
+    procedure = stream(connected(*keywords), supply, results.append, Window(), Budget(9))
     asked = 0
     step = next(procedure)
     with pytest.raises(StopIteration):

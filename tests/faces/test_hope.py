@@ -13,6 +13,7 @@ from smtpx import Timeouts
 from smtpx.testing import (
     Close,
     Extension,
+    Fault,
     Refuse,
     Server,
     Shutdown,
@@ -112,7 +113,7 @@ class TestNoHope:
 
     def test_while_another_session_is_still_at_work(self, face: Face):
         """No loop asks for more for ever; the others are told that there is no hope."""
-        faults = [
+        faults: list[Fault] = [
             Stall("END-OF-DATA", session=1),
             *(Shutdown("EHLO", session=i) for i in range(2, 12)),
         ]
@@ -144,7 +145,7 @@ def test_who_was_to_get_it_is_told_though_no_connection_was_had(face: Face, on_d
 
 
 def test_a_doubt_outlives_the_connections_that_cannot_be_had(face: Face):
-    faults = [
+    faults: list[Fault] = [
         TruncateReply("BDAT", keep=0, session=1),
         *(Refuse("GREETING", "554 go away", session=i) for i in range(2, 9)),
     ]

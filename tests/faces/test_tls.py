@@ -31,6 +31,7 @@ from smtpx import (
     TLSPolicy,
     TLSVersion,
 )
+from smtpx._core.learnt import Learnt
 from smtpx.testing import AppendToReply, Fault, ReplaceReply, Server, ServerTLS, Stall
 from tests.certificates import (
     DAY,
@@ -430,7 +431,7 @@ class TestResumption:
                 seen: list[smtpx.Protection] = []
                 for _ in range(3):
                     session = face.session(url, tls=policy)
-                    _ = getattr(session, "target", session).resuming(handshakes)
+                    _ = getattr(session, "target", session)._resuming(handshakes, Learnt())
                     with session:
                         seen.append(session.protection)
             assert [one.is_resumed for one in seen] == [False, True, True]

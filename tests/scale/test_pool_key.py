@@ -77,6 +77,7 @@ OPTIONS: dict[str, Any] = {
     "timeout": 7,
     "timeouts": Timeouts.each(7),
     "limits": Limits(window=512),
+    "ignore_extensions": {"CHUNKING"},
     "observer": print,
     "check": Check.FIX,
     "signer": bytes.upper,
@@ -90,7 +91,11 @@ CREDENTIALS: dict[str, Credentials] = {
     "authzid": Credentials("ann", "secret", authzid="bob"),
 }
 # What an option is called in `Settings`, where it is not the same.
-KEPT_AS = {"source_address": "sources", "timeout": "timeouts"}
+KEPT_AS = {
+    "source_address": "sources",
+    "timeout": "timeouts",
+    "ignore_extensions": "ignored",
+}
 
 
 def test_the_tables_are_complete():

@@ -21,7 +21,7 @@ from smtpx._core.trust import (
 )
 from smtpx._secrecy import redacted
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
-from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
+from smtpx._wire.extensions import NO_EXTENSIONS, Extensions, without
 from smtpx._wire.parser import MalformedReply, ReplyParser
 from smtpx.envelope import Envelope
 from smtpx.errors import (
@@ -167,7 +167,7 @@ class Connection:
 
     def understand(self, extensions: Extensions) -> None:
         """Take what the server announces, but for what is not to be believed."""
-        self.extensions = extensions.without(self.ignored | self.learnt.broken)
+        self.extensions = without(extensions, self.ignored | self.learnt.broken)
 
     @property
     def usable(self) -> bool:

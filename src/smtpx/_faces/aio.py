@@ -82,9 +82,9 @@ class AsyncSession:
     ) -> None:
         if error is not None and not isinstance(error, Exception):
             self.abort()  # Who is cancelled does not wait for a farewell.
-        await self.close_by(Deadline(self._settings.timeouts.total))
+        await self._close_by(Deadline(self._settings.timeouts.total))
         if error is None:
-            self.heed_observer()
+            self._heed_observer()
 
     async def open(self) -> None:
         """Dial, read the greeting, say EHLO, start TLS and log in, as the settings ask.
@@ -92,9 +92,9 @@ class AsyncSession:
         Raises:
             SMTPError: as `Session.open`.
         """
-        await self.open_by(Deadline(self._settings.timeouts.total))
+        await self._open_by(Deadline(self._settings.timeouts.total))
 
-    async def open_by(self, deadline: Deadline) -> None:
+    async def _open_by(self, deadline: Deadline) -> None:
         """Open the session as part of a call that has a deadline (private to smtpx)."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
@@ -130,7 +130,7 @@ class AsyncSession:
             watch.closed(self._connection, error)
             raise
 
-    def resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
+    def _resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
         """Share with others of one client what is agreed and known (private to smtpx)."""
         self._handshakes, self._learnt = handshakes, learnt
         return self
@@ -140,10 +140,10 @@ class AsyncSession:
 
         Whatever the server does, it never fails, and what was accepted stays accepted.
         """
-        await self.close_by(Deadline(self._settings.timeouts.total))
-        self.heed_observer()
+        await self._close_by(Deadline(self._settings.timeouts.total))
+        self._heed_observer()
 
-    async def close_by(self, deadline: Deadline) -> None:
+    async def _close_by(self, deadline: Deadline) -> None:
         """Close the session as part of a call that has a deadline (private to smtpx)."""
         if self._world is None or self._driver is None:
             return
@@ -164,7 +164,7 @@ class AsyncSession:
         if self._watch is not None:
             self._watch.closed(self._connection)
 
-    def heed_observer(self) -> None:
+    def _heed_observer(self) -> None:
         """Raise what the observer has raised meanwhile (private to smtpx)."""
         if self._watch is not None and self._watch.failure is not None:
             self._watch.heed()
@@ -213,51 +213,51 @@ class AsyncSession:
         """
         course = Course(envelope, all_or_nothing=all_or_nothing)
         try:
-            await self.send_by(course, message, Deadline(self._settings.timeouts.total))
+            await self._send_by(course, message, Deadline(self._settings.timeouts.total))
             return course.verdict()
         except BaseException as error:
             course.hang_on(error)
             raise
 
-    async def send_by(
+    async def _send_by(
         self, course: Course, message: Message | AsyncIterable[bytes], deadline: Deadline
     ) -> None:
         """Send a message as part of a call that has a deadline (private to smtpx)."""
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
-                await self.send_by(course, arriving, deadline)
+                await self._send_by(course, arriving, deadline)
             return
         course.prepare(self._settings.check, message)
-        await self.attempt(course, deadline)
+        await self._attempt(course, deadline)
 
-    async def take(self, course: Course, message: Message | AsyncIterable[bytes]) -> None:
+    async def _carry(self, course: Course, message: Message | AsyncIterable[bytes]) -> None:
         """Open, send and close, by one deadline (private to smtpx)."""
         if not isinstance(message, bytes) and isinstance(message, AsyncIterable):
             async with Arriving(message) as arriving:
-                await self.take(course, arriving)
+                await self._carry(course, arriving)
             return
         course.prepare(self._settings.check, message)
         deadline = Deadline(self._settings.timeouts.total)
-        await self.open_by(deadline)
+        await self._open_by(deadline)
         try:
-            await self.attempt(course, deadline)
+            await self._attempt(course, deadline)
         except Exception:
-            await self.close_by(deadline.for_farewell())
+            await self._close_by(deadline.for_farewell())
             raise
         except BaseException:
             self.abort()  # Who is cancelled does not wait for a farewell.
             raise
-        await self.close_by(deadline.for_farewell())
-        self.heed_observer()
+        await self._close_by(deadline.for_farewell())
+        self._heed_observer()
 
-    async def attempt(self, course: Course, deadline: Deadline) -> None:
+    async def _attempt(self, course: Course, deadline: Deadline) -> None:
         """Send a message; note in its course what becomes of it (private to smtpx).
 
         Raises:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
             BaseException: the attempt was interrupted; or what the observer raised.
         """
-        connection, driver = self.parts
+        connection, driver = self._parts
         message = course.message
         try:
             procedure = deliver(
@@ -274,7 +274,7 @@ class AsyncSession:
         finally:
             if driver.closed or not connection.usable:
                 self.abort()
-        self.heed_observer()
+        self._heed_observer()
 
     async def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -283,7 +283,7 @@ class AsyncSession:
             LocalProtocolError: the text has control characters, or is a command with a procedure
                 of its own.
         """
-        return await self._run(say(self.parts[0], text))
+        return await self._run(say(self._parts[0], text))
 
     async def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
         """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
@@ -294,19 +294,19 @@ class AsyncSession:
             ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
             ReplyError, HelloRefused: the server said no.
         """
-        return await self._run(xclient(self.parts[0], attributes))
+        return await self._run(xclient(self._parts[0], attributes))
 
     async def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return await self._run(ask(self.parts[0], "VRFY", "address", address))
+        return await self._run(ask(self._parts[0], "VRFY", "address", address))
 
     async def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return await self._run(ask(self.parts[0], "EXPN", "mailing_list", mailing_list))
+        return await self._run(ask(self._parts[0], "EXPN", "mailing_list", mailing_list))
 
     async def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return await self._run(ask(self.parts[0], "HELP", "topic", topic))
+        return await self._run(ask(self._parts[0], "HELP", "topic", topic))
 
     async def noop(self) -> Reply:
         """NOOP: nothing, answered."""
@@ -314,10 +314,10 @@ class AsyncSession:
 
     async def reset(self) -> Reply:
         """RSET: give up the open mail transaction. `send` does it by itself where needed."""
-        return await self._run(reset(self.parts[0]))
+        return await self._run(reset(self._parts[0]))
 
     @property
-    def parts(self) -> tuple[Connection, AsyncDriver]:
+    def _parts(self) -> tuple[Connection, AsyncDriver]:
         """For those who run procedures of their own on it (private to smtpx).
 
         Raises:
@@ -330,13 +330,13 @@ class AsyncSession:
         return self._connection, self._driver
 
     async def _run(self, procedure: Steps[T]) -> T:
-        connection, driver = self.parts
+        connection, driver = self._parts
         try:
             value = await driver.run(procedure, Deadline(self._settings.timeouts.total))
         finally:
             if driver.closed or not connection.usable:
                 self.abort()
-        self.heed_observer()
+        self._heed_observer()
         return value
 
 
@@ -368,7 +368,7 @@ class AsyncClient:
         self._total = settings.timeouts.total
         handshakes, learnt = settings.handshakes(), Learnt()
         self._pools = TaskPools(
-            lambda: AsyncSession(endpoint, **options).resuming(handshakes, learnt), self._limits
+            lambda: AsyncSession(endpoint, **options)._resuming(handshakes, learnt), self._limits
         )
 
     async def __aenter__(self) -> Self:
@@ -417,11 +417,11 @@ class AsyncClient:
         course.prepare(self._check, message)
         pool = self._pools.here()
         async with Turn(pool, deadline) as lease:
-            await lease.session.attempt(course, deadline)
+            await lease.session._attempt(course, deadline)
             while course.goes_on(lease):
                 try:
                     await pool.replace(lease, deadline)
-                    await lease.session.attempt(course, deadline)
+                    await lease.session._attempt(course, deadline)
                 except SMTPError as error:
                     if not course.failed(error):
                         raise
@@ -501,7 +501,7 @@ async def asend(
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
     course = Course(envelope, all_or_nothing=all_or_nothing)
     try:
-        await session.take(course, message)
+        await session._carry(course, message)
         return course.verdict()
     except BaseException as error:
         course.hang_on(error)

@@ -84,7 +84,7 @@ class Course:
 
     def _is_learnt(self, lease: Lease[Any], result: SendResult) -> bool:
         """True if the session has shown why the server took nothing, and the next does without."""
-        connection, _ = lease.session.parts
+        connection, _ = lease.session._parts
         return (
             isinstance(result.error, RemoteProtocolError)
             and not connection.learnt.broken.isdisjoint(connection.extensions.keywords)

@@ -67,7 +67,7 @@ class Leased(Protocol):
         ...
 
     @property
-    def parts(self) -> tuple[Connection, object]:
+    def _parts(self) -> tuple[Connection, object]:
         """The connection's state, and its driver."""
         ...
 
@@ -134,7 +134,7 @@ class Lease(Generic[S]):
 
     def hold(self, session: S | None) -> None:
         """Have a session, or none yet."""
-        self._connection = None if session is None else session.parts[0]
+        self._connection = None if session is None else session._parts[0]
         self._before = 0 if self._connection is None else self._connection.transactions
         self.held = session
 
@@ -153,7 +153,7 @@ class Lease(Generic[S]):
         error = result.error
         if not self.reused or error is None:
             return False
-        connection, _ = self.session.parts
+        connection, _ = self.session._parts
         if parted_before_the_content(connection, result):
             return True  # RFC 5321 §3.8: it is no answer to the message, but ends the session.
         is_untouched = isinstance(error, ConnectionLost) and error.phase in _UNTOUCHED
@@ -289,7 +289,7 @@ class Leasing(Generic[S]):
 
     def _opened(self, lease: Lease[S], session: S) -> bool:
         """Note that a session was opened; False if the pool was closed meanwhile."""
-        connection, _ = session.parts
+        connection, _ = session._parts
         limits = (connection.extensions.mail_max, connection.learnt.messages)
         limit = min([most for most in limits if most is not None], default=None)
         decision, changes = self._state.opened(

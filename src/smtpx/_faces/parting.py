@@ -17,7 +17,7 @@ def part(sessions: Sequence[Session], deadline: Deadline) -> None:
     """Say QUIT over each, and wait for the replies; never fail. Who owns them closes them."""
     listening = [session for session in sessions if session.is_open]
     if len(listening) == 1:
-        listening[0].close_by(deadline)
+        listening[0]._close_by(deadline)
     elif listening:
         _part_together(listening, deadline)
 
@@ -31,7 +31,7 @@ def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
         return  # No descriptor is left for it.
     try:
         for session in sessions:
-            connection, driver = session.parts
+            connection, driver = session._parts
             multiplexer.add(Lane(driver, quit_session(connection), lambda: True))
         while multiplexer.lanes:
             until = time.monotonic() + (deadline.within(None) or 0)

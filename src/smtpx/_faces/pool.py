@@ -85,7 +85,7 @@ class SessionPool(Leasing["Session"]):
         if self._given_up:
             self._part(deadline or _NO_DEADLINE)
         if lease.held is not None:
-            lease.held.heed_observer()
+            lease.held._heed_observer()
 
     def drop(self, lease: Lease[Session]) -> None:
         """Give a session back without a farewell: who is interrupted says none."""
@@ -108,7 +108,7 @@ class SessionPool(Leasing["Session"]):
             if deadline is None:
                 session.open()
             else:
-                session.open_by(deadline)
+                session._open_by(deadline)
             is_wanted = self._in_turn(self._opened, lease, session)
         except BaseException:
             session.abort()
@@ -137,4 +137,4 @@ class SessionPool(Leasing["Session"]):
             for session in parting:
                 session.abort()
         for session in parting:
-            session.heed_observer()
+            session._heed_observer()

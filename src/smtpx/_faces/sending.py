@@ -105,7 +105,7 @@ class Sending:
             return False
         if lease is None:
             return False
-        connection, driver = lease.session.parts
+        connection, driver = lease.session._parts
         budget = Budget(lease.messages)
         procedure = self._ledger.procedure(connection, budget, self.results.append)
         lane = Lane(driver, procedure, self._more)
@@ -118,7 +118,7 @@ class Sending:
     def _end(self, lane: Lane[SMTPError | None]) -> None:
         lease, budget = self._working.pop(lane)
         error = lane.value
-        connection, _ = lease.session.parts
+        connection, _ = lease.session._parts
         if error is not None:
             lease.session.abort()
         try:

@@ -87,9 +87,9 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close_by(Deadline(self._settings.timeouts.total))
+        self._close_by(Deadline(self._settings.timeouts.total))
         if error is None:
-            self.heed_observer()
+            self._heed_observer()
 
     def open(self) -> None:
         """Dial, read the greeting, say EHLO, start TLS and log in, as the settings ask.
@@ -101,9 +101,9 @@ class Session:
             ExtensionMissing: credentials were given, and the server has no use for them.
             LocalProtocolError: the session was opened before.
         """
-        self.open_by(Deadline(self._settings.timeouts.total))
+        self._open_by(Deadline(self._settings.timeouts.total))
 
-    def open_by(self, deadline: Deadline) -> None:
+    def _open_by(self, deadline: Deadline) -> None:
         """Open the session as part of a call that has a deadline (private to smtpx)."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
@@ -132,7 +132,7 @@ class Session:
             watch.closed(self._connection, error)
             raise
 
-    def resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
+    def _resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
         """Share with others of one client what is agreed and known (private to smtpx)."""
         self._handshakes, self._learnt = handshakes, learnt
         return self
@@ -142,10 +142,10 @@ class Session:
 
         Whatever the server does, it never fails, and what was accepted stays accepted.
         """
-        self.close_by(Deadline(self._settings.timeouts.total))
-        self.heed_observer()
+        self._close_by(Deadline(self._settings.timeouts.total))
+        self._heed_observer()
 
-    def close_by(self, deadline: Deadline) -> None:
+    def _close_by(self, deadline: Deadline) -> None:
         """Close the session as part of a call that has a deadline (private to smtpx)."""
         try:
             if self.is_open and self._connection is not None and self._driver is not None:
@@ -164,7 +164,7 @@ class Session:
         if self._watch is not None:
             self._watch.closed(self._connection)
 
-    def heed_observer(self) -> None:
+    def _heed_observer(self) -> None:
         """Raise what the observer has raised meanwhile (private to smtpx)."""
         if self._watch is not None and self._watch.failure is not None:
             self._watch.heed()
@@ -214,33 +214,33 @@ class Session:
         course = Course(envelope, all_or_nothing=all_or_nothing)
         try:
             course.prepare(self._settings.check, message)
-            self.attempt(course, Deadline(self._settings.timeouts.total))
+            self._attempt(course, Deadline(self._settings.timeouts.total))
             return course.verdict()
         except BaseException as error:
             course.hang_on(error)
             raise
 
-    def take(self, course: Course) -> None:
+    def _carry(self, course: Course) -> None:
         """Open, send and close, by one deadline (private to smtpx)."""
         deadline = Deadline(self._settings.timeouts.total)
         try:
-            self.open_by(deadline)
+            self._open_by(deadline)
             try:
-                self.attempt(course, deadline)
+                self._attempt(course, deadline)
             finally:
-                self.close_by(deadline.for_farewell())
-            self.heed_observer()
+                self._close_by(deadline.for_farewell())
+            self._heed_observer()
         finally:
             self.abort()
 
-    def attempt(self, course: Course, deadline: Deadline) -> None:
+    def _attempt(self, course: Course, deadline: Deadline) -> None:
         """Send a message; note in its course what becomes of it (private to smtpx).
 
         Raises:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
             BaseException: the attempt was interrupted; or what the observer raised.
         """
-        connection, driver = self.parts
+        connection, driver = self._parts
         try:
             course.latest = driver.run(
                 deliver(
@@ -257,7 +257,7 @@ class Session:
         finally:
             if driver.closed or not connection.usable:
                 self.abort()
-        self.heed_observer()
+        self._heed_observer()
 
     def command(self, text: str) -> Reply:
         """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
@@ -266,7 +266,7 @@ class Session:
             LocalProtocolError: the text has control characters, or is a command with a procedure
                 of its own.
         """
-        return self._run(say(self.parts[0], text))
+        return self._run(say(self._parts[0], text))
 
     def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
         """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
@@ -277,19 +277,19 @@ class Session:
             ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
             ReplyError, HelloRefused: the server said no.
         """
-        return self._run(xclient(self.parts[0], attributes))
+        return self._run(xclient(self._parts[0], attributes))
 
     def verify(self, address: str) -> Reply:
         """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
-        return self._run(ask(self.parts[0], "VRFY", "address", address))
+        return self._run(ask(self._parts[0], "VRFY", "address", address))
 
     def expand(self, mailing_list: str) -> Reply:
         """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
-        return self._run(ask(self.parts[0], "EXPN", "mailing_list", mailing_list))
+        return self._run(ask(self._parts[0], "EXPN", "mailing_list", mailing_list))
 
     def help(self, topic: str = "") -> Reply:
         """HELP (RFC 5321 §4.1.1.8)."""
-        return self._run(ask(self.parts[0], "HELP", "topic", topic))
+        return self._run(ask(self._parts[0], "HELP", "topic", topic))
 
     def noop(self) -> Reply:
         """NOOP: nothing, answered."""
@@ -297,10 +297,10 @@ class Session:
 
     def reset(self) -> Reply:
         """RSET: give up the open mail transaction. `send` does it by itself where needed."""
-        return self._run(reset(self.parts[0]))
+        return self._run(reset(self._parts[0]))
 
     @property
-    def parts(self) -> tuple[Connection, BlockingDriver]:
+    def _parts(self) -> tuple[Connection, BlockingDriver]:
         """For those who run procedures of their own on it (private to smtpx).
 
         Raises:
@@ -313,13 +313,13 @@ class Session:
         return self._connection, self._driver
 
     def _run(self, procedure: Steps[T]) -> T:
-        connection, driver = self.parts
+        connection, driver = self._parts
         try:
             value = driver.run(procedure, Deadline(self._settings.timeouts.total))
         finally:
             if driver.closed or not connection.usable:
                 self.abort()
-        self.heed_observer()
+        self._heed_observer()
         return value
 
 
@@ -351,7 +351,7 @@ class Client:
         self._total = settings.timeouts.total
         handshakes, learnt = settings.handshakes(), Learnt()
         self._pool = SessionPool(
-            lambda: Session(endpoint, **options).resuming(handshakes, learnt), self._limits
+            lambda: Session(endpoint, **options)._resuming(handshakes, learnt), self._limits
         )
 
     def __enter__(self) -> Self:
@@ -390,11 +390,11 @@ class Client:
         pool = self._pool
         lease = pool.acquire(deadline=deadline)
         try:
-            lease.session.attempt(course, deadline)
+            lease.session._attempt(course, deadline)
             while course.goes_on(lease):
                 try:
                     pool.replace(lease, deadline)
-                    lease.session.attempt(course, deadline)
+                    lease.session._attempt(course, deadline)
                 except SMTPError as error:
                     if not course.failed(error):
                         raise
@@ -492,7 +492,7 @@ def send(
     course = Course(envelope, all_or_nothing=all_or_nothing)
     try:
         course.prepare(session._settings.check, message)
-        session.take(course)
+        session._carry(course)
         return course.verdict()
     except BaseException as error:
         course.hang_on(error)

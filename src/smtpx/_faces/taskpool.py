@@ -94,7 +94,7 @@ class TaskPool(Leasing["AsyncSession"]):
         if self._given_up:
             await self._part(deadline or _NO_DEADLINE)
         if lease.held is not None:
-            lease.held.heed_observer()
+            lease.held._heed_observer()
 
     def drop(self, lease: Lease[AsyncSession]) -> None:
         """Give a session back without waiting: who is interrupted does not say goodbye."""
@@ -126,7 +126,7 @@ class TaskPool(Leasing["AsyncSession"]):
             if deadline is None:
                 await session.open()
             else:
-                await session.open_by(deadline)
+                await session._open_by(deadline)
             is_wanted = self._in_turn(self._opened, lease, session)
         except BaseException:
             session.abort()
@@ -151,14 +151,14 @@ class TaskPool(Leasing["AsyncSession"]):
             self._hand_over(parting)
             if not abort:
                 farewell = deadline.for_farewell(FAREWELL)
-                await _together(self._world, [partial(s.close_by, farewell) for s in parting])
+                await _together(self._world, [partial(s._close_by, farewell) for s in parting])
         finally:
             for session in parting:
                 session.abort()
         if abort:
             await self._world.vanish()
         for session in parting:
-            session.heed_observer()
+            session._heed_observer()
 
 
 async def _together(world: World, calls: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

@@ -158,7 +158,7 @@ class TaskSending:
 
     async def _send(self, lease: Lease[AsyncSession]) -> None:
         """Send until the session has ended, or there is nothing for it to do."""
-        connection, driver = lease.session.parts
+        connection, driver = lease.session._parts
         budget = Budget(lease.messages)
         procedure = self._ledger.procedure(connection, budget, self._emit)
         try:

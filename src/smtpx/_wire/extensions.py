@@ -95,12 +95,6 @@ class Extensions:
             keywords[keyword] = params
         return cls(keywords)
 
-    def without(self, keywords: Set[str]) -> Extensions:
-        """The same but for some EHLO keywords, given in upper case."""
-        if keywords.isdisjoint(self._keywords):
-            return self
-        return Extensions({k: p for k, p in self._keywords.items() if k not in keywords})
-
     @property
     def keywords(self) -> Mapping[str, str]:
         """Every EHLO keyword, upper case, with its parameters as the server wrote them."""
@@ -183,3 +177,11 @@ def _number(text: str) -> int | None:
 
 
 NO_EXTENSIONS = Extensions({})
+
+
+def without(extensions: Extensions, ignored: Set[str]) -> Extensions:
+    """The same but for some EHLO keywords, given in upper case."""
+    keywords = extensions.keywords
+    if ignored.isdisjoint(keywords):
+        return extensions
+    return Extensions({name: said for name, said in keywords.items() if name not in ignored})
