@@ -162,7 +162,8 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> Judgement:
             continue
         recipients = set(entry["recipients"])
         misled = recipients <= ledger.lied_to | ledger.shifted
-        if entry["digest"] not in mail.digests and not (misled and entry["digest"] == EMPTY):
+        digest = entry["unfolded" if mail.is_written else "digest"]
+        if digest != mail.digest and not (misled and entry["digest"] == EMPTY):
             found.append(Violation("altered content", str(entry)))
         if not recipients <= set(mail.recipients):
             found.append(Violation("another's recipients", str(entry)))

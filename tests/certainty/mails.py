@@ -36,10 +36,15 @@ class Mail:
     content: bytes
     sender: str
     recipients: tuple[str, ...]
-    digests: frozenset[str]
-    """Of the content as a server may get it."""
+    digest: str = ""
+    """Of the content as a server gets it; with unfolded fields if it `is_written`."""
     given: Any = field(default=None, repr=False)
     """The object that was handed over."""
+
+    @property
+    def is_written(self) -> bool:
+        """True if smtpx makes octets of it."""
+        return self.how in ("header", "message")
 
     @property
     def envelope(self) -> Envelope | None:
@@ -127,12 +132,11 @@ def mail(number: int, chance: Random, kind: Kind) -> Mail:
     )
     if kind.utf8 and how not in ("header", "message") and chance.random() < 0.1:
         recipients = (*recipients, f"ü{number}@a.test")
-    made = Mail(number, how, content, sender, recipients, frozenset())
-    if how in ("header", "message"):
-        # What is written is the standard library's, whose lines are its own.
+    made = Mail(number, how, content, sender, recipients)
+    octets = canonical(content)
+    if made.is_written:
         made.content = b"\n".join(lines).replace(b"\r", b"") + b"\n"
-        octets = written(made).as_bytes(policy=SMTP)
-    else:
-        octets = content
-    made.digests = frozenset({hashlib.sha256(canonical(octets)).hexdigest()})
+        header, between, body = written(made).as_bytes(policy=SMTP).partition(b"\r\n\r\n")
+        octets = header.replace(b"\r\n ", b" ") + between + body
+    made.digest = hashlib.sha256(octets).hexdigest()
     return made

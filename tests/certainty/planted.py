@@ -51,9 +51,13 @@ class Bug(NamedTuple):
     kinds: tuple[str, ...]
 
 
-TWICE = ("delivered twice", "told not tried, and was accepted")
+TWICE = (
+    "delivered twice",
+    "told not tried, and was accepted",
+    "told refused, and was accepted",
+)
 PLANTED = {
     "count too little": Bug(count_too_little, ("many", "failing many"), "cuts", TWICE),
     "repeat whole": Bug(repeat_whole, ("send", "threads"), "limits", TWICE),
-    "doubt nothing": Bug(doubt_nothing, ("session", "send", "many"), "endings", TWICE[1:]),
+    "doubt nothing": Bug(doubt_nothing, ("session", "send", "many"), "endings", TWICE[1:2]),
 }

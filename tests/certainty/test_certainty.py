@@ -36,7 +36,7 @@ def test_a_planted_bug_is_found(name):
     bug = PLANTED[name]
     tally = runs.run(
         runs.seeds(1, bug.theme, bug.faces),
-        messages=MESSAGES,
+        messages=3 * MESSAGES,
         faces=bug.faces,
         workers=1,
         plant=name,

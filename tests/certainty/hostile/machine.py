@@ -268,6 +268,7 @@ class Machine(Lines):
             "kept",
             session=self.number,
             digest=hashlib.sha256(content).hexdigest(),
+            unfolded=hashlib.sha256(unfolded(content)).hexdigest(),
             sender=transaction.sender,
             recipients=recipients,
         )
@@ -325,6 +326,12 @@ class Machine(Lines):
         if self.plan["verbose"] and self.chance.random() < 0.3:
             return b"250-%b\r\n250 2.0.0 and more\r\n" % text
         return b"250 2.0.0 %b\r\n" % text
+
+
+def unfolded(content: bytes) -> bytes:
+    """A content with each header field on one line: where it is folded is its writer's choice."""
+    header, between, body = content.partition(b"\r\n\r\n")
+    return header.replace(b"\r\n ", b" ") + between + body
 
 
 def path_of(rest: bytes) -> str:
