@@ -802,3 +802,29 @@ def test_what_a_full_session_left_to_another_is_not_put_back_by_it():
             _ = full.throw(ConnectionResetError())
     assert list(supply.ready) == []
     other.close()
+
+
+def test_a_second_try_that_decides_for_some_does_not_undo_the_first():
+    """LMTP, sent again because it was in doubt: one is refused then, and the other in doubt."""
+    results: list[SendResult] = []
+    doubt = ConnectionLost("lost", phase="data_termination")
+    supply = Supply(True, ready=deque([Outgoing(HI, TWO, doubt=doubt)]), exhausted=True)
+
+    def tried(recipients: str, finals: str) -> None:
+        script = f"""
+            C: MAIL FROM:<a@x.test>
+            S: 250 sender
+            {recipients}
+            C: DATA
+            S: 354 go ahead
+            C: hi
+            C: .
+            {finals}
+            """
+        procedure = stream(connected(lmtp=True), supply, results.append, Window(), Budget(9))
+        _ = play(procedure, "\n".join(line.strip() for line in script.splitlines()), Mode.WHOLE)
+
+    both = "C: RCPT TO:<b@y.test>\nS: 250 ok\nC: RCPT TO:<c@y.test>\nS: 250 ok"
+    tried(both, "S: 552 too big\nS: <close>")
+    tried("C: RCPT TO:<c@y.test>\nS: 250 ok", "S: 250 taken")
+    assert [statuses(result) for result in results] == [[IN_DOUBT, ACCEPTED]]
