@@ -828,3 +828,25 @@ def test_a_second_try_that_decides_for_some_does_not_undo_the_first():
     tried(both, "S: 552 too big\nS: <close>")
     tried("C: RCPT TO:<c@y.test>\nS: 250 ok", "S: 250 taken")
     assert [statuses(result) for result in results] == [[IN_DOUBT, ACCEPTED]]
+
+
+def test_what_is_out_of_place_is_so_after_a_421_as_well():
+    """The server goes on, and answers the content by what is neither yes nor no."""
+    result, connection = sent(
+        """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: RCPT TO:<c@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        S: 250 sender
+        S: 250 recipient
+        S: 421 4.3.2 shutting down
+        S: 354 go ahead
+        """,
+        *BY_BDAT,
+        envelope=TWO,
+        takes_chunks=True,
+    )
+    assert statuses(result)[0] is IN_DOUBT
+    assert not connection.usable
