@@ -304,7 +304,7 @@ class Lines:
         """Note that the client waits for nothing more: it has read every reply."""
         self._unread.clear()
         self._read_all = True
-        self._settled = len(self._sent)
+        self._settled = len(self._sent) + len(self._out)
 
     def _write(self, octets: bytes) -> None:
         self._writes += 1
