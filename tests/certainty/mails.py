@@ -38,6 +38,7 @@ class Mail:
     recipients: tuple[str, ...]
     digest: str = ""
     """Of the content as a server gets it; with unfolded fields if it `is_written`."""
+    envelope: Envelope | None = None
     given: Any = field(default=None, repr=False)
     """The object that was handed over."""
 
@@ -45,10 +46,6 @@ class Mail:
     def is_written(self) -> bool:
         """True if smtpx makes octets of it."""
         return self.how in ("header", "message")
-
-    @property
-    def envelope(self) -> Envelope | None:
-        return None if self.how == "header" else Envelope(self.sender, self.recipients)
 
     def item(self) -> tuple[Any, Envelope | None]:
         """The message and its envelope, as `send` takes them."""
@@ -138,5 +135,8 @@ def mail(number: int, chance: Random, kind: Kind) -> Mail:
         made.content = b"\n".join(lines).replace(b"\r", b"") + b"\n"
         header, between, body = written(made).as_bytes(policy=SMTP).partition(b"\r\n\r\n")
         octets = header.replace(b"\r\n ", b" ") + between + body
+    if how != "header":
+        # Made here, for where it is handed over an interruption would be ours.
+        made.envelope = Envelope(sender, recipients)
     made.digest = hashlib.sha256(octets).hexdigest()
     return made

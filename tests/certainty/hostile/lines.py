@@ -208,8 +208,10 @@ class Lines:
 
     def _rest(self) -> None:
         """Wait for the next command, but not for ever."""
-        calls, waits = self.round.idle_calls, 0
-        self.is_resting = True
+        waits = 0
+        with self.round.resting:
+            calls = self.round.idle_calls
+            self.is_resting = True
         while not self._is_readable(self._idle_after or 0.002):
             waits += 1
             if self._idle_after or self.round.idle_calls > calls or waits > 10_000:

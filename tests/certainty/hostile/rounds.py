@@ -25,6 +25,8 @@ class Round:
         self.hurry = threading.Event()
         """Set when nobody waits any more: no pause, no fault."""
         self.idle_calls = 0
+        self.resting = threading.Lock()
+        """Held where a session comes to rest, and where those at rest are counted."""
         self.kept = 0
         self.context: ssl.SSLContext | None = None
         if plan["tls"] != "none":
@@ -55,8 +57,9 @@ class Round:
 
     def end_idle(self) -> int:
         """End the sessions that are at rest, as servers do that have waited for too long."""
-        self.idle_calls += 1
-        ended = [session for session in list(self._sessions) if session.is_resting]
+        with self.resting:
+            self.idle_calls += 1
+            ended = [session for session in list(self._sessions) if session.is_resting]
         for session in ended:
             session.thread.join(1)
         return len(ended)
