@@ -36,6 +36,11 @@ held: $(VENV)/ready  ## hold every call at every phase, in every manner: back in
 interruptions: $(VENV)/ready  ## interrupt 10,000 calls by signals and exceptions: nothing lost
 	$(BIN)/python -m tests.interruptions
 
+SEED ?= 1
+MESSAGES ?= 100000
+certainty: $(VENV)/ready  ## hold every face to its word on a hostile server; SEED=, MESSAGES=
+	$(BIN)/python -m tests.certainty --seed $(SEED) --messages $(MESSAGES)
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -50,4 +55,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-slow soak held interruptions lint bench
+.PHONY: help demo test test-slow soak held interruptions certainty lint bench

@@ -9,7 +9,7 @@ import pytest
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import deliver
-from smtpx._core.steps import More, Steps
+from smtpx._core.steps import Glance, More, Receive, Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Outgoing, Supply, Window
 from smtpx._wire.content import Content
@@ -745,3 +745,108 @@ def test_nothing_is_asked_twice_without_a_step_between(
             else:
                 step = procedure.send(None)
     assert asked == 1
+
+
+def test_refusals_that_fill_a_chunk_say_nothing_of_the_message_before():
+    """A stray reply shifts all: 503 and one 503 too many look like a chunk read as commands."""
+    two = Envelope("a@x.test", ["b@y.test", "c@y.test"])
+    connection = connected(*BY_BDAT)
+    connection.learnt.takes_chunks = connection.learnt.takes_reset = True
+    results: list[SendResult] = []
+    supply = Supply(ready=deque([Outgoing(HI, two), Outgoing(HI, ONE)]), exhausted=True)
+    script = """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: RCPT TO:<c@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        C: RSET
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        S: 250 sender
+        S: 250 stray
+        S: 250 recipient
+        S: 450 recipient
+        S: 250 taken
+        S: 250 reset
+        S: 450 sender
+        S: 503 MAIL first
+        S: 503 MAIL first
+        """
+    procedure = stream(connection, supply, results.append, Window(), Budget(9))
+    assert isinstance(play(procedure, dedent(script), Mode.WHOLE).value, RemoteProtocolError)
+    told = {len(result.outcomes): set(statuses(result)) for result in results}
+    assert told == {2: {IN_DOUBT}, 1: {REFUSED}}
+
+
+def test_what_a_full_session_left_to_another_is_not_put_back_by_it():
+    """RCPTDOMAINMAX: the second message is under way elsewhere when the first session breaks."""
+    ready = [Outgoing(HI, Envelope("a@x.test", [f"b@{domain}.test"])) for domain in ("y", "z")]
+    supply = Supply(ready=deque(ready), exhausted=True)
+
+    def begun() -> Steps[SMTPError | None]:
+        connection = connected(*BY_BDAT, "LIMITS RCPTDOMAINMAX=1")
+        connection.learnt.takes_chunks = connection.learnt.takes_reset = True
+        results: list[SendResult] = []
+        procedure = stream(connection, supply, results.append, Window(), Budget(9))
+        step = next(procedure)
+        while not isinstance(step, Receive):
+            step = procedure.send(None if isinstance(step, Glance) else b"")
+        return procedure
+
+    full, other = begun(), begun()
+    with pytest.raises(StopIteration):
+        for _ in range(9):
+            _ = full.throw(ConnectionResetError())
+    assert list(supply.ready) == []
+    other.close()
+
+
+def test_a_second_try_that_decides_for_some_does_not_undo_the_first():
+    """LMTP, sent again because it was in doubt: one is refused then, and the other in doubt."""
+    results: list[SendResult] = []
+    doubt = ConnectionLost("lost", phase="data_termination")
+    supply = Supply(True, ready=deque([Outgoing(HI, TWO, doubt=doubt)]), exhausted=True)
+
+    def tried(recipients: str, finals: str) -> None:
+        script = f"""
+            C: MAIL FROM:<a@x.test>
+            S: 250 sender
+            {recipients}
+            C: DATA
+            S: 354 go ahead
+            C: hi
+            C: .
+            {finals}
+            """
+        procedure = stream(connected(lmtp=True), supply, results.append, Window(), Budget(9))
+        _ = play(procedure, "\n".join(line.strip() for line in script.splitlines()), Mode.WHOLE)
+
+    both = "C: RCPT TO:<b@y.test>\nS: 250 ok\nC: RCPT TO:<c@y.test>\nS: 250 ok"
+    tried(both, "S: 552 too big\nS: <close>")
+    tried("C: RCPT TO:<c@y.test>\nS: 250 ok", "S: 250 taken")
+    assert [statuses(result) for result in results] == [[IN_DOUBT, ACCEPTED]]
+
+
+def test_what_is_out_of_place_is_so_after_a_421_as_well():
+    """The server goes on, and answers the content by what is neither yes nor no."""
+    result, connection = sent(
+        """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: RCPT TO:<c@y.test>
+        C: BDAT 4 LAST
+        C: hi
+        S: 250 sender
+        S: 250 recipient
+        S: 421 4.3.2 shutting down
+        S: 354 go ahead
+        """,
+        *BY_BDAT,
+        envelope=TWO,
+        takes_chunks=True,
+    )
+    assert statuses(result)[0] is IN_DOUBT
+    assert not connection.usable

@@ -482,3 +482,8 @@ def test_a_peer_that_never_stops_talking_is_held_up():
 
     with Server(faults=[AppendToReply("EHLO", b"x" * 10_000_000)]) as server:
         asyncio.run(main(server.url))
+
+
+def test_a_client_that_did_nothing_has_figures():
+    client = AsyncClient("smtp://localhost")
+    assert client.statistics().opened == 0

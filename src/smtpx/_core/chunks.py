@@ -317,7 +317,11 @@ class Chunks:
         except RemoteProtocolError:
             refused = self._refused
             if refused is not None and was_read_as_commands(connection, refused, reset):
+                # Of those before the last it says nothing: a stray reply shifts theirs as well.
+                before = list(self._answered)
+                self._answered = deque(before[-1:])
                 self._tell()
+                self._answered.extend(before[:-1])
             raise
 
     def _tell(self) -> None:

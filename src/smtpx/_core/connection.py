@@ -353,7 +353,7 @@ class Connection:
         while len(pending) > leaving:
             command = pending[0]
             if self.parting is not None:
-                reply = yield from self._after_parting(self.parting, command.phase)
+                reply = yield from self._after_parting(self.parting, command)
             else:
                 try:
                     reply = parser.next_reply()
@@ -376,15 +376,17 @@ class Connection:
             replies.append(reply)
         return replies
 
-    def _after_parting(self, parting: Reply, phase: Phase) -> Steps[Reply]:
+    def _after_parting(self, parting: Reply, command: Command) -> Steps[Reply]:
         """What answers a command that was sent before the server said 421.
 
         RFC 5321 §3.8: the server closes, so that the 421 answers it. Some go on all the same, and
         may have accepted what was already on its way: what they say counts.
         """
         if not self._is_silent:
-            words = yield from self.last_words(phase)
+            words = yield from self.last_words(command.phase)
             if words is not None:
+                if words.intermediate or command.phase is Phase.DATA_INITIATION:
+                    self._check_place(words, command)
                 return words
             self._is_silent = True
         return parting

@@ -87,8 +87,11 @@ def leave_in_step(connection: Connection) -> Steps[None]:
         RemoteProtocolError: they were not.
         ConnectionLost, TimedOut: nobody knows.
     """
-    if connection.parting is None:
-        reply = yield from connection.command(QUIT)
-        if reply.code != 221:
-            connection.broken = True
-            raise RemoteProtocolError(f"QUIT was answered by {reply}")
+    if connection.parting is not None:
+        raise RemoteProtocolError(
+            f"the session ended too early to be believed: {connection.parting}"
+        )
+    reply = yield from connection.command(QUIT)
+    if reply.code != 221:
+        connection.broken = True
+        raise RemoteProtocolError(f"QUIT was answered by {reply}")

@@ -141,6 +141,7 @@ class Drawing:
                 drawn = draw(connection, supply, outgoing)
             except SessionFull as full:
                 ready.appendleft(outgoing)
+                self._drawn = None  # Another session may have it now.
                 self.full = full
             except Exception as error:
                 tell(self._emit, outgoing, not_sent(outgoing, error))
@@ -272,8 +273,10 @@ def _in_doubt(outgoing: Outgoing, envelope: Envelope, result: SendResult) -> Out
     places: dict[bool, list[int]] = {True: [], False: []}
     for place, outcome in enumerate(result.outcomes):
         places[outcome.status is Status.IN_DOUBT].append(place)
-    decided = [result.outcomes[place] for place in places[False]]
-    _ = whole.add(share.part(places[False]), SendResult(decided, result.reply))
+    decided = SendResult([result.outcomes[place] for place in places[False]], result.reply)
+    if outgoing.doubt is not None:
+        decided = _still_in_doubt(decided, outgoing.doubt)
+    _ = whole.add(share.part(places[False]), decided)
     again = share.part(places[True])
     return Outgoing(outgoing.message, again.envelope, part=(whole, again), mended=outgoing.mended)
 

@@ -39,6 +39,10 @@ _SLICE = 65536
 _PATIENCE = 0.02
 
 
+class _NothingThere(Exception):
+    """Nothing has come, and nobody waits for it."""
+
+
 class _Carrier(trio.abc.Stream):
     """A connected socket. While a write waits for room, what arrives is read and kept.
 
@@ -50,6 +54,8 @@ class _Carrier(trio.abc.Stream):
         self.socket = connected
         self.written = 0
         """Octets that were taken since somebody set it."""
+        self.waits = True
+        """False has TLS take what is there, and no more."""
         self.on_progress: Callable[[int], None] = _ignore
         """Told how many octets were taken, while a write waits for room."""
         self._waiter = Waiter(connected)
@@ -93,6 +99,11 @@ class _Carrier(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for octets, or the end."""
+        if not self.waits:
+            octets = self.receive_at_once()
+            if octets is None:
+                raise _NothingThere
+            return octets
         if self._arrived:
             await trio.lowlevel.checkpoint()
             return self._taken()
@@ -219,11 +230,14 @@ class TrioDriver:
     async def _glance(self) -> bytes | None:
         if self._protected is None:
             return self._carrier.receive_at_once()
-        # TLS may hold records that it has read and nobody has asked for. What is cancelled from
-        # the start gives those, and looks no further.
-        with trio.CancelScope(deadline=-math.inf), _as_os_errors():
-            return bytes(await self._protected.receive_some(_BUFFER))
-        return None
+        self._carrier.waits = False
+        try:
+            with _as_os_errors():
+                return bytes(await self._protected.receive_some(_BUFFER))
+        except _NothingThere:
+            return None
+        finally:
+            self._carrier.waits = True
 
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
         carrier, protected, pace = self._carrier, self._protected, self._pace

@@ -55,6 +55,8 @@ class Ledger:
         self._fruitless = 0
         self._hopeless: SMTPError | None = None
         self._source_error: BaseException | None = None
+        self._read: object = None
+        """What was taken from the caller's iterable, until the supply has it."""
 
     @property
     def at_hand(self) -> int:
@@ -72,7 +74,9 @@ class Ledger:
             message, envelope = pair_of(item)
         else:
             message, envelope = item, None
-        self._supply.ready.append(Outgoing(message, envelope))
+        self._read = Outgoing(message, envelope)
+        self._supply.ready.append(self._read)
+        self._read = None
 
     def exhaust(self, error: BaseException | None = None) -> None:
         """Note the end of the caller's iterable, or its failure.
@@ -85,19 +89,24 @@ class Ledger:
     def refill(self, source: Iterator[Item]) -> None:
         """Take some messages from the caller's iterator, as many as come at once."""
         self.is_slow = False
+        left = READ_AHEAD
+        asked = time.monotonic()
         try:
-            asked = time.monotonic()
-            for _ in range(READ_AHEAD):
-                self.add(next(source))
+            # Whatever interrupts, what was read is held: CPython runs no signal handler between
+            # the iterator and the name that a loop gives to its item.
+            for self._read in source:
+                self.add(cast("Item", self._read))
+                left -= 1
                 came = time.monotonic()
-                if came - asked > _AT_ONCE:
-                    self.is_slow = True
-                    break
+                self.is_slow = came - asked > _AT_ONCE
+                if self.is_slow or not left:
+                    return
                 asked = came
-        except StopIteration:
-            self.exhaust()
         except Exception as error:
+            self._read = None
             self.exhaust(error)
+        else:
+            self.exhaust()
 
     def procedure(
         self, connection: Connection, budget: Budget, emit: Emit
@@ -162,6 +171,12 @@ class Ledger:
 
     def interrupted(self) -> None:
         """Account for everything that was read from the caller, and will not be sent."""
+        read, ready = self._read, self._supply.ready
+        if isinstance(read, Outgoing):
+            if not any(read is outgoing for outgoing in ready):
+                ready.append(read)
+        elif read is not None:
+            self.add(cast("Item", read))
         why = "send_many was interrupted before this message was sent"
         _ = self._tell_unsent(ConnectionLost(why, phase=Phase.OTHER.field))
 

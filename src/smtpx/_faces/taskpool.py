@@ -275,7 +275,8 @@ class TaskPools:
     def statistics(self) -> PoolStatistics:
         """What the pools hold, and have done so far, all together."""
         figures = [known.pool.statistics() for known in tuple(self._runs)]
-        return sum_of(figures or [PoolState[AsyncSession](self._limits).statistics()])
+        none: PoolState[AsyncSession] = PoolState(self._limits)
+        return sum_of(figures or [none.statistics()])
 
     async def close(self, *, abort: bool) -> None:
         """Close the pool of this run, and have the other runs close theirs, without a farewell."""

@@ -1,0 +1,32 @@
+"""Every face of smtpx, driven as a plan says; what it says is noted.
+
+Whatever a face raises that is neither an `SMTPError` nor the caller's own is a violation; so are
+connections of the pool that are still taken when all calls have ended.
+"""
+
+from tests.certainty.driving.asynchronous import by_async_send, by_async_send_many
+from tests.certainty.driving.blocking import by_client, by_one_shots, by_send_many, by_session
+from tests.certainty.driving.old import by_smtplib
+from tests.certainty.driving.scene import Scene
+from tests.certainty.plans import Plan
+
+__all__ = ["Plan", "Scene", "drive"]
+
+
+def drive(scene: Scene) -> None:
+    """Send all of a plan's messages, by its face."""
+    match scene.plan.face, scene.plan.how:
+        case ("session", _) | ("interrupted send", "session"):
+            by_session(scene)
+        case ("one shot", _) | ("interrupted send", "one shot"):
+            by_one_shots(scene)
+        case ("send" | "threads" | "interrupted send", _):
+            by_client(scene)
+        case ("async send", _):
+            by_async_send(scene)
+        case ("async many", _):
+            by_async_send_many(scene)
+        case ("smtplib", _):
+            by_smtplib(scene)
+        case _:
+            by_send_many(scene)

@@ -1,0 +1,23 @@
+"""Ways to close a connection."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+
+
+def linger(connected: socket.socket) -> None:
+    """Have the peer get RST when it is closed."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def reset(connected: socket.socket) -> None:
+    with suppress(OSError):
+        linger(connected)
+    shut(connected)
+
+
+def shut(connected: socket.socket) -> None:
+    with suppress(OSError):
+        connected.close()

@@ -1,0 +1,365 @@
+"""What one round is to be: all of it from its seed, so that each can be run again, alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from tests.certainty.mails import Kind
+
+FACES = (
+    "session",
+    "send",
+    "threads",
+    "one shot",
+    "many",
+    "abandoned many",
+    "failing many",
+    "interrupted send",
+    "interrupted many",
+    "async send",
+    "async many",
+    "smtplib",
+)
+# Those that send one message at a time over a connection, and wait for its end.
+LONE = ("session", "send", "threads", "one shot", "interrupted send", "async send", "smtplib")
+ALL_OR_NOTHING_FACES = ("session", "send", "threads", "one shot", "async send")
+READ_ONCE = ("file", "pieces")
+# What has a client wait for nothing.
+SILENT = ("missing", "garbage", "wrong")
+# What opens nothing but connections.
+POOR_FACES = ("session", "send", "threads", "one shot", "many", "failing many")
+WORLDS = ("asyncio", "uvloop", "trio")
+
+ENDINGS = ("421", "close", "reset", "die")
+POINTS = {
+    "greeting": ("no", "421", "close", "late", "pieces"),
+    "hello": ("no", "421", "close", "reset", "late", "pieces"),
+    "starttls": ("no", "421", "close", "reset", "late"),
+    "mail": (
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        "lie",
+        *ENDINGS,
+    ),
+    "rcpt": (
+        "no",
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        "lie",
+        *ENDINGS,
+    ),
+    "data": (
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        *ENDINGS,
+    ),
+    "chunk": ("no", "go on", "late", "pieces", "stall", "surplus", "missing", "garbage", *ENDINGS),
+    "content": ("no", "421", "close", "reset", "stall", "late"),
+    "final": (
+        "no",
+        "go on",
+        "late",
+        "pieces",
+        "stall",
+        "surplus",
+        "missing",
+        "garbage",
+        "wrong",
+        "lie",
+        "die",
+        *ENDINGS,
+    ),
+    "rset": ("no", "late", "stall", "surplus", "missing", "garbage", *ENDINGS),
+    "quit": ("no", "421", "close", "reset", "late", "stall", "garbage"),
+}
+THEMES = {
+    # name: (weight, kinds of faults)
+    "everything": (14, None),
+    "endings": (22, (*ENDINGS, "late")),
+    "refusals": (12, ("no", "421", "go on")),
+    "puzzles": (10, ("surplus", "missing", "garbage", "wrong", "lie", "no")),
+    "surplus": (6, ("surplus", "no")),
+    "slow": (6, ("stall", "late", "pieces", "no")),
+    "cuts": (14, ("die", "late", "no")),
+    "limits": (8, (*ENDINGS, "no")),
+    "sessions": (5, ()),
+    "resets": (4, ()),
+    "resets and refusals": (3, ("no",)),
+    "idle": (5, ()),
+    "idle and endings": (4, (*ENDINGS,)),
+    "death": (4, ("late", "no")),
+    "dead": (1, ()),
+    "poor": (3, ("late", *ENDINGS)),
+    "calm": (4, ()),
+}
+
+
+@dataclass(slots=True)
+class Plan:
+    """One round."""
+
+    seed: int
+    face: str
+    theme: str
+    world: str
+    count: int
+    kind: Kind
+    server: dict[str, Any]
+    timeouts: float
+    pool: dict[str, Any]
+    window: int = 64
+    connections: int = 1
+    on_doubt: str = "report"
+    callers: int = 1
+    """Threads or tasks that share a client."""
+    cancel: bool = False
+    pauses: bool = False
+    """The callers wait now and then, so that connections are idle."""
+    how: str = ""
+    """How `send_many` is abandoned or fails, or which of several calls is made."""
+    all_or_nothing: bool = False
+    observed: bool = False
+    """An observer is told of everything; some of it goes another way then."""
+
+    @property
+    def gentle(self) -> bool:
+        """True if every message must be accepted for every recipient."""
+        if self.cancel or self.how == "exit" or self.server["session_end"] == "close":
+            return False
+        if self.server["limits"] and self.face in ("session", "one shot", "smtplib"):
+            return False
+        match self.theme:
+            case "calm":
+                return "interrupted" not in self.face
+            case "idle":
+                return self.face in ("send", "async send") and self.how in ("", "client")
+            case "sessions" | "resets":
+                return self.how not in ("session", "one shot") and self.face in (
+                    "send",
+                    "threads",
+                    "many",
+                    "async send",
+                    "async many",
+                    "failing many",
+                )
+        return False
+
+    @property
+    def fails(self) -> bool:
+        """True if the caller's iterable does."""
+        return "error" in self.how or self.how == "exit"
+
+    @property
+    def abandons(self) -> bool:
+        """True if the caller does not listen to the end."""
+        return self.face == "abandoned many" or "break" in self.how
+
+    @property
+    def spare_files(self) -> int | None:
+        """How many descriptors may still be opened; ``None``: as many as ever."""
+        return self.seed % 3 if self.theme == "poor" and self.face in POOR_FACES else None
+
+    def __str__(self) -> str:
+        server = self.server
+        tls = "" if server["tls"] == "none" else f" {server['tls']}"
+        words = ["lmtp" if server["lmtp"] else "smtp" + tls, *server["extensions"]]
+        words += [self.face, f"{self.count} messages", self.theme]
+        if "async" in self.face:
+            words.append(self.world + (", cancelled" if self.cancel else ""))
+        if "many" in self.face:
+            words.append(
+                f"window={self.window} connections={self.connections} on_doubt={self.on_doubt}"
+            )
+        if self.how:
+            words.append(self.how)
+        if self.callers > 1:
+            words.append(f"{self.callers} callers")
+        words += ["all or nothing"] * self.all_or_nothing + ["observed"] * self.observed
+        return ", ".join(words)
+
+
+def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WORLDS) -> Plan:
+    """The round of that seed."""
+    chance = Random(f"certainty {seed}")
+    face = chance.choice(faces)
+    theme = chance.choices(list(THEMES), [weight for weight, _ in THEMES.values()])[0]
+    server = _server(chance, seed, face, theme)
+    stalls = any({"stall", *SILENT} & set(kinds) for kinds in server["faults"].values())
+    kind = _kind(chance, face, theme, server)
+    most = 200 if "many" in face else 20 if face in ("one shot", "interrupted send") else 80
+    if stalls:
+        most = 40 if "many" in face or server["rate"] < 0.03 else 20
+    count = min(chance.choice((5, 20, 40, 60, 80, 150, 200)), most)
+    window = chance.choice((1, 8, 64))
+    if theme == "cuts" and "many" in face and chance.random() < 0.7:
+        # Writes of many TLS records, that fail in the middle.
+        kind = replace(kind, sizes=(500, 8_000, 30_000, 60_000), large=0.0, commands=False)
+        window, count = 64, max(count, 80)
+    open_ = chance.choice((1, 2, 3, 5))
+    pool = {"open": open_, "idle": chance.choice((0, open_, open_, open_)), "wait": 5.0}
+    if chance.random() < 0.15:
+        pool["messages"] = chance.choice((1, 3, 10))
+    is_shared = face == "threads" or (face == "async send" and theme != "idle")
+    return Plan(
+        seed,
+        face,
+        theme,
+        chance.choice(worlds),
+        count,
+        kind,
+        server,
+        timeouts=0.4 if stalls else 5.0,
+        pool=pool,
+        window=window,
+        connections=chance.choice([n for n in (1, 1, 2, 3, 4) if n <= open_]),
+        on_doubt=chance.choice(("report", "report", "resend")),
+        callers=chance.choice((2, 3, 8)) if is_shared else 1,
+        cancel="async" in face and chance.random() < 0.6,
+        pauses="idle" in theme or chance.random() < 0.1,
+        how=_how(chance, face),
+        all_or_nothing=face in ALL_OR_NOTHING_FACES
+        and not (server["limits"] or server["lmtp"])
+        and chance.random() < 0.1,
+        observed=face != "smtplib" and chance.random() < 0.2,
+    )
+
+
+def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
+    """The hostile server's part of the plan."""
+    _, kinds = THEMES[theme]
+    faults = {
+        point: [kind for kind in possible if kinds is None or kind in kinds]
+        for point, possible in POINTS.items()
+    }
+    rate = 0.3 * 10 ** (-2 * chance.random())  # from 0.003 to 0.3
+    if "many" in face and chance.random() < 0.4:
+        rate /= 5
+    if theme == "dead":
+        faults = {"mail": ["close" if chance.random() < 0.8 else "stall"]}
+        rate = 1.0
+    lmtp = face != "smtplib" and chance.random() < 0.15
+    tls = chance.choice(("none", "none", "none", "starttls", "implicit", "implicit"))
+    if theme == "cuts" and chance.random() < 0.6:
+        tls = "implicit"
+    if theme == "poor" or lmtp:
+        tls = "none"
+    extensions, limits = _offer(chance, theme, lmtp)
+    is_narrow = theme in ("cuts", "slow")
+    ends = theme == "sessions" or (theme == "everything" and chance.random() < 0.3)
+    return {
+        "seed": seed,
+        "tls": tls,
+        "lmtp": lmtp,
+        "extensions": extensions,
+        "limits": limits,
+        "faults": faults,
+        "rate": rate,
+        "lone": face in LONE or "PIPELINING" not in extensions,
+        "cut": {"cuts": 0.7, "everything": 0.1}.get(theme, 0),
+        "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000)) if is_narrow else 0,
+        "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
+        "read_pause": chance.choice((0.0, 0.0005, 0.002)) if is_narrow else 0.0,
+        "lazy": chance.random() < 0.5,
+        "splits": chance.random() < 0.2,
+        "verbose": chance.random() < 0.2,
+        "idle": chance.choice((0.3, 1.0)) if theme == "idle and endings" else 0,
+        "idle_on_call": theme == "idle",
+        "rset": chance.choice((500, 502, 503)) if "resets" in theme else 0,
+        "swallow": chance.random() < 0.85,
+        "data_anyway": chance.random() < 0.5,
+        "lmtp_answers_all": lmtp and theme in ("puzzles", "surplus") and chance.random() < 0.5,
+        "session_messages": chance.choice((1, 2, 3, 10, 20)) if ends else 0,
+        "session_end": chance.choice(("421", "421", "close")) if ends else "",
+        "die_after": chance.randint(1, 100) if theme == "death" else 0,
+    }
+
+
+def _kind(chance: Random, face: str, theme: str, server: dict[str, Any]) -> Kind:
+    """What the messages are like."""
+    hows = list(
+        chance.choice(
+            (("bytes",), ("bytes",), ("bytes", "header", "message"), (*READ_ONCE, "bytes"))
+        )
+    )
+    if theme in ("idle", "sessions", "resets", "calm") or server["limits"]:
+        # What can be read once cannot go a second way.
+        hows = [how for how in hows if how not in READ_ONCE]
+    if face == "smtplib":
+        hows = ["bytes", "header"]
+    return Kind(
+        tuple(hows),
+        chance.choice((3, 8) if server["limits"] else (1, 2, 3, 8)),
+        commands=chance.random() < 0.3,
+        utf8="SMTPUTF8" in server["extensions"],
+        # Where EHLO fails there is none of it, and the content is encoded anew.
+        eight_bit="8BITMIME" in server["extensions"] and not server["faults"].get("hello"),
+    )
+
+
+def _how(chance: Random, face: str) -> str:
+    match face:
+        case "abandoned many":
+            return chance.choice(("break", "close", "garbage"))
+        case "failing many":
+            return chance.choice(("slow", "error", "slow error", "exit"))
+        case "async many":
+            return chance.choice(
+                ("", "", "async", "async", "slow async", "async error", "break", "async break")
+            )
+        case "async send":
+            return chance.choice(("client", "client", "client", "session", "one shot"))
+        case "interrupted send":
+            return chance.choice(("session", "client", "client", "one shot"))
+    return ""
+
+
+def _offer(chance: Random, theme: str, lmtp: bool) -> tuple[list[str], dict[str, int]]:
+    offered = [
+        keyword
+        for keyword, share in (
+            ("PIPELINING", 0.7),
+            ("CHUNKING", 0.6),
+            ("8BITMIME", 0.6),
+            ("SMTPUTF8", 0.3),
+        )
+        if chance.random() < share
+    ]
+    if theme == "cuts" and not lmtp:
+        offered = sorted({*offered, "PIPELINING", "CHUNKING"})
+    if chance.random() < 0.5:
+        offered.append("SIZE 100000000")
+    limits: dict[str, int] = {}
+    if theme == "limits" or chance.random() < 0.04:
+        for name, choices in (
+            ("MAILMAX", (1, 2, 5)),
+            ("RCPTMAX", (1, 2, 3)),
+            ("RCPTDOMAINMAX", (1, 2)),
+        ):
+            if chance.random() < 0.55:
+                limits[name] = chance.choice(choices)
+    if limits:
+        offered.append("LIMITS " + " ".join(f"{name}={most}" for name, most in limits.items()))
+    return offered, limits

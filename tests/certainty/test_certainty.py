@@ -1,0 +1,45 @@
+"""Every word true, in small; ``make certainty`` runs it in full. The seeds are always the same."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.certainty import runs
+from tests.certainty.planted import PLANTED
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(sys.platform == "win32", reason="sends itself SIGINT"),
+]
+
+MESSAGES = 400
+FACES = [
+    ("session", "one shot", "send", "threads"),
+    ("many", "abandoned many", "failing many"),
+    ("interrupted send", "interrupted many"),
+    ("async send", "async many"),
+    ("smtplib",),
+]
+
+
+@pytest.mark.parametrize("faces", FACES, ids=lambda faces: faces[0])
+def test_no_promise_is_broken(faces):
+    tally = runs.run(runs.seeds(1), messages=MESSAGES, faces=faces, workers=1)
+    assert tally.messages >= MESSAGES
+    assert not tally.kinds, str(tally)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name):
+    bug = PLANTED[name]
+    tally = runs.run(
+        runs.seeds(1, bug.theme, bug.faces),
+        messages=3 * MESSAGES,
+        faces=bug.faces,
+        workers=1,
+        plant=name,
+        until=bug.kinds,
+    )
+    assert not tally.kinds.keys().isdisjoint(bug.kinds), str(tally)
