@@ -39,6 +39,10 @@ from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
 
+_NOT_TRIED: Verdict = (Status.NOT_TRIED, None)
+_IN_DOUBT: Verdict = (Status.IN_DOUBT, None)
+
+
 @dataclass(slots=True)
 class _Planned:
     """A message whose commands are made."""
@@ -275,7 +279,7 @@ class Contents:
             yield from connection.send(octets)
         except (ConnectionLost, TimedOut) as error:
             if octets_written(error.__cause__, len(octets)) < len(whole):
-                given.finals = [(Status.NOT_TRIED, None)] * given.due
+                given.finals = [_NOT_TRIED] * given.due
                 given.error = error
             raise
         given.finals, given.error = yield from finals_of(connection, given.due)
@@ -326,7 +330,7 @@ class Contents:
             return
         connection, drawn = self._connection, given.message.drawn
         outgoing, envelope, _ = drawn
-        finals = given.finals or [(Status.IN_DOUBT, None)] * given.due
+        finals = given.finals or [_IN_DOUBT] * given.due
         if given.error is None and not given.refused and given.due == 1:
             connection.open_transaction = self._asked is not None
             self._budget.answered += 1

@@ -44,6 +44,7 @@ from smtpx.results import SendResult, Status, Verdict
 _SEVEN_BIT = BodyType.SEVEN_BIT
 
 _IN_DOUBT: Verdict = (Status.IN_DOUBT, None)
+_NOT_TRIED: Verdict = (Status.NOT_TRIED, None)
 
 
 def transaction(
@@ -137,6 +138,7 @@ def _at_once(
     wire = group + octets
     before = len(envelope.recipients) + 1
     heard: list[Reply] = []
+    last: Reply | None = None
     written = 0
     try:
         yield from connection.check_quiet()
@@ -233,7 +235,7 @@ def _conclude(
         if isinstance(error, ContentRefused) and (
             unknown := chunks_unknown(connection, error.reply)
         ):
-            finals, error = [(Status.NOT_TRIED, None)], unknown
+            finals, error = [_NOT_TRIED], unknown
     return with_finals(connection, finals, refused, error, accepted)
 
 

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message
@@ -95,7 +95,7 @@ class Ledger:
             # Whatever interrupts, what was read is held: CPython runs no signal handler between
             # the iterator and the name that a loop gives to its item.
             for self._read in source:
-                self.add(cast("Item", self._read))
+                self.add(self._read)
                 left -= 1
                 came = time.monotonic()
                 self.is_slow = came - asked > _AT_ONCE

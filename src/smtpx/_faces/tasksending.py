@@ -121,7 +121,10 @@ class TaskSending:
 
     def _start(self) -> None:
         """Put a session to work; the first waits for one, the others make do without."""
-        lease = self._lease_now if self._working else self._lease
+        lease = self._lease
+        if self._working:
+            lease = self._lease_now
+            self._joining += 1
         self._working += 1
         self._tasks = [task for task in self._tasks if not task.has_ended]
         self._spawn(lambda: self._work(lease))
@@ -154,7 +157,6 @@ class TaskSending:
 
     async def _lease_now(self) -> Lease[AsyncSession] | None:
         """A session beside those that are at work; they do without, where none is to be had."""
-        self._joining += 1
         try:
             return await self._pool.acquire_now(ASKED)
         except SMTPError:
