@@ -38,7 +38,6 @@ from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOu
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
-
 _NOT_TRIED: Verdict = (Status.NOT_TRIED, None)
 _IN_DOUBT: Verdict = (Status.IN_DOUBT, None)
 
