@@ -268,6 +268,45 @@ class TestAReplyTooMany:
         assert streamed.left == 1
 
 
+    @pytest.mark.parametrize(
+        "replies",
+        [
+            ["421 stray", "250 sender", "250 recipient", "554 refused"],
+            ["250 sender", "421 stray", "250 recipient", "554 refused"],
+            ["250 sender", "250 recipient", "421 stray", "250 taken"],
+        ],
+    )
+    def test_a_421_is_one_too_many_like_any_other(self, replies: list[str]):
+        script = """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            """ + "".join(f"\n            S: {reply}" for reply in replies)
+        connection = connected(*BY_BDAT)
+        result = play(deliver(connection, HI, ONE), dedent(script), Mode.WHOLE).value
+        assert statuses(result) == [IN_DOUBT]
+
+    def test_nor_is_what_follows_it_in_a_window_believed(self):
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + bdat(1, reset=True)
+            + """
+            S: 421 stray
+            S: 250 ok
+            S: 250 ok
+            S: 250 taken
+            S: 250 ok
+            S: 250 ok
+            S: 250 ok
+            S: 554 refused
+            """,
+            *BY_BDAT,
+            mode=Mode.WHOLE,
+        )
+        assert [statuses(result) for result in streamed.results] == [[IN_DOUBT], [IN_DOUBT]]
+
+
 class TestLMTP:
     GROUP = """
         C: MAIL FROM:<a@x.test>

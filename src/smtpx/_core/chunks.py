@@ -218,7 +218,7 @@ class Chunks:
                 yield from self._look_behind()
             if self._reset_refused is not None:
                 leaving = 0
-            elif not connection.has_unread:
+            elif not connection.has_unread and connection.parting is None:
                 self._tell()
             if not flight or (
                 len(flight) <= leaving and not connection.has_unread and connection.usable
@@ -233,6 +233,7 @@ class Chunks:
             self._tell()
             raise self._reset_refused
         if not connection.usable:
+            self._tell()
             raise connection.over()
 
     def _settle_probe(self) -> Steps[None]:

@@ -501,9 +501,10 @@ class Connection:
         Raises:
             RemoteProtocolError: there is more, so that any of them may be another's.
         """
-        if self.has_unread and self.parting is None:
+        if self.has_unread:
+            parting = self.parting
             error = self._unsolicited()
-            if self.parting is None:
+            if self.parting is parting:
                 raise error
 
     def _rest(self) -> Iterable[Reply]:
@@ -522,7 +523,7 @@ class Connection:
         Raises:
             RemoteProtocolError: there is more, so that any of them may be another's.
         """
-        if not self.has_unread and self.parting is None:
+        if not self.has_unread:
             try:
                 data = yield _GLANCE
             except OSError:

@@ -117,7 +117,8 @@ class Sending:
             ledger.refill(self._source)
         else:
             _ = self._more()
-        return under_way < ledger.at_hand
+        # Those that are still to join are not counted on, where nobody else is at work.
+        return (under_way if self._working else 0) < ledger.at_hand
 
     def _start(self) -> bool:
         """Put a session to work, or begin to open one; False if none is to be had now.

@@ -100,6 +100,7 @@ class TaskSending:
                 raise self._failure
             while self._has_work():
                 self._start()
+            # A session that is still to join is waited for only as long as there is something for it.
             at_work = self._working - self._joining
             if at_work or not self._ledger.is_exhausted or (self._joining and self._ledger.at_hand):
                 if not self._ledger.at_hand:
@@ -117,15 +118,15 @@ class TaskSending:
         can_be_read = not ledger.is_exhausted and not (self._working and ledger.is_slow)
         if self._source is not None and not ledger.at_hand and can_be_read:
             ledger.refill(self._source)
-        return self._working < ledger.at_hand
+        # Those that are still to join are not counted on, where nobody else is at work.
+        at_work = self._working - self._joining
+        return (self._working if at_work else 0) < ledger.at_hand
 
     def _start(self) -> None:
         """Put a session to work; the first waits for one, the others make do without."""
-        lease = self._lease
-        if self._working:
-            lease = self._lease_now
-            self._joining += 1
+        lease = self._lease_now if self._working else self._lease
         self._working += 1
+        self._joining += 1
         self._tasks = [task for task in self._tasks if not task.has_ended]
         self._spawn(lambda: self._work(lease))
 
@@ -138,7 +139,10 @@ class TaskSending:
 
     async def _work(self, leased: Callable[[], Awaitable[Lease[AsyncSession] | None]]) -> None:
         try:
-            lease = await leased()
+            try:
+                lease = await leased()
+            finally:
+                self._joining -= 1
             if lease is None:
                 self._is_crowded = True
             else:
@@ -161,8 +165,6 @@ class TaskSending:
             return await self._pool.acquire_now(ASKED)
         except SMTPError:
             return None
-        finally:
-            self._joining -= 1
 
     async def _send(self, lease: Lease[AsyncSession]) -> None:
         """Send until the session has ended, or there is nothing for it to do."""
