@@ -55,6 +55,7 @@ class TaskSending:
         self._working = 0
         self._joining = 0
         """Of those, how many are still to have one: nobody waits for them."""
+        self._was_at_work = False
         self._is_crowded = False
         self._failure: BaseException | None = None
         self._news = self._world.make_bell()
@@ -100,7 +101,7 @@ class TaskSending:
                 raise self._failure
             while self._has_work():
                 self._start()
-            # A session that is still to join is waited for only as long as there is something for it.
+            # A session that is still to join is waited for only where there is something for it.
             at_work = self._working - self._joining
             if at_work or not self._ledger.is_exhausted or (self._joining and self._ledger.at_hand):
                 if not self._ledger.at_hand:
@@ -118,9 +119,9 @@ class TaskSending:
         can_be_read = not ledger.is_exhausted and not (self._working and ledger.is_slow)
         if self._source is not None and not ledger.at_hand and can_be_read:
             ledger.refill(self._source)
-        # Those that are still to join are not counted on, where nobody else is at work.
-        at_work = self._working - self._joining
-        return (self._working if at_work else 0) < ledger.at_hand
+        # Those that are still to join are not counted on, where another was there and is no more.
+        is_left_alone = self._was_at_work and self._working == self._joining
+        return (0 if is_left_alone else self._working) < ledger.at_hand
 
     def _start(self) -> None:
         """Put a session to work; the first waits for one, the others make do without."""
@@ -168,6 +169,7 @@ class TaskSending:
 
     async def _send(self, lease: Lease[AsyncSession]) -> None:
         """Send until the session has ended, or there is nothing for it to do."""
+        self._was_at_work = True
         connection, driver = lease.session._parts
         budget = Budget(lease.messages)
         procedure = self._ledger.procedure(connection, budget, self._emit)
