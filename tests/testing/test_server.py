@@ -347,3 +347,99 @@ def test_all_is_exact():
     )
     with pytest.raises(AttributeError):
         _ = smtpx.testing.nothing
+
+
+def test_a_message_is_parsed_when_asked():
+    content = (
+        "From: Zoë <zoe@example.org>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
+        "\r\nkäse\r\n"
+    )
+    with Server() as server, opened(server) as wire:
+        octets = content.encode()
+        wire.ask("MAIL FROM:<a@b.example> SMTPUTF8 BODY=8BITMIME", ENVELOPE[1])
+        wire.send(b"BDAT %d LAST\r\n" % len(octets) + octets)
+        assert wire.code() == 250
+        (message,) = server.messages
+    assert message.parsed["Subject"] == "Grüße"
+    assert message.parsed["From"] == "Zoë <zoe@example.org>"
+    assert message.parsed["From"].addresses[0].display_name == "Zoë"
+    assert message.parsed.get_content() == "käse\n"
+
+
+def test_a_port_of_ones_own_again_and_again():
+    with Server() as server:
+        port = server.port
+    for _ in range(3):
+        with Server(port=port) as server:
+            assert server.url == f"smtp://127.0.0.1:{port}"
+            with opened(server):
+                pass  # The server ends the connection, and its port is not free at once.
+
+
+def test_a_port_in_use_is_named():
+    with (
+        Server() as server,
+        pytest.raises(OSError, match=f"127.0.0.1:{server.port}"),
+        Server(port=server.port),
+    ):
+        pass
+
+
+def test_a_server_starts_anew():
+    server = Server(tls=ServerTLS.IMPLICIT)
+    for number in (1, 2):
+        with server:
+            assert server.ca_file.exists()
+            with opened(server, context=server.client_context()) as wire:
+                wire.ask(*ENVELOPE, "DATA", ".", "QUIT")
+        assert len(server.messages) == number
+
+
+def test_there_is_no_url_before_the_start():
+    with pytest.raises(RuntimeError, match="enter it first"):
+        _ = Server().url
+    assert Server(port=2525).url == "smtp://127.0.0.1:2525"
+    assert Server(path="s").url.startswith("smtp+unix://")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"path": "s", "port": 25}, "path with host or port"),
+        ({"path": "s", "host": "::1"}, "path with host or port"),
+        ({"certificate_expired": True}, "need tls="),
+        ({"certificate_names": ["mx.test"]}, "need tls="),
+        (
+            {
+                "tls": ServerTLS.IMPLICIT,
+                "certificate_expired": True,
+                "server_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+            },
+            "beside server_context",
+        ),
+        ({"lmtp_replies": {"a@b.example": "450 no"}}, "without lmtp"),
+        ({"lmtp": True, "refuse_ehlo": True}, "LHLO"),
+        ({"refuse_recipients": {"a@b.example": "251 forwarded"}}, "begins with 4 or 5"),
+        ({"refuse_recipients": {"a@b.example": "no such user"}}, "begins with 4 or 5"),
+        ({"refuse_recipients": {"<a@b.example>": "550 no"}}, "the address alone"),
+        ({"refuse_content": "spam"}, "begins with 4 or 5"),
+        ({"greeting": "hello"}, "begins with 2 or 4 or 5"),
+    ],
+)
+def test_options_of_which_nothing_would_come_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        Server(**options)
+
+
+@pytest.mark.parametrize("reply", ["250 Ok", "no", 550])
+def test_a_callable_that_returns_no_refusal_fails_the_test(reply):
+    with (
+        pytest.raises(RuntimeError, match="test server failed") as caught,
+        Server(refuse_recipients=lambda _: reply) as server,
+        opened(server) as wire,
+    ):
+        wire.ask(ENVELOPE[0])
+        wire.send(ENVELOPE[1])
+        assert wire.rest() == b""
+    assert "refuse_recipients: x@y.example" in str(caught.value.__cause__)
