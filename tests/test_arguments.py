@@ -204,9 +204,7 @@ SERVER: dict[str, Any] = {
     "lmtp": {"True"},
     "hostname": TEXTS,
     "greeting": NONE,
-    "ehlo_lines": {"list"},
     "refuse_ehlo": {"True"},
-    "users": {"dict"},
     "auth_needs_tls": {"True"},
     "require_authentication": {"True"},
     "size_limit": NONE,
@@ -498,7 +496,7 @@ CASES: dict[str, Case] = {
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
     "testing.Server": Case(
         testing.Server,
-        **SERVER | {"users": NONE | {"dict"}},
+        **SERVER | {"users": NONE},
         host=TEXTS,
         port={"0"},
         path=NONE | TEXTS,

@@ -425,6 +425,7 @@ def test_there_is_no_url_before_the_start():
         ({"refuse_recipients": {"<a@b.example>": "550 no"}}, "the address alone"),
         ({"refuse_content": "spam"}, "begins with 4 or 5"),
         ({"greeting": "hello"}, "begins with 2 or 4 or 5"),
+        ({"ehlo_lines": ["XFROB", "SIZE 1\r\nXFRY"]}, "is not one line"),
     ],
 )
 def test_options_of_which_nothing_would_come_are_refused(options, said):
@@ -443,3 +444,8 @@ def test_a_callable_that_returns_no_refusal_fails_the_test(reply):
         wire.send(ENVELOPE[1])
         assert wire.rest() == b""
     assert "refuse_recipients: x@y.example" in str(caught.value.__cause__)
+
+
+def test_a_password_that_could_never_match_is_refused():
+    with pytest.raises(TypeError, match="users: a password: give a str, not int"):
+        Server(users={"jo": 1234})  # type: ignore[dict-item]

@@ -95,7 +95,13 @@ class ServerOptions:
         _checks.instance("auth_form", self.auth_form, AuthForm)
         _checks.instance("users", self.users, Mapping)
         _checks.each("extensions", self.extensions, "Extension", Extension)
+        for user, password in self.users.items():
+            _checks.text("users: a name", user)
+            _checks.text("users: a password", password)
         _checks.each("ehlo_lines", self.ehlo_lines, "str", str)
+        for line in self.ehlo_lines:
+            if "\r" in line or "\n" in line:
+                raise ValueError(f"ehlo_lines: {_checks.shown(line)} is not one line")
         _checks.each("mechanisms", self.mechanisms, "ServerMechanism", ServerMechanism)
         _check_refusals("refuse_senders", self.refuse_senders)
         _check_refusals("refuse_recipients", self.refuse_recipients)
