@@ -399,6 +399,7 @@ def test_a_server_starts_anew():
 def test_there_is_no_url_before_the_start():
     with pytest.raises(RuntimeError, match="enter it first"):
         _ = Server().url
+    assert repr(Server()) == "<Server without a port, closed, received 0>"
     assert Server(port=2525).url == "smtp://127.0.0.1:2525"
     assert Server(path="s").url.startswith("smtp+unix://")
 

@@ -251,6 +251,11 @@ class Server:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}"
 
+    def __repr__(self) -> str:
+        state = "closed" if self._thread is None else "running"
+        where = self.url if self.path or self.port else "without a port"
+        return f"<Server {where}, {state}, received {len(self.messages)}>"
+
     @property
     def ca_file(self) -> Path:
         """The certificate of the server's authority, in PEM; removed by `close`."""
