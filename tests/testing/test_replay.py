@@ -147,3 +147,13 @@ def test_a_transcript_is_a_script_for_procedures_too() -> None:
     reply = play(whole(), script).value
     assert reply is not None
     assert reply.code == 221
+
+
+def test_a_client_too_many_is_turned_away_and_does_not_wait() -> None:
+    transcript = smtpx.Transcript()
+    with Server() as server:
+        _ = smtpx.send(CONTENT, server.url, envelope=ENVELOPE, observer=transcript)
+    with Replay(transcript) as replay:
+        _ = smtpx.send(CONTENT, replay.url, envelope=ENVELOPE)
+        with pytest.raises(smtpx.ConnectionLost):
+            _ = smtpx.send(CONTENT, replay.url, envelope=ENVELOPE, timeout=5)
