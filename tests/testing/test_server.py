@@ -1,17 +1,20 @@
 """The server over real sockets: with smtplib, with TLS, and what it writes down."""
 
 import asyncio
+import base64
 import gc
 import smtplib
 import socket
 import ssl
 import sys
 import threading
+from email.message import EmailMessage
 
 import pytest
 
 import smtpx.testing
 from smtpx.testing import (
+    ALL_EXTENSIONS,
     USUAL_EXTENSIONS,
     Extension,
     Latency,
@@ -349,22 +352,49 @@ def test_all_is_exact():
         _ = smtpx.testing.nothing
 
 
-def test_a_message_is_parsed_when_asked():
-    content = (
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("8bit", "käse\r\nbrot\r\n".encode()),
+        ("quoted-printable", b"k=C3=A4se\r\nbro=\r\nt\r\n"),
+        ("base64", base64.b64encode("käse\r\nbrot\r\n".encode()) + b"\r\n"),
+    ],
+)
+@pytest.mark.parametrize("body_type", ["8BITMIME", "BINARYMIME"])
+def test_a_message_is_parsed_when_asked(encoding, body, body_type):
+    octets = (
         "From: Zoë <zoe@example.org>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
-        "\r\nkäse\r\n"
-    )
-    with Server() as server, opened(server) as wire:
-        octets = content.encode()
-        wire.ask("MAIL FROM:<a@b.example> SMTPUTF8 BODY=8BITMIME", ENVELOPE[1])
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
+    ).encode() + body
+    with Server(extensions=ALL_EXTENSIONS) as server, opened(server) as wire:
+        wire.ask(f"MAIL FROM:<a@b.example> SMTPUTF8 BODY={body_type}", ENVELOPE[1])
         wire.send(b"BDAT %d LAST\r\n" % len(octets) + octets)
         assert wire.code() == 250
         (message,) = server.messages
-    assert message.parsed["Subject"] == "Grüße"
-    assert message.parsed["From"] == "Zoë <zoe@example.org>"
-    assert message.parsed["From"].addresses[0].display_name == "Zoë"
-    assert message.parsed.get_content() == "käse\n"
+    parsed = message.parsed
+    assert parsed["Subject"] == "Grüße"
+    assert parsed["From"] == "Zoë <zoe@example.org>"
+    assert parsed["From"].addresses[0].display_name == "Zoë"
+    assert parsed.get_content() == "käse\nbrot\n"
+    parsed.set_content("anew\n")
+    assert parsed.get_content() == "anew\n"
+    assert message.parsed.get_content() == "käse\nbrot\n"
+
+
+def test_what_is_no_text_is_parsed_to_the_octet():
+    sent = EmailMessage()
+    sent.set_content("hello\n")
+    sent.add_attachment(b"\0\r\n\xff\n", maintype="image", subtype="png", filename="Übersicht.png")
+    with Server() as server, smtplib.SMTP(server.host, server.port) as client:
+        client.send_message(sent, "a@b.example", "x@y.example")
+        (message,) = server.messages
+    (attachment,) = message.parsed.iter_attachments()
+    assert attachment.get_content() == b"\0\r\n\xff\n"
+    assert attachment.get_filename() == "Übersicht.png"
+    body = message.parsed.get_body()
+    assert body is not None
+    assert body.get_content() == "hello\n"
 
 
 def test_a_port_of_ones_own_again_and_again():

@@ -55,9 +55,9 @@ class ReceivedMessage:
     def parsed(self) -> EmailMessage:
         """The content as Python's `email` package reads it, by `email.policy.default`.
 
-        Its lines end with LF, as those of a message made in Python do, unless MAIL declared
-        BODY=BINARYMIME. UTF-8 in the header section, which SMTPUTF8 allows, is read too. It is
-        read anew each time: keep it if you ask often.
+        ``get_content()`` of a text has LF at the ends of its lines, and UTF-8 in the header
+        section, which SMTPUTF8 allows, is read. It is made anew each time: keep it if you ask
+        often.
         """
         from ._parsing import parsed
 

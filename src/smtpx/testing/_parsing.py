@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import email
-from email.message import EmailMessage
+from email.contentmanager import ContentManager, raw_data_manager
+from email.message import EmailMessage, Message
 from email.policy import EmailPolicy
-from typing import cast
+from typing import Any, cast
+
+
+class _Contents(ContentManager):
+    """Texts have Python's line ends, in whatever encoding they came."""
+
+    def get_content(self, msg: Message[Any, Any], *args: Any, **kw: Any) -> Any:
+        """Return the content of a part; a text of CRLF (RFC 2046 §4.1.1) with LF."""
+        content = raw_data_manager.get_content(msg, *args, **kw)
+        return content.replace("\r\n", "\n") if isinstance(content, str) else content
+
+    def set_content(self, msg: Message[Any, Any], obj: Any, *args: Any, **kw: Any) -> None:
+        """Set it, as always."""
+        raw_data_manager.set_content(msg, obj, *args, **kw)
 
 
 class _Policy(EmailPolicy):
@@ -18,7 +32,7 @@ class _Policy(EmailPolicy):
         return name, octets.decode("utf-8", "surrogateescape")
 
 
-_POLICY = _Policy()
+_POLICY = _Policy(content_manager=_Contents())
 
 
 def parsed(content: bytes) -> EmailMessage:
