@@ -6,11 +6,13 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -36,7 +38,7 @@ DKIM_KEYS = {
 }
 
 
-def blocks() -> Iterator[object]:
+def blocks() -> Iterator[ParameterSet]:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text(encoding="utf-8")
         for match in BLOCK.finditer(text):
@@ -44,21 +46,26 @@ def blocks() -> Iterator[object]:
             yield pytest.param(match[1], id=f"{path.name}:{line}")
 
 
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int, Server]]:
+NAMES = ["mail.example.com", "localhost"]
+USUAL: dict[str, Any] = {
+    "users": {"user": "secret", "ann@example.org": "ya29.an-access-token"},
+    "mechanisms": (*SCRAM_MECHANISMS, *STANDARD_MECHANISMS, OAUTHBEARER, XOAUTH2),
+}
+
+
+@contextmanager
+def world_with(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, **options: Any
+) -> Iterator[dict[int, Server]]:
     """A world where mail.example.com and localhost are embedded servers, by their usual ports."""
-    names = ["mail.example.com", "localhost"]
-    users = {"user": "secret", "ann@example.org": "ya29.an-access-token"}
-    mechanisms = (*SCRAM_MECHANISMS, *STANDARD_MECHANISMS, OAUTHBEARER, XOAUTH2)
+    certified: dict[str, Any] = {"certificate_names": NAMES}
     with ExitStack() as stack:
         servers = {
-            port: stack.enter_context(
-                Server(tls=tls, users=users, mechanisms=mechanisms, certificate_names=names)
-            )
-            for port, tls in [
-                (25, ServerTLS.NONE),
-                (465, ServerTLS.IMPLICIT),
-                (587, ServerTLS.STARTTLS),
+            port: stack.enter_context(Server(tls=tls, **named, **USUAL | options))
+            for port, tls, named in [
+                (25, ServerTLS.NONE, dict[str, Any]()),
+                (465, ServerTLS.IMPLICIT, certified),
+                (587, ServerTLS.STARTTLS, certified),
             ]
         }
         trusting = ssl.create_default_context(cafile=servers[465].ca_file)
@@ -67,16 +74,22 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int,
         resolve = socket.getaddrinfo
 
         def found(host, port, *args, **kwargs):
-            if host in names and port in servers:
+            if host in NAMES and port in servers:
                 host, port = "127.0.0.1", servers[port].port
             return resolve(host, port, *args, **kwargs)
 
         monkeypatch.setattr(socket, "getaddrinfo", found)
-        monkeypatch.chdir(tmp_path)
+        monkeypatch.chdir(folder)
         _ = Path("message.eml").write_bytes(b"Subject: a file\n\nhello\n")
         _ = Path("bounce.eml").write_bytes(reports.POSTFIX)
         for name, key in DKIM_KEYS.items():
             _ = Path(name).write_bytes(key)
+        yield servers
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int, Server]]:
+    with world_with(monkeypatch, tmp_path) as servers:
         yield servers
 
 

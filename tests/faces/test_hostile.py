@@ -161,8 +161,8 @@ def test_the_input_cut_at_every_octet(face: Face, extensions):
 @pytest.mark.parametrize("ending", Ending)
 @pytest.mark.parametrize("extensions", [BY_DATA, ALL_EXTENSIONS], ids=["DATA", "BDAT"])
 def test_a_truncated_final_reply_is_in_doubt(face: Face, keep, ending, extensions):
-    faults = [TruncateReply(point, keep=keep, ending=ending) for point in ("END-OF-DATA", "BDAT")]
-    with Server(extensions=extensions, faults=faults) as server:
+    fault = TruncateReply("END-OF-DATA", keep=keep, ending=ending)
+    with Server(extensions=extensions, faults=[fault]) as server:
         assert fate_of(face, server) is Fate.IN_DOUBT
         assert len(server.messages) == 1
 

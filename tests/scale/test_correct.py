@@ -228,7 +228,9 @@ def test_a_421_after_which_the_server_goes_on(command: str):
 NUMBERS = st.integers(0, COUNT - 1)
 FAULTS = st.one_of(
     st.builds(
-        lambda kind, command, nth, session: kind(command, nth=nth, session=session),
+        lambda kind, command, nth, session: kind(
+            command, nth=1 if command == "GREETING" else nth, session=session
+        ),
         st.sampled_from([Close, Reset, Shutdown]),
         st.sampled_from([*COMMANDS, "GREETING", "EHLO"]),
         st.integers(1, 8),

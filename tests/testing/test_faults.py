@@ -15,6 +15,7 @@ from smtpx.testing import (
     Drip,
     Ending,
     Endless,
+    Fault,
     Latency,
     Refuse,
     ReplaceReply,
@@ -376,3 +377,214 @@ def test_a_reset_over_a_unix_socket_is_an_end(tmp_path):
         wire.reply()
         wire.send("EHLO me")
         assert wire.rest() == b""
+
+
+# What begins and what ends the content, whichever way it goes.
+
+BEGIN = {"DATA": "DATA", "BDAT": b"BDAT 7\r\nhello\r\n"}
+END = {"DATA": "hello\r\n.", "BDAT": "BDAT 0 LAST"}
+WAYS = pytest.mark.parametrize("way", ["DATA", "BDAT"])
+
+
+@WAYS
+def test_a_refusal_at_the_end_of_the_content(way):
+    fault = Refuse("END-OF-DATA", "451 4.3.0 later", nth=2)
+    with Server(faults=[fault]) as server, opened(server) as wire:
+        begun = 354 if way == "DATA" else 250
+        assert wire.ask(*ENVELOPE, BEGIN[way], END[way]) == [250, 250, begun, 250]
+        assert server.unstruck == [fault]
+        assert wire.ask(*ENVELOPE, BEGIN[way], END[way]) == [250, 250, begun, 451]
+        assert wire.ask(*ENVELOPE, BEGIN[way], END[way]) == [250, 250, begun, 250]
+        assert server.unstruck == []
+    assert len(server.messages) == 2
+
+
+@WAYS
+def test_a_refusal_where_the_content_begins(way):
+    fault = Refuse("DATA", "451 4.3.0 later", nth=2)
+    with Server(faults=[fault]) as server, opened(server) as wire:
+        begun = 354 if way == "DATA" else 250
+        assert wire.ask(*ENVELOPE, BEGIN[way], END[way]) == [250, 250, begun, 250]
+        assert wire.ask(*ENVELOPE, BEGIN[way], "RSET") == [250, 250, 451, 250]
+        assert wire.ask(*ENVELOPE, BEGIN[way], END[way]) == [250, 250, begun, 250]
+    assert len(server.messages) == 2
+    assert server.breaches == []
+    assert server.unstruck == []
+
+
+def test_one_session_counts_both_ways_together():
+    fault = Refuse("END-OF-DATA", "451 4.3.0 later", nth=3)
+    with Server(faults=[fault]) as server, opened(server) as wire:
+        codes = []
+        for way in ("DATA", "BDAT", "DATA", "BDAT"):
+            codes += wire.ask(*ENVELOPE, BEGIN[way], END[way])[-1:]
+        assert codes == [250, 250, 451, 250]
+
+
+def test_a_single_chunk_begins_and_ends_the_content():
+    chunk = b"BDAT 1 LAST\r\nx"
+    with Server() as server, opened(server) as wire:
+        server.add_fault(Refuse("DATA", "451 4.3.0 later", nth=1))
+        server.add_fault(Refuse("END-OF-DATA", "452 4.3.1 full", nth=2))
+        server.add_fault(Refuse("BDAT", "554 5.6.0 no", nth=3))
+        assert [wire.ask(*ENVELOPE, chunk)[-1] for _ in range(4)] == [451, 452, 554, 250]
+        assert server.unstruck == []
+
+
+def test_what_ends_no_content_is_no_end_of_data():
+    """As with DATA, which is then refused, so that there is no lone dot."""
+    fault = Refuse("END-OF-DATA", "451 4.3.0 later")
+    refused = {"x@y.example": "550 5.1.1 nobody"}
+    with Server(faults=[fault], refuse_recipients=refused) as server, opened(server) as wire:
+        assert wire.ask(*ENVELOPE, b"BDAT 1 LAST\r\nx") == [250, 550, 554]
+        assert wire.ask("RSET", b"BDAT 1 LAST\r\nx") == [250, 503]
+        assert wire.ask(ENVELOPE[0], "RCPT TO:<w@y.example>") == [250, 250]
+        server.clear_faults()
+        server.add_fault(Refuse("BDAT", "452 4.3.1 full", nth=3))
+        assert wire.ask(b"BDAT 1\r\nx", b"BDAT 1 LAST\r\nx") == [452, 503]
+        assert server.unstruck == [fault]
+
+
+@WAYS
+@pytest.mark.parametrize("point", ["DATA", "END-OF-DATA"])
+@pytest.mark.parametrize(
+    "kind", [Stall, Close, Reset, Shutdown, TruncateReply, ReplaceReply, AppendToReply, Endless]
+)
+def test_every_fault_strikes_both_ways(way, point, kind):
+    given = {TruncateReply: (4,), ReplaceReply: (b"299 eh\r\n",), AppendToReply: (b"299 eh\r\n",)}
+    fault = kind(point, *given.get(kind, ()))
+    with Server(faults=[fault]) as server, opened(server) as wire:
+        said = [*ENVELOPE, BEGIN[way]] if point == "END-OF-DATA" else list(ENVELOPE)
+        for line in said:
+            wire.send(line)
+            assert wire.code() in (250, 354)
+        wire.send(END[way] if point == "END-OF-DATA" else BEGIN[way])
+        if kind is Stall:
+            assert silent(wire)
+        elif kind is Reset:
+            with pytest.raises(ConnectionResetError):
+                wire.reply()
+        else:
+            usual = b"354 " if (way, point) == ("DATA", "DATA") else b"250 "
+            first = {Close: b"", Shutdown: b"421 ", ReplaceReply: b"299 ", Endless: b"250-"}
+            if kind is Endless:
+                assert wire.socket.recv(4) == b"250-"
+            else:
+                assert wire.reply()[:4] == first.get(kind, usual)
+            if kind is AppendToReply:
+                assert wire.reply() == b"299 eh\r\n"
+        assert server.unstruck == []
+
+
+@WAYS
+def test_lmtp_refuses_each_recipient_either_way(way):
+    fault = Refuse("END-OF-DATA", "451 no")
+    with Server(lmtp=True, faults=[fault]) as server, Wire(server) as wire:
+        wire.reply()
+        wire.ask("LHLO me", *ENVELOPE, ENVELOPE[1], BEGIN[way], END[way])
+        assert wire.code() == 451
+        assert wire.ask("RSET") == [250]
+
+
+# Faults that come to nothing are said to.
+
+
+def test_what_never_struck():
+    faults: list[Fault] = [
+        Refuse("MAIL", "451 no", nth=2),
+        Refuse("VRFY", "451 no"),
+        Close("QUIT", session=2),
+        CutInput(100_000),
+        CutOutput(100_000),
+        CutContent(100_000),
+        Latency(0.001, session=2),
+        Drip(session=2),
+        Stall("TLS-HANDSHAKE"),
+    ]
+    with Server(faults=faults) as server, opened(server) as wire:
+        assert wire.ask(*ENVELOPE, "DATA", ".", "QUIT")[-1] == 221
+    assert server.unstruck == faults
+
+
+def test_what_struck():
+    with Server(faults=[Latency(0.001), Drip(100)]) as server, opened(server) as wire:
+        assert server.unstruck == []
+        server.add_fault(CutInput(20))
+        wire.send("NOOP")
+        assert wire.rest() == b""
+        assert server.unstruck == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"), [(CutOutput(1), "NOOP"), (CutContent(0), "BDAT 1 LAST\r\nx")]
+)
+def test_a_cut_strikes_when_it_cuts(fault, line):
+    with Server() as server, opened(server) as wire:
+        wire.ask(*ENVELOPE)
+        server.add_fault(fault)
+        assert server.unstruck == [fault]
+        wire.send(line)
+        assert wire.rest() == b""
+        assert server.unstruck == []
+
+
+def test_of_two_faults_one_wins_and_the_other_is_left():
+    shadowed = Stall("NOOP")
+    faults: list[Fault] = [Refuse("NOOP", "451 no"), shadowed, AppendToReply("NOOP", b"250 hm\r\n")]
+    with Server(faults=faults) as server, opened(server) as wire:
+        assert wire.ask("NOOP") == [451]
+        assert wire.code() == 250
+        assert server.unstruck == [shadowed]
+
+
+def test_a_fault_that_was_cleared_never_struck_either():
+    fault = Refuse("NOOP", "451 no")
+    with Server(faults=[fault]) as server, opened(server) as wire:
+        server.clear_faults()
+        assert wire.ask("NOOP") == [250]
+    assert server.unstruck == [fault]
+
+
+@pytest.mark.parametrize("kind", [CutInput, CutContent])
+def test_of_several_cuts_the_first_in_the_stream_is_made(kind):
+    with Server() as server, opened(server) as wire:
+        wire.ask(*ENVELOPE)
+        far, near = kind(200, parting=b"552 far\r\n"), kind(150, parting=b"552 near\r\n")
+        server.add_fault(far, near)
+        wire.send(b"BDAT 999 LAST\r\n" + b"x" * 999)
+        assert wire.rest() == b"552 near\r\n"
+        assert server.unstruck == [far]
+
+
+@pytest.mark.parametrize("command", ["mail", "ENDOFDATA", "DOT", "CONNECT", "TLS", "", "BDAT LAST"])
+def test_an_unknown_command_is_refused_with_those_known(command):
+    with pytest.raises(ValueError, match=r"known are GREETING, EHLO, .*END-OF-DATA, BDAT"):
+        Close(command)
+
+
+def test_a_private_verb_may_be_struck():
+    fault = ReplaceReply("XFROB", b"250 frobbed\r\n")
+    with Server(faults=[fault]) as server, opened(server) as wire:
+        assert wire.ask("XFROB") == [250]
+        assert server.unstruck == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (Refuse, ("RCPT", "250 2.1.5 Ok"), "begins with 4 or 5"),
+        (Refuse, ("RCPT", "no such user"), "begins with 4 or 5"),
+        (Refuse, ("RCPT", "550-no\n550 such user"), "without their code"),
+        (Refuse, ("RCPT", "550 no\r\n250 Ok"), "without their code"),
+        (Shutdown, ("RCPT", "221 bye"), "begins with 421"),
+        (Refuse, ("TLS-HANDSHAKE", "454 no"), "Stall, Close, Reset or ReplaceReply"),
+        (AppendToReply, ("TLS-HANDSHAKE", b"x"), "Stall, Close, Reset or ReplaceReply"),
+        (Close, ("GREETING", 2), "comes once in a session"),
+        (Close, ("MAIL", 0), "1 or more"),
+        (AppendToReply, ("MAIL", b""), "empty"),
+        (Endless, ("MAIL", b""), "empty"),
+    ],
+)
+def test_a_fault_of_which_nothing_could_come_is_refused(kind, given, said):
+    with pytest.raises(ValueError, match=said):
+        kind(*given)

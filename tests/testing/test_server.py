@@ -1,17 +1,20 @@
 """The server over real sockets: with smtplib, with TLS, and what it writes down."""
 
 import asyncio
+import base64
 import gc
 import smtplib
 import socket
 import ssl
 import sys
 import threading
+from email.message import EmailMessage
 
 import pytest
 
 import smtpx.testing
 from smtpx.testing import (
+    ALL_EXTENSIONS,
     USUAL_EXTENSIONS,
     Extension,
     Latency,
@@ -347,3 +350,133 @@ def test_all_is_exact():
     )
     with pytest.raises(AttributeError):
         _ = smtpx.testing.nothing
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("8bit", "käse\r\nbrot\r\n".encode()),
+        ("quoted-printable", b"k=C3=A4se\r\nbro=\r\nt\r\n"),
+        ("base64", base64.b64encode("käse\r\nbrot\r\n".encode()) + b"\r\n"),
+    ],
+)
+@pytest.mark.parametrize("body_type", ["8BITMIME", "BINARYMIME"])
+def test_a_message_is_parsed_when_asked(encoding, body, body_type):
+    octets = (
+        "From: Zoë <zoe@example.org>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
+    ).encode() + body
+    with Server(extensions=ALL_EXTENSIONS) as server, opened(server) as wire:
+        wire.ask(f"MAIL FROM:<a@b.example> SMTPUTF8 BODY={body_type}", ENVELOPE[1])
+        wire.send(b"BDAT %d LAST\r\n" % len(octets) + octets)
+        assert wire.code() == 250
+        (message,) = server.messages
+    parsed = message.parsed
+    assert parsed["Subject"] == "Grüße"
+    assert parsed["From"] == "Zoë <zoe@example.org>"
+    assert parsed["From"].addresses[0].display_name == "Zoë"
+    assert parsed.get_content() == "käse\nbrot\n"
+    parsed.set_content("anew\n")
+    assert parsed.get_content() == "anew\n"
+    assert message.parsed.get_content() == "käse\nbrot\n"
+
+
+def test_what_is_no_text_is_parsed_to_the_octet():
+    sent = EmailMessage()
+    sent.set_content("hello\n")
+    sent.add_attachment(b"\0\r\n\xff\n", maintype="image", subtype="png", filename="Übersicht.png")
+    with Server() as server, smtplib.SMTP(server.host, server.port) as client:
+        client.send_message(sent, "a@b.example", "x@y.example")
+        (message,) = server.messages
+    (attachment,) = message.parsed.iter_attachments()
+    assert attachment.get_content() == b"\0\r\n\xff\n"
+    assert attachment.get_filename() == "Übersicht.png"
+    body = message.parsed.get_body()
+    assert body is not None
+    assert body.get_content() == "hello\n"
+
+
+def test_a_port_of_ones_own_again_and_again():
+    with Server() as server:
+        port = server.port
+    for _ in range(3):
+        with Server(port=port) as server:
+            assert server.url == f"smtp://127.0.0.1:{port}"
+            with opened(server):
+                pass  # The server ends the connection, and its port is not free at once.
+
+
+def test_a_port_in_use_is_named():
+    with (
+        Server() as server,
+        pytest.raises(OSError, match=f"127.0.0.1:{server.port}"),
+        Server(port=server.port),
+    ):
+        pass
+
+
+def test_a_server_starts_anew():
+    server = Server(tls=ServerTLS.IMPLICIT)
+    for number in (1, 2):
+        with server:
+            assert server.ca_file.exists()
+            with opened(server, context=server.client_context()) as wire:
+                wire.ask(*ENVELOPE, "DATA", ".", "QUIT")
+        assert len(server.messages) == number
+
+
+def test_there_is_no_url_before_the_start():
+    with pytest.raises(RuntimeError, match="enter it first"):
+        _ = Server().url
+    assert repr(Server()) == "<Server without a port, closed, received 0>"
+    assert Server(port=2525).url == "smtp://127.0.0.1:2525"
+    assert Server(path="s").url.startswith("smtp+unix://")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"path": "s", "port": 25}, "path with host or port"),
+        ({"path": "s", "host": "::1"}, "path with host or port"),
+        ({"certificate_expired": True}, "need tls="),
+        ({"certificate_names": ["mx.test"]}, "need tls="),
+        (
+            {
+                "tls": ServerTLS.IMPLICIT,
+                "certificate_expired": True,
+                "server_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+            },
+            "beside server_context",
+        ),
+        ({"lmtp_replies": {"a@b.example": "450 no"}}, "without lmtp"),
+        ({"lmtp": True, "refuse_ehlo": True}, "LHLO"),
+        ({"refuse_recipients": {"a@b.example": "251 forwarded"}}, "begins with 4 or 5"),
+        ({"refuse_recipients": {"a@b.example": "no such user"}}, "begins with 4 or 5"),
+        ({"refuse_recipients": {"<a@b.example>": "550 no"}}, "the address alone"),
+        ({"refuse_content": "spam"}, "begins with 4 or 5"),
+        ({"greeting": "hello"}, "begins with 2 or 4 or 5"),
+        ({"ehlo_lines": ["XFROB", "SIZE 1\r\nXFRY"]}, "is not one line"),
+    ],
+)
+def test_options_of_which_nothing_would_come_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        Server(**options)
+
+
+@pytest.mark.parametrize("reply", ["250 Ok", "no", 550])
+def test_a_callable_that_returns_no_refusal_fails_the_test(reply):
+    with (
+        pytest.raises(RuntimeError, match="test server failed") as caught,
+        Server(refuse_recipients=lambda _: reply) as server,
+        opened(server) as wire,
+    ):
+        wire.ask(ENVELOPE[0])
+        wire.send(ENVELOPE[1])
+        assert wire.rest() == b""
+    assert "refuse_recipients: x@y.example" in str(caught.value.__cause__)
+
+
+def test_a_password_that_could_never_match_is_refused():
+    with pytest.raises(TypeError, match="users: a password: give a str, not int"):
+        Server(users={"jo": 1234})  # type: ignore[dict-item]

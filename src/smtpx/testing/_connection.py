@@ -11,21 +11,24 @@ from functools import partial
 from typing import assert_never, cast
 
 from ._fault_plan import FaultPlan
-from ._options import format_reply
 from ._outlet import Outlet
-from ._reader import END_OF_DATA, GREETING, Command
+from ._reader import Command
 from ._records import SessionRecord, Shared
+from ._replies import format_reply
 from ._tls import TLSChannel
 from .faults import (
+    END_OF_DATA,
+    GREETING,
+    TLS_HANDSHAKE,
     AppendToReply,
     Close,
-    CommandFault,
     CutContent,
     CutInput,
     Ending,
     Endless,
     Refuse,
     ReplaceReply,
+    ReplyFault,
     Reset,
     Shutdown,
     Stall,
@@ -33,7 +36,6 @@ from .faults import (
 )
 from .server_protocol import Answer, ServerProtocol, Then
 
-_TLS_HANDSHAKE = "TLS-HANDSHAKE"
 _FLOOD_BLOCK = 1 << 16
 _FLOOD_TURN = 1 << 20
 
@@ -154,6 +156,7 @@ class Connection(asyncio.Protocol):
 
     def _cut(self, fault: CutInput | CutContent | None) -> None:
         if fault is not None and not self._deaf:
+            self._plan.struck(fault)
             self._put(fault.parting)
             self._end(fault.ending)
 
@@ -182,35 +185,38 @@ class Connection(asyncio.Protocol):
     def _perform(
         self, command: Command, answer: Callable[[], Answer], refuse: Callable[[str], Answer]
     ) -> None:
-        faults = self._plan.at_command(command.verb, command.nth) if self._shared.faults else []
+        faults = self._plan.at_command(command.points) if self._shared.faults else []
         given: Answer | None = None
+        touching: list[ReplyFault] = []
         for fault in faults:
-            match fault:
-                case Refuse():
-                    given = refuse(fault.reply)
-                    break
-                case Shutdown():
-                    self._put(format_reply(fault.reply))
-                    self._end_in_order()
-                    return
-                case Stall():
-                    self._stall(fault)
-                    return
-                case Close():
-                    self._end(Ending.CLOSE)
-                    return
-                case Reset():
-                    self._end(Ending.RESET)
-                    return
-                case TruncateReply() | ReplaceReply() | AppendToReply() | Endless():
-                    pass  # They touch the reply, once there is one.
-                case _:
-                    assert_never(fault)
-        self._reply(given or answer(), faults)
+            if isinstance(fault, ReplyFault):
+                touching.append(fault)
+            elif given is None:
+                self._plan.struck(fault)
+                match fault:
+                    case Refuse():
+                        given = refuse(fault.reply)
+                    case Shutdown():
+                        self._put(format_reply(fault.reply))
+                        self._end_in_order()
+                        return
+                    case Stall():
+                        self._stall(fault)
+                        return
+                    case Close():
+                        self._end(Ending.CLOSE)
+                        return
+                    case Reset():
+                        self._end(Ending.RESET)
+                        return
+                    case _:
+                        assert_never(fault)
+        self._reply(given or answer(), touching)
 
-    def _reply(self, answer: Answer, faults: list[CommandFault]) -> None:
+    def _reply(self, answer: Answer, faults: list[ReplyFault]) -> None:
         reply = answer.reply
         for fault in faults:
+            self._plan.struck(fault)
             match fault:
                 case ReplaceReply():
                     reply = fault.data
@@ -226,7 +232,7 @@ class Connection(asyncio.Protocol):
                     self._outlet.put(partial(self._start_flood, fault))
                     return
                 case _:
-                    pass
+                    assert_never(fault)
         self._put(reply)
         match answer.then:
             case Then.CONTINUE:
@@ -281,7 +287,8 @@ class Connection(asyncio.Protocol):
         return plain
 
     def _spoilt_handshake(self) -> bool:
-        for fault in self._plan.at_command(_TLS_HANDSHAKE, 1):
+        for fault in self._plan.at_command([(TLS_HANDSHAKE, 1)]):
+            self._plan.struck(fault)
             match fault:
                 case Stall():
                     self._stall(fault)
@@ -315,6 +322,7 @@ class Connection(asyncio.Protocol):
         """Let octets of SMTP out; the outlet calls this when they are due."""
         cut = self._plan.output_cut(self._record.bytes_out + len(data))
         if cut is not None:
+            self._plan.struck(cut)
             data = data[: max(0, cut.at - self._record.bytes_out)]
         self._record.bytes_out += len(data)
         self._wrote = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from ._mailbox import Mailbox, ReceivedMessage
-from ._options import ServerOptions, format_reply, refusal
+from ._options import ServerOptions, refusal
+from ._replies import FINAL, REFUSALS, check_reply, format_reply
 
 
 def deliver(
@@ -21,7 +22,10 @@ def deliver(
             return format_reply(refused)
         mailbox.messages.append(message)
         return accepted
-    texts = [refused or refusal(options.lmtp_replies, to) for to in message.recipients]
+    texts = [
+        refused or refusal("lmtp_replies", options.lmtp_replies, to, FINAL)
+        for to in message.recipients
+    ]
     kept = [number for number, text in enumerate(texts) if text is None or text[0] == "2"]
     if kept:
         mailbox.messages.append(_narrowed(message, kept))
@@ -31,9 +35,12 @@ def deliver(
 def _content_refusal(message: ReceivedMessage, options: ServerOptions) -> str | None:
     if options.size_limit is not None and len(message.content) > options.size_limit:
         return "552 5.3.4 Message too big"
-    if callable(options.refuse_content):
-        return options.refuse_content(message)
-    return options.refuse_content
+    if not callable(options.refuse_content):
+        return options.refuse_content
+    refused = options.refuse_content(message)
+    if refused is not None:
+        check_reply("refuse_content", refused, REFUSALS)
+    return refused
 
 
 def _narrowed(message: ReceivedMessage, kept: list[int]) -> ReceivedMessage:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 from ._records import Shared
 from .faults import (
@@ -11,10 +12,13 @@ from .faults import (
     CutInput,
     CutOutput,
     Drip,
+    Fault,
     Latency,
     StreamFault,
     strikes,
 )
+
+CutT = TypeVar("CutT", CutInput, CutOutput, CutContent)
 
 
 class Pace(NamedTuple):
@@ -33,51 +37,57 @@ class FaultPlan:
         self._shared = shared
         self._session = session
 
-    def at_command(self, command: str, nth: int) -> list[CommandFault]:
-        """Return what strikes at the `nth` `command`."""
+    def struck(self, fault: Fault) -> None:
+        """Note that `fault` has done what it is for."""
+        self._shared.struck.add(id(fault))
+
+    def at_command(self, points: Sequence[tuple[str, int]]) -> list[CommandFault]:
+        """Return what is meant for a command of these names and numbers, in the order given."""
         return [
             fault
             for fault in self._shared.faults
-            if not isinstance(fault, StreamFault) and strikes(fault, command, nth, self._session)
+            if not isinstance(fault, StreamFault) and strikes(fault, points, self._session)
         ]
 
     def input_cut(self, octets: int) -> CutInput | None:
-        """Return what ends the connection after `octets` of input."""
-        for fault in self._shared.faults:
-            if isinstance(fault, CutInput) and self._meant(fault) and octets >= fault.at:
-                return fault
-        return None
+        """Return what ends the connection at or before `octets` of input."""
+        return self._first_cut(CutInput, octets)
 
     def content_cut(self, octets: int, *, in_content: bool) -> CutContent | None:
-        """Return what ends the connection after `octets` of content, or as content begins."""
-        if not octets and not in_content:
-            return None
-        for fault in self._shared.faults:
-            if isinstance(fault, CutContent) and self._meant(fault) and octets >= fault.at:
-                return fault
-        return None
+        """Return what ends the connection at or before `octets` of content, or as it begins."""
+        return self._first_cut(CutContent, octets) if octets or in_content else None
 
     def output_cut(self, octets: int) -> CutOutput | None:
         """Return what ends the connection at or before `octets` of output."""
-        cuts = [
-            fault
-            for fault in self._shared.faults
-            if isinstance(fault, CutOutput) and self._meant(fault) and octets >= fault.at
-        ]
-        return min(cuts, key=lambda cut: cut.at, default=None)
+        return self._first_cut(CutOutput, octets)
 
     def pace(self) -> Pace:
-        """Return how slowly octets leave."""
-        pace = Pace()
+        """Return how slowly octets leave from now on: the last of each kind says it."""
+        latency, drip = None, None
         for fault in self._shared.faults:
             match fault:
                 case Latency() if self._meant(fault):
-                    pace = pace._replace(latency=fault.seconds)
+                    latency = fault
                 case Drip() if self._meant(fault):
-                    pace = pace._replace(size=fault.size, interval=fault.interval)
+                    drip = fault
                 case _:
                     pass
+        pace = Pace()
+        if latency is not None:
+            self.struck(latency)
+            pace = pace._replace(latency=latency.seconds)
+        if drip is not None:
+            self.struck(drip)
+            pace = pace._replace(size=drip.size, interval=drip.interval)
         return pace
+
+    def _first_cut(self, kind: type[CutT], octets: int) -> CutT | None:
+        cuts = [
+            fault
+            for fault in self._shared.faults
+            if isinstance(fault, kind) and self._meant(fault) and octets >= fault.at
+        ]
+        return min(cuts, key=lambda cut: cut.at, default=None)
 
     def _meant(self, fault: StreamFault) -> bool:
         return fault.session is None or fault.session == self._session

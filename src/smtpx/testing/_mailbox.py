@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 
 class Via(Enum):
@@ -46,6 +50,19 @@ class ReceivedMessage:
 
     queue_id: str
     """The ID in the reply to the end of data."""
+
+    @property
+    def parsed(self) -> EmailMessage:
+        """The content as Python's `email` package reads it, by `email.policy.default`.
+
+        ``get_content()`` of a text has LF at the ends of its lines, and UTF-8 in the header
+        section, which SMTPUTF8 allows, is read. It is made anew each time: keep it if you ask
+        often.
+        """
+        from ._parsing import parsed
+
+        binary = self.mail_parameters.get("BODY", "").upper() == "BINARYMIME"
+        return parsed(self.content if binary else self.content.replace(b"\r\n", b"\n"))
 
 
 @dataclass(slots=True)

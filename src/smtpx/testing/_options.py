@@ -13,6 +13,7 @@ from smtpx import _checks
 from ._extensions import USUAL_EXTENSIONS, Extension
 from ._mailbox import ReceivedMessage
 from ._mechanisms import STANDARD_MECHANISMS, ServerMechanism
+from ._replies import FINAL, REFUSALS, check_reply
 
 Refusals: TypeAlias = Mapping[str, str] | Callable[[str], str | None]
 """Address to reply text (``"550 5.1.1 no such user"``); nothing, or None, accepts."""
@@ -77,6 +78,7 @@ class ServerOptions:
     (RFC 2920 §3.1); the end of data is then refused."""
 
     refuse_senders: Refusals = field(default_factory=dict[str, str])
+    """By address, as the client writes it; ``""`` is the null reverse-path."""
     refuse_recipients: Refusals = field(default_factory=dict[str, str])
     refuse_content: ContentRefusal = None
     lmtp_replies: Refusals = field(default_factory=dict[str, str])
@@ -88,21 +90,33 @@ class ServerOptions:
         for name in ("size_limit", "mail_limit", "recipient_limit", "domain_limit"):
             _checks.count(name, getattr(self, name), 1, or_none=True)
         _checks.text("hostname", self.hostname)
-        _checks.text("greeting", self.greeting, or_none=True)
+        if self.greeting is not None:
+            check_reply("greeting", self.greeting, FINAL)
         _checks.instance("auth_form", self.auth_form, AuthForm)
         _checks.instance("users", self.users, Mapping)
         _checks.each("extensions", self.extensions, "Extension", Extension)
+        for user, password in self.users.items():
+            _checks.text("users: a name", user)
+            _checks.text("users: a password", password)
         _checks.each("ehlo_lines", self.ehlo_lines, "str", str)
+        for line in self.ehlo_lines:
+            if "\r" in line or "\n" in line:
+                raise ValueError(f"ehlo_lines: {_checks.shown(line)} is not one line")
         _checks.each("mechanisms", self.mechanisms, "ServerMechanism", ServerMechanism)
-        for name in ("refuse_senders", "refuse_recipients", "lmtp_replies"):
-            refusals = getattr(self, name)
-            if not (callable(refusals) or isinstance(refusals, Mapping)):
-                raise _checks.complaint(name, refusals, "a dict, or what can be called")
+        _check_refusals("refuse_senders", self.refuse_senders)
+        _check_refusals("refuse_recipients", self.refuse_recipients)
+        _check_refusals("lmtp_replies", self.lmtp_replies, FINAL)
         refused = self.refuse_content
-        if not (refused is None or isinstance(refused, str) or callable(refused)):  # pyright: ignore[reportUnnecessaryComparison] - callers
+        if isinstance(refused, str):
+            check_reply("refuse_content", refused, REFUSALS)
+        elif not (refused is None or callable(refused)):
             raise _checks.complaint(
                 "refuse_content", refused, "a reply, what can be called, or None"
             )
+        if self.lmtp_replies and not self.lmtp:
+            raise ValueError("lmtp_replies without lmtp=True: nothing would come of them")
+        if self.refuse_ehlo and self.lmtp:
+            raise ValueError("refuse_ehlo with lmtp=True: a client of LMTP says LHLO, never HELO")
 
 
 _FLAGS = (
@@ -111,20 +125,30 @@ _FLAGS = (
 )
 
 
-def refusal(refusals: Refusals, address: str) -> str | None:
-    """Look up what is to be said to `address`."""
+def _check_refusals(name: str, refusals: Refusals, begins: tuple[str, ...] = REFUSALS) -> None:
     if callable(refusals):
-        return refusals(address)
-    return refusals.get(address)
+        return
+    if not isinstance(refusals, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _checks.complaint(name, refusals, "a dict, or what can be called")
+    for address, reply in refusals.items():
+        _checks.text(f"{name}: an address", address)
+        if address.startswith("<") or address.endswith(">"):
+            raise ValueError(f"{name}: {_checks.shown(address)}: give the address alone")
+        check_reply(f"{name}: {address}", reply, begins)
 
 
-def format_reply(text: str) -> bytes:
-    """Make a reply of its text: ``550 5.1.1 no such user``, or several such lines.
+def refusal(
+    name: str, refusals: Refusals, address: str, begins: tuple[str, ...] = REFUSALS
+) -> str | None:
+    """Look up what is to be said to `address`; `name` is whose `refusals` they are.
 
-    The code stands on the first line only; further lines take it over.
+    Raises:
+        TypeError: a callable returned neither a `str` nor None.
+        ValueError: it returned no reply, or one that refuses nothing.
     """
-    code, lines = text[:3], text[4:].split("\n")
-    last = len(lines) - 1
-    return "".join(
-        f"{code}{' ' if number == last else '-'}{line}\r\n" for number, line in enumerate(lines)
-    ).encode()
+    if not callable(refusals):
+        return refusals.get(address)
+    reply = refusals(address)
+    if reply is not None:
+        check_reply(f"{name}: {address}", reply, begins)
+    return reply

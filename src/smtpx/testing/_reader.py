@@ -14,15 +14,7 @@ from enum import Enum, auto
 from ._content import has_single_dot, unstuff
 from ._extensions import Extension
 from ._parameters import allowance
-
-GREETING = "GREETING"
-"""The name under which faults and counts know the opening of the session."""
-
-END_OF_DATA = "END-OF-DATA"
-"""… and the lone dot that ends the content after DATA."""
-
-AUTH_RESPONSE = "AUTH-RESPONSE"
-"""… and a line the client sends to answer a 334."""
+from .faults import AUTH_RESPONSE, END_OF_DATA, GREETING
 
 _COMMAND_LIMIT = 512
 _AUTH_LIMIT = 12_288  # RFC 4954 §4
@@ -46,6 +38,14 @@ class Command:
     argument: str = ""
     content: bytes = b""
     """What END-OF-DATA ended, without transparency, or the chunk of a BDAT."""
+
+    also: tuple[tuple[str, int], ...] = ()
+    """What else a BDAT is, with its number: the DATA of its transaction, its END-OF-DATA."""
+
+    @property
+    def points(self) -> tuple[tuple[str, int], ...]:
+        """Every name under which a fault may strike it, each with its number."""
+        return ((self.verb, self.nth), *self.also)
 
 
 class _Reading(Enum):
@@ -183,11 +183,15 @@ class CommandReader:
         self._reading = _Reading.COMMANDS
         return self._command("BDAT", argument, chunk)
 
+    def count(self, name: str) -> int:
+        """Count one more of this command; return how many there are."""
+        self._counts[name] += 1
+        return self._counts[name]
+
     def _command(self, verb: str, argument: str, content: bytes = b"") -> Command:
-        self._counts[verb] += 1
         if self._buffer:
             self._check_group(verb)
-        return Command(verb, self._counts[verb], argument, content)
+        return Command(verb, self.count(verb), argument, content)
 
     def _decode(self, line: bytes) -> str:
         try:

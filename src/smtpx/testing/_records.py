@@ -65,6 +65,11 @@ class Shared:
     certificate: bytes = b""
     """The server's own, DER, where it made it."""
     faults: list[Fault] = field(default_factory=list[Fault])
+    """Those that are played."""
+    given: list[Fault] = field(default_factory=list[Fault])
+    """All there ever were."""
+    struck: set[int] = field(default_factory=set[int])
+    """The identities of those given that have done what they are for."""
     mailbox: Mailbox = field(default_factory=Mailbox)
     records: list[SessionRecord] = field(default_factory=list[SessionRecord])
     connections: set[Connection] = field(default_factory=set["Connection"])

@@ -1,19 +1,46 @@
 """What can go wrong with a mail server, as values.
 
-A `Server` plays the faults it is given. Those with a `command` strike when that command comes:
-a verb in upper case, or one of ``GREETING``, ``TLS-HANDSHAKE``, ``AUTH-RESPONSE`` (the client's
-answer to a 334) and ``END-OF-DATA`` (the lone dot). `nth` is which one of that command in its
-session, from 1; None is each of them. `session` is which session of the server, from 1; None is
-each of them. Counts of octets are of SMTP, inside TLS if there is any.
+A `Server` plays the faults it is given. Those with a `command` strike when that command comes.
+It is a verb in upper case, or one of these moments:
+
+- ``GREETING``: the session opens.
+- ``TLS-HANDSHAKE``: the client's first octets of TLS. `Stall`, `Close`, `Reset` and
+  `ReplaceReply` are what can happen then.
+- ``AUTH-RESPONSE``: the client's answer to a 334.
+- ``DATA``: the content begins. That is the verb DATA, and the first BDAT of a mail transaction.
+- ``END-OF-DATA``: the content ends. That is the lone dot, and BDAT … LAST.
+
+``BDAT`` is each chunk. A fault that never struck is in `Server.unstruck`.
+
+`nth` is which one of that command in its session, from 1; None is each of them. `session` is which
+session of the server, from 1; None is each of them. Counts of octets are of SMTP, inside TLS if
+there is any. Where several faults are meant for one command, the first that ends or refuses it
+wins.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum, auto
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast, get_args
 
 from smtpx import _checks
+
+from ._replies import REFUSALS, check_reply
+
+GREETING = "GREETING"
+TLS_HANDSHAKE = "TLS-HANDSHAKE"
+END_OF_DATA = "END-OF-DATA"
+AUTH_RESPONSE = "AUTH-RESPONSE"
+
+COMMANDS = (
+    *(GREETING, "EHLO", "HELO", "LHLO", "STARTTLS", TLS_HANDSHAKE, "AUTH", AUTH_RESPONSE),
+    *("MAIL", "RCPT", "DATA", END_OF_DATA, "BDAT"),
+    *("RSET", "NOOP", "HELP", "VRFY", "EXPN", "QUIT"),
+)
+"""Where a fault can strike; a verb that begins with X is anybody's own (RFC 5321 §4.1.5)."""
 
 
 class Ending(Enum):
@@ -32,19 +59,25 @@ class _Checked:
     __slots__ = ()
 
     def __post_init__(self) -> None:
+        """Look at every field.
+
+        Raises:
+            TypeError: one is of another kind.
+            ValueError: one is what nothing could come of.
+        """
         for field in fields(cast("Any", self)):
             name: str = field.name
             value: Any = getattr(self, name)
             match name:
-                case "command" | "reply":
-                    _checks.text(name, value)
-                    if not value:
-                        raise ValueError(f"{name} is empty")
+                case "command":
+                    _check_command(value)
+                case "reply":
+                    check_reply(name, value, ("421",) if isinstance(self, Shutdown) else REFUSALS)
                 case "nth" | "session":
                     _checks.count(name, value, 1, or_none=True)
-                case "keep" | "at" | "limit":
+                case "keep" | "at":
                     _checks.count(name, value, 0)
-                case "size":
+                case "size" | "limit":
                     _checks.count(name, value, 1)
                 case "interval" | "seconds":
                     if value is False or value != 0:
@@ -55,13 +88,38 @@ class _Checked:
                     _checks.flag(name, value)
                 case _:
                     _checks.instance(name, value, bytes)
+                    if not value and isinstance(self, (AppendToReply, Endless)):
+                        raise ValueError(f"{name} is empty: nothing would come of it")
+        if isinstance(self, get_args(CommandFault)):
+            _check_moment(cast("CommandFault", self))
+
+
+def _check_command(command: object) -> None:
+    _checks.text("command", command)
+    name = str(command)
+    if name not in COMMANDS and not re.fullmatch("X[A-Z0-9-]*", name):
+        raise ValueError(
+            f"command={_checks.shown(name)}: no server knows it; known are {', '.join(COMMANDS)}, "
+            "and what begins with X"
+        )
+
+
+def _check_moment(fault: CommandFault) -> None:
+    command = fault.command
+    if command in (GREETING, TLS_HANDSHAKE) and fault.nth not in (None, 1):
+        raise ValueError(f"nth={fault.nth}: {command} comes once in a session")
+    if command == TLS_HANDSHAKE and not isinstance(fault, (Stall, Close, Reset, ReplaceReply)):
+        raise ValueError(
+            f"command={command!r}: give Stall, Close, Reset or ReplaceReply, "
+            f"not {type(fault).__name__}; there is no reply yet"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse(_Checked):
-    """Answer with `reply` and do not perform the command.
+    """Answer with `reply`, a 4yz or 5yz, and do not perform the command.
 
-    At END-OF-DATA and BDAT … LAST over LMTP, `reply` is said once for each recipient.
+    At END-OF-DATA over LMTP, `reply` is said once for each recipient.
     """
 
     command: str
@@ -114,7 +172,7 @@ class TruncateReply(_Checked):
     """Perform the command, write `keep` octets of the reply, and end the connection.
 
     ``TruncateReply("END-OF-DATA", keep=0)`` accepts a message without ever saying so: the client
-    is in doubt (RFC 1047).
+    is in doubt (RFC 1047). So does one at DATA where a single BDAT begins and ends the content.
     """
 
     command: str
@@ -213,25 +271,15 @@ class Latency(_Checked):
     session: int | None = None
 
 
-CommandFault: TypeAlias = (
-    Refuse
-    | Shutdown
-    | Stall
-    | Close
-    | Reset
-    | TruncateReply
-    | ReplaceReply
-    | AppendToReply
-    | Endless
-)
+ReplyFault: TypeAlias = TruncateReply | ReplaceReply | AppendToReply | Endless
+CommandFault: TypeAlias = Refuse | Shutdown | Stall | Close | Reset | ReplyFault
 StreamFault: TypeAlias = CutOutput | CutInput | CutContent | Drip | Latency
 Fault: TypeAlias = CommandFault | StreamFault
 
 
-def strikes(fault: CommandFault, command: str, nth: int, session: int) -> bool:
-    """Say whether `fault` is meant for the `nth` occurrence of `command` in `session`."""
-    return (
-        fault.command == command
-        and (fault.nth is None or fault.nth == nth)
-        and (fault.session is None or fault.session == session)
+def strikes(fault: CommandFault, points: Sequence[tuple[str, int]], session: int) -> bool:
+    """Say whether `fault` is meant for a command of these names and numbers in `session`."""
+    meant = fault.session is None or fault.session == session
+    return meant and any(
+        fault.command == name and (fault.nth is None or fault.nth == nth) for name, nth in points
     )

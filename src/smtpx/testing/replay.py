@@ -70,6 +70,7 @@ class Replay:
         self._mismatch: TranscriptMismatch | None = None
         self._authority: Authority | None = None
         self._listener: socket.socket | None = None
+        self._port = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -77,6 +78,7 @@ class Replay:
         if any(_TLS in entries for entries in self._sessions):
             self._authority = Authority(("localhost", "127.0.0.1"), expired=False)
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._play_all, name="smtpx-replay")
         self._thread.start()
         return self
@@ -104,7 +106,7 @@ class Replay:
         """Where it listens, for `smtpx.Client` and its kin."""
         if self._listener is None:
             raise RuntimeError("it listens while its context is open")
-        port = self._listener.getsockname()[1]
+        port = self._port
         first = self._sessions[0]
         if first[0] == _TLS:
             return f"smtps://localhost:{port}"
@@ -124,11 +126,10 @@ class Replay:
         # A connection of our own ends the wait for another one.
         if self._thread.is_alive() and self._played < len(self._sessions):
             try:
-                socket.create_connection(self._listener.getsockname(), self._patience).close()
+                socket.create_connection(("127.0.0.1", self._port), self._patience).close()
             except OSError:
                 pass  # It has just ended.
         self._thread.join()
-        self._listener.close()
         if self._authority is not None:
             self._authority.close()
 
@@ -136,20 +137,22 @@ class Replay:
         listener = self._listener
         if listener is None:
             raise AssertionError("who plays listens")
-        for entries in self._sessions:
-            connection, _ = listener.accept()
-            if self._stopping:
-                connection.close()
-                return
-            playing = _Playing(connection, entries, self._patience, self._authority)
-            try:
-                playing.play()
-            except TranscriptMismatch as mismatch:
-                self._mismatch = mismatch
-                return
-            finally:
-                playing.close()
-            self._played += 1
+        # Closed as soon as nothing is left to play: a client too many would wait for a greeting.
+        with listener:
+            for entries in self._sessions:
+                connection, _ = listener.accept()
+                if self._stopping:
+                    connection.close()
+                    return
+                playing = _Playing(connection, entries, self._patience, self._authority)
+                try:
+                    playing.play()
+                except TranscriptMismatch as mismatch:
+                    self._mismatch = mismatch
+                    return
+                finally:
+                    playing.close()
+                self._played += 1
 
 
 class _Playing:

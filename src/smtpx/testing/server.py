@@ -5,7 +5,9 @@
     with Server(users={"jo": "secret"}, tls=ServerTLS.STARTTLS) as server:
         ...  # talk to server.host, server.port
     assert server.messages[0].recipients == ("kim@example.com",)
-    assert server.breaches == []
+    assert server.messages[0].parsed["Subject"] == "Grüße"
+    assert server.breaches == []  # nothing that the client should not have said
+    assert server.unstruck == []  # no fault that never came to anything
 
 It listens on the loopback interface or a unix socket, speaks SMTP or LMTP strictly, and fails in
 whichever way its faults say. It needs ``trustme`` (the extra ``smtpx[testing]``) for TLS only.
@@ -36,6 +38,7 @@ from ._tls import Authority
 from .faults import Fault
 
 _BACKLOG = 1024
+_LOOPBACK = "127.0.0.1"
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -85,7 +88,8 @@ class Server:
         ehlo_lines: Sequence[str] = (),
         hostname: str = "mail.test",
         greeting: str | None = None,
-        host: str = "127.0.0.1",
+        host: str = _LOOPBACK,
+        port: int = 0,
         path: str | Path | None = None,
         certificate_names: Sequence[str] = _LOCAL_NAMES,
         certificate_expired: bool = False,
@@ -94,22 +98,42 @@ class Server:
     ) -> None:
         """Say how the server shall behave; nothing happens before `start`.
 
-        Most keywords are those of `ServerOptions`. `path` makes it a unix socket in place of
-        `host` and a port. `certificate_names` are what the certificate is good for;
-        `server_context` replaces the server's own authority and certificate. `buffer_size`
-        bounds what lies between server and client in each direction, as far as the operating
-        system lets it, so that a client that writes without reading is soon found out.
+        Most keywords are those of `ServerOptions`. `port` 0 is a free one, new with each `start`.
+        `path` makes it a unix socket in place of `host` and `port`. `certificate_names` are what
+        the certificate is good for; `server_context` replaces the server's own authority and
+        certificate. `buffer_size` bounds what lies between server and client in each direction,
+        as far as the operating system lets it, so that a client that writes without reading is
+        soon found out.
+
+        Raises:
+            TypeError: an argument is of another kind.
+            ValueError: an argument is out of its range, or another makes nothing of it.
         """
         _checks.instance("tls", tls, ServerTLS)
         _checks.text("host", host)
+        _checks.count("port", port, 0, 65535)
         if not (path is None or isinstance(path, (str, Path))):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("path", path, "the path of a unix socket or None")
         _checks.each("certificate_names", certificate_names, "str", str)
         _checks.flag("certificate_expired", certificate_expired)
         _checks.instance("server_context", server_context, ssl.SSLContext, or_none=True)
         _checks.count("buffer_size", buffer_size, 1, or_none=True)
+        if path is not None and (port or host != _LOOPBACK):
+            raise ValueError("path with host or port: give a unix socket or a port")
+        named = tuple(certificate_names) != _LOCAL_NAMES
+        if tls is ServerTLS.NONE and (named or certificate_expired or server_context is not None):
+            raise ValueError(
+                "certificate_names, certificate_expired and server_context need "
+                "tls=ServerTLS.STARTTLS or tls=ServerTLS.IMPLICIT"
+            )
+        if server_context is not None and (named or certificate_expired):
+            raise ValueError(
+                "certificate_names and certificate_expired are of the server's own certificate: "
+                "leave them out beside server_context"
+            )
         self.host = host
-        self.port = 0
+        self.port = port
+        """Where it listens; 0 before `start` where any free port will do."""
         self.path = None if path is None else Path(path)
         self.tls = tls
         self._options = ServerOptions(
@@ -136,8 +160,10 @@ class Server:
             lmtp_replies={} if lmtp_replies is None else lmtp_replies,
         )
         self._shared = Shared(self._options, tls is ServerTLS.IMPLICIT, buffer_size)
-        self._shared.faults = _checked(faults)
+        self.add_fault(*_checked(faults))
+        self._asked_port = port
         self._shared.tls_context = server_context
+        self._own_certificate = server_context is None and tls is not ServerTLS.NONE
         self._certificate_names = tuple(certificate_names)
         self._certificate_expired = certificate_expired
         self._authority: Authority | None = None
@@ -162,14 +188,22 @@ class Server:
             exc.add_note(f"{error}: {error.__cause__!r}")
 
     def start(self) -> None:
-        """Listen, and return once clients can connect."""
+        """Listen, and return once clients can connect.
+
+        Raises:
+            OSError: the port is in use, or the host is none of this machine.
+        """
         if self._thread is not None:
             raise RuntimeError("The server has been started already.")
-        if self.tls is not ServerTLS.NONE and self._shared.tls_context is None:
+        if self._own_certificate:
             self._authority = Authority(self._certificate_names, expired=self._certificate_expired)
             self._shared.tls_context = self._authority.server_context
             self._shared.certificate = self._authority.certificate
-        listener = self._listen()
+        try:
+            listener = self._listen()
+        except BaseException:
+            self._close_authority()
+            raise
         ready = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(listener, ready), name="smtpx.testing.Server", daemon=True
@@ -189,8 +223,7 @@ class Server:
         if self._stop is not None:
             _ = self._stop()
         thread.join()
-        if self._authority is not None:
-            self._authority.close()
+        self._close_authority()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         if self._shared.failures:
@@ -200,14 +233,28 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The endpoint, as ``smtp://``, ``smtps://``, ``lmtp://`` or with ``+unix``."""
+        """The endpoint, as ``smtp://``, ``smtps://``, ``lmtp://`` or with ``+unix``.
+
+        With STARTTLS it says nothing of TLS, which clients on this machine then do without:
+        append ``?tls=starttls``.
+
+        Raises:
+            RuntimeError: the port is not known before `start`.
+        """
         scheme = "lmtp" if self._options.lmtp else "smtp"
         if self.tls is ServerTLS.IMPLICIT:
             scheme += "s"
         if self.path is not None:
             return f"{scheme}+unix://{self.path.absolute().as_posix()}"
+        if self.port == 0:
+            raise RuntimeError("The server has no port before it has started: enter it first.")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        state = "closed" if self._thread is None else "running"
+        where = self.url if self.path or self.port else "without a port"
+        return f"<Server {where}, {state}, received {len(self.messages)}>"
 
     @property
     def ca_file(self) -> Path:
@@ -217,6 +264,10 @@ class Server:
     def client_context(self) -> ssl.SSLContext:
         """Make a context for clients that trusts the server's authority and no other."""
         return self._own_authority().client_context()
+
+    def _close_authority(self) -> None:
+        if self._authority is not None:
+            self._authority.close()
 
     def _own_authority(self) -> Authority:
         if self._authority is None:
@@ -245,6 +296,16 @@ class Server:
             for session in self.sessions
             for breach in session.breaches
         ]
+
+    @property
+    def unstruck(self) -> list[Fault]:
+        """The faults that have done nothing so far, in the order given, those cleared included.
+
+        A test that is about a fault proves little where the fault never struck.
+        """
+        shared = self._shared
+        with shared.changed:
+            return [fault for fault in shared.given if id(fault) not in shared.struck]
 
     def wait_for_messages(self, count: int = 1, timeout: float = 5.0) -> list[ReceivedMessage]:
         """Wait until `count` messages have been accepted, and return all there are.
@@ -291,8 +352,10 @@ class Server:
 
     def add_fault(self, *faults: Fault) -> None:
         """Play these faults too, from now on and also in open sessions."""
+        added = _checked(faults)
         with self._shared.changed:
-            self._shared.faults = [*self._shared.faults, *_checked(faults)]
+            self._shared.faults = [*self._shared.faults, *added]
+            self._shared.given += added
 
     def clear_faults(self) -> None:
         """Play no faults any more; what is stalled stays so."""
@@ -308,19 +371,24 @@ class Server:
             family: int = socket.AF_UNIX
             address: Any = str(self.path)
         else:
-            found = socket.getaddrinfo(self.host, 0, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(self.host, self._asked_port, type=socket.SOCK_STREAM)
             family, _, _, _, address = found[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
+            if self._asked_port and not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+                # The port of a server that has just closed may be had again. On Windows it may
+                # anyhow, and this option would take it from one that listens.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self._shared.buffer_size is not None:
                 # Accepted sockets take these over.
                 for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                     listener.setsockopt(socket.SOL_SOCKET, option, self._shared.buffer_size)
             listener.bind(address)
             listener.listen(_BACKLOG)
-        except OSError:
+        except OSError as error:
             listener.close()
-            raise
+            where = str(self.path or f"{self.host}:{self._asked_port}")
+            raise type(error)(error.errno, f"{error.strerror}: {where}") from error
         if self.path is None:
             self.port = listener.getsockname()[1]
         return listener

@@ -9,7 +9,7 @@ between the two is where a host plays its faults. RFC 5321, RFC 2033, RFC 2920, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from smtpx import _checks
@@ -20,10 +20,12 @@ from ._extensions import Extension
 from ._grammar import is_identification, read_path
 from ._mailbox import Mailbox, ReceivedMessage, Via
 from ._offer import ehlo_lines, extensions_offered
-from ._options import ServerOptions, format_reply, refusal
+from ._options import ServerOptions, refusal
 from ._parameters import read_parameters
-from ._reader import AUTH_RESPONSE, END_OF_DATA, Command, CommandReader, read_chunk_size
+from ._reader import Command, CommandReader, read_chunk_size
+from ._replies import format_reply
 from ._transaction import Transaction
+from .faults import AUTH_RESPONSE, END_OF_DATA
 
 _BARE = frozenset({"DATA", "RSET", "QUIT", "STARTTLS"})
 
@@ -139,7 +141,20 @@ class ServerProtocol:
 
         Each must be given to `answer` or `refuse` before the next is asked for.
         """
-        return self._reader.next_command()
+        command = self._reader.next_command()
+        if command is not None and command.verb == "BDAT":
+            return replace(command, also=self._also(command.argument))
+        return command
+
+    def _also(self, argument: str) -> tuple[tuple[str, int], ...]:
+        """Say what a BDAT begins and ends, as DATA and the lone dot do."""
+        transaction, size = self._transaction, read_chunk_size(argument)
+        if transaction is None or transaction.broken or size is None:
+            return ()
+        names = [] if transaction.chunked else ["DATA"]
+        if size[1] and transaction.recipients:
+            names.append(END_OF_DATA)
+        return tuple((name, self._reader.count(name)) for name in names)
 
     def answer(self, command: Command) -> Answer:
         """Perform the command."""
@@ -258,7 +273,7 @@ class ServerProtocol:
             return self._say(452, "4.5.3", "Too many transactions in this session")
         if options.size_limit is not None and int(parameters.get("SIZE", 0)) > options.size_limit:
             return self._say(552, "5.3.4", "Message too big")
-        if (refused := refusal(options.refuse_senders, address)) is not None:
+        if (refused := refusal("refuse_senders", options.refuse_senders, address)) is not None:
             return Answer(format_reply(refused))
         self._transactions += 1
         self._transaction = Transaction(address, parameters)
@@ -287,7 +302,9 @@ class ServerProtocol:
             if self._offers(Extension.LIMITS):
                 self._breach("more domains than RCPTDOMAINMAX (RFC 9422)")
             return self._say(452, "4.5.3", "Too many domains in this session")
-        if (refused := refusal(self.options.refuse_recipients, address)) is not None:
+        if (
+            refused := refusal("refuse_recipients", self.options.refuse_recipients, address)
+        ) is not None:
             return Answer(format_reply(refused))
         transaction.recipients.append(address)
         transaction.recipient_parameters.append(parameters)
