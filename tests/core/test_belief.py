@@ -267,7 +267,6 @@ class TestAReplyTooMany:
         assert [statuses(result) for result in streamed.results] == [[IN_DOUBT]]
         assert streamed.left == 1
 
-
     @pytest.mark.parametrize(
         "replies",
         [

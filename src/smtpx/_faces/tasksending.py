@@ -55,7 +55,8 @@ class TaskSending:
         self._working = 0
         self._joining = 0
         """Of those, how many are still to have one: nobody waits for them."""
-        self._was_at_work = False
+        self._late = 0
+        """Of those, how many have had another come and go: they are not counted on."""
         self._is_crowded = False
         self._failure: BaseException | None = None
         self._news = self._world.make_bell()
@@ -119,9 +120,7 @@ class TaskSending:
         can_be_read = not ledger.is_exhausted and not (self._working and ledger.is_slow)
         if self._source is not None and not ledger.at_hand and can_be_read:
             ledger.refill(self._source)
-        # Those that are still to join are not counted on, where another was there and is no more.
-        is_left_alone = self._was_at_work and self._working == self._joining
-        return (0 if is_left_alone else self._working) < ledger.at_hand
+        return self._working - self._late < ledger.at_hand
 
     def _start(self) -> None:
         """Put a session to work; the first waits for one, the others make do without."""
@@ -144,10 +143,12 @@ class TaskSending:
                 lease = await leased()
             finally:
                 self._joining -= 1
+                self._late = min(self._late, self._joining)
             if lease is None:
                 self._is_crowded = True
             else:
                 await self._send(lease)
+                self._late = self._joining
         finally:
             self._working -= 1
             self._news.ring()
@@ -169,7 +170,6 @@ class TaskSending:
 
     async def _send(self, lease: Lease[AsyncSession]) -> None:
         """Send until the session has ended, or there is nothing for it to do."""
-        self._was_at_work = True
         connection, driver = lease.session._parts
         budget = Budget(lease.messages)
         procedure = self._ledger.procedure(connection, budget, self._emit)
