@@ -46,6 +46,10 @@ class AsyncSession:
     A call that is cancelled closes the connection at once. If it was sending, what became of the
     message hangs on the cancellation as ``.result``, and a note names those for whom it is in
     doubt. Not to be shared between tasks; an `AsyncClient` is.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
 
     def __init__(
@@ -346,6 +350,10 @@ class AsyncClient:
     To be shared between tasks; each has a connection of its own while it sends. What is cancelled
     closes its connection, as in an `AsyncSession`. Each loop, also in threads side by side, has
     connections of its own, with the limits of the pool for each; so has the child after `fork`.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
 
     def __init__(
@@ -487,12 +495,14 @@ class AsyncClient:
 async def asend(
     message: Message | AsyncIterable[bytes],
     endpoint: str | Endpoint,
-    *,
     envelope: Envelope | None = None,
+    *,
     all_or_nothing: bool = False,
     **options: Unpack[SessionOptions],
 ) -> SendResult:
     """Send one message over a connection of its own; see `AsyncSession.send`.
+
+    The options are those of a `Client`.
 
     Raises:
         SMTPError: as `Session.open` and `Session.send`.

@@ -45,6 +45,10 @@ class Session:
 
     The URL says where and how (`Endpoint.parse`), and `tls` how, where it does not; `credentials`
     go before its user. Without either, STARTTLS is required of every host but this machine.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
 
     def __init__(
@@ -55,10 +59,6 @@ class Session:
         **options: Unpack[SessionOptions],
     ) -> None:
         """Check the settings; nothing is dialled yet.
-
-        The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
-        source_address, proxy, proxy_header, timeout, timeouts, limits, observer, signer, check. The
-        dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
 
         A connected `socket` is taken in place of dialling, and belongs to the session once that
         is opened: it is closed with it, whatever happens. The URL says what is spoken, and whose
@@ -329,6 +329,23 @@ class Client:
     Safe to share between threads; each has a connection of its own while it sends. After `fork`
     the child opens its own and leaves its parent's alone. A signal handler may use it, too, but
     for the moments in which it interrupts the client itself: `LocalProtocolError` says so then.
+
+    The options, which `Session`, `send` and their asynchronous kin take, too (`SessionOptions`):
+
+    - `tls`: a `TLSPolicy`, where the URL does not say what protects the connection.
+    - `credentials`: a `Credentials` to log in with; goes before the URL's user and password.
+    - `mechanisms`: the SASL mechanisms to log in by, or `smtpx.sasl.HASHED` or `MUTUAL`.
+    - `client_name`: the EHLO argument; by default the socket's own address.
+    - `source_address`: IP address and port to connect from, or one of each family.
+    - `proxy`: the URL of a SOCKS or HTTP proxy.
+    - `proxy_header`: a `ProxyHeader`, said first: for whose connection we speak.
+    - `timeout`: seconds for a whole call, such as 30; by default each phase has its own.
+    - `timeouts`: a `Timeouts`, seconds for each phase.
+    - `limits`: a `Limits`, how much of the server's talk is taken.
+    - `ignore_extensions`: EHLO keywords not to be believed, such as ``{"CHUNKING"}``.
+    - `observer`: called with every event, the lines of the dialogue among them, such as `print`.
+    - `signer`: writes each content anew, last of all, such as a `DKIMSigner`.
+    - `check`: a `Check`, what is done about messages that are not as they should be.
     """
 
     def __init__(
@@ -477,12 +494,14 @@ class Client:
 def send(
     message: Message,
     endpoint: str | Endpoint,
-    *,
     envelope: Envelope | None = None,
+    *,
     all_or_nothing: bool = False,
     **options: Unpack[SessionOptions],
 ) -> SendResult:
     """Send one message over a connection of its own; see `Session.send`.
+
+    The options are those of a `Client`.
 
     Raises:
         SMTPError: as `Session.open` and `Session.send`.
