@@ -40,7 +40,7 @@ _PLAIN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Address:
     """A mailbox: ``local-part@domain``. `str()` gives it as it goes on the wire.
 
@@ -55,7 +55,7 @@ class Address:
     local_part: str
     domain: str
     """A domain, an address literal with its brackets, or empty for a bare local-part."""
-    _text: str = field(init=False, repr=False, compare=False)
+    _text: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         local_part, domain = self.local_part, self.domain
@@ -129,6 +129,9 @@ class Address:
 
     def __str__(self) -> str:
         return self._text
+
+    def __repr__(self) -> str:
+        return f"<Address {self}>"
 
 
 def _written(local_part: str, domain: str) -> str:

@@ -168,6 +168,15 @@ class AsyncSession:
         if self._watch is not None:
             self._watch.closed(self._connection)
 
+    def __repr__(self) -> str:
+        return f"<AsyncSession {self._settings.endpoint}, {self._state}>"
+
+    @property
+    def _state(self) -> str:
+        if self._connection is None:
+            return "not open"
+        return "open" if self.is_open else "closed"
+
     def _heed_observer(self) -> None:
         """Raise what the observer has raised meanwhile (private to smtpx)."""
         if self._watch is not None and self._watch.failure is not None:
@@ -371,6 +380,7 @@ class AsyncClient:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         settings = Settings.of(endpoint, **options)
+        self._server = str(settings.endpoint)
         self._check = settings.check
         self._limits = check_pool(pool)
         self._total = settings.timeouts.total
@@ -378,6 +388,9 @@ class AsyncClient:
         self._pools = TaskPools(
             lambda: AsyncSession(endpoint, **options)._resuming(handshakes, learnt), self._limits
         )
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self._server}>"
 
     async def __aenter__(self) -> Self:
         return self

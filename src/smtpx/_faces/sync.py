@@ -164,6 +164,15 @@ class Session:
         if self._watch is not None:
             self._watch.closed(self._connection)
 
+    def __repr__(self) -> str:
+        return f"<Session {self._settings.endpoint}, {self._state}>"
+
+    @property
+    def _state(self) -> str:
+        if self._connection is None:
+            return "not open"
+        return "open" if self.is_open else "closed"
+
     def _heed_observer(self) -> None:
         """Raise what the observer has raised meanwhile (private to smtpx)."""
         if self._watch is not None and self._watch.failure is not None:
@@ -363,6 +372,7 @@ class Client:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         settings = Settings.of(endpoint, **options)
+        self._server = str(settings.endpoint)
         self._check = settings.check
         self._limits = check_pool(pool)
         self._total = settings.timeouts.total
@@ -370,6 +380,9 @@ class Client:
         self._pool = SessionPool(
             lambda: Session(endpoint, **options)._resuming(handshakes, learnt), self._limits
         )
+
+    def __repr__(self) -> str:
+        return f"<Client {self._server}>"
 
     def __enter__(self) -> Self:
         return self

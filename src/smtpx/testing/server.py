@@ -209,6 +209,10 @@ class Server:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}"
 
+    def __repr__(self) -> str:
+        state = "closed" if self._thread is None else "running"
+        return f"<Server {self.url}, {state}, received {len(self.messages)}>"
+
     @property
     def ca_file(self) -> Path:
         """The certificate of the server's authority, in PEM; removed by `close`."""
