@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import jedi
+import jedi  # type: ignore[import-untyped]
 import pytest
 
 import smtpx
@@ -19,7 +19,7 @@ from smtpx import sasl
 ROOT = Path(__file__).parent.parent
 
 # What each name is, type checkers are told by `assert_type`, and jedi is asked.
-PROGRAM = '''\
+PROGRAM = """\
 from collections.abc import Iterator
 from typing import assert_type
 
@@ -41,7 +41,7 @@ assert_type(again, smtpx.SendResult)
 with smtplib.SMTP("localhost") as old:
     assert_type(old, smtplib.SMTP)
 report = smtpx.bounces.parse(b"")
-'''
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")

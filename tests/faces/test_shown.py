@@ -41,9 +41,7 @@ def test_a_session_shows_what_became_of_it(face: Face):
     assert repr(server).endswith(", closed, received 1>")
     lines = len(transcript.sessions[0].splitlines())
     assert repr(transcript) == f"<Transcript of 1 session, {lines} lines>"
-    assert repr(result.refused) == (
-        "(<Outcome eve@example.net refused: 550 5.1.1 no such user>,)"
-    )
+    assert repr(result.refused) == ("(<Outcome eve@example.net refused: 550 5.1.1 no such user>,)")
     assert str(result) == "; ".join(map(str, result.outcomes))
     assert not result.complete
 

@@ -24,3 +24,30 @@ from smtpx.sasl.scram import ScramSHA256 as ScramSHA256
 from smtpx.sasl.scram import ScramSHA256Plus as ScramSHA256Plus
 from smtpx.sasl.scram import ScramSHA512 as ScramSHA512
 from smtpx.sasl.scram import ScramSHA512Plus as ScramSHA512Plus
+
+__all__ = [
+    "GSSAPI",
+    "HASHED",
+    "MUTUAL",
+    "NTLM",
+    "STRONGEST_FIRST",
+    "Anonymous",
+    "Channel",
+    "CramMD5",
+    "Credentials",
+    "External",
+    "Login",
+    "Mechanism",
+    "MechanismFactory",
+    "OAuthBearer",
+    "Plain",
+    "ScramSHA1",
+    "ScramSHA1Plus",
+    "ScramSHA256",
+    "ScramSHA256Plus",
+    "ScramSHA512",
+    "ScramSHA512Plus",
+    "Source",
+    "Spnego",
+    "XOAuth2",
+]
