@@ -7,9 +7,9 @@ as it is. Display names, comments and groups belong to message headers, not here
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from smtpx import _checks
+from smtpx._values import Value, field
 from smtpx.errors import AddressError
 
 __all__ = ["Address"]
@@ -40,8 +40,7 @@ _PLAIN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Address:
+class Address(Value):
     """A mailbox: ``local-part@domain``. `str()` gives it as it goes on the wire.
 
     Made by `parse`. The fields are the meaning, not the spelling: a quoted local-part is stored

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import TypeAlias
 
 from smtpx._message.rendered import Rendered
+from smtpx._values import Value
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import RecipientsRefused, SMTPError
@@ -34,8 +34,7 @@ class Status(Enum):
     """The content did not go out: sending again is safe."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Outcome:
+class Outcome(Value):
     """What became of the message for one recipient."""
 
     recipient: Address
