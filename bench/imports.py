@@ -16,7 +16,12 @@ STATEMENTS = {
     "from smtpx import smtplib": "from smtpx import smtplib",
     "import aiosmtplib": "import aiosmtplib",
 }
-PROMISED = {"import smtpx": 2.0, "… and make a Client": 2.0}
+PROMISED = {
+    "import smtpx": 2.0,
+    "… and make a Client": 0.7,
+    "from smtpx import smtplib": 0.6,
+}
+"""As times as fast, and as small, as `import smtplib`."""
 MEASURE = """
 import sys, time
 def resident():

@@ -1,10 +1,14 @@
-"""Every Python block of the README and of docs/ runs, against the embedded server."""
+"""Every Python block of the README and of docs/ runs, against the embedded server.
+
+A block of text that follows it at once is what it prints.
+"""
 
 from __future__ import annotations
 
 import re
 import socket
 import ssl
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
@@ -29,7 +33,7 @@ from smtpx.testing import (
 from .bounces import reports
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 _PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 DKIM_KEYS = {
@@ -43,7 +47,7 @@ def blocks() -> Iterator[ParameterSet]:
         text = path.read_text(encoding="utf-8")
         for match in BLOCK.finditer(text):
             line = text.count("\n", 0, match.start()) + 2
-            yield pytest.param(match[1], id=f"{path.name}:{line}")
+            yield pytest.param(match[1], match[2], id=f"{path.name}:{line}")
 
 
 NAMES = ["mail.example.com", "localhost"]
@@ -93,16 +97,38 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int,
         yield servers
 
 
-@pytest.mark.parametrize("code", list(blocks()))
-def test_the_documentation_runs(code: str, world: dict[int, Server]):
+@pytest.mark.parametrize(("code", "printed"), list(blocks()))
+def test_the_documentation_runs(
+    code: str,
+    printed: str | None,
+    world: dict[int, Server],
+    capsys: pytest.CaptureFixture[str],
+):
     message = EmailMessage()
     message["From"] = "ann@example.org"
     message["To"] = "bob@example.net"
     message["Subject"] = "hi"
     message.set_content("hello\n")
     exec(compile(code, "a block of the documentation", "exec"), {"message": message})
+    if printed is not None:
+        assert capsys.readouterr().out == printed
     assert [breach for server in world.values() for breach in server.breaches] == []
 
 
 def test_the_documentation_has_blocks():
     assert len(list(blocks())) >= 6
+    assert any(block.values[1] for block in blocks())
+
+
+def test_what_is_to_be_installed_is_there():
+    """From a checkout alone, until the package is published; and by the names of its extras."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        assert "smtpx[" not in text, path.name
+        for wanted in re.findall(r"pip install (.*?)[`\n]", text):
+            match = re.match(r"(?:\.|\"\.\[([a-z,]+)\]\")(?= |$)", wanted)
+            assert match is not None, f"{path.name}: {wanted}"
+            assert set(filter(None, (match[1] or "").split(","))) <= extras.keys(), wanted

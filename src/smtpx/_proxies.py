@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
 from enum import Enum
 
 from smtpx._secrecy import Confidential
 from smtpx._urls import ENCODE, URL, host_of, plain, port_of
+from smtpx._values import Value, field
 from smtpx.errors import EndpointError
 
 __all__ = ["Proxy", "ProxyKind"]
@@ -30,8 +31,7 @@ _SCHEMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy(Confidential):
+class Proxy(Confidential, Value):
     """One proxy's address, and who we are to it."""
 
     kind: ProxyKind
@@ -59,7 +59,7 @@ class Proxy(Confidential):
 
     @classmethod
     def _parse(cls, url: str) -> Proxy:
-        match = URL.fullmatch(url) if url.isprintable() else None
+        match = re.fullmatch(URL, url) if url.isprintable() else None
         if match is None:
             raise EndpointError(
                 f"the URL is not scheme://host, e.g. socks5://proxy.example.com:1080 ({ENCODE})"

@@ -9,7 +9,8 @@ import re
 
 from smtpx.errors import EndpointError
 
-URL = re.compile(
+# Compiled when they are first used: whoever gives no URL needs none of them.
+URL = (
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
     r"(?:(?P<user>[^:/?]*?)(?::(?P<password>[^/?]*))?@)?"
     r"(?P<host>\[[^\]]*\]|[^:/?@\[\]]*)"
@@ -19,8 +20,8 @@ URL = re.compile(
 )
 ENCODE = "percent-encode : @ / ? in a password"
 _LABEL = r"[A-Za-z0-9_\-]{1,63}"
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-_LITERAL = re.compile(r"[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~\-]+)?")
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*\.?"
+_LITERAL = r"[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~\-]+)?"
 
 
 def plain(part: str | None, what: str = "user or password") -> str | None:
@@ -71,14 +72,14 @@ def known_host(host: str) -> str:
             host = idna.encode(host, uts46=True).decode("ascii")
         except idna.IDNAError:  # Its message would quote what may be a password.
             raise EndpointError("its host is not an internationalized domain name") from None
-    if ":" in host and _LITERAL.fullmatch(host):
+    if ":" in host and re.fullmatch(_LITERAL, host):
         import ipaddress
 
         try:
             _ = ipaddress.IPv6Address(host)
         except ValueError:
             raise EndpointError("its host is not an IPv6 address between [ and ]") from None
-    elif not _NAME.fullmatch(host):
+    elif not re.fullmatch(_NAME, host):
         raise EndpointError(f"its host is not a name or an IP address ({ENCODE})")
     return host
 

@@ -7,9 +7,9 @@ as it is. Display names, comments and groups belong to message headers, not here
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from smtpx import _checks
+from smtpx._values import Value, field
 from smtpx.errors import AddressError
 
 __all__ = ["Address"]
@@ -40,8 +40,7 @@ _PLAIN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Value):
     """A mailbox: ``local-part@domain``. `str()` gives it as it goes on the wire.
 
     Made by `parse`. The fields are the meaning, not the spelling: a quoted local-part is stored
@@ -55,7 +54,7 @@ class Address:
     local_part: str
     domain: str
     """A domain, an address literal with its brackets, or empty for a bare local-part."""
-    _text: str = field(init=False, repr=False, compare=False)
+    _text: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         local_part, domain = self.local_part, self.domain
@@ -129,6 +128,9 @@ class Address:
 
     def __str__(self) -> str:
         return self._text
+
+    def __repr__(self) -> str:
+        return f"<Address {self}>"
 
 
 def _written(local_part: str, domain: str) -> str:

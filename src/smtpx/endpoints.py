@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
 from smtpx import _checks
 from smtpx._secrecy import Confidential, without_frames
 from smtpx._urls import ENCODE, URL, host_of, known_host, plain, port_of
+from smtpx._values import Value, field
 from smtpx.errors import EndpointError
 from smtpx.pins import Pin
 from smtpx.tls import TLSMode, TLSPolicy, TLSVersion
@@ -48,8 +48,7 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Endpoint(Confidential):
+class Endpoint(Confidential, Value):
     """One server's address, and how to speak to it."""
 
     host: str
@@ -168,7 +167,7 @@ class Endpoint(Confidential):
     def _read(cls, url: str) -> Endpoint:
         if not url.isprintable():
             raise EndpointError("the URL contains a control character")
-        match = URL.fullmatch(url)
+        match = re.fullmatch(URL, url)
         if match is None:
             raise EndpointError(
                 "the URL is not scheme://host, e.g. smtp://localhost or "

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx._message.messages import is_message
+from smtpx._values import Value, field
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -53,8 +53,7 @@ class Notify(Flag):
     DELAY = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliverBy:
+class DeliverBy(Value):
     """Deliver within `seconds`, else return the message or tell the sender (RFC 2852 §4).
 
     Raises:
@@ -79,8 +78,7 @@ class DeliverBy:
             raise LocalProtocolError("deliver_by with returned=True needs seconds above 0")
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Recipient:
+class Recipient(Value):
     """One recipient, with what is asked for it alone."""
 
     address: Address
@@ -140,8 +138,7 @@ class _Changes(EnvelopeOptions, total=False):
     recipients: str | Address | Recipient | Iterable[str | Address | Recipient]
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Envelope:
+class Envelope(Value):
     """Sender, recipients and the options of one message."""
 
     sender: Address | None

@@ -13,6 +13,7 @@ from smtpx._merging.headers import filled_address
 from smtpx._merging.patterns import Pattern, has_fields, pattern_of
 from smtpx._merging.skeleton import Skeleton
 from smtpx._message.correspondents import header_addresses
+from smtpx._message.rendered import Rendered
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
@@ -82,7 +83,7 @@ class Template:
         return self._fields
 
     def render(self, values: Mapping[str, object]) -> tuple[bytes, Envelope]:
-        """One recipient's copy, as `send_many` takes it.
+        """One recipient's copy, as `send_many` takes it; its result has `values` again.
 
         `values` has something for each field: a string, or what `str` makes one of. In HTML it
         is escaped, so that it is text there and in an attribute with quotes, unless it has
@@ -118,7 +119,10 @@ class Template:
         except UnicodeEncodeError:
             raise _not_text(texts) from None
         pieces.append(self._end)
-        return "".join(pieces).encode(), Envelope(sender, recipient)
+        return Rendered.of("".join(pieces).encode(), values), Envelope(sender, recipient)
+
+    def __repr__(self) -> str:
+        return f"<Template with {', '.join(self._fields) or 'no fields'}>"
 
 
 def _check(message: Any) -> None:

@@ -7,7 +7,6 @@ what `str()` makes of the events of a session is a script that `smtpx.testing` c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from smtpx.replies import Reply
     from smtpx.results import SendResult
     from smtpx.tls import Protection
+
+from smtpx._values import Value
 
 __all__ = [
     "Event",
@@ -55,8 +56,7 @@ class Line(NamedTuple):
         return f"{self.speaker.value}: {_shown(self.text)}"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionBegun:
+class SessionBegun(Value):
     """A session is about to be opened: the server's host is looked up next."""
 
     session: int
@@ -66,8 +66,7 @@ class SessionBegun:
         return f"# session {self.session} with {self.endpoint}"
 
 
-@dataclass(frozen=True, slots=True)
-class Protected:
+class Protected(Value):
     """A TLS handshake has succeeded."""
 
     session: int
@@ -77,8 +76,7 @@ class Protected:
         return "--tls--"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(Value):
     """Greeting, EHLO, TLS and AUTH are done: messages can be sent."""
 
     session: int
@@ -89,8 +87,7 @@ class SessionOpened:
         return "# opened"
 
 
-@dataclass(frozen=True, slots=True)
-class MessageBegun:
+class MessageBegun(Value):
     """A mail transaction is about to be written."""
 
     session: int
@@ -103,8 +100,7 @@ class MessageBegun:
         return f"# message {self.number} for {count} recipient{'' if count == 1 else 's'}"
 
 
-@dataclass(frozen=True, slots=True)
-class MessageEnded:
+class MessageEnded(Value):
     """It is known what became of a message, for each recipient of this mail transaction.
 
     One that was begun and goes by another session instead, because this one ended, has no end.
@@ -126,8 +122,7 @@ class MessageEnded:
         return f"# message {self.number}: {told}"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionClosed:
+class SessionClosed(Value):
     """The connection is closed, or there never was one."""
 
     session: int

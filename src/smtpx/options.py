@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import Enum
 
 from smtpx import _checks
+from smtpx._values import Value
 
 __all__ = ["Check", "Limits", "PoolLimits", "Timeouts"]
 
@@ -25,8 +25,7 @@ class Check(Enum):
     left. What is signed by DKIM is not mended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Value, kw_only=True):
     """Seconds to wait in each phase of a session; ``None`` waits for ever.
 
     A phase's time is for the whole of its reply: a server that sends it byte by byte does not get
@@ -58,18 +57,17 @@ class Timeouts:
     """One deadline over a whole call, whatever its phases still have."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _checks.amount(field.name, getattr(self, field.name), "seconds", or_none=True)
+        for name in type(self).__fields__:
+            _checks.amount(name, getattr(self, name), "seconds", or_none=True)
 
     @classmethod
     def each(cls, seconds: float | None, *, total: float | None = None) -> Timeouts:
         """The same time for every phase."""
-        names = [field.name for field in fields(cls) if field.name != "total"]
+        names = [name for name in cls.__fields__ if name != "total"]
         return cls(total=total, **dict.fromkeys(names, seconds))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Value, kw_only=True):
     """How much of the server's talk is taken before the session ends, and how far we run ahead."""
 
     reply_line: int = 8192
@@ -100,8 +98,7 @@ class Limits:
         _checks.amount("data_rate", self.data_rate, "octets a second", or_none=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolLimits:
+class PoolLimits(Value, kw_only=True):
     """How many connections to one server there may be, for how long, and how fast they send.
 
     ``None`` sets no limit, where it may stand. The defaults keep below what servers commonly

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 from enum import Enum
 
 from smtpx import _checks
+from smtpx._values import Value
 
 __all__ = ["Pin", "PinKind"]
 
@@ -24,8 +24,7 @@ class PinKind(Enum):
     """Its public key (SubjectPublicKeyInfo), which a renewed certificate may keep."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Value):
     """The SHA-256 digest of a certificate or of its public key.
 
     Raises:

@@ -6,11 +6,10 @@ HAProxy's ``proxy-protocol.txt`` defines it; Postfix takes it where
 
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import dataclass
 from typing import Literal
 
 from smtpx import _checks
+from smtpx._values import Value
 
 __all__ = ["ProxyHeader"]
 
@@ -19,8 +18,7 @@ _PROXY = 0x21  # version 2, command PROXY
 _STREAM = {4: 0x11, 6: 0x21}  # address family and transport
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyHeader:
+class ProxyHeader(Value):
     """The connection for which we speak: from where, to where; IP addresses and ports."""
 
     version: Literal[1, 2]
@@ -35,8 +33,10 @@ class ProxyHeader:
             raise ValueError("source and destination must be of one family, IPv4 or IPv6")
 
     def __bytes__(self) -> bytes:
+        from ipaddress import ip_address
+
         (source, source_port), (destination, destination_port) = self.source, self.destination
-        here, there = ipaddress.ip_address(source), ipaddress.ip_address(destination)
+        here, there = ip_address(source), ip_address(destination)
         if self.version == 1:
             ports = f"{source_port} {destination_port}"
             return f"PROXY TCP{here.version} {here} {there} {ports}\r\n".encode("ascii")
@@ -47,10 +47,12 @@ class ProxyHeader:
 
 
 def _ip_version_of(name: str, end: object) -> int:
+    from ipaddress import ip_address
+
     host, _ = _checks.address_and_port(name, end)
     if "%" in host:
         raise ValueError(f"{name}={host!r}: the zone of an IPv6 address means nothing elsewhere")
     try:
-        return ipaddress.ip_address(host).version
+        return ip_address(host).version
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from smtpx import _checks
+from smtpx._values import Value
 
 __all__ = ["EnhancedStatusCode", "Reply"]
 
 # RFC 2034 §3: the code stands at the start of each line's text and is followed by a space.
-_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=[ \t]|$)", re.ASCII)
+_ENHANCED = r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=[ \t]|$)"
 # Controls, and what changes the direction in which the rest of a line is shown.
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-)
+_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 
 
 class EnhancedStatusCode(NamedTuple):
@@ -29,8 +27,7 @@ class EnhancedStatusCode(NamedTuple):
         return f"{self.class_}.{self.subject}.{self.detail}"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Reply:
+class Reply(Value):
     """One reply of the server, all of its lines.
 
     Its bytes are kept as they came; everything else is read out of them when asked for.
@@ -77,7 +74,7 @@ class Reply:
     @property
     def enhanced(self) -> EnhancedStatusCode | None:
         """The enhanced status code, if the text starts with one of the reply code's own class."""
-        match = _ENHANCED.match(self._raw_lines()[0][4:].decode("ascii", "replace"))
+        match = re.match(_ENHANCED, self._raw_lines()[0][4:].decode("ascii", "replace"))
         if match is None or match[1] != chr(self.raw[0]):
             return None
         return EnhancedStatusCode(int(match[1]), int(match[2]), int(match[3]))
@@ -108,7 +105,8 @@ class Reply:
     def __str__(self) -> str:
         """``code text`` on one line, control characters replaced: safe in a log or a terminal."""
         text = " / ".join(line for line in self.lines if line)
-        return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", f"{self.code} {text}".rstrip())
+        shown = f"{self.code} {text}".rstrip()
+        return shown if shown.isprintable() else re.sub(_UNPRINTABLE, "\ufffd", shown)
 
     def __repr__(self) -> str:
         return f"<Reply {self}>"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
 from typing import TypeAlias
 
+from smtpx._message.rendered import Rendered
+from smtpx._values import Value
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import RecipientsRefused, SMTPError
 from smtpx.replies import EnhancedStatusCode, Reply
 
 __all__ = ["Outcome", "SendResult", "Status"]
+
+# A repr shows so many outcomes: messages can have thousands of recipients.
+_SHOWN = 20
 
 
 class Status(Enum):
@@ -30,8 +34,7 @@ class Status(Enum):
     """The content did not go out: sending again is safe."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value):
     """What became of the message for one recipient."""
 
     recipient: Address
@@ -55,6 +58,9 @@ class Outcome:
     def __str__(self) -> str:
         reply = "" if self.reply is None else f": {self.reply}"
         return f"{self.recipient} {self.status.value}{reply}"
+
+    def __repr__(self) -> str:
+        return f"<Outcome {self}>"
 
 
 Verdict: TypeAlias = tuple[Status, Reply | None]
@@ -90,7 +96,7 @@ class SendResult:
     error: SMTPError | None
     """Why nobody accepted, or why someone's outcome is unknown; ``None`` if all went its way."""
     message: object
-    """The message as it was given to `send_many`; ``None`` from `send`."""
+    """The message as it was given to `send_many`; ``None`` from `send`, and when unpickled."""
 
     def __init__(
         self,
@@ -123,6 +129,13 @@ class SendResult:
         return tuple(outcomes)
 
     @property
+    def complete(self) -> bool:
+        """True if every recipient was accepted."""
+        if isinstance(self._outcomes, Envelope):
+            return True
+        return bool(self._outcomes) and len(self.accepted) == len(self._outcomes)
+
+    @property
     def accepted(self) -> tuple[Outcome, ...]:
         """The recipients the server has taken responsibility for."""
         return self._of(Status.ACCEPTED)
@@ -141,6 +154,11 @@ class SendResult:
     def not_tried(self) -> tuple[Outcome, ...]:
         """The recipients for whom nothing was sent: sending again is safe."""
         return self._of(Status.NOT_TRIED)
+
+    @property
+    def values(self) -> Mapping[str, object] | None:
+        """What `Template.render` was given for the message; ``None`` if it made no copy of it."""
+        return self.message.values if isinstance(self.message, Rendered) else None
 
     @property
     def queue_id(self) -> str | None:
@@ -164,8 +182,20 @@ class SendResult:
                 error.result = self
                 raise error
 
+    def __str__(self) -> str:
+        """Each outcome; and the error, where an outcome does not say why."""
+        outcomes = self.outcomes
+        told = [str(outcome) for outcome in outcomes[:_SHOWN]]
+        if len(outcomes) > _SHOWN:
+            told.append(f"and {len(outcomes) - _SHOWN} more")
+        if self.error is not None and not (
+            outcomes and all(outcome.reply is not None for outcome in outcomes)
+        ):
+            told.append(str(self.error))
+        return "; ".join(told)
+
     def __repr__(self) -> str:
-        return f"<SendResult {'; '.join(str(outcome) for outcome in self.outcomes)}>"
+        return f"<SendResult {self}>"
 
     def _of(self, status: Status) -> tuple[Outcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.status is status)

@@ -9,12 +9,12 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from smtpx import _checks
+from smtpx._values import Value, field
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, ExtraMissing, LocalProtocolError
 
@@ -57,8 +57,7 @@ class _Signature(NamedTuple):
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Digester:
+class _Digester(Value):
     """A private key as dkimpy calls one that signs a digest by itself."""
 
     sign_digest: Callable[[bytes], bytes]
@@ -67,8 +66,7 @@ class _Digester:
         return _Signature(self.sign_digest(digest))
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class DKIMKey:
+class DKIMKey(Value):
     """A private key, loaded, and where its public half is found: ``selector._domainkey.domain``."""
 
     domain: str

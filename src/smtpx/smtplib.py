@@ -42,7 +42,6 @@ from smtpx._smtplib.arguments import (
     sender_path,
 )
 from smtpx._smtplib.authentication import MAXCHALLENGE, Authentication
-from smtpx._smtplib.composing import author, prefix, recipients, written
 from smtpx._smtplib.protection import check_key_arguments, own_context, protected
 from smtpx._smtplib.reading import MAXLINE
 from smtpx._smtplib.replay import CodeAndText, accepts
@@ -403,6 +402,8 @@ class SMTP(Authentication, Transactions):
             SMTPNotSupportedError: a local-part is not ASCII, and SMTPUTF8 is not offered.
         """
         self.ehlo_or_helo_if_needed()
+        from smtpx._smtplib.composing import author, prefix, recipients, written
+
         resent = prefix(msg)
         if from_addr is None:
             from_addr = author(msg, resent)

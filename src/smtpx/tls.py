@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from enum import Enum
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from smtpx import _checks
 from smtpx._secrecy import Confidential
+from smtpx._values import Value, field
 from smtpx.pins import Pin
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class TLSVersion(Enum):
     TLS_1_3 = "TLSv1.3"
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class ClientCertificate(Confidential):
+class ClientCertificate(Confidential, Value):
     """Who we are, for servers that ask for a certificate; AUTH EXTERNAL builds on it."""
 
     file: str | PathLike[str]
@@ -79,8 +78,7 @@ class ClientCertificate(Confidential):
         return self.password is not None
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class TLSPolicy:
+class TLSPolicy(Value):
     """How a connection is protected, and whom it trusts.
 
     Certificate and name are verified against the system's authorities, or those of `ca_file`, or
@@ -206,8 +204,7 @@ def _check_file(name: str, value: object, *, or_none: bool = False) -> None:
         raise _checks.complaint(name, value, f"the path of a PEM file{' or None' * or_none}")
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(Value):
     """What a TLS handshake agreed on, and who the peer says it is."""
 
     version: str
@@ -228,8 +225,7 @@ class Protection:
     """What binds an AUTH exchange to this channel (RFC 5929, RFC 9266): type and data."""
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(Value):
     """A certificate that a peer has shown, whether or not it was believed (private to smtpx)."""
 
     names: tuple[str, ...]

@@ -43,6 +43,11 @@ class Transcript:
         """One script for each session, in the order in which they began."""
         return tuple("\n".join([*entries, ""]) for entries in self._sessions.values())
 
+    def __repr__(self) -> str:
+        told = tuple(self._sessions.values())
+        lines = sum(len(entries) for entries in told)
+        return f"<Transcript of {len(told)} session{'' if len(told) == 1 else 's'}, {lines} lines>"
+
     def __str__(self) -> str:
         return "\n".join(self.sessions)
 

@@ -65,7 +65,7 @@ def test_what_is_no_message_is_refused_before_anything_is_dialled(
 ) -> None:
     given, remedy = WRONG_MESSAGES[wrong]
     with face.client(url) as client:
-        for send in (client.send, lambda *args: face.send(args[0], url, envelope=args[1])):
+        for send in (client.send, lambda *args: face.send(args[0], url, *args[1:])):
             with pytest.raises(TypeError, match=f"^message: give .*{remedy}"):
                 _ = send(given, ENVELOPE)
 
@@ -73,7 +73,7 @@ def test_what_is_no_message_is_refused_before_anything_is_dialled(
 @pytest.mark.parametrize("make", [list, tuple, iter, lambda pieces: io.BytesIO(b"".join(pieces))])
 def test_content_in_pieces_is_a_message(face: Face, make: Callable[[list[bytes]], Any]) -> None:
     with Server() as server:
-        assert face.send(make([CONTENT[:7], CONTENT[7:]]), server.url, envelope=ENVELOPE).accepted
+        assert face.send(make([CONTENT[:7], CONTENT[7:]]), server.url, ENVELOPE).accepted
     assert [received.content for received in server.messages] == [CONTENT]
 
 
@@ -87,7 +87,7 @@ def test_an_asynchronous_iterable_is_for_an_asynchronous_client(url: str) -> Non
 @pytest.mark.parametrize("envelope", [("a@x.test", "b@x.test"), "b@x.test", ["b@x.test"], {}, 0])
 def test_an_envelope_is_an_envelope(face: Face, url: str, envelope: Any) -> None:
     with face.client(url) as client:
-        for send in (client.send, lambda *args: face.send(args[0], url, envelope=args[1])):
+        for send in (client.send, lambda *args: face.send(args[0], url, *args[1:])):
             with pytest.raises(TypeError, match=r"^envelope: give a smtpx\.Envelope\(sender, rec"):
                 _ = send(CONTENT, envelope)
 

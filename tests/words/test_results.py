@@ -190,9 +190,37 @@ def test_each_verdict_belongs_to_its_recipient() -> None:
         outcomes_of(envelope, [(Status.ACCEPTED, OK)])
 
 
+def test_a_result_is_complete_if_everybody_accepted() -> None:
+    accepted = Outcome(ANN, Status.ACCEPTED, OK)
+    assert SendResult((accepted, accepted), OK).complete
+    assert SendResult(Envelope(None, [ANN, BOB]), OK).complete
+    assert not SendResult((), None, ConnectionLost("x", phase="mail")).complete
+    for other in MIXED.outcomes[1:]:
+        assert not SendResult((accepted, other), OK).complete
+
+
 def test_a_result_shows_everyone() -> None:
-    for outcome in MIXED.outcomes:
-        assert str(outcome) in repr(MIXED)
+    assert repr(MIXED) == f"<SendResult {MIXED}>"
+    assert str(MIXED) == (
+        "ann@x.test accepted: 250 2.0.0 ok; bob@x.test refused: 550 5.1.1 no such user; "
+        "eve@x.test in doubt; dan@x.test not tried; bob@x.test refused: 451 4.7.1 later"
+    )
+    assert repr(MIXED.accepted) == "(<Outcome ann@x.test accepted: 250 2.0.0 ok>,)"
+
+
+def test_a_result_with_thousands_shows_some() -> None:
+    shown = str(SendResult(Envelope(None, [ANN] * 5000), OK))
+    assert shown.endswith("; ann@x.test accepted: 250 2.0.0 ok; and 4980 more")
+    assert len(shown) < 1000
+
+
+@pytest.mark.parametrize("outcomes", [(), (Outcome(DAN, Status.NOT_TRIED, None),)])
+def test_a_result_shows_its_error_where_no_outcome_says_why(outcomes: tuple[Outcome, ...]) -> None:
+    result = SendResult(outcomes, None, ConnectionLost("nobody is there", phase="connect"))
+    assert "nobody is there" in str(result)
+    refused = ContentRefused("the content", NO)
+    result = SendResult((Outcome(BOB, Status.REFUSED, NO),), None, refused)
+    assert str(result) == "bob@x.test refused: 550 5.1.1 no such user"
 
 
 @pytest.mark.parametrize("result", [MIXED, SendResult(Envelope(None, [ANN, BOB]), OK, message=1)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from smtpx._values import Value
 
 __all__ = ["Finding", "Rule", "Severity"]
 
@@ -59,8 +60,7 @@ class Rule(Enum):
     ATTACHMENT_REFUSED = "policy of large receivers", "give a link to the file instead"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     """One thing that is wrong."""
 
     rule: Rule

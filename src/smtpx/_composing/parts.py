@@ -9,7 +9,6 @@ import mimetypes
 import os
 import re
 import secrets
-from dataclasses import dataclass
 from email.message import MIMEPart
 from io import TextIOBase
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from smtpx import _checks
 from smtpx._message import fields
 from smtpx._message.messages import not_too_deep
+from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ _METHOD = re.compile(r"^METHOD[;:]", re.MULTILINE | re.IGNORECASE)
 _METHOD_VALUE = re.compile(r"^METHOD(?:;[^:\n]*)?:[ ]*([A-Za-z-]+)[ ]*$", re.MULTILINE | re.I)
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Value):
     """A file to be attached: bytes, a path, or an open binary file."""
 
     source: bytes | str | os.PathLike[str] | BinaryIO

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from smtpx.replies import Reply
 
 # EHLO keywords that are of no use where BDAT is not known (RFC 3030).
@@ -12,21 +10,21 @@ _BY_CHUNKS = frozenset({"CHUNKING", "BINARYMIME"})
 _OF_THE_MOMENT = "3"
 
 
-@dataclass(slots=True)
 class Learnt:
     """Shared by the sessions of one client."""
 
-    takes_chunks: bool = False
-    """A message was accepted by BDAT: a refused one is refused for a reason of its own."""
-    broken: frozenset[str] = frozenset()
-    """EHLO keywords that the server announces and does not keep to."""
-    takes_reset: bool = False
-    """It has answered RSET as it must: what goes behind a RSET can be written along with it."""
-    refuses_reset: bool = False
-    """It refused RSET: a session that may have left a transaction open is used up."""
-    messages: int | None = None
-    """It ends a session after so many mail transactions, as by a MAILMAX that it does not state."""
-    _ended_after: int | None = None
+    def __init__(self) -> None:
+        self.takes_chunks = False
+        """A message was accepted by BDAT: a refused one is refused for a reason of its own."""
+        self.broken: frozenset[str] = frozenset()
+        """EHLO keywords that the server announces and does not keep to."""
+        self.takes_reset = False
+        """It has answered RSET as it must: what goes behind it can be written along with it."""
+        self.refuses_reset = False
+        """It refused RSET: a session that may have left a transaction open is used up."""
+        self.messages: int | None = None
+        """After so many mail transactions it ends a session, as by a MAILMAX not stated."""
+        self._ended_after: int | None = None
 
     def knows_no_chunks(self) -> None:
         """Note that the server announces CHUNKING and does not know BDAT."""

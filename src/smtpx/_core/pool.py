@@ -22,11 +22,11 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from smtpx._values import Value
 from smtpx.options import PoolLimits
 
 C = TypeVar("C")
@@ -86,25 +86,46 @@ Reference: TypeAlias = "Callable[[], Holder | None]"
 """A weak reference: who is no more holds nothing."""
 
 
-@dataclass(slots=True, eq=False)
 class Slot(Generic[C]):
     """The place of one connection, from the decision to open it until it is closed.
 
     `PoolState` alone writes to it.
     """
 
-    messages_max: float
-    """Mail transactions that it may carry in all."""
-    state: SlotState = SlotState.OPENING
-    opened_at: float = math.inf
-    expires_at: float = math.inf
-    """When it has been idle, or open, for long enough; kept while it is idle."""
-    messages: int = 0
-    """Mail transactions that earlier holders began on it."""
-    granted: int = 0
-    """Messages that its present holder may send."""
-    held: C | None = field(default=None, repr=False)
-    holder: Reference | None = field(default=None, repr=False)
+    __slots__ = (
+        "expires_at",
+        "granted",
+        "held",
+        "holder",
+        "messages",
+        "messages_max",
+        "opened_at",
+        "state",
+    )
+
+    def __init__(
+        self,
+        messages_max: float,
+        state: SlotState = SlotState.OPENING,
+        *,
+        granted: int = 0,
+        holder: Reference | None = None,
+    ) -> None:
+        self.messages_max = messages_max
+        """Mail transactions that it may carry in all."""
+        self.state = state
+        self.opened_at = math.inf
+        self.expires_at = math.inf
+        """When it has been idle, or open, for long enough; kept while it is idle."""
+        self.messages = 0
+        """Mail transactions that earlier holders began on it."""
+        self.granted = granted
+        """Messages that its present holder may send."""
+        self.held: C | None = None
+        self.holder = holder
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.state.value}, {self.messages} messages>"
 
     @property
     def connection(self) -> C:
@@ -119,44 +140,45 @@ class Slot(Generic[C]):
         return self.messages_max - self.messages - self.granted
 
 
-@dataclass(slots=True, eq=False)
 class Ticket(Generic[C]):
     """A caller's place in the queue. To be read under the lock."""
 
-    order: int
-    messages: int
-    deadline: float
-    holder: Reference | None = field(default=None, repr=False)
-    decision: Decision[C] = field(init=False, repr=False)
+    __slots__ = ("deadline", "decision", "holder", "messages", "order")
+
+    decision: Decision[C]
     """What holds now: a `Wait`, or the answer."""
 
+    def __init__(
+        self, order: int, messages: int, deadline: float, holder: Reference | None = None
+    ) -> None:
+        self.order = order
+        self.messages = messages
+        self.deadline = deadline
+        self.holder = holder
 
-@dataclass(slots=True)  # Frozen, it would take three times as long to make.
-class Use(Generic[C]):
+
+class Use(Value, Generic[C]):
     """The slot is the caller's until `release`; up to `messages` may go over it now."""
 
     slot: Slot[C]
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
-class Open(Generic[C]):
+class Open(Value, Generic[C]):
     """The caller opens a connection for this slot and says how that went: `opened` or `failed`."""
 
     slot: Slot[C]
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wait(Generic[C]):
+class Wait(Value, Generic[C]):
     """The caller waits for its ticket's answer, and calls `evict` at `until` (``None``: never)."""
 
     ticket: Ticket[C]
     until: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Value):
     """The caller gets nothing."""
 
     refusal: Refusal
@@ -165,8 +187,7 @@ class Refused:
 Decision: TypeAlias = Use[C] | Open[C] | Wait[C] | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Changes(Generic[C]):
+class Changes(Value, Generic[C]):
     """What the face carries out after a call."""
 
     close: tuple[Slot[C], ...]
@@ -175,8 +196,7 @@ class Changes(Generic[C]):
     """Tickets with a new decision: wake their holders."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolStatistics:
+class PoolStatistics(Value, kw_only=True):
     """What a pool holds, and has done so far."""
 
     open: int
@@ -209,7 +229,7 @@ class PoolStatistics:
 
 def sum_of(figures: Sequence[PoolStatistics]) -> PoolStatistics:
     """The figures of several pools together."""
-    names = [field.name for field in fields(PoolStatistics) if field.name != "closed"]
+    names = [name for name in PoolStatistics.__fields__ if name != "closed"]
     sums: dict[str, Any] = {name: sum(getattr(one, name) for one in figures) for name in names}
     closed: Counter[CloseReason] = Counter()
     for one in figures:

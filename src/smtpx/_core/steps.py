@@ -9,8 +9,6 @@ was in flight. Steps ask for bytes, never for readiness.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator
-from dataclasses import dataclass, field
-from inspect import isawaitable
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from smtpx.errors import LocalProtocolError
@@ -64,29 +62,35 @@ class More(NamedTuple):
     """
 
 
-@dataclass(slots=True)
 class StartTLS:
     """Do the TLS handshake on the transport. Answered with ``b""``."""
 
-    timeout: float | None
-    protection: Protection | None = None
-    """What the handshake agreed on: noted by the driver before it answers."""
-    presented: tuple[Presented, ...] = ()
-    """The peer's certificates, its own first: noted by the driver when the handshake fails."""
+    __slots__ = ("presented", "protection", "timeout")
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        self.protection: Protection | None = None
+        """What the handshake agreed on: noted by the driver before it answers."""
+        self.presented: tuple[Presented, ...] = ()
+        """The peer's certificates, its own first: noted by the driver when the handshake fails."""
 
 
-@dataclass(slots=True)
 class Obtain:
     """Have the caller's source say its secret. Answered with ``b""`` once it is noted."""
 
-    source: Source
-    timeout: float | None
-    """Seconds it may take where it is awaited; ``None`` = no limit."""
-    secret: str = field(default="", repr=False)
-    """What it said: noted before the step is answered, and in no variable of the driver."""
+    __slots__ = ("secret", "source", "timeout")
+
+    def __init__(self, source: Source, timeout: float | None) -> None:
+        self.source = source
+        self.timeout = timeout
+        """Seconds it may take where it is awaited; ``None`` = no limit."""
+        self.secret = ""
+        """What it said: noted before the step is answered, and in no variable of the driver."""
 
     def ask(self) -> Awaitable[object] | None:
         """Call the source; what is to be awaited, for `note`, where it takes time."""
+        from inspect import isawaitable
+
         try:
             given: object = self.source()
         except StopIteration as error:

@@ -7,7 +7,6 @@ answers.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -95,6 +94,8 @@ class Race:
 
 
 def _family_of(source: Source) -> int:
+    import ipaddress
+
     version = ipaddress.ip_address(source[0]).version
     return socket.AF_INET6 if version == 6 else socket.AF_INET
 

@@ -46,6 +46,10 @@ class AsyncSession:
     A call that is cancelled closes the connection at once. If it was sending, what became of the
     message hangs on the cancellation as ``.result``, and a note names those for whom it is in
     doubt. Not to be shared between tasks; an `AsyncClient` is.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
 
     def __init__(
@@ -163,6 +167,15 @@ class AsyncSession:
             self._driver.close()
         if self._watch is not None:
             self._watch.closed(self._connection)
+
+    def __repr__(self) -> str:
+        return f"<AsyncSession {self._settings.endpoint}, {self._state}>"
+
+    @property
+    def _state(self) -> str:
+        if self._connection is None:
+            return "not open"
+        return "open" if self.is_open else "closed"
 
     def _heed_observer(self) -> None:
         """Raise what the observer has raised meanwhile (private to smtpx)."""
@@ -346,6 +359,10 @@ class AsyncClient:
     To be shared between tasks; each has a connection of its own while it sends. What is cancelled
     closes its connection, as in an `AsyncSession`. Each loop, also in threads side by side, has
     connections of its own, with the limits of the pool for each; so has the child after `fork`.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
 
     def __init__(
@@ -363,6 +380,7 @@ class AsyncClient:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         settings = Settings.of(endpoint, **options)
+        self._server = str(settings.endpoint)
         self._check = settings.check
         self._limits = check_pool(pool)
         self._total = settings.timeouts.total
@@ -370,6 +388,9 @@ class AsyncClient:
         self._pools = TaskPools(
             lambda: AsyncSession(endpoint, **options)._resuming(handshakes, learnt), self._limits
         )
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self._server}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -487,12 +508,14 @@ class AsyncClient:
 async def asend(
     message: Message | AsyncIterable[bytes],
     endpoint: str | Endpoint,
-    *,
     envelope: Envelope | None = None,
+    *,
     all_or_nothing: bool = False,
     **options: Unpack[SessionOptions],
 ) -> SendResult:
     """Send one message over a connection of its own; see `AsyncSession.send`.
+
+    The options are those of a `Client`.
 
     Raises:
         SMTPError: as `Session.open` and `Session.send`.

@@ -17,7 +17,6 @@ from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
 from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.resumption import Handshakes
-from smtpx._drivers.tunnels import tunnel
 from smtpx._faces.settings import Settings
 from smtpx._wire.commands import Phase
 from smtpx.errors import LocalProtocolError
@@ -120,6 +119,8 @@ class Opening:
         """Whatever goes before it; then greeting, EHLO, TLS and AUTH, as the settings ask."""
         settings, connection = self._settings, self.connection
         if settings.proxy is not None:
+            from smtpx._drivers.tunnels import tunnel
+
             seconds = settings.timeouts.connect
             connection.feed((yield from tunnel(settings.proxy, settings.endpoint, seconds)))
         if settings.proxy_header is not None:

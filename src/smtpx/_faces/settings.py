@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from smtpx import _checks
 from smtpx._drivers.resumption import Handshakes
-from smtpx._drivers.tunnels import check_installed
-from smtpx._proxies import Proxy
+from smtpx._values import Value, replaced
 from smtpx._wire.commands import ehlo
 from smtpx.endpoints import Endpoint
 from smtpx.errors import LocalProtocolError
@@ -22,6 +19,7 @@ from smtpx.sasl.credentials import Credentials
 from smtpx.tls import TLSPolicy
 
 if TYPE_CHECKING:
+    from smtpx._proxies import Proxy
     from smtpx.signing import Signer
 
 
@@ -83,8 +81,7 @@ _KIN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Value):
     """An endpoint and the options, complete and checked."""
 
     endpoint: Endpoint
@@ -160,8 +157,8 @@ class Settings:
 
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""
-        endpoint = replace(self.endpoint, user=None, password=None)
-        return replace(self, endpoint=endpoint, credentials=None, proxy=None, tls=None)
+        endpoint = replaced(self.endpoint, user=None, password=None)
+        return replaced(self, endpoint=endpoint, credentials=None, proxy=None, tls=None)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects the session, given where the peer turned out to be.
@@ -240,6 +237,8 @@ def _sources_of(given: object) -> tuple[tuple[str, int], ...]:
     """A source for each family."""
     if given is None:
         return ()
+    import ipaddress
+
     allowed = "a tuple of IP address and port, or a list of such tuples"
     said = given
     is_list = isinstance(given, Sequence) and not isinstance(given, (str, bytes))
@@ -265,6 +264,9 @@ def _sources_of(given: object) -> tuple[tuple[str, int], ...]:
 def _proxy_of(url: str | None, endpoint: Endpoint) -> Proxy | None:
     if url is None:
         return None
+    from smtpx._drivers.tunnels import check_installed
+    from smtpx._proxies import Proxy
+
     check_installed()
     if endpoint.path:
         raise LocalProtocolError("a unix socket is not reached through a proxy")

@@ -48,6 +48,10 @@ class Session:
 
     The URL says where and how (`Endpoint.parse`), and `tls` how, where it does not; `credentials`
     go before its user. Without either, STARTTLS is required of every host but this machine.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
 
     def __init__(
@@ -58,10 +62,6 @@ class Session:
         **options: Unpack[SessionOptions],
     ) -> None:
         """Check the settings; nothing is dialled yet.
-
-        The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
-        source_address, proxy, proxy_header, timeout, timeouts, limits, observer, signer, check. The
-        dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
 
         A connected `socket` is taken in place of dialling, and belongs to the session once that
         is opened: it is closed with it, whatever happens. The URL says what is spoken, and whose
@@ -198,6 +198,15 @@ class Session:
             self._driver.close()
         if self._watch is not None:
             self._watch.closed(self._connection)
+
+    def __repr__(self) -> str:
+        return f"<Session {self._settings.endpoint}, {self._state}>"
+
+    @property
+    def _state(self) -> str:
+        if self._connection is None:
+            return "not open"
+        return "open" if self.is_open else "closed"
 
     def _heed_observer(self) -> None:
         """Raise what the observer has raised meanwhile (private to smtpx)."""
@@ -364,6 +373,23 @@ class Client:
     Safe to share between threads; each has a connection of its own while it sends. After `fork`
     the child opens its own and leaves its parent's alone. A signal handler may use it, too, but
     for the moments in which it interrupts the client itself: `LocalProtocolError` says so then.
+
+    The options, which `Session`, `send` and their asynchronous kin take, too (`SessionOptions`):
+
+    - `tls`: a `TLSPolicy`, where the URL does not say what protects the connection.
+    - `credentials`: a `Credentials` to log in with; goes before the URL's user and password.
+    - `mechanisms`: the SASL mechanisms to log in by, or `smtpx.sasl.HASHED` or `MUTUAL`.
+    - `client_name`: the EHLO argument; by default the socket's own address.
+    - `source_address`: IP address and port to connect from, or one of each family.
+    - `proxy`: the URL of a SOCKS or HTTP proxy.
+    - `proxy_header`: a `ProxyHeader`, said first: for whose connection we speak.
+    - `timeout`: seconds for a whole call, such as 30; by default each phase has its own.
+    - `timeouts`: a `Timeouts`, seconds for each phase.
+    - `limits`: a `Limits`, how much of the server's talk is taken.
+    - `ignore_extensions`: EHLO keywords not to be believed, such as ``{"CHUNKING"}``.
+    - `observer`: called with every event, the lines of the dialogue among them, such as `print`.
+    - `signer`: writes each content anew, last of all, such as a `DKIMSigner`.
+    - `check`: a `Check`, what is done about messages that are not as they should be.
     """
 
     def __init__(
@@ -381,6 +407,7 @@ class Client:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
         settings = Settings.of(endpoint, **options)
+        self._server = str(settings.endpoint)
         self._check = settings.check
         self._limits = check_pool(pool)
         self._total = settings.timeouts.total
@@ -388,6 +415,9 @@ class Client:
         self._pool = SessionPool(
             lambda: Session(endpoint, **options)._resuming(handshakes, learnt), self._limits
         )
+
+    def __repr__(self) -> str:
+        return f"<Client {self._server}>"
 
     def __enter__(self) -> Self:
         return self
@@ -512,12 +542,14 @@ class Client:
 def send(
     message: Message,
     endpoint: str | Endpoint,
-    *,
     envelope: Envelope | None = None,
+    *,
     all_or_nothing: bool = False,
     **options: Unpack[SessionOptions],
 ) -> SendResult:
     """Send one message over a connection of its own; see `Session.send`.
+
+    The options are those of a `Client`.
 
     Raises:
         SMTPError: as `Session.open` and `Session.send`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.worlds import Background, World, current_world
 from smtpx._faces.forking import begins_anew_in_child
 from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
+from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
 
@@ -213,8 +213,7 @@ class Turn:
             self._pool.drop(self._lease)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(Value):
     """A run of a loop, and the pool of its tasks."""
 
     world: World

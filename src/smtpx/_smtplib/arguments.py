@@ -8,7 +8,6 @@ from email.utils import getaddresses, parseaddr
 from functools import lru_cache
 from typing import cast
 
-from smtpx._message.mailboxes import unfolded
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
@@ -117,6 +116,8 @@ def _mailbox(text: str) -> str:
     try:
         return str(Address.parse(text, bare_local_part=True))
     except AddressError:
+        from smtpx._message.mailboxes import unfolded
+
         # A display name that was encoded for a header may be folded (RFC 5322 §2.2.3).
         name, bracket, rest = text.rpartition("<")
         text = unfolded(name) + bracket + rest

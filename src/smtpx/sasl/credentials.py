@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any, Self, TypeAlias
 
 from smtpx import _checks
 from smtpx._secrecy import Confidential
+from smtpx._values import Value, field, replaced
 from smtpx.errors import ExtraMissing, LocalProtocolError
 
 __all__ = ["Credentials", "Source"]
@@ -24,8 +24,7 @@ task that opens the session, which waits for it as long as it takes.
 """
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Credentials(Confidential):
+class Credentials(Confidential, Value):
     """Who we are, and what proves it: a password, a token, or neither.
 
     Neither is for mechanisms to which something else is the proof: EXTERNAL (the client
@@ -179,7 +178,7 @@ class Credentials(Confidential):
         """
         which = "password" if self.token is None else "token"
         try:
-            return replace(self, **{which: secret})
+            return replaced(self, **{which: secret})
         except LocalProtocolError as error:
             problem = str(error)
         del secret  # A traceback with locals would show it.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from smtpx import _checks
+from smtpx._values import Value
 from smtpx.sasl.credentials import Credentials
 from smtpx.tls import Protection
 
@@ -16,8 +16,7 @@ __all__ = ["ANY_CHANNEL", "Channel", "Mechanism", "MechanismFactory", "check_giv
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(Value):
     """The session in which a mechanism runs."""
 
     host: str = ""
