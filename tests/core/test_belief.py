@@ -627,6 +627,22 @@ class TestChunksThatAreNotKnown:
         assert "CHUNKING" in connection.learnt.broken
         assert not connection.usable
 
+    def test_a_chunk_that_is_passed_over_in_silence(self):
+        """The yes to RSET is not believed to be one to the content, which was not taken."""
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + """
+            C: RSET
+            S: 250 ok
+            S: 250 ok
+            S: 250 reset
+            S: <silence>
+            """,
+            *BY_BDAT,
+            takes_chunks=False,
+        )
+        assert [statuses(result) for result in streamed.results] == [[IN_DOUBT]]
+
     def test_unless_one_of_the_replies_may_be_an_acceptance(self):
         streamed = Streamed(
             bdat(0, reset=False)

@@ -122,7 +122,8 @@ def test_rset_goes_before_every_mail_with_options_too() -> None:
     def make() -> Steps[SMTPError | None]:
         results.clear()
         envelope = Envelope("a@x.test", Recipient("b@y.test", notify=Notify.NEVER))
-        supply = Supply(ready=deque([Outgoing(CONTENT, envelope)] * 2), exhausted=True)
+        ready = [Outgoing(CONTENT, envelope), Outgoing(CONTENT, envelope)]
+        supply = Supply(ready=deque(ready), exhausted=True)
         return streaming(proven(*PIPELINED, "DSN"), supply, results)
 
     assert plays(make, script).value is None

@@ -56,7 +56,7 @@ class SlowestServer:
                         self._write(step)
                     case Glance():
                         answer = None
-                    case StartTLS(timeout) | Obtain(_, timeout):
+                    case StartTLS(timeout=timeout) | Obtain(timeout=timeout):
                         assert timeout is not None
                         self.seconds += timeout
                 step = procedure.send(answer)

@@ -218,7 +218,7 @@ class Chunks:
                 yield from self._look_behind()
             if self._reset_refused is not None:
                 leaving = 0
-            elif not connection.has_unread and connection.parting is None:
+            elif not (connection.has_unread or connection.parting or self._is_probing):
                 self._tell()
             if not flight or (
                 len(flight) <= leaving and not connection.has_unread and connection.usable
@@ -239,9 +239,9 @@ class Chunks:
     def _settle_probe(self) -> Steps[None]:
         """Read the reply to the RSET behind a message; those to come go without, if it is no."""
         connection = self._connection
-        self._is_probing = False
         (reply,) = yield from connection.settle()
         yield from self._look_behind(reply)
+        self._is_probing = False
         self._tell()
         if reply.positive:
             connection.open_transaction = False
@@ -257,14 +257,16 @@ class Chunks:
             return
         self._refused = None
         connection.open_transaction = False
-        if connection.unanswered and not connection.has_unread and not answered:
+        is_plain = not (connection.has_unread or answered or self._is_probing)
+        if connection.unanswered and is_plain:
             # Nothing came with them that could be one too many.
             connection.learnt.takes_chunks = True
             self._budget.answered += len(successes)
             for taken in successes:
-                outgoing, envelope, _, _, octets = flight.popleft()
-                self._octets -= octets
+                outgoing, envelope, _, _, octets = flight[0]
                 tell(self._emit, outgoing, SendResult(envelope, taken))
+                _ = flight.popleft()
+                self._octets -= octets
             return
         for taken in successes:
             outgoing, envelope, content, _, octets = flight.popleft()
@@ -331,13 +333,16 @@ class Chunks:
         again: list[Outgoing] = []
         try:
             while answered:
-                drawn, result = answered.popleft()
-                if result.error is None:
+                drawn, result = answered[0]
+                if drawn[0].is_told:
+                    pass  # We were interrupted just then.
+                elif result.error is None:
                     budget.answered += 1
                     learnt.takes_chunks = True
                     tell(self._emit, drawn[0], result)
                 elif outgoing := settle(self._supply, self._emit, budget, drawn, result):
                     again.append(outgoing)
+                _ = answered.popleft()
         finally:
             self._supply.put_back(*again)
 
@@ -349,6 +354,9 @@ class Chunks:
             unwritten.append(self._alone[0])
         untold: deque[tuple[Drawn, SendResult]] = deque()
         heard, is_misread = self._heard, isinstance(error, RemoteProtocolError)
+        if self._is_probing and isinstance(error, TimedOut):
+            # As where BDAT is passed over in silence: the yes before was RSET's.
+            is_misread = True
         for drawn, result in self._answered:
             # What came with a reply that nobody asked for may be off by it.
             untold.append((drawn, self._doubtful(drawn, [], error) if is_misread else result))
@@ -357,6 +365,8 @@ class Chunks:
             reset = due - 1 > before
             said = [] if is_misread else heard[reset : reset + before]
             drawn = outgoing, envelope, content
+            if outgoing.is_told:
+                continue
             untold.append((drawn, self._doubtful(drawn, said, error)))
             heard = []
         self._answered = untold

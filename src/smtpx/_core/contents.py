@@ -324,8 +324,11 @@ class Contents:
 
     def _tell(self) -> None:
         """Tell what became of the message that was given."""
-        given, self._given = self._given, None
+        given = self._given
         if given is None:
+            return
+        if given.message.drawn[0].is_told:
+            self._given = None  # We were interrupted just then.
             return
         connection, drawn = self._connection, given.message.drawn
         outgoing, envelope, _ = drawn
@@ -334,6 +337,7 @@ class Contents:
             connection.open_transaction = self._asked is not None
             self._budget.answered += 1
             tell(self._emit, outgoing, SendResult(envelope, finals[0][1]))
+            self._given = None
             return
         accepted = len(envelope.recipients) - len(given.refused)
         performed = with_finals(connection, finals, given.refused, given.error, accepted)
@@ -342,6 +346,7 @@ class Contents:
         again = settle(
             self._supply, self._emit, self._budget, drawn, result_of(envelope, performed)
         )
+        self._given = None
         if again is not None:
             self._supply.put_back(again)
 

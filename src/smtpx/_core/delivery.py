@@ -16,7 +16,7 @@ from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message
 from smtpx._wire.content import Content, Source
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.results import SendResult
 
 # An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
@@ -89,6 +89,17 @@ def check_repeatable(connection: Connection, content: Content) -> None:
 def _in_parts(connection: Connection, everyone: Share, content: Content) -> Steps[SendResult]:
     """One transaction after the other, as far as the session goes."""
     whole = Whole(everyone.envelope)
+    try:
+        return (yield from _each_part(connection, everyone, content, whole))
+    except BaseException as interruption:
+        if not isinstance(interruption, (SMTPError, GeneratorExit)):
+            hang(interruption, whole.as_far_as_known(unfinished(connection, everyone.envelope)))
+        raise
+
+
+def _each_part(
+    connection: Connection, everyone: Share, content: Content, whole: Whole
+) -> Steps[SendResult]:
     left: Share | None = everyone
     while left is not None:
         share, rest = divide(connection, left)
@@ -99,17 +110,7 @@ def _in_parts(connection: Connection, everyone: Share, content: Content) -> Step
             share, rest = left, None
             result = untried(share.envelope, session_full(connection))
         else:
-            try:
-                result = yield from _observed(connection, share.envelope, content)
-            except BaseException as interruption:
-                if not isinstance(interruption, GeneratorExit):
-                    result = unfinished(connection, share.envelope)
-                    joined = whole.add(share, result)
-                    if rest is not None:
-                        joined = whole.add(rest, untried(rest.envelope, connection.over()))
-                    if joined is not None:
-                        hang(interruption, joined)
-                raise
+            result = yield from _observed(connection, share.envelope, content)
         joined = whole.add(share, result)
         if joined is not None:
             return joined

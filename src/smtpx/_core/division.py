@@ -113,6 +113,15 @@ class Whole:
             joined.error.result = joined
         return joined
 
+    def as_far_as_known(self, otherwise: SendResult) -> SendResult:
+        """The result for all, of whom `otherwise` says what holds of those not known of."""
+        outcomes = [
+            known or outcome
+            for known, outcome in zip(self._outcomes, otherwise.outcomes, strict=True)
+        ]
+        reply = next((part.reply for part in self._parts if part.reply is not None), None)
+        return SendResult(outcomes, reply, otherwise.error)
+
     def _error(self, *, nobody: bool) -> SMTPError | None:
         """A doubt, or why something was not tried; a refusal only if nobody gets the message."""
         errors = [part.error for part in self._parts if part.error is not None]

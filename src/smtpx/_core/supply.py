@@ -230,16 +230,18 @@ def send_alone(
         result = yield from transaction(connection, envelope, content)
         if parted_before_the_content(connection, result):
             result = untried(envelope, connection.over())
-    except Exception as why:  # It cannot be sent to this server, or its file cannot be read.
-        tell(emit, outgoing, not_sent(outgoing, why))
-    except BaseException:
-        tell(emit, outgoing, unfinished(connection, envelope))
-        raise
-    else:
         budget.refused += bool(result.refused)
         again = settle(supply, emit, budget, message, result)
         if again is not None:
             supply.put_back(again)
+    except Exception as why:  # It cannot be sent to this server, or its file cannot be read.
+        if not outgoing.is_told:
+            tell(emit, outgoing, not_sent(outgoing, why))
+    except BaseException:
+        if not outgoing.is_told and connection.content_ended:
+            tell(emit, outgoing, unfinished(connection, envelope))
+        raise
+    else:
         if isinstance(result.error, SESSION_OVER):
             raise result.error
     if not connection.usable:  # A refusal in the middle of the content leaves no way back.
@@ -284,13 +286,15 @@ def _in_doubt(outgoing: Outgoing, envelope: Envelope, result: SendResult) -> Out
 def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
     """Tell the caller what became of a message, once it is known of all of its parts."""
     result.message = outgoing.message
-    outgoing.is_told = True
     told = result if outgoing.doubt is None else _still_in_doubt(result, outgoing.doubt)
     if outgoing.part is None:
+        # No signal handler runs between the two, nor before what is written in C has ended.
+        outgoing.is_told = True
         emit(told)
     else:
         whole, share = outgoing.part
         joined = whole.add(share, told)
+        outgoing.is_told = True
         if joined is not None:
             emit(joined)
     if outgoing.ended is not None:
