@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from smtpx.errors import GreetingRefused as GreetingRefused
     from smtpx.errors import HelloRefused as HelloRefused
     from smtpx.errors import LocalProtocolError as LocalProtocolError
+    from smtpx.errors import MalformedReply as MalformedReply
     from smtpx.errors import RecipientsRefused as RecipientsRefused
     from smtpx.errors import RemoteProtocolError as RemoteProtocolError
     from smtpx.errors import ReplyError as ReplyError
@@ -115,8 +116,8 @@ _HOMES = {
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
     "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
-    "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
-    "TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "MalformedReply RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused "
+    "SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",
@@ -168,6 +169,7 @@ __all__ = [
     "Limits",
     "Line",
     "LocalProtocolError",
+    "MalformedReply",
     "MessageBegun",
     "MessageEnded",
     "Notify",

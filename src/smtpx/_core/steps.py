@@ -73,6 +73,8 @@ class StartTLS:
     """What the handshake agreed on: noted by the driver before it answers."""
     presented: tuple[Presented, ...] = ()
     """The peer's certificates, its own first: noted by the driver when the handshake fails."""
+    searched: tuple[str, ...] = ()
+    """Where this Python looks for authorities, if it has none: noted with those."""
 
 
 @dataclass(slots=True)

@@ -89,11 +89,23 @@ def is_about_our_certificate(error: OSError) -> bool:
     return getattr(error, "reason", None) in _OUR_CERTIFICATE
 
 
-def explained(error: OSError, presented: Sequence[Presented], *, greeted: bool) -> TLSPolicyError:
-    """What a failed handshake means; `greeted` is whether the server had spoken before."""
+def explained(
+    error: OSError,
+    presented: Sequence[Presented],
+    *,
+    greeted: bool,
+    searched: Sequence[str] = (),
+) -> TLSPolicyError:
+    """What a failed handshake means.
+
+    `greeted` is whether the server had spoken before; `searched`, where this Python looks for
+    authorities, if it has none.
+    """
     if getattr(error, "reason", None) in _NOT_TLS:
         return plain_text_instead(greeted=greeted)
     reason, text = _meaning(error, presented)
+    if reason is TLSFailure.UNKNOWN_AUTHORITY and searched:
+        reason, text = TLSFailure.NO_AUTHORITIES, _no_authorities(searched)
     return TLSPolicyError(f"{text} (TLS says: {error.strerror or error})", reason)
 
 
@@ -162,6 +174,14 @@ def _of_certificate(code: int, presented: Sequence[Presented]) -> tuple[TLSFailu
             "certificate as TLSPolicy.ca_file, or have the server send its intermediate ones"
         )
     return TLSFailure.CERTIFICATE_INVALID, "the server's certificate is not acceptable"
+
+
+def _no_authorities(searched: Sequence[str]) -> str:
+    return (
+        "this Python has no authorities to trust, so it knows no server's certificate: there are "
+        f"none in {' and '.join(searched)}. Install smtpx[truststore] to trust those of the "
+        "system, or give a file as TLSPolicy.ca_file"
+    )
 
 
 def _moment(moment: datetime | None) -> str:

@@ -107,7 +107,7 @@ def judge(connection: Connection, plan: Plan, said: list[Reply], *, reset: bool)
     if unknown := chunks_unknown(connection, final):
         return Performed(_with_refused([(Status.NOT_TRIED, None)] * count, refused), None, unknown)
     verdicts = _with_refused([(Status.REFUSED, final)] * count, refused)
-    return Performed(verdicts, final, ContentRefused("the content", final))
+    return Performed(verdicts, final, ContentRefused(None, final))
 
 
 def reset_refused(connection: Connection, reply: Reply) -> SMTPError:

@@ -235,7 +235,7 @@ class BlockingDriver:
             except ssl.SSLWantWriteError:
                 self._waiter.until_writable(_left(due))
             except OSError:
-                step.presented = handshake.presented()
+                handshake.note_failure(step)
                 raise
             if _left(due) == 0:
                 raise TimeoutError("timed out")

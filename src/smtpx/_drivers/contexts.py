@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,10 @@ def _system_context() -> ssl.SSLContext:
 def _verifying_context(ca_file: str | PathLike[str] | None) -> ssl.SSLContext:
     import ssl
 
+    if ca_file is None and (kind := _system_kind()) is not None:
+        context = kind(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
@@ -52,6 +57,39 @@ def _verifying_context(ca_file: str | PathLike[str] | None) -> ssl.SSLContext:
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _system_kind() -> type[ssl.SSLContext] | None:
+    """A context of `truststore`, if it is installed: it asks the system, also on macOS."""
+    try:
+        from truststore import SSLContext
+    except ImportError:
+        return None
+    return SSLContext
+
+
+def searched_in_vain(context: ssl.SSLContext) -> tuple[str, ...]:
+    """Where this Python looks for authorities, if it found none there, and the context has none."""
+    import ssl
+
+    # What is in a directory is loaded when it is needed, and not counted.
+    paths = ssl.get_default_verify_paths()
+    if context.cert_store_stats()["x509_ca"] or paths.cafile or _has_files(paths.capath):
+        return ()
+    return tuple(
+        f"{value} ({variable})" if (value := os.environ.get(variable)) else default
+        for variable, default in (
+            (paths.openssl_cafile_env, paths.openssl_cafile),
+            (paths.openssl_capath_env, paths.openssl_capath),
+        )
+    )
+
+
+def _has_files(folder: str | None) -> bool:
+    try:
+        return folder is not None and any(os.scandir(folder))
+    except OSError:
+        return False
 
 
 def _pinning_context() -> ssl.SSLContext:
