@@ -48,6 +48,16 @@ _LAST_WORDS = 2.0
 
 
 _USE_SMTPS = "use smtps://, or ?tls=implicit"
+# Whose ports are taken for a mail server's.
+_OF_OTHERS = {
+    "22": "SSH",
+    "80": "HTTP",
+    "110": "POP3",
+    "143": "IMAP",
+    "443": "HTTP",
+    "993": "IMAP",
+    "995": "POP3",
+}
 
 Ended: TypeAlias = Callable[[SendResult], object]
 """Called with what became of a mail transaction."""
@@ -562,7 +572,7 @@ class Connection:
         """
         if (yield from self._glance(Phase.TLS)):
             self.broken = True
-            raise plain_text_instead(greeted=False)
+            raise plain_text_instead(greeted=False, usual=self._whose_port())
         yield from self._handshake()
 
     def _handshake(self) -> Steps[None]:
@@ -578,13 +588,20 @@ class Connection:
         try:
             yield step
         except OSError as error:
-            hint = "" if self.greeting else "is this port one that begins with TLS, as 465 does?"
+            hint = ""
+            if self.greeting is None:
+                usual = self._whose_port()
+                hint = f"is this port one that begins with TLS, as 465 does?{usual}"
             lost = self._lost(error, Phase.TLS, "we waited for the TLS handshake", hint)
             if not is_tls_error(error):
                 raise lost from error
             greeted = self.greeting is not None
             raise explained(
-                error, step.presented, greeted=greeted, searched=step.searched
+                error,
+                step.presented,
+                greeted=greeted,
+                missing=step.missing,
+                usual=self._whose_port(),
             ) from error
         # Before an octet of SMTP is said, and also where a session was resumed.
         try:
@@ -639,8 +656,16 @@ class Connection:
     def _hint_of_silence(self) -> str:
         """What a server is that lets us speak first."""
         if self.tls:
-            return "an HTTP server says nothing before it is asked"
-        return f"a server that begins with TLS says nothing ({_USE_SMTPS}), nor does one of HTTP"
+            return f"an HTTP server says nothing before it is asked{self._whose_port()}"
+        return (
+            f"a server that begins with TLS says nothing ({_USE_SMTPS}), nor does one of "
+            f"HTTP{self._whose_port()}"
+        )
+
+    def _whose_port(self) -> str:
+        """What is usual on the server's port, if that is no mail."""
+        port = (self.server or "").rpartition(":")[2]
+        return f"; port {port} is that of {_OF_OTHERS[port]}" if port in _OF_OTHERS else ""
 
     def begun(self, envelope: Envelope) -> Ended:
         """Tell the observer of a mail transaction; what is returned tells it of the result."""

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Source
-from smtpx.tls import Presented, Protection
+from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 
 T = TypeVar("T")
 
@@ -73,8 +73,8 @@ class StartTLS:
     """What the handshake agreed on: noted by the driver before it answers."""
     presented: tuple[Presented, ...] = ()
     """The peer's certificates, its own first: noted by the driver when the handshake fails."""
-    searched: tuple[str, ...] = ()
-    """Where this Python looks for authorities, if it has none: noted with those."""
+    missing: Missing = NOTHING_MISSING
+    """The authorities that this Python looks for and does not find: noted with those."""
 
 
 @dataclass(slots=True)

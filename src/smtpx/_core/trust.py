@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from smtpx.errors import TLSFailure, TLSPolicyError
 from smtpx.pins import Pin, PinKind
-from smtpx.tls import Presented, Protection
+from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -94,28 +94,31 @@ def explained(
     presented: Sequence[Presented],
     *,
     greeted: bool,
-    searched: Sequence[str] = (),
+    missing: Missing = NOTHING_MISSING,
+    usual: str = "",
 ) -> TLSPolicyError:
     """What a failed handshake means.
 
-    `greeted` is whether the server had spoken before; `searched`, where this Python looks for
-    authorities, if it has none.
+    `greeted` is whether the server had spoken before; `missing`, what this Python looks for and
+    does not find; `usual`, what is usual on the server's port.
     """
     if getattr(error, "reason", None) in _NOT_TLS:
-        return plain_text_instead(greeted=greeted)
+        return plain_text_instead(greeted=greeted, usual=usual)
     reason, text = _meaning(error, presented)
-    if reason is TLSFailure.UNKNOWN_AUTHORITY and searched:
-        reason, text = TLSFailure.NO_AUTHORITIES, _no_authorities(searched)
+    if reason is TLSFailure.UNKNOWN_AUTHORITY and missing.is_all:
+        reason, text = TLSFailure.NO_AUTHORITIES, _no_authorities(missing)
+    elif reason is TLSFailure.UNKNOWN_AUTHORITY and missing.places:
+        text = f"{text}; none were found in {' and '.join(missing.places)}"
     return TLSPolicyError(f"{text} (TLS says: {error.strerror or error})", reason)
 
 
-def plain_text_instead(*, greeted: bool) -> TLSPolicyError:
+def plain_text_instead(*, greeted: bool, usual: str = "") -> TLSPolicyError:
     """What it means that the server goes on, or begins, in plain text."""
     return TLSPolicyError(
         "the server took STARTTLS, and went on in plain text"
         if greeted
         else "the server speaks plain text on this port: use submission://, or "
-        "smtp:// with ?tls=starttls, which begin TLS by STARTTLS",
+        f"smtp:// with ?tls=starttls, which begin TLS by STARTTLS{usual}",
         TLSFailure.NOT_TLS,
     )
 
@@ -176,10 +179,10 @@ def _of_certificate(code: int, presented: Sequence[Presented]) -> tuple[TLSFailu
     return TLSFailure.CERTIFICATE_INVALID, "the server's certificate is not acceptable"
 
 
-def _no_authorities(searched: Sequence[str]) -> str:
+def _no_authorities(missing: Missing) -> str:
     return (
         "this Python has no authorities to trust, so it knows no server's certificate: there are "
-        f"none in {' and '.join(searched)}. Install smtpx[truststore] to trust those of the "
+        f"none in {' and '.join(missing.places)}. Install smtpx[truststore] to trust those of the "
         "system, or give a file as TLSPolicy.ca_file"
     )
 

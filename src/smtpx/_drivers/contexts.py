@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from smtpx.errors import LocalProtocolError
-from smtpx.tls import ClientCertificate, TLSPolicy, TLSVersion
+from smtpx.tls import NOTHING_MISSING, ClientCertificate, Missing, TLSPolicy, TLSVersion
 
 if TYPE_CHECKING:
     import ssl
@@ -68,26 +68,34 @@ def _system_kind() -> type[ssl.SSLContext] | None:
     return SSLContext
 
 
-def searched_in_vain(context: ssl.SSLContext) -> tuple[str, ...]:
-    """Where this Python looks for authorities, if it found none there, and the context has none."""
+def missing_from(context: ssl.SSLContext) -> Missing:
+    """The authorities that this Python looks for, and does not find, where the context has none."""
     import ssl
 
-    # What is in a directory is loaded when it is needed, and not counted.
+    if context.cert_store_stats()["x509_ca"]:
+        return NOTHING_MISSING
     paths = ssl.get_default_verify_paths()
-    if context.cert_store_stats()["x509_ca"] or paths.cafile or _has_files(paths.capath):
-        return ()
-    return tuple(
-        f"{value} ({variable})" if (value := os.environ.get(variable)) else default
-        for variable, default in (
-            (paths.openssl_cafile_env, paths.openssl_cafile),
-            (paths.openssl_capath_env, paths.openssl_capath),
-        )
+    places = [
+        # What is in a folder is loaded when it is needed, and not counted.
+        (paths.openssl_cafile_env, paths.openssl_cafile, bool(paths.cafile)),
+        (paths.openssl_capath_env, paths.openssl_capath, _has_files(paths.capath)),
+    ]
+    is_all = not any(is_there for _, _, is_there in places)
+    return Missing(
+        tuple(
+            f"{os.environ[variable]} ({variable})" if variable in os.environ else default
+            for variable, default, is_there in places
+            # A default that is not there is no mistake: many systems have one of the two.
+            if not is_there and (is_all or variable in os.environ)
+        ),
+        is_all,
     )
 
 
 def _has_files(folder: str | None) -> bool:
     try:
-        return folder is not None and any(os.scandir(folder))
+        with os.scandir(folder or "") as entries:
+            return any(entries)
     except OSError:
         return False
 

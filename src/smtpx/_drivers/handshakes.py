@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smtpx._core.steps import StartTLS
-from smtpx._drivers.contexts import searched_in_vain
+from smtpx._drivers.contexts import missing_from
 from smtpx._drivers.resumption import Resumable, terms_of
 from smtpx.tls import Presented, Protection
 
@@ -55,7 +55,7 @@ class Handshake:
         """Note what is known of a handshake that has failed."""
         if self._channel is not None:
             step.presented = _presented_by(self._channel)
-            step.searched = searched_in_vain(self._channel.context)
+            step.missing = missing_from(self._channel.context)
 
     def part(self, connected: socket.socket) -> None:
         """Write close_notify to the socket, if there is room (RFC 8446 §6.1).
@@ -76,7 +76,10 @@ class Handshake:
     @property
     def resumable(self) -> Resumable | None:
         """What a later handshake can resume; ``None`` as long as there is nothing."""
-        session = None if self._channel is None else self._channel.session
+        channel = self._channel
+        if type(channel) is not ssl.SSLObject:
+            return None  # Who looks at certificates beside OpenSSL finds none in what is resumed.
+        session = channel.session
         if session is None or self._protection is None:
             return None
         return Resumable(session, self._terms, self._protection)

@@ -123,6 +123,6 @@ def unreachable(
     advice = _SILENCE.get(endpoint.port, "") if timed_out else ""
     if any(error.errno in _NONE_LEFT for _, error in failures):
         advice = _ADVICE
-    error = kind(f"no connection to {endpoint}: {said}{advice}", phase=PHASE)
+    error = kind(f"no connection with {endpoint}: {said}{advice}", phase=PHASE)
     error.__cause__ = failures[-1][1]
     return error
