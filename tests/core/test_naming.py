@@ -16,6 +16,7 @@ from smtpx.envelope import Envelope
 from smtpx.errors import (
     AuthenticationRefused,
     ContentRefused,
+    ExtensionMissing,
     GreetingRefused,
     HelloRefused,
     MalformedReply,
@@ -164,9 +165,9 @@ class TestTheServerIsNamedOnce:
         assert "the message to eve@example.net was refused: 550 no" in str(caught.value)
 
     def test_not_again_where_the_message_has_it(self):
-        error = SMTPError(f"no connection to {SERVER}: nobody listens")
+        error = SMTPError(f"no connection with {SERVER}: nobody listens")
         error.server = SERVER
-        assert str(error) == f"no connection to {SERVER}: nobody listens"
+        assert str(error) == f"no connection with {SERVER}: nobody listens"
 
 
 class TestWhoHasNotLoggedIn:
@@ -233,6 +234,16 @@ class TestWhoHasNotLoggedIn:
         error = refused(f"C: MAIL FROM:<ann@example.org>\nS: {reply}", tls=False)
         assert "?tls=starttls" in str(error)
         assert "credentials" not in str(error)
+
+
+def test_a_server_that_takes_logins_after_starttls_is_told_of():
+    def logging_in() -> Steps[object]:
+        connection = at_server("STARTTLS", tls=False)
+        return named(connection, log_in(connection, Credentials("ann", "secret")))
+
+    error = fails(logging_in, "", ExtensionMissing)
+    assert "does not offer AUTH: credentials were given, and it may after STARTTLS" in str(error)
+    check_named(error)
 
 
 class TestARefusedLogin:
@@ -314,6 +325,22 @@ class TestAnotherProtocol:
         error = fails(lambda: opening(TLSMode.IMPLICIT), "--tls--\nS: <silence>", TimedOut)
         assert "smtps://" not in str(error)
         assert "HTTP" in str(error)
+
+    @pytest.mark.parametrize(
+        ("port", "tls", "script", "protocol"),
+        [
+            (80, TLSMode.NONE, "S: <silence>", "HTTP"),
+            (443, TLSMode.IMPLICIT, "--tls--\nS: <silence>", "HTTP"),
+            (143, TLSMode.IMPLICIT, "S!: * OK ready", "IMAP"),
+        ],
+    )
+    def test_or_is_that_of_the_port(self, port, tls, script, protocol):
+        def at_port() -> Steps[None]:
+            connection = Connection(server=f"mail.example.com:{port}")
+            return named(connection, open_session(connection, "me.example", tls))
+
+        error = fails(at_port, script, SMTPError)
+        assert f"port {port} is that of {protocol}" in str(error)
 
     def test_what_is_no_reply_and_nothing_known_is_quoted(self):
         error = fails(opening, "S: hello", MalformedReply)

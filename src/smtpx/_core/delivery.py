@@ -8,7 +8,7 @@ from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.interruption import hang
-from smtpx._core.naming import named
+from smtpx._core.naming import name_in, named
 from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
@@ -75,6 +75,7 @@ def _told(
 ) -> Steps[SendResult]:
     ended = connection.begun(envelope)
     result = yield from performed
+    name_in(connection, result)
     _ = ended(result)
     return result
 

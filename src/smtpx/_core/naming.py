@@ -15,14 +15,13 @@ from smtpx.replies import Reply
 from smtpx.results import SendResult
 
 # What servers say to who has not logged in, beside 530 (RFC 4954 §6).
-_WANTS_LOGIN = re.compile(
-    r"\brelay|authentication (?:is )?required|not (?:been )?authenticated|not logged in|log ?in\b"
-    r"|must authenticate|auth(?:entication|enticate)?(?: command)? first",
-    re.IGNORECASE,
+_WANTS_LOGIN = (
+    r"(?i)\brelay|authentication (?:is )?required|not (?:been )?authenticated|not logged in"
+    r"|log ?in\b|must authenticate|auth(?:entication|enticate)?(?: command)? first"
 )
-_WANTS_TLS = re.compile(r"\b(?:START)?TLS\b|\bSSL\b|encrypt", re.IGNORECASE)
+_WANTS_TLS = r"(?i)\b(?:START)?TLS\b|\bSSL\b|encrypt"
 # How a domain shows that it sends: nothing that a login would change.
-_OF_DOMAINS = re.compile(r"SPF|DKIM|DMARC")
+_OF_DOMAINS = r"SPF|DKIM|DMARC"
 # RFC 4954 §6: 535, or another code of those who do without it; 534 and 538 are about mechanisms.
 _CREDENTIALS_INVALID = (535, 530, 550, 554)
 
@@ -91,9 +90,9 @@ def _of_login(error: AuthenticationRefused) -> str:
 def _of_missing_login(connection: Connection, reply: Reply) -> str:
     """What to do about a refusal that a login would have spared us."""
     text = " ".join(reply.lines)
-    if reply.code == 530 and not connection.tls and _WANTS_TLS.search(text):
+    if reply.code == 530 and not connection.tls and re.search(_WANTS_TLS, text):
         return "use smtps://, or submission:// with ?tls=starttls"
-    if reply.code != 530 and (not _WANTS_LOGIN.search(text) or _OF_DOMAINS.search(text)):
+    if reply.code != 530 and (not re.search(_WANTS_LOGIN, text) or re.search(_OF_DOMAINS, text)):
         return ""
     if connection.extensions.auth:
         return (

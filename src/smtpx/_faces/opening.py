@@ -21,7 +21,7 @@ from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.tunnels import tunnel
 from smtpx._faces.settings import Settings
 from smtpx._wire.commands import Phase
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, TimedOut
 from smtpx.observing import Event, Line, Observer, SessionBegun, SessionClosed, SessionOpened
 from smtpx.tls import TLSMode
 
@@ -143,7 +143,7 @@ class Opening:
 
 def not_reached(error: BaseException, settings: Settings) -> None:
     """Have the error of who could not be dialled name the server; a proxy may be before it."""
-    if isinstance(error, SMTPError) and error.server is None:
+    if isinstance(error, (ConnectionLost, TimedOut)) and error.server is None:
         error.server = str(settings.endpoint)
 
 
