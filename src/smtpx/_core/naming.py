@@ -38,7 +38,9 @@ def named(connection: Connection, procedure: Steps[T]) -> Steps[T]:
     return value
 
 
-def naming(connection: Connection, emit: Callable[[SendResult], None]) -> Callable[..., None]:
+def naming(
+    connection: Connection, emit: Callable[[SendResult], None]
+) -> Callable[[SendResult], None]:
     """What emits results whose errors name the server."""
 
     def emit_named(result: SendResult) -> None:

@@ -58,6 +58,7 @@ def unfinished(connection: Connection, envelope: Envelope) -> SendResult:
     """What is known of a message whose transaction was interrupted before it could say."""
     verdict = (Status.IN_DOUBT if connection.content_ended else Status.NOT_TRIED, None)
     error = ConnectionLost("the call was interrupted", phase=Phase.OTHER.field)
+    error.server = connection.server
     return result_of(envelope, Performed([verdict] * len(envelope.recipients), None, error))
 
 
