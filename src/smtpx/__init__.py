@@ -28,8 +28,8 @@ _HOMES = {
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
     "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
-    "RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused SessionFull "
-    "TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "MalformedReply RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused "
+    "SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",

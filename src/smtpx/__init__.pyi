@@ -41,6 +41,7 @@ from smtpx.errors import ExtraMissing as ExtraMissing
 from smtpx.errors import GreetingRefused as GreetingRefused
 from smtpx.errors import HelloRefused as HelloRefused
 from smtpx.errors import LocalProtocolError as LocalProtocolError
+from smtpx.errors import MalformedReply as MalformedReply
 from smtpx.errors import RecipientsRefused as RecipientsRefused
 from smtpx.errors import RemoteProtocolError as RemoteProtocolError
 from smtpx.errors import ReplyError as ReplyError
@@ -119,6 +120,7 @@ __all__ = [
     "Limits",
     "Line",
     "LocalProtocolError",
+    "MalformedReply",
     "MessageBegun",
     "MessageEnded",
     "Notify",

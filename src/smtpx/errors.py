@@ -2,7 +2,7 @@
 
 ::
 
-    SMTPError
+    SMTPError                      .server .result .in_doubt
     ├── ReplyError                 the server said no; .reply .command .transient
     │   ├── GreetingRefused        … to the connection
     │   ├── HelloRefused           … to EHLO and HELO
@@ -16,10 +16,11 @@
     │   ├── CheckFailed            the message is not as it should be; .findings
     │   └── ExtraMissing           (also ModuleNotFoundError) a package is not installed; .extra
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
+    │   └── MalformedReply         … by what is no reply; .line
     ├── ExtensionMissing           the server does not offer what the request needs
     ├── TLSPolicyError             the peer cannot give the protection that was asked for; .reason
-    ├── ConnectionLost             (also OSError) no connection, or no longer; .phase .in_doubt
-    ├── TimedOut                   (also TimeoutError) too slow; .phase .in_doubt
+    ├── ConnectionLost             (also OSError) no connection, or no longer; .phase
+    ├── TimedOut                   (also TimeoutError) too slow; .phase
     ├── AddressError               (also ValueError) not an address
     └── EndpointError              (also ValueError) not a URL of a server
 
@@ -50,6 +51,7 @@ __all__ = [
     "GreetingRefused",
     "HelloRefused",
     "LocalProtocolError",
+    "MalformedReply",
     "RecipientsRefused",
     "RemoteProtocolError",
     "ReplyError",
@@ -75,6 +77,26 @@ class SMTPError(Exception):
     result: SendResult | None = None
     """What became of each recipient, if a mail transaction had begun."""
 
+    server: str | None = None
+    """The server that it happened with, as ``host:port`` or the path of a unix socket.
+
+    ``None`` before a session is opened with one. The message names it once.
+    """
+
+    @property
+    def in_doubt(self) -> bool:
+        """True if the message may have been accepted for someone, unknown to us (RFC 1047).
+
+        `result.in_doubt` says for whom. Sending it again may deliver it twice.
+        """
+        return self.result is not None and bool(self.result.in_doubt)
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.server is None or self.server in text:
+            return text
+        return f"{text} (with {self.server})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _blank, (type(self), self.args), self.__dict__
 
@@ -85,13 +107,26 @@ class ReplyError(SMTPError):
     reply: Reply
     """The reply, whole."""
 
-    command: str
-    """The command it answers, without its line end; secrets left out."""
+    command: str | None
+    """The command it answers, without its line end; secrets left out.
 
-    def __init__(self, command: str, reply: Reply) -> None:
-        super().__init__(f"{command} refused: {reply}")
+    ``None`` where it answers none, but the connection or the content.
+    """
+
+    hint: str = ""
+    """What to do about it, where something more is known than the reply; the message has it."""
+
+    _refused = "the request"
+
+    def __init__(self, command: str | None, reply: Reply, *, refused: str = "") -> None:
+        what = command or f"{refused or self._refused} was"
+        super().__init__(f"{what} refused: {reply}")
         self.command = command
         self.reply = reply
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}: {self.hint}" if self.hint else text
 
     @property
     def transient(self) -> bool:
@@ -101,6 +136,8 @@ class ReplyError(SMTPError):
 
 class GreetingRefused(ReplyError):
     """The server does not want this connection (RFC 5321 §3.1)."""
+
+    _refused = "the connection"
 
 
 class HelloRefused(ReplyError):
@@ -112,7 +149,10 @@ class TLSRefused(ReplyError):
 
 
 class AuthenticationRefused(ReplyError):
-    """The server does not take the credentials (RFC 4954 §4, §6)."""
+    """The server does not take the credentials (RFC 4954 §4, §6).
+
+    For now, if it is `transient` (454): they may be right, and can be tried again later.
+    """
 
     details: Mapping[str, str]
     """What the mechanism itself says of it.
@@ -122,7 +162,7 @@ class AuthenticationRefused(ReplyError):
     """
 
     def __init__(
-        self, command: str, reply: Reply, details: Mapping[str, str] | None = None
+        self, command: str | None, reply: Reply, details: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(command, reply)
         self.details = dict(details or {})
@@ -143,6 +183,8 @@ class RecipientsRefused(ReplyError):
 
 class ContentRefused(ReplyError):
     """DATA, BDAT or the end of data was refused: nobody gets the message."""
+
+    _refused = "the content"
 
 
 class LocalProtocolError(SMTPError):
@@ -175,8 +217,42 @@ class ExtraMissing(LocalProtocolError, ModuleNotFoundError):
         self.extra = extra
 
 
+# Octets of what is no reply that an error shows.
+_QUOTED = 80
+# By what the others on a mail host, or before it, are known; all but HTTP speak first.
+_OTHERS = {
+    b"* OK": "IMAP",
+    b"* PREAUTH": "IMAP",
+    b"* BYE": "IMAP",
+    b"+OK": "POP3",
+    b"-ERR": "POP3",
+    b"SSH-": "SSH",
+    b"HTTP/": "HTTP",
+}
+
+
 class RemoteProtocolError(SMTPError):
     """The peer broke the protocol. The session is over: what it says can no longer be trusted."""
+
+
+class MalformedReply(RemoteProtocolError):
+    """The server sent something that is no reply (RFC 5321 §4.2)."""
+
+    line: bytes
+    """What came, or its beginning; secrets left out."""
+
+    def __init__(self, why: str, line: bytes) -> None:
+        protocol = next((name for start, name in _OTHERS.items() if line.startswith(start)), None)
+        said = repr(line[:_QUOTED])[1:]
+        if protocol is None:
+            text = f"the server broke the protocol: {why}: {said}"
+        else:
+            text = (
+                f"the server speaks {protocol} on this port, and not SMTP ({said}): messages are "
+                "submitted at port 587 (submission://) or 465 (smtps://)"
+            )
+        super().__init__(text)
+        self.line = line
 
 
 class ExtensionMissing(SMTPError):
@@ -199,6 +275,7 @@ class TLSFailure(Enum):
     CERTIFICATE_OF_ANOTHER_HOST = "the certificate is for other names"
     CERTIFICATE_SELF_SIGNED = "nobody but itself vouches for the certificate"
     UNKNOWN_AUTHORITY = "the certificate's authority is not known"
+    NO_AUTHORITIES = "this Python has no authorities to trust"
     CERTIFICATE_INVALID = "the certificate is not accepted for another reason"
     PIN_MISMATCH = "neither certificate nor key is pinned"
     CLIENT_CERTIFICATE = "the server wants another certificate of ours"
@@ -234,14 +311,6 @@ class ConnectionLost(SMTPError, OSError):
         self.phase = phase
         self.reply = reply
 
-    @property
-    def in_doubt(self) -> bool:
-        """True if the message may have been accepted for someone, unknown to us (RFC 1047).
-
-        `result.in_doubt` says for whom. Sending it again may deliver it twice.
-        """
-        return self.result is not None and bool(self.result.in_doubt)
-
 
 class TimedOut(SMTPError, TimeoutError):
     """The server, or the network, took longer than we were told to wait. The session is over."""
@@ -252,14 +321,6 @@ class TimedOut(SMTPError, TimeoutError):
     def __init__(self, message: str, *, phase: str) -> None:
         super().__init__(message)
         self.phase = phase
-
-    @property
-    def in_doubt(self) -> bool:
-        """True if the message may have been accepted for someone, unknown to us (RFC 1047).
-
-        `result.in_doubt` says for whom. Sending it again may deliver it twice.
-        """
-        return self.result is not None and bool(self.result.in_doubt)
 
 
 class AddressError(SMTPError, ValueError):

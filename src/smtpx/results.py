@@ -89,7 +89,7 @@ def _queue_ids() -> tuple[re.Pattern[str], ...]:
 class SendResult:
     """What became of one message. Not to be changed."""
 
-    __slots__ = ("_outcomes", "error", "message", "reply")
+    __slots__ = ("_outcomes", "error", "message", "reply", "server")
 
     reply: Reply | None
     """The reply to the end of data; LMTP has one for each recipient, see `outcomes`."""
@@ -97,6 +97,9 @@ class SendResult:
     """Why nobody accepted, or why someone's outcome is unknown; ``None`` if all went its way."""
     message: object
     """The message as it was given to `send_many`; ``None`` from `send`, and when unpickled."""
+    server: str | None
+    """The server that it was sent to, as `SMTPError.server` has it; ``None`` before there is one.
+    """
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class SendResult:
         self.reply = reply
         self.error = error
         self.message = message
+        self.server = None
 
     def __getstate__(self) -> tuple[None, dict[str, object]]:
         # The message stays here: it may be an open file, or a generator.
@@ -178,8 +182,10 @@ class SendResult:
             raise self.error
         for outcome in self.refused:
             if outcome.reply is not None:
-                error = RecipientsRefused(f"the message to {outcome.recipient}", outcome.reply)
-                error.result = self
+                error = RecipientsRefused(
+                    None, outcome.reply, refused=f"the message to {outcome.recipient}"
+                )
+                error.result, error.server = self, self.server
                 raise error
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smtpx import _checks
 from smtpx._secrecy import Confidential
@@ -223,6 +223,17 @@ class Protection(Value):
     """An earlier TLS session of the same client went on, without a new certificate."""
     channel_bindings: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     """What binds an AUTH exchange to this channel (RFC 5929, RFC 9266): type and data."""
+
+
+class Missing(NamedTuple):
+    """Where authorities were looked for, and none found (private to smtpx)."""
+
+    places: tuple[str, ...] = ()
+    is_all: bool = False
+    """Nowhere else were there any."""
+
+
+NOTHING_MISSING = Missing()
 
 
 class Presented(Value):

@@ -61,6 +61,11 @@ class Fate(Enum):
     NOT_SENT = "not sent"
 
 
+def check_named(error: smtpx.SMTPError) -> None:
+    assert error.server is not None
+    assert str(error).count(f"with {error.server}") == 1
+
+
 def fate_of(
     face: Face, server: Server, content: bytes = CONTENT, timeouts: Timeouts = PATIENT
 ) -> Fate:
@@ -72,8 +77,8 @@ def fate_of(
         with face.session(server.url, timeouts=timeouts, tls=tls) as session:
             result = session.send(content, ENVELOPE)
     except smtpx.SMTPError as error:
-        in_doubt = error.result is not None and bool(error.result.in_doubt)
-        return Fate.IN_DOUBT if in_doubt else Fate.NOT_SENT
+        check_named(error)
+        return Fate.IN_DOUBT if error.in_doubt else Fate.NOT_SENT
     assert len(result.accepted) == 1
     return Fate.ACCEPTED
 

@@ -211,7 +211,7 @@ def test_a_server_that_refuses(face: Face, scheme: str) -> None:
 def test_a_proxy_that_is_not_there(face: Face, scheme: str) -> None:
     with refusing("127.0.0.1") as closed:
         session = face.session("smtp://mx.test", proxy=f"{scheme}://127.0.0.1:{closed}")
-        with pytest.raises(smtpx.ConnectionLost, match=f"no connection to 127.0.0.1:{closed}"):
+        with pytest.raises(smtpx.ConnectionLost, match=f"no connection with 127.0.0.1:{closed}"):
             session.open()
 
 

@@ -150,7 +150,7 @@ def test_all_accepted_raises_nothing() -> None:
 def test_one_refused_raises_the_first_refusal() -> None:
     with pytest.raises(RecipientsRefused) as caught:
         MIXED.raise_for_refused()
-    assert str(caught.value) == "the message to bob@x.test refused: 550 5.1.1 no such user"
+    assert str(caught.value) == "the message to bob@x.test was refused: 550 5.1.1 no such user"
     assert caught.value.result is MIXED
     assert not caught.value.transient
 

@@ -59,7 +59,9 @@ def log_in(
     """
     offered = connection.extensions.auth
     if not offered:
-        raise ExtensionMissing("AUTH", "credentials were given")
+        late = connection.extensions.starttls and not connection.tls
+        after = ", and it may after STARTTLS (?tls=starttls)" if late else ""
+        raise ExtensionMissing("AUTH", f"credentials were given{after}")
     factories = allowed(offered, credentials, mechanisms)
     if not factories:
         which = "have none" if mechanisms is None else "may use none"

@@ -22,11 +22,12 @@ from smtpx._core.trust import (
 from smtpx._secrecy import redacted
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions, without
-from smtpx._wire.parser import MalformedReply, ReplyParser
+from smtpx._wire.parser import TLS_ALERT, ReplyParser
 from smtpx.envelope import Envelope
 from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
+    MalformedReply,
     RemoteProtocolError,
     TimedOut,
     TLSFailure,
@@ -48,6 +49,16 @@ _LAST_WORDS = 2.0
 
 
 _USE_SMTPS = "use smtps://, or ?tls=implicit"
+# Whose ports are taken for a mail server's.
+_OF_OTHERS = {
+    "22": "SSH",
+    "80": "HTTP",
+    "110": "POP3",
+    "143": "IMAP",
+    "443": "HTTP",
+    "993": "IMAP",
+    "995": "POP3",
+}
 
 Ended: TypeAlias = Callable[[SendResult], object]
 """Called with what became of a mail transaction."""
@@ -87,6 +98,7 @@ class Connection:
         "pins",
         "protection",
         "secrets",
+        "server",
         "session",
         "signer",
         "surplus",
@@ -98,6 +110,7 @@ class Connection:
     def __init__(
         self,
         *,
+        server: str | None = None,
         lmtp: bool = False,
         local: bool = False,
         timeouts: Timeouts | None = None,
@@ -109,6 +122,8 @@ class Connection:
         ignored: frozenset[str] = frozenset(),
         learnt: Learnt | None = None,
     ) -> None:
+        self.server = server
+        """What errors call the server: ``host:port``, or the path of a unix socket."""
         self.lmtp = lmtp
         self.local = local
         """The peer is on this machine: what is said in plain text stays here."""
@@ -200,7 +215,7 @@ class Connection:
         try:
             (reply,) = yield from self.settle()
         except MalformedReply as error:
-            if not error.is_tls_alert:
+            if not error.line.startswith(TLS_ALERT):
                 raise
             raise TLSPolicyError(
                 f"the server speaks TLS from the start on this port: {_USE_SMTPS}",
@@ -269,7 +284,7 @@ class Connection:
         try:
             yield Send(data, self._seconds[phase], rate)
         except OSError as error:
-            raise self._lost(error, phase) from error
+            raise self._lost(error, phase, "we wrote to the server") from error
 
     def expect(self, command: Command, replies: int = 1) -> None:
         """Note that replies are due to a command whose octets are sent by other means."""
@@ -395,7 +410,9 @@ class Connection:
         try:
             data = yield Receive(self._seconds[command.phase], fresh)
         except OSError as error:
-            raise self._lost(error, command.phase, command) from error
+            doing = f"we waited for {_due(command)}"
+            hint = self._hint_of_silence() if command is GREETING else ""
+            raise self._lost(error, command.phase, doing, hint) from error
         if not data:
             raise self._closed(command)
         self._parser.feed(data)
@@ -491,7 +508,7 @@ class Connection:
         try:
             return (yield _GLANCE)
         except OSError as error:
-            raise self._lost(error, phase) from error
+            raise self._lost(error, phase, "nobody had anything to say") from error
 
     def check_in_step(self) -> None:
         """Make sure that what came was asked for, all replies that were due having been taken.
@@ -561,7 +578,7 @@ class Connection:
         """
         if (yield from self._glance(Phase.TLS)):
             self.broken = True
-            raise plain_text_instead(greeted=False)
+            raise plain_text_instead(greeted=False, usual=self._whose_port())
         yield from self._handshake()
 
     def _handshake(self) -> Steps[None]:
@@ -577,11 +594,21 @@ class Connection:
         try:
             yield step
         except OSError as error:
-            lost = self._lost(error, Phase.TLS)
+            hint = ""
+            if self.greeting is None:
+                usual = self._whose_port()
+                hint = f"is this port one that begins with TLS, as 465 does?{usual}"
+            lost = self._lost(error, Phase.TLS, "we waited for the TLS handshake", hint)
             if not is_tls_error(error):
                 raise lost from error
             greeted = self.greeting is not None
-            raise explained(error, step.presented, greeted=greeted) from error
+            raise explained(
+                error,
+                step.presented,
+                greeted=greeted,
+                missing=step.missing,
+                usual=self._whose_port(),
+            ) from error
         # Before an octet of SMTP is said, and also where a session was resumed.
         try:
             check_pins(self.pins, step.protection)
@@ -621,18 +648,30 @@ class Connection:
         )
 
     def _lost(
-        self, error: OSError, phase: Phase, pending: Command | None = None
+        self, error: OSError, phase: Phase, doing: str, hint: str = ""
     ) -> ConnectionLost | TimedOut:
+        """The error of a transport that failed; the hint is for one that was silent."""
         self.broken = True
-        doing = "we wrote to the server" if pending is None else f"we waited for {_due(pending)}"
         if isinstance(error, TimeoutError):
             seconds = self._seconds[phase]
             within = "" if seconds is None else f" ({phase.field}={seconds:g} seconds)"
-            hint = ""
-            if pending is GREETING and not self.tls:
-                hint = f": a server that expects TLS from the start says nothing ({_USE_SMTPS})"
-            return TimedOut(f"the time was up while {doing}{within}{hint}", phase=phase.field)
+            advice = f": {hint}" if hint else ""
+            return TimedOut(f"the time was up while {doing}{within}{advice}", phase=phase.field)
         return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
+
+    def _hint_of_silence(self) -> str:
+        """What a server is that lets us speak first."""
+        if self.tls:
+            return f"an HTTP server says nothing before it is asked{self._whose_port()}"
+        return (
+            f"a server that begins with TLS says nothing ({_USE_SMTPS}), nor does one of "
+            f"HTTP{self._whose_port()}"
+        )
+
+    def _whose_port(self) -> str:
+        """What is usual on the server's port, if that is no mail."""
+        port = (self.server or "").rpartition(":")[2]
+        return f"; port {port} is that of {_OF_OTHERS[port]}" if port in _OF_OTHERS else ""
 
     def begun(self, envelope: Envelope) -> Ended:
         """Tell the observer of a mail transaction; what is returned tells it of the result."""

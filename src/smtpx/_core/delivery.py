@@ -8,6 +8,7 @@ from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.interruption import hang
+from smtpx._core.naming import name_in, named
 from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
@@ -37,6 +38,12 @@ def deliver(
     Raises:
         LocalProtocolError, AddressError, ExtensionMissing: it cannot be sent so; nothing was.
     """
+    return named(connection, _delivered(connection, message, envelope, all_or_nothing))
+
+
+def _delivered(
+    connection: Connection, message: Message, envelope: Envelope | None, all_or_nothing: bool
+) -> Steps[SendResult]:
     connection.content_ended = False
     envelope, content = written(connection, message, envelope)
     if connection.is_full:
@@ -68,6 +75,7 @@ def _told(
 ) -> Steps[SendResult]:
     ended = connection.begun(envelope)
     result = yield from performed
+    name_in(connection, result)
     _ = ended(result)
     return result
 

@@ -84,6 +84,7 @@ def resumed(result: SendResult, share: Share, rest: SendResult) -> SendResult:
     for place, outcome in zip(share.places, rest.outcomes, strict=True):
         outcomes[place] = outcome
     joined = SendResult(outcomes, result.reply or rest.reply)
+    joined.server = rest.server
     if rest.error is not None and (rest.in_doubt or rest.not_tried or not joined.accepted):
         joined.error = copy(rest.error)
         joined.error.result = joined

@@ -41,12 +41,13 @@ def open_session(connection: Connection, name: str, tls: TLSMode) -> Steps[None]
         yield from connection.protect()
     greeting = yield from _first_under_tls(connection.greet())
     if not greeting.positive:
-        raise GreetingRefused("the connection was", greeting)
+        raise GreetingRefused(None, greeting)
     _ = yield from hello(connection, name)
     if tls is TLSMode.STARTTLS and not connection.extensions.starttls:
         raise TLSPolicyError(
             "the server does not offer STARTTLS, or someone on the way removed it; nothing was "
-            "sent in plain text (smtps:// is for servers that want TLS from the start)",
+            "sent in plain text: smtps:// is for servers that begin with TLS, and ?tls=none for "
+            "one on a private network, such as a container",
             TLSFailure.STARTTLS_MISSING,
         )
     if tls is TLSMode.STARTTLS or (tls is TLSMode.OPPORTUNISTIC and connection.extensions.starttls):
@@ -72,14 +73,16 @@ def hello(connection: Connection, name: str) -> Steps[Reply]:
     """
     connection.extensions = NO_EXTENSIONS
     connection.client_name = name
-    reply = yield from connection.command(ehlo("LHLO" if connection.lmtp else "EHLO", name))
+    said = ehlo("LHLO" if connection.lmtp else "EHLO", name)
+    reply = yield from connection.command(said)
     if reply.positive:
         connection.understand(Extensions.of(reply))
     elif reply.permanent and not connection.lmtp:
         # RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
-        reply = yield from connection.command(ehlo("HELO", name))
+        said = ehlo("HELO", name)
+        reply = yield from connection.command(said)
     if not reply.positive:
-        raise HelloRefused(f"our name {name}", reply)
+        raise HelloRefused(said.shown, reply)
     return reply
 
 

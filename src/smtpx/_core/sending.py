@@ -139,7 +139,7 @@ def _settle_chunks(connection: Connection, leaving: int) -> Steps[Failure | None
         _ = yield from connection.settle()
     except SESSION_OVER:
         pass  # The refusal is the news; the connection knows that it is broken.
-    return _refused("BDAT", reply)
+    return _refused(reply)
 
 
 def early_reply(connection: Connection) -> Steps[Failure | None]:
@@ -173,7 +173,7 @@ def _early(connection: Connection, lost: SMTPError) -> Steps[Failure]:
     chunks = connection.unanswered
     while (words := (yield from connection.last_words(Phase.DATA_BLOCK))) is not None:
         if not words.positive and not words.intermediate:
-            return _refused("the content", words)
+            return _refused(words)
         if chunks == 0:
             early = f"the server answered content that had not ended by {words}"
             return Failure((Status.NOT_TRIED, None), RemoteProtocolError(early))
@@ -196,10 +196,10 @@ def _send_last(
     except ConnectionLost as error:
         words = yield from connection.last_words(Phase.DATA_BLOCK)
         if words is not None and not words.positive and not words.intermediate:
-            return _refused("the content", words)
+            return _refused(words)
         return Failure((Status.IN_DOUBT, None), error)
     return None
 
 
-def _refused(command: str, reply: Reply) -> Failure:
-    return Failure((Status.REFUSED, reply), ContentRefused(command, reply))
+def _refused(reply: Reply) -> Failure:
+    return Failure((Status.REFUSED, reply), ContentRefused(None, reply))

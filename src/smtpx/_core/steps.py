@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Source
-from smtpx.tls import Presented, Protection
+from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class More(NamedTuple):
 class StartTLS:
     """Do the TLS handshake on the transport. Answered with ``b""``."""
 
-    __slots__ = ("presented", "protection", "timeout")
+    __slots__ = ("missing", "presented", "protection", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
@@ -73,6 +73,8 @@ class StartTLS:
         """What the handshake agreed on: noted by the driver before it answers."""
         self.presented: tuple[Presented, ...] = ()
         """The peer's certificates, its own first: noted by the driver when the handshake fails."""
+        self.missing: Missing = NOTHING_MISSING
+        """The authorities that this Python looks for and does not find: noted with those."""
 
 
 class Obtain:

@@ -14,6 +14,7 @@ from smtpx._core.chunks import Chunks
 from smtpx._core.connection import Connection
 from smtpx._core.contents import Contents
 from smtpx._core.housekeeping import quit_session
+from smtpx._core.naming import name, naming
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps
 from smtpx._core.supply import (
@@ -38,6 +39,7 @@ def stream(
     ended is put back into the supply.
     """
     extensions = connection.extensions
+    emit = naming(connection, emit)
     drawing = Drawing(connection, supply, emit, budget)
     try:
         yield from connection.check_quiet()
@@ -53,6 +55,7 @@ def stream(
             # It may name no more domains (RFC 9422 §4.3): what is left is for another.
             yield from quit_session(connection)
     except SESSION_OVER as error:
+        name(connection, error)
         return error
     return None
 

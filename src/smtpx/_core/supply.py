@@ -287,16 +287,17 @@ def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
     """Tell the caller what became of a message, once it is known of all of its parts."""
     result.message = outgoing.message
     told = result if outgoing.doubt is None else _still_in_doubt(result, outgoing.doubt)
-    if outgoing.part is None:
-        # No signal handler runs between the two, nor before what is written in C has ended.
-        outgoing.is_told = True
-        emit(told)
-    else:
+    joined: SendResult | None = told
+    if outgoing.part is not None:
         whole, share = outgoing.part
         joined = whole.add(share, told)
-        outgoing.is_told = True
-        if joined is not None:
+    outgoing.is_told = True
+    if joined is not None:
+        try:
             emit(joined)
+        except BaseException:
+            outgoing.is_told = False  # We were interrupted on the way.
+            raise
     if outgoing.ended is not None:
         _ = outgoing.ended(result)
 

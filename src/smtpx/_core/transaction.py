@@ -344,7 +344,7 @@ def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SM
         return finals + [_IN_DOUBT] * (due - len(finals)), error
     status, first = finals[0]
     if status is Status.REFUSED and first and all(s is Status.REFUSED for s, _ in finals):
-        return finals, ContentRefused("the end of data", first)
+        return finals, ContentRefused(None, first)
     return finals, None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from smtpx.errors import TLSFailure, TLSPolicyError
 from smtpx.pins import Pin, PinKind
-from smtpx.tls import Presented, Protection
+from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -89,21 +89,36 @@ def is_about_our_certificate(error: OSError) -> bool:
     return getattr(error, "reason", None) in _OUR_CERTIFICATE
 
 
-def explained(error: OSError, presented: Sequence[Presented], *, greeted: bool) -> TLSPolicyError:
-    """What a failed handshake means; `greeted` is whether the server had spoken before."""
+def explained(
+    error: OSError,
+    presented: Sequence[Presented],
+    *,
+    greeted: bool,
+    missing: Missing = NOTHING_MISSING,
+    usual: str = "",
+) -> TLSPolicyError:
+    """What a failed handshake means.
+
+    `greeted` is whether the server had spoken before; `missing`, what this Python looks for and
+    does not find; `usual`, what is usual on the server's port.
+    """
     if getattr(error, "reason", None) in _NOT_TLS:
-        return plain_text_instead(greeted=greeted)
+        return plain_text_instead(greeted=greeted, usual=usual)
     reason, text = _meaning(error, presented)
+    if reason is TLSFailure.UNKNOWN_AUTHORITY and missing.is_all:
+        reason, text = TLSFailure.NO_AUTHORITIES, _no_authorities(missing)
+    elif reason is TLSFailure.UNKNOWN_AUTHORITY and missing.places:
+        text = f"{text}; none were found in {' and '.join(missing.places)}"
     return TLSPolicyError(f"{text} (TLS says: {error.strerror or error})", reason)
 
 
-def plain_text_instead(*, greeted: bool) -> TLSPolicyError:
+def plain_text_instead(*, greeted: bool, usual: str = "") -> TLSPolicyError:
     """What it means that the server goes on, or begins, in plain text."""
     return TLSPolicyError(
         "the server took STARTTLS, and went on in plain text"
         if greeted
         else "the server speaks plain text on this port: use submission://, or "
-        "smtp:// with ?tls=starttls, which begin TLS by STARTTLS",
+        f"smtp:// with ?tls=starttls, which begin TLS by STARTTLS{usual}",
         TLSFailure.NOT_TLS,
     )
 
@@ -162,6 +177,14 @@ def _of_certificate(code: int, presented: Sequence[Presented]) -> tuple[TLSFailu
             "certificate as TLSPolicy.ca_file, or have the server send its intermediate ones"
         )
     return TLSFailure.CERTIFICATE_INVALID, "the server's certificate is not acceptable"
+
+
+def _no_authorities(missing: Missing) -> str:
+    return (
+        "this Python has no authorities to trust, so it knows no server's certificate: there are "
+        f"none in {' and '.join(missing.places)}. Install smtpx[truststore] to trust those of the "
+        "system, or give a file as TLSPolicy.ca_file"
+    )
 
 
 def _moment(moment: datetime | None) -> str:

@@ -58,6 +58,7 @@ def unfinished(connection: Connection, envelope: Envelope) -> SendResult:
     """What is known of a message whose transaction was interrupted before it could say."""
     verdict = (Status.IN_DOUBT if connection.content_ended else Status.NOT_TRIED, None)
     error = ConnectionLost("the call was interrupted", phase=Phase.OTHER.field)
+    error.server = connection.server
     return result_of(envelope, Performed([verdict] * len(envelope.recipients), None, error))
 
 
@@ -107,7 +108,7 @@ def judge(connection: Connection, plan: Plan, said: list[Reply], *, reset: bool)
     if unknown := chunks_unknown(connection, final):
         return Performed(_with_refused([(Status.NOT_TRIED, None)] * count, refused), None, unknown)
     verdicts = _with_refused([(Status.REFUSED, final)] * count, refused)
-    return Performed(verdicts, final, ContentRefused("the content", final))
+    return Performed(verdicts, final, ContentRefused(None, final))
 
 
 def reset_refused(connection: Connection, reply: Reply) -> SMTPError:

@@ -74,9 +74,10 @@ def _speak_for(connection: Connection, values: dict[str, str]) -> Steps[Reply]:
     if missing:
         raise ExtensionMissing("XCLIENT", f"it takes no {', '.join(missing)}, but {offered}")
     words = " ".join(f"{name}={value}" for name, value in values.items())
-    reply = yield from connection.command(command(Phase.GREETING, f"XCLIENT {words}"))
+    said = command(Phase.GREETING, f"XCLIENT {words}")
+    reply = yield from connection.command(said)
     if not reply.positive:
-        raise ReplyError("XCLIENT", reply)
+        raise ReplyError(said.shown, reply)
     connection.greeting = reply
     connection.authenticated = connection.open_transaction = False
     return (yield from hello(connection, connection.client_name))

@@ -406,7 +406,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         except BaseException:
             self._ended = True
             self._carrier.abort()
-            step.presented = handshake.presented()
+            handshake.note_failure(step)
             raise
         if protected is None:
             raise ConnectionAbortedError("the peer hung up after the TLS handshake")

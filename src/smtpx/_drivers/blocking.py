@@ -249,7 +249,7 @@ class BlockingDriver:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except OSError:
-            step.presented = handshake.presented()
+            handshake.note_failure(step)
             raise
         if is_done:
             step.protection = handshake.agreed()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
 from smtpx.errors import LocalProtocolError
-from smtpx.tls import ClientCertificate, TLSPolicy, TLSVersion
+from smtpx.tls import NOTHING_MISSING, ClientCertificate, Missing, TLSPolicy, TLSVersion
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +45,10 @@ def _system_context() -> ssl.SSLContext:
 def _verifying_context(ca_file: str | PathLike[str] | None) -> ssl.SSLContext:
     import ssl
 
+    if ca_file is None and (kind := _system_kind()) is not None:
+        context = kind(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
@@ -52,6 +57,47 @@ def _verifying_context(ca_file: str | PathLike[str] | None) -> ssl.SSLContext:
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _system_kind() -> type[ssl.SSLContext] | None:
+    """A context of `truststore`, if it is installed: it asks the system, also on macOS."""
+    try:
+        from truststore import SSLContext
+    except ImportError:
+        return None
+    return SSLContext
+
+
+def missing_from(context: ssl.SSLContext) -> Missing:
+    """The authorities that this Python looks for, and does not find, where the context has none."""
+    import ssl
+
+    if context.cert_store_stats()["x509_ca"]:
+        return NOTHING_MISSING
+    paths = ssl.get_default_verify_paths()
+    places = [
+        # What is in a folder is loaded when it is needed, and not counted.
+        (paths.openssl_cafile_env, paths.openssl_cafile, bool(paths.cafile)),
+        (paths.openssl_capath_env, paths.openssl_capath, _has_files(paths.capath)),
+    ]
+    is_all = not any(is_there for _, _, is_there in places)
+    return Missing(
+        tuple(
+            f"{os.environ[variable]} ({variable})" if variable in os.environ else default
+            for variable, default, is_there in places
+            # A default that is not there is no mistake: many systems have one of the two.
+            if not is_there and (is_all or variable in os.environ)
+        ),
+        is_all,
+    )
+
+
+def _has_files(folder: str | None) -> bool:
+    try:
+        with os.scandir(folder or "") as entries:
+            return any(entries)
+    except OSError:
+        return False
 
 
 def _pinning_context() -> ssl.SSLContext:

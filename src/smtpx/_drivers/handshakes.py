@@ -7,6 +7,8 @@ import ssl
 from datetime import UTC, datetime
 from typing import Any
 
+from smtpx._core.steps import StartTLS
+from smtpx._drivers.contexts import missing_from
 from smtpx._drivers.resumption import Resumable, terms_of
 from smtpx.tls import Presented, Protection
 
@@ -49,9 +51,11 @@ class Handshake:
         protection = self._protection = _protection_of(channel, self._resumed)
         return protection
 
-    def presented(self) -> tuple[Presented, ...]:
-        """The certificates the peer has shown so far, its own first; none if nobody can tell."""
-        return () if self._channel is None else _presented_by(self._channel)
+    def note_failure(self, step: StartTLS) -> None:
+        """Note what is known of a handshake that has failed."""
+        if self._channel is not None:
+            step.presented = _presented_by(self._channel)
+            step.missing = missing_from(self._channel.context)
 
     def part(self, connected: socket.socket) -> None:
         """Write close_notify to the socket, if there is room (RFC 8446 §6.1).
@@ -72,7 +76,10 @@ class Handshake:
     @property
     def resumable(self) -> Resumable | None:
         """What a later handshake can resume; ``None`` as long as there is nothing."""
-        session = None if self._channel is None else self._channel.session
+        channel = self._channel
+        if type(channel) is not ssl.SSLObject:
+            return None  # Who looks at certificates beside OpenSSL finds none in what is resumed.
+        session = channel.session
         if session is None or self._protection is None:
             return None
         return Resumable(session, self._terms, self._protection)

@@ -26,6 +26,14 @@ _ADVICE = (
     "(PoolLimits.open), or raise the limit (ulimit -n)"
 )
 
+_SUBMIT = "try submission:// (port 587), or smtps:// (465)"
+# What is said of silence by the port, for firewalls answer so.
+_SILENCE = {
+    25: f"; many networks let nobody but mail servers out to port 25: {_SUBMIT}",
+    465: "; the port is filtered, or nobody listens there: try submission:// (port 587)",
+    587: "; the port is filtered, or nobody listens there: try smtps:// (port 465)",
+}
+
 Found: TypeAlias = tuple[int, int, int, str, Any]
 """One of the addresses that `socket.getaddrinfo` returns."""
 Source: TypeAlias = tuple[str, int]
@@ -113,7 +121,9 @@ def unreachable(
     timed_out = any(isinstance(error, TimeoutError) for _, error in failures)
     kind = TimedOut if timed_out else ConnectionLost
     said = "; ".join(reason for reason, _ in failures)
-    advice = "" if not any(error.errno in _NONE_LEFT for _, error in failures) else _ADVICE
-    error = kind(f"no connection to {endpoint}: {said}{advice}", phase=PHASE)
+    advice = _SILENCE.get(endpoint.port, "") if timed_out else ""
+    if any(error.errno in _NONE_LEFT for _, error in failures):
+        advice = _ADVICE
+    error = kind(f"no connection with {endpoint}: {said}{advice}", phase=PHASE)
     error.__cause__ = failures[-1][1]
     return error

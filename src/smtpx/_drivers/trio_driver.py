@@ -292,7 +292,7 @@ class TrioDriver:
             with Within(deadline.within(step.timeout)), _as_os_errors():
                 await self._protected.do_handshake()
         except OSError:
-            step.presented = handshake.presented()
+            handshake.note_failure(step)
             raise
         step.protection = handshake.agreed()
         return b""

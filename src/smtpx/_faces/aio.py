@@ -13,6 +13,7 @@ from smtpx._core.delivery import Message, deliver
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.learnt import Learnt
+from smtpx._core.naming import named
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
@@ -24,7 +25,7 @@ from smtpx._faces.arguments import check_many, check_pool
 from smtpx._faces.arriving import Arriving
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
-from smtpx._faces.opening import Opening, Watch, taken
+from smtpx._faces.opening import Opening, Watch, not_reached, taken
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._faces.taskpool import TaskPools, Turn
 from smtpx._faces.tasksending import TaskSending
@@ -120,6 +121,7 @@ class AsyncSession:
         except BaseException as error:
             if connected is not None:
                 connected.close()
+            not_reached(error, settings)
             watch.closed(None, error)
             raise
         try:
@@ -345,7 +347,8 @@ class AsyncSession:
     async def _run(self, procedure: Steps[T]) -> T:
         connection, driver = self._parts
         try:
-            value = await driver.run(procedure, Deadline(self._settings.timeouts.total))
+            deadline = Deadline(self._settings.timeouts.total)
+            value = await driver.run(named(connection, procedure), deadline)
         finally:
             if driver.closed or not connection.usable:
                 self.abort()
@@ -386,7 +389,9 @@ class AsyncClient:
         self._total = settings.timeouts.total
         handshakes, learnt = settings.handshakes(), Learnt()
         self._pools = TaskPools(
-            lambda: AsyncSession(endpoint, **options)._resuming(handshakes, learnt), self._limits
+            lambda: AsyncSession(endpoint, **options)._resuming(handshakes, learnt),
+            self._limits,
+            str(settings.endpoint),
         )
 
     def __repr__(self) -> str:

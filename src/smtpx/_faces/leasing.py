@@ -43,6 +43,7 @@ from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
     ReplyError,
+    SMTPError,
     TimedOut,
 )
 from smtpx.options import PoolLimits
@@ -170,8 +171,9 @@ class Lease(Generic[S]):
 class Leasing(Generic[S]):
     """`PoolState` under its lock, and the sessions that it has given up."""
 
-    def __init__(self, limits: PoolLimits) -> None:
+    def __init__(self, limits: PoolLimits, server: str) -> None:
         self._limits = limits
+        self._server = server
         self._state: PoolState[S] = PoolState(limits)
         self._given_up: deque[S] = deque()
         """To be closed, by whoever comes to it first."""
@@ -305,6 +307,8 @@ class Leasing(Generic[S]):
     def _give_up(self, lease: Lease[S], error: BaseException | None) -> None:
         """Take back the place of whoever failed to get a session, or was interrupted."""
         place, now = lease.place, time.monotonic()
+        if isinstance(error, SMTPError) and error.server is None:
+            error.server = self._server
         if isinstance(place, Ticket):
             self._carry_out(self._state.cancel(place, now))
         elif place is not None:

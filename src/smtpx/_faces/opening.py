@@ -13,13 +13,14 @@ from smtpx import _checks
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
 from smtpx._core.learnt import Learnt
+from smtpx._core.naming import named
 from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
 from smtpx._drivers.dialling import address_literal, is_local
 from smtpx._drivers.resumption import Handshakes
 from smtpx._faces.settings import Settings
 from smtpx._wire.commands import Phase
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import ConnectionLost, LocalProtocolError, TimedOut
 from smtpx.observing import Event, Line, Observer, SessionBegun, SessionClosed, SessionOpened
 from smtpx.tls import TLSMode
 
@@ -98,6 +99,7 @@ class Opening:
         policy = settings.policy(peer_is_local=local)
         self.handshake: Handshake | None = handshakes.begin(policy)
         self.connection = Connection(
+            server=str(settings.endpoint),
             lmtp=settings.endpoint.lmtp,
             local=local,
             timeouts=settings.timeouts,
@@ -117,6 +119,9 @@ class Opening:
 
     def procedure(self) -> Steps[None]:
         """Whatever goes before it; then greeting, EHLO, TLS and AUTH, as the settings ask."""
+        return named(self.connection, self._procedure())
+
+    def _procedure(self) -> Steps[None]:
         settings, connection = self._settings, self.connection
         if settings.proxy is not None:
             from smtpx._drivers.tunnels import tunnel
@@ -135,6 +140,12 @@ class Opening:
                 mechanisms=settings.mechanisms,
             )
         self._watch.opened(connection)
+
+
+def not_reached(error: BaseException, settings: Settings) -> None:
+    """Have the error of who could not be dialled name the server; a proxy may be before it."""
+    if isinstance(error, (ConnectionLost, TimedOut)) and error.server is None:
+        error.server = str(settings.endpoint)
 
 
 def _is_local(settings: Settings, connected: socket.socket) -> bool:

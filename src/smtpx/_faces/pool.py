@@ -22,8 +22,8 @@ _NO_DEADLINE = Deadline(None)
 class SessionPool(Leasing["Session"]):
     """Leases sessions to threads, at most so many at a time."""
 
-    def __init__(self, new_session: Callable[[], Session], limits: PoolLimits) -> None:
-        super().__init__(limits)
+    def __init__(self, new_session: Callable[[], Session], limits: PoolLimits, server: str) -> None:
+        super().__init__(limits, server)
         self._new_session = new_session
 
     def acquire(self, messages: int = 1, deadline: Deadline | None = None) -> Lease[Session]:

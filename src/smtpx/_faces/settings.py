@@ -10,7 +10,7 @@ from smtpx._drivers.resumption import Handshakes
 from smtpx._values import Value, replaced
 from smtpx._wire.commands import ehlo
 from smtpx.endpoints import Endpoint
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import EndpointError, LocalProtocolError
 from smtpx.observing import Observer
 from smtpx.options import Check, Limits, Timeouts
 from smtpx.proxy_protocol import ProxyHeader
@@ -60,6 +60,7 @@ class SessionOptions(TypedDict, total=False):
     """What is done about messages that are not as they should be."""
 
 
+_IMPLICIT_TLS = 465
 _KINDS: dict[str, type] = {
     "tls": TLSPolicy,
     "credentials": Credentials,
@@ -110,6 +111,7 @@ class Settings(Value):
         _check_kinds(options)
         endpoint = _endpoint_of(endpoint)
         _check_tls(endpoint, options.get("tls"))
+        _check_port(endpoint, options.get("tls"))
         client_name = options.get("client_name")
         if client_name is not None:
             try:
@@ -230,6 +232,15 @@ def _check_tls(endpoint: Endpoint, policy: TLSPolicy | None) -> None:
     if endpoint.says_whom_to_trust:
         raise LocalProtocolError(
             "both the URL and tls= say whom to trust: put all of it in one of them"
+        )
+
+
+def _check_port(endpoint: Endpoint, policy: TLSPolicy | None) -> None:
+    """Port 465 waits for TLS (RFC 8314 §7.3), and would be waited for until the time is up."""
+    if endpoint.port == _IMPLICIT_TLS and endpoint.tls is None and policy is None:
+        raise EndpointError(
+            f"{endpoint} begins with TLS, as port 465 does: use smtps://, or say ?tls=starttls if "
+            "this server does otherwise"
         )
 
 

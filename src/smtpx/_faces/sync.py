@@ -12,6 +12,7 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.learnt import Learnt
+from smtpx._core.naming import named
 from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
@@ -22,7 +23,7 @@ from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
-from smtpx._faces.opening import Opening, Watch, taken
+from smtpx._faces.opening import Opening, Watch, not_reached, taken
 from smtpx._faces.pool import SessionPool
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
@@ -164,6 +165,7 @@ class Session:
         transport = self._driver or self._held
         if transport is not None:
             transport.close()
+        not_reached(error, self._settings)
         if self._watch is not None:
             self._watch.closed(self._connection, error)
 
@@ -359,7 +361,8 @@ class Session:
     def _run(self, procedure: Steps[T]) -> T:
         connection, driver = self._parts
         try:
-            value = driver.run(procedure, Deadline(self._settings.timeouts.total))
+            deadline = Deadline(self._settings.timeouts.total)
+            value = driver.run(named(connection, procedure), deadline)
         finally:
             if driver.closed or not connection.usable:
                 self.abort()
@@ -413,7 +416,9 @@ class Client:
         self._total = settings.timeouts.total
         handshakes, learnt = settings.handshakes(), Learnt()
         self._pool = SessionPool(
-            lambda: Session(endpoint, **options)._resuming(handshakes, learnt), self._limits
+            lambda: Session(endpoint, **options)._resuming(handshakes, learnt),
+            self._limits,
+            str(settings.endpoint),
         )
 
     def __repr__(self) -> str:

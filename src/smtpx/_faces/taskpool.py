@@ -27,9 +27,13 @@ class TaskPool(Leasing["AsyncSession"]):
     """Leases sessions to the tasks of one run of a loop, at most so many at a time."""
 
     def __init__(
-        self, new_session: Callable[[], AsyncSession], limits: PoolLimits, world: World
+        self,
+        new_session: Callable[[], AsyncSession],
+        limits: PoolLimits,
+        server: str,
+        world: World,
     ) -> None:
-        super().__init__(limits)
+        super().__init__(limits, server)
         self._new_session = new_session
         self._world = world
 
@@ -233,9 +237,12 @@ class TaskPools:
     Other threads come and go while one looks, so each looks at a copy.
     """
 
-    def __init__(self, new_session: Callable[[], AsyncSession], limits: PoolLimits) -> None:
+    def __init__(
+        self, new_session: Callable[[], AsyncSession], limits: PoolLimits, server: str
+    ) -> None:
         self._new_session = new_session
         self._limits = limits
+        self._server = server
         self._runs: list[_Run] = []
         self._is_closed = False
         begins_anew_in_child(self)
@@ -253,7 +260,7 @@ class TaskPools:
         for known in tuple(self._runs):
             if not known.call(_nothing):
                 self._leave(known)
-        pool = TaskPool(self._new_session, self._limits, world)
+        pool = TaskPool(self._new_session, self._limits, self._server, world)
         self._runs.append(_Run(world, ref(run), pool))
         if self._is_closed:
             pool.shut()

@@ -16,17 +16,18 @@ import re
 from collections.abc import Iterable
 
 from smtpx._secrecy import redacted
-from smtpx.errors import RemoteProtocolError
+from smtpx.errors import MalformedReply
 from smtpx.options import Limits
 from smtpx.replies import Reply
 
 _SINGLE_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?: [^\n]*|\r)?\n")
 _LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
 
-# Octets of what is no reply that an error shows.
+# Octets of what is no reply that are kept.
 _QUOTED = 80
 
-_TLS_ALERT = b"\x15\x03"
+TLS_ALERT = b"\x15\x03"
+"""What a peer begins with that speaks TLS, and was spoken to in plain text (RFC 8446 §5.1, §6)."""
 
 _POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*+|\r)?+\n"
 _POSITIVES = re.compile(rb"(?:%b)*+" % _POSITIVE_LINE)
@@ -40,21 +41,6 @@ def are_positive(octets: bytes, count: int, *, go_ahead: bool) -> bool:
     """True if these are so many positive replies of one line, then a 3yz if asked, and no more."""
     pattern = _GO_AHEAD if go_ahead else _POSITIVES
     return octets.count(b"\n") == count + go_ahead and pattern.fullmatch(octets) is not None
-
-
-class MalformedReply(RemoteProtocolError):
-    """The server sent something that is no reply; `line` is what came."""
-
-    line: bytes
-
-    def __init__(self, why: str, line: bytes) -> None:
-        super().__init__(f"the server broke the protocol: {why}: {_shown(line)}")
-        self.line = line
-
-    @property
-    def is_tls_alert(self) -> bool:
-        """True if the peer speaks TLS (RFC 8446 §5.1, §6)."""
-        return self.line.startswith(_TLS_ALERT)
 
 
 class ReplyParser:
@@ -89,7 +75,7 @@ class ReplyParser:
         """Take the first whole reply out, or return ``None`` while there is none.
 
         Raises:
-            RemoteProtocolError: what came is no reply, or too large. The parser is of no use then.
+            MalformedReply: what came is no reply, or too large. The parser is of no use then.
         """
         buffer, begin = self._buffer, self._begin
         if begin == len(buffer):
@@ -154,8 +140,8 @@ class ReplyParser:
 
     def _next_in_lines(self) -> Reply | None:
         buffer, begin = self._buffer, self._begin
-        if buffer.startswith(_TLS_ALERT, begin):  # It has no line end to wait for.
-            raise MalformedReply("this is a TLS alert", _TLS_ALERT)
+        if buffer.startswith(TLS_ALERT, begin):  # It has no line end to wait for.
+            raise MalformedReply("this is a TLS alert", TLS_ALERT)
         while True:
             start = self._scanned
             end = buffer.find(b"\n", start) + 1

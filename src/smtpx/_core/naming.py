@@ -1,0 +1,110 @@
+"""Errors as they leave a session: each names the server, and some say what to do.
+
+What raises them need not know it: this is done once, where a procedure lets them out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from smtpx._core.connection import Connection
+from smtpx._core.steps import Steps, T
+from smtpx.errors import AuthenticationRefused, HelloRefused, ReplyError, SMTPError
+from smtpx.replies import Reply
+from smtpx.results import SendResult
+
+# What servers say to who has not logged in, beside 530 (RFC 4954 §6).
+_WANTS_LOGIN = (
+    r"(?i)\brelay|authentication (?:is )?required|not (?:been )?authenticated|not logged in"
+    r"|log ?in\b|must authenticate|auth(?:entication|enticate)?(?: command)? first"
+)
+_WANTS_TLS = r"(?i)\b(?:START)?TLS\b|\bSSL\b|encrypt"
+# How a domain shows that it sends: nothing that a login would change.
+_OF_DOMAINS = r"SPF|DKIM|DMARC"
+# RFC 4954 §6: 535, or another code of those who do without it; 534 and 538 are about mechanisms.
+_CREDENTIALS_INVALID = (535, 530, 550, 554)
+
+
+def named(connection: Connection, procedure: Steps[T]) -> Steps[T]:
+    """Run a procedure; the error that it raises, or that its result has, names the server."""
+    try:
+        value = yield from procedure
+    except SMTPError as error:
+        name(connection, error)
+        raise
+    if isinstance(value, SendResult):
+        name_in(connection, value)
+    return value
+
+
+def naming(
+    connection: Connection, emit: Callable[[SendResult], None]
+) -> Callable[[SendResult], None]:
+    """What emits results whose errors name the server."""
+    server = connection.server
+
+    def emit_named(result: SendResult) -> None:
+        result.server = server
+        if result.error is not None:
+            name(connection, result.error)
+        emit(result)
+
+    return emit_named
+
+
+def name_in(connection: Connection, result: SendResult) -> None:
+    """Have a result's error name the server, also one that it has yet to raise."""
+    result.server = connection.server
+    if result.error is not None:
+        name(connection, result.error)
+
+
+def name(connection: Connection, error: SMTPError) -> None:
+    """Have an error name the server it came of, and say what to do where that is known."""
+    if error.server is None:
+        error.server = connection.server
+    if isinstance(error, ReplyError) and not error.hint:
+        error.hint = _hint_of(connection, error)
+
+
+def _hint_of(connection: Connection, error: ReplyError) -> str:
+    if isinstance(error, AuthenticationRefused):
+        return _of_login(error)
+    if connection.authenticated or isinstance(error, HelloRefused):
+        return ""
+    return _of_missing_login(connection, error.reply)
+
+
+def _of_login(error: AuthenticationRefused) -> str:
+    """What to do about a login that was refused for good; the command names the mechanism."""
+    if error.transient:
+        return "not for good, so the user and password may be right"
+    if error.reply.code not in _CREDENTIALS_INVALID:
+        return ""
+    if any(name in (error.command or "") for name in ("XOAUTH2", "OAUTHBEARER")):
+        return "the token may have expired, or be for another user, scope or server"
+    if error.command in ("AUTH EXTERNAL", "AUTH GSSAPI", "AUTH GSS-SPNEGO", "AUTH ANONYMOUS"):
+        return ""
+    return (
+        "user or password is wrong, or the server wants an app password or a token "
+        "(Credentials(token=…)) in place of the account's password, as the large providers do"
+    )
+
+
+def _of_missing_login(connection: Connection, reply: Reply) -> str:
+    """What to do about a refusal that a login would have spared us."""
+    text = " ".join(reply.lines)
+    if reply.code == 530 and not connection.tls and re.search(_WANTS_TLS, text):
+        return "use smtps://, or submission:// with ?tls=starttls"
+    if reply.code != 530 and (not re.search(_WANTS_LOGIN, text) or re.search(_OF_DOMAINS, text)):
+        return ""
+    if connection.extensions.auth:
+        return (
+            "no credentials were given: put them in the URL (submission://user:password@…), or "
+            "give credentials=smtpx.Credentials(…)"
+        )
+    return (
+        "no credentials were given, and the server takes none here: submit it to your own "
+        "provider's server, as by submission://user:password@…"
+    )
