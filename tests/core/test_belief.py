@@ -338,6 +338,44 @@ class TestLMTP:
 
 
 class TestTheEndOfASession:
+    @pytest.mark.requirement("T35")
+    @pytest.mark.parametrize("keywords", [BY_DATA, ()])
+    def test_a_refusal_that_was_heard_counts_though_the_server_hangs_up(
+        self, keywords: tuple[str, ...]
+    ):
+        script = """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: DATA
+            S: 250 ok
+            S: 550 no such user
+            S: <close>
+            """
+        if not keywords:
+            script = """
+                C: MAIL FROM:<a@x.test>
+                S: 250 ok
+                C: RCPT TO:<b@y.test>
+                S: 550 no such user
+                """
+        result, _ = sent(script, *keywords)
+        assert statuses(result) == [REFUSED]
+        assert isinstance(result.error, RecipientsRefused)
+
+    def test_in_a_stream_too(self):
+        streamed = Streamed(
+            data(0, reset=False)
+            + """
+            S: 250 ok
+            S: 550 no such user
+            S: <close>
+            """,
+            *BY_DATA,
+        )
+        assert [statuses(result) for result in streamed.results] == [[REFUSED]]
+        assert streamed.left == 1
+        assert streamed.budget.answered == 1
+
     def test_behind_the_lone_dot(self):
         """DATA was answered by 354 though nobody was accepted; the server hangs up."""
         streamed = Streamed(

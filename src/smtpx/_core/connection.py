@@ -224,8 +224,8 @@ class Connection:
         self.greeting = reply
         return reply
 
-    def exchange(self, *commands: Command) -> Steps[list[Reply]]:
-        """Send a command group and return its replies, in order.
+    def exchange(self, *commands: Command, heard: list[Reply] | None = None) -> Steps[list[Reply]]:
+        """Send a command group and return its replies, in order; `heard` has them as they come.
 
         What is unanswered stays within `limits.window` octets, or is one command where the
         server does not pipeline. The caller sees to it that the group is one (RFC 2920 §3.1).
@@ -240,7 +240,7 @@ class Connection:
             S: 503 nobody to send to
         """
         yield from self.check_quiet()
-        replies: list[Reply] = []
+        replies = [] if heard is None else heard
         ahead = self.extensions.pipelining
         for group in self._groups(commands) if ahead else ((command,) for command in commands):
             if self.parting is not None:
@@ -253,9 +253,8 @@ class Connection:
             wire = group[0].wire if len(group) == 1 else b"".join([c.wire for c in group])
             yield from self.send(wire, group[0].phase)
             # Half a window stays unanswered while the other half is written.
-            replies += yield from self.settle(leaving=len(group) if ahead else 0)
-        replies += yield from self.settle()
-        return replies
+            _ = yield from self.settle(leaving=len(group) if ahead else 0, heard=replies)
+        return (yield from self.settle(heard=replies))
 
     def _groups(self, commands: tuple[Command, ...]) -> Iterable[tuple[Command, ...]]:
         """Divide commands so that two neighbours fit the window; all in one if they do."""
@@ -332,18 +331,20 @@ class Connection:
                 return last[0]
         return None
 
-    def settle_group(self, count: int) -> Steps[list[Reply] | None]:
+    def settle_group(
+        self, count: int, heard: list[Reply] | None = None
+    ) -> Steps[list[Reply] | None]:
         """Read the replies to `count` commands and to DATA; ``None`` if nothing was refused.
 
-        The short way of `settle`, where they come together.
+        The short way of `settle`, where they come together; `heard` is as there.
         """
         parser = self._parser
         if self.observer is not None or self.parting is not None:
-            return (yield from self.settle())
+            return (yield from self.settle(heard=heard))
         if parser.is_empty:
             yield from self._receive(self._pending[0], fresh=True)
         if not parser.took_go_ahead(count):
-            return (yield from self.settle(fresh=parser.has_line))
+            return (yield from self.settle(fresh=parser.has_line, heard=heard))
         for _ in range(count + 1):
             _ = self._pending.popleft()
         return None

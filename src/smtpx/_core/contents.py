@@ -28,13 +28,14 @@ from smtpx._core.transaction import check_reset, end_data, finals_of, send_conte
 from smtpx._core.verdicts import (
     Refused,
     all_refused,
+    not_given,
     refusals_of,
     reset_refused,
     result_of,
     with_finals,
 )
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
-from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
+from smtpx.errors import ConnectionLost, RemoteProtocolError, ReplyError, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
@@ -88,6 +89,7 @@ class Contents:
         "_emit",
         "_following",
         "_given",
+        "_heard",
         "_supply",
     )
 
@@ -108,6 +110,8 @@ class Contents:
         """Told once the replies to the next command group have shown that all are in step."""
         self._asked: _Planned | None = None
         """Its commands are on their way, and nothing of its content."""
+        self._heard: list[Reply] = []
+        """The replies to those, as far as they came."""
         self._following: _Planned | None = None
         """Nothing of it is on its way."""
 
@@ -157,7 +161,9 @@ class Contents:
                 if self._following is None:
                     return
                 self._asked, self._following = self._following, None
-                replies = yield from connection.exchange(*self._commands(self._asked))
+                self._heard = heard = list[Reply]()
+                commands = self._commands(self._asked)
+                replies = yield from connection.exchange(*commands, heard=heard)
             replies = yield from self._give(self._asked, replies)
 
     def _next(self, *, reset: bool) -> Steps[_Planned | None]:
@@ -293,10 +299,11 @@ class Contents:
     def _answers(self, asked: _Planned) -> Steps[list[Reply] | None]:
         """The replies to a group that was written behind a content; they show it to be in step."""
         connection = self._connection
+        self._heard = heard = list[Reply]()
         if asked.is_chunked:
-            replies = yield from connection.settle()
+            replies = yield from connection.settle(heard=heard)
         else:
-            answers = yield from connection.settle_group(asked.before)
+            answers = yield from connection.settle_group(asked.before, heard)
             if answers is None or answers[-1].intermediate:
                 return answers  # The 354 answers DATA and nothing else.
             replies = answers
@@ -350,8 +357,24 @@ class Contents:
         if again is not None:
             self._supply.put_back(again)
 
+    def _was_refused(self, asked: _Planned, error: SMTPError) -> bool:
+        """True, and told, if what came before the end refuses a message for everyone."""
+        heard = self._heard[asked.reset :]
+        if not heard or self._connection.parting is not None or self._given is not None:
+            return False
+        performed = not_given(self._plan(asked), heard, error)
+        if not isinstance(performed.error, ReplyError):
+            return False
+        self._budget.answered += 1
+        self._budget.refused += 1
+        outgoing, envelope, _ = asked.drawn
+        tell(self._emit, outgoing, result_of(envelope, performed))
+        return True
+
     def _account(self, error: SMTPError) -> None:
         """Say of everything that was drawn what it means that the session ended like this."""
+        if self._asked is not None and self._was_refused(self._asked, error):
+            self._asked = None
         waiting = [message for message in (self._asked, self._following) if message is not None]
         unsent: list[Outgoing] = [message.drawn[0] for message in waiting]
         given = self._given

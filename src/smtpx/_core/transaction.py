@@ -25,7 +25,7 @@ from smtpx._core.verdicts import (
     broken_off,
     chunks_unknown,
     judge,
-    none_tried,
+    not_given,
     refusals_of,
     reset_refused,
     result_of,
@@ -174,15 +174,16 @@ def _plain_transaction(
 ) -> Steps[SendResult]:
     """A small message in two round trips, one for the group and one for the content."""
     before = len(envelope.recipients) + 1
+    heard: list[Reply] = []
     try:
         yield from connection.check_quiet()
         connection.open_transaction = True
         connection.expect(Command(group, Phase.MAIL), before)
         connection.expect(DATA)
         yield from connection.send(group + DATA.wire, Phase.MAIL)
-        replies = yield from connection.settle_group(before)
+        replies = yield from connection.settle_group(before, heard)
     except SESSION_OVER as over:
-        return untried(envelope, over)
+        return result_of(envelope, not_given(plan_of(connection, envelope, content), heard, over))
     if replies is None:
         body = body_of(connection, envelope, content)
         finals, error = yield from send_content(connection, body, content, 1)
@@ -205,10 +206,11 @@ def perform(
     connection: Connection, plan: Plan, content: Content, *, all_or_nothing: bool = False
 ) -> Steps[Performed]:
     """Run a planned transaction. It raises only what the content's own source raises."""
+    heard: list[Reply] = []
     try:
-        said = yield from _ask(connection, plan, all_or_nothing)
-    except SESSION_OVER as error:
-        return none_tried(plan, error)
+        said = yield from _ask(connection, plan, all_or_nothing, heard)
+    except SESSION_OVER as over:
+        return not_given(plan, heard, over)
     return (yield from _conclude(connection, plan, content, said, all_or_nothing))
 
 
@@ -239,10 +241,13 @@ def _conclude(
     return with_finals(connection, finals, refused, error, accepted)
 
 
-def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Said]:
+def _ask(
+    connection: Connection, plan: Plan, all_or_nothing: bool, heard: list[Reply]
+) -> Steps[_Said]:
     """Everything up to the content: one command group, or command by command.
 
-    The value is what was said to MAIL, to each RCPT that was sent, and to DATA if it was sent.
+    `heard` has the replies as they come. The value is what was said to MAIL, to each RCPT that
+    was sent, and to DATA if it was sent.
     """
     # Under all_or_nothing DATA must wait: once 354 is there, the accepted ones get a message.
     data_joins = not all_or_nothing and not plan.chunked
@@ -252,7 +257,7 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
     if connection.extensions.pipelining:
         if data_joins:
             group.append(DATA)
-        replies = yield from connection.exchange(*group)
+        replies = [*(yield from connection.exchange(*group, heard=heard))]
         data = replies.pop() if data_joins else None
         mail = replies.pop(0)
         if not mail.positive:
@@ -261,7 +266,10 @@ def _ask(connection: Connection, plan: Plan, all_or_nothing: bool) -> Steps[_Sai
             return mail, replies, data
     else:
         mail = yield from connection.command(plan.mail)
-        replies = (yield from connection.exchange(*plan.rcpt)) if mail.positive else []
+        heard.append(mail)
+        if mail.positive:
+            _ = yield from connection.exchange(*plan.rcpt, heard=heard)
+        replies = heard[1:]
     wanted = all if all_or_nothing else any
     if connection.parting is not None:
         return mail, replies, connection.parting

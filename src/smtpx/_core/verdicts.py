@@ -150,8 +150,10 @@ def was_read_as_commands(connection: Connection, final: Reply, reset: Reply | No
     return True
 
 
-def broken_off(plan: Plan, heard: list[Reply], error: SMTPError) -> Performed:
-    """What it means that the session ended after a whole transaction was sent without waiting.
+def broken_off(
+    plan: Plan, heard: list[Reply], error: SMTPError, otherwise: Status = Status.IN_DOUBT
+) -> Performed:
+    """What it means that the session ended before all was answered: `otherwise`, for the rest.
 
     `heard` are the replies to MAIL and to each RCPT, as far as they came.
     """
@@ -161,9 +163,15 @@ def broken_off(plan: Plan, heard: list[Reply], error: SMTPError) -> Performed:
         refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
         if refusal is not None:
             return all_refused(plan, refused, refusal)
-    in_doubt: Verdict = (Status.IN_DOUBT, None)
-    verdicts = _with_refused([in_doubt] * (len(plan.rcpt) - len(refused)), refused)
+    verdicts = _with_refused([(otherwise, None)] * (len(plan.rcpt) - len(refused)), refused)
     return Performed(verdicts, None, error)
+
+
+def not_given(plan: Plan, heard: list[Reply], over: SMTPError) -> Performed:
+    """What it means that the session ended before the content was asked for."""
+    if isinstance(over, RemoteProtocolError):
+        heard = []  # Any of them may be another's.
+    return broken_off(plan, heard[: len(plan.rcpt) + 1], over, Status.NOT_TRIED)
 
 
 def all_in_doubt(plan: Plan, error: SMTPError) -> Performed:
