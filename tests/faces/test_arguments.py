@@ -97,7 +97,7 @@ def test_an_envelope_is_an_envelope(face: Face, url: str, envelope: Any) -> None
     [
         (message(From=""), "no From"),
         (message(To=""), "no recipient"),
-        (message(To="b@x..test"), "To cannot be read"),
+        (message(To="b@x..test"), "is not a domain"),
         (CONTENT, "give an Envelope"),
         (io.BytesIO(CONTENT), "give an Envelope"),
     ],

@@ -190,7 +190,7 @@ def test_endless_handshake_records_have_the_time_of_the_handshake(
     words = [plainly(b"220 slow.test\r\n"), plainly(OFFER)]
     with (
         of_tls(face, tmp_path, *words, before=2500 * HELLO_REQUESTS) as client_with,
-        client_with(tls=0.3, hello=0.3) as client,
+        client_with(tls=0.05, hello=0.3) as client,
     ):
         error = send(client, CONTENT)
         assert isinstance(error, smtpx.TimedOut)

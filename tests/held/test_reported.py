@@ -29,10 +29,6 @@ ITEM = (CONTENT, ENVELOPE)
 WATCHDOG = 15.0
 
 
-def not_mended(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 unix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs fork, or signals")
 
 
@@ -260,7 +256,6 @@ def first_alone_is_answered(number: int, visitor: Visitor) -> None:
 SOON = Timeouts(greeting=1)
 
 
-@not_mended("it is opened before every turn")
 def test_an_extra_connection_that_is_not_answered_holds_nobody_up() -> None:
     with serving(first_alone_is_answered) as url, Client(url, timeouts=SOON) as client:
         began = time.monotonic()
@@ -283,7 +278,6 @@ def test_an_extra_connection_that_is_not_answered_fails_nothing() -> None:
     assert [result.error for result in results] == [None] * 12
 
 
-@not_mended("what is being opened is waited for, also when nothing is left to send")
 def test_who_has_sent_everything_does_not_wait_for_an_extra_connection() -> None:
     with serving(first_alone_is_answered) as url:
         sent = sent_beside_an_extra_connection(url, Timeouts(greeting=7))

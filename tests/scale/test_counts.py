@@ -76,8 +76,9 @@ def port() -> Iterator[int]:
         sink.stdin.close()
 
 
-# poll, send, poll, recv. Half a call is left for replies that come in two parts.
-CALLS = {"send": 4, "client": 4, "asyncio": 4, "trio": 5, "send_many": 0.1}
+# poll, send, poll, recv, and one poll more: what follows the last reply that is due, if anything,
+# may show that it was another's. Half a call is left for replies that come in two parts.
+CALLS = {"send": 5, "client": 5, "asyncio": 5, "trio": 6, "send_many": 0.1}
 _OF_SOCKETS = re.compile(
     r"^(?:\d+ +)?((?:send|recv|p?poll|p?select|epoll_\w+|read|write|ioctl|fcntl|\w+sockopt)\w*)\(",
     re.MULTILINE,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from smtpx._core.connection import Connection, Ended
@@ -42,20 +42,29 @@ class Outgoing:
     """What became of it has been told, as far as it is this message or part."""
 
 
-@dataclass(slots=True)
 class Supply:
     """What is to be sent next; shared by the sessions that send it.
 
     Filled when a session asks for `More`.
     """
 
-    resend_doubtful: bool = False
-    """Send a message again that is in doubt, at the price of a possible duplicate."""
-    check: Callable[[Message, Envelope | None], Message] | None = None
-    """Gives back a message as it is to be sent, or raises why it is not."""
-    ready: deque[Outgoing] = field(default_factory=lambda: deque[Outgoing]())
-    exhausted: bool = False
-    """Nothing will be added any more."""
+    __slots__ = ("check", "exhausted", "ready", "resend_doubtful")
+
+    def __init__(
+        self,
+        resend_doubtful: bool = False,
+        check: Callable[[Message, Envelope | None], Message] | None = None,
+        *,
+        ready: Iterable[Outgoing] = (),
+        exhausted: bool = False,
+    ) -> None:
+        self.resend_doubtful = resend_doubtful
+        """Send a message again that is in doubt, at the price of a possible duplicate."""
+        self.check = check
+        """Returns the message to send, or raises why it is not sent."""
+        self.ready = deque(ready)
+        self.exhausted = exhausted
+        """Nothing will be added any more."""
 
     def put_back(self, *again: Outgoing) -> None:
         """Keep messages for another session, before all others, in their order."""

@@ -112,8 +112,8 @@ class Session:
         """Open the session as part of a call that has a deadline (private to smtpx)."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
-        self._begin()
         try:
+            self._begin()
             connected = self._held
             if connected is None:
                 with self._dialling(deadline) as dialling:
@@ -130,6 +130,7 @@ class Session:
         """Tell the observer that the session begins (private to smtpx)."""
         self._forks = forks()
         self._watch = Watch(self._settings)
+        self._handshakes = self._handshakes or self._settings.handshakes()
 
     def _dialling(self, deadline: Deadline) -> Dialling:
         """What connects to the server, as far as somebody goes on with it (private to smtpx)."""
@@ -143,10 +144,9 @@ class Session:
     def _dialled(self, connected: socket.socket) -> tuple[Steps[None], BlockingDriver]:
         """The procedure that opens the session, and the driver that runs it (private to smtpx)."""
         self._held = connected
-        settings, watch = self._settings, self._watch
-        if watch is None:
+        settings, watch, handshakes = self._settings, self._watch, self._handshakes
+        if watch is None or handshakes is None:
             raise AssertionError("a session is begun before it is dialled")
-        handshakes = self._handshakes = self._handshakes or settings.handshakes()
         opening = Opening(settings, handshakes, connected, watch, self._learnt)
         self._handshake = opening.handshake
         self._settings = settings.without_credentials()
