@@ -9,7 +9,7 @@ import pytest
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import deliver
-from smtpx._core.steps import Glance, More, Receive, Steps
+from smtpx._core.steps import More, Receive, Send, Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Outgoing, Supply, Window
 from smtpx._wire.content import Content
@@ -809,6 +809,18 @@ class TestLimits:
         )
         assert statuses(result) == [ACCEPTED, NOT_TRIED]
         assert isinstance(result.error, SessionFull)
+
+    def test_an_interruption_of_a_later_part_forgets_no_earlier_one(self):
+        """Whoever is interrupted outside of the procedure knows no more than the connection."""
+        connection = connected(*BY_BDAT, "LIMITS RCPTMAX=1")
+        procedure = deliver(connection, HI, TWO)
+        step, written = next(procedure), 0
+        while written < 2:
+            written += isinstance(step, Send)
+            if written < 2:
+                step = procedure.send(b"250 ok\r\n" * 3 if isinstance(step, Receive) else None)
+        procedure.close()
+        assert connection.content_ended
 
     def test_a_session_that_had_its_transactions_begins_none(self):
         connection = connected(*BY_BDAT, "LIMITS MAILMAX=1")

@@ -160,7 +160,7 @@ class Connection:
         self.was_gone = False
         """It ended by what the server said, before a mail transaction was answered."""
         self.content_ended = False
-        """The last octet of the present message's content may have left (RFC 1047)."""
+        """The last octet of a content may have left, of the present message or of a part of it."""
         self.domains: set[str] = set()
         """Domains of recipients named so far, where the server limits them (RFC 9422 §4.3)."""
         self.secrets: tuple[bytes, ...] = ()

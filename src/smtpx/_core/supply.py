@@ -235,6 +235,7 @@ def send_alone(
         ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
     """
     outgoing, envelope, content = message
+    connection.content_ended = False
     try:
         result = yield from transaction(connection, envelope, content)
         if parted_before_the_content(connection, result):

@@ -72,7 +72,6 @@ def transaction(
         ExtensionMissing, LocalProtocolError: the request cannot be sent to this server; nothing
             of it was.
     """
-    connection.content_ended = False
     if connection.open_transaction:
         return _after_reset(connection, envelope, content, all_or_nothing)
     extensions, octets = connection.extensions, content.whole

@@ -136,10 +136,14 @@ class Sending:
             return False
         if lease is None:
             return False
-        if lease.held is None:
-            self._joining.append(Joining(self._pool, lease))
-        else:
+        if lease.held is not None:
             self._put_to_work(lease)
+            return True
+        try:
+            self._joining.append(Joining(self._pool, lease))
+        except BaseException as error:
+            self._pool.give_up(lease, error)
+            raise
         return True
 
     def _put_to_work(self, lease: Lease[Session]) -> None:
