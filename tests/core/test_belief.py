@@ -9,7 +9,7 @@ import pytest
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import deliver
-from smtpx._core.steps import More, Receive, Send, Steps
+from smtpx._core.steps import Glance, More, Receive, Send, Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Outgoing, Supply, Window
 from smtpx._wire.content import Content
