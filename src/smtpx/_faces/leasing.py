@@ -320,19 +320,20 @@ class Leasing(Generic[S]):
     def _give_back(self, lease: Lease[S]) -> None:
         # A session that was interrupted, or is out of step, has been closed (R10).
         usable = lease.held is not None and lease.held.is_open
+        # It claims the place no more, so that a turn which is torn now does not leave it to it.
+        place, lease.place = lease.place, None
+        if not isinstance(place, Slot):
+            return
         if self._turn_of == get_ident():
-            self._later.append(partial(self._release, lease, usable))
+            self._later.append(partial(self._release, place, usable, lease.begun))
         else:
-            self._in_turn(self._release, lease, usable)
+            self._in_turn(self._release, place, usable, lease.begun)
 
-    def _release(self, lease: Lease[S], usable: bool) -> None:
-        place = lease.place
-        if isinstance(place, Slot):
-            now = time.monotonic()
-            changes = self._state.release(place, now, usable=usable, messages=lease.begun)
-            if changes is not NO_CHANGES:
-                self._carry_out(changes)
-        lease.place = None
+    def _release(self, place: Slot[S], usable: bool, messages: int) -> None:
+        now = time.monotonic()
+        changes = self._state.release(place, now, usable=usable, messages=messages)
+        if changes is not NO_CHANGES:
+            self._carry_out(changes)
 
     def _shut(self, *, abort: bool) -> None:
         """Lease no more. Within a turn of this thread, when that has ended."""
