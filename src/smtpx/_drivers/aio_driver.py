@@ -142,8 +142,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._is_writable = True
         self._is_protected = False
         self._is_closed = False
-        self._is_lost = False
-        """The loop has let go of the carrier."""
         self._waiting: _Wait | None = None
         self._due = math.inf
         self._alarm: asyncio.TimerHandle | None = None
@@ -210,9 +208,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if self._loop.is_closed():
             self._socket.close()
             return
-        # It takes the protected transport along, whose own abort() is broken in 3.11. One that the
-        # loop has let go of has nothing left to abort with.
-        if not self._is_lost:
+        # It takes the protected transport along, whose own abort() is broken in 3.11. One whose
+        # socket is closed has been let go of by its loop, and may have none left to abort with.
+        if self._socket.fileno() >= 0:
             self._carrier.abort()
         self._wake()
 
@@ -231,7 +229,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; what came before it can still be read."""
-        self._is_lost = not self._is_protected
         if not self._is_closed and not self._is_protected:
             self._read_the_rest()
         self._ended = True
