@@ -393,6 +393,27 @@ class TestTheEndOfASession:
         assert [statuses(result) for result in streamed.results] == [[REFUSED]]
         assert streamed.left == 1
 
+    @pytest.mark.parametrize(
+        ("final", "second"), [("250 taken", ACCEPTED), ("<silence>", IN_DOUBT)]
+    )
+    def test_a_content_that_was_wanted_after_a_421(self, final: str, second: Status):
+        """The server goes on; and if it says nothing to the content, that is no refusal."""
+        script = f"""
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: RCPT TO:<c@y.test>
+            C: DATA
+            S: 250 ok
+            S: 421 shutting down, in a while
+            S: 250 ok
+            S: 354 go ahead
+            C: hi
+            C: .
+            S: {final}
+            """
+        result, _ = sent(script, *BY_DATA, envelope=TWO)
+        assert statuses(result) == [REFUSED, second]
+
     @pytest.mark.parametrize("refused_at", [0, 1])
     def test_a_421_before_the_content_is_no_answer_to_the_message(self, refused_at: int):
         replies = ["250 ok", "250 ok"]

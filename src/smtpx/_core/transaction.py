@@ -357,11 +357,12 @@ def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SM
 
 def _final(connection: Connection, *, is_first: bool) -> Steps[Reply]:
     """The next reply to the end of data. LMTP has one for each recipient (RFC 2033 §4.2)."""
-    if connection.parting is None or is_first:
+    if connection.parting is None:
         leaving = connection.unanswered - 1
         (reply,) = yield from connection.settle(leaving=leaving, fresh=is_first)
         return reply
-    # A 421 answers one recipient; nobody knows what would have been said to those after it.
+    # A 421 answers one command, or one recipient. To a content that was sent after it, as a server
+    # wanted that goes on, silence is no refusal.
     words = yield from connection.last_words(Phase.DATA_TERMINATION)
     if words is None:
         raise connection.over()
