@@ -9,7 +9,6 @@ from typing import TypeAlias
 from smtpx._core.connection import Connection
 from smtpx._core.housekeeping import leave_in_step
 from smtpx._core.plan import plain_group, plan_of
-from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps, octets_written
 from smtpx._core.supply import (
     Budget,
@@ -19,6 +18,7 @@ from smtpx._core.supply import (
     Outgoing,
     Supply,
     Window,
+    accounted,
     ask_for_more,
     not_sent,
     send_alone,
@@ -33,7 +33,7 @@ from smtpx._core.verdicts import (
     untried,
     was_read_as_commands,
 )
-from smtpx._wire.commands import RSET, Phase
+from smtpx._wire.commands import RSET
 from smtpx._wire.content import Content
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
@@ -105,14 +105,7 @@ class Chunks:
         self._alone: Drawn | None = None  # What has to be sent with nothing else in flight.
 
     def run(self) -> Steps[None]:
-        try:
-            yield from self._run()
-        except SESSION_OVER as error:
-            self._account(error)
-            raise
-        except BaseException:
-            self._account(ConnectionLost("the call was interrupted", phase=Phase.OTHER.field))
-            raise
+        return accounted(self._run(), self._account)
 
     def _run(self) -> Steps[None]:
         connection, supply, window = self._connection, self._supply, self._window

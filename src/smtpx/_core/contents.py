@@ -19,6 +19,7 @@ from smtpx._core.supply import (
     Emit,
     Outgoing,
     Supply,
+    accounted,
     ask_for_more,
     not_sent,
     settle,
@@ -140,14 +141,7 @@ class Contents:
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; what was not sent
                 is back in the supply.
         """
-        try:
-            yield from self._run()
-        except SESSION_OVER as error:
-            self._account(error)
-            raise
-        except BaseException:
-            self._account(ConnectionLost("the call was interrupted", phase=Phase.OTHER.field))
-            raise
+        return accounted(self._run(), self._account)
 
     def _run(self) -> Steps[None]:
         connection = self._connection

@@ -14,7 +14,12 @@ from smtpx._core.division import Share, Whole, divide, is_undivided, session_ful
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
-from smtpx._core.verdicts import parted_before_the_content, unfinished, untried
+from smtpx._core.verdicts import (
+    interrupted,
+    parted_before_the_content,
+    unfinished,
+    untried,
+)
 from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
@@ -210,6 +215,18 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
     if connection.observer is not None:
         outgoing.ended = connection.begun(share.envelope)
     return outgoing, share.envelope, content
+
+
+def accounted(procedure: Steps[None], account: Callable[[SMTPError], None]) -> Steps[None]:
+    """Run a procedure; if it breaks off, `account` says of what it had drawn what that means."""
+    try:
+        yield from procedure
+    except SESSION_OVER as error:
+        account(error)
+        raise
+    except BaseException:
+        account(interrupted())
+        raise
 
 
 def ask_for_more(connection: Connection, supply: Supply) -> Steps[bool]:

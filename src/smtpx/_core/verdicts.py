@@ -54,10 +54,15 @@ def untried(envelope: Envelope, over: SMTPError) -> SendResult:
     return result_of(envelope, Performed([not_tried] * len(envelope.recipients), None, over))
 
 
+def interrupted() -> ConnectionLost:
+    """Why nothing more is known of what was under way."""
+    return ConnectionLost("the call was interrupted", phase=Phase.OTHER.field)
+
+
 def unfinished(connection: Connection, envelope: Envelope) -> SendResult:
     """What is known of a message whose transaction was interrupted before it could say."""
     verdict = (Status.IN_DOUBT if connection.content_ended else Status.NOT_TRIED, None)
-    error = ConnectionLost("the call was interrupted", phase=Phase.OTHER.field)
+    error = interrupted()
     error.server = connection.server
     return result_of(envelope, Performed([verdict] * len(envelope.recipients), None, error))
 
