@@ -9,6 +9,7 @@ import pytest
 
 from smtpx._core.connection import Connection
 from smtpx._core.delivery import deliver
+from smtpx._core.learnt import Learnt
 from smtpx._core.steps import Glance, More, Receive, Send, Steps
 from smtpx._core.stream import stream
 from smtpx._core.supply import Budget, Outgoing, Supply, Window
@@ -22,6 +23,7 @@ from smtpx.errors import (
     SessionFull,
     SMTPError,
 )
+from smtpx.replies import Reply
 from smtpx.results import SendResult, Status
 from smtpx.testing import Mode, play
 
@@ -975,3 +977,109 @@ def test_what_is_out_of_place_is_so_after_a_421_as_well():
     )
     assert statuses(result)[0] is IN_DOUBT
     assert not connection.usable
+
+
+def carried(
+    procedure: Steps[SMTPError | None], heard: list[bytes], found: list[bytes | None]
+) -> tuple[list[bytes], SMTPError | None]:
+    """What it writes, and its value: what it hears comes in turn, then nothing but the end."""
+    written: list[bytes] = []
+    step = next(procedure)
+    for _ in range(99):
+        answer: bytes | None = None
+        if isinstance(step, Send):
+            written.append(bytes(step.data))
+            answer = b""
+        elif isinstance(step, Receive):
+            answer = heard.pop(0) if heard else b""
+        elif isinstance(step, Glance):
+            answer = found.pop(0) if found else None
+        try:
+            step = procedure.send(answer)
+        except StopIteration as ended:
+            return written, ended.value
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("ending", ["eof", "no chunks"])
+def test_a_session_that_cannot_say_quit_does_not_show_that_replies_were_in_step(ending: str):
+    """RSET refused: only a 221 tells that from a reply too many."""
+    connection = connected(*BY_BDAT)
+    connection.learnt.takes_reset = True
+    connection.learnt.takes_chunks = ending == "eof"
+    if ending == "eof":
+        ready = [Outgoing(HI, Envelope(f"s{i}@x.test", "b@y.test")) for i in range(2)]
+        heard = b"250 ok\r\n250 ok\r\n250 taken\r\n500 what\r\n250 ok\r\n250 ok\r\n250 taken\r\n"
+        found: list[bytes | None] = [None, b""]
+    else:
+        connection.open_transaction = True
+        ready = [Outgoing(HI, ONE)]
+        heard = b"500 what\r\n250 ok\r\n250 ok\r\n503 what\r\n500 what\r\n"
+        found = []
+    results: list[SendResult] = []
+    supply = Supply(ready=deque(ready), exhausted=True)
+    procedure = stream(connection, supply, results.append, Window(), Budget(9))
+    _, over = carried(procedure, [heard], found)
+    assert isinstance(over, RemoteProtocolError)
+    assert ACCEPTED not in {status for result in results for status in statuses(result)}
+    assert len(results) + len(supply.ready) == len(ready)
+
+
+def test_what_a_server_hung_up_on_goes_back_before_what_follows_it():
+    """Else the message over which a server falls is not known as the one that was tried first."""
+    results: list[SendResult] = []
+    ready = [Outgoing(HI, Envelope(f"s{i}@x.test", "b@y.test")) for i in range(2)]
+    supply, budget = Supply(ready=deque(ready), exhausted=True), Budget(9)
+    procedure = stream(connected(*BY_DATA), supply, results.append, Window(), budget)
+    _ = carried(procedure, [b"250 ok\r\n250 ok\r\n354 go\r\n"], [None, None, b""])
+    assert list(supply.ready) == ready
+    assert supply.ready[0] is budget.first
+    assert results == []
+
+
+def test_a_first_message_that_fills_a_write_is_followed_by_a_reset_as_well():
+    line = b"x" * 70 + b"\r\n"
+    results: list[SendResult] = []
+    ready = [Outgoing(line * 910, ONE), Outgoing(HI, ONE)]
+    connection = connected(*BY_BDAT)
+    supply = Supply(ready=deque(ready), exhausted=True)
+    procedure = stream(connection, supply, results.append, Window(), Budget(9))
+    written, over = carried(procedure, [b"250 ok\r\n" * 4, b"250 ok\r\n" * 3], [])
+    assert over is None
+    assert written[0].endswith(b"RSET\r\n")
+    assert connection.learnt.takes_reset
+    assert [statuses(result) for result in results] == [[ACCEPTED], [ACCEPTED]]
+
+
+def test_a_reply_that_is_not_believed_teaches_nothing():
+    results: list[SendResult] = []
+    connection = connected(*BY_BDAT)
+    supply = Supply(ready=deque([Outgoing(HI, TWO)]), exhausted=True)
+    procedure = stream(connection, supply, results.append, Window(), Budget(9))
+    heard = (
+        b"250 sender\r\n250 recipient\r\n550 recipient\r\n250 taken\r\n250 reset\r\n250 stray\r\n"
+    )
+    _, over = carried(procedure, [heard], [])
+    assert isinstance(over, RemoteProtocolError)
+    assert [statuses(result) for result in results] == [[IN_DOUBT, IN_DOUBT]]
+    assert not connection.learnt.takes_chunks
+
+
+@pytest.mark.parametrize(
+    "parting",
+    [
+        "4.4.2 mx.test Error: timeout exceeded",
+        "mx.test: SMTP command timeout - closing connection",
+        "Idle timeout",
+        "4.3.2 shutting down",
+        "Connection timed out",
+        "session closed for inactivity",
+    ],
+)
+def test_a_session_that_ended_for_time_says_nothing_of_how_many_messages_it_takes(parting: str):
+    learnt = Learnt()
+    for _ in range(2):
+        learnt.session_ended(1, Reply.of(421, parting))
+    assert learnt.messages is None
+    learnt.session_ended(1, Reply.of(421, "too many messages in this connection"))
+    assert learnt.messages == 1

@@ -160,7 +160,7 @@ class Chunks:
             size += octets
             octets_left -= octets
             if size >= _WRITE:
-                yield from self._write(parts)
+                yield from self._write(parts, probe=not is_proven)
                 size = 0
         if composed:
             yield from self._write(parts, probe=not is_proven)
@@ -175,7 +175,7 @@ class Chunks:
         lines = [plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
         return b"".join([RSET.wire, *lines] if reset else lines)
 
-    def _write(self, parts: list[bytes], *, probe: bool = False) -> Steps[None]:
+    def _write(self, parts: list[bytes], *, probe: bool) -> Steps[None]:
         """Write what was composed; from then on it is in flight. With a `probe`, RSET follows."""
         connection, flight, composed = self._connection, self._flight, self._composed
         octets = b"".join(parts)

@@ -265,6 +265,9 @@ class Contents:
         if early := (yield from early_reply(connection)):
             self._asked, self._given = None, given
             given.finals, given.error = [early.verdict] * given.due, early.error
+            if following is not None:
+                self._supply.put_back(following.drawn[0])
+                self._following = None
             self._tell()
             raise early.error if isinstance(early.error, SESSION_OVER) else connection.over()
         connection.expect(END_OF_DATA, given.due)

@@ -87,9 +87,9 @@ def leave_in_step(connection: Connection) -> Steps[None]:
         RemoteProtocolError: they were not.
         ConnectionLost, TimedOut: nobody knows.
     """
-    if connection.parting is not None:
+    if not connection.usable:
         raise RemoteProtocolError(
-            f"the session ended too early to be believed: {connection.parting}"
+            f"the session ended too early to be believed: {connection.over()}"
         )
     reply = yield from connection.command(QUIT)
     if reply.code != 221:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from smtpx.replies import Reply
 
 # EHLO keywords that are of no use where BDAT is not known (RFC 3030).
 _BY_CHUNKS = frozenset({"CHUNKING", "BINARYMIME"})
-# RFC 3463 §3.4: the system is shutting down, or overloaded; that says nothing of its limits.
-_OF_THE_MOMENT = "3"
+# RFC 3463 §3.4, §3.5: the system is shutting down, or overloaded; the time was up, or the line bad.
+_OF_THE_MOMENT = ("3", "4")
+_TIMED_OUT = re.compile(r"(?i)time(?:d )?-?out|\bidle|inactiv")
 
 
 class Learnt:
@@ -33,13 +36,19 @@ class Learnt:
     def session_ended(self, transactions: int, parting: Reply | None) -> None:
         """Note that the server ended a session after so many transactions, none of them refused.
 
-        A 421 before the next one says so. Where the connection just ends it may have been chance,
-        until it happens again at the same number.
+        A 421 before the next one says so, unless it is about something else. Where the connection
+        just ends it may have been chance, until it happens again at the same number.
         """
-        status = None if parting is None else parting.enhanced
-        of_the_moment = status is not None and str(status).split(".")[1] == _OF_THE_MOMENT
-        if transactions < 1 or of_the_moment:
+        if transactions < 1 or (parting is not None and _is_of_the_moment(parting)):
             return
         if parting is not None or transactions == self._ended_after:
             self.messages = transactions
         self._ended_after = transactions
+
+
+def _is_of_the_moment(parting: Reply) -> bool:
+    """True if a 421 says nothing of how many messages a session may have."""
+    status = parting.enhanced
+    if status is not None and str(status).split(".")[1] in _OF_THE_MOMENT:
+        return True
+    return _TIMED_OUT.search(" ".join(parting.lines)) is not None

@@ -164,8 +164,10 @@ def _at_once(
         connection.open_transaction = False
         connection.learnt.takes_chunks = True
         return SendResult(envelope, last)
-    plan = plan_of(connection, envelope, content)
-    return result_of(envelope, judge(connection, plan, heard, reset=False))
+    performed = judge(connection, plan_of(connection, envelope, content), heard, reset=False)
+    if performed.error is None:
+        connection.learnt.takes_chunks = True
+    return result_of(envelope, performed)
 
 
 def _plain_transaction(

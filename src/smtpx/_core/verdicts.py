@@ -103,7 +103,6 @@ def judge(connection: Connection, plan: Plan, said: list[Reply], *, reset: bool)
             return none_tried(plan, reset_refused(connection, said[0]))
         return all_refused(plan, refused, refusal)
     if final.positive:
-        connection.learnt.takes_chunks = True
         accepted: Verdict = (Status.ACCEPTED, final)
         connection.open_transaction = False
         return Performed(
