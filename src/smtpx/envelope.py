@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx._message.messages import is_message
-from smtpx._values import Value, field
+from smtpx._values import Value, field, replaced
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -163,9 +163,9 @@ class Envelope(Value):
     """-9 to 9 (MT-PRIORITY)."""
     drop_unsupported: bool
     """Leave out what the server does not offer, instead of refusing to send."""
-    is_plain: bool = field(repr=False, compare=False)
+    is_plain: bool = field(init=False, repr=False, compare=False)
     """True if neither it nor a recipient has options; the addresses and the content say all."""
-    needs_smtputf8: bool = field(repr=False, compare=False)
+    needs_smtputf8: bool = field(init=False, repr=False, compare=False)
     """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
 
     def __init__(
@@ -299,21 +299,7 @@ class Envelope(Value):
 
     def replace(self, **changes: Unpack[_Changes]) -> Envelope:
         """The same but for some of its fields."""
-        fields: dict[str, Any] = {
-            "sender": self.sender,
-            "recipients": self.recipients,
-            "body": self.body,
-            "ret": self.ret,
-            "envid": self.envid,
-            "auth": self.auth,
-            "require_tls": self.require_tls,
-            "deliver_by": self.deliver_by,
-            "hold": self.hold,
-            "priority": self.priority,
-            "drop_unsupported": self.drop_unsupported,
-        }
-        fields.update(changes)
-        return Envelope(**fields)
+        return replaced(self, **changes)
 
     @property
     def has_options(self) -> bool:

@@ -206,7 +206,7 @@ def test_endless_records_without_content_have_the_time_of_the_reply(
     replies = behind_records_without_content((4 if send is by_send_many else 3) * b"250 ok\r\n")
     with (
         of_tls(face, tmp_path, greeting, offer, replies) as client_with,
-        client_with(mail=0.3, data_termination=0.3, quit=0.3) as client,
+        client_with(mail=0.05, data_termination=0.05, quit=0.3) as client,
     ):
         error = send(client, CONTENT)
         # uvloop reads whatever the system holds in one turn: the reply may be among it.

@@ -100,3 +100,19 @@ def test_nothing_that_every_program_needs_loads_dataclasses(code: str) -> None:
     script = f"import sys, smtpx, smtpx.smtplib; {code}; print('dataclasses' in sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, check=True)
     assert done.stdout.strip() == b"False"
+
+
+def test_every_public_value_is_replaced_by_the_fields_it_is_made_of() -> None:
+    """What `dataclasses.replace` gives to a value, its `__init__` takes."""
+    public = [getattr(smtpx, name) for name in smtpx.__all__]
+    values = {kind for kind in public if isinstance(kind, type) and issubclass(kind, Value)}
+    values.remove(smtpx.DKIMSigner)  # It is made of a key, which it does not keep.
+    assert smtpx.Envelope in values
+    for kind in values:
+        taken = inspect.signature(kind).parameters
+        assert [each for each, of in kind.__fields__.items() if of.init and each not in taken] == []
+    envelope = smtpx.Envelope("a@x.test", ["b@y.test"], envid="7")
+    assert dataclasses.replace(envelope, envid=None) == envelope.replace(envid=None)
+    assert dataclasses.replace(envelope, envid=None).is_plain
+    with pytest.raises(TypeError, match="colour"):
+        envelope.replace(colour=1)  # type: ignore[call-arg] # the point

@@ -89,9 +89,7 @@ class Course:
             isinstance(result.error, RemoteProtocolError)
             and not connection.learnt.broken.isdisjoint(connection.extensions.keywords)
             and not (result.accepted or result.in_doubt)
-            and (
-                isinstance(self.message, (bytes, bytearray, memoryview)) or is_message(self.message)
-            )
+            and (isinstance(self.message, _OCTETS) or is_message(self.message))
         )
 
     def failed(self, error: SMTPError) -> bool:

@@ -260,6 +260,24 @@ class Leasing(Generic[S]):
         lease.take(decision)
         return True
 
+    def fill(self, lease: Lease[S], session: S) -> None:
+        """Have a session in a place that was claimed, once that is open.
+
+        Raises:
+            LocalProtocolError: the pool was closed.
+        """
+        if not self._in_turn(self._opened, lease, session):
+            session.abort()
+            raise LocalProtocolError("the client was closed")
+
+    def give_up(self, lease: Lease[S], error: BaseException | None) -> None:
+        """Give back a place, or a turn, for which there is no session."""
+        self._in_turn(self._give_up, lease, error)
+
+    def drop(self, lease: Lease[S]) -> None:
+        """Give a session back without a farewell: who is interrupted says none."""
+        self._give_back(lease)
+
     def _look_again(self) -> None:
         self._carry_out(self._state.evict(time.monotonic()))
 

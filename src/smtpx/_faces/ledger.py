@@ -41,9 +41,7 @@ _FRUITLESS = 2 * _ATTEMPTS
 class Ledger:
     """Accounts for each message once."""
 
-    def __init__(
-        self, connections: int, window: Window, resend_doubtful: bool, check: Check
-    ) -> None:
+    def __init__(self, window: Window, resend_doubtful: bool, check: Check) -> None:
         self.results: deque[SendResult] = deque()
         """What the caller has not been told yet."""
         self.is_slow = False

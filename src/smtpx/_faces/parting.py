@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -32,11 +31,8 @@ def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
     try:
         for session in sessions:
             connection, driver = session._parts
-            multiplexer.add(Lane(driver, quit_session(connection), lambda: True))
+            multiplexer.add(Lane(driver, quit_session(connection), lambda: True, deadline))
         while multiplexer.lanes:
-            until = time.monotonic() + (deadline.within(None) or 0)
-            for lane in multiplexer.lanes:
-                lane.due = until if lane.due is None else min(lane.due, until)
             _ = multiplexer.turn()
     except OSError:
         pass  # What is left is closed without a word.

@@ -56,20 +56,6 @@ class SessionPool(Leasing["Session"]):
         self.give_up(lease, None)
         return None
 
-    def fill(self, lease: Lease[Session], session: Session) -> None:
-        """Have a session in a place that was claimed, once that is open.
-
-        Raises:
-            LocalProtocolError: the pool was closed.
-        """
-        if not self._in_turn(self._opened, lease, session):
-            session.abort()
-            raise LocalProtocolError("the client was closed")
-
-    def give_up(self, lease: Lease[Session], error: BaseException | None) -> None:
-        """Give back a place, or a turn, for which there is no session."""
-        self._in_turn(self._give_up, lease, error)
-
     def replace(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
         """Have a new session in place of one that was gone.
 
@@ -95,10 +81,6 @@ class SessionPool(Leasing["Session"]):
             self._part(deadline or _NO_DEADLINE)
         if lease.held is not None:
             lease.held._heed_observer()
-
-    def drop(self, lease: Lease[Session]) -> None:
-        """Give a session back without a farewell: who is interrupted says none."""
-        self._give_back(lease)
 
     def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""

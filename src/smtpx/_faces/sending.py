@@ -43,7 +43,7 @@ class Sending:
         self._pool = pool
         self._source = iter(messages)
         self._connections = connections
-        self._ledger = Ledger(connections, window, resend_doubtful, check)
+        self._ledger = Ledger(window, resend_doubtful, check)
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
         self._joining: list[Joining] = []

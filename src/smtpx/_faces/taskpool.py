@@ -53,7 +53,7 @@ class TaskPool(Leasing["AsyncSession"]):
                 await self._wait(lease, lease.place, deadline or _NO_DEADLINE)
             await self._make_ready(lease, deadline)
         except BaseException as error:
-            self._in_turn(self._give_up, lease, error)
+            self.give_up(lease, error)
             raise
         return lease
 
@@ -66,11 +66,11 @@ class TaskPool(Leasing["AsyncSession"]):
         lease = self._ask(messages)
         try:
             if isinstance(lease.place, Ticket):
-                self._in_turn(self._give_up, lease, None)
+                self.give_up(lease, None)
                 return None
             await self._make_ready(lease, None)
         except BaseException as error:
-            self._in_turn(self._give_up, lease, error)
+            self.give_up(lease, error)
             raise
         return lease
 
@@ -85,7 +85,7 @@ class TaskPool(Leasing["AsyncSession"]):
                 raise LocalProtocolError("the client is closed")
             await self._make_ready(lease, deadline)
         except BaseException as error:
-            self._in_turn(self._give_up, lease, error)
+            self.give_up(lease, error)
             raise
 
     async def release(self, lease: Lease[AsyncSession], deadline: Deadline | None = None) -> None:
@@ -99,10 +99,6 @@ class TaskPool(Leasing["AsyncSession"]):
             await self._part(deadline or _NO_DEADLINE)
         if lease.held is not None:
             lease.held._heed_observer()
-
-    def drop(self, lease: Lease[AsyncSession]) -> None:
-        """Give a session back without waiting: who is interrupted does not say goodbye."""
-        self._give_back(lease)
 
     async def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""
@@ -131,13 +127,10 @@ class TaskPool(Leasing["AsyncSession"]):
                 await session.open()
             else:
                 await session._open_by(deadline)
-            is_wanted = self._in_turn(self._opened, lease, session)
+            self.fill(lease, session)
         except BaseException:
             session.abort()
             raise
-        if not is_wanted:
-            session.abort()
-            raise LocalProtocolError("the client was closed")
 
     async def _wait(
         self, lease: Lease[AsyncSession], ticket: Ticket[AsyncSession], deadline: Deadline

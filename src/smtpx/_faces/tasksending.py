@@ -49,7 +49,7 @@ class TaskSending:
         self._pool = pool
         self._world = current_world()
         self._connections = connections
-        self._ledger = Ledger(connections, window, resend_doubtful, check)
+        self._ledger = Ledger(window, resend_doubtful, check)
         self._source: Iterator[Item] | None = None
         self._tasks: list[Background] = []
         self._working = 0

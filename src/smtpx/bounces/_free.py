@@ -98,7 +98,7 @@ def free_report(
     if not failed and prose.is_a_report:
         written = report_in(prose.octets, parts, is_standard=False)
         if written.recipients:
-            return with_words(written, header, parts)
+            return with_words(written, header, parts, prose)
         recipients = prose.addresses or prose.written_to(returned)
     if not recipients:
         actions = otherwise()
@@ -116,11 +116,16 @@ def free_report(
     )
 
 
-def with_words(report: DeliveryReport, header: Fields, parts: Sequence[Part]) -> DeliveryReport:
-    """The same report, with what only its text says of recipients whose fields do not say why."""
+def with_words(
+    report: DeliveryReport, header: Fields, parts: Sequence[Part], prose: Prose | None = None
+) -> DeliveryReport:
+    """The same report, with what only its text says of recipients whose fields do not say why.
+
+    `prose` is that text, where it has been read.
+    """
     if all(_says_why(one) and one.reason not in _OF_RECIPIENTS for one in report.recipients):
         return report
-    prose = Prose(header, parts)
+    prose = prose or Prose(header, parts)
     alone = len(report.recipients) == 1
     recipients = (prose.corrected(one, is_only=alone) for one in report.recipients)
     return replace(
