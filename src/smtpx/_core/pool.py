@@ -316,10 +316,10 @@ class PoolState(Generic[C]):
         self._advance(now)
         if not _is_still(slot, SlotState.OPENING):
             return self._refuse(Refusal.CLOSED)
-        slot.state, slot.held, slot.opened_at = SlotState.BUSY, connection, self._now
+        slot.state, slot.held, slot.opened_at = _BUSY, connection, self._now
+        self._opened += 1  # At once: no interruption comes between.
         slot.messages_max = min(slot.messages_max, _or_infinity(mail_max))
         self._spare(slot, int(max(0, -slot.left)))
-        self._opened += 1
         # What the server has accepted, it can bear.
         self._bound = max(self._bound, self._count(SlotState.BUSY, SlotState.IDLE))
         return Use(slot, slot.granted), self._settle()

@@ -71,9 +71,9 @@ class Dialling:
         """Give up whatever has not been returned."""
         if self._unix is not None:
             self._unix.connection.close()
+        if self._attempts is not None:
+            self._attempts.close()
         if self._selector is not None:
-            for key in self._selector.get_map().values():
-                _connection_of(key).close()
             self._selector.close()
 
     def go_on(self, *, wait: bool) -> socket.socket | None:
@@ -150,16 +150,22 @@ class _Attempts:
         self._selector = selector
         self._remaining = remaining
         self._next_at = -math.inf
+        self._connections: list[socket.socket] = []
+
+    def close(self) -> None:
+        """Close all connections but the one that was returned."""
+        for connection in self._connections:
+            connection.close()
 
     def go_on(self, *, wait: bool) -> socket.socket | None:
-        """The first connection to be there; the selector keeps the others."""
+        """The first connection to be there."""
         race, selector = self._race, self._selector
         while True:
             if time.monotonic() >= self._next_at and (address := race.next()) is not None:
                 self._next_at = time.monotonic() + ATTEMPT_DELAY
                 connected = self._start(address)
                 if connected is not None:
-                    return connected
+                    return self._handed_over(connected)
                 continue
             attempts = list(selector.get_map().values())
             if not attempts and not race.has_more:
@@ -169,7 +175,7 @@ class _Attempts:
                 number = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if number == 0:
                     _ = selector.unregister(connection)
-                    return connection
+                    return self._handed_over(connection)
                 self._give_up(key, OSError(number, os.strerror(number)))
             for key in list(selector.get_map().values()):
                 if key.data[1] <= time.monotonic():
@@ -193,6 +199,7 @@ class _Attempts:
         except OSError as error:
             self._failed(address, error)
             return None
+        self._connections.append(connection)
         try:
             connection.connect(address[4])
         except BlockingIOError:
@@ -204,9 +211,12 @@ class _Attempts:
             connection.close()
             self._failed(address, error)
             return None
-        except BaseException:
-            connection.close()
-            raise
+        return connection
+
+    def _handed_over(self, connection: socket.socket) -> socket.socket:
+        place = self._connections.index(connection)
+        # No signal handler runs between these: whatever interrupts, it is here, or the caller's.
+        del self._connections[place]
         return connection
 
     def _give_up(self, key: selectors.SelectorKey, error: OSError) -> None:

@@ -48,10 +48,9 @@ class Joining:
         """
         try:
             if self._lane is None:
-                connected = self._dialling.go_on(wait=False)
-                if connected is None:
+                if not self._session._connects(self._dialling, wait=False):
                     return False
-                procedure, driver = self._session._dialled(connected)
+                procedure, driver = self._session._dialled()
                 self._lane = Lane(driver, _told(procedure), lambda: True, self._deadline)
                 multiplexer.add(self._lane)
             if not self._lane.finished:
@@ -62,14 +61,15 @@ class Joining:
             self._pool.fill(self.lease, self._session)
         except SMTPError as error:
             self.error = error
-            self.give_up(error)
+            self.close(error)
+            self._pool.give_up(self.lease, error)
         return True
 
-    def give_up(self, error: SMTPError) -> None:
-        """Close whatever there is, and give the place back."""
+    def close(self, error: SMTPError) -> None:
+        """Close whatever there is, unless the session is open: then it is the lease's."""
         self._dialling.close()
-        self._session._not_opened(error)
-        self._pool.give_up(self.lease, error)
+        if self.lease.held is None:
+            self._session._not_opened(error)
 
 
 def _told(procedure: Steps[None]) -> Steps[SMTPError | None]:

@@ -247,8 +247,12 @@ class Leasing(Generic[S]):
             LocalProtocolError: the pool is closed.
         """
         lease: Lease[S] = Lease()
-        if self._in_turn(self._acquire, lease, messages, ref(lease, self._lost.append)):
-            return lease
+        try:
+            if self._in_turn(self._acquire, lease, messages, ref(lease, self._lost.append)):
+                return lease
+        except BaseException as error:  # Whoever holds it holds the lease.
+            self.give_up(lease, error)
+            raise
         raise LocalProtocolError("the client is closed")
 
     def _acquire(self, lease: Lease[S], messages: int, reference: ref[Lease[S]]) -> bool:
@@ -275,7 +279,10 @@ class Leasing(Generic[S]):
         self._in_turn(self._give_up, lease, error)
 
     def drop(self, lease: Lease[S]) -> None:
-        """Give a session back without a farewell: who is interrupted says none."""
+        """Give a session back without a farewell: who is interrupted says none.
+
+        Nothing, if it was given back before.
+        """
         self._give_back(lease)
 
     def _look_again(self) -> None:
@@ -336,20 +343,23 @@ class Leasing(Generic[S]):
         lease.place = None
 
     def _give_back(self, lease: Lease[S]) -> None:
-        # A session that was interrupted, or is out of step, has been closed (R10).
-        usable = lease.held is not None and lease.held.is_open
+        if self._turn_of == get_ident():
+            self._later.append(partial(self._release, lease))
+        elif lease.place is not None:
+            self._in_turn(self._release, lease)
+
+    def _release(self, lease: Lease[S]) -> None:
         # It claims the place no more, so that a turn which is torn now does not leave it to it.
         place, lease.place = lease.place, None
         if not isinstance(place, Slot):
             return
-        if self._turn_of == get_ident():
-            self._later.append(partial(self._release, place, usable, lease.begun))
-        else:
-            self._in_turn(self._release, place, usable, lease.begun)
-
-    def _release(self, place: Slot[S], usable: bool, messages: int) -> None:
         now = time.monotonic()
-        changes = self._state.release(place, now, usable=usable, messages=messages)
+        if lease.held is None:
+            changes = self._state.give_up(place, now)
+        else:
+            # A session that was interrupted, or is out of step, has been closed (R10).
+            usable = lease.held.is_open
+            changes = self._state.release(place, now, usable=usable, messages=lease.begun)
         if changes is not NO_CHANGES:
             self._carry_out(changes)
 

@@ -47,6 +47,8 @@ class Sending:
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
         self._joining: list[Joining] = []
+        self._leases: list[Lease[Session]] = []
+        """All of its places in the pool, whatever they are for just now."""
         self._is_crowded = False
         """Another session could not be had: the others do without, until one of them has ended."""
         self.results = self._ledger.results
@@ -61,16 +63,27 @@ class Sending:
         traceback: TracebackType | None,
     ) -> None:
         """End the sessions that are still at work, in the middle of it."""
+        try:
+            self._end_all()
+        except BaseException as interruption:
+            self._end_all()  # What of it was not done yet.
+            with_results(interruption, self.results)
+            raise
+        with_results(error, self.results)
+
+    def _end_all(self) -> None:
         self._multiplexer.close()
         self._ledger.break_off()
-        for lane, (lease, _) in self._working.items():
-            lease.session.abort()
-            lane.abandon()
-            self._pool.drop(lease)
         for joining in self._joining:
-            joining.give_up(ConnectionLost("send_many has ended", phase=Phase.CONNECT.field))
+            joining.close(ConnectionLost("send_many has ended", phase=Phase.CONNECT.field))
+        for lease in self._leases:
+            if lease.place is not None and lease.held is not None:
+                lease.held.abort()
+        for lane in self._working:
+            lane.abandon()
+        for lease in self._leases:
+            self._pool.drop(lease)
         self._ledger.interrupted()
-        with_results(error, self.results)
 
     def go_on(self) -> bool:
         """Send until there are results; False if there will be none.
@@ -96,14 +109,16 @@ class Sending:
                 self._end(lane)
         for joining in [*self._joining]:
             if joining.go_on(self._multiplexer):
-                self._joining.remove(joining)
                 self._joined(joining)
+                self._joining.remove(joining)
 
     def _joined(self, joining: Joining) -> None:
         """Put a session to work that was opened beside the others."""
         if joining.error is None:
             self._put_to_work(joining.lease)
-        elif self._working or self._joining:
+            return
+        self._leases.remove(joining.lease)
+        if self._working or len(self._joining) > 1:
             self._is_crowded = True
         else:
             self._ledger.none_to_be_had(joining.error)
@@ -136,14 +151,11 @@ class Sending:
             return False
         if lease is None:
             return False
+        self._leases.append(lease)
         if lease.held is not None:
             self._put_to_work(lease)
-            return True
-        try:
+        else:
             self._joining.append(Joining(self._pool, lease))
-        except BaseException as error:
-            self._pool.give_up(lease, error)
-            raise
         return True
 
     def _put_to_work(self, lease: Lease[Session]) -> None:
@@ -157,7 +169,7 @@ class Sending:
             self._end(lane)
 
     def _end(self, lane: Lane[SMTPError | None]) -> None:
-        lease, budget = self._working.pop(lane)
+        lease, budget = self._working[lane]
         error = lane.value
         self._is_crowded = False
         connection, _ = lease.session._parts
@@ -165,10 +177,12 @@ class Sending:
             lease.session.abort()
         try:
             self._ledger.session_ended(
-                connection, budget, error, reused=lease.reused, at_work=len(self._working)
+                connection, budget, error, reused=lease.reused, at_work=len(self._working) - 1
             )
         finally:
             self._pool.release(lease)
+        del self._working[lane]
+        self._leases.remove(lease)
 
     def _more(self) -> bool:
         """Answer `More`: what is on its way goes before what the caller has yet to make."""

@@ -114,12 +114,11 @@ class Session:
             raise LocalProtocolError("a session is opened once: make another one")
         try:
             self._begin()
-            connected = self._held
-            if connected is None:
+            if self._held is None:
                 with self._dialling(deadline) as dialling:
-                    while (connected := dialling.go_on(wait=True)) is None:
+                    while not self._connects(dialling, wait=True):
                         pass
-            procedure, driver = self._dialled(connected)
+            procedure, driver = self._dialled()
             driver.run(procedure, deadline)
             self._opened()
         except BaseException as error:
@@ -141,11 +140,16 @@ class Session:
             sources=settings.sources,
         )
 
-    def _dialled(self, connected: socket.socket) -> tuple[Steps[None], BlockingDriver]:
+    def _connects(self, dialling: Dialling, *, wait: bool) -> bool:
+        """Go on dialling; True once there is a connection (private to smtpx)."""
+        self._held = dialling.go_on(wait=wait)
+        return self._held is not None
+
+    def _dialled(self) -> tuple[Steps[None], BlockingDriver]:
         """The procedure that opens the session, and the driver that runs it (private to smtpx)."""
-        self._held = connected
         settings, watch, handshakes = self._settings, self._watch, self._handshakes
-        if watch is None or handshakes is None:
+        connected = self._held
+        if watch is None or handshakes is None or connected is None:
             raise AssertionError("a session is begun before it is dialled")
         opening = Opening(settings, handshakes, connected, watch, self._learnt)
         self._handshake = opening.handshake
@@ -460,21 +464,22 @@ class Client:
         pool = self._pool
         lease = pool.acquire(deadline=deadline)
         try:
-            lease.session._attempt(course, deadline)
-            while course.goes_on(lease):
-                try:
-                    pool.replace(lease, deadline)
-                    lease.session._attempt(course, deadline)
-                except SMTPError as error:
-                    if not course.failed(error):
-                        raise
-        except Exception:
+            try:
+                lease.session._attempt(course, deadline)
+                while course.goes_on(lease):
+                    try:
+                        pool.replace(lease, deadline)
+                        lease.session._attempt(course, deadline)
+                    except SMTPError as error:
+                        if not course.failed(error):
+                            raise
+            except Exception:
+                pool.release(lease, deadline=deadline)
+                raise
             pool.release(lease, deadline=deadline)
-            raise
         except BaseException:
             pool.drop(lease)
             raise
-        pool.release(lease, deadline=deadline)
 
     def send_many(
         self,
