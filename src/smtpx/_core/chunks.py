@@ -150,7 +150,7 @@ class Chunks:
             try:
                 wire = self._commands(envelope, content, len(data), reset)
             except SMTPError as error:
-                tell(self._emit, outgoing, not_sent(outgoing, error))
+                tell(self._supply, self._emit, outgoing, not_sent(outgoing, error))
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
@@ -181,6 +181,8 @@ class Chunks:
         octets = b"".join(parts)
         self._octets += len(octets)
         connection.expect_group(b"".join(parts[::2]), sum([due for *_, due, _ in composed]))
+        for written in composed:
+            written[0].is_written = True
         flight.extend(composed)
         parts.clear()
         composed.clear()
@@ -257,14 +259,16 @@ class Chunks:
             self._budget.answered += len(successes)
             for taken in successes:
                 outgoing, envelope, _, _, octets = flight[0]
-                tell(self._emit, outgoing, SendResult(envelope, taken))
+                tell(self._supply, self._emit, outgoing, SendResult(envelope, taken))
                 _ = flight.popleft()
                 self._octets -= octets
             return
         for taken in successes:
-            outgoing, envelope, content, _, octets = flight.popleft()
+            outgoing, envelope, content, _, octets = flight[0]
+            result = SendResult(envelope, taken)
+            del flight[0]
             self._octets -= octets
-            answered.append(((outgoing, envelope, content), SendResult(envelope, taken)))
+            answered.append(((outgoing, envelope, content), result))
 
     def _settle_first(self) -> Steps[None]:
         """Wait for the replies to the first in flight, whatever they are."""
@@ -283,9 +287,10 @@ class Chunks:
             said = yield from connection.settle(leaving=following, heard=self._heard)
             connection.open_transaction = True
             result = self._judged(drawn, [*said], reset=due > len(envelope.recipients) + 2)
-        _ = flight.popleft()
+        # No signal handler runs between these: what was heard is of the first in flight.
+        del flight[0]
+        self._heard = []
         self._octets -= octets
-        self._heard.clear()
         self._answered.append((drawn, result))
 
     def _judged(self, message: Drawn, said: list[Reply], *, reset: bool) -> SendResult:
@@ -332,7 +337,7 @@ class Chunks:
                 elif result.error is None:
                     budget.answered += 1
                     learnt.takes_chunks = True
-                    tell(self._emit, drawn[0], result)
+                    tell(self._supply, self._emit, drawn[0], result)
                 elif outgoing := settle(self._supply, self._emit, budget, drawn, result):
                     again.append(outgoing)
                 _ = answered.popleft()

@@ -169,7 +169,7 @@ class Contents:
                 try:
                     return self._planned(drawn, reset)
                 except SMTPError as error:
-                    tell(self._emit, drawn[0], not_sent(drawn[0], error))
+                    tell(self._supply, self._emit, drawn[0], not_sent(drawn[0], error))
             elif drawing.has_ended or not (yield from ask_for_more(self._connection, self._supply)):
                 return None
 
@@ -229,7 +229,7 @@ class Contents:
         self._asked = None
         result = result_of(message.drawn[1], all_refused(plan, refused, refusal))
         self._budget.answered += 1
-        tell(self._emit, message.drawn[0], result)
+        tell(self._supply, self._emit, message.drawn[0], result)
         return None
 
     def _give_alone(self, message: _Planned, refused: Refused) -> Steps[None]:
@@ -244,7 +244,7 @@ class Contents:
             )
         except Exception as unreadable:  # The caller's file; the session is broken now.
             self._asked = None
-            tell(self._emit, outgoing, not_sent(outgoing, unreadable))
+            tell(self._supply, self._emit, outgoing, not_sent(outgoing, unreadable))
             raise connection.over() from unreadable
         except BaseException:
             if connection.content_ended:
@@ -272,6 +272,7 @@ class Contents:
             raise early.error if isinstance(early.error, SESSION_OVER) else connection.over()
         connection.expect(END_OF_DATA, given.due)
         joined = following is not None and len(following.group) <= connection.limits.window
+        message.drawn[0].is_written = True
         self._given, self._asked = given, None
         if following is not None and joined:
             octets += following.group
@@ -340,7 +341,7 @@ class Contents:
         if given.error is None and not given.refused and given.due == 1:
             connection.open_transaction = self._asked is not None
             self._budget.answered += 1
-            tell(self._emit, outgoing, SendResult(envelope, finals[0][1]))
+            tell(self._supply, self._emit, outgoing, SendResult(envelope, finals[0][1]))
             self._given = None
             return
         accepted = len(envelope.recipients) - len(given.refused)
@@ -365,7 +366,7 @@ class Contents:
         self._budget.answered += 1
         self._budget.refused += 1
         outgoing, envelope, _ = asked.drawn
-        tell(self._emit, outgoing, result_of(envelope, performed))
+        tell(self._supply, self._emit, outgoing, result_of(envelope, performed))
         return True
 
     def _account(self, error: SMTPError) -> None:

@@ -95,6 +95,7 @@ class Whole:
     """What becomes of a divided message, as its parts are done one after the other."""
 
     def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
         self._outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
         self._parts: list[SendResult] = []
 

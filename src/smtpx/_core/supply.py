@@ -24,10 +24,10 @@ from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError, SessionFull, SMTPError
-from smtpx.results import Outcome, SendResult, Status, outcomes_of
+from smtpx.results import Outcome, SendResult, Status, Verdict, outcomes_of
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Outgoing:
     """A message on its way."""
 
@@ -43,8 +43,16 @@ class Outgoing:
     """What is sent in its place: the same in each attempt and for each part."""
     ended: Ended | None = None
     """Tells whoever observes the session in which it was begun."""
+    is_written: bool = False
+    """The end of its content is written, or about to be."""
     is_told: bool = False
     """What became of it has been told, as far as it is this message or part."""
+    result: SendResult | None = None
+    """What the caller is told, of all of its parts."""
+    root: Outgoing | None = None
+    """The message, if it is another part of one."""
+    others: tuple[Outgoing, ...] = ()
+    """The other parts, if it is a message."""
 
 
 class Supply:
@@ -53,7 +61,7 @@ class Supply:
     Filled when a session asks for `More`.
     """
 
-    __slots__ = ("check", "exhausted", "ready", "resend_doubtful")
+    __slots__ = ("check", "exhausted", "ready", "resend_doubtful", "untold")
 
     def __init__(
         self,
@@ -70,11 +78,19 @@ class Supply:
         self.ready = deque(ready)
         self.exhausted = exhausted
         """Nothing will be added any more."""
+        self.untold: dict[Outgoing, None] = {}
+        """What was added, and not told of yet, wherever it is: whatever interrupts, it is here."""
+
+    def add(self, outgoing: Outgoing) -> None:
+        """Take one more message."""
+        self.untold[outgoing] = None
+        self.ready.append(outgoing)
 
     def put_back(self, *again: Outgoing) -> None:
         """Keep messages for another session, before all others, in their order."""
         for outgoing in reversed(again):
             outgoing.ended = None
+            outgoing.is_written = False
             self.ready.appendleft(outgoing)
 
 
@@ -148,7 +164,8 @@ class Drawing:
         supply, budget, connection = self._supply, self._budget, self._connection
         ready, limit = supply.ready, connection.extensions.mail_max
         while ready and budget.left and self.full is None:
-            outgoing = self._drawn = ready.popleft()
+            outgoing = self._drawn = ready[0]
+            del ready[0]
             try:
                 if limit is not None and connection.is_full:
                     raise session_full(connection)
@@ -158,7 +175,7 @@ class Drawing:
                 self._drawn = None  # Another session may have it now.
                 self.full = full
             except Exception as error:
-                tell(self._emit, outgoing, not_sent(outgoing, error))
+                tell(supply, self._emit, outgoing, not_sent(outgoing, error))
             else:
                 budget.left -= 1
                 if budget.first is None:
@@ -169,7 +186,7 @@ class Drawing:
     def give_back(self, kept: Collection[Outgoing]) -> None:
         """Put back what was drawn last, if nobody has kept it or told of it."""
         drawn, self._drawn = self._drawn, None
-        if drawn is None or drawn.is_told:
+        if drawn is None or drawn.is_told or drawn.is_written:
             return
         if not any(drawn is one for one in (*kept, *self._supply.ready)):
             self._supply.put_back(drawn)
@@ -201,16 +218,11 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         raise session_full(connection)
     if rest is not None:
         check_repeatable(connection, content)
-        left = Outgoing(
-            outgoing.message,
-            rest.envelope,
-            doubt=outgoing.doubt,
-            part=(whole, rest),
-            mended=outgoing.mended,
-        )
-        supply.ready.appendleft(left)
+        left = _another_part(outgoing, whole, rest)
+        left.doubt = outgoing.doubt
         outgoing.part = whole, share
         outgoing.envelope = share.envelope
+        supply.ready.appendleft(left)
     connection.transactions += 1
     if connection.observer is not None:
         outgoing.ended = connection.begun(share.envelope)
@@ -227,6 +239,15 @@ def accounted(procedure: Steps[None], account: Callable[[SMTPError], None]) -> S
     except BaseException:
         account(interrupted())
         raise
+
+
+def _another_part(outgoing: Outgoing, whole: Whole, share: Share) -> Outgoing:
+    root = outgoing.root or outgoing
+    another = Outgoing(
+        outgoing.message, share.envelope, part=(whole, share), mended=outgoing.mended, root=root
+    )
+    root.others += (another,)
+    return another
 
 
 def ask_for_more(connection: Connection, supply: Supply) -> Steps[bool]:
@@ -263,10 +284,10 @@ def send_alone(
             supply.put_back(again)
     except Exception as why:  # It cannot be sent to this server, or its file cannot be read.
         if not outgoing.is_told:
-            tell(emit, outgoing, not_sent(outgoing, why))
+            tell(supply, emit, outgoing, not_sent(outgoing, why))
     except BaseException:
         if not outgoing.is_told and connection.content_ended:
-            tell(emit, outgoing, unfinished(connection, envelope))
+            tell(supply, emit, outgoing, unfinished(connection, envelope))
         raise
     else:
         if isinstance(result.error, SESSION_OVER):
@@ -291,13 +312,13 @@ def settle(
             return outgoing
     if not (result.in_doubt or result.not_tried):
         budget.answered += 1
-    tell(emit, outgoing, result)
+    tell(supply, emit, outgoing, result)
     return None
 
 
 def _in_doubt(outgoing: Outgoing, envelope: Envelope, result: SendResult) -> Outgoing:
     """Of a message those recipients who are in doubt, as a part of it: the others are decided."""
-    whole, share = outgoing.part or (Whole(envelope), Share.of(envelope))
+    whole, share = outgoing.part = outgoing.part or (Whole(envelope), Share.of(envelope))
     outgoing.is_told = True
     places: dict[bool, list[int]] = {True: [], False: []}
     for place, outcome in enumerate(result.outcomes):
@@ -306,12 +327,13 @@ def _in_doubt(outgoing: Outgoing, envelope: Envelope, result: SendResult) -> Out
     if outgoing.doubt is not None:
         decided = _still_in_doubt(decided, outgoing.doubt)
     _ = whole.add(share.part(places[False]), decided)
-    again = share.part(places[True])
-    return Outgoing(outgoing.message, again.envelope, part=(whole, again), mended=outgoing.mended)
+    return _another_part(outgoing, whole, share.part(places[True]))
 
 
-def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
+def tell(supply: Supply, emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
     """Tell the caller what became of a message, once it is known of all of its parts."""
+    if outgoing.is_told:
+        return  # We were interrupted just then.
     result.message = outgoing.message
     told = result if outgoing.doubt is None else _still_in_doubt(result, outgoing.doubt)
     joined: SendResult | None = told
@@ -320,11 +342,10 @@ def tell(emit: Emit, outgoing: Outgoing, result: SendResult) -> None:
         joined = whole.add(share, told)
     outgoing.is_told = True
     if joined is not None:
-        try:
-            emit(joined)
-        except BaseException:
-            outgoing.is_told = False  # We were interrupted on the way.
-            raise
+        message = outgoing.root or outgoing
+        message.result = joined
+        emit(joined)
+        _ = supply.untold.pop(message, None)
     if outgoing.ended is not None:
         _ = outgoing.ended(result)
 
@@ -358,6 +379,29 @@ def not_sent(outgoing: Outgoing, error: Exception) -> SendResult:
     )
     cause.result = SendResult(outcomes, None, cause, message=outgoing.message)
     return cause.result
+
+
+def as_far_as_known(message: Outgoing, error: SMTPError) -> SendResult:
+    """What is true of a message, however far it has come; `error` says why no more is known."""
+    result = not_sent(message, error)
+    envelope = _envelope_of(message)
+    if envelope is None or not result.outcomes:
+        return result
+    if message.part is None:
+        message.part = (Whole(envelope), Share.of(envelope))
+    whole, _ = message.part
+    verdicts: list[Verdict] = [(Status.NOT_TRIED, None)] * len(whole.envelope.recipients)
+    for each in (message, *message.others):
+        if each.is_written or each.doubt is not None:
+            _, share = each.part or message.part
+            for place in share.places:
+                verdicts[place] = Status.IN_DOUBT, None
+    otherwise = SendResult(outcomes_of(whole.envelope, verdicts), None, result.error)
+    known = whole.as_far_as_known(otherwise)
+    known.message = message.message
+    if known.error is not None:
+        known.error.result = known
+    return known
 
 
 def _envelope_of(outgoing: Outgoing) -> Envelope | None:

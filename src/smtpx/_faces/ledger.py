@@ -15,7 +15,16 @@ from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message
 from smtpx._core.steps import Steps
 from smtpx._core.stream import stream
-from smtpx._core.supply import Budget, Emit, Outgoing, Supply, Window, not_sent, tell
+from smtpx._core.supply import (
+    Budget,
+    Emit,
+    Outgoing,
+    Supply,
+    Window,
+    as_far_as_known,
+    not_sent,
+    tell,
+)
 from smtpx._faces.arguments import pair_of
 from smtpx._faces.checked import checked
 from smtpx._wire.commands import Phase
@@ -73,7 +82,7 @@ class Ledger:
         else:
             message, envelope = item, None
         self._read = Outgoing(message, envelope)
-        self._supply.ready.append(self._read)
+        self._supply.add(self._read)
         self._read = None
 
     def exhaust(self, error: BaseException | None = None) -> None:
@@ -147,8 +156,7 @@ class Ledger:
         if ready and ready[0] is budget.first:
             ready[0].attempts += 1
             if ready[0].attempts >= _ATTEMPTS:
-                outgoing = ready.popleft()
-                tell(self.results.append, outgoing, not_sent(outgoing, error))
+                self._tell_first(error)
         if self._fruitless >= _FRUITLESS + at_work:
             self._give_up(error)
 
@@ -163,20 +171,30 @@ class Ledger:
         ready = self._supply.ready
         untold = bool(ready)
         while ready:
-            outgoing = ready.popleft()
-            tell(self.results.append, outgoing, not_sent(outgoing, error))
+            self._tell_first(error)
         return untold
 
+    def _tell_first(self, error: SMTPError) -> None:
+        outgoing = self._supply.ready.popleft()
+        tell(self._supply, self.results.append, outgoing, not_sent(outgoing, error))
+
     def interrupted(self) -> None:
-        """Account for everything that was read from the caller, and will not be sent."""
-        read, ready = self._read, self._supply.ready
+        """Account for everything that was read from the caller, wherever it was just then."""
+        read, untold, results = self._read, self._supply.untold, self.results
         if isinstance(read, Outgoing):
-            if not any(read is outgoing for outgoing in ready):
-                ready.append(read)
+            untold[read] = None
         elif read is not None:
             self.add(cast("Item", read))
         why = "send_many was interrupted before this message was sent"
-        _ = self._tell_unsent(ConnectionLost(why, phase=Phase.OTHER.field))
+        error = ConnectionLost(why, phase=Phase.OTHER.field)
+        _ = self._tell_unsent(error)
+        emitted = {id(result) for result in results}
+        for message in untold:
+            if message.result is None:
+                message.result = as_far_as_known(message, error)
+            if id(message.result) not in emitted:
+                results.append(message.result)
+        untold.clear()
 
     def conclude(self) -> bool:
         """Account for what sessions have put back after hope was lost; False if there is nothing.

@@ -1,0 +1,137 @@
+"""A server that notes what it takes before it says so. It shares nothing with smtpx."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Self
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What a server offers, and what it does in the middle."""
+
+    extensions: Sequence[str] = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE")
+    rcpt_max: int = 1_000
+    """Recipients that it takes in one transaction, as it announces."""
+    refused: str = ""
+    """The recipient that it refuses."""
+    session_max: int = 1_000
+    """Messages that it takes in one session; the next MAIL gets a 421, and then nothing."""
+    closes_mutely: bool = False
+    """It says no 421 then."""
+
+
+class Noting:
+    """Listens on loopback, a thread for each session."""
+
+    def __init__(self, ways: Ways) -> None:
+        self.taken: list[tuple[bytes, str]] = []
+        """The content and the recipient of everything that it has taken."""
+        self._ways = ways
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._sessions = 0
+        self._lock = threading.Lock()
+        self.url = f"smtp://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def wait_for_the_end(self) -> None:
+        """Wait until no session is left."""
+        end = time.monotonic() + 20
+        while self._sessions:
+            assert time.monotonic() < end, "a session is left"
+            time.sleep(0.0005)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._sessions += 1
+            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            with connection, connection.makefile("rb") as lines:
+                self._converse(connection, lines)
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                self._sessions -= 1
+
+    def _converse(self, connection: socket.socket, lines: BinaryIO) -> None:
+        ways, messages, recipients = self._ways, 0, list[str]()
+
+        def say(*said: str) -> None:
+            connection.sendall("".join(f"{line}\r\n" for line in said).encode())
+
+        def take(content: bytes) -> None:
+            self.taken.extend((content, recipient) for recipient in recipients)
+
+        say("220 noting.test")
+        while line := lines.readline().decode():
+            verb = line.split()[0].upper()
+            if verb == "EHLO":
+                offers = [*ways.extensions, f"LIMITS RCPTMAX={ways.rcpt_max}"]
+                say("250-noting.test", *[f"250-{offer}" for offer in offers], "250 HELP")
+            elif verb == "MAIL":
+                if messages == ways.session_max:
+                    if not ways.closes_mutely:
+                        say("421 4.4.5 enough")
+                    return
+                messages += 1
+                recipients = []
+                say("250 2.1.0 ok")
+            elif verb == "RCPT":
+                recipient = line.partition("<")[2].partition(">")[0]
+                if recipient == ways.refused:
+                    say("550 5.1.1 no")
+                    continue
+                recipients.append(recipient)
+                say("250 2.1.5 ok")
+            elif verb == "DATA":
+                if not recipients:
+                    say("503 5.5.1 nobody")
+                    continue
+                say("354 go ahead")
+                content = b""
+                while (octets := lines.readline()) != b".\r\n":
+                    if not octets:
+                        return
+                    content += octets
+                take(content)
+                recipients = []
+                say("250 2.0.0 taken")
+            elif verb == "BDAT":
+                size = int(line.split()[1])
+                content = lines.read(size)
+                if len(content) < size:
+                    return
+                if not recipients:
+                    say("503 5.5.1 nobody")
+                    continue
+                take(content)
+                recipients = []
+                say("250 2.0.0 taken")
+            elif verb == "RSET":
+                recipients = []
+                say("250 2.0.0 reset")
+            elif verb == "QUIT":
+                say("221 2.0.0 bye")
+                return
+            else:
+                say("500 5.5.2 what")

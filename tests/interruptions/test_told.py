@@ -1,0 +1,147 @@
+"""Interrupted at any point of `send_many`: everything that was read is told of once, and truly."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from operator import length_hint
+from types import FrameType
+
+import pytest
+
+import smtpx
+from smtpx import Client, Envelope, Outcome, PoolLimits, SendResult, Status
+from tests.interruptions.noting import Noting, Ways
+
+DATA = ("PIPELINING", "8BITMIME", "SIZE")
+WAYS = {
+    "BDAT": Ways(),
+    "DATA": Ways(DATA),
+    "one by one": Ways(("8BITMIME", "SIZE")),
+    "BDAT, divided": Ways(rcpt_max=1),
+    "DATA, divided": Ways(DATA, rcpt_max=1),
+    "one by one, divided": Ways(("SIZE",), rcpt_max=1),
+    "BDAT, refused": Ways(refused="eve@two.test"),
+    "DATA, refused": Ways(DATA, refused="eve@two.test"),
+    "BDAT, 421": Ways(session_max=3),
+    "DATA, 421": Ways(DATA, session_max=3),
+    "BDAT, closed": Ways(session_max=3, closes_mutely=True, rcpt_max=1),
+    "DATA, closed": Ways(DATA, session_max=3, closes_mutely=True),
+    "one by one, closed": Ways(("SIZE",), session_max=3, closes_mutely=True),
+}
+MESSAGES = 7
+CONTENT_AND_BOB = (b"Subject: 0\r\n\r\nhello\r\n", "bob@one.test")
+
+
+class Interruption(BaseException):
+    """What a signal handler raises."""
+
+
+def items() -> list[tuple[bytes, Envelope]]:
+    envelope = Envelope("ann@example.org", ["bob@one.test", "eve@two.test"])
+    return [(b"Subject: %d\r\n\r\nhello\r\n" % number, envelope) for number in range(MESSAGES)]
+
+
+class Call:
+    """One call of `send_many`, interrupted at its so-manieth point, if it has so many."""
+
+    def __init__(self, client: Client, at: int, connections: int, *, resend: bool) -> None:
+        self.told: list[SendResult] = []
+        """What was yielded, and what hung on the interruption."""
+        self._resend = resend
+        given = items()
+        source: Iterator[tuple[bytes, Envelope]] = iter(given)
+        self._left = at
+        try:
+            sys.setprofile(self._profile)
+            for result in client.send_many(
+                source,
+                connections=connections,
+                window=3,
+                on_doubt="resend" if resend else "report",
+            ):
+                self.told.append(result)
+        except (Interruption, smtpx.SMTPError) as error:
+            self.told += vars(error).get("results", [])
+        finally:
+            sys.setprofile(None)
+        self.happened = self._left <= 0
+        self.read = [content for content, _ in given[: MESSAGES - length_hint(source)]]
+
+    def _profile(self, frame: FrameType, event: str, argument: object) -> None:
+        # The caller's own loop is not the call: who leaves it closes the generator.
+        if event in ("call", "c_return") and frame.f_code is not Call.__init__.__code__:
+            self._left -= 1
+            if self._left == 0:
+                raise Interruption
+
+    def faults(self, taken: list[tuple[bytes, str]]) -> list[str]:
+        """What was told that does not hold at the server, or not told, or told twice."""
+        had, told = Counter(taken), [_content_of(result) for result in self.told]
+        wrong = [] if sorted(told) == self.read else [f"read {self.read}, told {told}"]
+        for result in self.told:
+            content = _content_of(result)
+            if len(result.outcomes) != 2:
+                wrong.append(f"{content!r} has {len(result.outcomes)} outcomes")
+            for outcome in result.outcomes:
+                times = had[content, str(outcome.recipient)]
+                untrue = {
+                    Status.ACCEPTED: not times,
+                    Status.REFUSED: bool(times),
+                    Status.NOT_TRIED: bool(times),
+                    Status.IN_DOUBT: False,
+                }
+                if untrue[outcome.status] or (times > 1 and not self._resend):
+                    wrong.append(f"{content!r}: {outcome}, taken {times} times")
+        return wrong
+
+
+def _content_of(result: SendResult) -> bytes:
+    assert isinstance(result.message, bytes)
+    return result.message
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("connections", "resend"), [(1, False), (3, True)])
+@pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_told(way: str, step: int, connections: int, resend: bool) -> None:
+    at, wrong = 1, list[str]()
+    with Noting(WAYS[way]) as server:
+        while True:
+            server.taken.clear()
+            client = Client(server.url, pool=PoolLimits(open=3, wait=5))
+            call = Call(client, at, connections, resend=resend)
+            client.close()
+            server.wait_for_the_end()
+            wrong += [f"at {at}: {fault}" for fault in call.faults(server.taken)]
+            if not call.happened:
+                break
+            at += step
+    assert not wrong
+    assert at > 50
+
+
+@pytest.mark.parametrize(
+    ("taken", "told_times"),
+    [
+        ([], 1),  # accepted, and never taken
+        ([CONTENT_AND_BOB] * 2, 1),
+        ([CONTENT_AND_BOB], 0),
+        ([CONTENT_AND_BOB], 2),
+    ],
+)
+def test_what_is_untrue_is_found(taken: list[tuple[bytes, str]], told_times: int) -> None:
+    content, bob = CONTENT_AND_BOB
+    call = Call.__new__(Call)
+    call._resend, call.read = False, [content]
+    envelope = Envelope("ann@example.org", [bob, "eve@two.test"])
+    outcomes = [
+        Outcome(envelope.recipients[0].address, Status.ACCEPTED, None),
+        Outcome(envelope.recipients[1].address, Status.NOT_TRIED, None),
+    ]
+    call.told = [SendResult(outcomes, None, message=content)] * told_times
+    assert call.faults(taken)
