@@ -74,13 +74,14 @@ class Streamed:
         resend: bool = False,
         window: int = 64,
         mode: Mode | None = None,
+        recipients: Sequence[str] = ("b@y.test",),
     ) -> None:
         def make() -> Steps[SMTPError | None]:
             self.results: list[SendResult] = []
             self.connection = connected(*keywords)
             self.connection.learnt.takes_chunks = takes_chunks
             self.connection.learnt.takes_reset = takes_chunks
-            ready = [Outgoing(HI, Envelope(f"s{i}@x.test", "b@y.test")) for i in range(messages)]
+            ready = [Outgoing(HI, Envelope(f"s{i}@x.test", recipients)) for i in range(messages)]
             self.supply = Supply(resend, ready=deque(ready), exhausted=True)
             self.budget = Budget(100)
             return stream(
@@ -113,6 +114,16 @@ def bdat(i: int, *, reset: bool) -> str:
         C: BDAT 4 LAST
         C: hi
         """
+
+
+_TO_TWO = """
+    {}
+    C: MAIL FROM:<s{}@x.test>
+    C: RCPT TO:<b@y.test>
+    C: RCPT TO:<c@y.test>
+    C: BDAT 4 LAST
+    C: hi
+    """
 
 
 def data(i: int, *, reset: bool) -> str:
@@ -415,6 +426,27 @@ class TestTheEndOfASession:
             """
         result, _ = sent(script, *BY_DATA, envelope=TWO)
         assert statuses(result) == [REFUSED, second]
+
+    @pytest.mark.parametrize("messages", [1, 2])
+    @pytest.mark.parametrize("end", ["<close>", "<silence>", "<reset>"])
+    def test_nothing_is_said_to_a_content_behind_a_421(self, end: str, messages: int):
+        """One recipient was accepted, so that the server may have taken the content."""
+        said = f"""
+            S: 250 ok
+            S: 250 ok
+            S: 421 not that one
+            S: {end}
+            """
+        alone, _ = sent(
+            _TO_TWO.format("", 0) + said, *BY_BDAT, envelope=TWO.replace(sender="s0@x.test")
+        )
+        assert statuses(alone) == [IN_DOUBT, REFUSED]
+        written = "".join(_TO_TWO.format("C: RSET" if i else "", i) for i in range(messages))
+        streamed = Streamed(
+            written + said, *BY_BDAT, messages=messages, recipients=("b@y.test", "c@y.test")
+        )
+        assert [statuses(result) for result in streamed.results] == [[IN_DOUBT, REFUSED]]
+        assert streamed.left == messages - 1
 
     @pytest.mark.parametrize("refused_at", [0, 1])
     def test_a_421_before_the_content_is_no_answer_to_the_message(self, refused_at: int):

@@ -27,6 +27,7 @@ from smtpx._core.supply import (
 )
 from smtpx._core.verdicts import (
     broken_off,
+    is_unanswered,
     judge,
     reset_refused,
     result_of,
@@ -297,8 +298,11 @@ class Chunks:
         connection = self._connection
         _, envelope, content = message
         if connection.parting in said[:-1] and not said[-1].positive:
-            # After a 421 it was not looked at, and can go by another session.
-            return untried(envelope, connection.over())
+            mail, *rcpt = said[reset:-1]
+            is_wanted = mail.positive and any(reply.positive for reply in rcpt)
+            if not (is_wanted and is_unanswered(connection, said)):
+                # After a 421 it was not looked at, and can go by another session.
+                return untried(envelope, connection.over())
         if reset and not said[0].positive:
             self._reset_refused = reset_refused(connection, said[0])
         self._refused = None if said[-1].positive else said[-1]

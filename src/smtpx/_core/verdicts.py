@@ -93,6 +93,8 @@ def judge(connection: Connection, plan: Plan, said: list[Reply], *, reset: bool)
     `said` are all of them, the reply to RSET first where that was sent.
     """
     mail, *rcpt, final = said[reset:]
+    if is_unanswered(connection, said):
+        return broken_off(plan, said[reset:-1], connection.over())
     refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
     if refusal is not None:
         if final.positive:
@@ -113,6 +115,15 @@ def judge(connection: Connection, plan: Plan, said: list[Reply], *, reset: bool)
         return Performed(_with_refused([(Status.NOT_TRIED, None)] * count, refused), None, unknown)
     verdicts = _with_refused([(Status.REFUSED, final)] * count, refused)
     return Performed(verdicts, final, ContentRefused(None, final))
+
+
+def is_unanswered(connection: Connection, said: list[Reply]) -> bool:
+    """True if nothing was said to the content, since the server had said 421 to what was before.
+
+    That stands for all replies that are missing then, but it is no answer to a content.
+    """
+    parting = connection.parting
+    return said[-1] is parting and any(reply is parting for reply in said[:-1])
 
 
 def reset_refused(connection: Connection, reply: Reply) -> SMTPError:
