@@ -139,6 +139,17 @@ def test_who_finds_no_other_session_is_not_tried(face: Face) -> None:
         assert isinstance(result.error, smtpx.GreetingRefused)
 
 
+def test_the_session_in_place_of_a_full_one_may_teach_something(face: Face) -> None:
+    """It does not know the BDAT that it announced, and nothing was taken: another does without."""
+    faults = [Refuse("RCPT", "550 5.1.1 nobody", session=1), Refuse("BDAT", "502 what", session=2)]
+    with Server(extensions=ALL_EXTENSIONS, domain_limit=1, faults=faults) as server:
+        with face.client(server.url) as client:
+            with pytest.raises(smtpx.RecipientsRefused):
+                _ = client.send(CONTENT, Envelope("a@x.test", "b@one.test"))
+            assert client.send(CONTENT, Envelope("a@x.test", "b@two.test")).accepted
+        assert len(server.messages) == 1
+
+
 @every_way
 def test_send_many_divides_and_goes_on_in_other_sessions(face: Face, way: str) -> None:
     messages = [

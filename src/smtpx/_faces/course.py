@@ -67,12 +67,10 @@ class Course:
 
     def goes_on(self, lease: Lease[Any]) -> bool:
         """True if another session is needed: the last was gone before, or is full now."""
-        if self.latest is None or self.latest.error is None:
+        latest, result = self.latest, self.so_far
+        if latest is None or latest.error is None or result is None:
             return False
-        result = self.so_far
-        if result is None or result.error is None:
-            return False
-        if self._share is None and (lease.was_gone(result) or self._is_learnt(lease, result)):
+        if lease.was_gone(latest) or self._is_learnt(lease, latest):
             self.latest = None
             return True
         if not isinstance(result.error, SessionFull):
@@ -82,13 +80,14 @@ class Course:
         self.latest = None
         return True
 
-    def _is_learnt(self, lease: Lease[Any], result: SendResult) -> bool:
+    def _is_learnt(self, lease: Lease[Any], latest: SendResult) -> bool:
         """True if the session has shown why the server took nothing, and the next does without."""
+        if not isinstance(latest.error, RemoteProtocolError):
+            return False
         connection, _ = lease.session._parts
         return (
-            isinstance(result.error, RemoteProtocolError)
-            and not connection.learnt.broken.isdisjoint(connection.extensions.keywords)
-            and not (result.accepted or result.in_doubt)
+            not connection.learnt.broken.isdisjoint(connection.extensions.keywords)
+            and not (latest.accepted or latest.in_doubt)
             and (isinstance(self.message, _OCTETS) or is_message(self.message))
         )
 
