@@ -22,7 +22,7 @@ _HOMES = {
     "_wire.extensions": "Extensions",
     "addresses": "Address",
     "bounces": "bounces",  # a module that is a name itself
-    "checking": "Finding Rule Severity check",
+    "checking": "check",
     "composing": "Attachment compose plain_text",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
@@ -30,6 +30,7 @@ _HOMES = {
     "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
     "MalformedReply RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused "
     "SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "findings": "Finding Rule Severity",
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",

@@ -15,9 +15,6 @@ from smtpx._faces.sync import send as send
 from smtpx._version import __version__ as __version__
 from smtpx._wire.extensions import Extensions as Extensions
 from smtpx.addresses import Address as Address
-from smtpx.checking import Finding as Finding
-from smtpx.checking import Rule as Rule
-from smtpx.checking import Severity as Severity
 from smtpx.checking import check as check
 from smtpx.composing import Attachment as Attachment
 from smtpx.composing import compose as compose
@@ -52,6 +49,9 @@ from smtpx.errors import TimedOut as TimedOut
 from smtpx.errors import TLSFailure as TLSFailure
 from smtpx.errors import TLSPolicyError as TLSPolicyError
 from smtpx.errors import TLSRefused as TLSRefused
+from smtpx.findings import Finding as Finding
+from smtpx.findings import Rule as Rule
+from smtpx.findings import Severity as Severity
 from smtpx.merging import Template as Template
 from smtpx.observing import Event as Event
 from smtpx.observing import Line as Line

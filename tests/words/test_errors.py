@@ -13,7 +13,6 @@ import pytest
 
 from smtpx import errors
 from smtpx.addresses import Address
-from smtpx.checking import Finding, Rule, Severity
 from smtpx.errors import (
     AddressError,
     AuthenticationRefused,
@@ -38,6 +37,7 @@ from smtpx.errors import (
     TLSPolicyError,
     TLSRefused,
 )
+from smtpx.findings import Finding, Rule, Severity
 from smtpx.replies import Reply
 from smtpx.results import Outcome, SendResult, Status
 

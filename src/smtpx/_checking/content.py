@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from smtpx._checking.rules import Finding, Rule, Severity
+from smtpx.findings import Finding, Rule, Severity
 
 if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage

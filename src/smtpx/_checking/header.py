@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from smtpx._checking.rules import Finding, Rule, Severity
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.names import ADDRESSES, EXACT, OF_THE_MESSAGE, URIS
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
+from smtpx.findings import Finding, Rule, Severity
 
 if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from smtpx._checking.content import LONGEST_LINE
 from smtpx._checking.header import ONCE
-from smtpx._checking.rules import Finding, Rule
 from smtpx._message import fields
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.encodings import encoded_anew, has_signed_header
@@ -24,6 +23,7 @@ from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
+from smtpx.findings import Finding, Rule
 
 __all__ = ["mended"]
 

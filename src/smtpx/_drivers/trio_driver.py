@@ -25,7 +25,7 @@ from smtpx._core.steps import (
 )
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
-from smtpx._drivers.worlds import Supplier
+from smtpx._drivers.world import Supplier
 from smtpx.errors import SMTPError
 
 if TYPE_CHECKING:

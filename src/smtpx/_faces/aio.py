@@ -18,9 +18,11 @@ from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.xclient import ClientAttributes, xclient
+from smtpx._drivers.async_dialling import dial
+from smtpx._drivers.current import current_world
 from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.worlds import AsyncDriver, World, current_world, dial
+from smtpx._drivers.world import AsyncDriver, World
 from smtpx._faces.arguments import check_many, check_pool
 from smtpx._faces.arriving import Arriving
 from smtpx._faces.course import Course

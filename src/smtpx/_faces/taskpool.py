@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from smtpx._core.pool import PoolState, PoolStatistics, Ticket, Wait, sum_of
+from smtpx._drivers.current import current_world
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.worlds import Background, World, current_world
+from smtpx._drivers.world import Background, World
 from smtpx._faces.forking import begins_anew_in_child
 from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
 from smtpx._values import Value

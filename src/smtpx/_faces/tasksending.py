@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from smtpx._core.supply import Budget, Window
+from smtpx._drivers.current import current_world
 from smtpx._drivers.interruption import with_results
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.worlds import Background, current_world
+from smtpx._drivers.world import Background
 from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, READ_AHEAD, Item, Ledger
 from smtpx._faces.taskpool import TaskPool

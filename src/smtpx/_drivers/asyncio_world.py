@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from smtpx._drivers.aio_driver import AsyncioDriver, within
+from smtpx._drivers.asyncio_driver import AsyncioDriver, within
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
@@ -57,7 +57,7 @@ async def vanish() -> None:
 
 
 class Bell:
-    """What a task waits for; see `worlds.Bell`."""
+    """What a task waits for; see `world.Bell`."""
 
     __slots__ = ("_has_rung", "_waiting")
 

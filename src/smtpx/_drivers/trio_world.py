@@ -37,7 +37,7 @@ async def vanish() -> None:
 
 
 class Bell:
-    """What a task waits for; see `worlds.Bell`."""
+    """What a task waits for; see `world.Bell`."""
 
     __slots__ = ("_has_rung", "_waiting")
 

@@ -1,14 +1,11 @@
-"""What differs from one asynchronous world to the next, and what does not: dialling."""
+"""Dialling in any asynchronous world: the addresses of a host, each tried by a task."""
 
 from __future__ import annotations
 
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from smtpx._core.steps import Steps
 from smtpx._drivers.dialling import (
     NO_ANSWER,
     QUEUE_DELAY,
@@ -20,128 +17,8 @@ from smtpx._drivers.dialling import (
 )
 from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, not_found
 from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.world import Background, World
 from smtpx.endpoints import Endpoint
-
-if TYPE_CHECKING:
-    from smtpx._drivers.handshakes import Handshake
-
-T = TypeVar("T")
-
-Supplier: TypeAlias = Callable[[], Awaitable[bytes | None]]
-"""Answers `More`."""
-
-
-class AsyncDriver(Protocol):
-    """Owns one connection; a driver that failed, or was cancelled, has closed it."""
-
-    async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
-        """Run a procedure to its end and return its value; `more` is asked when it asks for `More`.
-
-        Raises:
-            SMTPError: the procedure failed; it knows whether the connection can go on.
-            BaseException: anything else, such as a cancellation or an error of the caller's own
-                file, ends the procedure and closes the connection. What became of the message
-                hangs on it as ``.result``.
-        """
-        ...
-
-    def part(self) -> None:
-        """Close the connection in good order: under TLS the peer is told (RFC 8446 §6.1)."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection; nothing more is said."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """True once the connection is closed on our side."""
-        ...
-
-
-class Bell(Protocol):
-    """What one task waits for, and any other one of its run may ring."""
-
-    def ring(self) -> None:
-        """End the wait, or the next one if nobody waits."""
-        ...
-
-    async def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it rings; False if it does not within `seconds`."""
-        ...
-
-
-class Background(Protocol):
-    """A task that nobody's `async with` holds."""
-
-    @property
-    def has_ended(self) -> bool:
-        """True once it has."""
-        ...
-
-    def cancel(self) -> None:
-        """Have it end."""
-        ...
-
-    async def ended(self) -> None:
-        """Wait for its end, whoever may be cancelled meanwhile."""
-        ...
-
-
-class World(Protocol):
-    """An asynchronous world: the modules of asyncio's driver and of trio's are such."""
-
-    def from_any_thread(self) -> Callable[[Callable[[], object]], object]:
-        """What has the present run call something, whichever thread it is told so in."""
-        ...
-
-    async def connect(self, connection: socket.socket, address: Any, seconds: float | None) -> None:
-        """Connect a socket that does not block."""
-        ...
-
-    async def drive(self, connected: socket.socket, handshake: Handshake | None) -> AsyncDriver:
-        """Make a driver, which owns the socket from now on."""
-        ...
-
-    async def vanish(self) -> None:
-        """Return when what was closed is gone."""
-        ...
-
-    def make_bell(self) -> Bell:
-        """Make a bell for the tasks of the present run."""
-        ...
-
-    def spawn(
-        self, call: Callable[[], Coroutine[Any, Any, None]], failed: Callable[[BaseException], None]
-    ) -> Background:
-        """Start a task in the background; what it raises but a cancellation goes to `failed`."""
-        ...
-
-    async def let_others_run(self) -> None:
-        """Return when every task that could go on has done so."""
-        ...
-
-    def current_run(self) -> object:
-        """What stands for the present run: the loop, or trio's token."""
-        ...
-
-    def call_in(self, run: Any, call: Callable[[], None]) -> bool:
-        """Have a run make a call, from whatever thread; False if it has ended."""
-        ...
-
-
-def current_world() -> World:
-    """The world whose task is calling: trio's where one of its tasks does, else asyncio."""
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_task():
-            from smtpx._drivers import trio_
-
-            return trio_
-    from smtpx._drivers import aio
-
-    return aio
 
 
 async def dial(
