@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -63,6 +68,25 @@ def test_every_public_name_of_a_module_is_exported(module: str):
     names = set(__import__(f"smtpx.{module}", fromlist=["__all__"]).__all__)
     names -= {"Telemetry"}  # needs an extra as soon as it is imported
     assert module == "verp" or names <= set(smtpx.__all__)  # where a name means little by itself
+
+
+def public_objects() -> Iterator[tuple[str, Any]]:
+    """Every class and function that a public module exports, by its full name."""
+    for info in pkgutil.walk_packages(smtpx.__path__, "smtpx."):
+        if "._" in info.name or info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        for name in getattr(module, "__all__", ()):
+            if inspect.isclass(value := getattr(module, name)) or inspect.isfunction(value):
+                yield f"{info.name}.{name}", value
+
+
+def test_what_is_public_says_so():
+    """Tracebacks, documentation and pickles name a module that users can import it from."""
+    homes = {name: importlib.import_module(value.__module__) for name, value in public_objects()}
+    assert {name for name, home in homes.items() if "._" in home.__name__} == set()
+    for name, value in public_objects():
+        assert getattr(homes[name], value.__qualname__) is value, name
 
 
 def test_the_version_is_the_installed_one():

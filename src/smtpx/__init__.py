@@ -14,7 +14,6 @@ nothing; the modules that hold them can be imported by themselves just as well.
 from __future__ import annotations
 
 _HOMES = {
-    "_core.pool": "CloseReason PoolStatistics",
     "_faces.aio": "AsyncClient AsyncSession asend",
     "_faces.settings": "SessionOptions",
     "_faces.sync": "Client Session send",
@@ -36,6 +35,7 @@ _HOMES = {
     "SessionClosed SessionOpened Speaker",
     "options": "Check Limits PoolLimits Timeouts",
     "pins": "Pin PinKind",
+    "pooling": "CloseReason PoolStatistics",
     "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",

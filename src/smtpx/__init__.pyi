@@ -3,8 +3,6 @@
 from smtpx import bounces as bounces
 from smtpx import sasl as sasl
 from smtpx import verp as verp
-from smtpx._core.pool import CloseReason as CloseReason
-from smtpx._core.pool import PoolStatistics as PoolStatistics
 from smtpx._faces.aio import AsyncClient as AsyncClient
 from smtpx._faces.aio import AsyncSession as AsyncSession
 from smtpx._faces.aio import asend as asend
@@ -69,6 +67,8 @@ from smtpx.options import PoolLimits as PoolLimits
 from smtpx.options import Timeouts as Timeouts
 from smtpx.pins import Pin as Pin
 from smtpx.pins import PinKind as PinKind
+from smtpx.pooling import CloseReason as CloseReason
+from smtpx.pooling import PoolStatistics as PoolStatistics
 from smtpx.proxy_protocol import ProxyHeader as ProxyHeader
 from smtpx.replies import EnhancedStatusCode as EnhancedStatusCode
 from smtpx.replies import Reply as Reply

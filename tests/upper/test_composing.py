@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpx import Address, AddressError, Attachment, Envelope, LocalProtocolError, check, compose
-from smtpx._composing.references import names_in
 from smtpx._message.names import ADDRESSES
 from smtpx._message.serialising import serialise
+from smtpx.composing._references import names_in
 
 fast_mail_parser = pytest.importorskip("fast_mail_parser")
 

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpx import Attachment, Envelope, Rule, Severity, check, compose
-from smtpx._checking.mending import Stamps, mended
 from smtpx._message.names import ADDRESSES
 from smtpx._message.serialising import serialise
 from smtpx._wire.extensions import Extensions
+from smtpx.checking._mending import Stamps, mended
 
 ENVELOPE = Envelope("a@x.test", "b@y.test")
 DATE = "Mon, 07 Jan 2030 12:00:00 +0000"

@@ -14,7 +14,6 @@ from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.learnt import Learnt
 from smtpx._core.naming import named
-from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.supply import Window
 from smtpx._core.xclient import ClientAttributes, xclient
@@ -36,6 +35,7 @@ from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.options import PoolLimits
+from smtpx.pooling import PoolStatistics
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 from smtpx.tls import Protection
@@ -54,6 +54,8 @@ class AsyncSession:
     source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
     signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
+
+    __module__ = "smtpx"
 
     def __init__(
         self,
@@ -370,6 +372,8 @@ class AsyncClient:
     signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
 
+    __module__ = "smtpx"
+
     def __init__(
         self,
         endpoint: str | Endpoint,
@@ -536,3 +540,6 @@ async def asend(
     except BaseException as error:
         course.hang_on(error)
         raise
+
+
+asend.__module__ = "smtpx"

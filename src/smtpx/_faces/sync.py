@@ -13,7 +13,6 @@ from smtpx._core.delivery import Message, deliver
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.learnt import Learnt
 from smtpx._core.naming import named
-from smtpx._core.pool import PoolStatistics
 from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
@@ -31,6 +30,7 @@ from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.options import PoolLimits
+from smtpx.pooling import PoolStatistics
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 from smtpx.tls import Protection
@@ -54,6 +54,8 @@ class Session:
     source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
     signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
     """
+
+    __module__ = "smtpx"
 
     def __init__(
         self,
@@ -399,6 +401,8 @@ class Client:
     - `check`: a `Check`, what is done about messages that are not as they should be.
     """
 
+    __module__ = "smtpx"
+
     def __init__(
         self,
         endpoint: str | Endpoint,
@@ -574,3 +578,6 @@ def send(
     except BaseException as error:
         course.hang_on(error)
         raise
+
+
+send.__module__ = "smtpx"

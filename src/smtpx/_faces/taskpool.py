@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from smtpx._core.pool import PoolState, PoolStatistics, Ticket, Wait, sum_of
+from smtpx._core.pool import PoolState, Ticket, Wait
 from smtpx._drivers.current import current_world
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import Background, World
@@ -17,6 +17,7 @@ from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
 from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
+from smtpx.pooling import PoolStatistics, sum_of
 
 if TYPE_CHECKING:
     from smtpx._faces.aio import AsyncSession

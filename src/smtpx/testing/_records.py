@@ -25,6 +25,8 @@ class Abortable(Protocol):
 class SessionRecord:
     """One session. Counts are of SMTP octets, inside TLS if there is any."""
 
+    __module__ = "smtpx.testing"
+
     number: int
     commands: list[str] = field(default_factory=list[str])
     """Every line the client said, without its line end; contents are left out."""

@@ -37,6 +37,8 @@ _METHOD_VALUE = re.compile(r"^METHOD(?:;[^:\n]*)?:[ ]*([A-Za-z-]+)[ ]*$", re.MUL
 class Attachment(Value):
     """A file to be attached: bytes, a path, or an open binary file."""
 
+    __module__ = "smtpx.composing"
+
     source: bytes | str | os.PathLike[str] | BinaryIO
     name: str | None = None
     """The file's name as the reader sees it, in any language; by default that of the path."""

@@ -9,8 +9,6 @@ from email import message_from_bytes
 from email.policy import EmailPolicy
 from typing import Any, NamedTuple
 
-from smtpx._checking.content import LONGEST_LINE
-from smtpx._checking.header import ONCE
 from smtpx._message import fields
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.encodings import encoded_anew, has_signed_header
@@ -22,6 +20,8 @@ from smtpx._message.serialising import serialise
 from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
+from smtpx.checking._content import LONGEST_LINE
+from smtpx.checking._header import ONCE
 from smtpx.errors import AddressError, LocalProtocolError
 from smtpx.findings import Finding, Rule
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from email.message import EmailMessage
 from typing import Any, NamedTuple
 
-from smtpx._merging.bodies import body_of
-from smtpx._merging.headers import (
+from smtpx._message.serialising import serialise
+from smtpx.errors import LocalProtocolError
+from smtpx.merging._bodies import body_of
+from smtpx.merging._headers import (
     DateField,
     ExactField,
     MailboxField,
@@ -18,9 +20,7 @@ from smtpx._merging.headers import (
     TextField,
     Writer,
 )
-from smtpx._merging.patterns import has_fields
-from smtpx._message.serialising import serialise
-from smtpx.errors import LocalProtocolError
+from smtpx.merging._patterns import has_fields
 
 __all__ = ["Piece", "Skeleton"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtpx import _checks
-from smtpx._checking.content import check_lines, check_parts
-from smtpx._checking.header import check_alignment, check_header, is_utf8
 from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message, not_too_deep
 from smtpx._wire.content import Content
 from smtpx._wire.extensions import Extensions
+from smtpx.checking._content import check_lines, check_parts
+from smtpx.checking._header import check_alignment, check_header, is_utf8
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.findings import Finding, Rule, Severity

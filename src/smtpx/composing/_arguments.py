@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
-from smtpx._merging.patterns import FIELD, tight
 from smtpx._message import fields
 from smtpx._message.mailboxes import groups_in, mailbox_in
 from smtpx._message.names import ADDRESSES, EXACT, IDENTIFIERS, OF_THE_MESSAGE, URIS
 from smtpx._message.rewriting import list_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
+from smtpx.merging._patterns import FIELD, tight
 
 __all__ = ["Mailbox", "Mailboxes"]
 

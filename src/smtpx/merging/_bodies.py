@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from smtpx._merging.patterns import FIELD, pattern_of
+from smtpx.merging._patterns import FIELD, pattern_of
 
 __all__ = ["Base64Body", "Body", "QuotedPrintableBody", "body_of"]
 

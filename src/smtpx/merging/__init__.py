@@ -9,14 +9,14 @@ from email.policy import EmailPolicy
 from typing import Any
 
 from smtpx import _checks
-from smtpx._merging.headers import filled_address
-from smtpx._merging.patterns import Pattern, has_fields, pattern_of
-from smtpx._merging.skeleton import Skeleton
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.rendered import Rendered
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.merging._headers import filled_address
+from smtpx.merging._patterns import Pattern, has_fields, pattern_of
+from smtpx.merging._skeleton import Skeleton
 
 __all__ = ["Template"]
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Final
 
 from smtpx import _checks
-from smtpx._composing.elements import BLOCKS, PARAGRAPHS, Elements, is_hidden, with_end_tags
+from smtpx.composing._elements import BLOCKS, PARAGRAPHS, Elements, is_hidden, with_end_tags
 
 __all__ = ["plain_text"]
 
@@ -44,6 +44,9 @@ def plain_text(html: str) -> str:
     reader.feed(html)
     reader.close()
     return reader.text()
+
+
+plain_text.__module__ = "smtpx.composing"
 
 
 class _Reader(HTMLParser):

@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from smtpx._merging.patterns import FIELD, Pattern, pattern_of, tight
 from smtpx._message import fields
 from smtpx._message.mailboxes import mailbox_in
 from smtpx._stamps import date_field, new_message_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
+from smtpx.merging._patterns import FIELD, Pattern, pattern_of, tight
 
 __all__ = [
     "DateField",

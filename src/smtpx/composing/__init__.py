@@ -16,14 +16,15 @@ from typing import TypeAlias, cast
 from urllib.parse import quote
 
 from smtpx import _checks
-from smtpx._composing import arguments, parts
-from smtpx._composing.arguments import Mailbox, Mailboxes
-from smtpx._composing.parts import Attachment
-from smtpx._composing.plaintext import plain_text
-from smtpx._composing.references import names_in, with_references
 from smtpx._message import fields
 from smtpx._message.messages import AnyMessage
 from smtpx._stamps import date_field, new_message_id
+from smtpx.composing import _arguments as arguments
+from smtpx.composing import _parts as parts
+from smtpx.composing._arguments import Mailbox, Mailboxes
+from smtpx.composing._parts import Attachment
+from smtpx.composing._plaintext import plain_text
+from smtpx.composing._references import names_in, with_references
 from smtpx.errors import LocalProtocolError
 
 __all__ = ["Attachment", "compose", "plain_text"]
