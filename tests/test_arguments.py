@@ -23,9 +23,10 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import sasl, telemetry, testing, verp
+from smtpx import integrations, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
+from smtpx.integrations import opentelemetry
 
 WRONG: dict[str, Any] = {
     "None": None,
@@ -491,7 +492,9 @@ CASES: dict[str, Case] = {
     "sasl.XOAuth2": Case(sasl.XOAuth2, {"credentials": smtpx.Credentials("ann", token="x")}),
     **MECHANISMS,
     **SCRAMS,
-    "telemetry.Telemetry": Case(telemetry.Telemetry, tracer_provider=NONE, meter_provider=NONE),
+    "integrations.opentelemetry.Telemetry": Case(
+        opentelemetry.Telemetry, tracer_provider=NONE, meter_provider=NONE
+    ),
     **FAULTS,
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
     "testing.Server": Case(
@@ -574,7 +577,7 @@ MADE_BY_US = [
     "verp.ReturnPath",
 ]
 # Called by us, with what we have checked; or not for anybody else.
-CALLED_BY_US = {"resuming", "attempt", "holding", "respond", "first"} | {
+CALLED_BY_US = {"holding", "respond", "first"} | {
     *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
@@ -606,10 +609,11 @@ def public_calls() -> dict[str, list[str]]:
     """The parameters of each public call, by its name."""
     calls: dict[str, list[str]] = {}
     seen: set[int] = set()
-    modules = [name for _, name, _ in pkgutil.iter_modules(smtpx.__path__) if name[0] != "_"]
-    for module in ["", *modules]:
+    rooms = pkgutil.iter_modules(smtpx.__path__)
+    adapters = pkgutil.iter_modules(integrations.__path__, "integrations.")
+    for module in ["", *(name for _, name, _ in (*rooms, *adapters) if name[0] != "_")]:
         home = importlib.import_module(f"smtpx.{module}".rstrip("."))
-        for name in home.__all__:
+        for name in getattr(home, "__all__", ()):
             value = getattr(home, name)
             path = f"{module}.{name}".lstrip(".")
             if id(value) in seen or inspect.ismodule(value) or not callable(value):

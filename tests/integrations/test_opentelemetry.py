@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import smtpx
 from smtpx import Envelope
-from smtpx.telemetry import Telemetry
+from smtpx.integrations.opentelemetry import Telemetry
 from smtpx.testing import Refuse, Server
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"

@@ -1,4 +1,4 @@
-"""Spans and metrics of OpenTelemetry, from what an observer is told (`smtpx[telemetry]`).
+"""Spans and metrics of OpenTelemetry, from what an observer is told (`smtpx[opentelemetry]`).
 
 There is no semantic convention for SMTP; names and attributes follow those of MailKit where they
 fit, units and error types those of OpenTelemetry (seconds, ``error.type``). No address, subject or
@@ -21,16 +21,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from smtpx import _checks
 from smtpx.errors import ExtraMissing
 
 try:
     from opentelemetry.metrics import MeterProvider, get_meter
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, get_tracer
 except ImportError as error:
-    raise ExtraMissing("telemetry", "OpenTelemetry", "smtpx.telemetry") from error
+    raise ExtraMissing(
+        "opentelemetry", "OpenTelemetry", "smtpx.integrations.opentelemetry"
+    ) from error
 
-from smtpx._version import __version__
+from smtpx import __version__
 from smtpx.endpoints import Endpoint
 from smtpx.errors import (
     ConnectionLost,
@@ -91,8 +92,8 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        _checks.instance("tracer_provider", tracer_provider, TracerProvider, or_none=True)
-        _checks.instance("meter_provider", meter_provider, MeterProvider, or_none=True)
+        _check_provider("tracer_provider", tracer_provider, TracerProvider)
+        _check_provider("meter_provider", meter_provider, MeterProvider)
         self._tracer = get_tracer("smtpx", __version__, tracer_provider)
         meter = get_meter("smtpx", __version__, meter_provider)
         self._count = meter.create_counter(
@@ -160,6 +161,12 @@ class Telemetry:
         for operation in session.messages.values():
             operation.span.add_event("the session ended; it goes by another one")
             operation.span.end()
+
+
+def _check_provider(name: str, provider: object, kind: type) -> None:
+    if not (provider is None or isinstance(provider, kind)):
+        given = type(provider).__name__
+        raise TypeError(f"{name}: give a {kind.__name__} or None, not {given}")
 
 
 def _attributes(endpoint: Endpoint) -> dict[str, str | int]:
