@@ -27,6 +27,7 @@ from smtpx import integrations, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.integrations import opentelemetry
+from smtpx.sansio import AsyncDriver, Driver
 
 WRONG: dict[str, Any] = {
     "None": None,
@@ -80,6 +81,7 @@ class Case:
 
 
 NONE = {"None"}
+DRIVER: dict[str, set[str]] = {"tls": NONE, "timeout": NONE | {"1.5"}}
 
 
 def _nowhere() -> str:
@@ -533,6 +535,16 @@ CASES: dict[str, Case] = {
     "testing.ServerProtocol": Case(
         testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}
     ),
+    "sansio.AsyncDriver": Case(AsyncDriver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
+    "sansio.AsyncDriver.run": Case(
+        _awaited(AsyncDriver, "run"), {"procedure": (_ for _ in ())}, timeout=NONE | {"1.5"}
+    ),
+    "sansio.Driver": Case(Driver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
+    "sansio.Driver.run": Case(
+        lambda **given: Driver(URL).run(**given),
+        {"procedure": (_ for _ in ())},
+        timeout=NONE | {"1.5"},
+    ),
     "testing.play": Case(
         testing.play, {"procedure": (_ for _ in ()), "script": "S: 220 x"}, script=TEXTS
     ),
@@ -567,6 +579,7 @@ MADE_BY_US = [
     "bounces.FeedbackReport",
     "bounces.RecipientReport",
     "bounces.Returned",
+    *("sansio.Receive", "sansio.Send", "sansio.StartTLS"),  # by procedures, all the time
     "testing.Answer",
     "testing.AuthContext",
     "testing.Command",

@@ -29,7 +29,7 @@ from smtpx._core.steps import (
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
 from smtpx._drivers.world import Supplier
-from smtpx.errors import SMTPError
+from smtpx.errors import LocalProtocolError, SMTPError
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
@@ -385,7 +385,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         seconds = deadline.within(step.timeout)
         handshake = self._handshake
         if handshake is None:
-            raise AssertionError("a policy that asks for TLS has made a context")
+            raise LocalProtocolError("StartTLS: no TLSPolicy says whom the driver may trust")
         if self._arrived:
             raise AssertionError("a procedure looks before it asks for TLS")
         if self._ended:
