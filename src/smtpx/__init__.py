@@ -14,9 +14,11 @@ nothing; the modules that hold them can be imported by themselves just as well.
 from __future__ import annotations
 
 _HOMES = {
-    "_faces.aio": "AsyncClient AsyncSession asend",
+    "_faces.asynchronous.client": "AsyncClient asend",
+    "_faces.asynchronous.session": "AsyncSession",
+    "_faces.blocking.client": "Client send",
+    "_faces.blocking.session": "Session",
     "_faces.settings": "SessionOptions",
-    "_faces.sync": "Client Session send",
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",

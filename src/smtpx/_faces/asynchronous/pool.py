@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
 from smtpx._core.pool import PoolState, Ticket, Wait
 from smtpx._drivers.current import current_world
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import Background, World
+from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.forking import begins_anew_in_child
 from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
 from smtpx._values import Value
@@ -19,13 +20,10 @@ from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
 from smtpx.pooling import PoolStatistics, sum_of
 
-if TYPE_CHECKING:
-    from smtpx._faces.aio import AsyncSession
-
 _NO_DEADLINE = Deadline(None)
 
 
-class TaskPool(Leasing["AsyncSession"]):
+class TaskPool(Leasing[AsyncSession]):
     """Leases sessions to the tasks of one run of a loop, at most so many at a time."""
 
     def __init__(

@@ -5,17 +5,13 @@ A server, a resolver or a network that does not answer holds up nobody but this 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from smtpx._core.steps import Steps
 from smtpx._drivers.multiplexed import Lane, Multiplexer
 from smtpx._drivers.waiting import Deadline
+from smtpx._faces.blocking.pool import SessionPool
+from smtpx._faces.blocking.session import Session
 from smtpx._faces.leasing import Lease
-from smtpx._faces.pool import SessionPool
 from smtpx.errors import SMTPError
-
-if TYPE_CHECKING:
-    from smtpx._faces.sync import Session
 
 PAUSE = 0.02
 """Seconds after which it is seen whether a connection is there."""

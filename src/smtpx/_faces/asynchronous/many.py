@@ -13,22 +13,20 @@ from collections.abc import (
     Iterator,
 )
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from smtpx._core.supply import Budget, Window
 from smtpx._drivers.current import current_world
 from smtpx._drivers.interruption import with_results
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import Background
+from smtpx._faces.asynchronous.pool import TaskPool
+from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, READ_AHEAD, Item, Ledger
-from smtpx._faces.taskpool import TaskPool
 from smtpx.errors import SMTPError
 from smtpx.options import Check
 from smtpx.results import SendResult
-
-if TYPE_CHECKING:
-    from smtpx._faces.aio import AsyncSession
 
 
 class TaskSending:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
 
 from smtpx._core.pool import Ticket, Wait
 from smtpx._drivers.waiting import Deadline
+from smtpx._faces.blocking.parting import part
+from smtpx._faces.blocking.session import Session
 from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
-from smtpx._faces.parting import part
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
-
-if TYPE_CHECKING:
-    from smtpx._faces.sync import Session
 
 _NO_DEADLINE = Deadline(None)
 
 
-class SessionPool(Leasing["Session"]):
+class SessionPool(Leasing[Session]):
     """Leases sessions to threads, at most so many at a time."""
 
     def __init__(self, new_session: Callable[[], Session], limits: PoolLimits, server: str) -> None:

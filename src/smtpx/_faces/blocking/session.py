@@ -1,39 +1,29 @@
-"""The blocking classes: `Session`, `Client`, and `send()`."""
+"""One session, in a thread."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
-from smtpx import _checks
-from smtpx._core.connection import Connection
 from smtpx._core.delivery import Message, deliver
 from smtpx._core.housekeeping import ask, quit_session, reset, say
-from smtpx._core.learnt import Learnt
 from smtpx._core.naming import named
 from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import Dialling
-from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
-from smtpx._faces.opening import Opening, Watch, not_reached, taken
-from smtpx._faces.pool import SessionPool
+from smtpx._faces.opened import Opened
+from smtpx._faces.opening import Opening, Watch, not_reached
 from smtpx._faces.settings import SessionOptions, Settings
-from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
-from smtpx.options import PoolLimits
-from smtpx.pooling import PoolStatistics
+from smtpx.errors import LocalProtocolError
 from smtpx.replies import Reply
 from smtpx.results import SendResult
-from smtpx.tls import Protection
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
@@ -41,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Session:
+class Session(Opened[BlockingDriver]):
     """One connection to one server, with every command at hand.
 
     It is opened by `with` or `open()`, and closed for good by either end: make another then. Not
@@ -74,15 +64,8 @@ class Session:
             EndpointError, LocalProtocolError: a setting is wrong.
             TypeError, ValueError: one is of another kind, or there is no such option.
         """
-        self._settings = Settings.of(endpoint, **options)
-        self._held = None if socket is None else taken(socket, self._settings)
-        self._handshakes: Handshakes | None = None
-        self._learnt = Learnt()
+        super().__init__(Settings.of(endpoint, **options), socket)
         self._handshake: Handshake | None = None
-        self._driver: BlockingDriver | None = None
-        self._connection: Connection | None = None
-        self._watch: Watch | None = None
-        self._forks = forks()
 
     def __enter__(self) -> Self:
         self.open()
@@ -175,11 +158,6 @@ class Session:
         if self._watch is not None:
             self._watch.closed(self._connection, error)
 
-    def _resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
-        """Share with others of one client what is agreed and known (private to smtpx)."""
-        self._handshakes, self._learnt = handshakes, learnt
-        return self
-
     def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection.
 
@@ -206,46 +184,6 @@ class Session:
             self._driver.close()
         if self._watch is not None:
             self._watch.closed(self._connection)
-
-    def __repr__(self) -> str:
-        return f"<Session {self._settings.endpoint}, {self._state}>"
-
-    @property
-    def _state(self) -> str:
-        if self._connection is None:
-            return "not open"
-        return "open" if self.is_open else "closed"
-
-    def _heed_observer(self) -> None:
-        """Raise what the observer has raised meanwhile (private to smtpx)."""
-        if self._watch is not None and self._watch.failure is not None:
-            self._watch.heed()
-
-    @property
-    def is_open(self) -> bool:
-        """True while commands can be sent, as far as is known without asking the server."""
-        return (
-            self._driver is not None
-            and self._connection is not None
-            and not self._driver.closed
-            and self._connection.usable
-            and self._forks == forks()
-        )
-
-    @property
-    def greeting(self) -> Reply | None:
-        """The server's first words."""
-        return None if self._connection is None else self._connection.greeting
-
-    @property
-    def extensions(self) -> Extensions:
-        """What the server offers, under the protection the session has now."""
-        return NO_EXTENSIONS if self._connection is None else self._connection.extensions
-
-    @property
-    def protection(self) -> Protection | None:
-        """What the TLS handshake agreed on; ``None`` without TLS."""
-        return None if self._connection is None else self._connection.protection
 
     def send(
         self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
@@ -351,19 +289,6 @@ class Session:
         """RSET: give up the open mail transaction. `send` does it by itself where needed."""
         return self._run(reset(self._parts[0]))
 
-    @property
-    def _parts(self) -> tuple[Connection, BlockingDriver]:
-        """For those who run procedures of their own on it (private to smtpx).
-
-        Raises:
-            LocalProtocolError: it is not open, or the parent process's.
-        """
-        if self._connection is None or self._driver is None:
-            raise LocalProtocolError("open the session first: `with session:` or session.open()")
-        if self._forks != forks():
-            raise LocalProtocolError("this session is the parent process's: open another one")
-        return self._connection, self._driver
-
     def _run(self, procedure: Steps[T]) -> T:
         connection, driver = self._parts
         try:
@@ -374,210 +299,3 @@ class Session:
                 self.abort()
         self._heed_observer()
         return value
-
-
-class Client:
-    """A mail server as an application sees it: a few connections, opened when needed and kept.
-
-    Safe to share between threads; each has a connection of its own while it sends. After `fork`
-    the child opens its own and leaves its parent's alone. A signal handler may use it, too, but
-    for the moments in which it interrupts the client itself: `LocalProtocolError` says so then.
-
-    The options, which `Session`, `send` and their asynchronous kin take, too (`SessionOptions`):
-
-    - `tls`: a `TLSPolicy`, where the URL does not say what protects the connection.
-    - `credentials`: a `Credentials` to log in with; goes before the URL's user and password.
-    - `mechanisms`: the SASL mechanisms to log in by, or `smtpx.sasl.HASHED` or `MUTUAL`.
-    - `client_name`: the EHLO argument; by default the socket's own address.
-    - `source_address`: IP address and port to connect from, or one of each family.
-    - `proxy`: the URL of a SOCKS or HTTP proxy.
-    - `proxy_header`: a `ProxyHeader`, said first: for whose connection we speak.
-    - `timeout`: seconds for a whole call, such as 30; by default each phase has its own.
-    - `timeouts`: a `Timeouts`, seconds for each phase.
-    - `limits`: a `Limits`, how much of the server's talk is taken.
-    - `ignore_extensions`: EHLO keywords not to be believed, such as ``{"CHUNKING"}``.
-    - `observer`: called with every event, the lines of the dialogue among them, such as `print`.
-    - `signer`: writes each content anew, last of all, such as a `DKIMSigner`.
-    - `check`: a `Check`, what is done about messages that are not as they should be.
-    """
-
-    __module__ = "smtpx"
-
-    def __init__(
-        self,
-        endpoint: str | Endpoint,
-        *,
-        pool: PoolLimits | None = None,
-        **options: Unpack[SessionOptions],
-    ) -> None:
-        """Check the settings, those of a `Session`; nothing is dialled yet.
-
-        `pool` bounds the connections: how many, how long, how many messages, how fast.
-
-        Raises:
-            EndpointError, LocalProtocolError: a setting is wrong.
-        """
-        settings = Settings.of(endpoint, **options)
-        self._server = str(settings.endpoint)
-        self._check = settings.check
-        self._limits = check_pool(pool)
-        self._total = settings.timeouts.total
-        handshakes, learnt = settings.handshakes(), Learnt()
-        self._pool = SessionPool(
-            lambda: Session(endpoint, **options)._resuming(handshakes, learnt),
-            self._limits,
-            str(settings.endpoint),
-        )
-
-    def __repr__(self) -> str:
-        return f"<Client {self._server}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def send(
-        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
-    ) -> SendResult:
-        """Send one message, over a connection that is free or new; see `Session.send`.
-
-        A connection that turns out to have been closed while it was idle is replaced by a new one.
-
-        Raises:
-            TimedOut: no connection was free for too long.
-            SMTPError: as `Session.open` and `Session.send`.
-        """
-        course = Course(envelope, all_or_nothing=all_or_nothing)
-        try:
-            course.prepare(self._check, message)
-            self._take(course, Deadline(self._total))
-            return course.verdict()
-        except BaseException as error:
-            course.hang_on(error)
-            raise
-
-    def _take(self, course: Course, deadline: Deadline) -> None:
-        """Carry out what a message needs, over one session after the other."""
-        pool = self._pool
-        lease = pool.acquire(deadline=deadline)
-        try:
-            try:
-                lease.session._attempt(course, deadline)
-                while course.goes_on(lease):
-                    try:
-                        pool.replace(lease, deadline)
-                        lease.session._attempt(course, deadline)
-                    except SMTPError as error:
-                        if not course.failed(error):
-                            raise
-            except Exception:
-                pool.release(lease, deadline=deadline)
-                raise
-            pool.release(lease, deadline=deadline)
-        except BaseException:
-            pool.drop(lease)
-            raise
-
-    def send_many(
-        self,
-        messages: Iterable[Message | tuple[Message, Envelope]],
-        *,
-        connections: int = 1,
-        window: int = 64,
-        on_doubt: Literal["report", "resend"] = "report",
-    ) -> Iterator[SendResult]:
-        """Send messages as they come, pipelined; yield what became of each as it is known.
-
-        An item is an `EmailMessage`, or a message and its `Envelope`; the result has it as its
-        `message`. The iterable is read as far as there is room, in this thread. A message that is
-        refused, or cannot be sent at all, is a result with its `error`, and stops no other.
-
-        Over each of so many `connections`, as far as the pool has them, up to `window` messages
-        are on their way at once. When a connection breaks, those that were not yet written go by
-        another one; those that were, and not answered, are in doubt: reported, or sent again at
-        the price of a possible duplicate.
-
-        Raises:
-            SMTPError: no connection can be had; what was not sent by then is yielded before.
-            TypeError, ValueError: an argument is wrong, or there are to be more `connections`
-                than `PoolLimits.open` has; raised by the call itself.
-        """
-        check_blocking(messages)
-        check_many(messages, connections, window, on_doubt, self._limits)
-        return self._send_many(messages, connections, window, on_doubt)
-
-    def _send_many(
-        self,
-        messages: Iterable[Message | tuple[Message, Envelope]],
-        connections: int,
-        window: int,
-        on_doubt: Literal["report", "resend"],
-    ) -> Iterator[SendResult]:
-        # Much that nothing else needs.
-        from smtpx._core.supply import Window
-        from smtpx._faces.sending import Sending
-
-        with Sending(
-            self._pool,
-            messages,
-            connections,
-            Window(messages=window),
-            resend_doubtful=on_doubt == "resend",
-            check=self._check,
-        ) as sending:
-            results = sending.results
-            while sending.go_on():
-                while results:
-                    # No signal handler runs between these, as it would after a call.
-                    result = results[0]
-                    del results[0]
-                    yield result
-
-    def statistics(self) -> PoolStatistics:
-        """What the pool of connections holds, and has done so far."""
-        return self._pool.statistics()
-
-    def close(self, *, abort: bool = False) -> None:
-        """Close the connections; those in use when they are done, or with `abort` at once.
-
-        Nothing can be sent any more.
-        """
-        _checks.flag("abort", abort)
-        self._pool.close(abort=abort)
-
-
-def send(
-    message: Message,
-    endpoint: str | Endpoint,
-    envelope: Envelope | None = None,
-    *,
-    all_or_nothing: bool = False,
-    **options: Unpack[SessionOptions],
-) -> SendResult:
-    """Send one message over a connection of its own; see `Session.send`.
-
-    The options are those of a `Client`.
-
-    Raises:
-        SMTPError: as `Session.open` and `Session.send`.
-    """
-    session = Session(endpoint, **options)
-    del endpoint  # R14: a password may stand in it, and a traceback may show locals.
-    course = Course(envelope, all_or_nothing=all_or_nothing)
-    try:
-        course.prepare(session._settings.check, message)
-        session._carry(course)
-        return course.verdict()
-    except BaseException as error:
-        course.hang_on(error)
-        raise
-
-
-send.__module__ = "smtpx"

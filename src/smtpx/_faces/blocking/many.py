@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from smtpx._core.supply import Budget, Window
 from smtpx._drivers.interruption import with_results
 from smtpx._drivers.multiplexed import Lane, Multiplexer
-from smtpx._faces.joining import PAUSE, Joining
+from smtpx._faces.blocking.joining import PAUSE, Joining
+from smtpx._faces.blocking.pool import SessionPool
+from smtpx._faces.blocking.session import Session
 from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, Item, Ledger
-from smtpx._faces.pool import SessionPool
 from smtpx._wire.commands import Phase
 from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.options import Check
-
-if TYPE_CHECKING:
-    from smtpx._faces.sync import Session
 
 
 class _Working(NamedTuple):

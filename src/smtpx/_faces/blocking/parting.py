@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from smtpx._core.housekeeping import quit_session
 from smtpx._drivers.waiting import Deadline
-
-if TYPE_CHECKING:
-    from smtpx._faces.sync import Session
+from smtpx._faces.blocking.session import Session
 
 
 def part(sessions: Sequence[Session], deadline: Deadline) -> None:
