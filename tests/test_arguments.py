@@ -590,7 +590,7 @@ MADE_BY_US = [
     "verp.ReturnPath",
 ]
 # Called by us, with what we have checked; or not for anybody else.
-CALLED_BY_US = {"holding", "respond", "first"} | {
+CALLED_BY_US = {"respond", "first"} | {
     *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its

@@ -117,12 +117,12 @@ def test_credentials_are_a_value() -> None:
 def test_what_a_source_says_is_held_by_a_copy() -> None:
     ann = Credentials("ann", lambda: "hunter2-of-ann")
     assert ann.source is not None
-    held = ann.holding("hunter2-of-ann")
+    held = ann._holding("hunter2-of-ann")
     assert (held.known_password, held.source) == ("hunter2-of-ann", None)
     with pytest.raises(LocalProtocolError, match="needs a password"):
         _ = ann.known_password
     with pytest.raises(LocalProtocolError, match="NUL"):
-        _ = ann.holding("hunter2\0of-ann")
+        _ = ann._holding("hunter2\0of-ann")
 
 
 def netrc(directory: Path, text: str, mode: int = 0o600) -> Path:

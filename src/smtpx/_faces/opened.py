@@ -43,7 +43,7 @@ class Opened(Generic[D]):
         self._forks = forks()
 
     def _resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
-        """Share with others of one client what is agreed and known (private to smtpx)."""
+        """Share with others of one client what is agreed and known."""
         self._handshakes, self._learnt = handshakes, learnt
         return self
 
@@ -57,7 +57,7 @@ class Opened(Generic[D]):
         return "open" if self.is_open else "closed"
 
     def _heed_observer(self) -> None:
-        """Raise what the observer has raised meanwhile (private to smtpx)."""
+        """Raise what the observer has raised meanwhile."""
         if self._watch is not None and self._watch.failure is not None:
             self._watch.heed()
 
@@ -89,7 +89,7 @@ class Opened(Generic[D]):
 
     @property
     def _parts(self) -> tuple[Connection, D]:
-        """For those who run procedures of their own on it (private to smtpx).
+        """For those who run procedures of their own on it.
 
         Raises:
             LocalProtocolError: it is not open, or the parent process's.

@@ -86,7 +86,7 @@ class AsyncSession(Opened[AsyncDriver]):
         await self._open_by(Deadline(self._settings.timeouts.total))
 
     async def _open_by(self, deadline: Deadline) -> None:
-        """Open the session as part of a call that has a deadline (private to smtpx)."""
+        """Open the session as part of a call that has a deadline."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         settings = self._settings
@@ -131,7 +131,7 @@ class AsyncSession(Opened[AsyncDriver]):
         self._heed_observer()
 
     async def _close_by(self, deadline: Deadline) -> None:
-        """Close the session as part of a call that has a deadline (private to smtpx)."""
+        """Close the session as part of a call that has a deadline."""
         if self._world is None or self._driver is None:
             return
         try:
@@ -178,7 +178,7 @@ class AsyncSession(Opened[AsyncDriver]):
             raise
 
     async def _carry(self, course: Course) -> None:
-        """Open, send and close, by one deadline (private to smtpx)."""
+        """Open, send and close, by one deadline."""
         deadline = Deadline(self._settings.timeouts.total)
         await self._open_by(deadline)
         try:
@@ -193,7 +193,7 @@ class AsyncSession(Opened[AsyncDriver]):
         self._heed_observer()
 
     async def _attempt(self, course: Course, deadline: Deadline) -> None:
-        """Send a message; note in its course what becomes of it (private to smtpx).
+        """Send a message; note in its course what becomes of it.
 
         Raises:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.

@@ -94,7 +94,7 @@ class Session(Opened[BlockingDriver]):
         self._open_by(Deadline(self._settings.timeouts.total))
 
     def _open_by(self, deadline: Deadline) -> None:
-        """Open the session as part of a call that has a deadline (private to smtpx)."""
+        """Open the session as part of a call that has a deadline."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         try:
@@ -111,13 +111,13 @@ class Session(Opened[BlockingDriver]):
             raise
 
     def _begin(self) -> None:
-        """Tell the observer that the session begins (private to smtpx)."""
+        """Tell the observer that the session begins."""
         self._forks = forks()
         self._watch = Watch(self._settings)
         self._handshakes = self._handshakes or self._settings.handshakes()
 
     def _dialling(self, deadline: Deadline) -> Dialling:
-        """What connects to the server, as far as somebody goes on with it (private to smtpx)."""
+        """What connects to the server, as far as somebody goes on with it."""
         settings = self._settings
         return Dialling(
             settings.dialled,
@@ -126,12 +126,12 @@ class Session(Opened[BlockingDriver]):
         )
 
     def _connects(self, dialling: Dialling, *, wait: bool) -> bool:
-        """Go on dialling; True once there is a connection (private to smtpx)."""
+        """Go on dialling; True once there is a connection."""
         self._held = dialling.go_on(wait=wait)
         return self._held is not None
 
     def _dialled(self) -> tuple[Steps[None], BlockingDriver]:
-        """The procedure that opens the session, and the driver that runs it (private to smtpx)."""
+        """The procedure that opens the session, and the driver that runs it."""
         settings, watch, handshakes = self._settings, self._watch, self._handshakes
         connected = self._held
         if watch is None or handshakes is None or connected is None:
@@ -144,13 +144,13 @@ class Session(Opened[BlockingDriver]):
         return opening.procedure(), driver
 
     def _opened(self) -> None:
-        """Note that the procedure has come to its end (private to smtpx)."""
+        """Note that the procedure has come to its end."""
         if self._handshakes is not None:
             self._handshakes.keep(self._handshake)
         self._heed_observer()
 
     def _not_opened(self, error: BaseException) -> None:
-        """Close what was connected; the session is over before it began (private to smtpx)."""
+        """Close what was connected; the session is over before it began."""
         transport = self._driver or self._held
         if transport is not None:
             transport.close()
@@ -167,7 +167,7 @@ class Session(Opened[BlockingDriver]):
         self._heed_observer()
 
     def _close_by(self, deadline: Deadline) -> None:
-        """Close the session as part of a call that has a deadline (private to smtpx)."""
+        """Close the session as part of a call that has a deadline."""
         try:
             if self.is_open and self._connection is not None and self._driver is not None:
                 _ = self._driver.run(quit_session(self._connection), deadline)
@@ -211,7 +211,7 @@ class Session(Opened[BlockingDriver]):
             raise
 
     def _carry(self, course: Course) -> None:
-        """Open, send and close, by one deadline (private to smtpx)."""
+        """Open, send and close, by one deadline."""
         deadline = Deadline(self._settings.timeouts.total)
         try:
             self._open_by(deadline)
@@ -224,7 +224,7 @@ class Session(Opened[BlockingDriver]):
             self.abort()
 
     def _attempt(self, course: Course, deadline: Deadline) -> None:
-        """Send a message; note in its course what becomes of it (private to smtpx).
+        """Send a message; note in its course what becomes of it.
 
         Raises:
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
