@@ -29,10 +29,9 @@ from smtpx.testing import (
     Server,
     ServerTLS,
 )
+from tests.bounces import reports
 
-from .bounces import reports
-
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 _PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

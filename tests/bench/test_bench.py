@@ -12,10 +12,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import bounces, client, cold, contest, dkim, merge, plot, processes, sink, throughput
 from bench.contest import Contender, Contest
 
 import smtpx
+from bench import bounces, client, cold, contest, dkim, merge, plot, processes, sink, throughput
 from smtpx.sasl import Credentials
 
 ENVELOPE = smtpx.Envelope("ann@example.org", ["bob@example.net", "carol@example.net"])

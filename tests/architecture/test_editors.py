@@ -16,7 +16,7 @@ import pytest
 import smtpx
 from smtpx import sasl
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # What each name is, type checkers are told by `assert_type`, and jedi is asked.
 PROGRAM = """\

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ssl
 
 import pytest
-from bench import resumption
 
+from bench import resumption
 from smtpx import TLSMode
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
