@@ -14,15 +14,16 @@ nothing; the modules that hold them can be imported by themselves just as well.
 from __future__ import annotations
 
 _HOMES = {
-    "_core.pool": "CloseReason PoolStatistics",
-    "_faces.aio": "AsyncClient AsyncSession asend",
+    "_faces.asynchronous.client": "AsyncClient asend",
+    "_faces.asynchronous.session": "AsyncSession",
+    "_faces.blocking.client": "Client send",
+    "_faces.blocking.session": "Session",
     "_faces.settings": "SessionOptions",
-    "_faces.sync": "Client Session send",
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
     "bounces": "bounces",  # a module that is a name itself
-    "checking": "Finding Rule Severity check",
+    "checking": "check",
     "composing": "Attachment compose plain_text",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
@@ -30,11 +31,13 @@ _HOMES = {
     "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
     "MalformedReply RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused "
     "SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "findings": "Finding Rule Severity",
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",
     "options": "Check Limits PoolLimits Timeouts",
     "pins": "Pin PinKind",
+    "pooling": "CloseReason PoolStatistics",
     "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",
     "results": "Outcome SendResult Status",

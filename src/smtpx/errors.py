@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smtpx._checking.rules import Finding
+    from smtpx.findings import Finding
     from smtpx.replies import Reply
     from smtpx.results import SendResult
 

@@ -18,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from smtpx._core.pool import (
     Changes,
-    CloseReason,
     Decision,
     Open,
     PoolState,
@@ -31,6 +30,7 @@ from smtpx._core.pool import (
     Wait,
 )
 from smtpx.options import PoolLimits
+from smtpx.pooling import CloseReason
 
 NOTHING: Changes[str] = Changes((), ())
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpx import ConnectionLost, Endpoint, TimedOut
-from smtpx._drivers import aio, dialling, trio_, waiting, worlds
+from smtpx._drivers import async_dialling, asyncio_world, dialling, trio_world, waiting
 from smtpx._drivers.racing import ATTEMPT_DELAY, interleaved
 from tests.network import Resolver, dead, entry, listening, refusing
 
@@ -77,7 +77,7 @@ def in_trio(monkeypatch: pytest.MonkeyPatch, seconds: float | None = 30) -> tupl
     async def main() -> tuple[Any, float]:
         began = trio.current_time()
         try:
-            won: Any = await worlds.dial(trio_, MX, remaining=lambda: seconds)
+            won: Any = await async_dialling.dial(trio_world, MX, remaining=lambda: seconds)
         except (ConnectionLost, TimedOut) as error:
             won = error
         return won, trio.current_time() - began
@@ -182,10 +182,10 @@ def test_the_losers_are_closed(dial: Dial, monkeypatch: pytest.MonkeyPatch) -> N
         connection.close()
 
 
-@pytest.mark.parametrize("world", [aio, trio_], ids=["asyncio", "trio"])
+@pytest.mark.parametrize("world", [asyncio_world, trio_world], ids=["asyncio", "trio"])
 def test_whoever_is_cancelled_leaves_no_socket(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def dialling_for_ever() -> None:
-        _ = await worlds.dial(world, MX, remaining=lambda: None)
+        _ = await async_dialling.dial(world, MX, remaining=lambda: None)
 
     async def in_asyncio() -> None:
         task = asyncio.create_task(dialling_for_ever())
@@ -202,16 +202,16 @@ def test_whoever_is_cancelled_leaves_no_socket(world: Any, monkeypatch: pytest.M
 
     with dead("::1") as a, dead("127.0.0.2") as b:
         _ = Resolver(monkeypatch, [entry("::1", a), entry("127.0.0.2", b)])
-        if world is aio:
+        if world is asyncio_world:
             asyncio.run(asyncio.sleep(0))  # What asyncio keeps for good.
         before = descriptors()
-        asyncio.run(in_asyncio()) if world is aio else trio.run(in_trio)
+        asyncio.run(in_asyncio()) if world is asyncio_world else trio.run(in_trio)
         assert descriptors() == before
 
 
 def test_asyncio_wins_the_race_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> socket.socket:
-        return await worlds.dial(aio, MX, remaining=lambda: None)
+        return await async_dialling.dial(asyncio_world, MX, remaining=lambda: None)
 
     with dead("::1") as silent, listening("127.0.0.1") as live:
         port = live.getsockname()[1]
@@ -221,12 +221,12 @@ def test_asyncio_wins_the_race_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def resolving_in_asyncio() -> None:
-    asyncio.run(worlds.dial(aio, MX, remaining=lambda: 0.05))
+    asyncio.run(async_dialling.dial(asyncio_world, MX, remaining=lambda: 0.05))
 
 
 def resolving_in_trio() -> None:
     async def main() -> None:
-        _ = await worlds.dial(trio_, MX, remaining=lambda: 0.05)
+        _ = await async_dialling.dial(trio_world, MX, remaining=lambda: 0.05)
 
     trio.run(main)
 

@@ -16,7 +16,7 @@ import trio
 import trustme
 
 from smtpx._core.steps import Send, StartTLS, Steps, octets_written
-from smtpx._drivers import aio, trio_
+from smtpx._drivers import asyncio_world, trio_world
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.handshakes import Handshake
 from smtpx._drivers.multiplexed import Lane, Multiplexer
@@ -81,18 +81,18 @@ async def tasks(
 
 
 def in_asyncio(connected: socket.socket, handshake: Handshake | None, write: Steps[int]) -> int:
-    return asyncio.run(tasks(aio, connected, handshake, write))
+    return asyncio.run(tasks(asyncio_world, connected, handshake, write))
 
 
 def in_uvloop(connected: socket.socket, handshake: Handshake | None, write: Steps[int]) -> int:
     if uvloop is None:
         pytest.skip("uvloop is not installed")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(tasks(aio, connected, handshake, write))
+        return runner.run(tasks(asyncio_world, connected, handshake, write))
 
 
 def in_trio(connected: socket.socket, handshake: Handshake | None, write: Steps[int]) -> int:
-    return trio.run(tasks, trio_, connected, handshake, write)
+    return trio.run(tasks, trio_world, connected, handshake, write)
 
 
 every_driver = pytest.mark.parametrize(

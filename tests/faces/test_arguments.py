@@ -287,6 +287,9 @@ KEY = smtpx.DKIMKey(
 )
 
 
+OPENTELEMETRY = "smtpx.integrations.opentelemetry"
+
+
 @pytest.mark.parametrize(
     ("package", "extra", "use"),
     [
@@ -296,14 +299,14 @@ KEY = smtpx.DKIMKey(
         ("scramp", "scram", lambda: smtpx.sasl.ScramSHA256(smtpx.Credentials("ann", "x"))),
         ("spnego", "spnego", lambda: smtpx.sasl.NTLM(smtpx.Credentials("ann", "x"))),
         ("trustme", "testing", lambda: Server(tls=ServerTLS.STARTTLS).start()),
-        ("opentelemetry.metrics", "telemetry", lambda: __import__("smtpx.telemetry")),
+        ("opentelemetry.metrics", "opentelemetry", lambda: __import__(OPENTELEMETRY)),
     ],
 )
 def test_a_missing_extra_is_one_error(
     monkeypatch: pytest.MonkeyPatch, package: str, extra: str, use: Callable[[], object]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "smtpx.telemetry", raising=False)
+    monkeypatch.delitem(sys.modules, OPENTELEMETRY, raising=False)
     with pytest.raises(smtpx.ExtraMissing, match=rf"needs .*: install smtpx\[{extra}\]$") as caught:
         _ = use()
     assert caught.value.extra == extra

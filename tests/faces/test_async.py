@@ -21,7 +21,7 @@ import trio
 
 import smtpx
 from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, Timeouts, TLSMode, TLSPolicy
-from smtpx._drivers.aio_driver import AsyncioDriver
+from smtpx._drivers.asyncio_driver import AsyncioDriver
 from smtpx._drivers.waiting import KEPT
 from smtpx._faces.ledger import READ_AHEAD
 from smtpx.testing import ALL_EXTENSIONS, AppendToReply, Close, Extension, Server, ServerTLS, Stall

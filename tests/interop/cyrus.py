@@ -5,16 +5,13 @@ Debian 12: cyrus-imapd sasl2-bin.
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import trustme
 
-from tests.interop.daemon import Daemon, free_ports, listens, program
+from tests.interop.daemon import Daemon, Harness, free_ports, listens, program
 
 _MASTER = Path("/usr/lib/cyrus/bin/master")
 _HOSTNAME = "localhost"
@@ -47,12 +44,13 @@ EVENTS {{
 """
 
 
-class CyrusLMTP:
+class CyrusLMTP(Harness):
     """Knows `users`, name to password; `ca_file` vouches for "localhost"."""
+
+    name = "cyrus-imapd"
 
     def __init__(self, users: Mapping[str, str]) -> None:
         self._users = users
-        self._exits = ExitStack()
 
     @staticmethod
     def missing() -> str | None:
@@ -61,67 +59,53 @@ class CyrusLMTP:
             return "Cyrus' lmtpd is not installed (Debian: cyrus-imapd, sasl2-bin)"
         return None
 
-    def __enter__(self) -> Self:
-        with ExitStack() as exits:
-            directory = Path(
-                exits.enter_context(tempfile.TemporaryDirectory(prefix="smtpx-cyrus-imapd-"))
+    def start(self, directory: Path, exits: ExitStack) -> None:
+        [self.port] = free_ports("127.0.0.1", 1)
+        self.ca_file = directory / "ca.pem"
+        for name in ("db", "socket", "log", "msg", "proc", "lock", "rpm"):
+            (directory / "conf" / name).mkdir(parents=True)
+        (directory / "spool").mkdir()
+        authority = trustme.CA()
+        certificate = authority.issue_cert(_HOSTNAME)
+        authority.cert_pem.write_to_path(self.ca_file)
+        certificate.private_key_pem.write_to_path(directory / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(directory / "certificate.pem")
+        for user, password in self._users.items():
+            database = str(directory / "sasldb2")
+            _ = subprocess.run(
+                [
+                    program("saslpasswd2") or "",
+                    "-c",
+                    "-p",
+                    "-f",
+                    database,
+                    "-u",
+                    _HOSTNAME,
+                    user,
+                ],
+                input=password.encode(),
+                check=True,
+                capture_output=True,
             )
-            [self.port] = free_ports("127.0.0.1", 1)
-            self.ca_file = directory / "ca.pem"
-            for name in ("db", "socket", "log", "msg", "proc", "lock", "rpm"):
-                (directory / "conf" / name).mkdir(parents=True)
-            (directory / "spool").mkdir()
-            authority = trustme.CA()
-            certificate = authority.issue_cert(_HOSTNAME)
-            authority.cert_pem.write_to_path(self.ca_file)
-            certificate.private_key_pem.write_to_path(directory / "key.pem")
-            certificate.cert_chain_pems[0].write_to_path(directory / "certificate.pem")
-            for user, password in self._users.items():
-                database = str(directory / "sasldb2")
-                _ = subprocess.run(
-                    [
-                        program("saslpasswd2") or "",
-                        "-c",
-                        "-p",
-                        "-f",
-                        database,
-                        "-u",
-                        _HOSTNAME,
-                        user,
-                    ],
-                    input=password.encode(),
-                    check=True,
-                    capture_output=True,
-                )
-            for name, text in (("imapd.conf", _IMAPD), ("cyrus.conf", _SERVICES)):
-                (directory / name).write_text(
-                    text.format(
-                        directory=directory,
-                        hostname=_HOSTNAME,
-                        users=" ".join(self._users),
-                        port=self.port,
-                    ),
-                    "utf-8",
-                )
-            for path in (directory, *directory.rglob("*")):
-                shutil.chown(path, "cyrus", "mail")
-            master = exits.enter_context(
-                Daemon(
-                    [
-                        *(str(_MASTER), "-C", str(directory / "imapd.conf")),
-                        *("-M", str(directory / "cyrus.conf"), "-p", str(directory / "pid")),
-                    ],
-                    directory,
-                )
+        for name, text in (("imapd.conf", _IMAPD), ("cyrus.conf", _SERVICES)):
+            (directory / name).write_text(
+                text.format(
+                    directory=directory,
+                    hostname=_HOSTNAME,
+                    users=" ".join(self._users),
+                    port=self.port,
+                ),
+                "utf-8",
             )
-            master.wait_until_ready(lambda: listens("127.0.0.1", self.port))
-            self._exits = exits.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._exits.close()
+        for path in (directory, *directory.rglob("*")):
+            shutil.chown(path, "cyrus", "mail")
+        master = exits.enter_context(
+            Daemon(
+                [
+                    *(str(_MASTER), "-C", str(directory / "imapd.conf")),
+                    *("-M", str(directory / "cyrus.conf"), "-p", str(directory / "pid")),
+                ],
+                directory,
+            )
+        )
+        master.wait_until_ready(lambda: listens("127.0.0.1", self.port))

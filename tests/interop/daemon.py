@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -179,6 +181,33 @@ class Daemon:
             if not wait_until(lambda: process.poll() is not None and not self.pids(), 5):
                 raise RuntimeError(f"{self.name} left processes behind: {self.pids()}")
         self._process = None
+
+
+class Harness:
+    """Foreign daemons with all that is theirs in a directory, which goes when they have ended."""
+
+    name: str
+    """What its directory is called by."""
+
+    def start(self, directory: Path, exits: ExitStack) -> None:
+        """Write what they read; enter what is to be ended, and return when they are ready."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits:
+            prefix = f"smtpx-{self.name}-"
+            directory = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+            self.start(directory, exits)
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exits.close()
 
 
 def _session_members(session: int) -> list[int]:

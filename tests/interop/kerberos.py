@@ -5,14 +5,11 @@ Debian 12: krb5-kdc krb5-admin-server krb5-user.
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from tests.interop.daemon import ENVIRONMENT, Daemon, free_ports, listens, program
+from tests.interop.daemon import ENVIRONMENT, Daemon, Harness, free_ports, listens, program
 
 REALM = "EXAMPLE.TEST"
 
@@ -45,16 +42,17 @@ _CENTER = """\
 """
 
 
-class Realm:
+class Realm(Harness):
     """Knows `users`, name to password, and `services`, whose keys are in `keytab`.
 
     `configuration` is what clients and services must have as KRB5_CONFIG.
     """
 
+    name = "krb5"
+
     def __init__(self, users: Mapping[str, str], services: Sequence[str]) -> None:
         self._users = users
         self._services = services
-        self._exits = ExitStack()
 
     @staticmethod
     def missing() -> str | None:
@@ -64,48 +62,36 @@ class Realm:
                 return f"{name} is not installed (Debian: krb5-kdc, krb5-admin-server, krb5-user)"
         return None
 
-    def __enter__(self) -> Self:
-        with ExitStack() as exits:
-            directory = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="smtpx-krb5-")))
-            directory.chmod(0o755)
-            self.configuration, self.keytab = directory / "krb5.conf", directory / "keytab"
-            [port] = free_ports("127.0.0.1", 1)
-            for path, text in (
-                (self.configuration, _CLIENTS),
-                (directory / "kdc.conf", _CENTER),
-            ):
-                path.write_text(text.format(realm=REALM, directory=directory, port=port), "utf-8")
-                path.chmod(0o644)
-            self._environment = {
-                "KRB5_CONFIG": str(self.configuration),
-                "KRB5_KDC_PROFILE": str(directory / "kdc.conf"),
-            }
-            self._run("kdb5_util", "create", "-s", "-r", REALM, "-P", os.urandom(8).hex())
-            for user, password in self._users.items():
-                self._run("kadmin.local", "addprinc", "-pw", password, user)
-            for service in self._services:
-                self._run("kadmin.local", "addprinc", "-randkey", service)
-                self._run("kadmin.local", "ktadd", "-k", str(self.keytab), service)
-            self.keytab.chmod(0o644)
-            settings = [f"{name}={value}" for name, value in self._environment.items()]
-            center = exits.enter_context(
-                Daemon(
-                    [program("env") or "env", *settings, program("krb5kdc") or "krb5kdc", "-n"],
-                    directory,
-                    [directory / "kdc.log"],
-                )
+    def start(self, directory: Path, exits: ExitStack) -> None:
+        directory.chmod(0o755)
+        self.configuration, self.keytab = directory / "krb5.conf", directory / "keytab"
+        [port] = free_ports("127.0.0.1", 1)
+        for path, text in (
+            (self.configuration, _CLIENTS),
+            (directory / "kdc.conf", _CENTER),
+        ):
+            path.write_text(text.format(realm=REALM, directory=directory, port=port), "utf-8")
+            path.chmod(0o644)
+        self._environment = {
+            "KRB5_CONFIG": str(self.configuration),
+            "KRB5_KDC_PROFILE": str(directory / "kdc.conf"),
+        }
+        self._run("kdb5_util", "create", "-s", "-r", REALM, "-P", os.urandom(8).hex())
+        for user, password in self._users.items():
+            self._run("kadmin.local", "addprinc", "-pw", password, user)
+        for service in self._services:
+            self._run("kadmin.local", "addprinc", "-randkey", service)
+            self._run("kadmin.local", "ktadd", "-k", str(self.keytab), service)
+        self.keytab.chmod(0o644)
+        settings = [f"{name}={value}" for name, value in self._environment.items()]
+        center = exits.enter_context(
+            Daemon(
+                [program("env") or "env", *settings, program("krb5kdc") or "krb5kdc", "-n"],
+                directory,
+                [directory / "kdc.log"],
             )
-            center.wait_until_ready(lambda: listens("127.0.0.1", port))
-            self._exits = exits.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._exits.close()
+        )
+        center.wait_until_ready(lambda: listens("127.0.0.1", port))
 
     def ticket(self, user: str) -> Path:
         """Have a ticket of a user in a file, which KRB5CCNAME is to name."""

@@ -3,13 +3,10 @@
 import pwd
 import shutil
 import socket
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from tests.interop.daemon import Daemon, free_ports, program
+from tests.interop.daemon import Daemon, Harness, free_ports, program
 from tests.interop.dovecot import DovecotAuth
 
 MAIL_USER = "nobody"
@@ -57,14 +54,13 @@ service anvil {{
 """
 
 
-class DovecotLMTP:
+class DovecotLMTP(Harness):
     """Mailboxes `ann` and `bob`; `full` refuses what it gets after the end of data, for quota.
 
     Anybody else is refused at RCPT.
     """
 
-    def __init__(self) -> None:
-        self._exits = ExitStack()
+    name = "lmtp"
 
     @staticmethod
     def missing() -> str | None:
@@ -74,50 +70,38 @@ class DovecotLMTP:
             reason = "Dovecot's LMTP is not installed (Debian: dovecot-lmtpd)"
         return reason
 
-    def __enter__(self) -> Self:
-        with ExitStack() as exits:
-            directory = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="smtpx-lmtp-")))
-            directory.chmod(0o755)
-            self.directory = directory
-            self.path = directory / "lmtp"
-            (self.port,) = free_ports("127.0.0.1", 1)
-            user = pwd.getpwnam(MAIL_USER)
-            (directory / "mail").mkdir()
-            shutil.chown(directory / "mail", user.pw_uid, user.pw_gid)
-            (directory / "passwd").write_text(
-                "ann:{PLAIN}x::::::\nbob:{PLAIN}x::::::\n"
-                "full:{PLAIN}x::::::userdb_quota_rule=*:bytes=10\n",
-                "utf-8",
+    def start(self, directory: Path, exits: ExitStack) -> None:
+        directory.chmod(0o755)
+        self.directory = directory
+        self.path = directory / "lmtp"
+        (self.port,) = free_ports("127.0.0.1", 1)
+        user = pwd.getpwnam(MAIL_USER)
+        (directory / "mail").mkdir()
+        shutil.chown(directory / "mail", user.pw_uid, user.pw_gid)
+        (directory / "passwd").write_text(
+            "ann:{PLAIN}x::::::\nbob:{PLAIN}x::::::\n"
+            "full:{PLAIN}x::::::userdb_quota_rule=*:bytes=10\n",
+            "utf-8",
+        )
+        (directory / "dovecot.conf").write_text(
+            _CONFIGURATION.format(
+                directory=directory,
+                domain=DOMAIN,
+                uid=user.pw_uid,
+                gid=user.pw_gid,
+                port=self.port,
+            ),
+            "utf-8",
+        )
+        configuration = str(directory / "dovecot.conf")
+        self.daemon = exits.enter_context(
+            Daemon(
+                [program("dovecot") or "dovecot", "-F", "-c", configuration],
+                directory,
+                [directory / "dovecot.log"],
             )
-            (directory / "dovecot.conf").write_text(
-                _CONFIGURATION.format(
-                    directory=directory,
-                    domain=DOMAIN,
-                    uid=user.pw_uid,
-                    gid=user.pw_gid,
-                    port=self.port,
-                ),
-                "utf-8",
-            )
-            configuration = str(directory / "dovecot.conf")
-            self.daemon = exits.enter_context(
-                Daemon(
-                    [program("dovecot") or "dovecot", "-F", "-c", configuration],
-                    directory,
-                    [directory / "dovecot.log"],
-                )
-            )
-            self.daemon.wait_until_ready(self._greets)
-            self._exits = exits.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._exits.close()
+        )
+        self.daemon.wait_until_ready(self._greets)
 
     def _greets(self) -> bool:
         try:

@@ -11,18 +11,16 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import trustme
 
 from tests.interop.daemon import (
     Daemon,
+    Harness,
     StartError,
     free_ports,
     output_on_terminal,
@@ -165,7 +163,7 @@ def original(raw: bytes) -> bytes:
     return raw[len(added(raw)) :].replace(b"\n", b"\r\n")
 
 
-class Postfix:
+class Postfix(Harness):
     """Postfix with Dovecot's SASL, a certificate, and mailboxes for everybody in `domain`.
 
     `port` speaks SMTP with STARTTLS, `tls_port` implicit TLS; `ca_file` vouches for `host`,
@@ -179,6 +177,8 @@ class Postfix:
     those that begin with `later` get 450 4.2.0, at RCPT. Other domains get 554 5.7.1, except after
     AUTH: then their mail is accepted, and discarded.
     """
+
+    name = "postfix"
 
     host = "127.0.0.1"
     domain = "example.test"
@@ -198,7 +198,6 @@ class Postfix:
         self._settings = dict(settings or {})
         self._dovecot = dovecot
         self._cyrus = cyrus
-        self._exits = ExitStack()
         self._daemons: list[Daemon] = []
         self._delivered: dict[str, tuple[bytes, int]] = {}  # file: recipient, time of delivery
 
@@ -220,54 +219,40 @@ class Postfix:
             return f"Postfix's user is missing: {error}"
         return DovecotAuth.missing()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as exits:
-            directory = Path(
-                exits.enter_context(tempfile.TemporaryDirectory(prefix="smtpx-postfix-"))
+    def start(self, directory: Path, exits: ExitStack) -> None:
+        directory.chmod(0o755)
+        self.directory = directory
+        self.ca_file = directory / "ca.pem"
+        self.log_file = directory / "mail.log"
+        ports = free_ports(self.host, 5)
+        self.port, self.tls_port, self.proxied_port, self.proxied_tls_port = ports[:4]
+        self.xclient_port = ports[4]
+        self._write_directories()
+        self._write_certificate()
+        dovecot = exits.enter_context(
+            DovecotAuth(
+                directory / "dovecot",
+                users=self.users,
+                mechanisms=self._mechanisms,
+                listener_user="postfix",
+                extra=self._dovecot,
             )
-            directory.chmod(0o755)
-            self.directory = directory
-            self.ca_file = directory / "ca.pem"
-            self.log_file = directory / "mail.log"
-            ports = free_ports(self.host, 5)
-            self.port, self.tls_port, self.proxied_port, self.proxied_tls_port = ports[:4]
-            self.xclient_port = ports[4]
-            self._write_directories()
-            self._write_certificate()
-            dovecot = exits.enter_context(
-                DovecotAuth(
-                    directory / "dovecot",
-                    users=self.users,
-                    mechanisms=self._mechanisms,
-                    listener_user="postfix",
-                    extra=self._dovecot,
-                )
+        )
+        self._write_configuration(dovecot.path)
+        # master -s is what `postfix start-fg` comes down to, without a second of shell checks.
+        master = exits.enter_context(
+            Daemon(
+                [str(_daemon_directory() / "master"), "-s", "-c", str(directory / "etc")],
+                directory,
+                [self.log_file],
             )
-            self._write_configuration(dovecot.path)
-            # master -s is what `postfix start-fg` comes down to, without a second of shell checks.
-            master = exits.enter_context(
-                Daemon(
-                    [str(_daemon_directory() / "master"), "-s", "-c", str(directory / "etc")],
-                    directory,
-                    [self.log_file],
-                )
-            )
-            self._daemons = [master, dovecot.daemon]
-            try:
-                master.wait_until_ready(self._greets)
-            except StartError as error:
-                error.add_note(self._diagnosis())
-                raise
-            self._exits = exits.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._exits.close()
+        )
+        self._daemons = [master, dovecot.daemon]
+        try:
+            master.wait_until_ready(self._greets)
+        except StartError as error:
+            error.add_note(self._diagnosis())
+            raise
 
     def pids(self) -> list[int]:
         """Every process of the daemons, as long as it runs."""

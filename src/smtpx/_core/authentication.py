@@ -102,7 +102,7 @@ def _obtain(connection: Connection, credentials: Credentials) -> Steps[Credentia
             "the time was up while we waited for the source of the password or token",
             phase=Phase.AUTH.field,
         ) from error
-    return credentials.holding(step.secret)
+    return credentials._holding(step.secret)
 
 
 def _try_each(

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from smtpx._values import Value
 from smtpx.options import PoolLimits
+from smtpx.pooling import CloseReason, PoolStatistics
 
 C = TypeVar("C")
 
@@ -44,23 +45,6 @@ class SlotState(Enum):
 # An Enum's attributes are slow to look up until Python 3.12, and these are needed all the time.
 _BUSY = SlotState.BUSY
 _IDLE = SlotState.IDLE
-
-
-class CloseReason(Enum):
-    """Why a slot was closed."""
-
-    FAILED = "failed"
-    """It was never opened: refused, unreachable or given up."""
-    BROKEN = "broken"
-    """Its user cannot answer for what comes next (R10)."""
-    STALE = "stale"
-    """It was found dead when it was to be used again."""
-    IDLE_TIME = "idle time"
-    AGE = "age"
-    MESSAGES = "messages"
-    SURPLUS = "surplus"
-    """More were idle, or open, than there may be."""
-    SHUTDOWN = "shutdown"
 
 
 class Refusal(Enum):
@@ -194,47 +178,6 @@ class Changes(Value, Generic[C]):
     """Slots whose connections the face closes; each is named once, and is the pool's no more."""
     answered: tuple[Ticket[C], ...]
     """Tickets with a new decision: wake their holders."""
-
-
-class PoolStatistics(Value, kw_only=True):
-    """What a pool holds, and has done so far."""
-
-    open: int
-    """Connections that count against the bound: opening, busy and idle."""
-    opening: int
-    busy: int
-    idle: int
-    bound: int
-    """How many may be open now: `PoolLimits.open`, or fewer after a refusal for load."""
-    waiting: int
-    """Callers who wait, for a connection or for the rate."""
-    acquired: int
-    """Callers who were given a connection, or leave to open one."""
-    opened: int
-    reused: int
-    closed: Mapping[CloseReason, int]
-    refused: int
-    """Callers turned away because the pool was closed."""
-    timed_out: int
-    """Callers turned away because `PoolLimits.wait` was over."""
-    cancelled: int
-    """Callers who withdrew while they waited."""
-    refused_for_load: int
-    """Times that the server said it has too many connections."""
-    connection_seconds: float
-    """Seconds that callers, all together, have waited for a connection."""
-    rate_seconds: float
-    """Seconds that callers, all together, have waited for the rate."""
-
-
-def sum_of(figures: Sequence[PoolStatistics]) -> PoolStatistics:
-    """The figures of several pools together."""
-    names = [name for name in PoolStatistics.__fields__ if name != "closed"]
-    sums: dict[str, Any] = {name: sum(getattr(one, name) for one in figures) for name in names}
-    closed: Counter[CloseReason] = Counter()
-    for one in figures:
-        closed.update(one.closed)
-    return PoolStatistics(closed=MappingProxyType(dict(closed)), **sums)
 
 
 NO_CHANGES: Changes[Any] = Changes((), ())

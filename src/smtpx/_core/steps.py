@@ -120,6 +120,9 @@ class Obtain:
         raise LocalProtocolError(f"the source of a password or token gave {kind}, not str")
 
 
+for _public in (Send, Receive, Glance, StartTLS):
+    _public.__module__ = "smtpx.sansio"
+
 Step: TypeAlias = Send | Receive | Glance | StartTLS | More | Obtain
 Steps: TypeAlias = Generator[Step, bytes | None, T]
 

@@ -237,7 +237,7 @@ class BlockingDriver:
 
         handshake = self._handshake
         if handshake is None:
-            raise AssertionError("a policy that asks for TLS has made a context")
+            raise LocalProtocolError("StartTLS: no TLSPolicy says whom the driver may trust")
         channel = self._channel
         if channel is None:
             channel = self._channel = Channel(self._socket, handshake)

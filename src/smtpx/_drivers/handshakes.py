@@ -5,23 +5,36 @@ from __future__ import annotations
 import socket
 import ssl
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from smtpx._core.steps import StartTLS
 from smtpx._drivers.contexts import missing_from
-from smtpx._drivers.resumption import Resumable, terms_of
 from smtpx.tls import Presented, Protection
+
+
+class Resumable(NamedTuple):
+    """A session of TLS that a later handshake can resume."""
+
+    session: ssl.SSLSession
+    terms: tuple[object, ...]
+    """What it was agreed on under."""
+    protection: Protection
 
 
 class Handshake:
     """One connection's handshake, over buffers; or as a context for those who wrap them."""
 
     def __init__(
-        self, context: ssl.SSLContext, server_hostname: str, resumed: Resumable | None
+        self,
+        context: ssl.SSLContext,
+        server_hostname: str,
+        *,
+        terms: tuple[object, ...],
+        resumed: Resumable | None,
     ) -> None:
         self.server_hostname = server_hostname
         self._context = context
-        self._terms = terms_of(context)
+        self._terms = terms
         self._resumed = resumed
         self._channel: ssl.SSLObject | None = None
         self._outgoing: ssl.MemoryBIO | None = None

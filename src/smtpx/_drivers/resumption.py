@@ -7,27 +7,19 @@ resume it even under another name. So none ever leaves the client that made it.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from smtpx._drivers.contexts import context_for
-from smtpx.tls import Protection, TLSMode, TLSPolicy
+from smtpx.tls import TLSMode, TLSPolicy
 
 if TYPE_CHECKING:
     import ssl
 
-    from smtpx._drivers.handshakes import Handshake
+    from smtpx._drivers.handshakes import Handshake, Resumable
 
 # A server gives a ticket or two for each connection, and each is good for one: who uses one again
 # can be recognized by it (RFC 8446 §C.4).
 _KEPT = 8
-
-
-class Resumable(NamedTuple):
-    """A session of TLS, and what it was agreed on under."""
-
-    session: ssl.SSLSession
-    terms: tuple[object, ...]
-    protection: Protection
 
 
 class Handshakes:
@@ -53,7 +45,8 @@ class Handshakes:
         from smtpx._drivers.handshakes import Handshake
 
         context = self._context = self._context or context_for(policy)
-        return Handshake(context, policy.server_hostname or self._host, self._take(context))
+        name, terms = policy.server_hostname or self._host, _terms_of(context)
+        return Handshake(context, name, terms=terms, resumed=self._take(terms))
 
     def keep(self, handshake: Handshake | None) -> None:
         """Keep what a later handshake can resume, once the server has spoken under TLS.
@@ -64,9 +57,8 @@ class Handshakes:
         if resumable is not None:
             self._resumable.append(resumable)
 
-    def _take(self, context: ssl.SSLContext) -> Resumable | None:
+    def _take(self, terms: tuple[object, ...]) -> Resumable | None:
         """Each is taken once; what was agreed on under other terms counts no more."""
-        terms = terms_of(context)
         while True:
             try:
                 resumable = self._resumable.pop()
@@ -76,7 +68,7 @@ class Handshakes:
                 return resumable
 
 
-def terms_of(context: ssl.SSLContext) -> tuple[object, ...]:
+def _terms_of(context: ssl.SSLContext) -> tuple[object, ...]:
     """What the worth of a session depends on: a context of the caller's own may change."""
     return (
         context,

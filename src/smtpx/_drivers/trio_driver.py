@@ -25,8 +25,8 @@ from smtpx._core.steps import (
 )
 from smtpx._drivers.interruption import abandon
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
-from smtpx._drivers.worlds import Supplier
-from smtpx.errors import SMTPError
+from smtpx._drivers.world import Supplier
+from smtpx.errors import LocalProtocolError, SMTPError
 
 if TYPE_CHECKING:
     from smtpx._drivers.handshakes import Handshake
@@ -280,7 +280,7 @@ class TrioDriver:
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
         handshake = self._handshake
         if handshake is None:
-            raise AssertionError("a policy that asks for TLS has made a context")
+            raise LocalProtocolError("StartTLS: no TLSPolicy says whom the driver may trust")
         # Peers close without close_notify, and end what they say by its form.
         self._protected = trio.SSLStream(
             self._carrier,

@@ -18,10 +18,10 @@ def checked(check: Check, message: Message, envelope: Envelope | None) -> Messag
     """
     if check is Check.PASS:
         return message
-    from smtpx._checking.mending import Stamps, mended
-    from smtpx._checking.rules import Severity
     from smtpx._stamps import date_field, new_message_id
     from smtpx.checking import check as find
+    from smtpx.checking._mending import Stamps, mended
+    from smtpx.findings import Severity
 
     if isinstance(message, (bytearray, memoryview)):
         message = bytes(message)

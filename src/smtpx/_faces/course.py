@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from smtpx._core.connection import Connection
@@ -91,12 +93,19 @@ class Course:
             and (isinstance(self.message, _OCTETS) or is_message(self.message))
         )
 
-    def failed(self, error: SMTPError) -> bool:
-        """Note that no attempt could be made; False if there was none before, either."""
-        if self._share is None:
-            return False
-        self.latest = untried(self._share.envelope, error)
-        return True
+    @contextmanager
+    def another_attempt(self) -> Generator[None, None, None]:
+        """Where there was one before, note that none could be made, and go on.
+
+        Raises:
+            SMTPError: the first has become of nothing, either.
+        """
+        try:
+            yield
+        except SMTPError as error:
+            if self._share is None:
+                raise
+            self.latest = untried(self._share.envelope, error)
 
     def broke_off(self, connection: Connection, error: BaseException) -> None:
         """Note what becomes of an attempt that ended by an exception.

@@ -28,7 +28,6 @@ from smtpx._core.pool import (
     Decision,
     Open,
     PoolState,
-    PoolStatistics,
     Refusal,
     Refused,
     Slot,
@@ -47,6 +46,7 @@ from smtpx.errors import (
     TimedOut,
 )
 from smtpx.options import PoolLimits
+from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult, Status
 
 # RFC 5321 §3.8, RFC 4954 §6: what servers say that have too many connections from us.

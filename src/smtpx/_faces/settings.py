@@ -60,6 +60,9 @@ class SessionOptions(TypedDict, total=False):
     """What is done about messages that are not as they should be."""
 
 
+SessionOptions.__module__ = "smtpx"
+
+
 _IMPLICIT_TLS = 465
 _KINDS: dict[str, type] = {
     "tls": TLSPolicy,

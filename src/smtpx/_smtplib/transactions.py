@@ -1,4 +1,21 @@
-"""What the replies to a mail transaction mean to a caller of `sendmail`."""
+"""What the replies to a mail transaction mean to a caller of `sendmail`.
+
+Three readers share one dialogue, and each reads it from its beginning::
+
+                                        _at_once     the core's       _judge
+                                                     _transaction
+    C: MAIL, RCPT…, DATA                writes       is not asked
+    S: 250, 250…, 354                   all yes?     hears again      hears again
+    C: (content) and the end of data    writes       …or writes
+    S: 250                              yes?         …or reads        hears again
+
+- `_at_once` goes the commonest way on the bare socket. It ends where nothing was refused.
+- Where anything else happens, `_transaction` asks for the same steps once more. It is answered by
+  what `_at_once` has heard, and goes on from there on the socket: the core alone knows what then
+  has to be said.
+- `_judge` is the old module's own order of things, reply by reply. It raises what that raises. A
+  `Replay` answers it.
+"""
 
 from __future__ import annotations
 

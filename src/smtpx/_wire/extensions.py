@@ -19,6 +19,8 @@ class Extensions:
     their name. ``"DSN" in extensions`` asks for one; case does not matter.
     """
 
+    __module__ = "smtpx"
+
     __slots__ = (
         "_keywords",
         "chunking",

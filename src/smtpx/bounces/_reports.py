@@ -15,6 +15,8 @@ from smtpx.replies import EnhancedStatusCode
 class Action(Enum):
     """What became of the message for a recipient (RFC 3464 §2.3.3)."""
 
+    __module__ = "smtpx.bounces"
+
     FAILED = "failed"
     DELAYED = "delayed"
     """Not yet delivered; it is still tried."""
@@ -27,6 +29,8 @@ class Action(Enum):
 
 class Reason(Enum):
     """Why a message was not delivered, in the terms of who has to do something about it."""
+
+    __module__ = "smtpx.bounces"
 
     BAD_MAILBOX = "bad mailbox"
     """The domain has no such mailbox; never for a 4yz reply, or where words leave it open."""
@@ -81,6 +85,8 @@ _LETTERS = re.compile(r"[^\W\d_]{3}")
 class Diagnostic:
     """The words of the system that did not take the message."""
 
+    __module__ = "smtpx.bounces"
+
     type: str
     """``smtp`` for what an SMTP server replied; empty where the report does not tell."""
     text: str
@@ -101,6 +107,8 @@ class Diagnostic:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientReport:
     """What became of the message for one recipient."""
+
+    __module__ = "smtpx.bounces"
 
     action: Action
     final_recipient: str | None
@@ -139,6 +147,8 @@ class RecipientReport:
 class Returned:
     """The header section of the message that was sent, as far as it came back."""
 
+    __module__ = "smtpx.bounces"
+
     fields: Fields = field(repr=False)
 
     @property
@@ -154,6 +164,8 @@ class Returned:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
     """What became of a message that was sent (RFC 3464)."""
+
+    __module__ = "smtpx.bounces"
 
     recipients: tuple[RecipientReport, ...]
     """Empty if a text for people does not tell; `returned` may."""
@@ -179,6 +191,8 @@ class DeliveryReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackReport:
     """A recipient, or a receiver, says something about a message that arrived (RFC 5965)."""
+
+    __module__ = "smtpx.bounces"
 
     feedback_type: str
     """``abuse`` for a complaint; ``fraud``, ``virus``, ``not-spam``, ``auth-failure`` (RFC 6591) …

@@ -170,7 +170,7 @@ class Credentials(Confidential, Value):
         if self.authzid:
             raise LocalProtocolError("has no authorization identity")
 
-    def holding(self, secret: str) -> Self:
+    def _holding(self, secret: str) -> Self:
         """The same with what its source gave.
 
         Raises:

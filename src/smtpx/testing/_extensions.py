@@ -8,6 +8,8 @@ from enum import Enum
 class Extension(Enum):
     """A service extension, by its EHLO keyword (RFC 5321 §2.2)."""
 
+    __module__ = "smtpx.testing"
+
     PIPELINING = "PIPELINING"
     """RFC 2920."""
     SIZE = "SIZE"

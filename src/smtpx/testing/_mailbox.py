@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Via(Enum):
     """The command that carried a content."""
 
+    __module__ = "smtpx.testing"
+
     DATA = "DATA"
     BDAT = "BDAT"
 
@@ -20,6 +22,8 @@ class Via(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedMessage:
     """A message the server took responsibility for."""
+
+    __module__ = "smtpx.testing"
 
     sender: str
     """The reverse-path without brackets; ``""`` is the null reverse-path."""
@@ -68,6 +72,8 @@ class ReceivedMessage:
 @dataclass(slots=True)
 class Mailbox:
     """Where accepted messages go; several sessions may share one."""
+
+    __module__ = "smtpx.testing"
 
     messages: list[ReceivedMessage] = field(default_factory=list[ReceivedMessage])
     _ids: int = 0x5_0000_0000

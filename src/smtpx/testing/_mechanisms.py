@@ -19,10 +19,14 @@ Dialogue: TypeAlias = Generator[bytes, bytes, str | None]
 class MechanismError(Exception):
     """A response does not have the form that its mechanism asks for."""
 
+    __module__ = "smtpx.testing"
+
 
 @dataclass(frozen=True, slots=True)
 class AuthContext:
     """What the server knows when an AUTH exchange begins."""
+
+    __module__ = "smtpx.testing"
 
     users: Mapping[str, str]
     """Name to password, or token."""
@@ -40,6 +44,8 @@ class AuthContext:
 @dataclass(frozen=True, slots=True)
 class ServerMechanism:
     """A SASL mechanism, seen from the server."""
+
+    __module__ = "smtpx.testing"
 
     name: str
     dialogue: Callable[[AuthContext], Dialogue]

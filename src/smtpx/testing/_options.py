@@ -24,6 +24,8 @@ ContentRefusal: TypeAlias = str | Callable[[ReceivedMessage], str | None] | None
 class AuthForm(Enum):
     """How EHLO shows AUTH."""
 
+    __module__ = "smtpx.testing"
+
     STANDARD = "AUTH PLAIN LOGIN"
     OLD = "AUTH=PLAIN LOGIN"
     """As before RFC 2554, and nothing else."""
@@ -34,6 +36,8 @@ class AuthForm(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
     """Everything a `ServerProtocol` can be told."""
+
+    __module__ = "smtpx.testing"
 
     lmtp: bool = False
     hostname: str = "mail.test"

@@ -29,6 +29,8 @@ _CHUNK = re.compile(r"([0-9]{1,20})( LAST)?", re.IGNORECASE)
 class Command:
     """Something that asks for a reply."""
 
+    __module__ = "smtpx.testing"
+
     verb: str
     """Upper case; ``END-OF-DATA`` and ``AUTH-RESPONSE`` for what is not a command line."""
 

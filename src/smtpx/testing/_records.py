@@ -6,19 +6,26 @@ import dataclasses
 import ssl
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ._mailbox import Mailbox
 from ._options import ServerOptions
 from .faults import Fault
 
-if TYPE_CHECKING:
-    from ._connection import Connection
+
+class Abortable(Protocol):
+    """A connection, as far as the server ends it."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
 
 
 @dataclass(slots=True)
 class SessionRecord:
     """One session. Counts are of SMTP octets, inside TLS if there is any."""
+
+    __module__ = "smtpx.testing"
 
     number: int
     commands: list[str] = field(default_factory=list[str])
@@ -72,6 +79,6 @@ class Shared:
     """The identities of those given that have done what they are for."""
     mailbox: Mailbox = field(default_factory=Mailbox)
     records: list[SessionRecord] = field(default_factory=list[SessionRecord])
-    connections: set[Connection] = field(default_factory=set["Connection"])
+    connections: set[Abortable] = field(default_factory=set[Abortable])
     failures: list[BaseException] = field(default_factory=list[BaseException])
     changed: threading.Condition = field(default_factory=threading.Condition)

@@ -27,6 +27,9 @@ def scram(digest: str, *, plus: bool = False, iterations: int = _ITERATIONS) -> 
     return ServerMechanism(name, partial(_scram, name, algorithm, iterations))
 
 
+scram.__module__ = "smtpx.testing"
+
+
 def _scram(name: str, algorithm: str, iterations: int, context: AuthContext) -> Dialogue:
     """RFC 5802 §3: four messages, then an empty one, since the last is a challenge (RFC 4954)."""
     first = (yield b"").decode()

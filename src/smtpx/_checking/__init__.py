@@ -1,1 +1,0 @@
-"""What `smtpx.check` looks at, and how it is mended."""

@@ -1,1 +1,0 @@
-"""What composing is made of: arguments, parts, and plain text out of HTML."""

@@ -1,0 +1,204 @@
+"""A server as an application sees it: `AsyncClient`, and `asend()`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from types import TracebackType
+from typing import Literal, Self, Unpack
+
+from smtpx import _checks
+from smtpx._core.delivery import Message
+from smtpx._core.learnt import Learnt
+from smtpx._core.supply import Window
+from smtpx._drivers.waiting import Deadline
+from smtpx._faces.arguments import check_many, check_pool
+from smtpx._faces.asynchronous.arriving import Readable
+from smtpx._faces.asynchronous.many import TaskSending
+from smtpx._faces.asynchronous.pool import TaskPools, Turn
+from smtpx._faces.asynchronous.session import AsyncSession
+from smtpx._faces.course import Course
+from smtpx._faces.settings import SessionOptions, Settings
+from smtpx.endpoints import Endpoint
+from smtpx.envelope import Envelope
+from smtpx.options import PoolLimits
+from smtpx.pooling import PoolStatistics
+from smtpx.results import SendResult
+
+
+class AsyncClient:
+    """A `Client` for asyncio and trio: a few connections, opened when needed and kept.
+
+    To be shared between tasks; each has a connection of its own while it sends. What is cancelled
+    closes its connection, as in an `AsyncSession`. Each loop, also in threads side by side, has
+    connections of its own, with the limits of the pool for each; so has the child after `fork`.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
+    """
+
+    __module__ = "smtpx"
+
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        pool: PoolLimits | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        """Check the settings, those of a `Session`; nothing is dialled yet.
+
+        `pool` bounds the connections: how many, how long, how many messages, how fast.
+
+        Raises:
+            EndpointError, LocalProtocolError: a setting is wrong.
+        """
+        settings = Settings.of(endpoint, **options)
+        self._server = str(settings.endpoint)
+        self._check = settings.check
+        self._limits = check_pool(pool)
+        self._total = settings.timeouts.total
+        handshakes, learnt = settings.handshakes(), Learnt()
+        self._pools = TaskPools(
+            lambda: AsyncSession(endpoint, **options)._resuming(handshakes, learnt),
+            self._limits,
+            str(settings.endpoint),
+        )
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient {self._server}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Who is cancelled does not wait for a farewell.
+        await self.close(abort=error is not None and not isinstance(error, Exception))
+
+    async def send(
+        self,
+        message: Message | AsyncIterable[bytes],
+        envelope: Envelope | None = None,
+        *,
+        all_or_nothing: bool = False,
+    ) -> SendResult:
+        """Send one message, over a connection that is free or new; see `AsyncSession.send`.
+
+        A connection that turns out to have been closed while it was idle is replaced by a new one.
+
+        Raises:
+            TimedOut: no connection was free for too long.
+            SMTPError: as `Session.open` and `Session.send`.
+        """
+        course = Course(envelope, all_or_nothing=all_or_nothing)
+        try:
+            async with Readable(message) as readable:
+                course.prepare(self._check, readable)
+                await self._take(course, Deadline(self._total))
+            return course.verdict()
+        except BaseException as error:
+            course.hang_on(error)
+            raise
+
+    async def _take(self, course: Course, deadline: Deadline) -> None:
+        """Carry out what a message needs, over one session after the other."""
+        pool = self._pools.here()
+        async with Turn(pool, deadline) as lease:
+            await lease.session._attempt(course, deadline)
+            while course.goes_on(lease):
+                with course.another_attempt():
+                    await pool.replace(lease, deadline)
+                    await lease.session._attempt(course, deadline)
+
+    def send_many(
+        self,
+        messages: Iterable[Message | tuple[Message, Envelope]]
+        | AsyncIterable[Message | tuple[Message, Envelope]],
+        *,
+        connections: int = 1,
+        window: int = 64,
+        on_doubt: Literal["report", "resend"] = "report",
+    ) -> AsyncGenerator[SendResult, None]:
+        """Send messages as they come, pipelined; yield what became of each as it is known.
+
+        See `Client.send_many`. The connections are at work in the background while the caller is
+        busy with a result, until so many are waiting for it. They have ended when the iterator has
+        been read to its end, or closed: `contextlib.aclosing` closes it where a `break` leaves it.
+
+        Raises:
+            SMTPError: no connection can be had; what was not sent by then is yielded before.
+            TypeError, ValueError: as `Client.send_many`; raised by the call itself.
+        """
+        check_many(messages, connections, window, on_doubt, self._limits)
+        return self._send_many(messages, connections, window, on_doubt)
+
+    async def _send_many(
+        self,
+        messages: Iterable[Message | tuple[Message, Envelope]]
+        | AsyncIterable[Message | tuple[Message, Envelope]],
+        connections: int,
+        window: int,
+        on_doubt: Literal["report", "resend"],
+    ) -> AsyncGenerator[SendResult, None]:
+        async with TaskSending(
+            self._pools.here(),
+            messages,
+            connections,
+            Window(messages=window),
+            resend_doubtful=on_doubt == "resend",
+            check=self._check,
+        ) as sending:
+            results = sending.results
+            while await sending.go_on():
+                while results:
+                    # Kept until the caller comes back: who is interrupted meanwhile loses none.
+                    yield results[0]
+                    _ = results.popleft()
+
+    def statistics(self) -> PoolStatistics:
+        """What the pool of connections holds, and has done so far."""
+        return self._pools.statistics()
+
+    async def close(self, *, abort: bool = False) -> None:
+        """Close the connections; those in use when they are done, or with `abort` at once.
+
+        Nothing can be sent any more.
+        """
+        _checks.flag("abort", abort)
+        await self._pools.close(abort=abort)
+
+
+async def asend(
+    message: Message | AsyncIterable[bytes],
+    endpoint: str | Endpoint,
+    envelope: Envelope | None = None,
+    *,
+    all_or_nothing: bool = False,
+    **options: Unpack[SessionOptions],
+) -> SendResult:
+    """Send one message over a connection of its own; see `AsyncSession.send`.
+
+    The options are those of a `Client`.
+
+    Raises:
+        SMTPError: as `Session.open` and `Session.send`.
+    """
+    session = AsyncSession(endpoint, **options)
+    del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    course = Course(envelope, all_or_nothing=all_or_nothing)
+    try:
+        async with Readable(message) as readable:
+            course.prepare(session._settings.check, readable)
+            await session._carry(course)
+        return course.verdict()
+    except BaseException as error:
+        course.hang_on(error)
+        raise
+
+
+asend.__module__ = "smtpx"

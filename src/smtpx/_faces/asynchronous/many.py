@@ -1,0 +1,226 @@
+"""`send_many` of the asynchronous face: each session at work is a task in the background."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
+from types import TracebackType
+from typing import Any, Self
+
+from smtpx._core.supply import Budget, Window
+from smtpx._drivers.current import current_world
+from smtpx._drivers.interruption import with_results
+from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.world import Background
+from smtpx._faces.asynchronous.pool import TaskPool
+from smtpx._faces.asynchronous.session import AsyncSession
+from smtpx._faces.leasing import Lease
+from smtpx._faces.ledger import ASKED, READ_AHEAD, Item, Ledger
+from smtpx.errors import SMTPError
+from smtpx.options import Check
+from smtpx.results import SendResult
+
+
+class TaskSending:
+    """One call of `send_many`, as a context, which ends when all of its tasks have.
+
+    A nursery may not be open while an asynchronous generator yields, so the tasks are nobody's:
+    whatever they raise is kept, and raised where the caller waits for results.
+    """
+
+    def __init__(
+        self,
+        pool: TaskPool,
+        messages: Iterable[Item] | AsyncIterable[Item],
+        connections: int,
+        window: Window,
+        resend_doubtful: bool,
+        check: Check,
+    ) -> None:
+        self._pool = pool
+        self._world = current_world()
+        self._connections = connections
+        self._ledger = Ledger(window, resend_doubtful, check)
+        self._source: Iterator[Item] | None = None
+        self._tasks: list[Background] = []
+        self._working = 0
+        self._joining = 0
+        """Of those, how many are still to have one: nobody waits for them."""
+        self._late = 0
+        """Of those, how many have had another come and go: they are not counted on."""
+        self._is_crowded = False
+        self._failure: BaseException | None = None
+        self._news = self._world.make_bell()
+        self._demand = self._world.make_bell()
+        self._unread_limit = connections * window.messages
+        self.results = self._ledger.results
+        if isinstance(messages, AsyncIterable):
+            arriving = aiter(messages)
+            self._spawn(lambda: self._read(arriving))
+        else:
+            self._source = iter(messages)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the tasks, in the middle of what they do."""
+        self._ledger.break_off()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            for task in self._tasks:
+                await task.ended()
+        finally:
+            self._ledger.interrupted()
+            with_results(error, self.results)
+
+    async def go_on(self) -> bool:
+        """Send until there are results; False if there will be none.
+
+        Raises:
+            SMTPError: no session can be had any more.
+            BaseException: what the caller's iterable raised; what came before it was sent.
+        """
+        self._is_crowded = False
+        while not self.results:
+            if self._failure is not None:
+                raise self._failure
+            while self._has_work():
+                self._start()
+            # A session that is still to join is waited for only where there is something for it.
+            at_work = self._working - self._joining
+            if at_work or not self._ledger.is_exhausted or (self._joining and self._ledger.at_hand):
+                if not self._ledger.at_hand:
+                    self._demand.ring()
+                _ = await self._news.wait()
+            elif not self.results:
+                return self._ledger.conclude()
+        return True
+
+    def _has_work(self) -> bool:
+        """True if there is a message for one more session, and perhaps a session."""
+        ledger = self._ledger
+        if self._working >= self._connections or (self._working and self._is_crowded):
+            return False
+        can_be_read = not ledger.is_exhausted and not (self._working and ledger.is_slow)
+        if self._source is not None and not ledger.at_hand and can_be_read:
+            ledger.refill(self._source)
+        return self._working - self._late < ledger.at_hand
+
+    def _start(self) -> None:
+        """Put a session to work; the first waits for one, the others make do without."""
+        lease = self._lease_now if self._working else self._lease
+        self._working += 1
+        self._joining += 1
+        self._tasks = [task for task in self._tasks if not task.has_ended]
+        self._spawn(lambda: self._work(lease))
+
+    def _spawn(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.append(self._world.spawn(call, self._fail))
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._news.ring()
+
+    async def _work(self, leased: Callable[[], Awaitable[Lease[AsyncSession] | None]]) -> None:
+        try:
+            try:
+                lease = await leased()
+            finally:
+                self._joining -= 1
+                self._late = min(self._late, self._joining)
+            if lease is None:
+                self._is_crowded = True
+            else:
+                await self._send(lease)
+                self._late = self._joining
+        finally:
+            self._working -= 1
+            self._news.ring()
+
+    async def _lease(self) -> Lease[AsyncSession] | None:
+        try:
+            return await self._pool.acquire(ASKED)
+        except SMTPError as error:
+            if self._working == 1:
+                self._ledger.none_to_be_had(error)
+            return None
+
+    async def _lease_now(self) -> Lease[AsyncSession] | None:
+        """A session beside those that are at work; they do without, where none is to be had."""
+        try:
+            return await self._pool.acquire_now(ASKED)
+        except SMTPError:
+            return None
+
+    async def _send(self, lease: Lease[AsyncSession]) -> None:
+        """Send until the session has ended, or there is nothing for it to do."""
+        connection, driver = lease.session._parts
+        budget = Budget(lease.messages)
+        procedure = self._ledger.procedure(connection, budget, self._emit)
+        try:
+            error = await driver.run(procedure, Deadline(None), self._more)
+        except BaseException:
+            self._pool.drop(lease)
+            raise
+        self._is_crowded = False
+        if error is not None:
+            lease.session.abort()
+        try:
+            self._ledger.session_ended(
+                connection, budget, error, reused=lease.reused, at_work=self._working - 1
+            )
+        finally:
+            await self._pool.release(lease)
+
+    def _emit(self, result: SendResult) -> None:
+        if not self.results:  # Whoever waits for news has read all results.
+            self._news.ring()
+        self.results.append(result)
+
+    async def _more(self) -> bytes | None:
+        """Answer `More`, unless the caller has so much to read that it holds us up."""
+        ledger = self._ledger
+        if len(self.results) >= self._unread_limit:
+            return None
+        if not ledger.at_hand and not ledger.is_exhausted:
+            if self._source is None:
+                self._demand.ring()
+                await self._world.let_others_run()
+            elif not ledger.is_slow:
+                ledger.refill(self._source)
+        return b"" if ledger.at_hand or ledger.is_exhausted else None
+
+    async def _read(self, source: AsyncIterator[Item]) -> None:
+        """Read the caller's asynchronous iterable, as far ahead as there is room."""
+        ledger = self._ledger
+        try:
+            async for item in source:
+                ledger.add(item)
+                if ledger.is_exhausted:
+                    return  # There is no hope for any of them.
+                if self._working < self._connections and self._has_work():
+                    self._news.ring()
+                while ledger.at_hand >= READ_AHEAD:
+                    _ = await self._demand.wait()
+            ledger.exhaust()
+        except Exception as error:
+            ledger.exhaust(error)
+        finally:
+            self._news.ring()
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()

@@ -1,0 +1,270 @@
+"""One session, in a task."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterable
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+from smtpx._core.delivery import Message, deliver
+from smtpx._core.feeding import fed
+from smtpx._core.housekeeping import ask, quit_session, reset, say
+from smtpx._core.naming import named
+from smtpx._core.steps import Steps
+from smtpx._core.xclient import ClientAttributes, xclient
+from smtpx._drivers.async_dialling import dial
+from smtpx._drivers.current import current_world
+from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.world import AsyncDriver, World
+from smtpx._faces.asynchronous.arriving import Arriving, Readable
+from smtpx._faces.course import Course
+from smtpx._faces.forking import forks
+from smtpx._faces.opened import Opened
+from smtpx._faces.opening import Opening, Watch, not_reached
+from smtpx._faces.settings import SessionOptions, Settings
+from smtpx.endpoints import Endpoint
+from smtpx.envelope import Envelope
+from smtpx.errors import LocalProtocolError
+from smtpx.replies import Reply
+from smtpx.results import SendResult
+
+T = TypeVar("T")
+
+
+class AsyncSession(Opened[AsyncDriver]):
+    """A `Session` for asyncio and trio: whichever runs the task that opens it.
+
+    A call that is cancelled closes the connection at once. If it was sending, what became of the
+    message hangs on the cancellation as ``.result``, and a note names those for whom it is in
+    doubt. Not to be shared between tasks; an `AsyncClient` is.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
+    """
+
+    __module__ = "smtpx"
+
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        socket: socket.socket | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        """Check the settings; nothing is dialled yet. See `Session`.
+
+        Raises:
+            EndpointError, LocalProtocolError: a setting is wrong.
+        """
+        super().__init__(Settings.of(endpoint, **options), socket)
+        self._world: World | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            self.abort()  # Who is cancelled does not wait for a farewell.
+        await self._close_by(Deadline(self._settings.timeouts.total))
+        if error is None:
+            self._heed_observer()
+
+    async def open(self) -> None:
+        """Dial, read the greeting, say EHLO, start TLS and log in, as the settings ask.
+
+        Raises:
+            SMTPError: as `Session.open`.
+        """
+        await self._open_by(Deadline(self._settings.timeouts.total))
+
+    async def _open_by(self, deadline: Deadline) -> None:
+        """Open the session as part of a call that has a deadline."""
+        if self._connection is not None:
+            raise LocalProtocolError("a session is opened once: make another one")
+        settings = self._settings
+        self._forks = forks()
+        world = self._world = current_world()
+        watch = self._watch = Watch(settings)
+        connected = self._held
+        try:
+            handshakes = self._handshakes or settings.handshakes()
+            connected = connected or await dial(
+                world,
+                settings.dialled,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                sources=settings.sources,
+            )
+            opening = Opening(settings, handshakes, connected, watch, self._learnt)
+            self._settings = settings.without_credentials()
+        except BaseException as error:
+            if connected is not None:
+                connected.close()
+            not_reached(error, settings)
+            watch.closed(None, error)
+            raise
+        try:
+            self._driver = await world.drive(connected, opening.handshake)
+            self._connection = opening.connection
+            await self._driver.run(opening.procedure(), deadline)
+            handshakes.keep(opening.handshake)
+            watch.heed()
+        except BaseException as error:
+            if self._driver is not None:
+                self._driver.close()
+            watch.closed(self._connection, error)
+            raise
+
+    async def close(self) -> None:
+        """Say QUIT, if the server still listens, and close the connection.
+
+        Whatever the server does, it never fails, and what was accepted stays accepted.
+        """
+        await self._close_by(Deadline(self._settings.timeouts.total))
+        self._heed_observer()
+
+    async def _close_by(self, deadline: Deadline) -> None:
+        """Close the session as part of a call that has a deadline."""
+        if self._world is None or self._driver is None:
+            return
+        try:
+            if self.is_open and self._connection is not None:
+                _ = await self._driver.run(quit_session(self._connection), deadline)
+                self._driver.part()
+        finally:
+            self.abort()
+        await self._world.vanish()
+
+    def abort(self) -> None:
+        """Close the connection at once, without QUIT."""
+        if self._forks != forks():
+            return  # The loop that would close it is the parent's, as is the connection.
+        if self._driver is not None:
+            self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
+
+    async def send(
+        self,
+        message: Message | AsyncIterable[bytes],
+        envelope: Envelope | None = None,
+        *,
+        all_or_nothing: bool = False,
+    ) -> SendResult:
+        """Send one message; return what became of each recipient. See `Session.send`.
+
+        The message may also be an asynchronous iterable of bytes, which is read a little ahead of
+        what is sent. A file or an iterator is read without waiting for it, so it must not block
+        for long.
+
+        Raises:
+            SMTPError: as `Session.send`.
+        """
+        course = Course(envelope, all_or_nothing=all_or_nothing)
+        try:
+            async with Readable(message) as readable:
+                course.prepare(self._settings.check, readable)
+                await self._attempt(course, Deadline(self._settings.timeouts.total))
+            return course.verdict()
+        except BaseException as error:
+            course.hang_on(error)
+            raise
+
+    async def _carry(self, course: Course) -> None:
+        """Open, send and close, by one deadline."""
+        deadline = Deadline(self._settings.timeouts.total)
+        await self._open_by(deadline)
+        try:
+            await self._attempt(course, deadline)
+        except Exception:
+            await self._close_by(deadline.for_farewell())
+            raise
+        except BaseException:
+            self.abort()  # Who is cancelled does not wait for a farewell.
+            raise
+        await self._close_by(deadline.for_farewell())
+        self._heed_observer()
+
+    async def _attempt(self, course: Course, deadline: Deadline) -> None:
+        """Send a message; note in its course what becomes of it.
+
+        Raises:
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+            BaseException: the attempt was interrupted; or what the observer raised.
+        """
+        connection, driver = self._parts
+        message = course.message
+        try:
+            procedure = deliver(
+                connection, message, course.envelope, all_or_nothing=course.all_or_nothing
+            )
+            if isinstance(message, Arriving):
+                procedure = fed(procedure, message)
+                course.latest = await driver.run(procedure, deadline, message.more)
+            else:
+                course.latest = await driver.run(procedure, deadline)
+        except BaseException as error:
+            course.broke_off(connection, error)
+            raise
+        finally:
+            if driver.closed or not connection.usable:
+                self.abort()
+        self._heed_observer()
+
+    async def command(self, text: str) -> Reply:
+        """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
+
+        Raises:
+            LocalProtocolError: the text has control characters, or is a command with a procedure
+                of its own.
+        """
+        return await self._run(say(self._parts[0], text))
+
+    async def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
+        """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
+
+        The session starts anew, as that client's; the reply is that to the EHLO that follows.
+
+        Raises:
+            ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
+            ReplyError, HelloRefused: the server said no.
+        """
+        return await self._run(xclient(self._parts[0], attributes))
+
+    async def verify(self, address: str) -> Reply:
+        """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
+        return await self._run(ask(self._parts[0], "VRFY", "address", address))
+
+    async def expand(self, mailing_list: str) -> Reply:
+        """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
+        return await self._run(ask(self._parts[0], "EXPN", "mailing_list", mailing_list))
+
+    async def help(self, topic: str = "") -> Reply:
+        """HELP (RFC 5321 §4.1.1.8)."""
+        return await self._run(ask(self._parts[0], "HELP", "topic", topic))
+
+    async def noop(self) -> Reply:
+        """NOOP: nothing, answered."""
+        return await self.command("NOOP")
+
+    async def reset(self) -> Reply:
+        """RSET: give up the open mail transaction. `send` does it by itself where needed."""
+        return await self._run(reset(self._parts[0]))
+
+    async def _run(self, procedure: Steps[T]) -> T:
+        connection, driver = self._parts
+        try:
+            deadline = Deadline(self._settings.timeouts.total)
+            value = await driver.run(named(connection, procedure), deadline)
+        finally:
+            if driver.closed or not connection.usable:
+                self.abort()
+        self._heed_observer()
+        return value

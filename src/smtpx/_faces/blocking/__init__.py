@@ -1,0 +1,1 @@
+"""The blocking face: one thread for each call."""

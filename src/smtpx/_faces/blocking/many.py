@@ -1,0 +1,190 @@
+"""`send_many` of the blocking face: one thread, many sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from smtpx._core.supply import Budget, Window
+from smtpx._drivers.interruption import with_results
+from smtpx._drivers.multiplexed import Lane, Multiplexer
+from smtpx._faces.blocking.joining import PAUSE, Joining
+from smtpx._faces.blocking.pool import SessionPool
+from smtpx._faces.blocking.session import Session
+from smtpx._faces.leasing import Lease
+from smtpx._faces.ledger import ASKED, Item, Ledger
+from smtpx._wire.commands import Phase
+from smtpx.errors import ConnectionLost, SMTPError
+from smtpx.options import Check
+
+
+class _Working(NamedTuple):
+    """A leased session at work, and what it may still send."""
+
+    lease: Lease[Session]
+    budget: Budget
+
+
+class Sending:
+    """One call of `send_many`, as a context."""
+
+    def __init__(
+        self,
+        pool: SessionPool,
+        messages: Iterable[Item],
+        connections: int,
+        window: Window,
+        resend_doubtful: bool,
+        check: Check,
+    ) -> None:
+        self._pool = pool
+        self._source = iter(messages)
+        self._connections = connections
+        self._ledger = Ledger(window, resend_doubtful, check)
+        self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
+        self._working: dict[Lane[SMTPError | None], _Working] = {}
+        self._joining: list[Joining] = []
+        self._leases: list[Lease[Session]] = []
+        """All of its places in the pool, whatever they are for just now."""
+        self._is_crowded = False
+        """Another session could not be had: the others do without, until one of them has ended."""
+        self.results = self._ledger.results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the sessions that are still at work, in the middle of it."""
+        try:
+            self._end_all()
+        except BaseException as interruption:
+            self._end_all()  # What of it was not done yet.
+            with_results(interruption, self.results)
+            raise
+        with_results(error, self.results)
+
+    def _end_all(self) -> None:
+        self._multiplexer.close()
+        self._ledger.break_off()
+        for joining in self._joining:
+            joining.close(ConnectionLost("send_many has ended", phase=Phase.CONNECT.field))
+        for lease in self._leases:
+            if lease.place is not None and lease.held is not None:
+                lease.held.abort()
+        for lane in self._working:
+            lane.abandon()
+        for lease in self._leases:
+            self._pool.drop(lease)
+        self._ledger.interrupted()
+
+    def go_on(self) -> bool:
+        """Send until there are results; False if there will be none.
+
+        Raises:
+            SMTPError: no session can be had any more.
+            Exception: what the caller's iterable raised; what came before it was sent.
+        """
+        while not self.results:
+            while self._has_work() and self._start():
+                pass
+            if self._working or (self._joining and self._ledger.at_hand):
+                self._turn()
+            elif not self.results:
+                return self._ledger.conclude()
+        return True
+
+    def _turn(self) -> None:
+        """Wait for what happens next, at any of the sessions."""
+        pause = PAUSE if any(joining.is_dialling for joining in self._joining) else None
+        for lane in self._multiplexer.turn(pause):
+            if lane in self._working:
+                self._end(lane)
+        for joining in [*self._joining]:
+            if joining.go_on(self._multiplexer):
+                self._joined(joining)
+                self._joining.remove(joining)
+
+    def _joined(self, joining: Joining) -> None:
+        """Put a session to work that was opened beside the others."""
+        if joining.error is None:
+            self._put_to_work(joining.lease)
+            return
+        self._leases.remove(joining.lease)
+        if self._working or len(self._joining) > 1:
+            self._is_crowded = True
+        else:
+            self._ledger.none_to_be_had(joining.error)
+
+    def _has_work(self) -> bool:
+        """True if there is a message for one more session, and perhaps a session."""
+        ledger, under_way = self._ledger, len(self._working) + len(self._joining)
+        if under_way >= self._connections or (self._working and self._is_crowded):
+            return False
+        if not self._working and not ledger.at_hand and not ledger.is_exhausted:
+            ledger.refill(self._source)
+        else:
+            _ = self._more()
+        # Those that are still to join are not counted on, where nobody else is at work.
+        return (under_way if self._working else 0) < ledger.at_hand
+
+    def _start(self) -> bool:
+        """Put a session to work, or begin to open one; False if none is to be had now.
+
+        The first is waited for. The others join without holding it up.
+        """
+        try:
+            if self._working or self._joining:
+                lease = self._pool.claim_now(ASKED)
+            else:
+                lease = self._pool.acquire(ASKED)
+        except SMTPError as error:
+            if not self._working and not self._joining:
+                self._ledger.none_to_be_had(error)
+            return False
+        if lease is None:
+            return False
+        self._leases.append(lease)
+        if lease.held is not None:
+            self._put_to_work(lease)
+        else:
+            self._joining.append(Joining(self._pool, lease))
+        return True
+
+    def _put_to_work(self, lease: Lease[Session]) -> None:
+        connection, driver = lease.session._parts
+        budget = Budget(lease.messages)
+        procedure = self._ledger.procedure(connection, budget, self.results.append)
+        lane = Lane(driver, procedure, self._more)
+        self._working[lane] = _Working(lease, budget)
+        self._multiplexer.add(lane)
+        if lane.finished:  # On this machine, a lane may never have to wait.
+            self._end(lane)
+
+    def _end(self, lane: Lane[SMTPError | None]) -> None:
+        lease, budget = self._working[lane]
+        error = lane.value
+        self._is_crowded = False
+        connection, _ = lease.session._parts
+        if error is not None:
+            lease.session.abort()
+        try:
+            self._ledger.session_ended(
+                connection, budget, error, reused=lease.reused, at_work=len(self._working) - 1
+            )
+        finally:
+            self._pool.release(lease)
+        del self._working[lane]
+        self._leases.remove(lease)
+
+    def _more(self) -> bool:
+        """Answer `More`: what is on its way goes before what the caller has yet to make."""
+        ledger = self._ledger
+        if not ledger.at_hand and not ledger.is_exhausted and not ledger.is_slow:
+            ledger.refill(self._source)
+        return bool(ledger.at_hand) or ledger.is_exhausted

@@ -1,0 +1,37 @@
+"""Several sessions say goodbye together: servers that do not answer QUIT cost their time once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smtpx._core.housekeeping import quit_session
+from smtpx._drivers.waiting import Deadline
+from smtpx._faces.blocking.session import Session
+
+
+def part(sessions: Sequence[Session], deadline: Deadline) -> None:
+    """Say QUIT over each, and wait for the replies; never fail. Who owns them closes them."""
+    listening = [session for session in sessions if session.is_open]
+    if len(listening) == 1:
+        listening[0]._close_by(deadline)
+    elif listening:
+        _part_together(listening, deadline)
+
+
+def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
+    from smtpx._drivers.multiplexed import Lane, Multiplexer
+
+    try:
+        multiplexer: Multiplexer[object] = Multiplexer()
+    except OSError:
+        return  # No descriptor is left for it.
+    try:
+        for session in sessions:
+            connection, driver = session._parts
+            multiplexer.add(Lane(driver, quit_session(connection), lambda: True, deadline))
+        while multiplexer.lanes:
+            _ = multiplexer.turn()
+    except OSError:
+        pass  # What is left is closed without a word.
+    finally:
+        multiplexer.close()

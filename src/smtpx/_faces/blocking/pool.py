@@ -1,0 +1,131 @@
+"""The sessions that a `Client` shares among threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from smtpx._core.pool import Ticket, Wait
+from smtpx._drivers.waiting import Deadline
+from smtpx._faces.blocking.parting import part
+from smtpx._faces.blocking.session import Session
+from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
+from smtpx.errors import LocalProtocolError
+from smtpx.options import PoolLimits
+
+_NO_DEADLINE = Deadline(None)
+
+
+class SessionPool(Leasing[Session]):
+    """Leases sessions to threads, at most so many at a time."""
+
+    def __init__(self, new_session: Callable[[], Session], limits: PoolLimits, server: str) -> None:
+        super().__init__(limits, server)
+        self._new_session = new_session
+
+    def acquire(self, messages: int = 1, deadline: Deadline | None = None) -> Lease[Session]:
+        """Lease a session for up to `messages`; wait for it as long as the limits say.
+
+        Raises:
+            TimedOut: there was none for so long.
+            LocalProtocolError: the pool is closed.
+            SMTPError: as `Session.open`.
+        """
+        lease = self._ask(messages)
+        try:
+            if isinstance(lease.place, Ticket):
+                self._wait(lease, lease.place, deadline or _NO_DEADLINE)
+            self._make_ready(lease, deadline)
+        except BaseException as error:
+            self.give_up(lease, error)
+            raise
+        return lease
+
+    def claim_now(self, messages: int) -> Lease[Session] | None:
+        """Lease a session if there is one, or a place for one, without waiting.
+
+        Raises:
+            LocalProtocolError: the pool is closed.
+        """
+        lease = self._ask(messages)
+        if not isinstance(lease.place, Ticket):
+            return lease
+        self.give_up(lease, None)
+        return None
+
+    def replace(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
+        """Have a new session in place of one that was gone.
+
+        Raises:
+            LocalProtocolError, SMTPError: as `acquire`; nothing is leased any more then.
+        """
+        try:
+            if not self._in_turn(self._reopen, lease):
+                raise LocalProtocolError("the client is closed")
+            self._make_ready(lease, deadline)
+        except BaseException as error:
+            self.give_up(lease, error)
+            raise
+
+    def release(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
+        """Give a session back.
+
+        Raises:
+            Exception: what the observer of the session raised meanwhile.
+        """
+        self._give_back(lease)
+        if self._given_up:
+            self._part(deadline or _NO_DEADLINE)
+        if lease.held is not None:
+            lease.held._heed_observer()
+
+    def close(self, *, abort: bool) -> None:
+        """Lease no more; close what is idle, and what is leased when it is released, or at once."""
+        self._shut(abort=abort)
+        self._part(_NO_DEADLINE, abort=abort)
+
+    def _make_ready(self, lease: Lease[Session], deadline: Deadline | None) -> None:
+        """Open a session, where none came with the lease."""
+        if lease.held is not None:
+            if self._given_up:
+                self._part(deadline or _NO_DEADLINE)
+            return
+        session = self.new_session(deadline)
+        try:
+            if deadline is None:
+                session.open()
+            else:
+                session._open_by(deadline)
+            self.fill(lease, session)
+        except BaseException:
+            session.abort()
+            raise
+
+    def new_session(self, deadline: Deadline | None = None) -> Session:
+        """A session that is to be opened."""
+        if self._given_up:
+            # First, so that the server never sees more than there may be.
+            self._part(deadline or _NO_DEADLINE)
+        return self._new_session()
+
+    def _wait(self, lease: Lease[Session], ticket: Ticket[Session], deadline: Deadline) -> None:
+        bell: SimpleQueue[None] = SimpleQueue()
+        lease.wake = lambda: bell.put(None)
+        while isinstance(ticket.decision, Wait):
+            try:
+                bell.get(timeout=wait_for(ticket, deadline))
+            except Empty:
+                self._in_turn(self._look_again)
+        self._answered(lease, ticket.decision)
+
+    def _part(self, deadline: Deadline, *, abort: bool = False) -> None:
+        parting: list[Session] = []
+        try:
+            self._hand_over(parting)
+            if not abort:
+                part(parting, deadline.for_farewell(FAREWELL))
+        finally:
+            for session in parting:
+                session.abort()
+        for session in parting:
+            session._heed_observer()

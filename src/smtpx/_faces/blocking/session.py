@@ -1,0 +1,301 @@
+"""One session, in a thread."""
+
+from __future__ import annotations
+
+import socket
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+
+from smtpx._core.delivery import Message, deliver
+from smtpx._core.housekeeping import ask, quit_session, reset, say
+from smtpx._core.naming import named
+from smtpx._core.steps import Steps
+from smtpx._core.xclient import ClientAttributes, xclient
+from smtpx._drivers.blocking import BlockingDriver
+from smtpx._drivers.dialling import Dialling
+from smtpx._drivers.waiting import Deadline
+from smtpx._faces.course import Course
+from smtpx._faces.forking import forks
+from smtpx._faces.opened import Opened
+from smtpx._faces.opening import Opening, Watch, not_reached
+from smtpx._faces.settings import SessionOptions, Settings
+from smtpx.endpoints import Endpoint
+from smtpx.envelope import Envelope
+from smtpx.errors import LocalProtocolError
+from smtpx.replies import Reply
+from smtpx.results import SendResult
+
+if TYPE_CHECKING:
+    from smtpx._drivers.handshakes import Handshake
+
+T = TypeVar("T")
+
+
+class Session(Opened[BlockingDriver]):
+    """One connection to one server, with every command at hand.
+
+    It is opened by `with` or `open()`, and closed for good by either end: make another then. Not
+    to be shared between threads; a `Client` is.
+
+    The URL says where and how (`Endpoint.parse`), and `tls` how, where it does not; `credentials`
+    go before its user. Without either, STARTTLS is required of every host but this machine.
+
+    The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
+    source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
+    signer, check. The dialogue also goes to the logger ``smtpx.wire`` at DEBUG.
+    """
+
+    __module__ = "smtpx"
+
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        *,
+        socket: socket.socket | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        """Check the settings; nothing is dialled yet.
+
+        A connected `socket` is taken in place of dialling, and belongs to the session once that
+        is opened: it is closed with it, whatever happens. The URL says what is spoken, and whose
+        certificate is expected.
+
+        Raises:
+            EndpointError, LocalProtocolError: a setting is wrong.
+            TypeError, ValueError: one is of another kind, or there is no such option.
+        """
+        super().__init__(Settings.of(endpoint, **options), socket)
+        self._handshake: Handshake | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close_by(Deadline(self._settings.timeouts.total))
+        if error is None:
+            self._heed_observer()
+
+    def open(self) -> None:
+        """Dial, read the greeting, say EHLO, start TLS and log in, as the settings ask.
+
+        Raises:
+            ConnectionLost, TimedOut: no address of the host answers, or not any more.
+            GreetingRefused, HelloRefused, TLSRefused, AuthenticationRefused: the server said no.
+            TLSPolicyError: the connection cannot be protected as asked.
+            ExtensionMissing: credentials were given, and the server has no use for them.
+            LocalProtocolError: the session was opened before.
+        """
+        self._open_by(Deadline(self._settings.timeouts.total))
+
+    def _open_by(self, deadline: Deadline) -> None:
+        """Open the session as part of a call that has a deadline."""
+        if self._connection is not None:
+            raise LocalProtocolError("a session is opened once: make another one")
+        try:
+            self._begin()
+            if self._held is None:
+                with self._dialling(deadline) as dialling:
+                    while not self._connects(dialling, wait=True):
+                        pass
+            procedure, driver = self._dialled()
+            driver.run(procedure, deadline)
+            self._opened()
+        except BaseException as error:
+            self._not_opened(error)
+            raise
+
+    def _begin(self) -> None:
+        """Tell the observer that the session begins."""
+        self._forks = forks()
+        self._watch = Watch(self._settings)
+        self._handshakes = self._handshakes or self._settings.handshakes()
+
+    def _dialling(self, deadline: Deadline) -> Dialling:
+        """What connects to the server, as far as somebody goes on with it."""
+        settings = self._settings
+        return Dialling(
+            settings.dialled,
+            remaining=lambda: deadline.within(settings.timeouts.connect),
+            sources=settings.sources,
+        )
+
+    def _connects(self, dialling: Dialling, *, wait: bool) -> bool:
+        """Go on dialling; True once there is a connection."""
+        self._held = dialling.go_on(wait=wait)
+        return self._held is not None
+
+    def _dialled(self) -> tuple[Steps[None], BlockingDriver]:
+        """The procedure that opens the session, and the driver that runs it."""
+        settings, watch, handshakes = self._settings, self._watch, self._handshakes
+        connected = self._held
+        if watch is None or handshakes is None or connected is None:
+            raise AssertionError("a session is begun before it is dialled")
+        opening = Opening(settings, handshakes, connected, watch, self._learnt)
+        self._handshake = opening.handshake
+        self._settings = settings.without_credentials()
+        driver = self._driver = BlockingDriver(connected, opening.handshake)
+        self._connection = opening.connection
+        return opening.procedure(), driver
+
+    def _opened(self) -> None:
+        """Note that the procedure has come to its end."""
+        if self._handshakes is not None:
+            self._handshakes.keep(self._handshake)
+        self._heed_observer()
+
+    def _not_opened(self, error: BaseException) -> None:
+        """Close what was connected; the session is over before it began."""
+        transport = self._driver or self._held
+        if transport is not None:
+            transport.close()
+        not_reached(error, self._settings)
+        if self._watch is not None:
+            self._watch.closed(self._connection, error)
+
+    def close(self) -> None:
+        """Say QUIT, if the server still listens, and close the connection.
+
+        Whatever the server does, it never fails, and what was accepted stays accepted.
+        """
+        self._close_by(Deadline(self._settings.timeouts.total))
+        self._heed_observer()
+
+    def _close_by(self, deadline: Deadline) -> None:
+        """Close the session as part of a call that has a deadline."""
+        try:
+            if self.is_open and self._connection is not None and self._driver is not None:
+                _ = self._driver.run(quit_session(self._connection), deadline)
+                self._driver.part()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the connection at once, without QUIT."""
+        if self._driver is not None:
+            if self._forks != forks():
+                self._driver.socket.close()  # The parent's TLS goes on: not a word to its peer.
+                return
+            self._driver.close()
+        if self._watch is not None:
+            self._watch.closed(self._connection)
+
+    def send(
+        self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
+    ) -> SendResult:
+        """Send one message; return what became of each recipient.
+
+        The message is an `EmailMessage`, bytes, a binary file or an iterable of bytes. Only an
+        `EmailMessage` can do without an envelope: its header then says who sends and who gets it.
+        With `all_or_nothing` nobody gets it unless everybody can.
+
+        Raises:
+            SenderRefused, RecipientsRefused, ContentRefused: nobody gets the message.
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over; `.result` tells
+                for whom the message is in doubt, and for whom nothing was sent.
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
+                among them: the `check` that was asked for finds errors.
+        """
+        course = Course(envelope, all_or_nothing=all_or_nothing)
+        try:
+            course.prepare(self._settings.check, message)
+            self._attempt(course, Deadline(self._settings.timeouts.total))
+            return course.verdict()
+        except BaseException as error:
+            course.hang_on(error)
+            raise
+
+    def _carry(self, course: Course) -> None:
+        """Open, send and close, by one deadline."""
+        deadline = Deadline(self._settings.timeouts.total)
+        try:
+            self._open_by(deadline)
+            try:
+                self._attempt(course, deadline)
+            finally:
+                self._close_by(deadline.for_farewell())
+            self._heed_observer()
+        finally:
+            self.abort()
+
+    def _attempt(self, course: Course, deadline: Deadline) -> None:
+        """Send a message; note in its course what becomes of it.
+
+        Raises:
+            ExtensionMissing, LocalProtocolError, AddressError: nothing was sent.
+            BaseException: the attempt was interrupted; or what the observer raised.
+        """
+        connection, driver = self._parts
+        try:
+            course.latest = driver.run(
+                deliver(
+                    connection,
+                    course.message,
+                    course.envelope,
+                    all_or_nothing=course.all_or_nothing,
+                ),
+                deadline,
+            )
+        except BaseException as error:
+            course.broke_off(connection, error)
+            raise
+        finally:
+            if driver.closed or not connection.usable:
+                self.abort()
+        self._heed_observer()
+
+    def command(self, text: str) -> Reply:
+        """Send any command that stands alone, such as ``ETRN example.org``; return its reply.
+
+        Raises:
+            LocalProtocolError: the text has control characters, or is a command with a procedure
+                of its own.
+        """
+        return self._run(say(self._parts[0], text))
+
+    def xclient(self, **attributes: Unpack[ClientAttributes]) -> Reply:
+        """XCLIENT: say for which client we speak, where the server trusts us to (Postfix).
+
+        The session starts anew, as that client's; the reply is that to the EHLO that follows.
+
+        Raises:
+            ExtensionMissing: the server does not offer XCLIENT, or not all of the attributes.
+            ReplyError, HelloRefused: the server said no.
+        """
+        return self._run(xclient(self._parts[0], attributes))
+
+    def verify(self, address: str) -> Reply:
+        """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
+        return self._run(ask(self._parts[0], "VRFY", "address", address))
+
+    def expand(self, mailing_list: str) -> Reply:
+        """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
+        return self._run(ask(self._parts[0], "EXPN", "mailing_list", mailing_list))
+
+    def help(self, topic: str = "") -> Reply:
+        """HELP (RFC 5321 §4.1.1.8)."""
+        return self._run(ask(self._parts[0], "HELP", "topic", topic))
+
+    def noop(self) -> Reply:
+        """NOOP: nothing, answered."""
+        return self.command("NOOP")
+
+    def reset(self) -> Reply:
+        """RSET: give up the open mail transaction. `send` does it by itself where needed."""
+        return self._run(reset(self._parts[0]))
+
+    def _run(self, procedure: Steps[T]) -> T:
+        connection, driver = self._parts
+        try:
+            deadline = Deadline(self._settings.timeouts.total)
+            value = driver.run(named(connection, procedure), deadline)
+        finally:
+            if driver.closed or not connection.usable:
+                self.abort()
+        self._heed_observer()
+        return value

@@ -1,1 +1,0 @@
-"""What a template is made of: fields in a text, in a header, in a body."""

@@ -1,0 +1,194 @@
+"""Mending what can be mended, on a copy."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable
+from email import message_from_bytes
+from email.policy import EmailPolicy
+from typing import Any, NamedTuple
+
+from smtpx._message import fields
+from smtpx._message.correspondents import header_addresses
+from smtpx._message.encodings import encoded_anew, has_signed_header
+from smtpx._message.mailboxes import revealed, unfolded
+from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.names import ADDRESSES, EXACT
+from smtpx._message.rewriting import addresses_anew, exactly
+from smtpx._message.serialising import serialise
+from smtpx._message.sources import source_of
+from smtpx._wire.content import canonical
+from smtpx.addresses import Address
+from smtpx.checking._content import LONGEST_LINE
+from smtpx.checking._header import ONCE
+from smtpx.errors import AddressError, LocalProtocolError
+from smtpx.findings import Finding, Rule
+
+__all__ = ["mended"]
+
+_LONG = re.compile(rb"[^\r\n]{%d,}" % (LONGEST_LINE + 1))
+# Of several of these, what they say together.
+_LISTS = {
+    **dict.fromkeys(("to", "cc", "bcc", "reply-to"), ", "),
+    **dict.fromkeys(("list-help", "list-unsubscribe", "list-subscribe", "list-owner"), ", "),
+    "references": " ",
+}
+_MAY_BE_LEFT_OUT = ADDRESSES - {"from"}
+_STAMPS = frozenset({"date", "message-id"})
+_FOR_PEOPLE = frozenset({"subject", "comments"})
+
+
+class Stamps(NamedTuple):
+    """Where a new Date comes from, and for a domain a new Message-ID."""
+
+    date: Callable[[], str]
+    message_id: Callable[[str], str]
+
+
+def mended(
+    message: AnyMessage | bytes, findings: Iterable[Finding], stamps: Stamps
+) -> AnyMessage | bytes:
+    """A copy in which is mended what can be, with new `stamps` where there are none.
+
+    A message with a DKIM or ARC signature stays as it is: its fields may be signed, too. So does
+    one that cannot be written, or of which a part would have to be changed that is signed.
+    """
+    rules = {finding.rule for finding in findings}
+    if not isinstance(message, bytes):
+        try:
+            return _mended(message, rules, stamps)
+        except LocalProtocolError:
+            return message  # What is wrong with it is found again.
+    octets = canonical(message) if Rule.BARE_LINE_END in rules else message
+    try:
+        with not_too_deep():
+            parsed = message_from_bytes(octets)
+            changed = _mended(parsed, rules, stamps)
+        return octets if changed is parsed else canonical(serialise(changed))
+    except LocalProtocolError:
+        return octets
+
+
+def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage:
+    if has_signed_header(message):
+        return message
+    whole = message
+    if Rule.EIGHT_BIT_UNDECLARED in rules:
+        whole = encoded_anew(whole, lambda data, _: not data.isascii())
+    if Rule.LINE_TOO_LONG in rules or Rule.NUL in rules:
+        whole = encoded_anew(whole, _does_not_fit)
+    before = list(whole.raw_items())
+    after = [(name, _rewritten(name, value, rules)) for name, value in before]
+    if Rule.FIELD_REPEATED in rules:
+        after = _once_each(after)
+    if Rule.ADDRESS_MISSING in rules:
+        after = [field for field in after if not _is_empty(*field)]
+    if Rule.BCC_PRESENT in rules:
+        after = [field for field in after if field[0].lower() not in ("bcc", "resent-bcc")]
+    if rules & {Rule.DATE_MISSING, Rule.DATE_MALFORMED}:
+        after = _with(after, "Date", stamps.date())
+    if rules & {Rule.MESSAGE_ID_MISSING, Rule.MESSAGE_ID_MALFORMED}:
+        after = _with(after, "Message-ID", stamps.message_id(_domain(_with_header(whole, after))))
+    if Rule.SENDER_MISSING in rules and (author := _author(message)):
+        after = _with(after, "Sender", author)
+    if Rule.MIME_VERSION_MISSING in rules:
+        after = _with(after, "MIME-Version", "1.0")
+    if after == before:
+        return whole
+    return _with_header(whole, after)
+
+
+def _with_header(message: AnyMessage, after: list[tuple[str, Any]]) -> AnyMessage:
+    """A copy with other fields."""
+    twin = copy.copy(message)
+    for name, _ in message.raw_items():
+        del twin[name]  # This also gives the copy a list of fields of its own.
+    if isinstance(twin.policy, EmailPolicy):
+        # What is folded here is not to be folded anew.
+        twin.policy = twin.policy.clone(refold_source="none")
+    for name, value in after:
+        twin.set_raw(name, value)
+    return twin
+
+
+def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
+    """The body of a field, folded and encoded as it has to be."""
+    kind = name.lower()
+    try:
+        if kind in EXACT and Rule.IDENTIFIER_ENCODED in rules:
+            return exactly(name, source_of(value))
+        if kind in ADDRESSES and rules & {Rule.ADDRESS_MALFORMED, Rule.SMTPUTF8_NEEDED}:
+            return _addresses(name, value)
+    except ValueError:  # It cannot be read, and is found again.
+        return value
+    if type(value) is not str:  # It is written by the `email` package.
+        return value
+    if Rule.SMTPUTF8_NEEDED in rules and kind in _FOR_PEOPLE and not value.isascii():
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return fields.unstructured(name, " ".join(text.split()))
+    if Rule.LINE_TOO_LONG in rules and any(
+        len(line) > LONGEST_LINE - len(name) - 2 for line in value.splitlines()
+    ):
+        return fields.folded(name, " ".join(value.split()))
+    return value
+
+
+def _addresses(name: str, value: Any) -> Any:
+    """Addresses with their names encoded; one that is encoded as a whole is decoded before."""
+    source = source_of(value)
+    known = revealed(source)
+    if known == unfolded(source) and source.isascii():
+        return value
+    anew = addresses_anew(name, known)
+    return anew if anew.isascii() else value
+
+
+def _once_each(fields: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Join the fields that come once at most, where it is clear what they say together."""
+    values: dict[str, list[Any]] = {}
+    for name, value in fields:
+        values.setdefault(name.lower(), []).append(value)
+    kept: list[tuple[str, Any]] = []
+    seen: set[str] = set()
+    for name, value in fields:
+        key = name.lower()
+        several = values[key]
+        if key not in ONCE or len(several) == 1:
+            kept.append((name, value))
+        elif key in _LISTS and key not in seen:
+            kept.append((name, _LISTS[key].join(str(each).strip() for each in several)))
+        elif key in _LISTS or (key in seen and (key in _STAMPS or value == several[0])):
+            continue
+        else:
+            kept.append((name, value))
+        seen.add(key)
+    return kept
+
+
+def _with(fields: list[tuple[str, Any]], name: str, value: str) -> list[tuple[str, Any]]:
+    others = [field for field in fields if field[0].lower() != name.lower()]
+    return [*others, (name, value)]
+
+
+def _author(message: AnyMessage) -> str:
+    """The first of From; empty if it cannot be read, or there is none."""
+    try:
+        return header_addresses(message, "From")[0]
+    except (ValueError, IndexError):
+        return ""
+
+
+def _domain(message: AnyMessage) -> str:
+    try:
+        return Address.parse(_author(message)).domain or "localhost"
+    except AddressError:
+        return "localhost"  # There is worse to be told of this message.
+
+
+def _is_empty(name: str, value: Any) -> bool:
+    return name.lower() in _MAY_BE_LEFT_OUT and not str(value).strip(" \t\r\n,")
+
+
+def _does_not_fit(data: bytes, is_binary: bool) -> bool:
+    return not is_binary and (b"\0" in data or _LONG.search(data) is not None)

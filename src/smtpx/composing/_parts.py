@@ -1,0 +1,216 @@
+"""The parts of a message: text, attachments, and what holds them together (RFC 2045, RFC 2046)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+import mimetypes
+import os
+import re
+import secrets
+from email.message import MIMEPart
+from io import TextIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from smtpx import _checks
+from smtpx._message import fields
+from smtpx._message.messages import not_too_deep
+from smtpx._values import Value
+from smtpx.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from smtpx._message.messages import AnyMessage
+
+__all__ = ["Attachment"]
+
+NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+"""What can be the first part of a Content-ID."""
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
+# RFC 5322 §2.1.1 wants no more; and "From " would be changed on its way through a mailbox file.
+_NOT_PLAIN = re.compile(r"[^\n]{79}|^From |[^\t\n -~]", re.MULTILINE)
+_METHOD = re.compile(r"^METHOD[;:]", re.MULTILINE | re.IGNORECASE)
+_METHOD_VALUE = re.compile(r"^METHOD(?:;[^:\n]*)?:[ ]*([A-Za-z-]+)[ ]*$", re.MULTILINE | re.I)
+
+
+class Attachment(Value):
+    """A file to be attached: bytes, a path, or an open binary file."""
+
+    __module__ = "smtpx.composing"
+
+    source: bytes | str | os.PathLike[str] | BinaryIO
+    name: str | None = None
+    """The file's name as the reader sees it, in any language; by default that of the path."""
+    media_type: str | None = None
+    """Such as ``application/pdf``; by default guessed from the name."""
+
+    def __post_init__(self) -> None:
+        is_source = isinstance(self.source, (bytes, str, os.PathLike))
+        if not is_source and not callable(getattr(self.source, "read", None)):
+            raise _checks.complaint("source", self.source, "bytes, a path or an open binary file")
+        if isinstance(self.source, TextIOBase):
+            raise _checks.complaint("source", self.source, "a file that is open in binary mode")
+        _checks.text("name", self.name, or_none=True)
+        _checks.text("media_type", self.media_type, or_none=True)
+
+
+def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Attachment:
+    """An attachment whose octets, name and media type are all there.
+
+    Raises:
+        LocalProtocolError: it cannot be read, has no name or an impossible one, or its media type
+            is none.
+        TypeError: it is something else.
+    """
+    if isinstance(attachment, (str, os.PathLike)):
+        attachment = Attachment(attachment)
+    if isinstance(attachment, bytes):
+        raise TypeError(f"{argument}: bytes have no name: give Attachment(data, 'report.pdf')")
+    if not isinstance(attachment, Attachment):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(
+            f"{argument}: give a path, an Attachment or an EmailMessage, "
+            f"not {type(attachment).__name__}"
+        )
+    data, origin = _octets(argument, attachment.source)
+    name = attachment.name if attachment.name is not None else origin
+    if not name:
+        raise LocalProtocolError(f"{argument} has no name: give Attachment(…, name='report.pdf')")
+    if re.search(r"[/\\]", name) or fields.breaks_a_line(name) or "\t" in name:
+        raise LocalProtocolError(
+            f"{argument}: {name!r} is no file's name: leave out directories and control characters"
+        )
+    media_type = attachment.media_type or _guessed(name)
+    if not _MEDIA_TYPE.fullmatch(media_type) or media_type.lower().startswith("multipart/"):
+        raise LocalProtocolError(
+            f"{argument}: {media_type!r} is no media type of a file: give type/subtype"
+        )
+    return Attachment(data, name, media_type)
+
+
+def text_part(text: str, subtype: str, *parameters: tuple[str, str]) -> MIMEPart:
+    """A text, in whatever encoding keeps it readable and every line short."""
+    text = _unix(text)
+    encoding, charset = "7bit", "utf-8"
+    if _NOT_PLAIN.search(text):
+        octets = text.encode()
+        encoding = "quoted-printable"
+        # No line of it must look like the start of a message, or like the end of one.
+        text = re.sub(
+            rb"^From ", b"=46rom ", binascii.b2a_qp(octets, istext=True), flags=re.M
+        ).decode()
+        if len(text) * 3 > len(octets) * 4:
+            encoding = "base64"
+            text = base64.encodebytes(octets.replace(b"\n", b"\r\n")).decode()
+    part = _part(f"text/{subtype}", ("charset", charset), *parameters)
+    part.set_raw("Content-Transfer-Encoding", encoding)
+    part.set_payload(text)
+    return part
+
+
+def calendar_part(calendar: str) -> MIMEPart:
+    """An invitation as programs read it that answer it (RFC 6047 §2.4).
+
+    Raises:
+        LocalProtocolError: it is no calendar object, or says not what is to be done with it.
+    """
+    unix = _unix(calendar.strip())
+    if not re.match(r"BEGIN:VCALENDAR\n", unix, re.IGNORECASE):
+        raise LocalProtocolError("calendar is no iCalendar object: it begins with BEGIN:VCALENDAR")
+    methods = {match[1].upper() for match in _METHOD_VALUE.finditer(unix)}
+    if len(methods) != 1 or len(_METHOD.findall(unix)) != 1:
+        raise LocalProtocolError(
+            "calendar needs one METHOD, such as METHOD:REQUEST (RFC 5546 §1.4)"
+        )
+    return text_part(unix, "calendar", ("method", methods.pop()))
+
+
+def calendar_file(calendar: str) -> MIMEPart:
+    """The same as a file to be saved, for who reads mail by a program that knows no calendars."""
+    data = _unix(calendar).replace("\n", "\r\n").encode()
+    return file_part(Attachment(data, "invite.ics", "application/ics"))
+
+
+def file_part(attachment: Attachment, content_id: str | None = None) -> MIMEPart:
+    """A file to be saved, or with a `content_id` to be shown in its place."""
+    name, media_type = attachment.name or "", attachment.media_type or ""
+    data = attachment.source if isinstance(attachment.source, bytes) else b""
+    if media_type.lower() == "message/rfc822":
+        # RFC 2046 §5.2.1: it may not be encoded, only what is in it.
+        from email import message_from_bytes
+
+        with not_too_deep(name):
+            return message_part(message_from_bytes(data), name)
+    part = _part(media_type)
+    part.set_raw("Content-Transfer-Encoding", "base64")
+    _dispose(part, "attachment" if content_id is None else "inline", name)
+    if content_id is not None:
+        part.set_raw("Content-ID", content_id)
+    part.set_payload(base64.encodebytes(data).decode("ascii"))
+    return part
+
+
+def message_part(message: AnyMessage, name: str | None = None) -> MIMEPart:
+    """A message forwarded whole, without its Bcc."""
+    message = copy.copy(message)
+    del message["Bcc"]
+    del message["Resent-Bcc"]
+    part = _part("message/rfc822")
+    _dispose(part, "attachment", name)
+    _hold(part, [message])
+    return part
+
+
+def joined(subtype: str, parts: list[MIMEPart], *parameters: tuple[str, str]) -> MIMEPart:
+    """Several parts as one; one alone as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    # RFC 2045 §6.7: =_ stands in no quoted-printable text, and _ in no base64.
+    boundary = f"=_{secrets.token_hex(12)}"
+    whole = _part(f"multipart/{subtype}", *parameters, ("boundary", boundary))
+    _hold(whole, parts)
+    return whole
+
+
+def _unix(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _hold(part: MIMEPart, parts: list[Any]) -> None:
+    part.set_payload(parts)
+
+
+def _part(media_type: str, *parameters: tuple[str, str]) -> MIMEPart:
+    part = MIMEPart()
+    part.set_raw("Content-Type", fields.parameters("Content-Type", media_type, parameters))
+    return part
+
+
+def _dispose(part: MIMEPart, disposition: str, name: str | None) -> None:
+    named = [("filename", name)] if name else []
+    field = fields.parameters("Content-Disposition", disposition, named)
+    part.set_raw("Content-Disposition", field)
+
+
+def _guessed(name: str) -> str:
+    media_type, coding = mimetypes.guess_type(name, strict=False)
+    if coding is not None:  # What is within cannot be told by a media type.
+        return "application/gzip" if coding == "gzip" else "application/octet-stream"
+    return media_type or "application/octet-stream"
+
+
+def _octets(argument: str, source: Any) -> tuple[bytes, str]:
+    """The octets of a source, and the name that it has by itself."""
+    if isinstance(source, bytes):
+        return source, ""
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            path = Path(cast("str | os.PathLike[str]", source))
+            return path.read_bytes(), path.name
+        data, name = source.read(), getattr(source, "name", "")
+    except (OSError, ValueError) as error:
+        raise LocalProtocolError(f"{argument} cannot be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise TypeError(f"{argument}: open the file in binary mode")
+    return data, Path(name).name if isinstance(name, str) else ""

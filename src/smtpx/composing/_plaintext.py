@@ -1,0 +1,204 @@
+"""Plain text out of the HTML of a mail: what a person would read aloud."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Final
+
+from smtpx import _checks
+from smtpx.composing._elements import BLOCKS, PARAGRAPHS, Elements, is_hidden, with_end_tags
+
+__all__ = ["plain_text"]
+
+# <![endif]> and the like, on which some versions of the parser stumble; not the end of a comment.
+_MARKED_SECTION: Final = re.compile(r"<!\[[^>]*?(?:(?=-->)|>|\Z)")
+# What marketing mail fills its previews with.
+_INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+# The same, but for within a word: there they join its letters, or an emoji's parts.
+_JOINERS: Final = "\u034f\u200c\u200d"
+_BESIDE_WORDS: Final = re.compile(
+    rf"(?<=\s)[{_JOINERS}]+|[{_JOINERS}]+(?=\s)|(?<=\s)[\u200e\u200f]+(?=\s)"
+)
+# No character has such a number, and `int` takes no number of thousands of digits.
+_NO_CHARACTER: Final = re.compile(r"&#0*[0-9]{8,};?")
+# Lists in lists, and quotes in quotes, that are shown as such.
+_DEEPEST: Final = 16
+_SPACE: Final = re.compile(r"[ \t\r\n\f\xa0\u2007]+")
+_BREAKS: Final = re.compile(r"[\t\r\n]+")
+_AROUND_A_LINK: Final = "<>()[]{}\"'“”‘’«»„‚.,:;!?\u2026"
+
+
+def plain_text(html: str) -> str:
+    """What an HTML body says, as plain text: links with their targets, lists, quotes, tables.
+
+    For `compose(html=html, text=smtpx.plain_text(html))`. A text written for the purpose is
+    better.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    _checks.text("html", html)
+    html = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _MARKED_SECTION.sub("", html))
+    reader = _Reader(Elements(with_end_tags(html)))
+    reader.feed(html)
+    reader.close()
+    return reader.text()
+
+
+plain_text.__module__ = "smtpx.composing"
+
+
+class _Reader(HTMLParser):
+    def __init__(self, elements: Elements) -> None:
+        super().__init__(convert_charrefs=True)
+        self._elements = elements
+        self._lines: list[str] = []
+        self._line = ""
+        self._space = False  # White space is due before the next word.
+        self._joiners: str = ""  # What joins the last word to the next, if there is no white space.
+        self._gap: int | None = None  # An empty line is due, in so many quotes.
+        self._lists: list[int | None] = []  # The number of each open list's next item.
+        self._links: list[tuple[str, int, int]] = []  # Target, and where its text begins.
+        self._quotes = 0
+        self._pre = 0
+        self._mark = ""  # What the next line begins with.
+
+    def text(self) -> str:
+        self._break()
+        text = "\n".join(self._lines).strip("\n")
+        return text + "\n" if text else ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self._elements.begin(tag, named)
+        if self._elements.hidden or is_hidden(named):
+            return
+        if tag in BLOCKS or tag in PARAGRAPHS:
+            self._break(gap=tag in PARAGRAPHS and not self._lists)
+        match tag:
+            case "br":
+                self._break(empty=True)
+            case "hr":
+                self._break()
+                self._say("-" * 20)
+                self._break()
+            case "img":
+                self._words(named.get("alt") or "")
+            case "a":
+                self._links.append((named.get("href") or "", len(self._lines), len(self._line)))
+            case "ul":
+                self._lists.append(None)
+            case "ol":
+                self._lists.append(_number(named.get("start")))
+            case "li":
+                self._mark = self._bullet()
+            case "td" | "th" if self._line:
+                self._space = False
+                self._line += "  "
+            case "blockquote":
+                self._quotes += 1
+            case "pre":
+                self._pre += 1
+            case _:
+                pass
+
+    def handle_endtag(self, tag: str) -> None:
+        hidden_by, ended = self._elements.hidden_by, self._elements.end(tag)
+        if hidden_by and not 0 < ended < hidden_by:
+            return  # It is in the hidden element, or ends that alone.
+        if tag == "a" and self._links:
+            self._end_link()
+        if tag in BLOCKS or tag in PARAGRAPHS:
+            self._break()
+            self._mark = ""
+        match tag:
+            case "ul" | "ol" if self._lists:
+                _ = self._lists.pop()
+            case "blockquote" if self._quotes:
+                self._quotes -= 1
+            case "pre" if self._pre:
+                self._pre -= 1
+            case _:
+                pass
+        if tag in PARAGRAPHS and not self._lists:
+            self._break(gap=True)
+
+    def handle_data(self, data: str) -> None:
+        if self._elements.hidden:
+            return
+        if not self._pre:
+            self._words(data)
+            return
+        data = _BESIDE_WORDS.sub("", data.translate(_INVISIBLE))
+        first, *others = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        self._say(first)
+        for line in others:
+            self._break(empty=True)
+            self._say(line)
+
+    def _words(self, text: str) -> None:
+        """Text in which any white space is one space."""
+        follows_a_word = self._line[-1:] not in ("", " ") and not self._space
+        text = self._joiners + text.translate(_INVISIBLE)
+        if not follows_a_word:
+            text = text.lstrip(_JOINERS)
+        visible = text.rstrip(_JOINERS)
+        self._joiners = text[len(visible) :]
+        words = _SPACE.sub(" ", _BESIDE_WORDS.sub("", visible))
+        if words.startswith(" "):
+            self._space = True
+        if stripped := words.strip(" "):
+            self._say((" " if self._space and self._line.strip() else "") + stripped)
+            self._space = words.endswith(" ")
+
+    def _say(self, text: str) -> None:
+        if not text:
+            return
+        if not self._line:
+            if self._gap is not None:
+                self._lines.append(_quoted(self._gap).rstrip())
+            self._gap = None
+            self._line = _quoted(self._quotes) + self._mark
+            self._mark = " " * len(self._mark)
+        self._line += text
+
+    def _break(self, *, gap: bool = False, empty: bool = False) -> None:
+        if self._line or empty:
+            self._lines.append(self._line.rstrip())
+        self._line, self._space, self._joiners = "", False, ""
+        if gap and self._lines:
+            self._gap = self._quotes if self._gap is None else min(self._gap, self._quotes)
+
+    def _bullet(self) -> str:
+        indent = "  " * (min(len(self._lists), _DEEPEST) - 1)
+        number = self._lists[-1] if self._lists else None
+        if number is None:
+            return f"{indent}- "
+        self._lists[-1] = number + 1
+        return f"{indent}{number}. "
+
+    def _end_link(self) -> None:
+        target, lines, start = self._links.pop()
+        target = _BREAKS.sub("", target).strip()
+        scheme, _, rest = target.partition(":")
+        scheme = scheme.lower()
+        if not target or target.startswith("#") or scheme == "javascript":
+            return
+        address, is_asked, _ = rest.partition("?")
+        bare = rest if scheme in ("mailto", "tel") and not is_asked else target
+        text = "\n".join([*self._lines[max(lines, len(self._lines) - 9) :], self._line])
+        shown = {word.strip(_AROUND_A_LINK).rstrip("/") for word in text[start:].split()}
+        if not shown & {
+            bare.strip(_AROUND_A_LINK).rstrip("/"),
+            address if scheme == "mailto" else bare,
+        }:
+            self._words(f" <{bare}>")
+
+
+def _quoted(depth: int) -> str:
+    return "> " * min(depth, _DEEPEST)
+
+
+def _number(start: str | None) -> int:
+    return int(start) if start and re.fullmatch(r"[0-9]{1,6}", start) else 1

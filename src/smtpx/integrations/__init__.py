@@ -1,0 +1,1 @@
+"""What ties smtpx to the frameworks of others: a module for each."""

@@ -1,0 +1,188 @@
+"""Mail merge: a message composed once, and a copy of it for each recipient."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from typing import Any
+
+from smtpx import _checks
+from smtpx._message.correspondents import header_addresses
+from smtpx._message.rendered import Rendered
+from smtpx.addresses import Address
+from smtpx.envelope import Envelope
+from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.merging._headers import filled_address
+from smtpx.merging._patterns import Pattern, has_fields, pattern_of
+from smtpx.merging._skeleton import Skeleton
+
+__all__ = ["Template"]
+
+_FOR_ALL = ("Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc")
+
+
+class Template:
+    """A composed message with fields, ``{{name}}``, in its header and its texts.
+
+    ::
+
+        message["To"] = "{{name}} <{{address}}>"
+        message["Subject"] = "{{name}}, your order is on its way"
+        message.set_content("Dear {{name}}, …")
+
+        template = smtpx.Template(message)
+        client.send_many(map(template.render, rows))
+
+    Fields may stand in To and Reply-To, in the display name of From and Sender, in Subject and any
+    other field of the message's header, and in every text that is no attachment. Each
+    copy has a Message-ID and a Date of its own, and is ASCII, whatever its values are. Threads may
+    share a template.
+    """
+
+    def __init__(self, message: EmailMessage, *, sender: str | None = None) -> None:
+        """Compile the message, which is left as it is.
+
+        `sender` is the reverse-path, with fields where each copy is to have its own (VERP); empty
+        for the null reverse-path. Without it, it is what Sender or From says.
+
+        Raises:
+            LocalProtocolError: it has no From or To, it has recipients who would get every
+                copy, or fields where there can be none.
+            AddressError: an address in it is none.
+            TypeError: `sender` is of another kind.
+        """
+        _check(message)
+        _checks.text("sender", sender, or_none=True)
+        try:
+            author = _fixed_address(message, "From")
+            self._sender = _sender(message, sender)
+            skeleton = Skeleton(message, author.domain)
+            self._pieces, self._end = skeleton.pieces()
+        except SMTPError:
+            raise
+        except Exception as error:  # What is malformed makes the `email` package fail in many ways.
+            raise LocalProtocolError(f"the message cannot be read: {error}") from error
+        if skeleton.to is None:
+            raise LocalProtocolError(
+                "the message has no To: set one, such as '{{name}} <{{address}}>'"
+            )
+        self._to = skeleton.to
+        names = [name for piece in self._pieces for name in piece.writer.names]
+        if isinstance(self._sender, Pattern):
+            names += self._sender.names
+        self._fields = tuple(dict.fromkeys(names))
+        self._markup_fields = tuple(
+            {name for piece in self._pieces if piece.in_markup for name in piece.writer.names}
+        )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of all fields, each once."""
+        return self._fields
+
+    def render(self, values: Mapping[str, object]) -> tuple[bytes, Envelope]:
+        """One recipient's copy, as `send_many` takes it; its result has `values` again.
+
+        `values` has something for each field: a string, or what `str` makes one of. In HTML it
+        is escaped, so that it is text there and in an attribute with quotes, unless it has
+        ``__html__()``, as strings of MarkupSafe and Django have that are HTML already.
+
+        Raises:
+            LocalProtocolError: a value is missing, or cannot stand where its field does, such as
+                a line end in a header. The message names the field.
+            AddressError: an address is none.
+            TypeError: the values are no mapping.
+        """
+        given: object = values
+        if type(given) is not dict:
+            _checks.instance("values", given, Mapping)
+        texts: dict[str, str] = {}
+        for name in self._fields:
+            value = values.get(name)
+            texts[name] = value if type(value) is str else _text(name, values)
+        markup = {name: _markup(values[name], texts[name]) for name in self._markup_fields}
+        recipient = filled_address(self._to.pattern, texts)
+        sender = self._sender
+        if isinstance(sender, Pattern):
+            sender = filled_address(sender, texts)
+        pieces: list[str] = []
+        try:
+            for fixed, writer, in_markup in self._pieces:
+                if writer is self._to:
+                    # An address that needs SMTPUTF8 is sent so, or not at all (RFC 6532).
+                    written = self._to.written_with(recipient, texts)
+                else:
+                    written = writer.written(markup if in_markup else texts)
+                pieces += (fixed, written)
+        except UnicodeEncodeError:
+            raise _not_text(texts) from None
+        pieces.append(self._end)
+        return Rendered.of("".join(pieces).encode(), values), Envelope(sender, recipient)
+
+    def __repr__(self) -> str:
+        return f"<Template with {', '.join(self._fields) or 'no fields'}>"
+
+
+def _check(message: Any) -> None:
+    if not isinstance(message, EmailMessage) or not isinstance(message.policy, EmailPolicy):
+        raise LocalProtocolError(
+            "a template is made of an EmailMessage with one of email.policy's EmailPolicies"
+        )
+    for name in _FOR_ALL:
+        if name in message:
+            raise LocalProtocolError(
+                f"the message has {name}, and they would get every copy: leave it out"
+            )
+
+
+def _sender(message: EmailMessage, sender: str | None) -> Address | Pattern | None:
+    """The reverse-path of all copies, or what makes that of each."""
+    if sender is None:
+        return _fixed_address(message, "Sender", "From")
+    if has_fields(sender):
+        return pattern_of(sender, "sender")
+    return Address.parse(sender) if sender else None
+
+
+def _fixed_address(message: EmailMessage, *names: str) -> Address:
+    """The first address of the first of these fields that is there."""
+    found: list[str] = []
+    for name in names:
+        found += header_addresses(message, name)
+    if not found:
+        raise LocalProtocolError(f"the message has no {names[-1]} with an address: set it")
+    if has_fields(found[0]):
+        raise LocalProtocolError(
+            f"{found[0]!r} has a field: only the display name of the author can have one; "
+            "the argument sender can too"
+        )
+    address = Address.parse(found[0])
+    if address.needs_smtputf8:
+        raise LocalProtocolError(f"{address} is not ASCII, as the header of a template has to be")
+    return address
+
+
+def _text(name: str, values: Mapping[str, object]) -> str:
+    if name not in values:
+        raise LocalProtocolError(f"there is no value for the field {name!r}")
+    value = values[name]
+    if value is None or isinstance(value, (bytes, bytearray)):
+        raise LocalProtocolError(f"field {name!r} is {value!r}: give text, if only an empty one")
+    return str(value)
+
+
+def _markup(value: Any, text: str) -> str:
+    if hasattr(value, "__html__"):
+        return str(value.__html__())
+    return html.escape(text)
+
+
+def _not_text(texts: Mapping[str, str]) -> LocalProtocolError:
+    half = next(name for name, text in texts.items() if not _is_text(text))
+    return LocalProtocolError(f"field {half!r} has half of a surrogate pair: {texts[half]!r:.60}")
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)

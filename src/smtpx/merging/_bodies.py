@@ -1,0 +1,133 @@
+"""A text with fields as the body of a part, in seven bits (RFC 2045 §6.7, §6.8)."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from smtpx.merging._patterns import FIELD, pattern_of
+
+__all__ = ["Base64Body", "Body", "QuotedPrintableBody", "body_of"]
+
+_LINE = 76
+_SOFT = "=\r\n"
+# The room that is kept for a value in its line. One that needs more has its line encoded anew.
+_ROOM = 40
+
+
+class _Line(NamedTuple):
+    """A line of a text, as two forms for the operator ``%``."""
+
+    encoded: str
+    form: str
+    names: frozenset[str]
+
+
+class QuotedPrintableBody:
+    """Encoded once, but for the values: those that are short are put in, encoded by themselves."""
+
+    encoding = "quoted-printable"
+
+    def __init__(self, text: str, where: str) -> None:
+        self.names = pattern_of(text, where).names
+        self._lines: list[_Line] = []
+        for line in text.split("\n"):
+            pattern = pattern_of(line, where)
+            self._lines.append(_Line(_with_room(line), pattern.form, frozenset(pattern.names)))
+        self._whole = "\r\n".join([line.encoded for line in self._lines])
+
+    def written(self, values: Mapping[str, str]) -> str:
+        short: dict[str, str] = {}
+        for name in self.names:
+            value = values[name]
+            if "=" in value or value[-1:] == " " or not (value.isascii() and value.isprintable()):
+                value = _quoted(value)
+            # A line must not end with what stands before an empty value.
+            if 0 < len(value) <= _ROOM and "\n" not in value:
+                short[name] = value
+        if len(short) == len(self.names):
+            return self._whole % short
+        return "\r\n".join(
+            [
+                line.encoded % short if short.keys() >= line.names else _quoted(line.form % values)
+                for line in self._lines
+            ]
+        )
+
+
+class Base64Body:
+    """For text that quoted-printable would make three times as long."""
+
+    encoding = "base64"
+
+    def __init__(self, text: str, where: str) -> None:
+        pattern = pattern_of(text, where)
+        self.names = pattern.names
+        self._whole = pattern.form
+
+    def written(self, values: Mapping[str, str]) -> str:
+        texts = {name: _line_feeds(values[name]) for name in self.names}
+        octets = (self._whole % texts).replace("\n", "\r\n").encode()
+        encoded = binascii.b2a_base64(octets, newline=False).decode("ascii")
+        lines = [encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE)]
+        return "\r\n".join([*lines, ""])
+
+
+Body: TypeAlias = QuotedPrintableBody | Base64Body
+
+
+def body_of(text: str, where: str) -> Body:
+    """The body in the shorter encoding."""
+    text = _line_feeds(text)
+    octets = text.encode()
+    if len(binascii.b2a_qp(octets)) > len(octets) * 4 // 3:
+        return Base64Body(text, where)
+    return QuotedPrintableBody(text, where)
+
+
+def _with_room(line: str) -> str:
+    """A line as a form for the operator ``%``, broken as if each value took all of its room."""
+    written: list[str] = []
+    column = 0
+    for piece, width in _pieces(line):
+        if column + width >= _LINE:
+            written.append(_SOFT)
+            column = 0
+        written.append(piece)
+        column += width
+    return "".join(written)
+
+
+def _pieces(line: str) -> Iterator[tuple[str, int]]:
+    """What must not be broken, and how long it is."""
+    at = 0
+    for field in FIELD.finditer(line):
+        yield from map(_character, line[at : field.start()])
+        yield f"%({field[1]})s", _ROOM
+        at = field.end()
+    rest = line[at:]
+    yield from map(_character, rest[:-1])
+    if rest:
+        yield _encoded(rest[-1]) if rest[-1] in " \t" else _character(rest[-1])
+
+
+def _character(character: str) -> tuple[str, int]:
+    if character == "%":
+        return "%%", 1
+    if character in " \t" or ("!" <= character <= "~" and character != "="):
+        return character, 1
+    return _encoded(character)
+
+
+def _encoded(character: str) -> tuple[str, int]:
+    encoded = "".join([f"={octet:02X}" for octet in character.encode()])
+    return encoded, len(encoded)
+
+
+def _line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _quoted(text: str) -> str:
+    return binascii.b2a_qp(_line_feeds(text).encode()).replace(b"\n", b"\r\n").decode("ascii")

@@ -1,0 +1,155 @@
+"""A composed message taken apart: octets that all copies share, and what is written for each."""
+
+from __future__ import annotations
+
+import copy
+import re
+import secrets
+from collections.abc import Iterable
+from email.message import EmailMessage
+from typing import Any, NamedTuple
+
+from smtpx._message.serialising import serialise
+from smtpx.errors import LocalProtocolError
+from smtpx.merging._bodies import body_of
+from smtpx.merging._headers import (
+    DateField,
+    ExactField,
+    MailboxField,
+    MessageIDField,
+    TextField,
+    Writer,
+)
+from smtpx.merging._patterns import has_fields
+
+__all__ = ["Piece", "Skeleton"]
+
+_TEXT = {"subject", "comments", "keywords", "organization", "thread-topic"}
+_MAILBOXES = {"from", "sender", "reply-to"}
+_MIME = ("content-", "mime-")
+
+
+class Piece(NamedTuple):
+    """What stands before a writer's place, and the writer."""
+
+    fixed: str
+    writer: Writer
+    in_markup: bool
+
+
+class Skeleton:
+    """The message with a mark in each place that is written anew.
+
+    Marks stand where nothing encodes or folds them: for the whole of a body, or of a field.
+
+    Raises:
+        LocalProtocolError: there are fields where there can be none, or no To.
+        AddressError: an address without a field is none.
+    """
+
+    def __init__(self, message: EmailMessage, domain: str) -> None:
+        self.to: MailboxField | None = None
+        self._message = copy.deepcopy(message)
+        self._mark = f"x-{secrets.token_hex(16)}"
+        self._writers: list[tuple[Writer, bool]] = []
+        self._mark_texts(self._message)
+        self._mark_header(domain)
+
+    def pieces(self) -> tuple[list[Piece], str]:
+        """All pieces, and what stands after the last."""
+        written = serialise(self._message, seven_bit=True)
+        *fixed, end = re.split(rb"%b-\d+(?:: -\r\n)?" % self._mark.encode(), written)
+        places = re.findall(rb"%b-(\d+)" % self._mark.encode(), written)
+        writers = [self._writers[int(place)] for place in places]
+        pieces = [
+            Piece(before.decode("ascii"), writer, in_markup)
+            for before, (writer, in_markup) in zip(fixed, writers, strict=True)
+        ]
+        return pieces, end.decode("ascii")
+
+    def _place(self, writer: Writer, *, in_markup: bool = False) -> str:
+        self._writers.append((writer, in_markup))
+        return f"{self._mark}-{len(self._writers) - 1}"
+
+    def _mark_texts(self, part: Any) -> None:
+        main, subtype = part.get_content_maintype(), part.get_content_subtype()
+        if main in ("multipart", "text") and not hasattr(part, "iter_parts"):
+            raise LocalProtocolError(
+                f"a part is a {type(part).__name__}: compose it with EmailMessage's methods"
+            )
+        if main == "multipart" and subtype in ("signed", "encrypted"):
+            _refuse_texts(part)
+        elif main == "multipart":
+            # No value can end a part: "=_" is in no encoded text (RFC 2045 §6.7).
+            part.set_boundary(f"=_{secrets.token_hex(12)}")
+            for inner in part.iter_parts():
+                _refuse_fields(inner)
+                self._mark_texts(inner)
+        elif main == "text" and not part.is_attachment():
+            text = part.get_content()
+            if has_fields(text):
+                body = body_of(text, f"the text/{subtype} part")
+                part.set_payload(self._place(body, in_markup=subtype == "html"))
+                part.set_param("charset", "utf-8")
+                del part["Content-Transfer-Encoding"]
+                part["Content-Transfer-Encoding"] = body.encoding
+
+    def _mark_header(self, domain: str) -> None:
+        message = self._message
+        fields = message.items()
+        as_they_are = list(message.raw_items())
+        for name, _ in fields:
+            del message[name]
+        for (name, value), (_, as_it_is) in zip(fields, as_they_are, strict=True):
+            writer = self._writer(name, str(value))
+            if writer is not None:
+                message[self._place(writer)] = "-"
+            elif name.lower() not in ("date", "message-id"):
+                message.set_raw(name, as_it_is)
+        for generated in self._generated(domain, fields):
+            message[self._place(generated)] = "-"
+        if "MIME-Version" not in message:
+            message["MIME-Version"] = "1.0"
+
+    def _writer(self, name: str, text: str) -> Writer | None:
+        """What writes a field of the header for each copy, if it is not the same in all."""
+        kind = name.lower()
+        if kind == "to":
+            self.to = MailboxField(name, text)
+            return self.to
+        if not has_fields(text):
+            return None
+        if kind in _MAILBOXES:
+            return MailboxField(name, text)
+        if kind in _TEXT or kind.startswith("x-"):
+            return TextField(name, text)
+        if kind == "date":
+            raise LocalProtocolError("Date is the time of rendering: leave it out of the message")
+        if kind.startswith(_MIME):
+            raise LocalProtocolError(f"{name} has a field in it: it is the same in all copies")
+        return ExactField(name, text)
+
+    def _generated(self, domain: str, fields: Iterable[tuple[str, Any]]) -> Iterable[Writer]:
+        yield DateField()
+        if not any(
+            name.lower() == "message-id" and has_fields(str(value)) for name, value in fields
+        ):
+            yield MessageIDField(domain)
+
+
+def _refuse_fields(part: Any) -> None:
+    for name, value in part.items():
+        if has_fields(str(value)):
+            raise LocalProtocolError(
+                f"{name} of a part has a field in it: fields stand in the message's own header and "
+                "in its texts"
+            )
+
+
+def _refuse_texts(part: Any) -> None:
+    for inner in part.walk():
+        if inner.get_content_maintype() == "text" and has_fields(inner.get_content()):
+            raise LocalProtocolError(
+                f"a part of {part.get_content_type()} has a field in it: filled in, it would be "
+                "another than what was signed or encrypted"
+            )

@@ -1,0 +1,249 @@
+"""Procedures, and what runs them: the door for who speaks a protocol of their own by smtpx.
+
+A *procedure* is a generator that yields *steps*, each a request to the outside, and returns a
+value. It does no I/O itself, so one text serves every world, and `smtpx.testing.play` tests it
+without a socket.
+
+- `Send` and `StartTLS` are answered with ``b""``, `Receive` and `Glance` with what came.
+- A step that fails is thrown into the procedure as the `OSError` it is: a `TimeoutError` when its
+  time was up, an `ssl.SSLError` when no TLS was agreed on.
+
+A *driver* owns one connection and runs procedures over it, one after the other: `Driver` in a
+thread, `AsyncDriver` in a task of asyncio or trio.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from smtpx import _checks
+from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps
+from smtpx._drivers import async_dialling, dialling
+from smtpx._drivers.blocking import BlockingDriver
+from smtpx._drivers.current import current_world
+from smtpx._drivers.resumption import Handshakes
+from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.world import AsyncDriver as DriverInAWorld
+from smtpx._drivers.world import World
+from smtpx.endpoints import Endpoint
+from smtpx.errors import LocalProtocolError
+from smtpx.tls import TLSPolicy
+
+if TYPE_CHECKING:
+    from smtpx._drivers.handshakes import Handshake
+
+__all__ = [
+    "AsyncDriver",
+    "Driver",
+    "Glance",
+    "Receive",
+    "Send",
+    "StartTLS",
+    "Step",
+    "Steps",
+]
+
+T = TypeVar("T")
+
+
+class Driver:
+    """One connection, over which procedures are run, one after the other; a context.
+
+    `to` is the URL of what is dialled, or an `Endpoint`; or a connected socket, which belongs to
+    the driver from now on. `tls` says how a `StartTLS` is answered, where the URL does not.
+    `timeout` is in seconds, for the look-up of the host, and for each attempt to connect.
+    """
+
+    def __init__(
+        self,
+        to: str | Endpoint | socket.socket,
+        *,
+        tls: TLSPolicy | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Check what is given; nothing is dialled yet.
+
+        Raises:
+            EndpointError, LocalProtocolError: the URL is wrong, or `tls` asks for what a driver
+                does not do.
+            TypeError, ValueError: an argument is of another kind, or not above 0.
+        """
+        self._target = _Target(to, tls, timeout)
+        self._driver: BlockingDriver | None = None
+
+    def __enter__(self) -> Self:
+        """Dial.
+
+        Raises:
+            ConnectionLost, TimedOut: no address of the host answers.
+            LocalProtocolError: a file of the policy cannot be read; or it was entered before.
+        """
+        handshake = self._target.begin()
+        self._driver = BlockingDriver(self._target.dial(), handshake)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._driver is not None:
+            if error is None and not self._driver.closed:
+                self._driver.part()
+            self._driver.close()
+
+    def run(self, procedure: Steps[T], *, timeout: float | None = None) -> T:
+        """Run a procedure to its end and return its value; it has `timeout` seconds in all.
+
+        Raises:
+            LocalProtocolError: the driver is not entered, or has closed its connection.
+            TypeError, ValueError: an argument is of another kind, or not above 0.
+            BaseException: what the procedure raises. Unless that is an `SMTPError`, the
+                connection is closed: nobody knows in the middle of what.
+        """
+        _check_run(procedure, timeout)
+        driver = _usable(self._driver)
+        return driver.run(procedure, Deadline(timeout))
+
+
+class AsyncDriver:
+    """A `Driver` for asyncio and trio: an asynchronous context."""
+
+    def __init__(
+        self,
+        to: str | Endpoint | socket.socket,
+        *,
+        tls: TLSPolicy | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Check what is given; nothing is dialled yet. See `Driver`.
+
+        Raises:
+            EndpointError, LocalProtocolError, TypeError, ValueError: as `Driver`.
+        """
+        self._target = _Target(to, tls, timeout)
+        self._driver: DriverInAWorld | None = None
+        self._world: World | None = None
+
+    async def __aenter__(self) -> Self:
+        """Dial.
+
+        Raises:
+            ConnectionLost, TimedOut, LocalProtocolError: as `Driver`.
+        """
+        handshake = self._target.begin()
+        world = self._world = current_world()
+        self._driver = await world.drive(await self._target.dial_in(world), handshake)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._driver is None or self._world is None:
+            return
+        if error is None and not self._driver.closed:
+            self._driver.part()
+        self._driver.close()
+        await self._world.vanish()
+
+    async def run(self, procedure: Steps[T], *, timeout: float | None = None) -> T:
+        """Run a procedure to its end and return its value; it has `timeout` seconds in all.
+
+        Raises:
+            LocalProtocolError: as `Driver.run`.
+            BaseException: what the procedure raises, as `Driver.run`; what is cancelled closes
+                the connection, too.
+        """
+        _check_run(procedure, timeout)
+        driver = _usable(self._driver)
+        return await driver.run(procedure, Deadline(timeout))
+
+
+class _Target:
+    """Where a connection leads to, and what is agreed on for it beforehand."""
+
+    def __init__(
+        self, to: str | Endpoint | socket.socket, tls: TLSPolicy | None, timeout: float | None
+    ) -> None:
+        _checks.instance("tls", tls, TLSPolicy, or_none=True)
+        _checks.amount("timeout", timeout, "seconds", or_none=True)
+        self._to = Endpoint.parse(to) if isinstance(to, str) else to
+        if not isinstance(self._to, (Endpoint, socket.socket)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint(
+                "to", to, "a URL, a smtpx.Endpoint or a connected socket.socket"
+            )
+        self._policy = tls
+        if isinstance(self._to, Endpoint):
+            self._policy = tls or self._to.policy(peer_is_local=False)
+        elif tls is not None and tls.server_hostname is None:
+            raise LocalProtocolError(
+                "tls: say by TLSPolicy(server_hostname=…) whose certificate is expected: a "
+                "connected socket has no name"
+            )
+        if self._policy is not None and self._policy.pins:
+            raise LocalProtocolError(
+                "tls: a driver looks at no pins: leave them out, and have the procedure compare "
+                "StartTLS.protection.certificate"
+            )
+        self._timeout = timeout
+        self._is_begun = False
+
+    def begin(self) -> Handshake | None:
+        """What answers a `StartTLS`, if anything does.
+
+        Raises:
+            LocalProtocolError: a file of the policy cannot be read, or it was begun before.
+        """
+        if self._is_begun:
+            raise LocalProtocolError("a driver is entered once: make another one")
+        self._is_begun = True
+        if self._policy is None:
+            return None
+        host = self._to.host if isinstance(self._to, Endpoint) else ""
+        try:
+            return Handshakes(None, host).begin(self._policy)
+        except LocalProtocolError:
+            if isinstance(self._to, socket.socket):
+                self._to.close()
+            raise
+
+    def dial(self) -> socket.socket:
+        """Connect, unless it was given connected.
+
+        Raises:
+            ConnectionLost, TimedOut: no address of the host answers.
+        """
+        if isinstance(self._to, socket.socket):
+            return self._to
+        return dialling.dial(self._to, remaining=lambda: self._timeout)
+
+    async def dial_in(self, world: World) -> socket.socket:
+        """The same in an asynchronous world."""
+        if isinstance(self._to, socket.socket):
+            self._to.setblocking(False)
+            return self._to
+        return await async_dialling.dial(world, self._to, remaining=lambda: self._timeout)
+
+
+def _check_run(procedure: object, timeout: float | None) -> None:
+    if not isinstance(procedure, Generator):
+        raise _checks.complaint("procedure", procedure, "a generator of steps", ": call it first")
+    _checks.amount("timeout", timeout, "seconds", or_none=True)
+
+
+D = TypeVar("D", BlockingDriver, DriverInAWorld)
+
+
+def _usable(driver: D | None) -> D:
+    if driver is None:
+        raise LocalProtocolError("enter the driver first: `with driver:`, or `async with driver:`")
+    if driver.closed:
+        raise LocalProtocolError("the driver has closed its connection: make another one")
+    return driver

@@ -1,0 +1,133 @@
+"""Every Python block of the README and of docs/ runs, against the embedded server.
+
+A block of text that follows it at once is what it prints.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.mark.structures import ParameterSet
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from smtpx._drivers import contexts
+from smtpx.testing import (
+    OAUTHBEARER,
+    SCRAM_MECHANISMS,
+    STANDARD_MECHANISMS,
+    XOAUTH2,
+    Server,
+    ServerTLS,
+)
+from tests.bounces import reports
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+
+_PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+DKIM_KEYS = {
+    "rsa.pem": rsa.generate_private_key(65537, 2048).private_bytes(*_PLAIN),
+    "ed25519.pem": ed25519.Ed25519PrivateKey.generate().private_bytes(*_PLAIN),
+}
+
+
+def blocks() -> Iterator[ParameterSet]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 2
+            yield pytest.param(match[1], match[2], id=f"{path.name}:{line}")
+
+
+NAMES = ["mail.example.com", "localhost"]
+USUAL: dict[str, Any] = {
+    "users": {"user": "secret", "ann@example.org": "ya29.an-access-token"},
+    "mechanisms": (*SCRAM_MECHANISMS, *STANDARD_MECHANISMS, OAUTHBEARER, XOAUTH2),
+}
+
+
+@contextmanager
+def world_with(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, **options: Any
+) -> Iterator[dict[int, Server]]:
+    """A world where mail.example.com and localhost are embedded servers, by their usual ports."""
+    certified: dict[str, Any] = {"certificate_names": NAMES}
+    with ExitStack() as stack:
+        servers = {
+            port: stack.enter_context(Server(tls=tls, **named, **USUAL | options))
+            for port, tls, named in [
+                (25, ServerTLS.NONE, dict[str, Any]()),
+                (465, ServerTLS.IMPLICIT, certified),
+                (587, ServerTLS.STARTTLS, certified),
+            ]
+        }
+        trusting = ssl.create_default_context(cafile=servers[465].ca_file)
+        trusting.load_verify_locations(servers[587].ca_file)
+        monkeypatch.setattr(contexts, "_system_context", lambda: trusting)
+        resolve = socket.getaddrinfo
+
+        def found(host, port, *args, **kwargs):
+            if host in NAMES and port in servers:
+                host, port = "127.0.0.1", servers[port].port
+            return resolve(host, port, *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        monkeypatch.chdir(folder)
+        _ = Path("message.eml").write_bytes(b"Subject: a file\n\nhello\n")
+        _ = Path("bounce.eml").write_bytes(reports.POSTFIX)
+        for name, key in DKIM_KEYS.items():
+            _ = Path(name).write_bytes(key)
+        yield servers
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[int, Server]]:
+    with world_with(monkeypatch, tmp_path) as servers:
+        yield servers
+
+
+@pytest.mark.parametrize(("code", "printed"), list(blocks()))
+def test_the_documentation_runs(
+    code: str,
+    printed: str | None,
+    world: dict[int, Server],
+    capsys: pytest.CaptureFixture[str],
+):
+    message = EmailMessage()
+    message["From"] = "ann@example.org"
+    message["To"] = "bob@example.net"
+    message["Subject"] = "hi"
+    message.set_content("hello\n")
+    exec(compile(code, "a block of the documentation", "exec"), {"message": message})
+    if printed is not None:
+        assert capsys.readouterr().out == printed
+    assert [breach for server in world.values() for breach in server.breaches] == []
+
+
+def test_the_documentation_has_blocks():
+    assert len(list(blocks())) >= 6
+    assert any(block.values[1] for block in blocks())
+
+
+def test_what_is_to_be_installed_is_there():
+    """From a checkout alone, until the package is published; and by the names of its extras."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        assert "smtpx[" not in text, path.name
+        for wanted in re.findall(r"pip install (.*?)[`\n]", text):
+            match = re.match(r"(?:\.|\"\.\[([a-z,]+)\]\")(?= |$)", wanted)
+            assert match is not None, f"{path.name}: {wanted}"
+            assert set(filter(None, (match[1] or "").split(","))) <= extras.keys(), wanted

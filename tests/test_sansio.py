@@ -1,0 +1,206 @@
+"""The door for integrators: what a driver does with a procedure is alike in every world."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+import trio
+
+import smtpx
+from smtpx.sansio import AsyncDriver, Driver, Glance, Receive, Send, StartTLS, Steps
+from smtpx.testing import Server, ServerTLS
+
+Run = Callable[..., Any]
+
+
+def in_a_thread(to: Any, procedure: Steps[Any], total: float | None = None, **options: Any) -> Any:
+    with Driver(to, **options) as driver:
+        return driver.run(procedure, timeout=total)
+
+
+async def in_a_task(
+    to: Any, procedure: Steps[Any], total: float | None = None, **options: Any
+) -> Any:
+    async with AsyncDriver(to, **options) as driver:
+        return await driver.run(procedure, timeout=total)
+
+
+def in_asyncio(*args: Any, **options: Any) -> Any:
+    return asyncio.run(in_a_task(*args, **options))
+
+
+def in_trio(*args: Any, **options: Any) -> Any:
+    async def main() -> Any:
+        return await in_a_task(*args, **options)
+
+    return trio.run(main)
+
+
+@pytest.fixture(params=[in_a_thread, in_asyncio, in_trio])
+def run(request: pytest.FixtureRequest) -> Run:
+    world: Run = request.param
+    return world
+
+
+def reply() -> Steps[bytes]:
+    """What comes, until the last line of a reply has come."""
+    said = b""
+    while not re.search(rb"^(?:\d{3} |[a-z]).*\n\Z", said, re.MULTILINE):
+        said += (yield Receive(30, fresh=not said)) or b"and no more\n"
+    return said
+
+
+def command(words: bytes) -> Steps[bytes]:
+    _ = yield Send(words + b"\r\n", 30)
+    return (yield from reply())
+
+
+def test_a_procedure_returns_what_it_has_heard(run: Run):
+    def dialogue() -> Steps[list[bytes]]:
+        greeting = yield from reply()
+        return [greeting[:4], (yield from command(b"NOOP")), (yield from command(b"QUIT"))[:4]]
+
+    with Server() as server:
+        greeting, noop, bye = run(server.url, dialogue(), timeout=30)
+        server.wait_until_idle()
+    assert (greeting, noop[:4], bye) == (b"220 ", b"250 ", b"221 ")
+    assert server.sessions[0].commands == ["NOOP", "QUIT"]
+
+
+def test_tls_is_begun_when_the_procedure_asks(run: Run):
+    def protected() -> Steps[StartTLS]:
+        _ = yield from reply()
+        _ = yield from command(b"EHLO me.example")
+        assert (yield from command(b"STARTTLS")).startswith(b"220 ")
+        assert (yield Glance()) is None
+        tls = StartTLS(30)
+        _ = yield tls
+        assert (yield from command(b"EHLO me.example")).startswith(b"250-")
+        return tls
+
+    with Server(tls=ServerTLS.STARTTLS, certificate_names=["localhost"]) as server:
+        url = f"smtp://localhost:{server.port}?ca={server.ca_file}"
+        protection = run(url, protected()).protection
+        trusting = smtpx.TLSPolicy(
+            smtpx.TLSMode.STARTTLS,
+            context=ssl.create_default_context(cafile=server.ca_file),
+            server_hostname="elsewhere.example",
+        )
+        with pytest.raises(ssl.SSLError, match=r"elsewhere\.example"):
+            run(url, protected(), tls=trusting)
+    assert protection.is_verified
+    assert protection.names == ("localhost",)
+
+
+def test_a_socket_that_is_given_is_closed(run: Run):
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(b"hello\n")
+        assert run(ours, reply()) == b"hello\n"
+        assert theirs.recv(1) == b""
+    assert ours.fileno() == -1
+
+
+def late(seconds: float | None) -> Steps[str]:
+    try:
+        _ = yield Receive(seconds, fresh=True)
+    except TimeoutError:
+        return "late"
+    return "something came"
+
+
+@pytest.mark.parametrize(("total", "seconds"), [(None, 0.01), (0.01, None), (0.01, 600)])
+def test_what_takes_too_long_is_told_to_the_procedure(
+    run: Run, total: float | None, seconds: float | None
+):
+    ours, theirs = socket.socketpair()
+    with theirs:
+        assert run(ours, late(seconds), total) == "late"
+
+
+def test_what_the_procedure_raises_comes_out_and_closes_the_connection(run: Run):
+    def failing() -> Generator[Any, Any, None]:
+        _ = yield from reply()
+        raise KeyError("mine")
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(b"hello\n")
+        with pytest.raises(KeyError, match="mine"):
+            run(ours, failing())
+        assert theirs.recv(1) == b""
+
+
+def test_a_cancelled_task_closes_the_connection():
+    ours, theirs = socket.socketpair()
+
+    async def main() -> None:
+        async with AsyncDriver(ours) as driver:
+            task = asyncio.create_task(driver.run(reply()))
+            await asyncio.sleep(0)
+            assert task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(smtpx.LocalProtocolError, match="has closed its connection"):
+                await driver.run(reply())
+
+    with theirs:
+        asyncio.run(main())
+        assert theirs.recv(1) == b""
+
+
+def test_nobody_there_is_a_lost_connection(run: Run):
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(smtpx.ConnectionLost):
+            run(f"smtp://127.0.0.1:{bound.getsockname()[1]}", reply(), timeout=30)
+
+
+def handshake() -> Steps[None]:
+    _ = yield StartTLS(30)
+
+
+def test_tls_that_nobody_has_agreed_on_is_refused(run: Run):
+    ours, theirs = socket.socketpair()
+    with theirs, pytest.raises(smtpx.LocalProtocolError, match="whom the driver may trust"):
+        run(ours, handshake())
+    assert ours.fileno() == -1
+
+
+PINNED = smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS, pins="key:" + "00" * 32)
+NAMELESS = smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS)
+
+
+@pytest.mark.parametrize("kind", [Driver, AsyncDriver])
+def test_what_a_driver_does_not_do_is_said_at_once(kind: Any):
+    with pytest.raises(smtpx.LocalProtocolError, match="looks at no pins"):
+        kind("smtp://mail.example.com", tls=PINNED)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(smtpx.LocalProtocolError, match="server_hostname"):
+        kind(ours, tls=NAMELESS)
+
+
+def test_a_driver_is_entered_once_and_before_it_is_used():
+    ours, theirs = socket.socketpair()
+    with theirs:
+        driver = Driver(ours)
+        with pytest.raises(smtpx.LocalProtocolError, match="enter the driver first"):
+            driver.run(reply())
+        with driver, pytest.raises(smtpx.LocalProtocolError, match="entered once"), driver:
+            pass
+
+
+def test_a_policy_that_cannot_be_read_closes_the_socket(run: Run):
+    ours, theirs = socket.socketpair()
+    policy = smtpx.TLSPolicy(
+        smtpx.TLSMode.STARTTLS, ca_file="no-such.pem", server_hostname="mail.example.com"
+    )
+    with theirs, pytest.raises(smtpx.LocalProtocolError, match=r"no-such\.pem"):
+        run(ours, reply(), tls=policy)
+    assert ours.fileno() == -1
