@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,6 +11,7 @@ from typing import TypeAlias
 from smtpx._core.connection import Connection, Ended
 from smtpx._core.delivery import Message, addressed, check_repeatable, written
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.marking import marked, unmarked
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
@@ -23,7 +24,7 @@ from smtpx._core.verdicts import (
 from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, SessionFull, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SessionFull, SMTPError
 from smtpx.results import Outcome, SendResult, Status, outcomes_of
 
 
@@ -53,13 +54,14 @@ class Supply:
     Filled when a session asks for `More`.
     """
 
-    __slots__ = ("check", "exhausted", "ready", "resend_doubtful")
+    __slots__ = ("check", "exhausted", "mark", "ready", "resend_doubtful")
 
     def __init__(
         self,
         resend_doubtful: bool = False,
         check: Callable[[Message, Envelope | None], Message] | None = None,
         *,
+        mark: Callable[[Sequence[object]], object] | None = None,
         ready: Iterable[Outgoing] = (),
         exhausted: bool = False,
     ) -> None:
@@ -67,6 +69,8 @@ class Supply:
         """Send a message again that is in doubt, at the price of a possible duplicate."""
         self.check = check
         """Returns the message to send, or raises why it is not sent."""
+        self.mark = mark
+        """Asked before the last octet of messages may leave: one boolean for each."""
         self.ready = deque(ready)
         self.exhausted = exhausted
         """Nothing will be added any more."""
@@ -254,10 +258,13 @@ def send_alone(
     outgoing, envelope, content = message
     connection.content_ended = False
     try:
-        result = yield from transaction(connection, envelope, content)
+        procedure = transaction(connection, envelope, content)
+        result = yield from marked(connection, supply, outgoing, procedure)
         if parted_before_the_content(connection, result):
             result = untried(envelope, connection.over())
         budget.refused += bool(result.refused)
+        if isinstance(result.error, MarkRefused):
+            _ = unmarked(budget)
         again = settle(supply, emit, budget, message, result)
         if again is not None:
             supply.put_back(again)

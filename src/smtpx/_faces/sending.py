@@ -15,6 +15,7 @@ from smtpx._faces.ledger import ASKED, Item, Ledger
 from smtpx._faces.pool import SessionPool
 from smtpx._wire.commands import Phase
 from smtpx.errors import ConnectionLost, SMTPError
+from smtpx.marking import Mark
 from smtpx.options import Check
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ class Sending:
         window: Window,
         resend_doubtful: bool,
         check: Check,
+        mark: Mark | None,
     ) -> None:
         self._pool = pool
         self._source = iter(messages)
         self._connections = connections
-        self._ledger = Ledger(window, resend_doubtful, check)
+        self._ledger = Ledger(window, resend_doubtful, check, mark)
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
         self._joining: list[Joining] = []
