@@ -29,9 +29,10 @@ _HOMES = {
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
     "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
-    "MalformedReply RecipientsRefused RemoteProtocolError ReplyError SMTPError SenderRefused "
-    "SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "MalformedReply MarkRefused RecipientsRefused RemoteProtocolError ReplyError SMTPError "
+    "SenderRefused SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
     "findings": "Finding Rule Severity",
+    "marking": "Mark",
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",

@@ -37,6 +37,7 @@ from smtpx.errors import GreetingRefused as GreetingRefused
 from smtpx.errors import HelloRefused as HelloRefused
 from smtpx.errors import LocalProtocolError as LocalProtocolError
 from smtpx.errors import MalformedReply as MalformedReply
+from smtpx.errors import MarkRefused as MarkRefused
 from smtpx.errors import RecipientsRefused as RecipientsRefused
 from smtpx.errors import RemoteProtocolError as RemoteProtocolError
 from smtpx.errors import ReplyError as ReplyError
@@ -50,6 +51,7 @@ from smtpx.errors import TLSRefused as TLSRefused
 from smtpx.findings import Finding as Finding
 from smtpx.findings import Rule as Rule
 from smtpx.findings import Severity as Severity
+from smtpx.marking import Mark as Mark
 from smtpx.merging import Template as Template
 from smtpx.observing import Event as Event
 from smtpx.observing import Line as Line
@@ -121,6 +123,8 @@ __all__ = [
     "Line",
     "LocalProtocolError",
     "MalformedReply",
+    "Mark",
+    "MarkRefused",
     "MessageBegun",
     "MessageEnded",
     "Notify",

@@ -14,6 +14,7 @@
     ├── LocalProtocolError         we were asked for something illegal; nothing of it was sent
     │   ├── SessionFull            … of this session; another one can
     │   ├── CheckFailed            the message is not as it should be; .findings
+    │   ├── MarkRefused            the caller's `mark` said no
     │   └── ExtraMissing           (also ModuleNotFoundError) a package is not installed; .extra
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
     │   └── MalformedReply         … by what is no reply; .line
@@ -52,6 +53,7 @@ __all__ = [
     "HelloRefused",
     "LocalProtocolError",
     "MalformedReply",
+    "MarkRefused",
     "RecipientsRefused",
     "RemoteProtocolError",
     "ReplyError",
@@ -193,6 +195,10 @@ class LocalProtocolError(SMTPError):
 
 class SessionFull(LocalProtocolError):
     """The server lets one session name no more domains (RCPTDOMAINMAX); another session can."""
+
+
+class MarkRefused(LocalProtocolError):
+    """The `mark` of `send_many` said no, before the last octet of the message had left."""
 
 
 class CheckFailed(LocalProtocolError):

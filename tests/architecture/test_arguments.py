@@ -166,8 +166,9 @@ XCLIENT: dict[str, Any] = dict.fromkeys(ClientAttributes.__annotations__, NONE) 
 }
 MANY: dict[str, Any] = {"messages": [MESSAGE]}
 MANY_ALLOWED: dict[str, Any] = {
-    "messages": {"list", "tuple"}
-}  # each of them is looked at when its turn comes
+    "messages": {"list", "tuple"},  # each of them is looked at when its turn comes
+    "mark": NONE,
+}
 MAILBOXES: dict[str, Any] = {"to": NONE, "cc": NONE, "bcc": NONE, "reply_to": NONE}
 MECHANISMS = {
     f"sasl.{name}": Case(getattr(sasl, name), {"credentials": ANN})

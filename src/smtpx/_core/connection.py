@@ -92,6 +92,7 @@ class Connection:
         "limits",
         "lmtp",
         "local",
+        "mark",
         "observer",
         "open_transaction",
         "parting",
@@ -161,6 +162,8 @@ class Connection:
         """It ended by what the server said, before a mail transaction was answered."""
         self.content_ended = False
         """The last octet of a content may have left, of the present message or of a part of it."""
+        self.mark: Callable[[], Steps[bool]] | None = None
+        """Asks whether the present content may end (`marking`)."""
         self.domains: set[str] = set()
         """Domains of recipients named so far, where the server limits them (RFC 9422 §4.3)."""
         self.secrets: tuple[bytes, ...] = ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from smtpx._core.connection import Connection
 from smtpx._core.housekeeping import leave_in_step
+from smtpx._core.marking import allowed, marked
 from smtpx._core.plan import Plan, plain_group, plan_of
 from smtpx._core.sending import SESSION_OVER, early_reply, ended
 from smtpx._core.steps import Steps, octets_written
@@ -24,6 +25,7 @@ from smtpx._core.supply import (
     not_sent,
     settle,
     tell,
+    tell_unmarked,
 )
 from smtpx._core.transaction import check_reset, end_data, finals_of, send_content
 from smtpx._core.verdicts import (
@@ -36,7 +38,14 @@ from smtpx._core.verdicts import (
     with_finals,
 )
 from smtpx._wire.commands import DATA, END_OF_DATA, RSET, Command, Phase
-from smtpx.errors import ConnectionLost, RemoteProtocolError, ReplyError, SMTPError, TimedOut
+from smtpx.errors import (
+    ConnectionLost,
+    MarkRefused,
+    RemoteProtocolError,
+    ReplyError,
+    SMTPError,
+    TimedOut,
+)
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
@@ -239,8 +248,11 @@ class Contents:
         given = _Given(message, refused, self._due(message, refused))
         connection.content_ended = False
         try:
-            given.finals, given.error = yield from send_content(
+            procedure = send_content(
                 connection, plan.body, content, given.due, chunked=plan.chunked
+            )
+            given.finals, given.error = yield from marked(
+                connection, self._supply.mark, outgoing.message, procedure
             )
         except Exception as unreadable:  # The caller's file; the session is broken now.
             self._asked = None
@@ -251,6 +263,8 @@ class Contents:
                 self._asked, self._given = None, given
             raise
         self._asked, self._given = None, given
+        if isinstance(given.error, MarkRefused):
+            self._budget.count_unmarked()
         self._tell()
         if isinstance(given.error, SESSION_OVER):
             raise given.error
@@ -270,6 +284,8 @@ class Contents:
                 self._following = None
             self._tell()
             raise early.error if isinstance(early.error, SESSION_OVER) else connection.over()
+        if self._supply.mark is not None:
+            yield from self._mark(message)
         connection.expect(END_OF_DATA, given.due)
         joined = following is not None and len(following.group) <= connection.limits.window
         message.drawn[0].is_written = True
@@ -293,6 +309,21 @@ class Contents:
             replies = yield from self._answers(self._asked)
         self._tell()
         return replies
+
+    def _mark(self, message: _Planned) -> Steps[None]:
+        """Ask whether a content may end.
+
+        Raises:
+            ConnectionLost: it may not. There is no other end to it than that of the session.
+        """
+        outgoing = message.drawn[0]
+        mark = self._supply.mark
+        (word,) = yield from allowed(self._connection, mark, [outgoing.message])
+        if not word:
+            tell_unmarked(self._supply, self._emit, self._budget, outgoing)
+            self._asked = None
+            self._connection.broken = True
+            raise self._connection.over()
 
     def _answers(self, asked: _Planned) -> Steps[list[Reply] | None]:
         """The replies to a group that was written behind a content; they show it to be in step."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from smtpx._core.connection import Connection
+from smtpx._core.marking import mark_refused
 from smtpx._core.steps import Steps
 from smtpx._wire.commands import END_OF_DATA, Command, Phase, bdat
 from smtpx._wire.content import Piece, with_dots_doubled
@@ -188,6 +189,9 @@ def _send_last(
     # What comes before it would be taken for the reply to the end of data.
     if failure := (yield from early_reply(connection)):
         return failure
+    if connection.mark is not None and not (yield from connection.mark()):
+        connection.broken = True  # Half a content has no other end.
+        return Failure((Status.NOT_TRIED, None), mark_refused())
     connection.expect(command, due)
     try:
         yield from connection.send(octets, Phase.DATA_BLOCK)

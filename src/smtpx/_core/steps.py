@@ -8,8 +8,8 @@ was in flight. Steps ask for bytes, never for readiness.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Source
@@ -77,8 +77,29 @@ class StartTLS:
         """The authorities that this Python looks for and does not find: noted with those."""
 
 
+class Asked(Protocol):
+    """A question to the caller's own code. Answered with ``b""`` once what it says is noted."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds it may take where it is awaited; ``None`` = no limit."""
+        ...
+
+    def ask(self) -> Awaitable[object] | None:
+        """Call it; what is to be awaited, for `note`, where it takes time."""
+        ...
+
+    def note(self, given: object) -> None:
+        """Keep what it said.
+
+        Raises:
+            Exception: it is of another kind than was asked for.
+        """
+        ...
+
+
 class Obtain:
-    """Have the caller's source say its secret. Answered with ``b""`` once it is noted."""
+    """Have the caller's source say its secret; an `Asked`."""
 
     __slots__ = ("secret", "source", "timeout")
 
@@ -120,10 +141,56 @@ class Obtain:
         raise LocalProtocolError(f"the source of a password or token gave {kind}, not str")
 
 
+class Mark:
+    """Have the caller mark messages, before any of them may be in doubt; an `Asked`."""
+
+    __slots__ = ("_mark", "allowed", "messages", "timeout")
+
+    def __init__(
+        self,
+        mark: Callable[[Sequence[object]], object],
+        messages: Sequence[object],
+        timeout: float | None,
+    ) -> None:
+        self.timeout = timeout
+        self.messages = messages
+        self.allowed: Sequence[bool] = ()
+        """Of each message, whether its last octet may leave: noted before this is answered."""
+        self._mark = mark
+
+    def ask(self) -> Awaitable[object] | None:
+        """Call the mark; what is to be awaited, for `note`, where it takes time."""
+        from inspect import isawaitable
+
+        try:
+            given = self._mark(self.messages)
+        except (StopIteration, OSError) as error:
+            # To a driver it would be the end of the procedure, or of the connection.
+            raise RuntimeError(f"the mark raised {type(error).__name__}: {error}") from error
+        if isawaitable(given):
+            return given
+        self.note(given)
+        return None
+
+    def note(self, given: object) -> None:
+        """Keep what the mark said.
+
+        Raises:
+            TypeError: it is not a list with one word about each message.
+        """
+        words = cast("Sequence[object]", given) if isinstance(given, (list, tuple)) else ()
+        if len(words) != len(self.messages):
+            raise TypeError(
+                f"mark: return a list of {len(self.messages)} booleans, one for each message, "
+                f"not {given!r}"
+            )
+        self.allowed = [bool(word) for word in words]
+
+
 for _public in (Send, Receive, Glance, StartTLS):
     _public.__module__ = "smtpx.sansio"
 
-Step: TypeAlias = Send | Receive | Glance | StartTLS | More | Obtain
+Step: TypeAlias = Send | Receive | Glance | StartTLS | More | Obtain | Mark
 Steps: TypeAlias = Generator[Step, bytes | None, T]
 
 

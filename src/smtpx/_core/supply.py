@@ -11,6 +11,7 @@ from typing import TypeAlias
 from smtpx._core.connection import Connection, Ended
 from smtpx._core.delivery import Message, addressed, check_repeatable, written
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.marking import Marker, mark_refused, marked
 from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
@@ -23,7 +24,7 @@ from smtpx._core.verdicts import (
 from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, SessionFull, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SessionFull, SMTPError
 from smtpx.results import Outcome, SendResult, Status, Verdict, outcomes_of
 
 
@@ -61,13 +62,14 @@ class Supply:
     Filled when a session asks for `More`.
     """
 
-    __slots__ = ("check", "exhausted", "ready", "resend_doubtful", "untold")
+    __slots__ = ("check", "exhausted", "mark", "ready", "resend_doubtful", "untold")
 
     def __init__(
         self,
         resend_doubtful: bool = False,
         check: Callable[[Message, Envelope | None], Message] | None = None,
         *,
+        mark: Marker | None = None,
         ready: Iterable[Outgoing] = (),
         exhausted: bool = False,
     ) -> None:
@@ -75,6 +77,8 @@ class Supply:
         """Send a message again that is in doubt, at the price of a possible duplicate."""
         self.check = check
         """Returns the message to send, or raises why it is not sent."""
+        self.mark = mark
+        """Asked before the last octet of messages may leave: one boolean for each."""
         self.ready = deque(ready)
         self.exhausted = exhausted
         """Nothing will be added any more."""
@@ -123,6 +127,11 @@ class Budget:
     def begun(self) -> int:
         """Mail transactions that were begun."""
         return self.granted - self.left
+
+    def count_unmarked(self) -> None:
+        """A message that the mark keeps back is no failure of the session, nor the server's."""
+        self.answered += 1
+        self.refused += 1
 
 
 Emit = Callable[[SendResult], None]
@@ -275,10 +284,13 @@ def send_alone(
     outgoing, envelope, content = message
     connection.content_ended = False
     try:
-        result = yield from transaction(connection, envelope, content)
+        procedure = transaction(connection, envelope, content)
+        result = yield from marked(connection, supply.mark, outgoing.message, procedure)
         if parted_before_the_content(connection, result):
             result = untried(envelope, connection.over())
         budget.refused += bool(result.refused)
+        if isinstance(result.error, MarkRefused):
+            budget.count_unmarked()
         again = settle(supply, emit, budget, message, result)
         if again is not None:
             supply.put_back(again)
@@ -348,6 +360,12 @@ def tell(supply: Supply, emit: Emit, outgoing: Outgoing, result: SendResult) -> 
         _ = supply.untold.pop(message, None)
     if outgoing.ended is not None:
         _ = outgoing.ended(result)
+
+
+def tell_unmarked(supply: Supply, emit: Emit, budget: Budget, outgoing: Outgoing) -> None:
+    """Tell the caller that a message was not sent, as its mark wants it."""
+    budget.count_unmarked()
+    tell(supply, emit, outgoing, not_sent(outgoing, mark_refused()))
 
 
 def _still_in_doubt(result: SendResult, doubt: SMTPError) -> SendResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from smtpx._core.connection import Connection
+from smtpx._core.marking import mark_refused
 from smtpx._core.plan import Plan, body_of, plain_group, plan_of
 from smtpx._core.sending import (
     SESSION_OVER,
@@ -141,6 +142,8 @@ def _at_once(
     written = 0
     try:
         yield from connection.check_quiet()
+        if connection.mark is not None and not (yield from connection.mark()):
+            return untried(envelope, mark_refused())
         connection.open_transaction = True
         connection.expect_group(group, before + 1)
         written = len(wire)

@@ -17,7 +17,9 @@ from contextvars import Context
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from smtpx._core.steps import (
+    Asked,
     Glance,
+    Mark,
     More,
     Obtain,
     Receive,
@@ -169,8 +171,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                         answer = None if self._is_quiet() else await self._glance()
                     elif isinstance(step, More):
                         answer = None if more is None else await more()
-                    elif isinstance(step, Obtain):
-                        answer = await _obtain(step, deadline)
+                    elif isinstance(step, (Obtain, Mark)):
+                        answer = await _asked(step, deadline)
                     else:
                         answer = await self._start_tls(step, deadline)
                 except OSError as error:
@@ -445,7 +447,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._waiting.end(TimeoutError("timed out"))
 
 
-async def _obtain(step: Obtain, deadline: Deadline) -> bytes:
+async def _asked(step: Asked, deadline: Deadline) -> bytes:
     async with within(deadline.within(step.timeout)):
         awaitable = step.ask()
         if awaitable is not None:

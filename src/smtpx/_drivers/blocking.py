@@ -12,7 +12,9 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from smtpx._core.steps import (
+    Asked,
     Glance,
+    Mark,
     More,
     Obtain,
     Receive,
@@ -135,8 +137,8 @@ class BlockingDriver:
             return self._glance()
         if isinstance(step, More):
             raise AssertionError("one message at a time needs no more of them")
-        if isinstance(step, Obtain):
-            return obtain(step)
+        if isinstance(step, (Obtain, Mark)):
+            return asked(step)
         return self._start_tls(step, deadline)
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
@@ -256,16 +258,16 @@ class BlockingDriver:
         return is_done
 
 
-def obtain(step: Obtain) -> bytes:
-    """Ask a source of the caller's, which has to answer at once."""
+def asked(step: Asked) -> bytes:
+    """Ask code of the caller's, which has to answer at once."""
     awaitable = step.ask()
     if awaitable is None:
         return b""
     if isinstance(awaitable, Coroutine):
         awaitable.close()
+    what = "the mark" if isinstance(step, Mark) else "the source of the password or token"
     raise LocalProtocolError(
-        "the source of the password or token is asynchronous: give a plain function, or use "
-        "smtpx.AsyncClient"
+        f"{what} is asynchronous: give a plain function, or use smtpx.AsyncClient"
     )
 
 

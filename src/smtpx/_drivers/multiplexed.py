@@ -12,6 +12,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from smtpx._core.steps import (
     Glance,
+    Mark,
     More,
     Obtain,
     Receive,
@@ -21,7 +22,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.blocking import BlockingDriver, obtain
+from smtpx._drivers.blocking import BlockingDriver, asked
 from smtpx._drivers.interruption import value_of_lost
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Selector
 
@@ -160,8 +161,8 @@ class Lane(Generic[T]):
             return b"" if self._fetch() else None
         if isinstance(step, Glance):
             return self._glance()
-        if isinstance(step, Obtain):
-            return obtain(step)
+        if isinstance(step, (Obtain, Mark)):
+            return asked(step)
         return self._start_tls(step)
 
     def _start_tls(self, step: StartTLS) -> bytes:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from smtpx._core.steps import (
+    Asked,
     Glance,
+    Mark,
     More,
     Obtain,
     Receive,
@@ -209,8 +211,8 @@ class TrioDriver:
             return await self._glance()
         if isinstance(step, StartTLS):
             return await self._start_tls(step, deadline)
-        if isinstance(step, Obtain):
-            return await _obtain(step, deadline)
+        if isinstance(step, (Obtain, Mark)):
+            return await _asked(step, deadline)
         raise AssertionError(f"this driver has no answer to {step!r}")
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
@@ -328,7 +330,7 @@ class Within:
             raise TimeoutError("timed out")
 
 
-async def _obtain(step: Obtain, deadline: Deadline) -> bytes:
+async def _asked(step: Asked, deadline: Deadline) -> bytes:
     with Within(deadline.within(step.timeout)):
         awaitable = step.ask()
         if awaitable is not None:

@@ -39,7 +39,7 @@ def ready(
 
 
 def check_many(
-    messages: object, connections: int, window: int, on_doubt: str, limits: PoolLimits
+    messages: object, connections: int, window: int, on_doubt: str, mark: object, limits: PoolLimits
 ) -> None:
     """Look at what `send_many` is given, but for the messages themselves.
 
@@ -65,6 +65,8 @@ def check_many(
         )
     _checks.count("window", window, 1)
     _checks.one_of("on_doubt", on_doubt, ("report", "resend"))
+    if mark is not None and (not callable(mark) or isinstance(mark, type)):
+        raise _checks.complaint("mark", mark, "a function of messages and results, or None")
 
 
 def check_blocking(messages: object) -> None:

@@ -30,6 +30,7 @@ from smtpx._faces.checked import checked
 from smtpx._wire.commands import Phase
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, SMTPError
+from smtpx.marking import Mark
 from smtpx.options import Check
 from smtpx.results import SendResult
 
@@ -50,13 +51,17 @@ _FRUITLESS = 2 * _ATTEMPTS
 class Ledger:
     """Accounts for each message once."""
 
-    def __init__(self, window: Window, resend_doubtful: bool, check: Check) -> None:
+    def __init__(
+        self, window: Window, resend_doubtful: bool, check: Check, mark: Mark | None
+    ) -> None:
         self.results: deque[SendResult] = deque()
         """What the caller has not been told yet."""
         self.is_slow = False
         """The caller's iterator takes its time: nothing that was read waits for what is not."""
         self._supply = Supply(
-            resend_doubtful, None if check is Check.PASS else partial(checked, check)
+            resend_doubtful,
+            None if check is Check.PASS else partial(checked, check),
+            mark=None if mark is None else lambda messages: mark(messages, tuple(self.results)),
         )
         self._window = window
         self._fruitless = 0

@@ -33,7 +33,7 @@ from enum import Enum
 from typing import Generic, NoReturn, TypeVar, assert_never
 
 from smtpx import _checks
-from smtpx._core.steps import Glance, More, Obtain, Receive, Send, StartTLS, Step, Steps
+from smtpx._core.steps import Glance, Mark, More, Obtain, Receive, Send, StartTLS, Step, Steps
 from smtpx.tls import Protection
 
 from ._transcript import Entry, Event, Happening, Said, read_script, shown, write_entry
@@ -158,6 +158,10 @@ class _Player:
             case Obtain():
                 if step.ask() is not None:
                     raise TranscriptMismatch("a script cannot await the source of a secret")
+                return b""
+            case Mark():
+                if step.ask() is not None:
+                    raise TranscriptMismatch("a script cannot await a mark")
                 return b""
             case More():
                 raise TranscriptMismatch("a script has no more messages for the procedure")

@@ -20,6 +20,7 @@ from smtpx._faces.course import Course
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
+from smtpx.marking import Mark
 from smtpx.options import PoolLimits
 from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
@@ -123,6 +124,7 @@ class AsyncClient:
         connections: int = 1,
         window: int = 64,
         on_doubt: Literal["report", "resend"] = "report",
+        mark: Mark | None = None,
     ) -> AsyncGenerator[SendResult, None]:
         """Send messages as they come, pipelined; yield what became of each as it is known.
 
@@ -134,8 +136,8 @@ class AsyncClient:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
             TypeError, ValueError: as `Client.send_many`; raised by the call itself.
         """
-        check_many(messages, connections, window, on_doubt, self._limits)
-        return self._send_many(messages, connections, window, on_doubt)
+        check_many(messages, connections, window, on_doubt, mark, self._limits)
+        return self._send_many(messages, connections, window, on_doubt, mark)
 
     async def _send_many(
         self,
@@ -144,6 +146,7 @@ class AsyncClient:
         connections: int,
         window: int,
         on_doubt: Literal["report", "resend"],
+        mark: Mark | None,
     ) -> AsyncGenerator[SendResult, None]:
         async with TaskSending(
             self._pools.here(),
@@ -152,6 +155,7 @@ class AsyncClient:
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
             check=self._check,
+            mark=mark,
         ) as sending:
             results = sending.results
             while await sending.go_on():

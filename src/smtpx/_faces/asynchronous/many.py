@@ -25,6 +25,7 @@ from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, READ_AHEAD, Item, Ledger
 from smtpx.errors import SMTPError
+from smtpx.marking import Mark
 from smtpx.options import Check
 from smtpx.results import SendResult
 
@@ -44,11 +45,12 @@ class TaskSending:
         window: Window,
         resend_doubtful: bool,
         check: Check,
+        mark: Mark | None,
     ) -> None:
         self._pool = pool
         self._world = current_world()
         self._connections = connections
-        self._ledger = Ledger(window, resend_doubtful, check)
+        self._ledger = Ledger(window, resend_doubtful, check, mark)
         self._source: Iterator[Item] | None = None
         self._tasks: list[Background] = []
         self._working = 0

@@ -17,6 +17,7 @@ from smtpx._faces.course import Course
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
+from smtpx.marking import Mark
 from smtpx.options import PoolLimits
 from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
@@ -135,6 +136,7 @@ class Client:
         connections: int = 1,
         window: int = 64,
         on_doubt: Literal["report", "resend"] = "report",
+        mark: Mark | None = None,
     ) -> Iterator[SendResult]:
         """Send messages as they come, pipelined; yield what became of each as it is known.
 
@@ -145,7 +147,7 @@ class Client:
         Over each of so many `connections`, as far as the pool has them, up to `window` messages
         are on their way at once. When a connection breaks, those that were not yet written go by
         another one; those that were, and not answered, are in doubt: reported, or sent again at
-        the price of a possible duplicate.
+        the price of a possible duplicate. A `mark` is asked before they may be: see `smtpx.Mark`.
 
         Raises:
             SMTPError: no connection can be had; what was not sent by then is yielded before.
@@ -153,8 +155,8 @@ class Client:
                 than `PoolLimits.open` has; raised by the call itself.
         """
         check_blocking(messages)
-        check_many(messages, connections, window, on_doubt, self._limits)
-        return self._send_many(messages, connections, window, on_doubt)
+        check_many(messages, connections, window, on_doubt, mark, self._limits)
+        return self._send_many(messages, connections, window, on_doubt, mark)
 
     def _send_many(
         self,
@@ -162,6 +164,7 @@ class Client:
         connections: int,
         window: int,
         on_doubt: Literal["report", "resend"],
+        mark: Mark | None,
     ) -> Iterator[SendResult]:
         # Much that nothing else needs.
         from smtpx._core.supply import Window
@@ -174,6 +177,7 @@ class Client:
             Window(messages=window),
             resend_doubtful=on_doubt == "resend",
             check=self._check,
+            mark=mark,
         ) as sending:
             results = sending.results
             while sending.go_on():

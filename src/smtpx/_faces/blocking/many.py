@@ -16,6 +16,7 @@ from smtpx._faces.leasing import Lease
 from smtpx._faces.ledger import ASKED, Item, Ledger
 from smtpx._wire.commands import Phase
 from smtpx.errors import ConnectionLost, SMTPError
+from smtpx.marking import Mark
 from smtpx.options import Check
 
 
@@ -37,11 +38,12 @@ class Sending:
         window: Window,
         resend_doubtful: bool,
         check: Check,
+        mark: Mark | None,
     ) -> None:
         self._pool = pool
         self._source = iter(messages)
         self._connections = connections
-        self._ledger = Ledger(window, resend_doubtful, check)
+        self._ledger = Ledger(window, resend_doubtful, check, mark)
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
         self._joining: list[Joining] = []

@@ -1,0 +1,187 @@
+"""The mark of `send_many`: nothing of a message's end leaves before it, whatever the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx import Envelope, MarkRefused, SendResult, Status
+from smtpx.testing import USUAL_EXTENSIONS, Close, Extension, Server
+from tests.faces.conftest import Face
+from tests.faces.test_send_many import WAYS, check, numbered
+
+pytestmark = pytest.mark.timeout(60)
+
+WINDOW = 4
+
+
+class Marks:
+    """A mark that keeps what it was asked, and what had been taken by then."""
+
+    def __init__(self, server: Server, refused: Sequence[bytes] = ()) -> None:
+        self._server = server
+        self._refused = refused
+        self.marked: list[bytes] = []
+        self.told: set[int] = set()
+        self.most = 0
+
+    def __call__(self, messages: Sequence[Any], results: Sequence[SendResult]) -> list[bool]:
+        taken = {message.content for message in self._server.messages}
+        assert not taken & set(messages), "taken before it was marked"
+        assert not any(refused in taken for refused in self._refused)
+        self.marked += messages
+        self.told |= {id(result.message) for result in results}
+        self.most = max(self.most, len(self.marked) - len(self.told))
+        return [message not in self._refused for message in messages]
+
+
+def send_all(face: Face, server: Server, messages: Any, mark: Any, **options: Any) -> Any:
+    results = []
+    with face.client(server.url, **options) as client:
+        for result in client.send_many(messages, window=WINDOW, mark=mark):
+            mark.told.add(id(result.message))
+            results.append(result)
+    return results
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_message_is_marked_before_it_can_be_taken(face: Face, way: str) -> None:
+    with Server(extensions=WAYS[way]) as server:
+        messages = numbered(40, recipients=2)
+        marks = Marks(server)
+        results = send_all(face, server, messages, marks)
+        check(server, messages, results)
+        assert all(result.complete for result in results)
+        assert marks.marked == [content for content, _ in messages]
+        assert marks.most <= WINDOW + 1, "more may be in doubt than the window has"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", [0, 1, 7, 19])
+def test_what_the_mark_forbids_is_not_sent_and_all_else_is(
+    face: Face, way: str, place: int
+) -> None:
+    with Server(extensions=WAYS[way]) as server:
+        messages = numbered(20)
+        forbidden = messages[place][0]
+        results = send_all(face, server, messages, Marks(server, [forbidden]))
+        check(server, messages, results)
+        assert forbidden not in {message.content for message in server.messages}
+        (result,) = [result for result in results if not result.complete]
+        assert result.message == forbidden
+        assert isinstance(result.error, MarkRefused)
+        assert [outcome.status for outcome in result.outcomes] == [Status.NOT_TRIED]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_mark_that_forbids_everything_ends_the_call_in_peace(face: Face, way: str) -> None:
+    with Server(extensions=WAYS[way]) as server:
+        messages = numbered(20)
+        results = send_all(face, server, messages, Marks(server, [c for c, _ in messages]))
+        assert [type(result.error) for result in results] == [MarkRefused] * 20
+        assert server.messages == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [300, 200_000])
+def test_large_messages_are_marked_too(face: Face, way: str, size: int) -> None:
+    with Server(extensions=WAYS[way]) as server:
+        messages = [
+            (b"Subject: %d\r\n\r\n" % n + b"0123456789\r\n" * (size // 12), envelope)
+            for n, (_, envelope) in enumerate(numbered(3))
+        ]
+        marks = Marks(server, [messages[1][0]])
+        results = send_all(face, server, messages, marks)
+        check(server, messages, results)
+        assert set(marks.marked) == {content for content, _ in messages}
+        assert len(server.messages) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_mark_that_fails_ends_the_call_before_anything_was_sent(face: Face, way: str) -> None:
+    class Full(Exception):
+        pass
+
+    def fail(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+        raise Full
+
+    with Server(extensions=WAYS[way]) as server, face.client(server.url) as client:
+        with pytest.raises(Full):
+            list(client.send_many(numbered(3), mark=fail))
+        assert server.messages == []
+        assert next(client.send_many(numbered(1))).complete  # the client goes on
+
+
+def test_a_wrong_answer_of_the_mark_is_named(face: Face) -> None:
+    with Server() as server, face.client(server.url) as client:
+        for wrong in (None, True, [True, True]):
+            with pytest.raises(TypeError, match="mark: return a list of 1 booleans"):
+                list(client.send_many(numbered(1), mark=lambda *_: wrong))  # noqa: B023
+        with pytest.raises(TypeError, match="mark: give a function"):
+            client.send_many(numbered(1), mark=7)
+        assert server.messages == []
+
+
+def test_the_connection_keeps_no_mark(face: Face) -> None:
+    extensions = USUAL_EXTENSIONS - {Extension.PIPELINING, Extension.CHUNKING}
+    with Server(extensions=extensions) as server, face.client(server.url) as client:
+        asked: list[object] = []
+
+        def mark(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+            asked.extend(messages)
+            return [True] * len(messages)
+
+        list(client.send_many(numbered(1), mark=mark))
+        content, envelope = numbered(1)[0]
+        client.send(content, envelope)
+        assert len(asked) == 1
+        assert len(server.messages) == 2
+
+
+def test_a_message_that_goes_by_another_connection_is_marked_again(face: Face) -> None:
+    with Server(extensions=WAYS["DATA"]) as server:
+        server.add_fault(Close("DATA", nth=2, session=1))
+        messages = numbered(5)
+        marks = Marks(server)
+        results = send_all(face, server, messages, marks)
+        check(server, messages, results)
+        assert set(marks.marked) == {content for content, _ in messages}
+
+
+@pytest.mark.parametrize("world", ["asyncio", "trio"])
+def test_a_mark_may_be_awaited(world: str, request: pytest.FixtureRequest) -> None:
+    from tests.faces.conftest import runner_of
+
+    runner = runner_of(world)
+    assert runner is not None
+    with Server() as server:
+        asked: list[object] = []
+
+        async def mark(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+            asked.extend(messages)
+            return [True] * len(messages)
+
+        async def main() -> int:
+            async with smtpx.AsyncClient(server.url) as client:
+                return len(
+                    [r async for r in client.send_many(numbered(9), mark=mark) if r.complete]
+                )
+
+        try:
+            assert runner.run(main) == 9
+        finally:
+            runner.close()
+        assert len(asked) == 9
+
+
+def test_a_blocking_client_says_that_it_cannot_await(face: Face) -> None:
+    async def mark(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+        return [True] * len(messages)
+
+    with Server() as server, smtpx.Client(server.url) as client:
+        with pytest.raises(smtpx.LocalProtocolError, match="the mark is asynchronous"):
+            list(client.send_many([(b"x\r\n", Envelope("a@x.test", ["b@y.test"]))], mark=mark))
+        assert server.messages == []
