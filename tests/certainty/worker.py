@@ -29,7 +29,7 @@ from typing import Any, Self
 import trustme
 
 from tests.certainty.driving import Scene, drive
-from tests.certainty.judge import Ledger, Told, Violation, judge
+from tests.certainty.judge import Tally, Told, Violation, judge
 from tests.certainty.mails import mails
 from tests.certainty.plans import FACES, WORLDS, Plan, plan
 
@@ -188,7 +188,7 @@ class Worker:
         sessions = self.server.ask(finish=5)
         if sessions["left open"]:
             found.append(Violation("a connection left open", str(sessions)))
-        judgement = judge(told, Ledger.read(self.ledger), gentle=plan.gentle)
+        judgement = judge(told, Tally.read(self.ledger), gentle=plan.gentle)
         found += judgement.violations
         if plan.face == "smtplib":
             # Whoever speaks the old API minds the limits himself.

@@ -9,11 +9,11 @@ from textwrap import dedent
 import pytest
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import deliver
 from smtpx._core.learnt import Learnt
+from smtpx._core.sending import deliver
 from smtpx._core.steps import Glance, More, Receive, Send, Steps
-from smtpx._core.stream import stream
-from smtpx._core.supply import Budget, Outgoing, Supply, Window
+from smtpx._core.streaming.stream import stream
+from smtpx._core.streaming.supply import Budget, Outgoing, Supply, Window
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
 from smtpx.errors import (

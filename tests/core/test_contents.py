@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from smtpx._core.stream import stream
-from smtpx._core.supply import Budget, Outgoing, Supply, Window
+from smtpx._core.streaming.stream import stream
+from smtpx._core.streaming.supply import Budget, Outgoing, Supply, Window
 from smtpx._wire.content import PIECE
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError

@@ -8,9 +8,9 @@ import pytest
 
 from smtpx._core.authentication import authenticate, log_in
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import deliver
 from smtpx._core.naming import named
 from smtpx._core.opening import open_session
+from smtpx._core.sending import deliver
 from smtpx._core.steps import Steps
 from smtpx.envelope import Envelope
 from smtpx.errors import (

@@ -9,9 +9,9 @@ import pytest
 
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import deliver
 from smtpx._core.housekeeping import quit_session, reset
 from smtpx._core.opening import open_session
+from smtpx._core.sending import deliver
 from smtpx._core.steps import Receive, Send, StartTLS, Steps
 from smtpx.envelope import Envelope
 from smtpx.errors import TimedOut

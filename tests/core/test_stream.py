@@ -9,8 +9,8 @@ import pytest
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Glance, Send, Step, Steps, with_octets_written
-from smtpx._core.stream import stream
-from smtpx._core.supply import Budget, Outgoing, Supply, Window
+from smtpx._core.streaming.stream import stream
+from smtpx._core.streaming.supply import Budget, Outgoing, Supply, Window
 from smtpx.envelope import Envelope, Notify, Recipient
 from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.results import SendResult

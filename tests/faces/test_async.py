@@ -23,7 +23,7 @@ import smtpx
 from smtpx import AsyncClient, AsyncSession, Envelope, PoolLimits, Timeouts, TLSMode, TLSPolicy
 from smtpx._drivers.asyncio_driver import AsyncioDriver
 from smtpx._drivers.waiting import KEPT
-from smtpx._faces.ledger import READ_AHEAD
+from smtpx._faces.tally import READ_AHEAD
 from smtpx.testing import ALL_EXTENSIONS, AppendToReply, Close, Extension, Server, ServerTLS, Stall
 from smtpx.testing._tls import Authority, TLSChannel
 from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of, together, turn

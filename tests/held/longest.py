@@ -12,9 +12,9 @@ from typing import TypeVar
 from smtpx import Credentials, Envelope, Limits, PoolLimits, Timeouts, TLSMode
 from smtpx._core.authentication import log_in
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import deliver
 from smtpx._core.housekeeping import quit_session, reset, say
 from smtpx._core.opening import open_session
+from smtpx._core.sending import deliver
 from smtpx._core.steps import Glance, Obtain, Receive, Send, StartTLS, Steps
 from smtpx._core.xclient import xclient
 

@@ -63,6 +63,8 @@ _OF_OTHERS = {
 Ended: TypeAlias = Callable[[SendResult], object]
 """Called with what became of a mail transaction."""
 
+SESSION_OVER = (ConnectionLost, TimedOut, RemoteProtocolError)
+"""What is raised here once the session is of no further use."""
 _GLANCE = Glance()
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)

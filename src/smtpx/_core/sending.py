@@ -1,209 +1,172 @@
-"""Sending the content, and what it means when that breaks off (RFC 5321 §4.1.1.4, RFC 3030 §2).
-
-The outcome is in doubt from the write that holds the last octet of the content on, and not before.
-"""
+"""One message, of whatever form, over one session."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TypeAlias, cast
 
+from smtpx import _checks
 from smtpx._core.connection import Connection
-from smtpx._core.marking import mark_refused
+from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.interruption import hang
+from smtpx._core.naming import name_in, named
+from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
-from smtpx._wire.commands import END_OF_DATA, Command, Phase, bdat
-from smtpx._wire.content import Piece, with_dots_doubled
-from smtpx.errors import (
-    ConnectionLost,
-    ContentRefused,
-    RemoteProtocolError,
-    SMTPError,
-    TimedOut,
-)
-from smtpx.replies import Reply
-from smtpx.results import Status, Verdict
+from smtpx._core.transaction import transaction
+from smtpx._core.verdicts import unfinished, untried
+from smtpx._message.encodings import as_octets, seven_bit
+from smtpx._message.messages import AnyMessage, is_message
+from smtpx._wire.content import Content, Source
+from smtpx.envelope import BodyType, Envelope
+from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.results import SendResult
 
-# Chunks that may be unanswered: their replies fit any buffer, so that nobody waits in a write.
-_CHUNKS_AHEAD = 8
+# An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
+_SEVEN_BIT, _BINARY = BodyType.SEVEN_BIT, BodyType.BINARY
 
-SESSION_OVER = (ConnectionLost, TimedOut, RemoteProtocolError)
+Message: TypeAlias = "Source | AnyMessage"
 
 
-class Failure(NamedTuple):
-    """Why the content did not go out, and what that means for those who were to get it."""
+def deliver(
+    connection: Connection,
+    message: Message,
+    envelope: Envelope | None,
+    *,
+    all_or_nothing: bool = False,
+) -> Steps[SendResult]:
+    """Write the message as this server can take it, and run its transaction, or several.
 
-    verdict: Verdict
-    error: SMTPError
-
-
-def send_data(connection: Connection, pieces: Iterator[Piece], due: int) -> Steps[Failure | None]:
-    """Send stuffed content and the end of data; its `due` replies are left to be settled."""
-    held: Piece = b""
-    for piece in pieces:
-        if held and (failure := (yield from _send_piece(connection, held))):
-            return failure
-        held = piece
-    last = b"".join((held, END_OF_DATA.wire))
-    return (yield from _send_last(connection, last, END_OF_DATA, due))
-
-
-def send_whole(connection: Connection, octets: bytes, due: int) -> Steps[Failure | None]:
-    """Send all of a canonical content, and the end of data, in one write; as `send_data`."""
-    return (yield from _send_last(connection, ended(octets), END_OF_DATA, due))
-
-
-def ended(octets: bytes) -> bytes:
-    """A whole canonical content as it goes after DATA: stuffed, and ended."""
-    return with_dots_doubled(octets) + END_OF_DATA.wire
-
-
-def send_last_chunk(
-    connection: Connection, pieces: Iterator[Piece], size: int, due: int
-) -> Steps[Failure | None]:
-    """Send content of `size` octets as one chunk; its `due` replies are left to be settled.
-
-    ::
-
-        C: BDAT 10485760 LAST
-        C: (10485760 octets)
+    Raises:
+        LocalProtocolError, AddressError, ExtensionMissing: it cannot be sent so; nothing was.
     """
-    command = bdat(size, last=True)
-    held: Piece = command.wire
-    for piece in pieces:
-        if failure := (yield from _send_piece(connection, held)):
-            return failure
-        held = piece
-    return (yield from _send_last(connection, held, command, due))
+    return named(connection, _delivered(connection, message, envelope, all_or_nothing))
 
 
-def send_chunks(connection: Connection, pieces: Iterator[Piece], due: int) -> Steps[Failure | None]:
-    """Send content of unknown size in chunks; the replies to the last are left to be settled.
+def _delivered(
+    connection: Connection, message: Message, envelope: Envelope | None, all_or_nothing: bool
+) -> Steps[SendResult]:
+    connection.content_ended = False
+    envelope, content = written(connection, message, envelope)
+    if connection.is_full:
+        return untried(envelope, session_full(connection))
+    if not is_undivided(connection.extensions, envelope):
+        everyone = Share.of(envelope)
+        if divide(connection, everyone)[1] is not None:
+            if all_or_nothing:
+                raise LocalProtocolError(
+                    "all_or_nothing needs one mail transaction; for these recipients the server "
+                    f"wants several ({dict(connection.extensions.limits)})"
+                )
+            check_repeatable(connection, content)
+            return (yield from _in_parts(connection, everyone, content))
+    return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
 
-    With PIPELINING the replies are read as they come. The last chunk waits for those to all
-    others: only then is it certain that a refused one was not followed by LAST, and that no reply
-    was sent unasked.
 
-    ::
+def _observed(
+    connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
+) -> Steps[SendResult]:
+    """A mail transaction, and what is told of it to whoever observes."""
+    connection.transactions += 1
+    performed = transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+    return performed if connection.observer is None else _told(connection, envelope, performed)
 
-        C: BDAT 524288
-        C: (524288 octets)
-        C: BDAT 524288
-        C: (524288 octets)
-        S: 250 524288 octets received
-        S: 250 524288 octets received
-        C: BDAT 1702 LAST
-        C: (1702 octets)
+
+def _told(
+    connection: Connection, envelope: Envelope, performed: Steps[SendResult]
+) -> Steps[SendResult]:
+    ended = connection.begun(envelope)
+    result = yield from performed
+    name_in(connection, result)
+    _ = ended(result)
+    return result
+
+
+def check_repeatable(connection: Connection, content: Content) -> None:
+    """Make sure that a content can go out several times.
+
+    Raises:
+        LocalProtocolError: it is a file or an iterator.
     """
-    ahead = _CHUNKS_AHEAD if connection.extensions.pipelining else 0
-    held: Piece = b""
-    for piece in pieces:
-        if held and (failure := (yield from _send_chunk(connection, held, ahead))):
-            return failure
-        held = piece
-    if failure := (yield from _settle_chunks(connection, leaving=0)):
-        return failure
-    last = bdat(len(held), last=True)
-    return (yield from _send_last(connection, b"".join((last.wire, held)), last, due))
+    if not content.is_repeatable:
+        raise LocalProtocolError(
+            "for these recipients the server wants several mail transactions "
+            f"({dict(connection.extensions.limits)}), but this content can be read only once: "
+            "give bytes"
+        )
 
 
-def _send_chunk(connection: Connection, piece: Piece, ahead: int) -> Steps[Failure | None]:
-    """Send a chunk that more will follow, and leave no more than `ahead` unanswered."""
-    if connection.unanswered == 0 and (failure := (yield from early_reply(connection))):
-        return failure
-    chunk = bdat(len(piece), last=False)
-    connection.expect(chunk)
+def _in_parts(connection: Connection, everyone: Share, content: Content) -> Steps[SendResult]:
+    """One transaction after the other, as far as the session goes."""
+    whole = Whole(everyone.envelope)
     try:
-        yield from connection.send(chunk.wire)
-        yield from connection.send(piece)
-    except TimedOut as error:
-        return Failure((Status.NOT_TRIED, None), error)
-    except ConnectionLost as error:
-        return (yield from _early(connection, error))
-    return (yield from _settle_chunks(connection, leaving=ahead))
+        return (yield from _each_part(connection, everyone, content, whole))
+    except BaseException as interruption:
+        if not isinstance(interruption, (SMTPError, GeneratorExit)):
+            hang(interruption, whole.as_far_as_known(unfinished(connection, everyone.envelope)))
+        raise
 
 
-def _settle_chunks(connection: Connection, leaving: int) -> Steps[Failure | None]:
-    """Read replies to chunks until only `leaving` are unanswered, and what more has come."""
-    try:
-        while connection.unanswered > leaving or (
-            connection.unanswered and (yield from connection.has_early_reply())
-        ):
-            (reply,) = yield from connection.settle(leaving=connection.unanswered - 1)
-            if not reply.positive:
-                break
+def _each_part(
+    connection: Connection, everyone: Share, content: Content, whole: Whole
+) -> Steps[SendResult]:
+    left: Share | None = everyone
+    while left is not None:
+        share, rest = divide(connection, left)
+        if not connection.usable:
+            share, rest = left, None
+            result = untried(share.envelope, connection.over())
+        elif share is None or connection.is_full:
+            share, rest = left, None
+            result = untried(share.envelope, session_full(connection))
         else:
-            return None
-    except SESSION_OVER as error:
-        return Failure((Status.NOT_TRIED, None), error)
-    try:
-        # RFC 3030 §2: the server discards the chunks that follow, and answers each.
-        _ = yield from connection.settle()
-    except SESSION_OVER:
-        pass  # The refusal is the news; the connection knows that it is broken.
-    return _refused(reply)
+            result = yield from _observed(connection, share.envelope, content)
+        joined = whole.add(share, result)
+        if joined is not None:
+            return joined
+        left = rest
+    raise AssertionError("every recipient is in a part")
 
 
-def early_reply(connection: Connection) -> Steps[Failure | None]:
-    """Look what came before the content had ended: it is no reply to its end, but may say no."""
-    if not (yield from connection.has_early_reply()):
-        return None
-    lost: SMTPError = ConnectionLost(
-        "the server closed the connection in the middle of the content",
-        phase=Phase.DATA_BLOCK.field,
-    )
-    if connection.has_unread:
-        lost = RemoteProtocolError("the server sent part of a reply that nobody asked for")
-    return (yield from _early(connection, lost))
+def addressed(message: Message) -> Envelope:
+    """The envelope that an `EmailMessage` has in its header.
+
+    Raises:
+        LocalProtocolError, AddressError: there is none.
+    """
+    if is_message(message):
+        return Envelope.from_message(message)
+    raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
-def _send_piece(connection: Connection, piece: Piece) -> Steps[Failure | None]:
-    """Send a piece that more will follow, unless the server already says no."""
-    if failure := (yield from early_reply(connection)):
-        return failure
-    try:
-        yield from connection.send(piece, Phase.DATA_BLOCK)
-    except TimedOut as error:
-        return Failure((Status.NOT_TRIED, None), error)
-    except ConnectionLost as error:
-        return (yield from _early(connection, error))
-    return None
+def written(
+    connection: Connection, message: Message, envelope: Envelope | None
+) -> tuple[Envelope, Content]:
+    """The message as this server can take it, and its envelope.
 
-
-def _early(connection: Connection, lost: SMTPError) -> Steps[Failure]:
-    """What a server said before the content had ended; `lost` if it turns out to be nothing."""
-    chunks = connection.unanswered
-    while (words := (yield from connection.last_words(Phase.DATA_BLOCK))) is not None:
-        if not words.positive and not words.intermediate:
-            return _refused(words)
-        if chunks == 0:
-            early = f"the server answered content that had not ended by {words}"
-            return Failure((Status.NOT_TRIED, None), RemoteProtocolError(early))
-        chunks -= 1
-    return Failure((Status.NOT_TRIED, None), lost)
-
-
-def _send_last(
-    connection: Connection, octets: Piece, command: Command, due: int
-) -> Steps[Failure | None]:
-    """Send the write that completes the content."""
-    # What comes before it would be taken for the reply to the end of data.
-    if failure := (yield from early_reply(connection)):
-        return failure
-    if connection.mark is not None and not (yield from connection.mark()):
-        connection.broken = True  # Half a content has no other end.
-        return Failure((Status.NOT_TRIED, None), mark_refused())
-    connection.expect(command, due)
-    try:
-        yield from connection.send(octets, Phase.DATA_BLOCK)
-    except TimedOut as error:
-        return Failure((Status.IN_DOUBT, None), error)
-    except ConnectionLost as error:
-        words = yield from connection.last_words(Phase.DATA_BLOCK)
-        if words is not None and not words.positive and not words.intermediate:
-            return _refused(words)
-        return Failure((Status.IN_DOUBT, None), error)
-    return None
-
-
-def _refused(reply: Reply) -> Failure:
-    return Failure((Status.REFUSED, reply), ContentRefused(None, reply))
+    Raises:
+        LocalProtocolError, AddressError: there is no envelope, or the message cannot be written.
+        TypeError: it is no message.
+    """
+    if envelope is None:
+        envelope = addressed(message)
+    elif not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _checks.complaint("envelope", envelope, "a smtpx.Envelope(sender, recipients)")
+    body, extensions = envelope.body, connection.extensions
+    eight_bit = extensions.eight_bit_mime and body is not _SEVEN_BIT
+    is_binary = body is _BINARY
+    signer = connection.signer
+    if not isinstance(message, bytes) and is_message(message):
+        message, has_binary_parts = as_octets(
+            message,
+            smtputf8=envelope.needs_smtputf8,
+            eight_bit=eight_bit,
+            # What is signed has lines.
+            binary=is_binary or (body is None and extensions.binary_mime and signer is None),
+        )
+        if has_binary_parts and not is_binary:
+            envelope, is_binary = envelope.replace(body=_BINARY), True
+    elif body is None and not eight_bit and isinstance(message, (bytes, bytearray, memoryview)):
+        message = seven_bit(bytes(message))
+    content = Content(cast("Source", message), is_binary)
+    if signer is not None:
+        content = signed(signer, content, binary=is_binary)
+    return envelope, content

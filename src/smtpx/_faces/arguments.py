@@ -8,7 +8,7 @@ from io import TextIOBase
 from typing import Any, cast
 
 from smtpx import _checks
-from smtpx._core.delivery import Message, addressed
+from smtpx._core.sending import Message, addressed
 from smtpx._faces.checked import checked
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope

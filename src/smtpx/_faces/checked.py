@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpx._core.delivery import Message
+from smtpx._core.sending import Message
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.errors import CheckFailed, LocalProtocolError

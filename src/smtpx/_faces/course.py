@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message, addressed
 from smtpx._core.division import Share, left_over, resumed
+from smtpx._core.sending import Message, addressed
 from smtpx._core.verdicts import unfinished, untried
 from smtpx._faces.arguments import ready
 from smtpx._faces.leasing import Lease

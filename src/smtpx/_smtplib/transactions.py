@@ -28,10 +28,10 @@ from smtplib import (
     SMTPServerDisconnected,
 )
 
-from smtpx._core.connection import Connection
-from smtpx._core.sending import SESSION_OVER, send_data
+from smtpx._core.connection import SESSION_OVER, Connection
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import end_data, finals_of, send_content
+from smtpx._core.transfer import send_data
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.reading import LIMITS, ReplyFile, code_and_text
 from smtpx._smtplib.replay import (

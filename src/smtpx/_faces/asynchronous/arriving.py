@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable
 from types import TracebackType
 
-from smtpx._core.delivery import Message
 from smtpx._core.feeding import Fed
+from smtpx._core.sending import Message
 
 
 class Readable:

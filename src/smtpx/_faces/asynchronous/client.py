@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Literal, Self, Unpack
 
 from smtpx import _checks
-from smtpx._core.delivery import Message
 from smtpx._core.learnt import Learnt
-from smtpx._core.supply import Window
+from smtpx._core.sending import Message
+from smtpx._core.streaming.supply import Window
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_many, check_pool
 from smtpx._faces.asynchronous.arriving import Readable

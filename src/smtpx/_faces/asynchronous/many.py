@@ -15,7 +15,7 @@ from collections.abc import (
 from types import TracebackType
 from typing import Any, Self
 
-from smtpx._core.supply import Budget, Window
+from smtpx._core.streaming.supply import Budget, Window
 from smtpx._drivers.current import current_world
 from smtpx._drivers.interruption import with_results
 from smtpx._drivers.waiting import Deadline
@@ -23,7 +23,7 @@ from smtpx._drivers.world import Background
 from smtpx._faces.asynchronous.pool import TaskPool
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.leasing import Lease
-from smtpx._faces.ledger import ASKED, READ_AHEAD, Item, Ledger
+from smtpx._faces.tally import ASKED, READ_AHEAD, Item, Tally
 from smtpx.errors import SMTPError
 from smtpx.marking import Mark
 from smtpx.options import Check
@@ -50,7 +50,7 @@ class TaskSending:
         self._pool = pool
         self._world = current_world()
         self._connections = connections
-        self._ledger = Ledger(window, resend_doubtful, check, mark)
+        self._tally = Tally(window, resend_doubtful, check, mark)
         self._source: Iterator[Item] | None = None
         self._tasks: list[Background] = []
         self._working = 0
@@ -63,7 +63,7 @@ class TaskSending:
         self._news = self._world.make_bell()
         self._demand = self._world.make_bell()
         self._unread_limit = connections * window.messages
-        self.results = self._ledger.results
+        self.results = self._tally.results
         if isinstance(messages, AsyncIterable):
             arriving = aiter(messages)
             self._spawn(lambda: self._read(arriving))
@@ -80,14 +80,14 @@ class TaskSending:
         traceback: TracebackType | None,
     ) -> None:
         """End the tasks, in the middle of what they do."""
-        self._ledger.break_off()
+        self._tally.break_off()
         for task in self._tasks:
             task.cancel()
         try:
             for task in self._tasks:
                 await task.ended()
         finally:
-            self._ledger.interrupted()
+            self._tally.interrupted()
             with_results(error, self.results)
 
     async def go_on(self) -> bool:
@@ -105,23 +105,23 @@ class TaskSending:
                 self._start()
             # A session that is still to join is waited for only where there is something for it.
             at_work = self._working - self._joining
-            if at_work or not self._ledger.is_exhausted or (self._joining and self._ledger.at_hand):
-                if not self._ledger.at_hand:
+            if at_work or not self._tally.is_exhausted or (self._joining and self._tally.at_hand):
+                if not self._tally.at_hand:
                     self._demand.ring()
                 _ = await self._news.wait()
             elif not self.results:
-                return self._ledger.conclude()
+                return self._tally.conclude()
         return True
 
     def _has_work(self) -> bool:
         """True if there is a message for one more session, and perhaps a session."""
-        ledger = self._ledger
+        tally = self._tally
         if self._working >= self._connections or (self._working and self._is_crowded):
             return False
-        can_be_read = not ledger.is_exhausted and not (self._working and ledger.is_slow)
-        if self._source is not None and not ledger.at_hand and can_be_read:
-            ledger.refill(self._source)
-        return self._working - self._late < ledger.at_hand
+        can_be_read = not tally.is_exhausted and not (self._working and tally.is_slow)
+        if self._source is not None and not tally.at_hand and can_be_read:
+            tally.refill(self._source)
+        return self._working - self._late < tally.at_hand
 
     def _start(self) -> None:
         """Put a session to work; the first waits for one, the others make do without."""
@@ -159,7 +159,7 @@ class TaskSending:
             return await self._pool.acquire(ASKED)
         except SMTPError as error:
             if self._working == 1:
-                self._ledger.none_to_be_had(error)
+                self._tally.none_to_be_had(error)
             return None
 
     async def _lease_now(self) -> Lease[AsyncSession] | None:
@@ -173,7 +173,7 @@ class TaskSending:
         """Send until the session has ended, or there is nothing for it to do."""
         connection, driver = lease.session._parts
         budget = Budget(lease.messages)
-        procedure = self._ledger.procedure(connection, budget, self._emit)
+        procedure = self._tally.procedure(connection, budget, self._emit)
         try:
             error = await driver.run(procedure, Deadline(None), self._more)
         except BaseException:
@@ -183,7 +183,7 @@ class TaskSending:
         if error is not None:
             lease.session.abort()
         try:
-            self._ledger.session_ended(
+            self._tally.session_ended(
                 connection, budget, error, reused=lease.reused, at_work=self._working - 1
             )
         finally:
@@ -196,32 +196,32 @@ class TaskSending:
 
     async def _more(self) -> bytes | None:
         """Answer `More`, unless the caller has so much to read that it holds us up."""
-        ledger = self._ledger
+        tally = self._tally
         if len(self.results) >= self._unread_limit:
             return None
-        if not ledger.at_hand and not ledger.is_exhausted:
+        if not tally.at_hand and not tally.is_exhausted:
             if self._source is None:
                 self._demand.ring()
                 await self._world.let_others_run()
-            elif not ledger.is_slow:
-                ledger.refill(self._source)
-        return b"" if ledger.at_hand or ledger.is_exhausted else None
+            elif not tally.is_slow:
+                tally.refill(self._source)
+        return b"" if tally.at_hand or tally.is_exhausted else None
 
     async def _read(self, source: AsyncIterator[Item]) -> None:
         """Read the caller's asynchronous iterable, as far ahead as there is room."""
-        ledger = self._ledger
+        tally = self._tally
         try:
             async for item in source:
-                ledger.add(item)
-                if ledger.is_exhausted:
+                tally.add(item)
+                if tally.is_exhausted:
                     return  # There is no hope for any of them.
                 if self._working < self._connections and self._has_work():
                     self._news.ring()
-                while ledger.at_hand >= READ_AHEAD:
+                while tally.at_hand >= READ_AHEAD:
                     _ = await self._demand.wait()
-            ledger.exhaust()
+            tally.exhaust()
         except Exception as error:
-            ledger.exhaust(error)
+            tally.exhaust(error)
         finally:
             self._news.ring()
             if isinstance(source, AsyncGenerator):

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterable
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from smtpx._core.delivery import Message, deliver
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.naming import named
+from smtpx._core.sending import Message, deliver
 from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.async_dialling import dial

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Literal, Self, Unpack
 
 from smtpx import _checks
-from smtpx._core.delivery import Message
 from smtpx._core.learnt import Learnt
+from smtpx._core.sending import Message
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.blocking.pool import SessionPool
@@ -167,7 +167,7 @@ class Client:
         mark: Mark | None,
     ) -> Iterator[SendResult]:
         # Much that nothing else needs.
-        from smtpx._core.supply import Window
+        from smtpx._core.streaming.supply import Window
         from smtpx._faces.blocking.many import Sending
 
         with Sending(

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from smtpx._core.supply import Budget, Window
+from smtpx._core.streaming.supply import Budget, Window
 from smtpx._drivers.interruption import with_results
 from smtpx._drivers.multiplexed import Lane, Multiplexer
 from smtpx._faces.blocking.joining import PAUSE, Joining
 from smtpx._faces.blocking.pool import SessionPool
 from smtpx._faces.blocking.session import Session
 from smtpx._faces.leasing import Lease
-from smtpx._faces.ledger import ASKED, Item, Ledger
+from smtpx._faces.tally import ASKED, Item, Tally
 from smtpx._wire.commands import Phase
 from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.marking import Mark
@@ -43,7 +43,7 @@ class Sending:
         self._pool = pool
         self._source = iter(messages)
         self._connections = connections
-        self._ledger = Ledger(window, resend_doubtful, check, mark)
+        self._tally = Tally(window, resend_doubtful, check, mark)
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
         self._joining: list[Joining] = []
@@ -51,7 +51,7 @@ class Sending:
         """All of its places in the pool, whatever they are for just now."""
         self._is_crowded = False
         """Another session could not be had: the others do without, until one of them has ended."""
-        self.results = self._ledger.results
+        self.results = self._tally.results
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class Sending:
 
     def _end_all(self) -> None:
         self._multiplexer.close()
-        self._ledger.break_off()
+        self._tally.break_off()
         for joining in self._joining:
             joining.close(ConnectionLost("send_many has ended", phase=Phase.CONNECT.field))
         for lease in self._leases:
@@ -83,7 +83,7 @@ class Sending:
             lane.abandon()
         for lease in self._leases:
             self._pool.drop(lease)
-        self._ledger.interrupted()
+        self._tally.interrupted()
 
     def go_on(self) -> bool:
         """Send until there are results; False if there will be none.
@@ -95,10 +95,10 @@ class Sending:
         while not self.results:
             while self._has_work() and self._start():
                 pass
-            if self._working or (self._joining and self._ledger.at_hand):
+            if self._working or (self._joining and self._tally.at_hand):
                 self._turn()
             elif not self.results:
-                return self._ledger.conclude()
+                return self._tally.conclude()
         return True
 
     def _turn(self) -> None:
@@ -121,19 +121,19 @@ class Sending:
         if self._working or len(self._joining) > 1:
             self._is_crowded = True
         else:
-            self._ledger.none_to_be_had(joining.error)
+            self._tally.none_to_be_had(joining.error)
 
     def _has_work(self) -> bool:
         """True if there is a message for one more session, and perhaps a session."""
-        ledger, under_way = self._ledger, len(self._working) + len(self._joining)
+        tally, under_way = self._tally, len(self._working) + len(self._joining)
         if under_way >= self._connections or (self._working and self._is_crowded):
             return False
-        if not self._working and not ledger.at_hand and not ledger.is_exhausted:
-            ledger.refill(self._source)
+        if not self._working and not tally.at_hand and not tally.is_exhausted:
+            tally.refill(self._source)
         else:
             _ = self._more()
         # Those that are still to join are not counted on, where nobody else is at work.
-        return (under_way if self._working else 0) < ledger.at_hand
+        return (under_way if self._working else 0) < tally.at_hand
 
     def _start(self) -> bool:
         """Put a session to work, or begin to open one; False if none is to be had now.
@@ -147,7 +147,7 @@ class Sending:
                 lease = self._pool.acquire(ASKED)
         except SMTPError as error:
             if not self._working and not self._joining:
-                self._ledger.none_to_be_had(error)
+                self._tally.none_to_be_had(error)
             return False
         if lease is None:
             return False
@@ -161,7 +161,7 @@ class Sending:
     def _put_to_work(self, lease: Lease[Session]) -> None:
         connection, driver = lease.session._parts
         budget = Budget(lease.messages)
-        procedure = self._ledger.procedure(connection, budget, self.results.append)
+        procedure = self._tally.procedure(connection, budget, self.results.append)
         lane = Lane(driver, procedure, self._more)
         self._working[lane] = _Working(lease, budget)
         self._multiplexer.add(lane)
@@ -176,7 +176,7 @@ class Sending:
         if error is not None:
             lease.session.abort()
         try:
-            self._ledger.session_ended(
+            self._tally.session_ended(
                 connection, budget, error, reused=lease.reused, at_work=len(self._working) - 1
             )
         finally:
@@ -186,7 +186,7 @@ class Sending:
 
     def _more(self) -> bool:
         """Answer `More`: what is on its way goes before what the caller has yet to make."""
-        ledger = self._ledger
-        if not ledger.at_hand and not ledger.is_exhausted and not ledger.is_slow:
-            ledger.refill(self._source)
-        return bool(ledger.at_hand) or ledger.is_exhausted
+        tally = self._tally
+        if not tally.at_hand and not tally.is_exhausted and not tally.is_slow:
+            tally.refill(self._source)
+        return bool(tally.at_hand) or tally.is_exhausted

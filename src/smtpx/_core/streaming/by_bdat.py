@@ -11,7 +11,7 @@ from smtpx._core.housekeeping import leave_in_step
 from smtpx._core.marking import allowed
 from smtpx._core.plan import plain_group, plan_of
 from smtpx._core.steps import Steps, octets_written
-from smtpx._core.supply import (
+from smtpx._core.streaming.supply import (
     Budget,
     Drawing,
     Drawn,

@@ -10,14 +10,13 @@ that was written and not answered is in doubt. Each is accounted for exactly onc
 
 from __future__ import annotations
 
-from smtpx._core.chunks import Chunks
-from smtpx._core.connection import Connection
-from smtpx._core.contents import Contents
+from smtpx._core.connection import SESSION_OVER, Connection
 from smtpx._core.housekeeping import quit_session
 from smtpx._core.naming import name, naming
-from smtpx._core.sending import SESSION_OVER
 from smtpx._core.steps import Steps
-from smtpx._core.supply import (
+from smtpx._core.streaming.by_bdat import Chunks
+from smtpx._core.streaming.by_data import Contents
+from smtpx._core.streaming.supply import (
     Budget,
     Drawing,
     Emit,

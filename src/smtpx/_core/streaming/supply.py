@@ -8,11 +8,10 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from smtpx._core.connection import Connection, Ended
-from smtpx._core.delivery import Message, addressed, check_repeatable, written
+from smtpx._core.connection import SESSION_OVER, Connection, Ended
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.marking import Marker, mark_refused, marked
-from smtpx._core.sending import SESSION_OVER
+from smtpx._core.sending import Message, addressed, check_repeatable, written
 from smtpx._core.steps import More, Steps
 from smtpx._core.transaction import transaction
 from smtpx._core.verdicts import (

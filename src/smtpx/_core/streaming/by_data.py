@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smtpx._core.connection import Connection
+from smtpx._core.connection import SESSION_OVER, Connection
 from smtpx._core.housekeeping import leave_in_step
 from smtpx._core.marking import allowed, marked
 from smtpx._core.plan import Plan, plain_group, plan_of
-from smtpx._core.sending import SESSION_OVER, early_reply, ended
 from smtpx._core.steps import Steps, octets_written
-from smtpx._core.supply import (
+from smtpx._core.streaming.supply import (
     Budget,
     Drawing,
     Drawn,
@@ -28,6 +27,7 @@ from smtpx._core.supply import (
     tell_unmarked,
 )
 from smtpx._core.transaction import check_reset, end_data, finals_of, send_content
+from smtpx._core.transfer import early_reply, ended
 from smtpx._core.verdicts import (
     Refused,
     all_refused,

@@ -12,10 +12,10 @@ from functools import partial
 from typing import TypeAlias, cast
 
 from smtpx._core.connection import Connection
-from smtpx._core.delivery import Message
+from smtpx._core.sending import Message
 from smtpx._core.steps import Steps
-from smtpx._core.stream import stream
-from smtpx._core.supply import (
+from smtpx._core.streaming.stream import stream
+from smtpx._core.streaming.supply import (
     Budget,
     Emit,
     Outgoing,
@@ -48,7 +48,7 @@ _ATTEMPTS = 3
 _FRUITLESS = 2 * _ATTEMPTS
 
 
-class Ledger:
+class Tally:
     """Accounts for each message once."""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Many messages over one session, pipelined across messages."""
