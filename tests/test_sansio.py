@@ -184,6 +184,11 @@ def test_what_a_driver_does_not_do_is_said_at_once(kind: Any):
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(smtpx.LocalProtocolError, match="server_hostname"):
         kind(ours, tls=NAMELESS)
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        pytest.raises(smtpx.LocalProtocolError, match="stream socket"),
+    ):
+        kind(datagrams)
 
 
 def test_a_driver_is_entered_once_and_before_it_is_used():
@@ -192,8 +197,11 @@ def test_a_driver_is_entered_once_and_before_it_is_used():
         driver = Driver(ours)
         with pytest.raises(smtpx.LocalProtocolError, match="enter the driver first"):
             driver.run(reply())
-        with driver, pytest.raises(smtpx.LocalProtocolError, match="entered once"), driver:
-            pass
+        with driver:
+            with pytest.raises(smtpx.LocalProtocolError, match="entered once"), driver:
+                pass
+            theirs.sendall(b"still here\n")
+            assert driver.run(reply()) == b"still here\n"
 
 
 def test_a_policy_that_cannot_be_read_closes_the_socket(run: Run):
@@ -202,5 +210,19 @@ def test_a_policy_that_cannot_be_read_closes_the_socket(run: Run):
         smtpx.TLSMode.STARTTLS, ca_file="no-such.pem", server_hostname="mail.example.com"
     )
     with theirs, pytest.raises(smtpx.LocalProtocolError, match=r"no-such\.pem"):
+        run(ours, reply(), tls=policy)
+    assert ours.fileno() == -1
+
+
+def test_who_is_interrupted_while_entering_leaves_no_socket(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr("smtpx.sansio.Handshakes.begin", interrupted)
+    policy = smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS, server_hostname="mail.example.com")
+    with theirs, pytest.raises(KeyboardInterrupt):
         run(ours, reply(), tls=policy)
     assert ours.fileno() == -1

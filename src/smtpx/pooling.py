@@ -60,12 +60,21 @@ class PoolStatistics(Value, kw_only=True):
     rate_seconds: float
     """Seconds that callers, all together, have waited for the rate."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What shows a dict read-only is not pickled, and not copied either.
+        return _statistics, ({name: getattr(self, name) for name in _SUMS}, dict(self.closed))
+
+
+_SUMS = [name for name in PoolStatistics.__fields__ if name != "closed"]
+
+
+def _statistics(sums: Mapping[str, Any], closed: Mapping[CloseReason, int]) -> PoolStatistics:
+    return PoolStatistics(closed=MappingProxyType(dict(closed)), **sums)
+
 
 def sum_of(figures: Sequence[PoolStatistics]) -> PoolStatistics:
     """The figures of several pools together."""
-    names = [name for name in PoolStatistics.__fields__ if name != "closed"]
-    sums: dict[str, Any] = {name: sum(getattr(one, name) for one in figures) for name in names}
     closed: Counter[CloseReason] = Counter()
     for one in figures:
         closed.update(one.closed)
-    return PoolStatistics(closed=MappingProxyType(dict(closed)), **sums)
+    return _statistics({name: sum(getattr(one, name) for one in figures) for name in _SUMS}, closed)

@@ -81,8 +81,14 @@ class Driver:
             ConnectionLost, TimedOut: no address of the host answers.
             LocalProtocolError: a file of the policy cannot be read; or it was entered before.
         """
-        handshake = self._target.begin()
-        self._driver = BlockingDriver(self._target.dial(), handshake)
+        target = self._target
+        target.claim()
+        try:
+            handshake = target.begin()
+            self._driver = BlockingDriver(target.dial(), handshake)
+        except BaseException:
+            target.close()
+            raise
         return self
 
     def __exit__(
@@ -135,9 +141,15 @@ class AsyncDriver:
         Raises:
             ConnectionLost, TimedOut, LocalProtocolError: as `Driver`.
         """
-        handshake = self._target.begin()
-        world = self._world = current_world()
-        self._driver = await world.drive(await self._target.dial_in(world), handshake)
+        target = self._target
+        target.claim()
+        try:
+            handshake = target.begin()
+            world = self._world = current_world()
+            self._driver = await world.drive(await target.dial_in(world), handshake)
+        except BaseException:
+            target.close()
+            raise
         return self
 
     async def __aexit__(
@@ -174,14 +186,20 @@ class _Target:
     ) -> None:
         _checks.instance("tls", tls, TLSPolicy, or_none=True)
         _checks.amount("timeout", timeout, "seconds", or_none=True)
-        self._to = Endpoint.parse(to) if isinstance(to, str) else to
-        if not isinstance(self._to, (Endpoint, socket.socket)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise _checks.complaint(
-                "to", to, "a URL, a smtpx.Endpoint or a connected socket.socket"
-            )
+        self._endpoint = Endpoint.parse(to) if isinstance(to, str) else None
+        self._connected: socket.socket | None = None
+        """As soon as there is one: it was given, or dialled."""
+        if isinstance(to, Endpoint):
+            self._endpoint = to
+        elif isinstance(to, socket.socket):
+            if to.type != socket.SOCK_STREAM or type(to).__module__ == "ssl":
+                raise LocalProtocolError("to: give a connected stream socket, without TLS")
+            self._connected = to
+        elif self._endpoint is None:
+            raise _checks.complaint("to", to, "a URL, a smtpx.Endpoint or a connected socket")
         self._policy = tls
-        if isinstance(self._to, Endpoint):
-            self._policy = tls or self._to.policy(peer_is_local=False)
+        if self._endpoint is not None:
+            self._policy = tls or self._endpoint.policy(peer_is_local=False)
         elif tls is not None and tls.server_hostname is None:
             raise LocalProtocolError(
                 "tls: say by TLSPolicy(server_hostname=…) whose certificate is expected: a "
@@ -193,26 +211,28 @@ class _Target:
                 "StartTLS.protection.certificate"
             )
         self._timeout = timeout
-        self._is_begun = False
+        self._is_claimed = False
+
+    def claim(self) -> None:
+        """Have it be dialled, once.
+
+        Raises:
+            LocalProtocolError: it was before.
+        """
+        if self._is_claimed:
+            raise LocalProtocolError("a driver is entered once: make another one")
+        self._is_claimed = True
 
     def begin(self) -> Handshake | None:
         """What answers a `StartTLS`, if anything does.
 
         Raises:
-            LocalProtocolError: a file of the policy cannot be read, or it was begun before.
+            LocalProtocolError: a file of the policy cannot be read.
         """
-        if self._is_begun:
-            raise LocalProtocolError("a driver is entered once: make another one")
-        self._is_begun = True
         if self._policy is None:
             return None
-        host = self._to.host if isinstance(self._to, Endpoint) else ""
-        try:
-            return Handshakes(None, host).begin(self._policy)
-        except LocalProtocolError:
-            if isinstance(self._to, socket.socket):
-                self._to.close()
-            raise
+        host = "" if self._endpoint is None else self._endpoint.host
+        return Handshakes(None, host).begin(self._policy)
 
     def dial(self) -> socket.socket:
         """Connect, unless it was given connected.
@@ -220,16 +240,28 @@ class _Target:
         Raises:
             ConnectionLost, TimedOut: no address of the host answers.
         """
-        if isinstance(self._to, socket.socket):
-            return self._to
-        return dialling.dial(self._to, remaining=lambda: self._timeout)
+        if self._endpoint is not None:
+            self._connected = dialling.dial(self._endpoint, remaining=lambda: self._timeout)
+        return self._ready()
 
     async def dial_in(self, world: World) -> socket.socket:
         """The same in an asynchronous world."""
-        if isinstance(self._to, socket.socket):
-            self._to.setblocking(False)
-            return self._to
-        return await async_dialling.dial(world, self._to, remaining=lambda: self._timeout)
+        if self._endpoint is not None:
+            self._connected = await async_dialling.dial(
+                world, self._endpoint, remaining=lambda: self._timeout
+            )
+        return self._ready()
+
+    def _ready(self) -> socket.socket:
+        if self._connected is None:
+            raise AssertionError("what is not dialled was given")
+        self._connected.setblocking(False)
+        return self._connected
+
+    def close(self) -> None:
+        """Close what is connected."""
+        if self._connected is not None:
+            self._connected.close()
 
 
 def _check_run(procedure: object, timeout: float | None) -> None:

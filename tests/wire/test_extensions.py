@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from time import process_time
 
 import pytest
@@ -201,3 +203,11 @@ def test_a_megabyte_is_read_in_a_second(junk: str) -> None:
     extensions = offered(*[junk * (8000 // len(junk))] * 60, f"AUTH {junk * 100_000}"[:500_000])
     _ = extensions.auth, extensions.size, extensions.limits
     assert process_time() - began < 1
+
+
+@pytest.mark.parametrize("copied", [lambda it: pickle.loads(pickle.dumps(it)), copy.deepcopy])
+def test_they_are_copied_as_they_are(copied):
+    extensions = Extensions({"SIZE": "1000", "LIMITS": "RCPTMAX=20"})
+    twin = copied(extensions)
+    assert twin.keywords == extensions.keywords
+    assert (twin.size, twin.rcpt_max) == (1000, 20)

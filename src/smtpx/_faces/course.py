@@ -95,10 +95,10 @@ class Course:
 
     @contextmanager
     def another_attempt(self) -> Generator[None, None, None]:
-        """Where there was one before, note that none could be made, and go on.
+        """Note it where the attempt for those who are left over could not be made.
 
         Raises:
-            SMTPError: the first has become of nothing, either.
+            SMTPError: nobody was left over, so that there is nothing else to tell.
         """
         try:
             yield

@@ -102,6 +102,9 @@ class Extensions:
         """Every EHLO keyword, upper case, with its parameters as the server wrote them."""
         return MappingProxyType(self._keywords)
 
+    def __reduce__(self) -> tuple[type[Extensions], tuple[dict[str, str]]]:
+        return Extensions, (self._keywords,)
+
     def __contains__(self, keyword: object) -> bool:
         return isinstance(keyword, str) and keyword.upper() in self._keywords
 
