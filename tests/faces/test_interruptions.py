@@ -25,6 +25,7 @@ import smtpx
 from smtpx import Client, Envelope, PoolLimits, SendResult, Session
 from smtpx._faces import opening
 from smtpx.testing import ALL_EXTENSIONS, Close, Extension, Server
+from tests.interruptions.points import POINTS
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
@@ -64,7 +65,7 @@ class Interrupted:
         self.happened = self._left <= 0
 
     def _profile(self, frame: FrameType, event: str, argument: object) -> None:
-        if event not in ("call", "c_return"):
+        if event not in POINTS:
             return
         self._left -= 1
         if self._left == 0:

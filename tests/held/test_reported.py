@@ -22,6 +22,7 @@ import pytest
 
 import smtpx
 from smtpx import AsyncClient, Client, Envelope, PoolLimits, SendResult, Session, Timeouts
+from tests.interruptions.points import POINTS
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -373,7 +374,7 @@ def at_each_point(client: Client, call: Callable[[], object], at: int) -> bool:
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         nonlocal left
-        if event not in ("call", "c_return"):
+        if event not in POINTS:
             return
         left -= 1
         if not left:

@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 import smtpx
+from tests.interruptions.points import POINTS
 from tests.interruptions.subjects import SUBJECTS, Hung, Subject, left_behind, open_files
 
 _WATCHDOG = 60
@@ -95,7 +96,7 @@ class Interrupter:
 
         def profile(frame: FrameType, event: str, argument: Any) -> None:
             nonlocal seen
-            if event in ("call", "c_return"):
+            if event in POINTS:
                 seen += 1
                 if seen == number:
                     raise Interrupted

@@ -13,6 +13,7 @@ import pytest
 import smtpx
 from smtpx import Client, Envelope, Outcome, PoolLimits, SendResult, Status
 from tests.interruptions.noting import Noting, Ways
+from tests.interruptions.points import POINTS
 
 DATA = ("PIPELINING", "8BITMIME", "SIZE")
 WAYS = {
@@ -71,7 +72,7 @@ class Call:
 
     def _profile(self, frame: FrameType, event: str, argument: object) -> None:
         # The caller's own loop is not the call: who leaves it closes the generator.
-        if event in ("call", "c_return") and frame.f_code is not Call.__init__.__code__:
+        if event in POINTS and frame.f_code is not Call.__init__.__code__:
             self._left -= 1
             if self._left == 0:
                 raise Interruption
