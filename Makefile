@@ -22,7 +22,12 @@ demo: $(VENV)/ready  ## send real mail to a real server on this machine, and sho
 
 # More processes than processors: many tests do little but wait for a timeout.
 test: $(VENV)/ready  ## pass the whole suite
-	$(BIN)/python -m pytest -n 6 --dist loadgroup
+	$(BIN)/python -m pytest -n 6 --dist loadgroup --durations=10
+
+SMOKE := tests/core tests/wire tests/smtplib tests/test_sansio.py $(addprefix tests/faces/test_,session.py async.py \
+	client_pool.py send_many.py tls.py cancellation.py interruptions.py) tests/interruptions
+test-smoke: $(VENV)/ready  ## pass what a version of Python may change: core, wire, faces and worlds
+	$(BIN)/python -m pytest -n 6 --dist loadgroup $(SMOKE)
 
 test-slow: $(VENV)/ready  ## cancel at every await point, a thousand examples: what takes longer
 	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile thorough --timeout 900
@@ -55,4 +60,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-slow soak held interruptions certainty lint bench
+.PHONY: help demo test test-smoke test-slow soak held interruptions certainty lint bench

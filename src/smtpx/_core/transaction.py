@@ -20,7 +20,7 @@ from smtpx._core.transfer import (
 )
 from smtpx._core.verdicts import (
     Performed,
-    all_in_doubt,
+    alike,
     all_refused,
     broken_off,
     chunks_unknown,
@@ -161,7 +161,7 @@ def _at_once(
         if not isinstance(over, RemoteProtocolError):
             return result_of(envelope, broken_off(plan, heard[:before], over))
         if len(heard) <= before or not was_read_as_commands(connection, heard[before]):
-            return result_of(envelope, all_in_doubt(plan, over))
+            return result_of(envelope, alike(len(plan.rcpt), Status.IN_DOUBT, over))
     if not heard:
         connection.open_transaction = False
         connection.learnt.takes_chunks = True
@@ -236,7 +236,7 @@ def _conclude(
     if plan.chunked and error is not None:
         if connection.surplus is not None:
             # With DATA the 354 shows that the replies before it were in step; BDAT has none.
-            return all_in_doubt(plan, error)
+            return alike(len(plan.rcpt), Status.IN_DOUBT, error)
         if isinstance(error, ContentRefused) and (
             unknown := chunks_unknown(connection, error.reply)
         ):

@@ -50,8 +50,7 @@ def result_of(envelope: Envelope, performed: Performed) -> SendResult:
 
 def untried(envelope: Envelope, over: SMTPError) -> SendResult:
     """The result of a message of which nothing was sent."""
-    not_tried: Verdict = (Status.NOT_TRIED, None)
-    return result_of(envelope, Performed([not_tried] * len(envelope.recipients), None, over))
+    return result_of(envelope, alike(len(envelope.recipients), Status.NOT_TRIED, over))
 
 
 def interrupted() -> ConnectionLost:
@@ -61,10 +60,10 @@ def interrupted() -> ConnectionLost:
 
 def unfinished(connection: Connection, envelope: Envelope) -> SendResult:
     """What is known of a message whose transaction was interrupted before it could say."""
-    verdict = (Status.IN_DOUBT if connection.content_ended else Status.NOT_TRIED, None)
+    status = Status.IN_DOUBT if connection.content_ended else Status.NOT_TRIED
     error = interrupted()
     error.server = connection.server
-    return result_of(envelope, Performed([verdict] * len(envelope.recipients), None, error))
+    return result_of(envelope, alike(len(envelope.recipients), status, error))
 
 
 def parted_before_the_content(connection: Connection, result: SendResult) -> bool:
@@ -99,10 +98,10 @@ def judge(connection: Connection, plan: Plan, said: list[Reply], *, reset: bool)
     if refusal is not None:
         if final.positive:
             contradiction = f"{refusal}; and yet the server accepted the content: {final}"
-            return all_in_doubt(plan, RemoteProtocolError(contradiction))
+            return alike(len(plan.rcpt), Status.IN_DOUBT, RemoteProtocolError(contradiction))
         if reset and not said[0].positive and isinstance(refusal, SenderRefused):
             # It was not looked at: the transaction before it was still open.
-            return none_tried(plan, reset_refused(connection, said[0]))
+            return alike(len(plan.rcpt), Status.NOT_TRIED, reset_refused(connection, said[0]))
         return all_refused(plan, refused, refusal)
     if final.positive:
         accepted: Verdict = (Status.ACCEPTED, final)
@@ -189,14 +188,9 @@ def not_given(plan: Plan, heard: list[Reply], over: SMTPError) -> Performed:
     return broken_off(plan, heard[: len(plan.rcpt) + 1], over, Status.NOT_TRIED)
 
 
-def all_in_doubt(plan: Plan, error: SMTPError) -> Performed:
-    """What it means where no reply can be believed."""
-    return Performed([(Status.IN_DOUBT, None)] * len(plan.rcpt), None, error)
-
-
-def none_tried(plan: Plan, error: SMTPError) -> Performed:
-    """What it means where nothing of the content was taken, or sent."""
-    return Performed([(Status.NOT_TRIED, None)] * len(plan.rcpt), None, error)
+def alike(recipients: int, status: Status, error: SMTPError) -> Performed:
+    """What it means where all that is known holds for everyone."""
+    return Performed([(status, None)] * recipients, None, error)
 
 
 def refusals_of(

@@ -148,7 +148,7 @@ class Tally:
         if budget.answered:
             # Whatever ended it, the next one gets as far, and further.
             self._fruitless = 0
-            if isinstance(error, ConnectionLost) and not budget.refused:
+            if isinstance(error, ConnectionLost) and not budget.has_refused:
                 done = connection.transactions - budget.begun + budget.answered
                 connection.learnt.session_ended(done, connection.parting)
             return

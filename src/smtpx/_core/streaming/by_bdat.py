@@ -324,7 +324,7 @@ class Chunks:
         if reset and not said[0].positive:
             self._reset_refused = reset_refused(connection, said[0])
         self._refused = None if said[-1].positive else said[-1]
-        self._budget.refused += not all(reply.positive for reply in said)
+        self._budget.has_refused |= not all(reply.positive for reply in said)
         plan = plan_of(connection, envelope, content)
         return result_of(envelope, judge(connection, plan, said, reset=reset))
 

@@ -230,7 +230,7 @@ class Contents:
         data = None if plan.chunked else rcpt.pop()
         refused, refusal = refusals_of(plan, mail, rcpt, data, all_or_nothing=False)
         if refused or refusal:
-            self._budget.refused += 1
+            self._budget.has_refused = True
         if refusal is None:
             return refused
         if data is not None and data.intermediate:
@@ -378,7 +378,7 @@ class Contents:
         accepted = len(envelope.recipients) - len(given.refused)
         performed = with_finals(connection, finals, given.refused, given.error, accepted)
         if any(status is Status.REFUSED for status, _ in finals):
-            self._budget.refused += 1
+            self._budget.has_refused = True
         again = settle(
             self._supply, self._emit, self._budget, drawn, result_of(envelope, performed)
         )
@@ -395,7 +395,7 @@ class Contents:
         if not isinstance(performed.error, ReplyError):
             return False
         self._budget.answered += 1
-        self._budget.refused += 1
+        self._budget.has_refused = True
         outgoing, envelope, _ = asked.drawn
         tell(self._supply, self._emit, outgoing, result_of(envelope, performed))
         return True

@@ -109,7 +109,7 @@ class Window:
 class Budget:
     """What a session may still send, and what came of what it sent."""
 
-    __slots__ = ("answered", "first", "granted", "left", "refused")
+    __slots__ = ("answered", "first", "granted", "has_refused", "left")
 
     def __init__(self, granted: int) -> None:
         self.granted = granted
@@ -117,8 +117,8 @@ class Budget:
         """Mail transactions that may still be begun."""
         self.answered = 0
         """Messages that the server has accepted or refused."""
-        self.refused = 0
-        """Messages in which something was refused."""
+        self.has_refused = False
+        """The server has refused something."""
         self.first: Outgoing | None = None
         """The first message that was begun."""
 
@@ -130,7 +130,7 @@ class Budget:
     def count_unmarked(self) -> None:
         """A message that the mark keeps back is no failure of the session, nor the server's."""
         self.answered += 1
-        self.refused += 1
+        self.has_refused = True
 
 
 Emit = Callable[[SendResult], None]
@@ -287,7 +287,7 @@ def send_alone(
         result = yield from marked(connection, supply.mark, outgoing.message, procedure)
         if parted_before_the_content(connection, result):
             result = untried(envelope, connection.over())
-        budget.refused += bool(result.refused)
+        budget.has_refused |= bool(result.refused)
         if isinstance(result.error, MarkRefused):
             budget.count_unmarked()
         again = settle(supply, emit, budget, message, result)
