@@ -1131,7 +1131,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 TestAnyOrder = PoolMachine.TestCase
-TestAnyOrder.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 
 
 class Caller:
