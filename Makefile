@@ -46,6 +46,16 @@ MESSAGES ?= 100000
 certainty: $(VENV)/ready  ## hold every face to its word on a hostile server; SEED=, MESSAGES=
 	$(BIN)/python -m tests.certainty --seed $(SEED) --messages $(MESSAGES)
 
+$(VENV)/integrations-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group integrations
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+test-integrations: $(VENV)/integrations-ready  ## pass the tests that need Django, Flask and the like
+	$(BIN)/python -m pytest -n 2 tests/integrations tests/docs
+
+django-tests: $(VENV)/integrations-ready  ## pass Django's own tests of its SMTP backend, with ours
+	$(BIN)/python -m tests.integrations.django.theirs
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,4 +70,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-smoke test-slow soak held interruptions certainty lint bench
+.PHONY: help demo test test-smoke test-slow soak held interruptions certainty test-integrations django-tests lint bench

@@ -595,8 +595,8 @@ CALLED_BY_US = {"respond", "first"} | {
     *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
-# factory are what others write.
-OTHERS = ("smtplib.", "sasl.Mechanism")
+# factory are what others write. Django makes its backend, whose own tests try its options.
+OTHERS = ("smtplib.", "sasl.Mechanism", "integrations.django.")
 
 
 KEYWORDS = {
@@ -626,7 +626,10 @@ def public_calls() -> dict[str, list[str]]:
     rooms = pkgutil.iter_modules(smtpx.__path__)
     adapters = pkgutil.iter_modules(integrations.__path__, "integrations.")
     for module in ["", *(name for _, name, _ in (*rooms, *adapters) if name[0] != "_")]:
-        home = importlib.import_module(f"smtpx.{module}".rstrip("."))
+        try:
+            home = importlib.import_module(f"smtpx.{module}".rstrip("."))
+        except smtpx.ExtraMissing:
+            continue
         for name in getattr(home, "__all__", ()):
             value = getattr(home, name)
             path = f"{module}.{name}".lstrip(".")
