@@ -27,6 +27,7 @@ from smtpx import integrations, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.integrations import opentelemetry
+from smtpx.integrations.logs import MailHandler
 from smtpx.sansio import AsyncDriver, Driver
 
 WRONG: dict[str, Any] = {
@@ -498,6 +499,17 @@ CASES: dict[str, Case] = {
     "integrations.opentelemetry.Telemetry": Case(
         opentelemetry.Telemetry, tracer_provider=NONE, meter_provider=NONE
     ),
+    "integrations.logs.MailHandler": Case(
+        MailHandler,
+        {"url": URL, "fromaddr": "a@x.test", "toaddrs": "b@x.test", "subject": "hi"},
+        names={"url": "(?i)url"},
+        mailhost=NONE,
+        subject=TEXTS,
+        credentials=NONE,
+        secure=NONE,
+        timeout={"1.5"},
+        interval={"1.5"},
+    ),
     **FAULTS,
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
     "testing.Server": Case(
@@ -595,8 +607,9 @@ CALLED_BY_US = {"respond", "first"} | {
     *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
-# factory are what others write. Django makes its backend, whose own tests try its options.
-OTHERS = ("smtplib.", "sasl.Mechanism", "integrations.django.")
+# factory are what others write. Django makes its backend, whose own tests try its options; a
+# handler's methods are called by `logging`.
+OTHERS = ("smtplib.", "sasl.Mechanism", "integrations.django.", "integrations.logs.MailHandler.")
 
 
 KEYWORDS = {
