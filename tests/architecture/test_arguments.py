@@ -607,9 +607,15 @@ CALLED_BY_US = {"respond", "first"} | {
     *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
-# factory are what others write. Django makes its backend, whose own tests try its options; a
-# handler's methods are called by `logging`.
-OTHERS = ("smtplib.", "sasl.Mechanism", "integrations.django.", "integrations.logs.MailHandler.")
+# factory are what others write. For Django and Flask it is settings that are wrong: their own
+# tests try them. A handler's methods are called by `logging`.
+OTHERS = (
+    "smtplib.",
+    "sasl.Mechanism",
+    "integrations.django.",
+    "integrations.flask.",
+    "integrations.logs.MailHandler.",
+)
 
 
 KEYWORDS = {

@@ -42,7 +42,7 @@ DKIM_KEYS = {
 
 
 # What the blocks of a page need besides smtpx.
-NEEDS = {"django.md": ["django"]}
+NEEDS = {"django.md": ["django"], "flask.md": ["flask"]}
 
 
 def blocks() -> Iterator[ParameterSet]:
