@@ -42,7 +42,11 @@ DKIM_KEYS = {
 
 
 # What the blocks of a page need besides smtpx.
-NEEDS = {"django.md": ["django"], "flask.md": ["flask"]}
+NEEDS = {
+    "django.md": ["django"],
+    "flask.md": ["flask"],
+    "frameworks.md": ["fastapi", "httpx2", "aiohttp", "apscheduler", "structlog", "sentry_sdk"],
+}
 
 
 def blocks() -> Iterator[ParameterSet]:
@@ -116,7 +120,8 @@ def test_the_documentation_runs(
     message["Subject"] = "hi"
     message.set_content("hello\n")
     with set_up(page):
-        exec(compile(code, "a block of the documentation", "exec"), {"message": message})
+        program = compile(code, "a block of the documentation", "exec", dont_inherit=True)
+        exec(program, {"message": message, "__name__": "shown"})
     if printed is not None:
         assert capsys.readouterr().out == printed
     assert [breach for server in world.values() for breach in server.breaches] == []

@@ -69,8 +69,8 @@ class Mail:
         if not isinstance(app, Flask):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise TypeError(f"app: give a Flask app, not {type(app).__name__}")
         settings = app.config.get_namespace("MAIL_", lowercase=False)
-        config: Mapping[str, Any] = app.config
-        client = _client(config.get("SMTPX_URL"), settings, self._options)
+        url = app.config.get_namespace("SMTPX_", lowercase=False).get("URL")
+        client = _client(url, settings, self._options)
         is_suppressed = _flag(settings, "SUPPRESS_SEND", default=app.testing)
         sender = settings.get("DEFAULT_SENDER")
         app.extensions["smtpx"] = _State(client, sender, is_suppressed is True)
@@ -155,7 +155,7 @@ def _endpoint(settings: Mapping[str, Any]) -> smtpx.Endpoint:
     elif use_tls is not None:
         mode = smtpx.TLSMode.STARTTLS if use_tls else smtpx.TLSMode.NONE
     port: Any = settings.get("PORT", 25)
-    if isinstance(port, str) and port.isdecimal():  # from the environment
+    if str(port).isdecimal():  # a str, where it comes from the environment
         port = int(port)
     return smtpx.Endpoint(settings.get("SERVER", "127.0.0.1"), port, mode)
 
