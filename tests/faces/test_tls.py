@@ -159,6 +159,27 @@ def test_what_is_wrong_is_said(face: Face, tls, wrong, tmp_path, ca_file):
     assert [word for word in words if word not in str(error)] == []
 
 
+@pytest.mark.requirement("RFC 8446 §6.2")
+def test_the_server_is_told_why(face: Face):
+    said: list[BaseException] = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            try:
+                _ = issued("127.0.0.1").wrap_socket(connection, server_side=True).recv(1)
+            except OSError as error:
+                said.append(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(smtpx.TLSPolicyError):
+            face.session(f"smtps://127.0.0.1:{listener.getsockname()[1]}", timeouts=PATIENT).open()
+        thread.join()
+    assert "alert unknown ca" in str(said[0])
+
+
 def test_a_minimum_version(face: Face, ca_file):
     with (
         Server(

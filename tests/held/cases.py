@@ -164,7 +164,8 @@ def _manners(name: str, phase: Phase, protection: Protection, way: str) -> list[
     if phase is Phase.HANDSHAKE:
         return [Manner.SILENCE, Manner.DRIP, Manner.HALF_CLOSE, Manner.FLOOD]
     manners = [manner for manner in Manner if manner not in _RECORDS]
-    if protection is Protection.IMPLICIT:
+    # The drop-in's `sock` is an `ssl.SSLSocket`, and promises nothing here.
+    if protection is Protection.IMPLICIT and not name.startswith("smtplib"):
         manners.append(Manner.TICKETS)
         # They take seconds to make, within the handshake.
         if name in ("Session.send", "Session.noop") and way == "pipelined":
