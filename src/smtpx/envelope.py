@@ -12,6 +12,7 @@ from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
+from smtpx._loading import loading
 from smtpx._message.messages import is_message
 from smtpx._values import Value, field, replaced
 from smtpx.addresses import Address
@@ -273,7 +274,8 @@ class Envelope(Value):
             AddressError: an address cannot be sent to.
             TypeError: it is no message of the `email` package, or an option is of another kind.
         """
-        from smtpx._message.correspondents import recipients_of, sender_of
+        with loading("the header of a message"):
+            from smtpx._message.correspondents import recipients_of, sender_of
 
         if not is_message(message):
             raise _checks.complaint("message", message, "an EmailMessage")
