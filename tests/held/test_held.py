@@ -21,7 +21,6 @@ ALWAYS = [
     "asyncio, Session.send, content, endless lines, plain, pipelined, phase",
     "trio, Session.send, content, session tickets, TLS, pipelined, phase",
     "uvloop, Session.send, MAIL, session tickets, TLS, pipelined, phase",
-    "uvloop, Session.noop, NOOP, key updates, TLS, pipelined, phase",
 ]
 DRAWN = 20
 GROUPS = 3
