@@ -27,7 +27,7 @@ __all__ = ["BodyType", "DeliverBy", "Envelope", "EnvelopeOptions", "Notify", "Re
 
 T = TypeVar("T")
 
-_ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
+_ORCPT_TYPE = r"[A-Za-z0-9\-]+;"
 
 
 class BodyType(Enum):
@@ -361,7 +361,7 @@ def _check_original(orcpt: str | None) -> None:
     _checks.text("orcpt", orcpt, or_none=True)
     if orcpt is None:
         return
-    kind = _ORCPT_TYPE.match(orcpt)
+    kind = re.match(_ORCPT_TYPE, orcpt)
     if kind is None:
         try:
             _ = Address.parse(orcpt)
