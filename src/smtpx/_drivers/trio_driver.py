@@ -94,7 +94,7 @@ class _Carrier:
             pass  # Nothing is there; or the write will fail in its turn, and say why.
 
     def close(self) -> None:
-        """Close the socket, and wake who waits for it."""
+        """Close the socket, and wake whoever waits for it."""
         try:
             trio.lowlevel.notify_closing(self.socket)
         except RuntimeError:
