@@ -1,8 +1,8 @@
 """The connection pool's decisions as one state; no I/O, no lock, no clock.
 
 A face calls it under its one lock and does all I/O outside. Whoever asks (`acquire`, `opened`,
-`reopen`) is told by value what to do, and that is recorded before it returns: a caller
-a caller that is cancelled at any later moment still gives its slot back, by `failed`, `release` or `cancel`.
+`reopen`) is told by value what to do, and that is recorded before it returns. A caller
+that is cancelled at any later moment still gives its slot back: by `failed`, `release` or `cancel`.
 
 Every method returns `Changes`, and the face carries them out: it closes the connections named,
 once each, outside the lock, and wakes the holders of the tickets that were answered. A slot that
