@@ -23,12 +23,19 @@ T = TypeVar("T")
 def allowed(
     connection: Connection, supply: Supply, outgoing: Sequence[Outgoing]
 ) -> Steps[Sequence[bool]]:
-    """Of each message, whether its last octet may leave."""
+    """Of each message, whether its last octet may leave.
+
+    Raises:
+        SMTPError: the mark failed with it; nothing of theirs is complete.
+    """
     if supply.mark is None:
         return [True] * len(outgoing)
     messages = [message.message for message in outgoing]
     step = Mark(supply.mark, messages, connection.timeouts.data_block)
     _ = yield step
+    if step.failure is not None:
+        connection.broken = True  # A content may be half sent.
+        raise step.failure
     return step.allowed
 
 

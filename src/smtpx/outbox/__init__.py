@@ -1,0 +1,38 @@
+"""The outbox: mail that survives a crash, from one file to many machines.
+
+A ledger, in an SQLite file or in PostgreSQL, has for each recipient what is true at the server.
+Workers claim what is due, mark it before it may be in doubt, send it, and note what became of it.
+"""
+
+from __future__ import annotations
+
+from ._schedule import Limit, Retries
+from .outbox import Outbox
+from .states import (
+    Delivery,
+    Event,
+    IdempotencyConflict,
+    LedgerCorrupt,
+    LedgerTooNew,
+    LedgerUnavailable,
+    NotInOutbox,
+    OutboxError,
+    State,
+    Submission,
+)
+
+__all__ = [
+    "Delivery",
+    "Event",
+    "IdempotencyConflict",
+    "LedgerCorrupt",
+    "LedgerTooNew",
+    "LedgerUnavailable",
+    "Limit",
+    "NotInOutbox",
+    "Outbox",
+    "OutboxError",
+    "Retries",
+    "State",
+    "Submission",
+]
