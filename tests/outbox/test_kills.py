@@ -117,7 +117,7 @@ def points(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
 @pytest.mark.parametrize("way", WAYS)
-def test_killed_at_each_point(tmp_path: Path, way: str, hold: bool, shard=None) -> None:
+def test_killed_at_each_point(tmp_path: Path, way: str, hold: bool) -> None:
     extensions, lmtp, recipients = WAYS[way]
     passed = [*points(tmp_path), "half a write"]
     assert {
@@ -147,11 +147,12 @@ def test_killed_at_each_point(tmp_path: Path, way: str, hold: bool, shard=None) 
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
-def test_killed_at_random(
-    tmp_path: Path, hold: bool, kills: int = 12, count: int = 600, seed: int = 1
-) -> None:
+def test_killed_at_random(tmp_path: Path, hold: bool) -> None:
+    killed_at_random(f"sqlite:///{tmp_path}/mail.db", hold=hold, kills=12, count=600, seed=1)
+
+
+def killed_at_random(url: str, *, hold: bool, kills: int, count: int, seed: int) -> None:
     chance = random.Random(seed)
-    url = f"sqlite:///{tmp_path}/mail.db"
     with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge(delay=0.002) as judge:
         list(outbox.put_many(numbered(count), on_doubt="hold" if hold else "resend"))
         killed = 0

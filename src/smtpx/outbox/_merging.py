@@ -14,7 +14,7 @@ from smtpx.errors import SMTPError
 from smtpx.merging import Template
 
 from . import _putting
-from ._preparing import Prepared, Receiver, fingerprint, new_id, new_message_id
+from ._preparing import Prepared, Receiver, fingerprint, header_size, new_id, new_message_id
 from ._putting import MergeRow, Terms, chained
 from ._store import Store
 from .states import IdempotencyConflict
@@ -42,14 +42,15 @@ def merge(
 def _prepared(template: Template) -> Prepared:
     source = template.source
     sender = template.sender
-    end = source.find(b"\r\n\r\n") + 2
     # Of whom and to whom stands in the template; what has to be told apart is its text.
     anybody = Envelope(None, "postmaster")
-    said = hashlib.sha256(fingerprint(source, end, anybody) + repr(sender).encode()).digest()
+    said = hashlib.sha256(
+        fingerprint(source, header_size(source), anybody) + repr(sender).encode()
+    ).digest()
     return Prepared(
         id=new_id(),
         key=None,
-        fingerprint=said,
+        fingerprint=hashlib.sha256(text + repr(sender).encode()).digest(),
         sender="",
         options=json.dumps({"sender": sender}),
         stamps=b"",
@@ -81,7 +82,9 @@ def _row(template: Template, row: object, place: int) -> MergeRow:
             raise TypeError(f"give a dict, not {type(row).__name__}")
         data: dict[str, Any] = dict(row)  # pyright: ignore[reportUnknownArgumentType] - of whatever kind
         if marked_up := [name for name, value in data.items() if hasattr(value, "__html__")]:
-            raise TypeError(f"field {marked_up[0]!r} is markup, and only text can be kept: give str")
+            raise TypeError(
+                f"field {marked_up[0]!r} is markup, and only text can be kept: give str"
+            )
         _ = json.dumps(data)
         _, envelope = template.render(data)
     except SMTPError as error:

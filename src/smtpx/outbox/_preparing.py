@@ -25,6 +25,7 @@ __all__ = [
     "Receiver",
     "date_field",
     "fingerprint",
+    "header_size",
     "new_id",
     "new_message_id",
     "prepared",
@@ -33,7 +34,7 @@ __all__ = [
 
 AnyContent: TypeAlias = "Message[str, str] | bytes | bytearray | memoryview | Iterable[bytes]"
 
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_LAST_FIELD_END = re.compile(rb"\n(?=\r?\n)")
 _ANY_CASE = re.IGNORECASE | re.MULTILINE
 _FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
@@ -103,11 +104,9 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
     else:
         octets = _octets(message)
     sender = "" if envelope.sender is None else str(envelope.sender)
-    end = _HEADER_END.search(octets)
-    split = len(octets) if end is None else end.start() + 1
+    split = header_size(octets)
     head = octets[:split] if _FIRST_FIELD.match(octets) else b""
     if b"cc:" in head.lower() and _HIDDEN.search(head):
-        # After LF a field begins; the line end before the empty line stays.
         shown = _HIDDEN.sub(b"", head)
         octets, head = shown + octets[split:], shown
     stamps, message_id = _stamps(head, sender)
@@ -132,6 +131,12 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
             ]
         ),
     )
+
+
+def header_size(octets: bytes) -> int:
+    """The octets of a content's header, without the empty line."""
+    end = _LAST_FIELD_END.search(octets)
+    return len(octets) if end is None else end.end()
 
 
 def _octets(message: Any) -> bytes:
@@ -181,12 +186,13 @@ def date_field(second: float) -> str:
     return format_datetime(datetime.fromtimestamp(int(second), UTC))
 
 
-def fingerprint(octets: bytes, header_size: int, envelope: Envelope) -> bytes:
+def fingerprint(octets: bytes, size: int, envelope: Envelope) -> bytes:
     """The same for messages that say the same: composed twice, one is.
 
-    Message-ID and Date are left out, and boundaries are numbered.
+    Of the header, which has so many octets, Message-ID and Date are left out, and boundaries are
+    numbered.
     """
-    text = _VARYING.sub(b"", octets[:header_size]) + octets[header_size:]
+    text = _VARYING.sub(b"", octets[:size]) + octets[size:]
     for number, boundary in enumerate(dict.fromkeys(_BOUNDARY.findall(text))):
         text = text.replace(boundary, b"boundary-%d" % number)
     digest = hashlib.sha256(text)
@@ -199,8 +205,7 @@ def fingerprint(octets: bytes, header_size: int, envelope: Envelope) -> bytes:
 
 def stamped(octets: bytes, message_id: str, date: str) -> bytes:
     """A rendered copy with the Message-ID and the Date that were fixed for it."""
-    end = _HEADER_END.search(octets)
-    split = len(octets) if end is None else end.start() + 1
+    split = header_size(octets)
     head = _VARYING.sub(b"", octets[:split])
     return b"Message-ID: %b\r\nDate: %b\r\n%b%b" % (
         message_id.encode(),

@@ -53,6 +53,9 @@ class SQLiteStore:
         self._begin_anew()
         self.transact(migrate, DIALECT)
 
+    def __repr__(self) -> str:
+        return f"sqlite:///{self._path}"
+
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None

@@ -295,7 +295,7 @@ class Outbox:
         recipient: str | Address | None = None,
         older_than: timedelta | None = None,
     ) -> Iterator[Delivery]:
-        """Those deliveries that are in a state, for a recipient, or have not changed for so long."""
+        """Those deliveries that are in a state, for a recipient, or unchanged for so long."""
         address = None if recipient is None else _address(recipient)
         before = None if older_than is None else time.time() - seconds_of("older_than", older_than)
         return self._find(_asking.Sought(state_of("state", state), address, before))
@@ -385,10 +385,10 @@ class Outbox:
         Raises:
             Exception: what the callback raises; the event will be told again.
         """
-        if not callable(callback) or isinstance(callback, type):
+        if not callable(callback) or isinstance(callback, type):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"callback: give a function of an event, not {callback!r:.60}")
-        if key_of("name", name) is None:
-            raise TypeError("name: give a str, not NoneType")
+        text("name", name)
+        _ = key_of("name", name)
         told = 0
         for event in self._events(self._store.transact(_asking.cursor_of, name)):
             _ = callback(event)
@@ -525,8 +525,12 @@ class _Working:
     def rounds(self, batch: str | None) -> int:
         """Send what is due of both kinds; the value is how many deliveries that were."""
         self.failure = None
-        sent = self._round(False, batch)
-        return sent if self.failure is not None else sent + self._round(True, batch)
+        sent = 0
+        for hold in (False, True):
+            sent += self._round(hold, batch)
+            if self.failure is not None:
+                break
+        return sent
 
     def _round(self, hold: bool, batch: str | None) -> int:
         if self._owner is None:
