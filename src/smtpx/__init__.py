@@ -34,7 +34,9 @@ _HOMES = {
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",
+    "messages": "flatten",
     "options": "Check Limits PoolLimits Timeouts",
+    "outbox": "AsyncOutbox Outbox",
     "pins": "Pin PinKind",
     "proxy_protocol": "ProxyHeader",
     "replies": "EnhancedStatusCode Reply",

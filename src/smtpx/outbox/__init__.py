@@ -6,7 +6,9 @@ Workers claim what is due, mark it before it may be in doubt, send it, and note 
 
 from __future__ import annotations
 
+from ._options import OutboxOptions, PutOptions
 from ._schedule import Limit, Retries
+from .asynchronous import AsyncOutbox
 from .outbox import Outbox
 from .states import (
     Delivery,
@@ -22,6 +24,7 @@ from .states import (
 )
 
 __all__ = [
+    "AsyncOutbox",
     "Delivery",
     "Event",
     "IdempotencyConflict",
@@ -32,6 +35,8 @@ __all__ = [
     "NotInOutbox",
     "Outbox",
     "OutboxError",
+    "OutboxOptions",
+    "PutOptions",
     "Retries",
     "State",
     "Submission",

@@ -61,6 +61,7 @@ class Round:
         store: Store,
         owner: str,
         policy: Policy,
+        window: int,
         *,
         hold: bool,
         hop: str | None,
@@ -70,6 +71,8 @@ class Round:
         self._store = store
         self._owner = owner
         self._policy = policy
+        self.window = window
+        """Messages that may be on their way at once over a connection."""
         self._hold = hold
         self._hop = hop
         self._left = most
@@ -80,7 +83,8 @@ class Round:
         self._unread: dict[int, Load] = {}
         """Claimed, and not told of yet."""
         self._noted_at = time.monotonic()
-        self.stopping = False
+        self.is_stopping = False
+        """Nothing more is to be claimed."""
         self.claimed = 0
         """Deliveries so far."""
         self.answered = 0
@@ -88,7 +92,7 @@ class Round:
 
     def more(self) -> list[Item]:
         """Claim what is due; nothing if there is nothing, or this round is to end."""
-        while self._left > 0 and not self.stopping:
+        while self._left > 0 and not self.is_stopping:
             wanted = Claim(
                 owner=self._owner,
                 hold=self._hold,
@@ -150,10 +154,10 @@ class Round:
         _ = self._unread.pop(id(load), None)
         self._unnoted += noted
 
-    def settle(self) -> None:
-        """Have noted what has waited for a mark for long enough."""
-        if len(self._unnoted) >= _UNNOTED or time.monotonic() - self._noted_at > _NOTED_WITHIN:
-            self.flush()
+    @property
+    def has_to_note(self) -> bool:
+        """True if something has waited for a mark for long enough."""
+        return len(self._unnoted) >= _UNNOTED or time.monotonic() - self._noted_at > _NOTED_WITHIN
 
     def flush(self) -> None:
         """Note at once what was told."""

@@ -44,9 +44,7 @@ def _prepared(template: Template) -> Prepared:
     sender = template.sender
     # Of whom and to whom stands in the template; what has to be told apart is its text.
     anybody = Envelope(None, "postmaster")
-    said = hashlib.sha256(
-        fingerprint(source, header_size(source), anybody) + repr(sender).encode()
-    ).digest()
+    text = fingerprint(source, header_size(source), anybody)
     return Prepared(
         id=new_id(),
         key=None,

@@ -11,8 +11,6 @@ import logging
 import os
 import threading
 import time
-from types import TracebackType
-from typing import Self
 
 from . import _claiming
 from ._preparing import new_id
@@ -29,7 +27,7 @@ _living: set[tuple[int, str]] = set()
 
 
 class Owner:
-    """A worker, from its first claim to its last; a context, which a thread keeps alive."""
+    """A worker, from its first claim to its last; a thread shows that it lives."""
 
     def __init__(self, store: Store, lease: float) -> None:
         self.id = new_id()
@@ -38,21 +36,17 @@ class Owner:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="smtpx outbox", daemon=True)
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Be known to all that look at the ledger."""
         _living.add((os.getpid(), self.id))
         self._store.transact(_claiming.register, self.id, time.time())
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Give to others what is still its own."""
+    def end(self, error: BaseException | None) -> None:
+        """Give to others what is still its own; `error` is why it ends, where there is a reason."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         _living.discard((os.getpid(), self.id))
         try:
             _ = self._store.transact(_claiming.retire, self.id, time.time())

@@ -103,15 +103,16 @@ class PostgresStore:
         with self._lock, _complaints(self._name):
             while True:
                 committing: str | None = None
+                values: list[T] = []
                 try:
                     connection = self._connection or self._connect()
-                    cursor = connection.cursor()
+                    cursor: Any = connection.cursor()  # its texts are typed as literals
                     _ = cursor.execute("BEGIN")
-                    value = run(operation(*args, **named), cursor, DIALECT)
+                    values.append(run(operation(*args, **named), cursor, DIALECT))
                     row = cursor.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
                     committing = None if row is None else row[0]
                     _ = cursor.execute("COMMIT")
-                    return value
+                    return values[0]
                 except (errors.SerializationFailure, errors.DeadlockDetected):
                     self._roll_back()
                     if time.monotonic() > until:
@@ -121,8 +122,8 @@ class PostgresStore:
                     self._roll_back()
                     if not is_lost or time.monotonic() > until:
                         raise
-                    if committing is not None and self._was_committed(committing, until):
-                        return value
+                    if committing and self._was_committed(committing, until):
+                        return values[0]
                 except BaseException:
                     self._roll_back()
                     raise
@@ -165,7 +166,7 @@ class PostgresStore:
             application_name="smtpx outbox",
         )
         milliseconds = int(self._patience * 1000)
-        _ = connection.execute(f"SET lock_timeout = {milliseconds}")
+        _ = connection.execute("SELECT set_config('lock_timeout', %s, false)", [str(milliseconds)])
         self._connection = connection
         return connection
 

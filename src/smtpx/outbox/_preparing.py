@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError
@@ -142,18 +142,17 @@ def header_size(octets: bytes) -> int:
 def _octets(message: Any) -> bytes:
     if isinstance(message, bytes):
         return message
-    if isinstance(message, (bytearray, memoryview)):
-        return bytes(message)
-    if isinstance(message, (str, Envelope)) or not (
-        hasattr(message, "read") or isinstance(message, Iterable)
-    ):
+    read = getattr(message, "read", None)
+    if isinstance(message, (str, Envelope)) or not (callable(read) or hasattr(message, "__iter__")):
         raise TypeError(
             "message: give an EmailMessage, bytes, a binary file or an iterable of bytes, "
             f"not {type(message).__name__}"
         )
-    pieces: object = message.read() if hasattr(message, "read") else list(message)
     try:
-        return pieces if isinstance(pieces, bytes) else b"".join(cast("list[bytes]", pieces))
+        pieces: Any = read() if callable(read) else message
+        if isinstance(pieces, (bytes, bytearray, memoryview)):
+            return bytes(pieces)
+        return b"".join(pieces)
     except TypeError:
         raise TypeError("message: give bytes, or a binary file or an iterable of them") from None
 

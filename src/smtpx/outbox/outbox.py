@@ -2,77 +2,50 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
+from email.message import Message
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, Unpack
 
 from smtpx import Client
 from smtpx.addresses import Address
-from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.merging import Template
-from smtpx.options import PoolLimits
 
 from . import _asking, _claiming, _putting
-from ._arguments import (
-    amount,
-    campaign_name,
-    flag,
-    key_of,
-    limits_of,
-    moment_of,
-    number,
-    one_of,
-    seconds_of,
-    state_of,
-    text,
-)
+from ._arguments import campaign_name, flag, key_of, number, one_of, seconds_of, state_of, text
+from ._claiming import OwnerLost
 from ._delivering import Policy, Round
 from ._opening import opened
-from ._owning import Owner, Watcher
+from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of, terms_of
+from ._owning import Watcher
 from ._preparing import AnyContent, Prepared, new_id, prepared
 from ._putting import Terms
-from ._schedule import Limit, Retries
-from ._via import Via, check_via, hop_of
+from ._via import Via
+from ._working import Core, Working, stopped_by_sigterm
 from .states import Delivery, Event, State, Submission
 
 __all__ = ["Outbox"]
 
-_LOG = logging.getLogger("smtpx.outbox")
+Put: TypeAlias = "AnyContent | tuple[AnyContent] | tuple[AnyContent, Envelope | None] | tuple[AnyContent, Envelope | None, str | None]"  # noqa: E501 - one string, for all type checkers
 
-Put: TypeAlias = (
-    "AnyContent | tuple[AnyContent] | tuple[AnyContent, Envelope | None] "
-    "| tuple[AnyContent, Envelope | None, str | None]"
-)
-
-_FIVE_DAYS = timedelta(days=5)
-# Messages that `put_many` puts in by one transaction, and rows of `put_merge`.
+# Messages that `put_many` puts in by one transaction.
 _BATCH = 500
-# Recipients that a dispatcher is woken for at once.
-_WOKEN = 100
+# Rows of `put_merge` that are one transaction, and one batch.
+_ROWS = 100
 # Contents that are larger go to the spool, where there is one.
 _LARGE = 256 * 1024
-# Deliveries of one kind that are sent before those of the other kind have their turn.
-_TURN = 4096
-# Messages that may be on their way at once over a connection.
-_WINDOW = {False: 16, True: 1}
-# Seconds between two looks at the ledger, while there is nothing to do.
-_LOOK = 0.25
-# Seconds for which a server is left alone that could not be reached, at first and at the most.
-_HELD, _HELD_MOST = 1.0, 300.0
-# Seconds after which a message that is due, and that nobody has taken up, is called out again.
+# Seconds after which a batch that is due, and that nobody has taken up, is called out.
 _OVERDUE = 30.0
 # Rows that are read at once.
 _PAGE = 500
+# Seconds after which it is looked whether to stop.
+_LOOK = 0.25
 
 
 class Outbox:
@@ -90,39 +63,28 @@ class Outbox:
     def __init__(
         self,
         url: str,
-        *,
-        retries: Retries | None = None,
-        limits: Mapping[str, Limit] | None = None,
-        lease: float = 30.0,
-        spool: str | Path | None = None,
-        patience: float = 30.0,
+        **options: Unpack[OutboxOptions],
     ) -> None:
         """Open the ledger; its tables are made, or brought to the present version.
 
-        `limits` say how fast destinations are sent to, by all processes together: by the domain
-        of the recipients, or ``"*"`` for each next hop. A worker that shows no sign of life for
-        `lease` seconds is dead, and others send what it had. Contents above 256 KiB are kept in
-        the directory `spool`; with SQLite that is beside the file, with PostgreSQL it has to be one
-        that all machines share, or is left out. `patience` is how many seconds to wait for
-        transactions of others.
+        The options are those of `OutboxOptions`: retries, limits, lease, spool, patience.
 
         Raises:
             ValueError, TypeError: an argument is wrong.
             LedgerUnavailable, LedgerTooNew, LedgerCorrupt: there is no ledger to be had there.
             ExtraMissing: PostgreSQL needs ``smtpx[postgres]``.
         """
-        if retries is not None and not isinstance(retries, Retries):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"retries: give a smtpx.outbox.Retries, not {type(retries).__name__}")
-        amount("lease", lease)
-        amount("patience", patience)
-        checked = limits_of(limits)
-        self._store, self._spool = opened(url, spool, patience)
-        self._policy = Policy(retries or Retries(), checked, self._spool)
-        self._lease = lease
-        self._watcher = Watcher(self._store, lease)
-        self._stopping = False
-        self._round: Round | None = None
-        self._url = url.partition(":")[0]
+        settings = settings_of(options)
+        self._store, self._spool = opened(url, settings.spool, settings.patience)
+        self._policy = Policy(settings.retries, settings.limits, self._spool)
+        watcher = Watcher(self._store, settings.lease)
+        self._core = Core(
+            self._store,
+            Policy(settings.retries, settings.limits, self._spool),
+            settings.lease,
+            watcher,
+        )
+        self._shifts: set[Working] = set()
 
     def __repr__(self) -> str:
         return f"<Outbox {self._store}>"
@@ -150,23 +112,16 @@ class Outbox:
         envelope: Envelope | None = None,
         *,
         key: str | None = None,
-        not_before: datetime | None = None,
-        expires: timedelta = _FIVE_DAYS,
-        priority: int = 0,
-        on_doubt: Literal["resend", "hold"] = "resend",
-        campaign: str | None = None,
         connection: object = None,
+        **options: Unpack[PutOptions],
     ) -> str:
         """Keep a message until it is delivered; return its id. Once this returns, it is durable.
 
         The message is an `EmailMessage`, which may do without an envelope, or bytes, a binary file
         or an iterable of bytes. Its Message-ID is fixed now, Date too; Bcc is left out.
 
-        The same `key` gives the same id, for as long as the message is in the ledger. `not_before`
-        and `expires` (counted from then, or from now) say when it is tried; of two that are due
-        the one of the higher `priority` goes first. Where a crash, or a lost connection, leaves
-        unknown whether it was accepted, it is sent again with the same Message-ID; or with
-        `on_doubt="hold"` never twice, and `resolve` settles it.
+        The same `key` gives the same id, for as long as the message is in the ledger. The options
+        are those of `PutOptions`: not_before, expires, priority, on_doubt, campaign.
 
         `connection` is the application's own, with a transaction under way: sqlite3, psycopg,
         SQLAlchemy or Django. The message is in the outbox once that is committed.
@@ -177,16 +132,26 @@ class Outbox:
             LedgerUnavailable: the database does not take it.
             ValueError, TypeError: an argument is wrong.
         """
-        terms = _terms(not_before, expires, priority, on_doubt, campaign)
-        one = prepared(message, _envelope_of(envelope), key_of("key", key))
-        is_large = self._keep(one)
+        operation, *arguments = self._putting(message, envelope, key, options)
         if connection is None:
-            (id,) = self._transact_put([one], terms, None, is_large)
+            (id,) = self._store.transact(operation, *arguments)
         else:
             from ._borrowed import run_on
 
-            (id,) = run_on(connection, self._store, _putting.put, [one], terms, None, is_large)
-        return id
+            (id,) = run_on(connection, self._store, operation, *arguments)
+        return str(id)
+
+    def _putting(
+        self,
+        message: AnyContent,
+        envelope: Envelope | None,
+        key: str | None,
+        options: PutOptions,
+    ) -> tuple[Any, ...]:
+        """The operation that puts a message in, and its arguments; large content is kept."""
+        terms = terms_of(options)
+        one = prepared(message, _envelope_of(envelope), key_of("key", key))
+        return _putting.put, [one], terms, None, self._keep(one)
 
     def _keep(self, one: Prepared) -> bool:
         """Have a large content in the spool; True if it is one."""
@@ -203,12 +168,7 @@ class Outbox:
     def put_many(
         self,
         messages: Iterable[Put],
-        *,
-        not_before: datetime | None = None,
-        expires: timedelta = _FIVE_DAYS,
-        priority: int = 0,
-        on_doubt: Literal["resend", "hold"] = "resend",
-        campaign: str | None = None,
+        **options: Unpack[PutOptions],
     ) -> Iterator[str]:
         """Keep messages as they come; yield their ids. What was yielded is durable.
 
@@ -219,12 +179,8 @@ class Outbox:
             SMTPError, ValueError, TypeError: as `put`; those whose ids were not yielded are not in
                 the outbox, unless they had been before.
         """
-        terms = _terms(not_before, expires, priority, on_doubt, campaign)
-        if isinstance(messages, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(
-            messages, Iterable
-        ):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            given = type(messages).__name__
-            raise TypeError(f"messages: give an iterable of messages or tuples, not {given}")
+        terms = terms_of(options)
+        _check_several("messages", messages, "messages or tuples")
         return self._put_many(iter(messages), terms)
 
     def _put_many(self, messages: Iterator[Put], terms: Terms) -> Iterator[str]:
@@ -243,12 +199,7 @@ class Outbox:
         self,
         template: Template,
         rows: Iterable[Mapping[str, Any]],
-        *,
-        not_before: datetime | None = None,
-        expires: timedelta = _FIVE_DAYS,
-        priority: int = 0,
-        on_doubt: Literal["resend", "hold"] = "resend",
-        campaign: str | None = None,
+        **options: Unpack[PutOptions],
     ) -> str:
         """Keep a copy of a template for each row of values; return the id of them all.
 
@@ -265,12 +216,11 @@ class Outbox:
         """
         from ._merging import merge
 
-        terms = _terms(not_before, expires, priority, on_doubt, campaign)
+        terms = terms_of(options)
         if not isinstance(template, Template):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise TypeError(f"template: give a smtpx.Template, not {type(template).__name__}")
-        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"rows: give an iterable of dicts, not {type(rows).__name__}")
-        return merge(self._store, template, iter(rows), terms, _WOKEN)
+        _check_several("rows", rows, "dicts")
+        return merge(self._store, template, iter(rows), terms, _ROWS)
 
     # What is asked, and decided
 
@@ -318,7 +268,7 @@ class Outbox:
         text("id", id)
         return self._store.transact(_asking.cancel, id, time.time())
 
-    def retry(self, id: str, *, expires: timedelta = _FIVE_DAYS) -> int:
+    def retry(self, id: str, *, expires: timedelta = FIVE_DAYS) -> int:
         """Try a message at once for those who wait, or for whom it was refused, has expired or was
         cancelled; return how many. It then has so long, at least.
 
@@ -342,7 +292,7 @@ class Outbox:
         one_of("outcome", outcome, "accepted", "resend")
         state = State.ACCEPTED if outcome == "accepted" else State.WAITING
         now = time.time()
-        until = now + _FIVE_DAYS.total_seconds()
+        until = now + FIVE_DAYS.total_seconds()
         self._store.transact(_asking.resolve, id, _address(recipient), state, now, until)
 
     def purge(self, *, older_than: timedelta) -> int:
@@ -385,7 +335,7 @@ class Outbox:
         Raises:
             Exception: what the callback raises; the event will be told again.
         """
-        if not callable(callback) or isinstance(callback, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if isinstance(callback, type) or not callable(callback):
             raise TypeError(f"callback: give a function of an event, not {callback!r:.60}")
         text("name", name)
         _ = key_of("name", name)
@@ -419,30 +369,35 @@ class Outbox:
             ValueError, TypeError: an argument is wrong.
         """
         flag("until_empty", until_empty)
-        working = _Working(self, via, connections, window)
-        self._stopping = False
-        with _stopped_by_sigterm(self), working:
-            while not self._stopping:
-                _ = self._watcher.reap()
-                if working.rounds(None):
+        with (
+            _Shift(self._core, via, Client, connections, window) as shift,
+            self._stoppable(shift),
+            stopped_by_sigterm(shift.stop),
+        ):
+            while not shift.is_stopping:
+                _ = self._core.watcher.reap()
+                if shift.rounds(None):
                     continue
                 if until_empty:
-                    if working.failure is not None:
-                        raise working.failure
+                    if shift.failure is not None:
+                        raise shift.failure
                     return
-                self._rest(working)
+                _sleep(shift)
 
-    def _rest(self, working: _Working) -> None:
-        """Wait until there may be something to do."""
-        due = self._store.transact(_claiming.wait_until)
-        seconds = _LOOK if due is None else min(max(due - time.time(), 0.02), _LOOK)
-        time.sleep(max(seconds, working.pause))
+    @contextmanager
+    def _stoppable(self, shift: Working) -> Generator[None, None, None]:
+        self._shifts.add(shift)
+        try:
+            yield
+        finally:
+            self._shifts.discard(shift)
 
     def stop(self) -> None:
-        """Have `run` return, once what is on its way has been answered; from any thread."""
-        self._stopping = True
-        if self._round is not None:
-            self._round.stopping = True
+        """Have each `run` of this object return, once what is on its way has been answered; from
+        any thread, or a signal handler.
+        """
+        for shift in [*self._shifts]:
+            shift.stop()
 
     def deliver(
         self, batch: str, via: Via, *, connections: int = 1, window: int | None = None
@@ -457,53 +412,26 @@ class Outbox:
             LedgerUnavailable: the database cannot be used.
         """
         text("batch", batch)
-        with _Working(self, via, connections, window) as working:
-            while working.rounds(batch):
+        with _Shift(self._core, via, Client, connections, window) as shift:
+            while shift.rounds(batch):
                 pass
-            if working.failure is not None:
-                raise working.failure
+            if shift.failure is not None:
+                raise shift.failure
 
     def reconcile(self) -> list[str]:
         """Take from dead workers what they had; return the batches that nobody has taken up.
 
         For a timer, every half minute or so: each batch is to be given to `deliver`.
         """
-        _ = self._watcher.reap()
+        _ = self._core.watcher.reap()
         return self._store.transact(_claiming.overdue, time.time() - _OVERDUE, 10 * _PAGE)
 
 
-class _Working:
-    """A worker of the blocking face, as a context: it owns what it claims."""
-
-    def __init__(self, outbox: Outbox, via: Via, connections: int, window: int | None) -> None:
-        check_via(via)
-        number("connections", connections, 1)
-        if window is not None:
-            number("window", window, 1)
-        self._outbox = outbox
-        self._store = outbox._store
-        self._connections = connections
-        self._windows = _WINDOW if window is None else {False: window, True: window}
-        self._client: Any = via
-        self._own: Client | None = None
-        if isinstance(via, (str, Endpoint)):
-            pool = PoolLimits(open=max(connections, 5))
-            self._client = self._own = Client(via, pool=pool)
-        self._hop = hop_of(self._client)
-        self._owner: Owner | None = None
-        self._failures = 0
-        self.failure: SMTPError | None = None
-        """Why the server could not be reached, the last time."""
-        self.pause = 0.0
-        """Seconds for which there is no use in trying."""
+class _Shift(Working):
+    """A worker of the blocking face."""
 
     def __enter__(self) -> Self:
-        self._owner = Owner(self._store, self._outbox._lease)
-        try:
-            _ = self._owner.__enter__()
-        except BaseException:
-            self._close_client()
-            raise
+        self.begin()
         return self
 
     def __exit__(
@@ -513,79 +441,54 @@ class _Working:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if self._owner is not None:
-                self._owner.__exit__(kind, error, traceback)
+            self.end(error)
         finally:
-            self._close_client()
-
-    def _close_client(self) -> None:
-        if self._own is not None:
-            self._own.close()
+            if self.own is not None:
+                self.own.close()
 
     def rounds(self, batch: str | None) -> int:
         """Send what is due of both kinds; the value is how many deliveries that were."""
         self.failure = None
         sent = 0
         for hold in (False, True):
-            sent += self._round(hold, batch)
+            a_round = self.round(hold, batch)
+            try:
+                self._send(a_round)
+            except OwnerLost:
+                self.renew()
+            sent += self.judged(a_round)
             if self.failure is not None:
                 break
         return sent
 
-    def _round(self, hold: bool, batch: str | None) -> int:
-        if self._owner is None:
-            raise AssertionError("a worker is entered first")
-        a_round = Round(
-            *(self._store, self._owner.id, self._outbox._policy),
-            hold=hold,
-            hop=self._hop,
-            most=_TURN,
-            batch=batch,
-        )
-        self._outbox._round = a_round
-        a_round.stopping = self._outbox._stopping
-        try:
-            self._send(a_round, self._windows[hold])
-        except _claiming.OwnerLost:
-            # We had been stopped for longer than a lease, and others have what was ours.
-            _LOG.warning("this worker was taken for dead, and begins anew")
-            self._owner.__exit__(None, None, None)
-            self._owner = Owner(self._store, self._outbox._lease).__enter__()
-        finally:
-            self._outbox._round = None
-        self._judge(a_round)
-        return 0 if self.failure is not None else a_round.claimed
-
-    def _send(self, a_round: Round, window: int) -> None:
+    def _send(self, a_round: Round) -> None:
         failure: BaseException | None = None
         try:
-            for result in self._client.send_many(
-                _items(a_round), connections=self._connections, window=window, mark=a_round.mark
-            ):
+            results = self.client.send_many(
+                _items(a_round),
+                connections=self.connections,
+                window=a_round.window,
+                mark=a_round.mark,
+            )
+            for result in results:
                 a_round.hear(result)
-                a_round.settle()
+                if a_round.has_to_note:
+                    a_round.flush()
         except SMTPError as error:
             failure = error
-            if _is_of_ledger(error):
-                raise
-            self.failure = error
+            self.fail(error)
         except BaseException as error:
             failure = error
             raise
         finally:
             a_round.end(failure)
 
-    def _judge(self, a_round: Round) -> None:
-        """Leave a server alone that cannot be reached."""
-        if self.failure is None:
-            if a_round.answered:
-                self._failures, self.pause = 0, 0.0
-            return
-        if a_round.answered:
-            self._failures = 0
-        self.pause = min(_HELD * 2 ** min(self._failures, 16), _HELD_MOST)
-        self._failures += 1
-        _LOG.warning("%s; tried again in %g seconds", self.failure, self.pause)
+
+def _sleep(shift: Working) -> None:
+    """Wait until there may be something to do, or it is to stop."""
+    end = time.monotonic() + shift.pause()
+    while not shift.is_stopping and (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK))
 
 
 def _items(a_round: Round) -> Iterator[Any]:
@@ -593,44 +496,10 @@ def _items(a_round: Round) -> Iterator[Any]:
         yield from items
 
 
-def _is_of_ledger(error: SMTPError) -> bool:
-    from .states import OutboxError
-
-    return isinstance(error, OutboxError)
-
-
-@contextmanager
-def _stopped_by_sigterm(outbox: Outbox) -> Iterator[None]:
-    """SIGTERM ends what runs in this process, where it runs in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: outbox.stop())
-    try:
-        yield
-    finally:
-        _ = signal.signal(signal.SIGTERM, before)
-
-
-def _terms(
-    not_before: datetime | None,
-    expires: timedelta,
-    priority: int,
-    on_doubt: str,
-    campaign: str | None,
-) -> Terms:
-    number("priority", priority, -1000, 1000)
-    one_of("on_doubt", on_doubt, "resend", "hold")
-    now = time.time()
-    due = moment_of("not_before", not_before) or now
-    return Terms(
-        campaign_name(campaign),
-        on_doubt == "hold",
-        priority,
-        due,
-        max(due, now) + seconds_of("expires", expires),
-        now,
-    )
+def _check_several(name: str, value: Any, what: str) -> None:
+    single = (str, bytes, bytearray, memoryview, Mapping, Message, Envelope)
+    if isinstance(value, single) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name}: give an iterable of {what}, not {type(value).__name__}")
 
 
 def _envelope_of(value: object) -> Envelope | None:
@@ -645,7 +514,8 @@ def _prepared(item: Any) -> Prepared:
     given: tuple[Any, ...] = tuple(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - of whatever kind
     if not 1 <= len(given) <= 3:
         raise TypeError(f"messages: give tuples of message, envelope and key, not of {len(given)}")
-    message, envelope, key = (*given, None, None)[:3]
+    message: Any = given[0]
+    envelope, key = (*given[1:], None, None)[:2]
     return prepared(message, _envelope_of(envelope), key_of("key", key))
 
 
