@@ -30,7 +30,7 @@ from ._schedule import Limit, Retries
 from ._spool import Spool
 from ._store import Store
 from ._stored import reply_text
-from .states import LedgerCorrupt, State
+from .states import LedgerCorrupt, OutboxError, State
 
 __all__ = ["Policy", "Round"]
 
@@ -230,6 +230,6 @@ def _is_same(told: SMTPError | None, error: BaseException | None) -> bool:
     """True if a message was not tried because there was no way to the server at all."""
     if told is None or error is None:
         return False
-    if isinstance(error, SMTPError):
+    if isinstance(error, SMTPError) and not isinstance(error, OutboxError):
         return type(told) is type(error) and told.args == error.args
     return not isinstance(told, (*_FAULTS, *_NO_FAULTS))
