@@ -83,7 +83,7 @@ class Watcher:
         return found
 
     def _dead(self) -> list[tuple[str, int]]:
-        rows = self._store.transact(_claiming.workers)
+        rows = self._store.look(_claiming.workers)
         moment, now = time.monotonic(), time.time()
         known, self._seen = self._seen, {}
         dead: list[tuple[str, int]] = []

@@ -129,6 +129,10 @@ class PostgresStore:
                     raise
                 time.sleep(_PAUSE)
 
+    def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Run an operation that changes nothing: nobody waits for it, nor it for anybody."""
+        return self.transact(operation, *args, **named)
+
     def _was_committed(self, transaction: str, until: float) -> bool:
         while True:
             try:

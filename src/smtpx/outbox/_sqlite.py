@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -65,14 +66,21 @@ class SQLiteStore:
         self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs
     ) -> T:
         """Run an operation in a transaction of its own, alone in all processes."""
+        return self._run("BEGIN IMMEDIATE", partial(operation, *args, **named))
+
+    def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Run an operation that changes nothing, beside those of other processes that do."""
+        return self._run("BEGIN", partial(operation, *args, **named))
+
+    def _run(self, begin: str, operation: Callable[[], Statements[T]]) -> T:
         if self._process != os.getpid():
             self._begin_anew()  # A connection is not carried over a fork.
         with self._lock, _complaints(self._path):
             connection = self._connection or self._connect()
             cursor = connection.cursor()
-            _ = cursor.execute("BEGIN IMMEDIATE")
+            _ = cursor.execute(begin)
             try:
-                value = run(operation(*args, **named), cursor, DIALECT)
+                value = run(operation(), cursor, DIALECT)
                 _ = cursor.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:

@@ -52,6 +52,14 @@ class Store(Protocol):
         """
         ...
 
+    def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Run an operation that changes nothing; it waits for nobody who does.
+
+        Raises:
+            LedgerUnavailable, LedgerCorrupt, OutboxError: as `transact`.
+        """
+        ...
+
     def close(self) -> None:
         """Close the connection; it is opened again when it is needed."""
         ...

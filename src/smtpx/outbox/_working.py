@@ -150,7 +150,7 @@ class Working:
 
     def pause(self) -> float:
         """Seconds until there may be something to do."""
-        due = self._core.store.transact(_claiming.wait_until)
+        due = self._core.store.look(_claiming.wait_until)
         seconds = _LOOK if due is None else min(max(due - time.time(), 0.02), _LOOK)
         return max(seconds, self._pause)
 

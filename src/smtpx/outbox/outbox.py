@@ -231,12 +231,12 @@ class Outbox:
             NotInOutbox: there is none of that id.
         """
         text("id", id)
-        return self._store.transact(_asking.status, id)
+        return self._store.look(_asking.status, id)
 
     def counts(self, campaign: str | None = None) -> dict[State, int]:
         """How many recipients are in each state: of a campaign, or of all that the ledger has."""
         name = campaign if campaign is None else campaign_name(campaign)
-        return self._store.transact(_asking.counts, name)
+        return self._store.look(_asking.counts, name)
 
     def find(
         self,
@@ -252,7 +252,7 @@ class Outbox:
 
     def _find(self, sought: _asking.Sought) -> Iterator[Delivery]:
         after = 0
-        while page := self._store.transact(_asking.find, sought, after, _PAGE):
+        while page := self._store.look(_asking.find, sought, after, _PAGE):
             after = page[-1][0]
             for _, delivery in page:
                 yield delivery
@@ -322,7 +322,7 @@ class Outbox:
         return self._events(after)
 
     def _events(self, after: int) -> Iterator[Event]:
-        while page := self._store.transact(_asking.events, after, _PAGE):
+        while page := self._store.look(_asking.events, after, _PAGE):
             yield from page
             after = page[-1].cursor
 
@@ -340,7 +340,7 @@ class Outbox:
         text("name", name)
         _ = key_of("name", name)
         told = 0
-        for event in self._events(self._store.transact(_asking.cursor_of, name)):
+        for event in self._events(self._store.look(_asking.cursor_of, name)):
             _ = callback(event)
             self._store.transact(_asking.move_cursor, name, event.cursor)
             told += 1
@@ -424,7 +424,7 @@ class Outbox:
         For a timer, every half minute or so: each batch is to be given to `deliver`.
         """
         _ = self._core.watcher.reap()
-        return self._store.transact(_claiming.overdue, time.time() - _OVERDUE, 10 * _PAGE)
+        return self._store.look(_claiming.overdue, time.time() - _OVERDUE, 10 * _PAGE)
 
 
 class _Shift(Working):
