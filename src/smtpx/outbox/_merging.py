@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,9 +23,14 @@ __all__ = ["merge"]
 
 
 def merge(
-    store: Store, template: Template, rows: Iterator[Mapping[str, Any]], terms: Terms, size: int
+    store: Store,
+    template: Template,
+    rows: Iterator[Mapping[str, Any]],
+    terms: Terms,
+    size: int,
+    wake: Callable[[Sequence[str]], None],
 ) -> str:
-    """Put a template and its rows in; return the id."""
+    """Put a template and its rows in, so many at a time; return the id."""
     id, before, known = store.transact(_putting.put_template, _prepared(template), terms, False)
     chain = _passed_over(rows, before, known, terms.campaign)
     while several := list(islice(rows, size)):
@@ -35,6 +40,7 @@ def merge(
         terms = terms._replace(now=time.time())
         batch = new_id()
         store.transact(_putting.put_rows, id, added, before, chain, terms, batch)
+        wake([batch])
         before += len(added)
     return id
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 from ._arguments import amount, campaign_name, limits_of, moment_of, number, one_of, seconds_of
 from ._putting import Terms
 from ._schedule import Limit, Retries
+from .dispatchers import Dispatcher
 
 __all__ = ["FIVE_DAYS", "OutboxOptions", "PutOptions", "Settings", "settings_of", "terms_of"]
 
@@ -32,6 +33,10 @@ class OutboxOptions(TypedDict, total=False):
     has to be one that all machines share; without it they are kept in the database."""
     patience: float
     """Seconds to wait for other transactions, and for a database server that was restarted."""
+    dispatcher: Dispatcher | None
+    """The engine that has batches delivered; without one, that is `Outbox.run`."""
+    overdue: float
+    """Seconds after which `Outbox.reconcile` calls out a batch that is due and untouched."""
 
 
 class PutOptions(TypedDict, total=False):
@@ -61,6 +66,8 @@ class Settings(NamedTuple):
     lease: float
     spool: object
     patience: float
+    dispatcher: Dispatcher | None
+    overdue: float
 
 
 def settings_of(options: OutboxOptions) -> Settings:
@@ -76,8 +83,22 @@ def settings_of(options: OutboxOptions) -> Settings:
     lease, patience = options.get("lease", 30.0), options.get("patience", 30.0)
     amount("lease", lease)
     amount("patience", patience)
+    overdue = options.get("overdue", 30.0)
+    amount("overdue", overdue)
+    dispatcher = options.get("dispatcher")
+    if dispatcher is not None and (
+        isinstance(dispatcher, type) or not callable(getattr(dispatcher, "wake", None))
+    ):
+        given = type(dispatcher).__name__
+        raise TypeError(f"dispatcher: give one of smtpx.outbox.dispatchers or None, not {given}")
     return Settings(
-        retries, limits_of(options.get("limits")), lease, options.get("spool"), patience
+        retries,
+        limits_of(options.get("limits")),
+        lease,
+        options.get("spool"),
+        patience,
+        dispatcher,
+        overdue,
     )
 
 

@@ -43,9 +43,15 @@ class Terms(NamedTuple):
 
 
 def put(
-    messages: Sequence[Prepared], terms: Terms, batch: str | None = None, spooled: bool = False
+    messages: Sequence[Prepared],
+    terms: Terms,
+    batches: Sequence[str] | None,
+    spooled: Sequence[Prepared],
 ) -> Statements[list[str]]:
     """Put messages in; the value is their ids, or those under which their keys were used before.
+
+    They are spread over the batches; without these, each is its own. The contents of the `spooled`
+    ones are in files.
 
     What was put in by an earlier try of the very same call is left as it is.
 
@@ -57,7 +63,7 @@ def put(
     if any(message.key is not None for message in messages):
         known = yield from _known(messages)
         new = _unknown(messages, known)
-    _ = yield Tell(_CONTENT, [_content(message, spooled) for message in new])
+    _ = yield Tell(_CONTENT, [_content(message, message in spooled) for message in new])
     _ = yield Tell(
         _MESSAGE,
         [
@@ -74,8 +80,8 @@ def put(
         known = yield from _known(messages)
         new = [message for message in new if known.get(message.key or "", message.id) == message.id]
     rows = [
-        _delivery(message.id, place, receiver, None, None, batch or message.id, terms)
-        for message in new
+        _delivery(message.id, place, receiver, None, None, _batch(batches, message, n), terms)
+        for n, message in enumerate(new)
         for place, receiver in enumerate(message.receivers)
     ]
     _ = yield Tell(_DELIVERY, rows)
@@ -122,6 +128,10 @@ def _conflict(key: str | None, id: str) -> IdempotencyConflict:
     return IdempotencyConflict(
         f"key {key!r} was used for another message ({id}): give each message a key of its own"
     )
+
+
+def _batch(batches: Sequence[str] | None, message: Prepared, place: int) -> str:
+    return message.id if batches is None else batches[place % len(batches)]
 
 
 def _content(message: Prepared, spooled: bool) -> tuple[object, ...]:

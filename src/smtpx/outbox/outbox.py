@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from email.message import Message
@@ -34,14 +35,14 @@ __all__ = ["Outbox"]
 
 Put: TypeAlias = "AnyContent | tuple[AnyContent] | tuple[AnyContent, Envelope | None] | tuple[AnyContent, Envelope | None, str | None]"  # noqa: E501 - one string, for all type checkers
 
+_LOG = logging.getLogger("smtpx.outbox")
+
 # Messages that `put_many` puts in by one transaction.
 _BATCH = 500
-# Rows of `put_merge` that are one transaction, and one batch.
+# Messages of a batch; and rows of `put_merge` that are one transaction.
 _ROWS = 100
 # Contents that are larger go to the spool, where there is one.
 _LARGE = 256 * 1024
-# Seconds after which a batch that is due, and that nobody has taken up, is called out.
-_OVERDUE = 30.0
 # Rows that are read at once.
 _PAGE = 500
 # Seconds after which it is looked whether to stop.
@@ -67,7 +68,8 @@ class Outbox:
     ) -> None:
         """Open the ledger; its tables are made, or brought to the present version.
 
-        The options are those of `OutboxOptions`: retries, limits, lease, spool, patience.
+        The options are those of `OutboxOptions`: retries, limits, lease, spool, patience,
+        dispatcher, overdue.
 
         Raises:
             ValueError, TypeError: an argument is wrong.
@@ -84,6 +86,8 @@ class Outbox:
             settings.lease,
             watcher,
         )
+        self._dispatcher = settings.dispatcher
+        self._overdue = settings.overdue
         self._shifts: set[Working] = set()
 
     def __repr__(self) -> str:
@@ -135,11 +139,23 @@ class Outbox:
         operation, *arguments = self._putting(message, envelope, key, options)
         if connection is None:
             (id,) = self._store.transact(operation, *arguments)
+            self._wake([id])
         else:
             from ._borrowed import run_on
 
             (id,) = run_on(connection, self._store, operation, *arguments)
+            if self._dispatcher is not None and self._dispatcher.transactional:
+                self._dispatcher.wake([id], connection=connection)
         return str(id)
+
+    def _wake(self, batches: Sequence[str]) -> None:
+        """Call for somebody who delivers; only latency depends on it."""
+        if self._dispatcher is None or not batches:
+            return
+        try:
+            self._dispatcher.wake(batches)
+        except Exception as error:
+            _LOG.warning("nobody could be woken, so reconcile() will have to: %s", error)
 
     def _putting(
         self,
@@ -151,7 +167,7 @@ class Outbox:
         """The operation that puts a message in, and its arguments; large content is kept."""
         terms = terms_of(options)
         one = prepared(message, _envelope_of(envelope), key_of("key", key))
-        return _putting.put, [one], terms, None, self._keep(one)
+        return _putting.put, [one], terms, None, [one] if self._keep(one) else []
 
     def _keep(self, one: Prepared) -> bool:
         """Have a large content in the spool; True if it is one."""
@@ -159,11 +175,6 @@ class Outbox:
             return False
         self._spool.keep(one.digest, one.octets)
         return True
-
-    def _transact_put(
-        self, several: list[Prepared], terms: Terms, batch: str | None, are_large: bool
-    ) -> list[str]:
-        return self._store.transact(_putting.put, several, terms, batch, are_large)
 
     def put_many(
         self,
@@ -185,15 +196,12 @@ class Outbox:
 
     def _put_many(self, messages: Iterator[Put], terms: Terms) -> Iterator[str]:
         while several := [_prepared(item) for item in islice(messages, _BATCH)]:
-            now = time.time()
-            terms = terms._replace(now=now)
+            terms = terms._replace(now=time.time())
             large = [one for one in several if self._keep(one)]
-            batch = new_id()
-            if not large:
-                yield from self._transact_put(several, terms, batch, False)
-                continue
-            for one in several:
-                yield from self._transact_put([one], terms, None, one in large)
+            batches = [new_id() for _ in range(0, len(several), _ROWS)]
+            ids = self._store.transact(_putting.put, several, terms, batches, large)
+            self._wake(batches)
+            yield from ids
 
     def put_merge(
         self,
@@ -220,7 +228,7 @@ class Outbox:
         if not isinstance(template, Template):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise TypeError(f"template: give a smtpx.Template, not {type(template).__name__}")
         _check_several("rows", rows, "dicts")
-        return merge(self._store, template, iter(rows), terms, _ROWS)
+        return merge(self._store, template, iter(rows), terms, _ROWS, self._wake)
 
     # What is asked, and decided
 
@@ -421,10 +429,14 @@ class Outbox:
     def reconcile(self) -> list[str]:
         """Take from dead workers what they had; return the batches that nobody has taken up.
 
-        For a timer, every half minute or so: each batch is to be given to `deliver`.
+        For a timer, every half minute or so. A dispatcher is woken for each of them; without one
+        they are to be given to `deliver`.
         """
         _ = self._core.watcher.reap()
-        return self._store.look(_claiming.overdue, time.time() - _OVERDUE, 10 * _PAGE)
+        before = time.time() - self._overdue
+        batches = self._store.look(_claiming.overdue, before, 10 * _PAGE)
+        self._wake(batches)
+        return batches
 
 
 class _Shift(Working):
