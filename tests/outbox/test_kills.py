@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -30,7 +31,7 @@ pytestmark = [
 @contextmanager
 def worker(
     url: str, judge: Judge, *, connections=1, window=0, point="", nth=1, more=()
-) -> Iterator:
+) -> Iterator[Any]:
     command = [sys.executable, "-m", "tests.outbox.worker", url, judge.url]
     command += [str(connections), str(window), point, str(nth), *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -42,7 +43,7 @@ def worker(
         process.communicate()
 
 
-def numbered(count: int, recipients: int = 1) -> Iterator:
+def numbered(count: int, recipients: int = 1) -> Iterator[Any]:
     for n in range(count):
         octets = b"Message-ID: <%d@example.org>\r\nSubject: %d\r\n\r\n%b" % (
             n,
@@ -112,58 +113,114 @@ def points(tmp_path: Path) -> list[str]:
         list(outbox.put_many(numbered(40)))
         with worker(url, judge, point="none", more=["until-empty", "points"]) as process:
             told, _ = process.communicate(timeout=60)
-    return told.split("\n")[1].split()
+    return str(told).split("\n")[1].split()
+
+
+def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> bool:
+    """Kill a worker at a point, and see that nothing is lost; True if it came there."""
+    extensions, lmtp, recipients = WAYS[way]
+    count = 30
+    on_doubt: Literal["hold", "resend"] = "hold" if hold else "resend"
+    with (
+        Outbox(url, lease=LEASE, retries=SOON) as outbox,
+        Judge(extensions=extensions, lmtp=lmtp) as judge,
+    ):
+        list(outbox.put_many(numbered(count, recipients), on_doubt=on_doubt))
+        more = ["until-empty"]
+        with worker(url, judge, point=point, nth=nth, more=more) as process:
+            process.wait(timeout=120)
+            killed = process.returncode == -signal.SIGKILL
+        drained(outbox, judge)
+        check(outbox, judge, count, recipients, hold=hold, most=killed * (1 if hold else 16))
+    return killed
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
 @pytest.mark.parametrize("way", WAYS)
-def test_killed_at_each_point(tmp_path: Path, way: str, hold: bool) -> None:
-    extensions, lmtp, recipients = WAYS[way]
-    passed = [*points(tmp_path), "half a write"]
-    assert {
-        "claim:commit",
-        "mark_and_note:commit",
-        "mark_and_note:committed",
-        "note:0",
-        "written",
-    } <= {*passed}
-    chance = random.Random(f"{way} {hold}")
-    count = 30
-    for point in chance.sample(passed, 6):
-        url = f"sqlite:///{tmp_path}/{point.replace(' ', '-')}.db"
-        with (
-            Outbox(url, lease=LEASE, retries=SOON) as outbox,
-            Judge(extensions=extensions, lmtp=lmtp) as judge,
-        ):
-            on_doubt = "hold" if hold else "resend"
-            list(outbox.put_many(numbered(count, recipients), on_doubt=on_doubt))
-            with worker(
-                url, judge, point=point, nth=chance.choice([1, 2, 3]), more=["until-empty"]
-            ) as process:
-                process.wait(timeout=60)
-                kills = process.returncode == -signal.SIGKILL
-            drained(outbox, judge)
-            check(outbox, judge, count, recipients, hold=hold, most=kills * (1 if hold else 16))
+def test_killed_at_some_points(ledger: str, tmp_path: Path, way: str, hold: bool) -> None:
+    """At all points, `make outbox-torture` has it."""
+    chance = random.Random(f"{way} {hold} {ledger[:6]}")
+    point = chance.choice(NAMED)
+    killed_at(ledger, point, chance.choice([1, 2]), way, hold=hold)
+
+
+# What a worker passes on its way; a new operation of the ledger has to be added here.
+NAMED = [
+    *("claim:0", "claim:commit", "claim:committed"),
+    *("mark_and_note:0", "mark_and_note:commit", "mark_and_note:committed"),
+    *("note:0", "note:commit", "note:committed"),
+    *("register:commit", "reap:commit", "retire:0", "retire:commit"),
+    *("write", "written", "half a write"),
+]
+
+
+def test_every_operation_of_a_worker_has_its_points(tmp_path: Path) -> None:
+    passed = {point.partition(":")[0] for point in points(tmp_path)}
+    known = {point.partition(":")[0] for point in NAMED}
+    assert passed <= known | {"beat", "workers", "release", "migrate"}
+    assert {"claim", "mark_and_note", "note", "register", "retire", "write"} <= passed
+
+
+def killed_at_random(
+    url: str, *, hold: bool, kills: int, count: int, seed: int, workers: int = 1
+) -> str:
+    """Kill workers and putters again and again: what was acknowledged is kept, and arrives."""
+    chance = random.Random(seed)
+    on_doubt = "hold" if hold else "resend"
+    acknowledged: set[str] = set()
+    killed = 0
+    with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge(delay=0.002) as judge:
+        while killed < kills:
+            with ExitStack() as stack:
+                putter = stack.enter_context(putting(url, count, on_doubt))
+                working = [
+                    stack.enter_context(worker(url, judge, connections=4)) for _ in range(workers)
+                ]
+                for process in working:
+                    assert process.stdout is not None
+                    assert process.stdout.readline() == "ready\n"
+                time.sleep(chance.uniform(0, 0.4))
+                for process in working:
+                    process.kill()
+                    killed += 1
+                putter.kill()
+                told, _ = putter.communicate()
+                acknowledged |= {line for line in told.split("\n")[:-1] if line}
+        known = {f"<{n}@example.org>" for n in range(count)}
+        assert {d.message_id for d in outbox.find()} >= acknowledged
+        list(outbox.put_many(keyed(count), on_doubt=on_doubt))
+        assert {d.message_id for d in outbox.find()} == known
+        drained(outbox, judge, within=300)
+        most = killed * 4 * (1 if hold else 16)
+        doubles = check(outbox, judge, count, 1, hold=hold, most=most)
+        doubt = outbox.counts()[State.IN_DOUBT]
+    return f"{killed} kills, 0 lost, {doubles} doubles, {doubt} in doubt of {most} possible"
+
+
+def keyed(count: int) -> Iterator[Any]:
+    for n, (octets, envelope) in enumerate(numbered(count)):
+        yield octets, envelope, f"key-{n}"
+
+
+@contextmanager
+def putting(url: str, count: int, on_doubt: str) -> Iterator[Any]:
+    """A process that puts messages in, one by one, and says which it has put in."""
+    code = (
+        "import sys; from smtpx.outbox import Outbox; from tests.outbox.test_kills import keyed\n"
+        "outbox = Outbox(sys.argv[1])\n"
+        "for n, (octets, envelope, key) in enumerate(keyed(int(sys.argv[2]))):\n"
+        "    outbox.put(octets, envelope, key=key, on_doubt=sys.argv[3])\n"
+        "    print(f'<{n}@example.org>', flush=True)\n"
+    )
+    command = [sys.executable, "-c", code, url, str(count), on_doubt]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
-def test_killed_at_random(tmp_path: Path, hold: bool) -> None:
-    killed_at_random(f"sqlite:///{tmp_path}/mail.db", hold=hold, kills=12, count=600, seed=1)
-
-
-def killed_at_random(url: str, *, hold: bool, kills: int, count: int, seed: int) -> None:
-    chance = random.Random(seed)
-    with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge(delay=0.002) as judge:
-        list(outbox.put_many(numbered(count), on_doubt="hold" if hold else "resend"))
-        killed = 0
-        for _ in range(kills):
-            with worker(url, judge, connections=4) as process:
-                assert process.stdout.readline() == "ready\n"
-                time.sleep(chance.uniform(0, 0.3))
-                if process.poll() is None:
-                    process.kill()
-                    killed += 1
-        drained(outbox, judge)
-        most = killed * 4 * (1 if hold else 16)
-        doubles = check(outbox, judge, count, 1, hold=hold, most=most)
-        print(f"{killed} kills, {doubles} doubles, {outbox.counts()[State.IN_DOUBT]} in doubt")
+def test_killed_at_random(ledger: str, hold: bool) -> None:
+    print(killed_at_random(ledger, hold=hold, kills=4, count=200, seed=1))
