@@ -8,7 +8,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from ._arguments import amount, campaign_name, limits_of, moment_of, number, one_of, seconds_of
+from smtpx.addresses import Address
+
+from ._arguments import (
+    amount,
+    campaign_name,
+    limits_of,
+    moment_of,
+    number,
+    one_of,
+    seconds_of,
+    text,
+)
 from ._putting import Terms
 from ._schedule import Limit, Retries
 from .dispatchers import Dispatcher
@@ -35,6 +46,9 @@ class OutboxOptions(TypedDict, total=False):
     """Seconds to wait for other transactions, and for a database server that was restarted."""
     dispatcher: Dispatcher | None
     """The engine that has batches delivered; without one, that is `Outbox.run`."""
+    bounces: str | None
+    """The address that reports come from which the sender gets of what was refused or has expired
+    (RFC 3464). Without it there are none; none is sent to the null sender, nor of a template."""
     overdue: float
     """Seconds after which `Outbox.reconcile` calls out a batch that is due and untouched."""
 
@@ -67,6 +81,7 @@ class Settings(NamedTuple):
     spool: object
     patience: float
     dispatcher: Dispatcher | None
+    bounces: str | None
     overdue: float
 
 
@@ -85,6 +100,8 @@ def settings_of(options: OutboxOptions) -> Settings:
     amount("patience", patience)
     overdue = options.get("overdue", 30.0)
     amount("overdue", overdue)
+    bounces = options.get("bounces")
+    text("bounces", bounces, or_none=True)
     dispatcher = options.get("dispatcher")
     if dispatcher is not None and (
         isinstance(dispatcher, type) or not callable(getattr(dispatcher, "wake", None))
@@ -98,6 +115,7 @@ def settings_of(options: OutboxOptions) -> Settings:
         options.get("spool"),
         patience,
         dispatcher,
+        None if bounces is None else str(Address.parse(bounces)),
         overdue,
     )
 

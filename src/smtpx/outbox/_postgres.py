@@ -73,7 +73,11 @@ class PostgresStore:
             self._connect()
         except psycopg.Error as error:
             raise said(error, self._name) from error
-        self.transact(migrate, DIALECT)
+        try:
+            self.transact(migrate, DIALECT)
+        except BaseException:
+            self.close()
+            raise
 
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()

@@ -52,7 +52,11 @@ class SQLiteStore:
         self._path = path
         self._patience = patience
         self._begin_anew()
-        self.transact(migrate, DIALECT)
+        try:
+            self.transact(migrate, DIALECT)
+        except BaseException:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return f"sqlite:///{self._path}"

@@ -14,9 +14,10 @@ from smtpx.endpoints import Endpoint
 from smtpx.errors import SMTPError
 from smtpx.options import PoolLimits
 
-from . import _claiming
+from . import _claiming, _reporting
 from ._arguments import number
 from ._delivering import Policy, Round
+from ._options import terms_of
 from ._owning import Owner, Watcher
 from ._store import Store
 from ._via import check_via, hop_of
@@ -45,6 +46,15 @@ class Core(NamedTuple):
     policy: Policy
     lease: float
     watcher: Watcher
+    postmaster: str | None
+    """Whom reports to senders come from, where there are to be any."""
+
+    def report(self) -> int:
+        """Put reports in of what was given up; the value is how many events were looked at."""
+        if self.postmaster is None:
+            return 0
+        terms = terms_of({})
+        return self.store.transact(_reporting.report, self.postmaster, self.policy.spool, terms)
 
 
 class Working:

@@ -215,7 +215,7 @@ class AsyncOutbox:
                 async with shift:
                     while not shift.is_stopping:
                         _ = await in_thread(outbox._core.watcher.reap)
-                        if await shift.rounds(None):
+                        if await shift.rounds(None) or await in_thread(outbox._core.report):
                             continue
                         if until_empty:
                             if shift.failure is not None:
@@ -239,6 +239,7 @@ class AsyncOutbox:
         async with _Shift(outbox._core, via, AsyncClient, connections, window) as shift:
             while await shift.rounds(batch):
                 pass
+            _ = await in_thread(outbox._core.report)
             if shift.failure is not None:
                 raise shift.failure
 

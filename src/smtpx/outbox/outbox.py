@@ -18,7 +18,7 @@ from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.merging import Template
 
-from . import _asking, _claiming, _putting
+from . import _asking, _claiming, _putting, _reporting
 from ._arguments import campaign_name, flag, key_of, number, one_of, seconds_of, state_of, text
 from ._claiming import OwnerLost
 from ._delivering import Policy, Round
@@ -69,7 +69,7 @@ class Outbox:
         """Open the ledger; its tables are made, or brought to the present version.
 
         The options are those of `OutboxOptions`: retries, limits, lease, spool, patience,
-        dispatcher, overdue.
+        dispatcher, bounces, overdue.
 
         Raises:
             ValueError, TypeError: an argument is wrong.
@@ -78,17 +78,23 @@ class Outbox:
         """
         settings = settings_of(options)
         self._store, self._spool = opened(url, settings.spool, settings.patience)
-        self._policy = Policy(settings.retries, settings.limits, self._spool)
-        watcher = Watcher(self._store, settings.lease)
         self._core = Core(
             self._store,
             Policy(settings.retries, settings.limits, self._spool),
             settings.lease,
-            watcher,
+            Watcher(self._store, settings.lease),
+            settings.bounces,
         )
         self._dispatcher = settings.dispatcher
         self._overdue = settings.overdue
         self._shifts: set[Working] = set()
+
+        if settings.bounces is not None:
+            try:
+                self._store.transact(_reporting.begin_reports)
+            except BaseException:
+                self.close()
+                raise
 
     def __repr__(self) -> str:
         return f"<Outbox {self._store}>"
@@ -384,7 +390,7 @@ class Outbox:
         ):
             while not shift.is_stopping:
                 _ = self._core.watcher.reap()
-                if shift.rounds(None):
+                if shift.rounds(None) or self._core.report():
                     continue
                 if until_empty:
                     if shift.failure is not None:
@@ -423,6 +429,7 @@ class Outbox:
         with _Shift(self._core, via, Client, connections, window) as shift:
             while shift.rounds(batch):
                 pass
+            _ = self._core.report()
             if shift.failure is not None:
                 raise shift.failure
 
