@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from ._putting import count, moved
-from ._schedule import Limit
+from ._schedule import Limit, granted
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from .states import State
 
@@ -239,9 +239,9 @@ def _within_limits(wanted: Claim, rows: Sequence[Row]) -> Statements[tuple[list[
     full: set[str] = set()
     for name in sorted(by_name):
         several = by_name[name]
-        granted = yield from _granted(wanted, name, limits.get(name) or limits["*"], several)
-        allowed += several[:granted]
-        if granted < len(several):
+        most = yield from _granted(wanted, name, limits.get(name) or limits["*"], several)
+        allowed += several[:most]
+        if most < len(several):
             full |= {row[4] for row in several}
     return allowed, full
 
@@ -270,9 +270,9 @@ def _granted(wanted: Claim, name: str, limit: Limit, rows: Sequence[Row]) -> Sta
             [] if name == wanted.hop else domains,
         )
         most = max(0, min(most, limit.at_once - under_way[0][0]))
-    granted, earliest = limit.granted(most, found[0][0], wanted.now)
+    several, earliest = granted(limit, most, found[0][0], wanted.now)
     _ = yield Tell("UPDATE smtpx_destination SET earliest = ? WHERE name = ?", [(earliest, name)])
-    return granted
+    return several
 
 
 def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:

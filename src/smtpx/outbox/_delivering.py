@@ -21,12 +21,13 @@ from smtpx.errors import (
     SessionFull,
     SMTPError,
 )
+from smtpx.replies import Reply
 from smtpx.results import Outcome, SendResult, Status
 
 from . import _claiming
 from ._claiming import Claim, Claimed, Noted
 from ._loads import Item, Load, item_of, load_of, loads_of
-from ._schedule import Limit, Retries
+from ._schedule import Limit, Retries, pause
 from ._spool import Spool
 from ._store import Store
 from ._stored import reply_text
@@ -218,12 +219,9 @@ class Round:
     def _given_back(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
         return Noted(delivery.number, State.WAITING, time.time(), False, None, reason, host)
 
-    def _due(self, delivery: Claimed, reply: object) -> float:
-        from smtpx.replies import Reply
-
-        said = reply if isinstance(reply, Reply) else None
-        pause = self._policy.retries.pause(delivery.attempts + 1, said, random.random())
-        return min(time.time() + pause, delivery.expires)
+    def _due(self, delivery: Claimed, said: Reply | None) -> float:
+        seconds = pause(self._policy.retries, delivery.attempts + 1, said, random.random())
+        return min(time.time() + seconds, delivery.expires)
 
 
 def _is_same(told: SMTPError | None, error: BaseException | None) -> bool:

@@ -8,35 +8,44 @@ from urllib.parse import unquote, urlsplit
 from ._spool import Spool
 from ._store import Store
 
-__all__ = ["opened"]
+__all__ = ["check_url", "opened"]
 
 _KINDS = "give 'sqlite:///mail.db' or 'postgresql://user:password@host/database'"
 
 
-def opened(url: object, spool: object, patience: float) -> tuple[Store, Spool | None]:
-    """The store of a URL, and the spool for large contents, where there is one.
+def check_url(url: object) -> None:
+    """Look at the URL of a ledger, and open nothing.
 
     Raises:
-        ValueError, TypeError: it is no such URL, or `spool` is no path.
-        OutboxError: there is no ledger to be had there.
-        ExtraMissing: the package for this database is not installed.
+        ValueError, TypeError: it is none.
     """
     if not isinstance(url, str):
         raise TypeError(f"url: {_KINDS}, not {type(url).__name__}")
-    if spool is not None and not isinstance(spool, (str, Path)):
-        raise TypeError(f"spool: give the path of a directory or None, not {type(spool).__name__}")
-    directory = None if spool is None else Spool(Path(spool))
     scheme = url.partition(":")[0].lower()
     if scheme == "sqlite":
-        from ._sqlite import SQLiteStore
+        _ = _path_of(url)
+    elif scheme not in ("postgresql", "postgres"):
+        raise ValueError(f"url: {_KINDS}; there is no ledger of kind {scheme!r:.40}")
 
-        path = _path_of(url)
-        return SQLiteStore(path, patience), directory or Spool(Path(f"{path}-spool"))
-    if scheme in ("postgresql", "postgres"):
+
+def opened(url: str, spool: Path | None, patience: float) -> tuple[Store, Spool | None]:
+    """The store of a URL, and the spool for large contents, where there is one.
+
+    Raises:
+        ValueError, TypeError: it is no such URL.
+        OutboxError: there is no ledger to be had there.
+        ExtraMissing: the package for this database is not installed.
+    """
+    check_url(url)
+    directory = None if spool is None else Spool(spool)
+    if not url.lower().startswith("sqlite:"):
         from ._postgres import PostgresStore
 
         return PostgresStore(url, patience), directory
-    raise ValueError(f"url: {_KINDS}; there is no ledger of kind {scheme!r:.40}")
+    from ._sqlite import SQLiteStore
+
+    path = _path_of(url)
+    return SQLiteStore(path, patience), directory or Spool(Path(f"{path}-spool"))
 
 
 def _path_of(url: str) -> Path:

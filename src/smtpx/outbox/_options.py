@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from smtpx.addresses import Address
+from smtpx.errors import AddressError
 
 from ._arguments import (
     amount,
@@ -78,7 +79,7 @@ class Settings(NamedTuple):
     retries: Retries
     limits: Mapping[str, Limit]
     lease: float
-    spool: object
+    spool: Path | None
     patience: float
     dispatcher: Dispatcher | None
     bounces: str | None
@@ -100,6 +101,9 @@ def settings_of(options: OutboxOptions) -> Settings:
     amount("patience", patience)
     overdue = options.get("overdue", 30.0)
     amount("overdue", overdue)
+    spool = options.get("spool")
+    if spool == "" or not (spool is None or isinstance(spool, (str, Path))):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"spool: give the path of a directory or None, not {spool!r:.40}")
     bounces = options.get("bounces")
     text("bounces", bounces, or_none=True)
     dispatcher = options.get("dispatcher")
@@ -112,10 +116,10 @@ def settings_of(options: OutboxOptions) -> Settings:
         retries,
         limits_of(options.get("limits")),
         lease,
-        options.get("spool"),
+        None if spool is None else Path(spool),
         patience,
         dispatcher,
-        None if bounces is None else str(Address.parse(bounces)),
+        None if bounces is None else _address("bounces", bounces),
         overdue,
     )
 
@@ -140,6 +144,13 @@ def terms_of(options: PutOptions) -> Terms:
         expires=max(due, now) + seconds_of("expires", options.get("expires", FIVE_DAYS)),
         now=now,
     )
+
+
+def _address(name: str, value: str) -> str:
+    try:
+        return str(Address.parse(value))
+    except AddressError as error:
+        raise AddressError(f"{name}: {error}") from error
 
 
 def _check_names(options: Mapping[str, Any], known: Any) -> None:

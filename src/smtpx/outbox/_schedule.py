@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from smtpx.replies import Reply
 
-__all__ = ["Limit", "Retries"]
+__all__ = ["Limit", "Retries", "granted", "is_greylisting", "pause"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +33,16 @@ class Retries:
         _check_amount("factor", self.factor, least=1.0)
         _check_amount("jitter", self.jitter, least=0.0, most=0.9)
 
-    def pause(self, attempts: int, reply: Reply | None, chance: float) -> float:
-        """Seconds until the next attempt, after so many; `chance` is a number from 0 to 1."""
-        if attempts <= 1 and reply is not None and is_greylisting(reply):
-            pause = min(self.greylisted, self.first)
-        else:
-            # More steps than these only make numbers too large.
-            pause = min(self.first * self.factor ** min(attempts - 1, 64), self.most)
-        return pause * (1 + self.jitter * (2 * chance - 1))
+
+def pause(retries: Retries, attempts: int, reply: Reply | None, chance: float) -> float:
+    """Seconds until the next attempt, after so many; `chance` is a number from 0 to 1."""
+    if attempts <= 1 and reply is not None and is_greylisting(reply):
+        seconds = min(retries.greylisted, retries.first)
+    else:
+        # More steps than these only make numbers too large.
+        steps = min(attempts - 1, 64)
+        seconds = min(retries.first * retries.factor**steps, retries.most)
+    return seconds * (1 + retries.jitter * (2 * chance - 1))
 
 
 def is_greylisting(reply: Reply) -> bool:
@@ -74,23 +76,20 @@ class Limit:
             if value < 1:
                 raise ValueError(f"{name}={value}: give 1 or more")
 
-    def granted(self, wanted: int, earliest: float, now: float) -> tuple[int, float]:
-        """How many of so many may go now, and the new `earliest`.
 
-        `earliest` is when the next message would conform if the rate were kept evenly (GCRA).
-        """
-        if self.rate is None:
-            return wanted, earliest
-        interval = 1 / self.rate
-        earliest = max(earliest, now)
-        # The small number forgives what the division of floats has lost.
-        room = math.floor((now - earliest) / interval + self.burst + 1e-9)
-        granted = max(0, min(wanted, room))
-        return granted, earliest + granted * interval
+def granted(limit: Limit, wanted: int, earliest: float, now: float) -> tuple[int, float]:
+    """How many of so many may go now, and the new `earliest`.
 
-    def next_at(self, earliest: float) -> float:
-        """When another message may go."""
-        return earliest if self.rate is None else earliest - (self.burst - 1) / self.rate
+    `earliest` is when the next message would conform if the rate were kept evenly (GCRA).
+    """
+    if limit.rate is None:
+        return wanted, earliest
+    interval = 1 / limit.rate
+    earliest = max(earliest, now)
+    # The small number forgives what the division of floats has lost.
+    room = math.floor((now - earliest) / interval + limit.burst + 1e-9)
+    several = max(0, min(wanted, room))
+    return several, earliest + several * interval
 
 
 def _check_amount(

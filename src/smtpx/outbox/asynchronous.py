@@ -26,7 +26,8 @@ from smtpx.results import SendResult
 from ._arguments import flag, text
 from ._claiming import OwnerLost
 from ._delivering import Round
-from ._options import FIVE_DAYS, OutboxOptions, PutOptions
+from ._opening import check_url
+from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of
 from ._preparing import AnyContent
 from ._via import AsyncVia
 from ._working import Working, stopped_by_sigterm
@@ -51,7 +52,13 @@ class AsyncOutbox:
     """
 
     def __init__(self, url: str, **options: Unpack[OutboxOptions]) -> None:
-        """Keep the arguments, those of an `Outbox`, which are looked at when it is opened."""
+        """Check the arguments, those of an `Outbox`; nothing is opened yet.
+
+        Raises:
+            ValueError, TypeError, AddressError: one of them is wrong.
+        """
+        check_url(url)
+        _ = settings_of(options)
         self._make = partial(Outbox, url, **options)
         self._outbox: Outbox | None = None
         self._shifts: set[Working] = set()

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeAlias, Unpack
 from smtpx import Client
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
-from smtpx.errors import SMTPError
+from smtpx.errors import AddressError, SMTPError
 from smtpx.merging import Template
 
 from . import _asking, _claiming, _putting, _reporting
@@ -542,4 +542,7 @@ def _address(recipient: object) -> str:
     if isinstance(recipient, Address):
         return str(recipient)
     text("recipient", recipient)
-    return str(Address.parse(str(recipient), bare_local_part=True))
+    try:
+        return str(Address.parse(str(recipient), bare_local_part=True))
+    except AddressError as error:
+        raise AddressError(f"recipient: {error}") from error
