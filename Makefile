@@ -46,6 +46,10 @@ MESSAGES ?= 100000
 certainty: $(VENV)/ready  ## hold every face to its word on a hostile server; SEED=, MESSAGES=
 	$(BIN)/python -m tests.certainty --seed $(SEED) --messages $(MESSAGES)
 
+KILLS ?= 500
+outbox-torture: $(VENV)/ready  ## kill the outbox at every point, and KILLS= times at random: nothing lost
+	$(BIN)/python -m tests.outbox.torture --seed $(SEED) --kills $(KILLS)
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,4 +64,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-smoke test-slow soak held interruptions certainty lint bench
+.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture lint bench

@@ -16,6 +16,7 @@ import math
 import pkgutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import integrations, sasl, testing, verp
+from smtpx import integrations, outbox, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.integrations import opentelemetry
@@ -92,6 +93,79 @@ def _nowhere() -> str:
 
 
 URL = _nowhere()
+
+
+LEDGER = "sqlite:///mail.db"
+
+
+def _of_outbox(name: str) -> Callable[..., Any]:
+    def call(**given: Any) -> Any:
+        with smtpx.Outbox(LEDGER) as opened:
+            value = getattr(opened, name)(**given)
+            return list(value) if isinstance(value, Iterator) else value
+
+    return call
+
+
+def _of_async_outbox(name: str) -> Callable[..., Any]:
+    def call(**given: Any) -> Any:
+        async def main() -> Any:
+            async with smtpx.AsyncOutbox(LEDGER) as opened:
+                value = getattr(opened, name)(**given)
+                if hasattr(value, "__aiter__"):
+                    return [each async for each in value]
+                return await value
+
+        return asyncio.run(main())
+
+    return call
+
+
+DAY = timedelta(days=1)
+TERMS: dict[str, Any] = {
+    "not_before": NONE,
+    "priority": {"-1", "0"},
+    "campaign": NONE | {"text"},
+}
+OUTBOX: dict[str, Any] = {
+    "limits": NONE,
+    "lease": {"1.5"},
+    "patience": {"1.5"},
+    "overdue": {"1.5"},
+    "spool": NONE | {"text"},
+    "dispatcher": NONE,
+    "bounces": NONE,
+}
+VIA: dict[str, Any] = {"window": NONE, "until_empty": {"True"}, "names": {"via": "via|URL"}}
+IDS = {"names": {"id": "id|message", "batch": "batch"}, "id": TEXTS, "batch": TEXTS}
+OUTBOXES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "put": (
+        {"message": MESSAGE},
+        {
+            **TERMS,
+            "names": {"message": "message|bytes"},
+            "envelope": NONE,
+            "key": NONE | {"text"},
+            "connection": NONE,
+        },
+    ),
+    "put_many": ({"messages": []}, {**TERMS, "names": {"messages": "messages?|bytes"}}),
+    "put_merge": (
+        {"template": smtpx.Template(TEMPLATE), "rows": []},
+        {**TERMS},
+    ),
+    "status": ({"id": "x"}, IDS),
+    "counts": ({}, {"campaign": NONE | {"text"}}),
+    "find": ({}, {"state": NONE, "recipient": NONE, "older_than": NONE}),
+    "cancel": ({"id": "x"}, IDS),
+    "retry": ({"id": "x", "expires": DAY}, IDS),
+    "resolve": ({"id": "x", "recipient": "b@x.test", "outcome": "resend"}, IDS),
+    "purge": ({"older_than": DAY}, {}),
+    "events": ({}, {"after": {"0"}}),
+    "report": ({"callback": print}, {"name": {"text"}}),
+    "run": ({"via": URL, "until_empty": True}, VIA),
+    "deliver": ({"batch": "x", "via": URL}, {**VIA, "batch": TEXTS}),
+}
 
 
 async def _asend_many(**given: Any) -> None:
@@ -432,6 +506,29 @@ CASES: dict[str, Case] = {
         names={"pins": "pin"},
         client_certificate=NONE,
     ),
+    "Outbox": Case(smtpx.Outbox, {"url": LEDGER}, **OUTBOX),
+    "AsyncOutbox": Case(smtpx.AsyncOutbox, {"url": LEDGER}, **OUTBOX),
+    **{
+        f"{kind}.{name}": Case(call(name), given, **allowed)
+        for name, (given, allowed) in OUTBOXES.items()
+        for kind, call in (("Outbox", _of_outbox), ("AsyncOutbox", _of_async_outbox))
+    },
+    "outbox.Limit": Case(outbox.Limit, rate=NONE | {"1.5", "True"} - {"True"}, at_once=NONE),
+    "outbox.Retries": Case(
+        outbox.Retries,
+        first={"1.5"},
+        factor={"1.5"},
+        most={"1.5"},
+        greylisted={"1.5"},
+        jitter={"0"},
+    ),
+    "flatten": Case(smtpx.flatten, {"message": MESSAGE}, smtputf8={"True"}),
+    "Template.parse": Case(
+        smtpx.Template.parse,
+        {"source": smtpx.Template(TEMPLATE).source},
+        names={"source": "source|template|From|message", "sender": "sender|address"},
+        sender=NONE | {"empty text"},
+    ),
     "Template": Case(
         smtpx.Template,
         {"message": TEMPLATE},
@@ -561,6 +658,9 @@ CASES: dict[str, Case] = {
 
 # What smtpx makes and hands out is not looked at again: nothing of ours depends on another's copy.
 MADE_BY_US = [
+    "outbox.Delivery",
+    "outbox.Event",
+    "outbox.Submission",
     "EnhancedStatusCode",
     "Finding",
     "Line",
@@ -603,6 +703,8 @@ KEYWORDS = {
     "Unpack[SessionOptions]": [*SessionOptions.__annotations__],
     "Unpack[EnvelopeOptions]": [*smtpx.EnvelopeOptions.__annotations__],
     "Unpack[ClientAttributes]": [*ClientAttributes.__annotations__],
+    "Unpack[OutboxOptions]": [*outbox.OutboxOptions.__annotations__],
+    "Unpack[PutOptions]": [*outbox.PutOptions.__annotations__],
     "Unpack[_Changes]": [*inspect.signature(smtpx.Envelope).parameters],
 }
 

@@ -22,11 +22,18 @@ Marker: TypeAlias = Callable[[Sequence[object]], object]
 def allowed(
     connection: Connection, mark: Marker | None, messages: Sequence[object]
 ) -> Steps[Sequence[bool]]:
-    """Of each message, whether its last octet may leave."""
+    """Of each message, whether its last octet may leave.
+
+    Raises:
+        SMTPError: the mark failed with it; nothing of theirs is complete.
+    """
     if mark is None:
         return [True] * len(messages)
     step = Mark(mark, messages, connection.timeouts.data_block)
     _ = yield step
+    if step.failure is not None:
+        connection.broken = True  # A content may be half sent.
+        raise step.failure
     return step.allowed
 
 
