@@ -21,9 +21,9 @@ from ._arguments import (
     seconds_of,
     text,
 )
+from ._dispatching import Dispatcher
 from ._putting import Terms
 from ._schedule import Limit, Retries
-from .dispatchers import Dispatcher
 
 __all__ = ["FIVE_DAYS", "OutboxOptions", "PutOptions", "Settings", "settings_of", "terms_of"]
 
@@ -71,6 +71,10 @@ class PutOptions(TypedDict, total=False):
     """
     campaign: str | None
     """A name under which `counts` tells of it."""
+
+
+for _public in (OutboxOptions, PutOptions):
+    _public.__module__ = "smtpx.outbox"
 
 
 class Settings(NamedTuple):

@@ -18,6 +18,8 @@ class Retries:
     of itself, so that what failed together does not come back together.
     """
 
+    __module__ = "smtpx.outbox"
+
     first: float = 300.0
     """Seconds after the first refusal."""
     factor: float = 2.0
@@ -56,6 +58,8 @@ def is_greylisting(reply: Reply) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """How fast one destination is sent to, by all processes together."""
+
+    __module__ = "smtpx.outbox"
 
     rate: float | None = None
     """Messages a second; ``None`` sets no limit."""
