@@ -31,7 +31,7 @@ class Failing:
     def __init__(self, outbox: Outbox, fault: Callable[[], None]) -> None:
         self._store: Any = outbox._store
         self._transact = self._store.transact
-        self._store.transact = self._watched
+        vars(self._store)["transact"] = self._watched
         self._fault = fault
         self.point = ""
         self.nth = 0
@@ -173,14 +173,13 @@ def test_a_commit_whose_answer_is_lost_took_place_once(postgres_server: Any) -> 
                 return done
 
         class Connection:
-            closed = False
             cursor = staticmethod(Cursor)
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(real, name)
 
             @property
-            def closed(self) -> bool:  # noqa: F811
+            def closed(self) -> bool:
                 return bool(real.closed)
 
         store._connection = Connection()
@@ -265,6 +264,24 @@ def test_sigterm_finishes_what_is_on_its_way(tmp_path: Path) -> None:
         assert not outbox._core.watcher.reap()
         outbox.run(judge.url, until_empty=True)
         assert outbox.counts()[State.ACCEPTED] == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
+def test_an_interrupted_worker_notes_what_it_knows(tmp_path: Path, hold: bool) -> None:
+    url = f"sqlite:///{tmp_path}/mail.db"
+    with Outbox(url) as outbox, Judge(delay=0.005) as judge:
+        list(outbox.put_many(numbered(100), on_doubt="hold" if hold else "resend"))
+        with worker(url, judge, connections=2) as process:
+            while not judge.taken:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) != 0
+        counts = outbox.counts()
+        assert counts[State.SENDING] == 0, "nobody has to find out that it died"
+        assert 0 < counts[State.ACCEPTED] <= len(judge.taken)
+        drained(outbox, judge)
+        check(outbox, judge, 100, 1, hold=hold, most=2 if hold else 32)
 
 
 def test_a_held_doubt_stays_until_it_is_resolved(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> bool:
         more = ["until-empty"]
         with worker(url, judge, point=point, nth=nth, more=more) as process:
             process.wait(timeout=120)
-            killed = process.returncode == -signal.SIGKILL
+            killed = bool(process.returncode == -signal.SIGKILL)
         drained(outbox, judge)
         check(outbox, judge, count, recipients, hold=hold, most=killed * (1 if hold else 16))
     return killed
@@ -166,7 +166,7 @@ def killed_at_random(
 ) -> str:
     """Kill workers and putters again and again: what was acknowledged is kept, and arrives."""
     chance = random.Random(seed)
-    on_doubt = "hold" if hold else "resend"
+    on_doubt: Literal["hold", "resend"] = "hold" if hold else "resend"
     acknowledged: set[str] = set()
     killed = 0
     with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge(delay=0.002) as judge:
