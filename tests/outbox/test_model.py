@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -20,8 +23,9 @@ from smtpx.outbox._claiming import Claim, Claimed, Noted, OwnerLost
 
 OWNERS = ["first", "second"]
 LATER = 10_000.0
-places = st.integers(0, 7)
-outcomes = st.sampled_from([State.ACCEPTED, State.REFUSED, State.WAITING, State.IN_DOUBT])
+places = st.integers(0, 3)
+OUTCOMES = [State.ACCEPTED, State.REFUSED, State.WAITING, State.IN_DOUBT]
+outcomes = st.sampled_from(OUTCOMES)
 
 
 class Row:
@@ -47,7 +51,9 @@ class Ledger(RuleBasedStateMachine):
         connection: Any = vars(self.store)["_connection"]
         connection.execute("PRAGMA synchronous = OFF")
         self.rows: dict[str, Row] = {}
-        self.living: set[str] = set()
+        self.living = set(OWNERS)
+        for owner in OWNERS:
+            self.store.transact(claiming.register, owner, time.time())
         self.events: Counter[State] = Counter()
 
     def teardown(self) -> None:
@@ -94,6 +100,14 @@ class Ledger(RuleBasedStateMachine):
             row = self.rows[one.message]
             assert row in free
             row.claimed, row.owner, row.number = True, owner, one.number
+
+    @rule(owner=st.sampled_from(OWNERS), hold=st.booleans())
+    def claim_and_mark(self, owner: str, hold: bool) -> None:
+        self.claim(owner, hold, 3)
+        several = sorted(self.rows.values(), key=lambda row: row.key)
+        for place, row in enumerate(several):
+            if row.claimed and row.owner == owner:
+                self.mark(owner, place)
 
     @rule(owner=st.sampled_from(OWNERS), place=places)
     def mark(self, owner: str, place: int) -> None:
@@ -207,5 +221,36 @@ class Ledger(RuleBasedStateMachine):
         assert Counter(event.state for event in self.outbox.events()) == +self.events
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_long_walk(seed: int) -> None:
+    """Hypothesis finds the short ways to a fault; this one goes far."""
+    chance = random.Random(seed)
+    ledger = Ledger()
+    hold, owner = [False, True], [*OWNERS]
+    steps: list[Callable[[], None]] = [
+        lambda: ledger.put(chance.randrange(8), chance.choice(hold), chance.randrange(2)),
+        lambda: ledger.begin(chance.choice(owner)),
+        lambda: ledger.begin(chance.choice(owner)),
+        lambda: ledger.claim(chance.choice(owner), chance.choice(hold), chance.randrange(1, 4)),
+        lambda: ledger.claim_and_mark(chance.choice(owner), chance.choice(hold)),
+        lambda: ledger.mark(chance.choice(owner), chance.randrange(8)),
+        lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
+        lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
+        lambda: ledger.die(chance.choice(owner)),
+        lambda: ledger.cancel(chance.randrange(8)),
+        lambda: ledger.retry(chance.randrange(8)),
+        lambda: ledger.resolve(chance.randrange(8), chance.choice(hold)),
+    ]
+    try:
+        for step in range(300):
+            chance.choice(steps)()
+            if step % 100 == 99:
+                ledger.purge()
+            ledger.it_is_as_it_has_to_be()
+            ledger.its_events_say_what_happened()
+    finally:
+        ledger.teardown()
+
+
 TestLedger = Ledger.TestCase
-TestLedger.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestLedger.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
