@@ -37,7 +37,7 @@ class Postgres:
         found = programs()
         assert found is not None
         # The server refuses to be root's.
-        options = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+        user = "postgres" if os.geteuid() == 0 else None
         done = subprocess.run(
             [str(found / program), *arguments],
             cwd=self.directory,
@@ -46,7 +46,8 @@ class Postgres:
             text=True,
             timeout=120,
             check=False,
-            **options,
+            user=user,
+            group=user,
         )
         assert done.returncode == 0, done.stdout
 

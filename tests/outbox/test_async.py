@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,8 +78,9 @@ def test_all_of_it(runner: Runner, ledger: str, judge: Judge) -> None:
     assert sum(judge.count().values()) == 16
 
 
-def test_a_client_of_the_callers_own(runner: Runner, ledger: str, judge: Judge) -> None:
+def test_a_client_of_the_callers_own(runner: Runner, tmp_path: Path, judge: Judge) -> None:
     async def main() -> None:
+        ledger = f"sqlite:///{tmp_path}/mail.db"
         async with AsyncOutbox(ledger) as outbox, smtpx.AsyncClient(judge.url) as client:
             _ = [
                 each async for each in outbox.put_many([(letter(str(n)), None) for n in range(50)])
@@ -89,8 +91,9 @@ def test_a_client_of_the_callers_own(runner: Runner, ledger: str, judge: Judge) 
     runner.run(main)
 
 
-def test_stop_brings_what_is_on_its_way_to_its_end(runner: Runner, ledger: str) -> None:
+def test_stop_brings_what_is_on_its_way_to_its_end(runner: Runner, tmp_path: Path) -> None:
     async def main() -> None:
+        ledger = f"sqlite:///{tmp_path}/mail.db"
         async with AsyncOutbox(ledger) as outbox:
             many = [(letter(str(n)), None) for n in range(300)]
             _ = [each async for each in outbox.put_many(many, on_doubt="hold")]
@@ -125,7 +128,7 @@ class _Later:
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
-def test_what_is_cancelled_loses_nothing(runner: Runner, tmp_path: Any, hold: bool) -> None:
+def test_what_is_cancelled_loses_nothing(runner: Runner, tmp_path: Path, hold: bool) -> None:
     async def cancelled_soon(outbox: AsyncOutbox, url: str, seconds: float) -> None:
         from smtpx.outbox.asynchronous import _is_trio
 

@@ -32,11 +32,11 @@ def test_the_sender_is_told_of_what_was_given_up(open_outbox: Callable[..., Outb
         reports = [content for content in judge.contents.values() if b"multipart/report" in content]
         assert len(reports) == 2, "none to the null sender, and one of a message"
         message_id = outbox.status(id).deliveries[0].message_id
-        by_recipient = {}
+        by_recipient: dict[str, bounces.RecipientReport] = {}
         for content in reports:
             found = bounces.parse(content)
             assert isinstance(found, bounces.DeliveryReport)
-            by_recipient |= {each.recipient: each for each in found.recipients}
+            by_recipient |= {each.recipient or "": each for each in found.recipients}
         assert sorted(by_recipient) == ["late@example.net", "no-1@example.net", "no-2@example.net"]
         first = by_recipient["no-1@example.net"]
         assert str(first.status) == "5.1.1"
@@ -102,8 +102,7 @@ def test_new_mail_is_not_held_up_by_what_was_deferred(open_outbox: Callable[...,
         return busy(word, of)
 
     with Judge(answer=ask) as judge:
-        for n in range(400):
-            outbox.put(letter(str(n), to=f"busy-{n}@example.net"))
+        list(outbox.put_many((letter(str(n), f"busy-{n}@example.net"), None) for n in range(400)))
         outbox.run(judge.url, until_empty=True)
         time.sleep(1.1)  # All of them are due again.
         outbox.put(letter(to="new@example.net"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import LocalProtocolError, RemoteProtocolError
 from smtpx.sasl.credentials import Source
 from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 
@@ -144,7 +144,7 @@ class Obtain:
 class Mark:
     """Have the caller mark messages, before any of them may be in doubt; an `Asked`."""
 
-    __slots__ = ("_mark", "allowed", "failure", "messages", "timeout")
+    __slots__ = ("_mark", "allowed", "failure", "given", "messages", "timeout")
 
     def __init__(
         self,
@@ -156,8 +156,10 @@ class Mark:
         self.messages = messages
         self.allowed: Sequence[bool] = ()
         """Of each message, whether its last octet may leave: noted before this is answered."""
-        self.failure: SMTPError | None = None
-        """What the mark raised, where a driver would take it for what the procedure raises."""
+        self.failure: Exception | None = None
+        """What the mark raised."""
+        self.given: Awaitable[object] | None = None
+        """What is awaited, where the mark is asynchronous."""
         self._mark = mark
 
     def ask(self) -> Awaitable[object] | None:
@@ -166,13 +168,11 @@ class Mark:
 
         try:
             given = self._mark(self.messages)
-        except SMTPError as error:
+        except Exception as error:
             self._fail(error)
             return None
-        except (StopIteration, OSError) as error:
-            # To a driver it would be the end of the procedure, or of the connection.
-            raise RuntimeError(f"the mark raised {type(error).__name__}: {error}") from error
         if isawaitable(given):
+            self.given = given
             return self._awaited(given)
         self.note(given)
         return None
@@ -180,13 +180,16 @@ class Mark:
     async def _awaited(self, given: Awaitable[object]) -> object:
         try:
             return await given
-        except SMTPError as error:
+        except Exception as error:
             return self._fail(error)
-        except OSError as error:
-            raise RuntimeError(f"the mark raised {type(error).__name__}: {error}") from error
 
-    def _fail(self, error: SMTPError) -> Sequence[bool]:
+    def _fail(self, error: Exception) -> Sequence[bool]:
+        """Keep what it raised, for the procedure: a driver would take some of it for its own."""
         self.failure = error
+        if isinstance(error, (StopIteration, OSError, RemoteProtocolError)):
+            # These would be the end of the procedure, or of the session.
+            self.failure = RuntimeError(f"the mark raised {type(error).__name__}: {error}")
+            self.failure.__cause__ = error
         self.allowed = [False] * len(self.messages)
         return self.allowed
 

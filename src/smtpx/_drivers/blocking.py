@@ -251,8 +251,9 @@ def asked(step: Asked) -> bytes:
     awaitable = step.ask()
     if awaitable is None:
         return b""
-    if isinstance(awaitable, Coroutine):
-        awaitable.close()
+    for unawaited in (awaitable, step.given if isinstance(step, Mark) else None):
+        if isinstance(unawaited, Coroutine):
+            unawaited.close()
     what = "the mark" if isinstance(step, Mark) else "the source of the password or token"
     raise LocalProtocolError(
         f"{what} is asynchronous: give a plain function, or use smtpx.AsyncClient"

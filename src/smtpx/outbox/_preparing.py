@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -75,9 +75,26 @@ class Prepared(NamedTuple):
     receivers: tuple[Receiver, ...]
 
 
+# Random octets, sixteen at a time: to ask the system for each id would cost more than all else.
+_random: list[bytes] = []
+
+
+def _sixteen() -> bytes:
+    while True:
+        try:
+            return _random.pop()  # No two threads get the same.
+        except IndexError:
+            octets = os.urandom(16 * 256)
+            _random.extend([octets[place : place + 16] for place in range(0, len(octets), 16)])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.clear)
+
+
 def new_id() -> str:
     """An id that nobody can guess; ids of later messages are larger, to the millisecond."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return f"{time.time_ns() // 1_000_000:012x}{_sixteen()[:10].hex()}"
 
 
 def new_message_id(sender: str) -> str:
@@ -85,7 +102,7 @@ def new_message_id(sender: str) -> str:
     domain = sender.rpartition("@")[2]
     if not domain or domain.startswith("["):
         domain = "outbox.invalid"
-    return f"<{secrets.token_hex(16)}@{domain}>"
+    return f"<{_sixteen().hex()}@{domain}>"
 
 
 def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) -> Prepared:
@@ -150,9 +167,8 @@ def _octets(message: Any) -> bytes:
         )
     try:
         pieces: Any = read() if callable(read) else message
-        if isinstance(pieces, (bytes, bytearray, memoryview)):
-            return bytes(pieces)
-        return b"".join(pieces)
+        kinds: tuple[Any, ...] = (bytes, bytearray, memoryview)
+        return bytes(pieces) if isinstance(pieces, kinds) else b"".join(pieces)
     except TypeError:
         raise TypeError("message: give bytes, or a binary file or an iterable of them") from None
 

@@ -516,7 +516,7 @@ def _items(a_round: Round) -> Iterator[Any]:
 
 
 def _check_several(name: str, value: Any, what: str) -> None:
-    single = (str, bytes, bytearray, memoryview, Mapping, Message, Envelope)
+    single: Any = (str, bytes, bytearray, memoryview, Mapping, Message, Envelope)
     if isinstance(value, single) or not hasattr(value, "__iter__"):
         raise TypeError(f"{name}: give an iterable of {what}, not {type(value).__name__}")
 

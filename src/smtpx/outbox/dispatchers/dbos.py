@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
+
+from smtpx.errors import ExtraMissing
 
 from ..outbox import Outbox
 from . import DELIVER, RECONCILE
@@ -33,9 +36,7 @@ class DBOSDispatcher:
 
     def wake(self, batches: Sequence[str], *, connection: object = None) -> None:
         """Enqueue a workflow for each batch."""
-        from dbos import DBOS  # type: ignore[import-not-found, unused-ignore]
-
-        api: Any = DBOS
+        api = _dbos()
         if self._deliver is None:
             raise RuntimeError("call serve() first: DBOS enqueues only what it knows")
         for batch in batches:
@@ -43,9 +44,7 @@ class DBOSDispatcher:
 
     def serve(self, outbox: Outbox, via: Any, *, connections: int = 1) -> None:
         """Define the workflows: one delivers a batch, one is called each minute."""
-        from dbos import DBOS  # type: ignore[import-not-found, unused-ignore]
-
-        api: Any = DBOS
+        api = _dbos()
 
         def deliver(batch: str) -> None:
             outbox.deliver(batch, via, connections=connections)
@@ -58,12 +57,17 @@ class DBOSDispatcher:
 
     def launch(self, *, polling: float = 1.0) -> None:
         """Launch DBOS, with the queue, which is looked at each `polling` seconds, and the timer."""
-        from dbos import DBOS  # type: ignore[import-not-found, unused-ignore]
-
-        api: Any = DBOS
+        api = _dbos()
         api.launch()
         api.register_queue(self._queue, polling_interval_sec=polling)
         if api.get_schedule(RECONCILE) is None:
             api.create_schedule(
                 schedule_name=RECONCILE, workflow_fn=self._reconcile, schedule="* * * * *"
             )
+
+
+def _dbos() -> Any:
+    try:
+        return import_module("dbos").DBOS
+    except ImportError as error:
+        raise ExtraMissing("dbos", "dbos", "a DBOSDispatcher") from error
