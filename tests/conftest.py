@@ -5,6 +5,6 @@ import hypothesis
 pytest_plugins = ["tests.secrecy"]
 
 # How long an example takes says more about the machine than about us.
-hypothesis.settings.register_profile("untimed", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("untimed")

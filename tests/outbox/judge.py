@@ -37,7 +37,6 @@ class Judge:
         self.taken: list[tuple[str, str]] = []
         """Message-ID and recipient, of each that was accepted."""
         self.contents: dict[str, bytes] = {}
-        self.times: list[float] = []
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -153,5 +152,4 @@ class Judge:
         with self._lock:
             self.taken += [(message_id, recipient) for recipient in recipients]
             self.contents[message_id] = content
-            self.times.append(time.monotonic())
         return b"250 2.0.0 taken\r\n" * (len(recipients) if self.lmtp else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -57,35 +58,30 @@ def test_there_are_no_reports_unless_somebody_asks(outbox: Outbox) -> None:
         assert outbox.counts()[State.REFUSED] == 1
 
 
+A_LETTER_AN_HOUR = 1 / 3600
+
+
 def test_a_destination_is_sent_to_no_faster_than_it_may(open_outbox: Callable[..., Outbox]) -> None:
-    outbox = open_outbox(limits={"slow.example.net": Limit(rate=20, burst=2)})
+    outbox = open_outbox(limits={"slow.example.net": Limit(rate=A_LETTER_AN_HOUR, burst=2)})
     with Judge() as judge:
         for n in range(8):
             outbox.put(letter(str(n), to="x@slow.example.net"))
         for n in range(30):
             outbox.put(letter(str(n), to="x@fast.example.net"))
-        end = time.monotonic() + 30
-        while outbox.counts()[State.ACCEPTED] < 38 and time.monotonic() < end:
-            outbox.run(judge.url, until_empty=True)
-        order = [recipient for _, recipient in judge.taken]
-        assert order.count("x@fast.example.net") == 30
-        assert order.count("x@slow.example.net") == 8
-        # All that is fast has gone before the third that is slow.
-        assert order[:32].count("x@fast.example.net") == 30
-        slow = [t for t, r in zip(judge.times, order, strict=True) if r == "x@slow.example.net"]
-        assert slow[-1] - slow[0] >= 6 / 20 * 0.8
+        outbox.run(judge.url, until_empty=True)
+        taken = Counter(recipient for _, recipient in judge.taken)
+    assert taken == {"x@fast.example.net": 30, "x@slow.example.net": 2}
+    assert outbox.counts()[State.WAITING] == 6
 
 
 def test_the_limit_of_the_next_hop_is_for_all_domains(open_outbox: Callable[..., Outbox]) -> None:
-    outbox = open_outbox(limits={"*": Limit(rate=20, burst=1)})
+    outbox = open_outbox(limits={"*": Limit(rate=A_LETTER_AN_HOUR, burst=1)})
     with Judge() as judge:
         for n in range(5):
             outbox.put(letter(str(n), to=f"x@{n}.example.net"))
-        end = time.monotonic() + 30
-        while outbox.counts()[State.ACCEPTED] < 5 and time.monotonic() < end:
-            outbox.run(judge.url, until_empty=True)
-        assert len(judge.times) == 5
-        assert judge.times[-1] - judge.times[0] >= 4 / 20 * 0.8
+        outbox.run(judge.url, until_empty=True)
+        assert len(judge.taken) == 1
+    assert outbox.counts()[State.WAITING] == 4
 
 
 def test_new_mail_is_not_held_up_by_what_was_deferred(open_outbox: Callable[..., Outbox]) -> None:
