@@ -7,11 +7,10 @@ import os
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jsonschema
 
 LETTER = (
     b"From: Ann <ann@example.org>\nTo: Bob <bob@example.net>\nSubject: a letter\n"
@@ -38,6 +37,7 @@ class Done(NamedTuple):
 @cache
 def validator() -> Any:
     schema = json.loads(files("smtpx.cli").joinpath("schema.json").read_text(encoding="utf-8"))
+    jsonschema: Any = import_module("jsonschema")
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 

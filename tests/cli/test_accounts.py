@@ -67,7 +67,7 @@ def test_the_keyring(server: Server, sent, monkeypatch: pytest.MonkeyPatch) -> N
     from types import SimpleNamespace
 
     ring = SimpleNamespace(get_password=lambda service, user: SECRET if user == "ann" else None)
-    monkeypatch.setitem(sys.modules, "keyring", ring)  # type: ignore[arg-type] # what is used of it
+    monkeypatch.setitem(sys.modules, "keyring", ring)
     sent(server, url(server), "--keyring")
 
 

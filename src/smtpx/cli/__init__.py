@@ -14,7 +14,6 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "send": "send a message: from flags, a file, or standard input as sendmail does",
     "doctor": "ask a server what it would do with mail; nothing is sent",
-    "serve": "catch mail on this machine, and show it in a browser",
     "check": "find what is wrong with a message",
     "bounces": "read delivery reports and complaints",
     "bench": "measure smtpx against a server of yours",
@@ -44,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _said(text: str) -> int:
-    from smtpx.cli._console import written
-
-    written(sys.stdout, text)
+    sys.stdout.write(text)
     return 0
 
 

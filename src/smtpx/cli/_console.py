@@ -6,7 +6,6 @@ was sent, and the exit code says so.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,6 +52,8 @@ class Console:
 
     def line(self, value: Mapping[str, object]) -> None:
         """A JSON value on a line of its own."""
+        import json
+
         # What is not ASCII is escaped: half of a surrogate pair could not be written.
         written(sys.stdout, json.dumps(value) + "\n")
 

@@ -80,8 +80,10 @@ def old_version(
 def speaks_instead(address: Any, seconds: float) -> str | None:
     """What a server that says nothing by itself speaks: ``TLS``, ``HTTP``, or nobody knows."""
     try:
-        with socket.create_connection(address, seconds) as plain:
-            _ = _trusting().wrap_socket(plain, server_hostname=str(address[0]))
+        with (
+            socket.create_connection(address, seconds) as plain,
+            _trusting().wrap_socket(plain, server_hostname=str(address[0])),
+        ):
             return "TLS"
     except OSError:
         pass

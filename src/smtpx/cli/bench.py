@@ -8,6 +8,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Callable
+from email.policy import SMTP
 from importlib import import_module
 from typing import Any
 
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         attachments=[smtpx.Attachment(bytes(arguments.size * 3 // 4), "padding.bin")],
     )
     envelope = smtpx.Envelope.from_message(message)
-    content = message.as_bytes()
+    content = message.as_bytes(policy=SMTP)
     load = _Load(arguments, account, content, envelope)
     ways: dict[str, Callable[[], float]] = {
         "smtpx, one after the other": load.one_by_one,
