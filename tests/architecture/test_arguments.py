@@ -274,8 +274,11 @@ FAULTY: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("Stall", {"command": "X"}, {"reading": {"True"}}),
     ("TruncateReply", {"command": "X", "keep": 1}, {"keep": COUNT}),
 )
+LIMITED: dict[str, Any] = {"matching": TEXTS | NONE, "times": NONE}
 FAULTS = {
-    f"testing.{name}": Case(getattr(testing, name), given, **NTH, **allowed)
+    f"testing.{name}": Case(
+        getattr(testing, name), given, **NTH, **allowed, **(LIMITED if "command" in given else {})
+    )
     for name, given, allowed in FAULTY
 }
 SERVER: dict[str, Any] = {
@@ -291,6 +294,7 @@ SERVER: dict[str, Any] = {
     "domain_limit": NONE,
     "data_without_recipients": {"True"},
     "refuse_content": NONE | {"class"},
+    "any_login": {"True"},
 }
 
 CASES: dict[str, Case] = {
@@ -599,6 +603,8 @@ CASES: dict[str, Case] = {
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
     "testing.Server": Case(
         testing.Server,
+        mailbox=NONE,
+        keep_sessions=NONE,
         **SERVER | {"users": NONE},
         host=TEXTS,
         port={"0"},
@@ -642,6 +648,10 @@ CASES: dict[str, Case] = {
         lambda **given: Driver(URL).run(**given),
         {"procedure": (_ for _ in ())},
         timeout=NONE | {"1.5"},
+    ),
+    "testing.fault_text": Case(testing.fault_text, {"fault": testing.Latency(1)}),
+    "testing.read_fault": Case(
+        testing.read_fault, {"text": "latency: 1"}, names={"text": "text|fault"}
     ),
     "testing.play": Case(
         testing.play, {"procedure": (_ for _ in ()), "script": "S: 220 x"}, script=TEXTS
@@ -692,11 +702,11 @@ MADE_BY_US = [
 ]
 # Called by us, with what we have checked; or not for anybody else.
 CALLED_BY_US = {"respond", "first"} | {
-    *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
+    *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
 # factory are what others write.
-OTHERS = ("smtplib.", "sasl.Mechanism")
+OTHERS = ("smtplib.", "sasl.Mechanism", "cli.")
 
 
 KEYWORDS = {

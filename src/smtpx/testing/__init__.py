@@ -26,6 +26,7 @@ from ._mechanisms import (
 from ._options import AuthForm, ServerOptions
 from ._reader import Command
 from ._scram import SCRAM_MECHANISMS, scram
+from ._spelling import fault_text, read_fault
 from .faults import (
     AppendToReply,
     Close,
@@ -100,7 +101,9 @@ __all__ = [
     "TranscriptMismatch",
     "TruncateReply",
     "Via",
+    "fault_text",
     "play",
+    "read_fault",
     "scram",
 ]
 
