@@ -618,6 +618,8 @@ CASES: dict[str, Case] = {
     "testing.Server.add_fault": Case(
         lambda faults: testing.Server().add_fault(faults), {"faults": testing.Latency(1)}
     ),
+    "testing.Server.session": Case(testing.Server().session, {"number": 1}),
+    "testing.Server.strikes": Case(testing.Server().strikes, {"fault": testing.Latency(1)}),
     "testing.Server.wait_for_messages": Case(
         testing.Server().wait_for_messages, {"count": 0}, count={"0"}, timeout={"1.5"}
     ),

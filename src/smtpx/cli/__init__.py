@@ -14,6 +14,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "send": "send a message: from flags, a file, or standard input as sendmail does",
     "doctor": "ask a server what it would do with mail; nothing is sent",
+    "serve": "catch mail on this machine, and show it in a browser",
     "check": "find what is wrong with a message",
     "bounces": "read delivery reports and complaints",
     "bench": "measure smtpx against a server of yours",

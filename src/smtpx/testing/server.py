@@ -329,6 +329,25 @@ class Server:
         with self._shared.changed:
             return [record.snapshot() for record in self._shared.records]
 
+    def session(self, number: int) -> SessionRecord | None:
+        """What is known of one session by now; None where there is no such record."""
+        _checks.count("number", number, 1)
+        with self._shared.changed:
+            found = next((each for each in self._shared.records if each.number == number), None)
+            return None if found is None else found.snapshot()
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults that are played, in the order given."""
+        with self._shared.changed:
+            return list(self._shared.faults)
+
+    def strikes(self, fault: Fault) -> int:
+        """How often a fault has done what it is for."""
+        _checks.instance("fault", fault, *get_args(Fault))
+        with self._shared.changed:
+            return self._shared.struck[id(fault)]
+
     @property
     def breaches(self) -> list[str]:
         """What clients should not have done, each with the number of its session."""
