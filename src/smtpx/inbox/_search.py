@@ -53,6 +53,8 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
     for match in list(_WORD.finditer(query[:1000]))[:_MOST_WORDS]:
         minus, key, quoted, bare = match.groups()
         word = quoted if quoted is not None else bare
+        if not word:
+            continue
         sql, values = _term((key or "").lower(), word, indexed=indexed)
         conditions.append(f"NOT ({sql})" if minus else sql)
         parameters += values

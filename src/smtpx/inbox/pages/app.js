@@ -27,6 +27,7 @@ const clock = (seconds) => {
   return today ? moment.toLocaleTimeString() : moment.toLocaleString();
 };
 const size = (octets) => octets < 1024 ? `${octets} B` : octets < 1048576 ? `${(octets / 1024).toFixed(1)} kB` : `${(octets / 1048576).toFixed(1)} MB`;
+const named = (author) => author.replace(/\s*<[^>]*>$/, "").replace(/^"(.*)"$/, "$1") || author;
 const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`;
 
 // Asking the server.
@@ -90,7 +91,7 @@ function item(row, isNew) {
   },
   make("span", { class: "subject", text: row.subject || "(no subject)" }),
   make("span", { class: "when", text: clock(row.taken) }),
-  make("span", { class: "people", text: `${row.from || row.sender || "<>"} → ${to}` }),
+  make("span", { class: "people", text: `${named(row.from) || row.sender || "<>"} → ${to}` }),
   make("span", { class: "marks" },
     row.breaches ? make("span", { class: "mark bad", text: plural(row.breaches, "breach").replace("breachs", "breaches") }) : null,
     row.findings ? make("span", { class: "mark warn", text: `lint ${row.findings}` }) : null,
@@ -214,14 +215,13 @@ const FILL = {
     }));
     const wide = (name) => () => { stage.className = `stage ${name}`; };
     const box = make("input", { type: "checkbox", id: "remote", on: { change: () => put(box.checked) } });
-    box.style.width = "auto";
     put(false);
     return [make("div", { class: "tools" },
       make("span", { text: "Width" }),
       make("button", { type: "button", text: "320", on: { click: wide("w320") } }),
       make("button", { type: "button", text: "768", on: { click: wide("w768") } }),
       make("button", { type: "button", text: "full", on: { click: wide("") } }),
-      box, make("label", { for: "remote", text: "load remote images" })), stage];
+      make("span", { class: "choice" }, box, make("label", { for: "remote", text: "load remote images" }))), stage];
   },
   async text(detail) { return [make("pre", { text: await ask(`api/messages/${detail.id}/text`) })]; },
   async source(detail) {
@@ -428,6 +428,11 @@ at("show-sessions").addEventListener("click", guarded(sessions));
 at("show-faults").addEventListener("click", guarded(faults));
 at("clear").addEventListener("click", guarded(clear));
 at("help").addEventListener("click", () => at("keys").showModal());
+
+addEventListener("hashchange", guarded(async () => {
+  const link = location.hash.match(/^#\/m\/(\d+)$/);
+  if (link && Number(link[1]) !== state.current) await open(Number(link[1]));
+}));
 
 guarded(async () => {
   state.settings = await ask("api/settings");
