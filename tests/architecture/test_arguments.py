@@ -25,6 +25,7 @@ import pytest
 
 import smtpx
 from smtpx import integrations, outbox, sasl, testing, verp
+from smtpx import inbox, integrations, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.integrations import opentelemetry
@@ -274,6 +275,14 @@ FAULTY: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("Stall", {"command": "X"}, {"reading": {"True"}}),
     ("TruncateReply", {"command": "X", "keep": 1}, {"keep": COUNT}),
 )
+
+
+def _only(**given: Any) -> None:
+    with contextlib.suppress(AssertionError):  # Nothing came, as nothing was sent.
+        _ = testing.Mails(testing.Server()).only(**given)
+
+
+WANTED: dict[str, Any] = dict.fromkeys(("to", "sender", "subject"), NONE | TEXTS)
 LIMITED: dict[str, Any] = {"matching": TEXTS | NONE, "times": NONE}
 FAULTS = {
     f"testing.{name}": Case(
@@ -651,6 +660,46 @@ CASES: dict[str, Case] = {
         {"procedure": (_ for _ in ())},
         timeout=NONE | {"1.5"},
     ),
+    "inbox.Inbox": Case(
+        inbox.Inbox,
+        {},
+        store=NONE | TEXTS,
+        release=NONE | {"class"},
+        release_allow={"list", "dict"},
+    ),
+    "inbox.Inbox.watch": Case(
+        lambda **given: inbox.Inbox().watch(**given), {"server": testing.Server()}
+    ),
+    "inbox.app": Case(
+        inbox.app,
+        {"inbox": inbox.Inbox()},
+        hosts={"list", "dict"},
+        token=NONE | TEXTS,
+        frame_ancestors=TEXTS,
+    ),
+    "testing.Mail": Case(testing.Mail, {"received": None}),
+    "testing.MailTestCase.assertMailSent": Case(
+        lambda **given: _only(timeout=0.01, **given),
+        **WANTED,
+    ),
+    "testing.Mails": Case(testing.Mails, {"server": testing.Server()}),
+    "testing.Mails.find": Case(
+        testing.Mails(testing.Server()).find,
+        **WANTED,
+    ),
+    "testing.Mails.only": Case(
+        lambda **given: _only(**{"timeout": 0.01, **given}),
+        timeout={"1.5"},
+        **WANTED,
+    ),
+    "testing.Server.wait_for": Case(
+        lambda **given: testing.Server().wait_for(**{"timeout": 0.01, **given}),
+        {"condition": lambda: True},
+        timeout={"1.5"},
+        condition={"class"},
+    ),
+    "testing.codes_in": Case(lambda texts: testing.codes_in(texts), {"texts": "x"}, texts=TEXTS),
+    "testing.links_in": Case(lambda texts: testing.links_in(texts), {"texts": "x"}, texts=TEXTS),
     "testing.fault_text": Case(testing.fault_text, {"fault": testing.Latency(1)}),
     "testing.read_fault": Case(
         testing.read_fault, {"text": "latency: 1"}, names={"text": "text|fault"}
@@ -673,6 +722,7 @@ MADE_BY_US = [
     "outbox.Delivery",
     "outbox.Event",
     "outbox.Submission",
+    "testing.MailTestCase",  # by unittest
     "EnhancedStatusCode",
     "Finding",
     "Line",
@@ -705,6 +755,9 @@ MADE_BY_US = [
 # Called by us, with what we have checked; or not for anybody else.
 CALLED_BY_US = {"respond", "first"} | {
     *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
+CALLED_BY_US = {"resuming", "attempt", "holding", "respond", "first"} | {
+    *("take", "reading", "findings", "remove", "release", "wait_one"),  # of the inbox, by its pages
+    *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id"),
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
 # factory are what others write.

@@ -50,7 +50,8 @@ def serving(home: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], st
 
 def asked(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=30) as answer:
-        return answer.read()
+        octets: bytes = answer.read()
+        return octets
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -79,10 +80,9 @@ def test_u24_it_ends_in_good_order_while_a_tab_is_open(home: Path) -> None:
 
 @POSIX
 def test_it_ends_at_once_while_mail_is_on_its_way(home: Path) -> None:
-    with serving(home) as (process, smtp, _):
-        with smtpx.Session(smtp) as session:
-            _ = session.command("MAIL FROM:<ann@example.org>")
-            code, said = ended(process)
+    with serving(home) as (process, smtp, _), smtpx.Session(smtp) as session:
+        _ = session.command("MAIL FROM:<ann@example.org>")
+        code, said = ended(process)
     assert (code, "Traceback" in said) == (0, False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ class Taken:
         self.inbox._describe(number)
         return number
 
-    def get(self, path: str, status: int = 200, **params: object):
+    def get(self, path: str, status: int = 200, **params: Any):
         answer = self.client.get(path, params=params)
         assert answer.status_code == status, answer.text
         return answer

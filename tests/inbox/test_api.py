@@ -6,6 +6,7 @@ import json
 import threading
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.routing import Route
@@ -19,8 +20,11 @@ from .conftest import Taken, message, send
 PLAIN = b"From: Ann <ann@example.org>\r\nTo: bob@example.net\r\nSubject: hello\r\n\r\nhi\r\n"
 
 
-def wait(taken: Taken, count: int = 1, **params: object) -> list[dict]:
-    return taken.get("/api/messages/wait", count=count, timeout=20, **params).json()["messages"]
+def wait(taken: Taken, count: int = 1, **params: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = taken.get(
+        "/api/messages/wait", count=count, timeout=20, **params
+    ).json()["messages"]
+    return found
 
 
 def test_what_came_is_there(taken: Taken, caught: Server) -> None:
@@ -210,7 +214,8 @@ def test_u22_release_goes_to_allowed_recipients_alone() -> None:
             (received,) = real.messages
             assert received.recipients == ("bob@example.net",)  # never the original recipient
             assert received.content == PLAIN
-            for bad in ({"to": []}, {"to": "x"}, {"to": ["a@b\r\nRCPT TO:<c@d>"]}, [], "x"):
+            wrong: list[Any] = [{"to": []}, {"to": "x"}, {"to": ["a@b\r\nRCPT TO:<c@d>"]}, [], "x"]
+            for bad in wrong:
                 assert taken.client.post(path, json=bad).status_code == 400  # U33
 
 

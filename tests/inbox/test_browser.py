@@ -136,7 +136,7 @@ def opened(browser: Any, world: World) -> Iterator[Open]:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", lambda dialog: errors.append(dialog.message) or dialog.dismiss())  # type: ignore[func-returns-value] # both
         page.goto(f"{world.url}{path}")
         return page
 

@@ -27,10 +27,17 @@ import smtpx
 from smtpx.inbox import _html
 from smtpx.inbox._guard import Guard
 from smtpx.inbox._keeping import Inbox
-from smtpx.inbox._reading import Reading, codes_in, links_in
+from smtpx.inbox._reading import Reading
 from smtpx.inbox._store import Kept
 from smtpx.observing import Speaker
-from smtpx.testing import Server, SessionRecord, fault_text, read_fault
+from smtpx.testing import (
+    Server,
+    SessionRecord,
+    codes_in,
+    fault_text,
+    links_in,
+    read_fault,
+)
 
 __all__ = ["app"]
 
@@ -72,6 +79,9 @@ def app(
         raise TypeError(f"inbox={inbox!r}: give a smtpx.inbox.Inbox")
     if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"hosts={hosts!r}: give a list of names")
+    names = tuple(hosts)
+    if not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"hosts={hosts!r}: give a list of names")
     if not (token is None or isinstance(token, str)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError("token: give a str or None")
     if not isinstance(frame_ancestors, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
@@ -79,7 +89,7 @@ def app(
     if ";" in frame_ancestors or not frame_ancestors.isprintable():
         raise ValueError(f"frame_ancestors={frame_ancestors!r}: give sources alone")
     pages = _Pages(inbox)
-    guard = Middleware(Guard, hosts=tuple(hosts), token=token, frame_ancestors=frame_ancestors)
+    guard = Middleware(Guard, hosts=names, token=token, frame_ancestors=frame_ancestors)
     return Starlette(
         routes=pages.routes(),
         middleware=[guard],
@@ -316,10 +326,14 @@ class _Pages:
         return JSONResponse({"findings": [_finding(each) for each in found]})
 
     async def links(self, request: Request) -> Response:
-        return JSONResponse({"links": links_in(await self._reading(await self._kept(request)))})
+        reading = await self._reading(await self._kept(request))
+        found = await _off_loop(links_in, reading.text or "", reading.html or "")
+        return JSONResponse({"links": found})
 
     async def codes(self, request: Request) -> Response:
-        return JSONResponse({"codes": codes_in(await self._reading(await self._kept(request)))})
+        reading = await self._reading(await self._kept(request))
+        text = reading.text or reading.html or ""
+        return JSONResponse({"codes": await _off_loop(codes_in, reading.subject, text)})
 
     async def release(self, request: Request) -> Response:
         wish = await _json(request)

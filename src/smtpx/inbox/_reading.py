@@ -14,7 +14,7 @@ from email.message import Message
 from email.utils import getaddresses
 from typing import Any
 
-__all__ = ["Part", "Reading", "codes_in", "links_in", "read"]
+__all__ = ["Part", "Reading", "read"]
 
 _MOST_PARTS = 1000
 _MOST_DEPTH = 50
@@ -22,17 +22,11 @@ _MOST_FIELDS = 1000
 _MOST_HEADER = 256 * 1024
 _MOST_PEOPLE = 200
 _MOST_SHOWN = 1_000_000
-_MOST_LISTED = 200
 
 _BOUNDARY = re.compile(
     rb"boundary\s*=\s*(?:\"([^\"\r\n]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE
 )
 _FIELD = re.compile(r"^([!-9;-~]+)[ \t]*:[ \t]?(.*(?:\r?\n[ \t].*)*)", re.MULTILINE)
-_LINK = re.compile(r"https?://[^\s<>\"'\])}]{1,2000}")
-_CODE = re.compile(r"(?<![\w-])(?:\d{4,8}|\d{3}[ -]\d{3}|[A-Z0-9]{6,8})(?![\w-])")
-_CODE_WORDS = re.compile(
-    r"code|passcode|pin\b|otp|verif|confirm|token|bestätig|kennwort|código|vérif", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,24 +188,3 @@ def _decoded(value: str) -> str:
 def _people(*values: str) -> tuple[str, ...]:
     found = getaddresses([value[:20_000] for value in values])
     return tuple(address.lower() for _, address in found[:_MOST_PEOPLE] if address)
-
-
-def links_in(reading: Reading) -> list[str]:
-    """The links in the texts, each once."""
-    texts = (reading.text or "", (reading.html or "").replace("&amp;", "&"))
-    found = (match.rstrip(".,;:!?") for text in texts for match in _LINK.findall(text))
-    return list(dict.fromkeys(found))[:_MOST_LISTED]
-
-
-def codes_in(reading: Reading) -> list[str]:
-    """What look like one-time codes, near a word that says so."""
-    source = reading.text or re.sub(r"<[^>]{0,2000}>", " ", (reading.html or "")[:100_000])
-    text = f"{reading.subject}\n{source[:100_000]}"
-    found: list[str] = []
-    for match in _CODE.finditer(text):
-        if not any(character.isdigit() for character in match[0]):
-            continue
-        around = text[max(0, match.start() - 80) : match.end() + 40]
-        if _CODE_WORDS.search(around):
-            found.append(match[0])
-    return list(dict.fromkeys(found))[:10]

@@ -170,7 +170,8 @@ class Store:
             if self.is_indexed:
                 words = " ".join((reading.subject, reading.author, *recipients, body))
                 _ = self._connection.execute(
-                    "INSERT OR REPLACE INTO texts (rowid, words) VALUES (?, ?)", (number, _storable(words))
+                    "INSERT OR REPLACE INTO texts (rowid, words) VALUES (?, ?)",
+                    (number, _storable(words)),
                 )
 
     def _make_room(self) -> None:

@@ -380,6 +380,18 @@ class Server:
         self._wait(lambda: len(messages) >= count, timeout, f"{count} messages")
         return self.messages
 
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
+        """Wait until `condition` holds; it is asked whenever something has come.
+
+        Raises:
+            TimeoutError: it still did not after `timeout` seconds.
+            RuntimeError: something went wrong inside the server; the cause is attached.
+        """
+        if not callable(condition):  # pyright: ignore[reportUnnecessaryComparison] - callers
+            raise _checks.complaint("condition", condition, "what can be called")
+        _checks.amount("timeout", timeout, "seconds")
+        self._wait(condition, timeout, "what the test waits for")
+
     def wait_until_idle(self, timeout: float = 5.0) -> list[SessionRecord]:
         """Wait until no session is open, and return all there were.
 
