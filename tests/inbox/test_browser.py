@@ -130,13 +130,17 @@ def opened(browser: Any, world: World) -> Iterator[Open]:
     contexts: list[Any] = []
     errors: list[str] = []
 
+    def noted(dialog: Any) -> None:
+        errors.append(dialog.message)
+        dialog.dismiss()
+
     def open(path: str = "/", width: int = 1400, height: int = 900, **options: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("dialog", lambda dialog: errors.append(dialog.message) or dialog.dismiss())  # type: ignore[func-returns-value] # both
+        page.on("dialog", noted)
         page.goto(f"{world.url}{path}")
         return page
 
