@@ -723,6 +723,7 @@ MADE_BY_US = [
     "outbox.Event",
     "outbox.Submission",
     "testing.MailTestCase",  # by unittest
+    "testing.Said",
     "EnhancedStatusCode",
     "Finding",
     "Line",
@@ -754,8 +755,6 @@ MADE_BY_US = [
 ]
 # Called by us, with what we have checked; or not for anybody else.
 CALLED_BY_US = {"respond", "first"} | {
-    *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
-CALLED_BY_US = {"resuming", "attempt", "holding", "respond", "first"} | {
     *("take", "reading", "findings", "remove", "release", "wait_one"),  # of the inbox, by its pages
     *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id"),
 }

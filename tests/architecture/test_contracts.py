@@ -48,6 +48,7 @@ def test_the_contracts_are_kept_and_a_ring_has_private_modules_of_its_own(tmp_pa
     linted = lint(package)
     assert linted.returncode == 0, linted.stdout + linted.stderr
     assert " 0 broken" in linted.stdout
+    assert "5 kept, 0 broken" in linted.stdout
 
 
 FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
@@ -94,6 +95,11 @@ SPOILT = [
         "smtpx._wire is not allowed to import socket",
         id="a socket below the drivers",
     ),
+    pytest.param(
+        ("inbox/_store.py", "def late():\n    import urllib.request"),
+        "smtpx.inbox is not allowed to import urllib",
+        id="what could fetch a URL in a mail",
+    ),
 ]
 
 
@@ -106,6 +112,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> str:
     linted = lint(package)
     assert linted.returncode == 1, linted.stdout + linted.stderr
     assert " 0 kept" in linted.stdout
+    assert "0 kept, 5 broken" in linted.stdout
     return " ".join(linted.stdout.split())
 
 

@@ -34,6 +34,8 @@ class Inbox:
     Give `take` to the server as its ``refuse_content``; `watch` it, for its sessions and faults.
     """
 
+    __module__ = "smtpx.inbox"
+
     def __init__(
         self,
         *,

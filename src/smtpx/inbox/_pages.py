@@ -97,6 +97,9 @@ def app(
     )
 
 
+app.__module__ = "smtpx.inbox"
+
+
 def _failed(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     return JSONResponse({"error": getattr(error, "detail", "")}, status)

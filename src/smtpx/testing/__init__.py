@@ -6,7 +6,6 @@ without I/O; the faults are what can go wrong with it; `play` runs a procedure a
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         Command,
     )
     from ._records import (
+        Said,
         SessionRecord,
     )
     from ._scram import (
@@ -107,7 +107,7 @@ _HOMES = {
     "OAUTHBEARER PLAIN STANDARD_MECHANISMS ServerMechanism XOAUTH2",
     "_options": "AuthForm ServerOptions",
     "_reader": "Command",
-    "_records": "SessionRecord",
+    "_records": "Said SessionRecord",
     "_scram": "SCRAM_MECHANISMS scram",
     "_spelling": "fault_text read_fault",
     "_texts": "codes_in links_in",
@@ -160,6 +160,7 @@ __all__ = [
     "ReplaceReply",
     "Replay",
     "Reset",
+    "Said",
     "Server",
     "ServerMechanism",
     "ServerOptions",
@@ -185,6 +186,8 @@ def __getattr__(name: str) -> Any:
     # Each is loaded when it is first used: pytest loads the plugin, which is in here, every time.
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"smtpx.testing.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -83,12 +83,11 @@ class Mailbox:
     __module__ = "smtpx.testing"
 
     messages: list[ReceivedMessage] = field(default_factory=list[ReceivedMessage])
-    _: KW_ONLY
-    keep: int | None = None
+    keep: int | None = field(default=None, kw_only=True)
     """How many messages are kept; None is all."""
-    keep_octets: int | None = None
+    keep_octets: int | None = field(default=None, kw_only=True)
     """How many octets of content are kept; None is all."""
-    on_message: Callable[[ReceivedMessage], object] | None = None
+    on_message: Callable[[ReceivedMessage], object] | None = field(default=None, kw_only=True)
     received: int = field(default=0, init=False)
     """How many messages have come, those that are not kept included."""
     _octets: int = field(default=0, init=False)

@@ -18,6 +18,8 @@ from .server import Server
 class Mail:
     """A message that a server received, as a test looks at it: what crossed the socket."""
 
+    __module__ = "smtpx.testing"
+
     def __init__(self, received: ReceivedMessage) -> None:
         _checks.instance("received", received, ReceivedMessage)
         self.received = received
@@ -83,6 +85,8 @@ class Mails:
     `to` and `sender` are addresses of the envelope, `subject` a part of the subject; shell
     wildcards may stand in the first two. What is not given is not asked for.
     """
+
+    __module__ = "smtpx.testing"
 
     def __init__(self, server: Server) -> None:
         _checks.instance("server", server, Server)

@@ -30,6 +30,8 @@ class Said(NamedTuple):
     What the client says in an AUTH exchange is left out of it.
     """
 
+    __module__ = "smtpx.testing"
+
     at: float
     """Seconds since the session began."""
     speaker: Speaker | None

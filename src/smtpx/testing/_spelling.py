@@ -111,3 +111,7 @@ def fault_text(fault: Fault) -> str:
 def _written(fault: Any, action: str) -> str:
     address = f" {fault.matching}" if fault.matching else ""
     return f"{fault.command}{address}: {action}{f' x{fault.times}' if fault.times else ''}"
+
+
+read_fault.__module__ = "smtpx.testing"
+fault_text.__module__ = "smtpx.testing"

@@ -50,3 +50,7 @@ def codes_in(*texts: str) -> list[str]:
             if len(found) == _MOST_CODES:
                 break
     return list(found)
+
+
+links_in.__module__ = "smtpx.testing"
+codes_in.__module__ = "smtpx.testing"

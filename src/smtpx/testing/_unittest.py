@@ -23,6 +23,8 @@ class MailTestCase(unittest.TestCase):
     At its end, a test whose client broke the protocol fails.
     """
 
+    __module__ = "smtpx.testing"
+
     def setUp(self) -> None:
         """Start the server."""
         super().setUp()
