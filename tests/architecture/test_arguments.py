@@ -648,7 +648,7 @@ CASES: dict[str, Case] = {
         refuse_recipients={"class"},
     ),
     "testing.ServerProtocol": Case(
-        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}
+        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}, kept_lines=NONE
     ),
     "sansio.AsyncDriver": Case(AsyncDriver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
     "sansio.AsyncDriver.run": Case(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 import trustme
 
+import smtpx
 from smtpx.cli import _examination
 from smtpx.testing import (
     SCRAM_MECHANISMS,
     STANDARD_MECHANISMS,
     USUAL_EXTENSIONS,
+    Drip,
     Extension,
     Server,
     ServerTLS,
@@ -322,3 +325,17 @@ def test_several_targets(run: Run) -> None:
         done = run("doctor", "--json", one.url, other.url)
     assert done.code == 69
     assert len(done.json["targets"]) == 2
+
+
+def test_a_server_that_drips_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An octet now and then is within every timeout of a read, and never comes to an end."""
+    from smtpx import TLSMode
+    from smtpx.cli import _peers
+
+    with Server(faults=[Drip(1, 0.2)]) as server:
+        endpoint = smtpx.Endpoint("127.0.0.1", server.port)
+        begun = time.monotonic()
+        address = ("127.0.0.1", server.port)
+        assert _peers.certificates(endpoint, address, TLSMode.STARTTLS, 0.5) == []
+        # At 0.2 s an octet its EHLO reply alone would take half a minute.
+        assert time.monotonic() - begun < 20

@@ -78,6 +78,43 @@ def test_colour(
     assert ("\x1b[" in run("send", "smtp://127.0.0.1:9", "nothing.eml").err) is coloured
 
 
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_a_stream_that_is_closed(
+    closed: str, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As cron and daemons start programs: Python has None in its place."""
+    from smtpx.cli import main
+
+    with Server() as server:
+        monkeypatch.setattr(sys, closed, None)
+        words = ["send", server.url, "--from", "a@example.org", "--to", "b@example.net"]
+        assert main(words if closed == "stdin" else [*words, "--text", "x"]) == 0
+        assert len(server.messages) == 1
+
+
+def test_usage_is_a_document_too(run: Run) -> None:
+    done = run("send", "--json", "--nope")
+    assert done.code == 2
+    assert "--nope" in done.json["error"]["message"]
+
+
+def test_a_value_that_is_out_of_range(run: Run) -> None:
+    done = run("send", "smtp://127.0.0.1:9", "letter.eml", "--timeout", "-1")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "timeout=-1.0" in done.err
+
+
+def test_a_mistake_of_ours_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from smtpx.cli import check
+
+    monkeypatch.setattr(check, "read_octets", lambda _: [][0])
+    done = run("check", "--json", "letter.eml")
+    assert done.code == 70
+    assert "--debug" in done.err
+    assert "Traceback" not in done.err
+    assert done.json["error"]["kind"] == "IndexError"
+
+
 # check
 
 

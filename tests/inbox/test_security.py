@@ -11,7 +11,7 @@ import pytest
 from smtpx.inbox import Inbox, _html, _reading, app
 from tests.inbox.attacks import ATTACKS, LISTENER
 
-from .conftest import Taken
+from .conftest import Taken, message
 
 PLAIN = b"From: ann@example.org\r\nSubject: x\r\n\r\nhi\r\n"
 
@@ -228,6 +228,12 @@ HOSTILE = {
     "an endless line": b"Subject: " + b"x" * 5_000_000 + b"\r\n\r\nhi\r\n",
     "encoded words": b"Subject: " + b"=?utf-8?q?x?=\r\n " * 20_000 + b"\r\n\r\nhi\r\n",
     "an encoded word without end": b"Subject: " + b"=?utf-8?q?" * 50_000 + b"\r\n\r\nhi\r\n",
+    "comments in comments": b"Subject: x\r\nTo: " + b"(" * 20_000 + b"a@x.test\r\n\r\nhi\r\n",
+    "groups in groups": b"Subject: x\r\nTo: " + b"a:" * 20_000 + b";\r\n\r\nhi\r\n",
+    "brackets in brackets": b"Subject: x\r\nTo: " + b"<" * 20_000 + b"\r\n\r\nhi\r\n",
+    "a file name in pieces": b"Subject: x\r\nContent-Disposition: attachment; "
+    + b"".join(b"filename*%d*=utf-8''%%ff; " % n for n in range(3000))
+    + b"\r\n\r\nhi\r\n",
     "nothing": b"",
     "noise": bytes(range(256)) * 1000,
     "a charset nobody knows": b"Subject: =?x-no?q?a?=\r\n"
@@ -283,3 +289,30 @@ def test_reading_is_bounded_by_counts_and_not_by_luck() -> None:
         _ = _reading.read(content)
     # A machine as slow as can be: what is not bounded takes minutes here.
     assert time.process_time() - begun < 60
+
+
+def test_what_cannot_be_read_stops_nothing(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that reads goes on with the next message, whatever happens."""
+    from smtpx.inbox import _keeping
+
+    read = _keeping.read
+
+    def fails(content: bytes) -> _reading.Reading:
+        if b"hostile" in content:
+            raise RecursionError
+        return read(content)
+
+    monkeypatch.setattr(_keeping, "read", fails)
+    for content in (b"Subject: hostile\r\n\r\n", b"Subject: next\r\n\r\nhi\r\n"):
+        assert taken.inbox.take(message(content)) is None
+    found = taken.get("/api/messages/wait", query="subject:next", timeout=20).json()
+    assert found["messages"][0]["subject"] == "next"
+
+
+@pytest.mark.parametrize("query", ["\0", "\ud800", "a" * 5000, '"' * 50, "to:" * 300, "NEAR(", "*"])
+def test_queries_that_are_odd(query: str, taken: Taken) -> None:
+    _ = taken.take(PLAIN)
+    answer = taken.client.get(
+        "/api/messages", params={"query": query.encode("utf-8", "replace").decode()}
+    )
+    assert answer.status_code == 200

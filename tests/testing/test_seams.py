@@ -125,6 +125,16 @@ def test_s4_the_dialogue_is_bounded() -> None:
     assert len(record.commands) > 1100
 
 
+def test_s4_so_are_the_other_records_where_sessions_are() -> None:
+    """A server that runs for weeks: one session must not fill its memory."""
+    with Server(keep_sessions=10) as server:
+        with smtplib.SMTP("127.0.0.1", server.port) as client:
+            for _ in range(1500):
+                _ = client.docmd("BOGUS")
+        (record,) = server.wait_until_idle()
+    assert len(record.commands) == len(record.breaches) == 1000
+
+
 @pytest.mark.parametrize("chunking", [True, False])
 def test_s5_what_is_too_large_is_read_and_not_kept(chunking: bool) -> None:
     limit = 100_000

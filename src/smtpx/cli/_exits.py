@@ -30,6 +30,8 @@ class Exit(IntEnum):
     NO_HOST = 68
     REFUSED = 69
     """The server refused for good, for another reason."""
+    MISTAKE = 70
+    """The command itself failed: please report it."""
     NOT_CONNECTED = 74
     """There was no connection, or it was lost before the end of data."""
     LATER = 75

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import socket
 import ssl
+import threading
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -81,18 +82,41 @@ def speaks_instead(address: Any, seconds: float) -> str | None:
     """What a server that says nothing by itself speaks: ``TLS``, ``HTTP``, or nobody knows."""
     try:
         with (
-            socket.create_connection(address, seconds) as plain,
+            _connected(address, seconds) as plain,
             _trusting().wrap_socket(plain, server_hostname=str(address[0])),
         ):
             return "TLS"
     except OSError:
         pass
     try:
-        with socket.create_connection(address, seconds) as plain:
+        with _connected(address, seconds) as plain:
             plain.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
             return "HTTP" if plain.recv(5) == b"HTTP/" else None
     except OSError:
         return None
+
+
+@contextmanager
+def _connected(address: Any, seconds: float) -> Generator[socket.socket]:
+    """A connection for so long: what drips would never run out of time otherwise."""
+    with socket.create_connection(address, seconds) as plain:
+        # TLS takes the socket over: its copy ends both.
+        copy = plain.dup()
+        end = threading.Timer(seconds, lambda: _shut(copy))
+        end.start()
+        try:
+            yield plain
+        finally:
+            end.cancel()
+            end.join()
+            copy.close()
+
+
+def _shut(plain: socket.socket) -> None:
+    try:
+        plain.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # It has ended by itself.
 
 
 def _trusting() -> ssl.SSLContext:
@@ -111,7 +135,7 @@ def _protected(
     context: ssl.SSLContext,
 ) -> Generator[ssl.SSLSocket]:
     name = endpoint.server_hostname or endpoint.host or "localhost"
-    with socket.create_connection(address, seconds) as plain:
+    with _connected(address, seconds) as plain:
         if mode is not smtpx.TLSMode.IMPLICIT:
             _start_tls(plain, lmtp=endpoint.lmtp)
         with context.wrap_socket(plain, server_hostname=name) as stream:
@@ -131,6 +155,8 @@ def _start_tls(plain: socket.socket, *, lmtp: bool) -> None:
 def _reply(replies: io.RawIOBase) -> bytes:
     for _ in range(_LINES):
         line = replies.readline(_LINE)
+        if not line:
+            raise ValueError("the server closed the connection")
         if line[3:4] != b"-":
             return line
     raise ValueError("the reply has no end")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn, Protocol, cast
 
 from smtpx.cli._console import Console, printable
@@ -50,8 +53,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one sentence and what to do."""
-        sys.stderr.write(f"{self.prog}: {printable(message)}. See {self.prog} --help.\n")
-        raise SystemExit(2)
+        raise _Misused(f"{self.prog}: {printable(message)}. See {self.prog} --help.")
+
+
+class _Misused(Exception):
+    """What is wrong with the command line."""
 
 
 def loaded(name: str) -> Command:
@@ -59,13 +65,35 @@ def loaded(name: str) -> Command:
     return cast("Command", import_module(f"smtpx.cli.{name}"))
 
 
+@contextmanager
+def _streams() -> Generator[None]:
+    """All three: Python has None in place of one that was closed before it began."""
+    with ExitStack() as stack:
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                nowhere = stack.enter_context(Path(os.devnull).open(mode, encoding="utf-8"))
+                setattr(sys, name, nowhere)
+                _ = stack.callback(setattr, sys, name, None)
+        yield
+
+
 def run(name: str, words: Sequence[str]) -> int:
     """Run the command `name`; return its exit code, whatever happens."""
+    with _streams():
+        return _run(name, words)
+
+
+def _run(name: str, words: Sequence[str]) -> int:
     command = loaded(name)
     try:
         arguments = command.parser().parse_intermixed_args(words)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 2
+    except SystemExit:
+        return 0  # --help has been told.
+    except _Misused as error:
+        sys.stderr.write(f"{error}\n")
+        failure = {"error": {"kind": "Usage", "message": str(error)}}
+        Console(json="--json" in words).document(name, 2, failure)
+        return 2
     console = Console(json=arguments.json, quiet=arguments.quiet, verbose=arguments.verbose)
     if arguments.debug:
         return command.run(arguments, console)
@@ -98,9 +126,13 @@ def _failed(name: str, console: Console, error: Exception) -> int:
         code = _exits.of_error(error)
     elif isinstance(error, OSError):
         code = _exits.Exit.USAGE if error.filename else _exits.Exit.NOT_CONNECTED
+    elif isinstance(error, ValueError):
+        code = _exits.Exit.USAGE  # An argument that smtpx itself found wrong.
     else:
-        raise error
+        code = _exits.Exit.MISTAKE
     said = printable(_shapes.sentence_of(error))
+    if code is _exits.Exit.MISTAKE:
+        said = f"a mistake in smtpx ({type(error).__name__}: {said}): --debug shows where"
     console.problem(said)
     console.document(name, code, {"error": _shapes.error(error)})
     return code

@@ -20,7 +20,7 @@ from typing import Any
 
 import smtpx
 from smtpx.cli._accounts import account_of, add_password_options
-from smtpx.cli._console import SCHEMA, Console
+from smtpx.cli._console import SCHEMA, Console, printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
 from smtpx.cli._running import Parser
@@ -244,11 +244,11 @@ def _tell(message: ReceivedMessage, arguments: argparse.Namespace, console: Cons
             }
         )
     elif not console.quiet:
-        to = ", ".join(message.recipients[:3])
+        to = printable(", ".join(message.recipients[:3]))
         more = f" and {len(message.recipients) - 3} more" if len(message.recipients) > 3 else ""
-        console.story(
-            f"{message.queue_id}  <{message.sender}> to {to}{more}, {len(message.content)} octets"
-        )
+        size = len(message.content)
+        sender = printable(message.sender)
+        console.story(f"{message.queue_id}  <{sender}> to {to}{more}, {size} octets")
 
 
 async def _serve(

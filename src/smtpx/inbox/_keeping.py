@@ -127,8 +127,8 @@ class Inbox:
         while (number := self._to_read.get()) is not None:
             try:
                 self._describe(number)
-            except sqlite3.Error:
-                continue  # It stays without a subject; the next one may be written again.
+            except Exception:
+                pass  # It stays without a subject. Whatever it was, the next one is read.
             self.changes.tell("message")
 
     def _describe(self, number: int) -> None:

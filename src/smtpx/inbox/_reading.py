@@ -186,5 +186,8 @@ def _decoded(value: str) -> str:
 
 
 def _people(*values: str) -> tuple[str, ...]:
-    found = getaddresses([value[:20_000] for value in values])
+    try:
+        found = getaddresses([value[:20_000] for value in values])
+    except Exception:  # RecursionError, of comments in comments: nobody is named then.
+        return ()
     return tuple(address.lower() for _, address in found[:_MOST_PEOPLE] if address)

@@ -78,7 +78,11 @@ class Connection(asyncio.Protocol):
             shared.open_session(self._record)
             shared.connections.add(self)
             self._protocol = ServerProtocol(
-                shared.options, shared.mailbox, session=self._record.number
+                shared.options,
+                shared.mailbox,
+                session=self._record.number,
+                # A server that runs for weeks bounds what it knows of each session, too.
+                kept_lines=None if shared.keep_sessions is None else _MOST_SAID,
             )
             self._plan = FaultPlan(shared, self._record.number)
             self._record.commands = self._protocol.commands

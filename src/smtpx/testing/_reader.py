@@ -68,17 +68,29 @@ def read_chunk_size(argument: str) -> tuple[int, bool] | None:
     return (int(match[1]), match[2] is not None) if match else None
 
 
+class _FirstLines(list[str]):
+    """The first so many lines; the others are not kept."""
+
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def append(self, line: str) -> None:
+        if self._limit is None or len(self) < self._limit:
+            super().append(line)
+
+
 class CommandReader:
     """Cuts the input of one session into commands.
 
     It appends to `breaches` and `commands`, and reads `offered`, which the protocol sets.
     """
 
-    def __init__(self, content_limit: int | None = None) -> None:
+    def __init__(self, content_limit: int | None = None, kept_lines: int | None = None) -> None:
         self._content_limit = content_limit
         self._dropped = 0
-        self.breaches: list[str] = []
-        self.commands: list[str] = []
+        self.breaches: list[str] = _FirstLines(kept_lines)
+        self.commands: list[str] = _FirstLines(kept_lines)
         self.offered: frozenset[Extension] = frozenset()
         self.content_octets = 0
         """Octets of content received so far, transparency and framing included."""

@@ -109,7 +109,8 @@ class Server:
         certificate. `buffer_size` bounds what lies between server and client in each direction,
         as far as the operating system lets it, so that a client that writes without reading is
         soon found out. `mailbox` is where messages go, bounded if it says so. `keep_sessions` is
-        how many records of sessions are kept, the newest; None is all.
+        how many records of sessions are kept, the newest, each with its first 1000 lines; None is
+        all.
 
         Raises:
             TypeError: an argument is of another kind.

@@ -60,7 +60,10 @@ class ServerProtocol:
         *,
         session: int = 1,
         tls: bool = False,
+        kept_lines: int | None = None,
     ) -> None:
+        """Begin a session; of its `commands` and `breaches` the first `kept_lines` are kept."""
+        _checks.count("kept_lines", kept_lines, 1, or_none=True)
         _checks.instance("options", options, ServerOptions, or_none=True)
         _checks.instance("mailbox", mailbox, Mailbox, or_none=True)
         _checks.count("session", session, 1)
@@ -69,7 +72,7 @@ class ServerProtocol:
         self.mailbox = mailbox if mailbox is not None else Mailbox()
         self.session = session
         self.tls = tls
-        self._reader = CommandReader(self.options.size_limit)
+        self._reader = CommandReader(self.options.size_limit, kept_lines)
         self.breaches = self._reader.breaches
         self.commands = self._reader.commands
         self._helo: str | None = None
