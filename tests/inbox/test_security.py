@@ -293,16 +293,14 @@ def test_reading_is_bounded_by_counts_and_not_by_luck() -> None:
 
 def test_what_cannot_be_read_stops_nothing(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that reads goes on with the next message, whatever happens."""
-    from smtpx.inbox import _keeping
-
-    read = _keeping.read
+    read = _reading.read
 
     def fails(content: bytes) -> _reading.Reading:
         if b"hostile" in content:
             raise RecursionError
         return read(content)
 
-    monkeypatch.setattr(_keeping, "read", fails)
+    monkeypatch.setattr("smtpx.inbox._keeping.read", fails)
     for content in (b"Subject: hostile\r\n\r\n", b"Subject: next\r\n\r\nhi\r\n"):
         assert taken.inbox.take(message(content)) is None
     found = taken.get("/api/messages/wait", query="subject:next", timeout=20).json()

@@ -30,8 +30,6 @@ class Said(NamedTuple):
     What the client says in an AUTH exchange is left out of it.
     """
 
-    __module__ = "smtpx.testing"
-
     at: float
     """Seconds since the session began."""
     speaker: Speaker | None
@@ -39,6 +37,9 @@ class Said(NamedTuple):
     text: str
     breaches: tuple[str, ...] = ()
     """What the client should not have done here."""
+
+
+Said.__module__ = "smtpx.testing"
 
 
 @dataclass(slots=True)
