@@ -24,8 +24,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import integrations, outbox, sasl, testing, verp
-from smtpx import inbox, integrations, sasl, testing, verp
+from smtpx import inbox, integrations, outbox, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.integrations import opentelemetry
