@@ -58,6 +58,10 @@ def test_what_is_said_to_be_printed_is(
         monkeypatch.setenv(name, str(tmp_path))
     _ = Path("letter.eml").write_bytes(LETTER)
     _ = Path("bare.eml").write_bytes(b"Subject: bare\n\nhello\n")
+    _ = Path("rows.csv").write_bytes(b"name,address\nBob,bob@example.net\nZoe,zoe@example.net\n")
+    _ = Path("template.eml").write_bytes(
+        b"From: ann@example.org\nTo: {{name}} <{{address}}>\nSubject: hi\n\nDear {{name}}\n"
+    )
     words = shlex.split(line, comments=True)[1:]
     stdin = b""
     if "<" in words:

@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": "catch mail on this machine, and show it in a browser",
     "check": "find what is wrong with a message",
     "bounces": "read delivery reports and complaints",
+    "outbox": "see, and settle, what an outbox holds",
     "bench": "measure smtpx against a server of yours",
     "completion": "print what completes this command in a shell",
 }

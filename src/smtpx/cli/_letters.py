@@ -52,8 +52,12 @@ def octets_of_size(text: str) -> int:
 # From flags.
 
 
-def composed(arguments: argparse.Namespace, sender: str | None) -> Letter:
+def composed(
+    arguments: argparse.Namespace, sender: str | None, *, is_template: bool = False
+) -> Letter:
     """A message made of the flags; its text is standard input where no flag has one.
+
+    A template has fields in its addresses: its envelope is nobody's.
 
     Raises:
         Stop: a flag is missing, or wrong.
@@ -82,6 +86,8 @@ def composed(arguments: argparse.Namespace, sender: str | None) -> Letter:
         attachments=attachments,
         headers=_headers(arguments.header),
     )
+    if is_template:
+        return Letter(message, smtpx.Envelope(None, _NOBODY))
     envelope = smtpx.Envelope.from_message(message, notify=_notify(arguments.notify))
     if arguments.envelope_sender is not None:
         envelope = envelope.replace(sender=_reverse_path(arguments.envelope_sender))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import smtpx
 from smtpx.bounces import DeliveryReport, FeedbackReport, RecipientReport, Report
 
-__all__ = ["JSON", "error", "finding", "report", "result", "result_of", "sentence_of"]
+if TYPE_CHECKING:
+    from smtpx.outbox import Delivery
+
+__all__ = ["JSON", "delivery", "error", "finding", "report", "result", "result_of", "sentence_of"]
 
 JSON: TypeAlias = dict[str, object]
 
@@ -108,6 +111,21 @@ def report(report: Report) -> JSON:
                 "source_ip": report.source_ip,
                 "arrival": _moment(report.arrival),
             }
+
+
+def delivery(delivery: Delivery) -> JSON:
+    """A message in an outbox, on its way to one recipient."""
+    return {
+        "submission": delivery.submission,
+        "recipient": delivery.recipient,
+        "state": delivery.state.value,
+        "attempts": delivery.attempts,
+        "due": _moment(delivery.due),
+        "reply": reply(delivery.reply),
+        "reason": delivery.reason,
+        "message_id": delivery.message_id,
+        "host": delivery.host,
+    }
 
 
 def _recipient(report: RecipientReport) -> JSON:

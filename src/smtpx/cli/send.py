@@ -20,6 +20,7 @@ from smtpx.cli._console import Console, printable
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._exits import Exit, Stop, of_error, of_result
 from smtpx.cli._letters import Letter, composed, octets_of_size, read_letter
+from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser
 
 __all__ = ["parser", "run"]
@@ -81,6 +82,12 @@ def parser() -> Parser:
     )
     sendmail.add_argument("-o", dest="other", action="append", help=argparse.SUPPRESS)
     sendmail.add_argument("-F", dest="full_name", help=argparse.SUPPRESS)
+    many = parser.add_argument_group("to each row of a table")
+    many.add_argument("--merge", metavar="ROWS", help=".csv with a header, .json or .jsonl")
+    many.add_argument("--resume", metavar="LEDGER", help="go on with what was killed")
+    many.add_argument("--rate", type=rate_of, metavar="N/UNIT", help="10/s, 600/min, 50/5m")
+    many.add_argument("--connections", type=int, default=2, metavar="N")
+    many.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
     add_password_options(parser)
     return parser
 
@@ -88,6 +95,8 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Send, or do what is to be done instead."""
     target, file = _sorted(arguments)
+    if arguments.merge is not None:
+        return _merged(arguments, target, file, console)
     if arguments.out is not None or arguments.dry_run:
         letter = _letter(arguments, file, _sender_at_hand(target, arguments, console))
         return _shown(arguments, console, letter)
@@ -109,6 +118,31 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if arguments.stop_after is not None:
             return _tried(arguments.stop_after, account, letter, options, console)
         return _sent(arguments, account, letter, options, console)
+    finally:
+        dialogue.save()
+
+
+def _merged(
+    arguments: argparse.Namespace, target: str | None, file: str | None, console: Console
+) -> int:
+    from smtpx.cli import _merge
+
+    if arguments.stop_after is not None:
+        raise Stop("--stop-after is for one message: leave out --merge")
+    preview = arguments.out is not None or arguments.dry_run
+    account = None if preview else account_of(target, arguments, console)
+    message: EmailMessage | None = None
+    if file is None:
+        sender = _sender_at_hand(target, arguments, console) if account is None else account.sender
+        made = composed(arguments, sender, is_template=True).message
+        message = made if isinstance(made, EmailMessage) else None
+    template = _merge.template_of(file, message)
+    if account is None:
+        return _merge.preview(arguments, console, template)
+    dialogue = Dialogue(console, arguments.transcript)
+    options = {"observer": dialogue, "signer": _signer(arguments)}
+    try:
+        return _merge.merge(arguments, account, template, options, console)
     finally:
         dialogue.save()
 
