@@ -106,6 +106,13 @@ def test_the_default_account_says_who_sends(server: Server, run: Run, home: Path
         assert open_to_all.messages[0].sender == "ann@x.test"
 
 
+def test_the_default_account_says_it_where_nothing_is_sent(run: Run, home: Path) -> None:
+    written(home / "smtpx.toml", "[default]\nurl = 'smtp://b.test'\nfrom = 'ann@x.test'\n")
+    done = run("send", "--dry-run", "--to", "bob@example.net", "--text", "hi")
+    assert done.code == 0, done.err
+    assert done.out.startswith("sender     ann@x.test\n")
+
+
 def test_the_users_own_file_goes_before_that_of_the_folder(
     server: Server, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

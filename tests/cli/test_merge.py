@@ -119,6 +119,7 @@ def test_bad_rows_are_named_before_anything_is_sent(
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_u10_killed_and_resumed_nobody_is_mailed_twice(run: Run, rows: Path, home: Path) -> None:
     """kill -9 in the middle; then each has it once, and only who is listed in doubt may lack it."""
     count = 1500

@@ -183,9 +183,12 @@ def _sender_at_hand(
     target: str | None, arguments: argparse.Namespace, console: Console
 ) -> str | None:
     """Whom an account says mail is from; without an account, nobody."""
-    if target is None or "://" in target:
-        return None
-    return account_of(target, arguments, console, login=False).sender
+    try:
+        return account_of(target, arguments, console, login=False).sender
+    except Stop as stop:
+        if target is None and stop.code is Exit.USAGE:
+            return None  # There is none, and nothing is sent.
+        raise
 
 
 def _signer(arguments: argparse.Namespace) -> smtpx.DKIMSigner | None:
