@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import sys
 import threading
 import time
@@ -266,7 +267,8 @@ class _Progress:
             left = f", {(self._count - done) / pace:.0f} s left" if pace > 0 else ""
             text = f"{done:,} of {self._count:,}, {pace * 60:,.0f} a minute{left}"
             if self._is_terminal:
-                sys.stderr.write(f"\r\x1b[K{text}")
+                width = shutil.get_terminal_size().columns - 1
+                sys.stderr.write(f"\r\x1b[K{text[:width]}")
                 sys.stderr.flush()
             else:
                 self._console.story(text)
