@@ -17,7 +17,14 @@ $(VENV)/lint-ready: $(VENV)/bench-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group lint
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-demo: $(VENV)/ready  ## send real mail to a real server on this machine, and show it
+# Only what the demo needs: a whole set of test tools would take a minute.
+$(VENV)/demo-ready: pyproject.toml
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing smtpx and its inbox ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[inbox,testing]"
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+demo: $(VENV)/demo-ready  ## send real mail to a real server on this machine, and show it; DEMO_STAY=1 keeps the inbox open
 	@$(BIN)/python examples/demo.py
 
 # More processes than processors: many tests do little but wait for a timeout.

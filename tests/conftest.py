@@ -2,7 +2,7 @@
 
 import hypothesis
 
-pytest_plugins = ["tests.secrecy"]
+pytest_plugins = ["tests.secrecy", "pytester"]
 
 # How long an example takes says more about the machine than about us.
 hypothesis.settings.register_profile("untimed", deadline=None, max_examples=30)

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import integrations, outbox, sasl, testing, verp
+from smtpx import inbox, integrations, outbox, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.integrations import opentelemetry
@@ -274,8 +274,19 @@ FAULTY: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("Stall", {"command": "X"}, {"reading": {"True"}}),
     ("TruncateReply", {"command": "X", "keep": 1}, {"keep": COUNT}),
 )
+
+
+def _only(**given: Any) -> None:
+    with contextlib.suppress(AssertionError):  # Nothing came, as nothing was sent.
+        _ = testing.Mails(testing.Server()).only(**given)
+
+
+WANTED: dict[str, Any] = dict.fromkeys(("to", "sender", "subject"), NONE | TEXTS)
+LIMITED: dict[str, Any] = {"matching": TEXTS | NONE, "times": NONE}
 FAULTS = {
-    f"testing.{name}": Case(getattr(testing, name), given, **NTH, **allowed)
+    f"testing.{name}": Case(
+        getattr(testing, name), given, **NTH, **allowed, **(LIMITED if "command" in given else {})
+    )
     for name, given, allowed in FAULTY
 }
 SERVER: dict[str, Any] = {
@@ -291,6 +302,7 @@ SERVER: dict[str, Any] = {
     "domain_limit": NONE,
     "data_without_recipients": {"True"},
     "refuse_content": NONE | {"class"},
+    "any_login": {"True"},
 }
 
 CASES: dict[str, Case] = {
@@ -599,6 +611,8 @@ CASES: dict[str, Case] = {
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
     "testing.Server": Case(
         testing.Server,
+        mailbox=NONE,
+        keep_sessions=NONE,
         **SERVER | {"users": NONE},
         host=TEXTS,
         port={"0"},
@@ -612,6 +626,8 @@ CASES: dict[str, Case] = {
     "testing.Server.add_fault": Case(
         lambda faults: testing.Server().add_fault(faults), {"faults": testing.Latency(1)}
     ),
+    "testing.Server.session": Case(testing.Server().session, {"number": 1}),
+    "testing.Server.strikes": Case(testing.Server().strikes, {"fault": testing.Latency(1)}),
     "testing.Server.wait_for_messages": Case(
         testing.Server().wait_for_messages, {"count": 0}, count={"0"}, timeout={"1.5"}
     ),
@@ -631,7 +647,7 @@ CASES: dict[str, Case] = {
         refuse_recipients={"class"},
     ),
     "testing.ServerProtocol": Case(
-        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}
+        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}, kept_lines=NONE
     ),
     "sansio.AsyncDriver": Case(AsyncDriver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
     "sansio.AsyncDriver.run": Case(
@@ -642,6 +658,50 @@ CASES: dict[str, Case] = {
         lambda **given: Driver(URL).run(**given),
         {"procedure": (_ for _ in ())},
         timeout=NONE | {"1.5"},
+    ),
+    "inbox.Inbox": Case(
+        inbox.Inbox,
+        {},
+        store=NONE | TEXTS,
+        release=NONE | {"class"},
+        release_allow={"list", "dict"},
+    ),
+    "inbox.Inbox.watch": Case(
+        lambda **given: inbox.Inbox().watch(**given), {"server": testing.Server()}
+    ),
+    "inbox.app": Case(
+        inbox.app,
+        {"inbox": inbox.Inbox()},
+        hosts={"list", "dict"},
+        token=NONE | TEXTS,
+        frame_ancestors=TEXTS,
+    ),
+    "testing.Mail": Case(testing.Mail, {"received": None}),
+    "testing.MailTestCase.assertMailSent": Case(
+        lambda **given: _only(timeout=0.01, **given),
+        **WANTED,
+    ),
+    "testing.Mails": Case(testing.Mails, {"server": testing.Server()}),
+    "testing.Mails.find": Case(
+        testing.Mails(testing.Server()).find,
+        **WANTED,
+    ),
+    "testing.Mails.only": Case(
+        lambda **given: _only(**{"timeout": 0.01, **given}),
+        timeout={"1.5"},
+        **WANTED,
+    ),
+    "testing.Server.wait_for": Case(
+        lambda **given: testing.Server().wait_for(**{"timeout": 0.01, **given}),
+        {"condition": lambda: True},
+        timeout={"1.5"},
+        condition={"class"},
+    ),
+    "testing.codes_in": Case(lambda texts: testing.codes_in(texts), {"texts": "x"}, texts=TEXTS),
+    "testing.links_in": Case(lambda texts: testing.links_in(texts), {"texts": "x"}, texts=TEXTS),
+    "testing.fault_text": Case(testing.fault_text, {"fault": testing.Latency(1)}),
+    "testing.read_fault": Case(
+        testing.read_fault, {"text": "latency: 1"}, names={"text": "text|fault"}
     ),
     "testing.play": Case(
         testing.play, {"procedure": (_ for _ in ()), "script": "S: 220 x"}, script=TEXTS
@@ -661,6 +721,8 @@ MADE_BY_US = [
     "outbox.Delivery",
     "outbox.Event",
     "outbox.Submission",
+    "testing.MailTestCase",  # by unittest
+    "testing.Said",
     "EnhancedStatusCode",
     "Finding",
     "Line",
@@ -692,11 +754,12 @@ MADE_BY_US = [
 ]
 # Called by us, with what we have checked; or not for anybody else.
 CALLED_BY_US = {"respond", "first"} | {
-    *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
+    *("take", "reading", "findings", "remove", "release", "wait_one"),  # of the inbox, by its pages
+    *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id"),
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
 # factory are what others write.
-OTHERS = ("smtplib.", "sasl.Mechanism")
+OTHERS = ("smtplib.", "sasl.Mechanism", "cli.")
 
 
 KEYWORDS = {

@@ -94,6 +94,11 @@ SPOILT = [
         "smtpx._wire is not allowed to import socket",
         id="a socket below the drivers",
     ),
+    pytest.param(
+        ("inbox/_store.py", "def late():\n    import urllib.request"),
+        "smtpx.inbox is not allowed to import urllib",
+        id="what could fetch a URL in a mail",
+    ),
 ]
 
 
