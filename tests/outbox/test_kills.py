@@ -135,7 +135,9 @@ def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> bool:
     return killed
 
 
-@pytest.mark.parametrize(("way", "hold"), zip(WAYS, [False, True, True, False, True], strict=True))
+@pytest.mark.parametrize(
+    ("way", "hold"), [*zip(WAYS, [False, True, True, False, True], strict=True)]
+)
 def test_killed_at_some_points(ledger: str, way: str, hold: bool) -> None:
     """At all points, of each way under each policy, `make outbox-torture` has it."""
     chance = random.Random(f"{way} {hold} {ledger[:6]}")

@@ -11,6 +11,8 @@ import pytest
 
 from smtpx import Envelope, bounces
 from smtpx.outbox import Limit, Outbox, Retries, State
+from smtpx.outbox import _claiming as claiming
+from smtpx.outbox._claiming import Claim
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter
 
@@ -82,6 +84,41 @@ def test_the_limit_of_the_next_hop_is_for_all_domains(open_outbox: Callable[...,
         outbox.run(judge.url, until_empty=True)
         assert len(judge.taken) == 1
     assert outbox.counts()[State.WAITING] == 4
+
+
+def taken_at(outbox: Outbox, moments: list[float], hop: str | None) -> list[int]:
+    """How many deliveries can be claimed at some moments, in seconds from now."""
+    outbox._store.transact(claiming.register, "owner", 0.0)
+    start, taken = time.time() + 1, []
+    for moment in moments:
+        limits = outbox._core.policy.limits
+        wanted = Claim("owner", False, 100, start + moment, limits=limits, hop=hop)
+        taken.append(len(outbox._store.transact(claiming.claim, wanted)[0]))
+    return taken
+
+
+def test_a_rate_is_kept_by_the_clock(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(limits={"example.net": Limit(rate=10, burst=3)})
+    list(outbox.put_many((letter(str(n)), None) for n in range(30)))
+    assert taken_at(outbox, [0, 0.05, 0.1, 0.15, 0.55, 10, 10.1], None) == [3, 0, 1, 0, 3, 3, 1]
+
+
+def test_where_each_domain_is_its_own_next_hop_each_has_the_limit(
+    open_outbox: Callable[..., Outbox],
+) -> None:
+    outbox = open_outbox(limits={"*": Limit(rate=10)})
+    several = [(letter(str(n), f"x@{n % 2}.example.net"), None) for n in range(9)]
+    list(outbox.put_many(several))
+    assert taken_at(outbox, [0, 0.1, 0.3], None) == [2, 2, 2]
+
+
+def test_so_many_are_taken_at_once(open_outbox: Callable[..., Outbox], judge: Judge) -> None:
+    outbox = open_outbox(limits={"example.net": Limit(at_once=4)})
+    list(outbox.put_many((letter(str(n)), None) for n in range(9)))
+    assert taken_at(outbox, [0, 100], None) == [4, 0]
+    outbox._store.transact(claiming.retire, "owner", time.time())
+    outbox.run(judge.url, until_empty=True)
+    assert outbox.counts()[State.ACCEPTED] == 9
 
 
 def test_new_mail_is_not_held_up_by_what_was_deferred(open_outbox: Callable[..., Outbox]) -> None:

@@ -90,8 +90,8 @@ def granted(limit: Limit, wanted: int, earliest: float, now: float) -> tuple[int
         return wanted, earliest
     interval = 1 / limit.rate
     earliest = max(earliest, now)
-    # The small number forgives what the division of floats has lost.
-    room = math.floor((now - earliest) / interval + limit.burst + 1e-9)
+    # The small number forgives what floats lose of seconds since 1970.
+    room = math.floor((now - earliest) / interval + limit.burst + 1e-4)
     several = max(0, min(wanted, room))
     return several, earliest + several * interval
 
