@@ -151,7 +151,7 @@ def test_what_a_mark_raises_is_not_taken_for_the_servers(
 
 def test_a_wrong_answer_of_the_mark_is_named(face: Face) -> None:
     with Server() as server, face.client(server.url) as client:
-        for wrong in (None, True, [True, True]):
+        for wrong in (None, True, [True, True], [1], ["no"]):
             with pytest.raises(TypeError, match="mark: return a list of 1 booleans"):
                 list(client.send_many(numbered(1), mark=lambda *_: wrong))  # noqa: B023
         with pytest.raises(TypeError, match="mark: give a function"):

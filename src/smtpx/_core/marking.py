@@ -37,7 +37,7 @@ def allowed(
     """
     if mark is None:
         return [True] * len(messages)
-    step = Mark(mark, messages, connection.timeouts.data_block)
+    step = Mark(mark, messages)
     _ = yield step
     if step.failure is not None:
         connection.broken = True  # A content may be half sent.

@@ -150,9 +150,9 @@ class Mark:
         self,
         mark: Callable[[Sequence[object]], object],
         messages: Sequence[object],
-        timeout: float | None,
     ) -> None:
-        self.timeout = timeout
+        self.timeout: float | None = None
+        """It is the caller's own code, which is not timed."""
         self.messages = messages
         self.allowed: Sequence[bool] = ()
         """Of each message, whether its last octet may leave: noted before this is answered."""
@@ -197,15 +197,16 @@ class Mark:
         """Keep what the mark said.
 
         Raises:
-            TypeError: it is not a list with one word about each message.
+            TypeError: it is not a list with one boolean about each message.
         """
         words = cast("Sequence[object]", given) if isinstance(given, (list, tuple)) else ()
-        if len(words) != len(self.messages):
+        are_booleans = all(isinstance(word, bool) for word in words)
+        if len(words) != len(self.messages) or not are_booleans:
             raise TypeError(
                 f"mark: return a list of {len(self.messages)} booleans, one for each message, "
                 f"not {given!r}"
             )
-        self.allowed = [bool(word) for word in words]
+        self.allowed = cast("Sequence[bool]", words)
 
 
 for _public in (Send, Receive, Glance, StartTLS):

@@ -39,6 +39,8 @@ class Channel:
         """What has left `_outgoing`, and the socket has not taken."""
         self._held = 0
         """Octets that are encrypted, and not counted as taken."""
+        self._unsent = 0
+        """Octets of ciphertext up to the end of those: TLS may put its own behind them."""
         self._has_ended = False
         """True if the end was read behind content, and is still to be told."""
 
@@ -104,8 +106,10 @@ class Channel:
         """
         if not self._held:
             self._held = self._encrypt(octets)
+            self._unsent = len(self._ciphertext) + self._outgoing.pending
         gone = self._transmit()
-        if self._ciphertext or self._outgoing.pending:
+        self._unsent -= gone
+        if self._unsent > 0:
             # R15: no record is shorter than what it holds, and the last one has not gone whole.
             gone = min(gone, self._held - 1)
         else:
