@@ -17,7 +17,14 @@ $(VENV)/lint-ready: $(VENV)/bench-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group lint
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-demo: $(VENV)/ready  ## send real mail to a real server on this machine, and show it
+# Only what the demo needs: a whole set of test tools would take a minute.
+$(VENV)/demo-ready: pyproject.toml
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing smtpx and its inbox ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[inbox,testing]"
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+demo: $(VENV)/demo-ready  ## send real mail to a real server on this machine, and show it; DEMO_STAY=1 keeps the inbox open
 	@$(BIN)/python examples/demo.py
 
 # More processes than processors: many tests do little but wait for a timeout.
@@ -46,6 +53,10 @@ MESSAGES ?= 100000
 certainty: $(VENV)/ready  ## hold every face to its word on a hostile server; SEED=, MESSAGES=
 	$(BIN)/python -m tests.certainty --seed $(SEED) --messages $(MESSAGES)
 
+KILLS ?= 500
+outbox-torture: $(VENV)/ready  ## kill the outbox at every point, and KILLS= times at random: nothing lost
+	$(BIN)/python -m tests.outbox.torture --seed $(SEED) --kills $(KILLS)
+
 $(VENV)/integrations-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group integrations
 	@$(BIN)/python -c "open('$@', 'w').close()"
@@ -70,4 +81,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-smoke test-slow soak held interruptions certainty test-integrations django-tests lint bench
+.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture test-integrations django-tests lint bench

@@ -1,19 +1,29 @@
 """The main job, shown: a message with text, HTML and an attachment, to three recipients.
 
 Starts a mail server on this machine, with STARTTLS and AUTH, which refuses one of the three; sends
-over a real socket; prints the dialogue without its secrets, what became of each recipient, and
-what arrived. Run it by `make demo`.
+over a real socket; prints what became of each recipient, the dialogue without its secrets, and
+what arrived; and shows the mail in the inbox. Run it by `make demo`; with DEMO_STAY=1 the inbox
+stays open.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
+import uvicorn
+
 import smtpx
-from smtpx.testing import Server, ServerTLS
+from smtpx.inbox import Inbox, app
+from smtpx.testing import ReceivedMessage, Server, ServerTLS
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 BOLD, DIM, RED, GREEN, BLUE = "1", "2", "31", "32", "34"
@@ -29,29 +39,47 @@ def main() -> None:
         html="<p>Hello, <b>in HTML</b>.</p>\n",
         attachments=[smtpx.Attachment(bytes(range(256)), "bytes.bin")],
     )
-    with Server(
-        tls=ServerTLS.STARTTLS,
-        users={"ann": "a secret nobody sees"},
-        refuse_recipients={"gone@example.net": "550 5.1.1 No such user here"},
-        hostname="mail.example.net",
-    ) as server:
-        heading("The dialogue")
+    said: list[str] = []
+    with (
+        Inbox() as inbox,
+        Server(
+            tls=ServerTLS.STARTTLS,
+            users={"ann": "a secret nobody sees"},
+            refuse_recipients={"gone@example.net": "550 5.1.1 No such user here"},
+            refuse_content=inbox.take,
+            hostname="mail.example.net",
+        ) as server,
+    ):
+        inbox.watch(server)
         with smtpx.Client(
             f"submission://localhost:{server.port}",
             tls=smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS, ca_file=server.ca_file),
             credentials=smtpx.Credentials("ann", "a secret nobody sees"),
-            observer=show_line,
+            observer=lambda event: said.append(shown(event)),
         ) as client:
             result = client.send(message)
         (received,) = server.messages
         round_trips = server.sessions[0].round_trips
+        show_result(result)
+        heading("The dialogue")
+        print("\n".join(filter(None, said)))
+        show_message(received, message, round_trips)
+        if len(result.accepted) != 2:
+            sys.exit("The demo did not come out as it should.")
+        show_inbox(inbox)
 
+
+def show_result(result: smtpx.SendResult) -> None:
+    """Tell what became of each recipient."""
     heading("What became of each recipient")
     for outcome in result.outcomes:
         good = outcome.status is smtpx.Status.ACCEPTED
         print(paint(GREEN if good else RED, f"  {'+' if good else '-'} {outcome}"))
     print(f"  The server calls it {result.queue_id}.")
 
+
+def show_message(received: ReceivedMessage, message: EmailMessage, round_trips: int) -> None:
+    """Tell what arrived."""
     heading("What arrived")
     arrived = message_from_bytes(received.content, policy=policy.default)
     assert isinstance(arrived, EmailMessage)
@@ -65,7 +93,7 @@ def main() -> None:
     ]
     print(f"  unchanged  {'yes, every part' if same else 'NO'}")
     print(f"  in         {round_trips} round trips from the greeting to the end")
-    if not same or len(result.accepted) != 2:
+    if not same:
         sys.exit("The demo did not come out as it should.")
 
 
@@ -81,10 +109,47 @@ def octets_of(part: EmailMessage) -> bytes:
     return octets.replace(b"\r\n", b"\n") if part.get_content_maintype() == "text" else octets
 
 
-def show_line(event: smtpx.Event) -> None:
-    """Print a line of the dialogue, the client's in blue."""
-    if isinstance(event, smtpx.Line):
-        print("  " + paint(BLUE if event.speaker is smtpx.Speaker.CLIENT else DIM, str(event)))
+def shown(event: smtpx.Event) -> str:
+    """A line of the dialogue, the client's in blue; nothing for other events."""
+    if not isinstance(event, smtpx.Line):
+        return ""
+    return "  " + paint(BLUE if event.speaker is smtpx.Speaker.CLIENT else DIM, str(event))
+
+
+def show_inbox(inbox: Inbox) -> None:
+    """Serve the inbox, look into it, and keep it open if that is wanted."""
+    with serving(inbox) as url:
+        with urllib.request.urlopen(f"{url}api/messages/wait?timeout=30") as answer:
+            (row,) = json.load(answer)["messages"]
+        heading("The inbox")
+        print(f"  {row['subject']}, for {row['recipient_count']}, at {paint(BLUE, url)}")
+        if os.environ.get("DEMO_STAY"):
+            print("  It stays open until Ctrl-C.")
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                print()
+        else:
+            print("  DEMO_STAY=1 make demo keeps it open.")
+    heading("What to try next")
+    print("  smtpx serve                 a mail server for development, with this inbox")
+    print("  smtpx doctor HOST           what a server would do with your mail")
+    print("  smtpx send --help           mail from the command line")
+
+
+@contextmanager
+def serving(inbox: Inbox) -> Iterator[str]:
+    """The inbox at a free port of this machine, by its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pages = uvicorn.Server(uvicorn.Config(app(inbox), log_level="error", lifespan="off"))
+        thread = threading.Thread(target=pages.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            inbox.changes.close()
+            pages.should_exit = True
+            thread.join()
 
 
 def heading(text: str) -> None:

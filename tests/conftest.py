@@ -2,9 +2,9 @@
 
 import hypothesis
 
-pytest_plugins = ["tests.secrecy"]
+pytest_plugins = ["tests.secrecy", "pytester"]
 
 # How long an example takes says more about the machine than about us.
-hypothesis.settings.register_profile("untimed", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("untimed")

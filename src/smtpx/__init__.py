@@ -36,7 +36,9 @@ _HOMES = {
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",
+    "messages": "flatten",
     "options": "Check Limits PoolLimits Timeouts",
+    "outbox": "AsyncOutbox Outbox",
     "pins": "Pin PinKind",
     "pooling": "CloseReason PoolStatistics",
     "proxy_protocol": "ProxyHeader",

@@ -53,6 +53,7 @@ from smtpx.findings import Rule as Rule
 from smtpx.findings import Severity as Severity
 from smtpx.marking import Mark as Mark
 from smtpx.merging import Template as Template
+from smtpx.messages import flatten as flatten
 from smtpx.observing import Event as Event
 from smtpx.observing import Line as Line
 from smtpx.observing import MessageBegun as MessageBegun
@@ -67,6 +68,8 @@ from smtpx.options import Check as Check
 from smtpx.options import Limits as Limits
 from smtpx.options import PoolLimits as PoolLimits
 from smtpx.options import Timeouts as Timeouts
+from smtpx.outbox import AsyncOutbox as AsyncOutbox
+from smtpx.outbox import Outbox as Outbox
 from smtpx.pins import Pin as Pin
 from smtpx.pins import PinKind as PinKind
 from smtpx.pooling import CloseReason as CloseReason
@@ -92,6 +95,7 @@ __all__ = [
     "Address",
     "AddressError",
     "AsyncClient",
+    "AsyncOutbox",
     "AsyncSession",
     "Attachment",
     "AuthenticationRefused",
@@ -129,6 +133,7 @@ __all__ = [
     "MessageEnded",
     "Notify",
     "Observer",
+    "Outbox",
     "Outcome",
     "Pin",
     "PinKind",
@@ -172,6 +177,7 @@ __all__ = [
     "bounces",
     "check",
     "compose",
+    "flatten",
     "plain_text",
     "sasl",
     "send",

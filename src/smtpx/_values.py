@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
+from types import FunctionType
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 __all__ = ["Value", "field", "replaced"]
@@ -70,14 +71,24 @@ class _ValueType(type):
         if fields:
             compared = [each for each, field in fields.items() if field.compare]
             namespace["__key__"] = attrgetter(*compared)
-        made = super().__new__(metacls, name, bases, namespace)
         if fields and "__init__" not in namespace:
-            made.__init__ = _init_of(made, annotations)  # type: ignore[misc] # as dataclasses do
-        return made
+            namespace["__init__"] = _Init()
+        return super().__new__(metacls, name, bases, namespace)
 
 
-def _init_of(made: _ValueType, annotations: dict[str, Any]) -> Callable[..., None]:
+class _Init:
+    """Stands for an `__init__` that is compiled when the first value is made, or somebody looks."""
+
+    def __get__(self, value: object, kind: _ValueType) -> Callable[..., None]:
+        init = _init_of(kind)
+        kind.__init__ = init  # type: ignore[misc] # as dataclasses do
+        bound: Callable[..., None] = init.__get__(value, kind)
+        return bound
+
+
+def _init_of(made: _ValueType) -> FunctionType:
     """What sets the fields from arguments in their order."""
+    annotations = made.__annotations__
     names: dict[str, Any] = {}
     parameters, by_name, body = ["self"], ["*"], [""]
     given = {name: field for name, field in made.__fields__.items() if field.init}
@@ -94,7 +105,7 @@ def _init_of(made: _ValueType, annotations: dict[str, Any]) -> Callable[..., Non
     if len(by_name) > 1:
         parameters += by_name
     exec(f"def __init__({', '.join(parameters)}):" + "\n ".join(body), names)
-    init: Callable[..., None] = names["__init__"]
+    init: FunctionType = names["__init__"]
     init.__qualname__ = f"{made.__qualname__}.__init__"
     init.__annotations__ = {**{name: annotations[name] for name in given}, "return": None}
     return init

@@ -12,6 +12,7 @@ from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
+from smtpx._loading import loading
 from smtpx._message.messages import is_message
 from smtpx._values import Value, field, replaced
 from smtpx.addresses import Address
@@ -26,7 +27,7 @@ __all__ = ["BodyType", "DeliverBy", "Envelope", "EnvelopeOptions", "Notify", "Re
 
 T = TypeVar("T")
 
-_ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
+_ORCPT_TYPE = r"[A-Za-z0-9\-]+;"
 
 
 class BodyType(Enum):
@@ -273,7 +274,8 @@ class Envelope(Value):
             AddressError: an address cannot be sent to.
             TypeError: it is no message of the `email` package, or an option is of another kind.
         """
-        from smtpx._message.correspondents import recipients_of, sender_of
+        with loading("the header of a message"):
+            from smtpx._message.correspondents import recipients_of, sender_of
 
         if not is_message(message):
             raise _checks.complaint("message", message, "an EmailMessage")
@@ -359,7 +361,7 @@ def _check_original(orcpt: str | None) -> None:
     _checks.text("orcpt", orcpt, or_none=True)
     if orcpt is None:
         return
-    kind = _ORCPT_TYPE.match(orcpt)
+    kind = re.match(_ORCPT_TYPE, orcpt)
     if kind is None:
         try:
             _ = Address.parse(orcpt)

@@ -140,7 +140,7 @@ class TLSPolicy(Value):
         # A mode or version that only looks like one would protect nothing, without a word.
         _checks.instance("mode", self.mode, TLSMode)
         _check_file("ca_file", self.ca_file, or_none=True)
-        ssl = sys.modules.get("ssl")  # Who has a context has imported it.
+        ssl = sys.modules.get("ssl")  # Whoever has a context has imported it.
         if self.context is not None and not (ssl and isinstance(self.context, ssl.SSLContext)):
             raise _checks.complaint("context", self.context, "a ssl.SSLContext or None")
         _checks.text("server_hostname", self.server_hostname, or_none=True)

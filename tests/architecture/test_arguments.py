@@ -16,6 +16,7 @@ import math
 import pkgutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import integrations, sasl, testing, verp
+from smtpx import inbox, integrations, outbox, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.integrations import opentelemetry
@@ -93,6 +94,79 @@ def _nowhere() -> str:
 
 
 URL = _nowhere()
+
+
+LEDGER = "sqlite:///mail.db"
+
+
+def _of_outbox(name: str) -> Callable[..., Any]:
+    def call(**given: Any) -> Any:
+        with smtpx.Outbox(LEDGER) as opened:
+            value = getattr(opened, name)(**given)
+            return list(value) if isinstance(value, Iterator) else value
+
+    return call
+
+
+def _of_async_outbox(name: str) -> Callable[..., Any]:
+    def call(**given: Any) -> Any:
+        async def main() -> Any:
+            async with smtpx.AsyncOutbox(LEDGER) as opened:
+                value = getattr(opened, name)(**given)
+                if hasattr(value, "__aiter__"):
+                    return [each async for each in value]
+                return await value
+
+        return asyncio.run(main())
+
+    return call
+
+
+DAY = timedelta(days=1)
+TERMS: dict[str, Any] = {
+    "not_before": NONE,
+    "priority": {"-1", "0"},
+    "campaign": NONE | {"text"},
+}
+OUTBOX: dict[str, Any] = {
+    "limits": NONE,
+    "lease": {"1.5"},
+    "patience": {"1.5"},
+    "overdue": {"1.5"},
+    "spool": NONE | {"text"},
+    "dispatcher": NONE,
+    "bounces": NONE,
+}
+VIA: dict[str, Any] = {"window": NONE, "until_empty": {"True"}, "names": {"via": "via|URL"}}
+IDS = {"names": {"id": "id|message", "batch": "batch"}, "id": TEXTS, "batch": TEXTS}
+OUTBOXES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "put": (
+        {"message": MESSAGE},
+        {
+            **TERMS,
+            "names": {"message": "message|bytes"},
+            "envelope": NONE,
+            "key": NONE | {"text"},
+            "connection": NONE,
+        },
+    ),
+    "put_many": ({"messages": []}, {**TERMS, "names": {"messages": "messages?|bytes"}}),
+    "put_merge": (
+        {"template": smtpx.Template(TEMPLATE), "rows": []},
+        {**TERMS},
+    ),
+    "status": ({"id": "x"}, IDS),
+    "counts": ({}, {"campaign": NONE | {"text"}}),
+    "find": ({}, {"state": NONE, "recipient": NONE, "older_than": NONE}),
+    "cancel": ({"id": "x"}, IDS),
+    "retry": ({"id": "x", "expires": DAY}, IDS),
+    "resolve": ({"id": "x", "recipient": "b@x.test", "outcome": "resend"}, IDS),
+    "purge": ({"older_than": DAY}, {}),
+    "events": ({}, {"after": {"0"}}),
+    "report": ({"callback": print}, {"name": {"text"}}),
+    "run": ({"via": URL, "until_empty": True}, VIA),
+    "deliver": ({"batch": "x", "via": URL}, {**VIA, "batch": TEXTS}),
+}
 
 
 async def _asend_many(**given: Any) -> None:
@@ -201,8 +275,19 @@ FAULTY: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("Stall", {"command": "X"}, {"reading": {"True"}}),
     ("TruncateReply", {"command": "X", "keep": 1}, {"keep": COUNT}),
 )
+
+
+def _only(**given: Any) -> None:
+    with contextlib.suppress(AssertionError):  # Nothing came, as nothing was sent.
+        _ = testing.Mails(testing.Server()).only(**given)
+
+
+WANTED: dict[str, Any] = dict.fromkeys(("to", "sender", "subject"), NONE | TEXTS)
+LIMITED: dict[str, Any] = {"matching": TEXTS | NONE, "times": NONE}
 FAULTS = {
-    f"testing.{name}": Case(getattr(testing, name), given, **NTH, **allowed)
+    f"testing.{name}": Case(
+        getattr(testing, name), given, **NTH, **allowed, **(LIMITED if "command" in given else {})
+    )
     for name, given, allowed in FAULTY
 }
 SERVER: dict[str, Any] = {
@@ -218,6 +303,7 @@ SERVER: dict[str, Any] = {
     "domain_limit": NONE,
     "data_without_recipients": {"True"},
     "refuse_content": NONE | {"class"},
+    "any_login": {"True"},
 }
 
 CASES: dict[str, Case] = {
@@ -433,6 +519,29 @@ CASES: dict[str, Case] = {
         names={"pins": "pin"},
         client_certificate=NONE,
     ),
+    "Outbox": Case(smtpx.Outbox, {"url": LEDGER}, **OUTBOX),
+    "AsyncOutbox": Case(smtpx.AsyncOutbox, {"url": LEDGER}, **OUTBOX),
+    **{
+        f"{kind}.{name}": Case(call(name), given, **allowed)
+        for name, (given, allowed) in OUTBOXES.items()
+        for kind, call in (("Outbox", _of_outbox), ("AsyncOutbox", _of_async_outbox))
+    },
+    "outbox.Limit": Case(outbox.Limit, rate=NONE | {"1.5", "True"} - {"True"}, at_once=NONE),
+    "outbox.Retries": Case(
+        outbox.Retries,
+        first={"1.5"},
+        factor={"1.5"},
+        most={"1.5"},
+        greylisted={"1.5"},
+        jitter={"0"},
+    ),
+    "flatten": Case(smtpx.flatten, {"message": MESSAGE}, smtputf8={"True"}),
+    "Template.parse": Case(
+        smtpx.Template.parse,
+        {"source": smtpx.Template(TEMPLATE).source},
+        names={"source": "source|template|From|message", "sender": "sender|address"},
+        sender=NONE | {"empty text"},
+    ),
     "Template": Case(
         smtpx.Template,
         {"message": TEMPLATE},
@@ -514,6 +623,8 @@ CASES: dict[str, Case] = {
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
     "testing.Server": Case(
         testing.Server,
+        mailbox=NONE,
+        keep_sessions=NONE,
         **SERVER | {"users": NONE},
         host=TEXTS,
         port={"0"},
@@ -527,6 +638,8 @@ CASES: dict[str, Case] = {
     "testing.Server.add_fault": Case(
         lambda faults: testing.Server().add_fault(faults), {"faults": testing.Latency(1)}
     ),
+    "testing.Server.session": Case(testing.Server().session, {"number": 1}),
+    "testing.Server.strikes": Case(testing.Server().strikes, {"fault": testing.Latency(1)}),
     "testing.Server.wait_for_messages": Case(
         testing.Server().wait_for_messages, {"count": 0}, count={"0"}, timeout={"1.5"}
     ),
@@ -546,7 +659,7 @@ CASES: dict[str, Case] = {
         refuse_recipients={"class"},
     ),
     "testing.ServerProtocol": Case(
-        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}
+        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}, kept_lines=NONE
     ),
     "sansio.AsyncDriver": Case(AsyncDriver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
     "sansio.AsyncDriver.run": Case(
@@ -557,6 +670,50 @@ CASES: dict[str, Case] = {
         lambda **given: Driver(URL).run(**given),
         {"procedure": (_ for _ in ())},
         timeout=NONE | {"1.5"},
+    ),
+    "inbox.Inbox": Case(
+        inbox.Inbox,
+        {},
+        store=NONE | TEXTS,
+        release=NONE | {"class"},
+        release_allow={"list", "dict"},
+    ),
+    "inbox.Inbox.watch": Case(
+        lambda **given: inbox.Inbox().watch(**given), {"server": testing.Server()}
+    ),
+    "inbox.app": Case(
+        inbox.app,
+        {"inbox": inbox.Inbox()},
+        hosts={"list", "dict"},
+        token=NONE | TEXTS,
+        frame_ancestors=TEXTS,
+    ),
+    "testing.Mail": Case(testing.Mail, {"received": None}),
+    "testing.MailTestCase.assertMailSent": Case(
+        lambda **given: _only(timeout=0.01, **given),
+        **WANTED,
+    ),
+    "testing.Mails": Case(testing.Mails, {"server": testing.Server()}),
+    "testing.Mails.find": Case(
+        testing.Mails(testing.Server()).find,
+        **WANTED,
+    ),
+    "testing.Mails.only": Case(
+        lambda **given: _only(**{"timeout": 0.01, **given}),
+        timeout={"1.5"},
+        **WANTED,
+    ),
+    "testing.Server.wait_for": Case(
+        lambda **given: testing.Server().wait_for(**{"timeout": 0.01, **given}),
+        {"condition": lambda: True},
+        timeout={"1.5"},
+        condition={"class"},
+    ),
+    "testing.codes_in": Case(lambda texts: testing.codes_in(texts), {"texts": "x"}, texts=TEXTS),
+    "testing.links_in": Case(lambda texts: testing.links_in(texts), {"texts": "x"}, texts=TEXTS),
+    "testing.fault_text": Case(testing.fault_text, {"fault": testing.Latency(1)}),
+    "testing.read_fault": Case(
+        testing.read_fault, {"text": "latency: 1"}, names={"text": "text|fault"}
     ),
     "testing.play": Case(
         testing.play, {"procedure": (_ for _ in ()), "script": "S: 220 x"}, script=TEXTS
@@ -573,6 +730,11 @@ CASES: dict[str, Case] = {
 
 # What smtpx makes and hands out is not looked at again: nothing of ours depends on another's copy.
 MADE_BY_US = [
+    "outbox.Delivery",
+    "outbox.Event",
+    "outbox.Submission",
+    "testing.MailTestCase",  # by unittest
+    "testing.Said",
     "EnhancedStatusCode",
     "Finding",
     "Line",
@@ -604,7 +766,8 @@ MADE_BY_US = [
 ]
 # Called by us, with what we have checked; or not for anybody else.
 CALLED_BY_US = {"respond", "first"} | {
-    *("greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id")
+    *("take", "reading", "findings", "remove", "release", "wait_one"),  # of the inbox, by its pages
+    *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id"),
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
 # factory are what others write. For Django and Flask it is settings that are wrong: their own
@@ -612,6 +775,7 @@ CALLED_BY_US = {"respond", "first"} | {
 OTHERS = (
     "smtplib.",
     "sasl.Mechanism",
+    "cli.",
     "integrations.django.",
     "integrations.flask.",
     "integrations.logs.MailHandler.",
@@ -622,6 +786,8 @@ KEYWORDS = {
     "Unpack[SessionOptions]": [*SessionOptions.__annotations__],
     "Unpack[EnvelopeOptions]": [*smtpx.EnvelopeOptions.__annotations__],
     "Unpack[ClientAttributes]": [*ClientAttributes.__annotations__],
+    "Unpack[OutboxOptions]": [*outbox.OutboxOptions.__annotations__],
+    "Unpack[PutOptions]": [*outbox.PutOptions.__annotations__],
     "Unpack[_Changes]": [*inspect.signature(smtpx.Envelope).parameters],
 }
 

@@ -103,7 +103,7 @@ def test_importing_is_light():
         "assert not added - {'__future__'}, added\n"
         "smtpx.Client('smtp://localhost'); smtpx.Envelope('a@b', 'c@d'); smtpx.Timeouts()\n"
         "heavy = {'email', 'ssl', 'asyncio', 'logging', 'idna', 'trustme', 'urllib', 'datetime'}\n"
-        "heavy |= {'dataclasses', 'inspect', 'ipaddress'}\n"
+        "heavy |= {'dataclasses', 'inspect', 'ipaddress', 'sqlite3'}\n"
         "found = heavy & (set(sys.modules) - before)\n"
         "assert not found, found\n"
     )

@@ -252,3 +252,32 @@ def test_incidents_that_cannot_be_counted(incidents: str):
     report = parse(message)
     assert isinstance(report, FeedbackReport)
     assert report.incidents == 1
+
+
+def test_each_recipient_that_begins_a_line_is_named():
+    said = "    The recipient name is not recognized\n    EXCHANGE:1 (000C05A6) Unknown Recipient\n"
+    day = "on Thu, 26 Nov 2026 09:30:00 +0000"
+    report = parse(
+        b"From: postmaster@example.com\nSubject: Undeliverable: hi\n\n"
+        b"Your message\n\n  To:      bob@example.net\n\n"
+        b"did not reach the following recipient(s):\n\n"
+        + f"{BOB} {day}\n{said}carol@example.net {day}\n{said}".encode()
+    )
+    assert isinstance(report, DeliveryReport)
+    assert [recipient.recipient for recipient in report.failed] == [BOB, "carol@example.net"]
+
+
+def test_what_stands_in_a_text_of_parts_is_no_reason():
+    """The header that says where the parts are has been lost on the way."""
+    report = parse(
+        b"From: MAILER-DAEMON@example.org\nSubject: Returned mail\n\n"
+        b"This is a MIME-encapsulated message\n\n--x\n\n"
+        b"   ----- The following addresses had permanent fatal errors -----\nbob\n\n"
+        b"   ----- Transcript of session follows -----\n"
+        b"bob... Deferred: Connection refused by [192.0.2.25]\n\n"
+        b"--x\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; example.org\n\n"
+        b"Final-Recipient: RFC822; bob@example.net\nAction: failed\nStatus: 4.4.7\n\n"
+        b"--x\nContent-Type: message/rfc822\n\nSubject: hi\n\n--x--\n"
+    )
+    assert isinstance(report, DeliveryReport)
+    assert [recipient.reason for recipient in report.failed] == [Reason.NETWORK]

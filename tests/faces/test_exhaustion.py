@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 
 import smtpx
 from smtpx import Endpoint, Envelope, Timeouts, TLSMode
-from smtpx.testing import Server
+from smtpx.testing import Server, ServerTLS
 from tests.faces.conftest import Face
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
@@ -53,6 +54,8 @@ def test_no_descriptor_left_to_connect_by(face: Face, host: str, tmp_path: Path)
         endpoint: Any = f"smtp://{host}:{server.port}"
         if host == "unix":
             endpoint = Endpoint("", 0, TLSMode.NONE, path=str(server.path))
+        with face.session(endpoint, timeouts=PATIENT):
+            pass  # What is loaded to connect by is there.
         session = face.session(endpoint, timeouts=PATIENT)
         with no_descriptor_left(face), pytest.raises(smtpx.ConnectionLost) as caught:
             session.open()
@@ -70,6 +73,54 @@ def test_a_connection_that_is_there_needs_no_descriptor(face: Face) -> None:
             (result,) = client.send_many([(CONTENT, ENVELOPE)])
         assert result.error is None
         assert len(server.sessions) == 1
+
+
+# What is called has loaded nothing yet, and can load nothing.
+LOADING = {
+    "open": "call = session.open",
+    "asyncio": "loop = asyncio.new_event_loop(); asession = smtpx.AsyncSession(url, tls=tls)\n"
+    "call = lambda: loop.run_until_complete(asession.open())",
+    "send_many": "client = smtpx.Client(url, tls=tls)\n"
+    "call = lambda: list(client.send_many([(b'', envelope)]))",
+    "send": "session.open(); call = lambda: session.send(message)",
+    "send to an envelope": "session.open(); call = lambda: session.send(message, envelope)",
+}
+CHILD = """
+import asyncio, os, resource, sys
+from email.message import EmailMessage
+import smtpx
+
+url, ca_file = sys.argv[1:]
+tls = smtpx.TLSPolicy(smtpx.TLSMode.IMPLICIT, ca_file=ca_file)
+session = smtpx.Session(url, tls=tls)
+envelope = smtpx.Envelope("ann@example.org", "bob@example.net")
+message = EmailMessage()
+message["From"], message["To"] = "Zo\u00eb <ann@example.org>", "bob@example.net"
+kind = smtpx.SMTPError
+{call}
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+try:
+    while True:
+        os.dup(0)
+except OSError:
+    pass
+try:
+    call()
+except kind as error:
+    os.write(1, str(error).encode())
+except OSError as error:
+    os.write(1, b"bare: " + str(error).encode())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+@pytest.mark.parametrize("call", LOADING)
+def test_what_can_not_be_loaded_is_an_error_of_ours(call: str) -> None:
+    with Server(tls=ServerTLS.IMPLICIT) as server:
+        script = CHILD.replace("{call}", LOADING[call])
+        child = [sys.executable, "-c", script, server.url, str(server.ca_file)]
+        told = subprocess.run(child, capture_output=True, text=True, timeout=60, check=True)
+    assert "no file descriptor left to load" in told.stdout
 
 
 def test_a_name_is_looked_up_without_a_thread_where_none_can_be_started(

@@ -6,11 +6,12 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import smtpx
-from smtpx import AsyncSession, Client, Envelope, Session, TLSMode, TLSPolicy
+from smtpx import AsyncClient, AsyncSession, Client, Envelope, Session, TLSMode, TLSPolicy
 from smtpx.testing import Server, ServerTLS
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -129,3 +130,55 @@ def test_a_client_whose_lock_is_held_in_the_parent():
             holding.join()
         assert client.send(CONTENT, ENVELOPE).accepted
         assert len(server.sessions) == 2
+
+
+@pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
+@pytest.mark.parametrize("ending", ["goes on", "closes", "forgets"])
+def test_what_the_parent_sends_is_the_parents(tls: ServerTLS, ending: str):
+    messages = [(CONTENT, ENVELOPE)] * 50
+    with Server(tls=tls) as server:
+        policy = None
+        if tls is not ServerTLS.NONE:
+            policy = TLSPolicy(TLSMode(tls.value), ca_file=server.ca_file)
+        with Client(server.url, tls=policy) as client:
+            sending: Any = client.send_many(messages, window=5)
+            results = [next(sending)]
+
+            def use() -> None:
+                nonlocal sending
+                match ending:
+                    case "goes on":
+                        refused(lambda: next(sending))
+                        assert list(sending) == []
+                    case "closes":
+                        sending.close()
+                    case _:
+                        del sending
+                assert client.send(CONTENT, ENVELOPE).accepted
+                client.close()
+
+            in_child(use)
+            results += sending
+        assert [result.error for result in results] == [None] * 50
+        assert len(server.messages) == 51
+        assert server.breaches == []
+
+
+def test_what_an_asynchronous_parent_sends_is_the_parents():
+    async def main(url: str) -> int:
+        async with AsyncClient(url) as client:
+            sending = client.send_many([(CONTENT, ENVELOPE)] * 50, window=5)
+            results = [await anext(sending)]
+
+            def use() -> None:
+                asyncio.set_event_loop(None)
+                refused(lambda: anext(sending).__await__().send(None))
+
+            in_child(use)
+            results += [result async for result in sending]
+        return sum(bool(result.accepted) for result in results)
+
+    with Server() as server:
+        assert asyncio.run(main(server.url)) == 50
+        assert len(server.messages) == 50
+        assert server.breaches == []

@@ -360,13 +360,20 @@ def test_what_was_offered_in_plain_text_is_forgotten(face: Face):
             assert session.extensions.size is None
 
 
+def policy_of(server: Server) -> TLSPolicy:
+    if server.url.startswith("smtps"):
+        return TLSPolicy(TLSMode.IMPLICIT, ca_file=server.ca_file)
+    return TLSPolicy(TLSMode.NONE)
+
+
 @pytest.mark.requirement("T34")
 @pytest.mark.parametrize("ending", Ending)
-def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, ending):
+@pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
+def test_an_early_refusal_is_the_reason_not_the_broken_pipe(face: Face, tls, ending):
     fault = CutContent(at=100_000, ending=ending, parting=b"552 5.3.4 too big\r\n")
     with (
-        Server(faults=[fault]) as server,
-        face.session(server.url, timeouts=Timeouts.each(5)) as session,
+        Server(tls=tls, faults=[fault]) as server,
+        face.session(server.url, tls=policy_of(server), timeouts=Timeouts.each(5)) as session,
     ):
         with pytest.raises((smtpx.ContentRefused, smtpx.ConnectionLost)) as caught:
             _ = session.send(b"x" * 20_000_000, ENVELOPE)

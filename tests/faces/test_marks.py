@@ -115,9 +115,43 @@ def test_a_mark_that_fails_ends_the_call_before_anything_was_sent(face: Face, wa
         assert next(client.send_many(numbered(1))).complete  # the client goes on
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        smtpx.LocalProtocolError("no"),
+        smtpx.ConnectionLost("no", phase="mail"),
+        smtpx.RemoteProtocolError("no"),
+        OSError("no"),
+        StopIteration("no"),
+        ZeroDivisionError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_mark_raises_is_not_taken_for_the_servers(
+    face: Face, way: str, wrong: Exception
+) -> None:
+    """The session, which may be in the middle of a content, is not used again."""
+    asked: list[object] = []
+
+    def fail(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+        asked.extend(messages)
+        if len(asked) > 2:
+            raise wrong
+        return [True] * len(messages)
+
+    with Server(extensions=WAYS[way]) as server, face.client(server.url) as client:
+        with pytest.raises((type(wrong), RuntimeError), match="no"):
+            list(client.send_many(numbered(6), window=1, mark=fail))
+        assert len(server.messages) == 2
+        assert next(client.send_many(numbered(1))).complete
+        assert len(server.messages) == 3
+        assert server.breaches == []
+
+
 def test_a_wrong_answer_of_the_mark_is_named(face: Face) -> None:
     with Server() as server, face.client(server.url) as client:
-        for wrong in (None, True, [True, True]):
+        for wrong in (None, True, [True, True], [1], ["no"]):
             with pytest.raises(TypeError, match="mark: return a list of 1 booleans"):
                 list(client.send_many(numbered(1), mark=lambda *_: wrong))  # noqa: B023
         with pytest.raises(TypeError, match="mark: give a function"):

@@ -305,18 +305,19 @@ def test_a_source_that_fails(face: Face):
         assert len(server.messages) == 3
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit])
 @pytest.mark.parametrize("way", WAYS)
-def test_an_interruption_tells_what_the_caller_was_not_told(face: Face, way):
+def test_an_interruption_tells_what_the_caller_was_not_told(face: Face, way, kind):
     # More than one write, so that some are on their way, and less than the window.
     messages = [(c + b"x" * 3000 + b"\r\n", envelope) for c, envelope in numbered(50)]
 
     def source():
         yield from messages
-        raise KeyboardInterrupt
+        raise kind
 
     with Server(extensions=WAYS[way]) as server, face.client(server.url) as client:
         told = []
-        with pytest.raises(KeyboardInterrupt) as caught:
+        with pytest.raises(kind) as caught:
             for result in client.send_many(source()):
                 told.append(result)
         told.extend(getattr(caught.value, "results", []))

@@ -4,6 +4,7 @@ not.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import ssl
@@ -157,6 +158,27 @@ def test_what_is_wrong_is_said(face: Face, tls, wrong, tmp_path, ca_file):
         error = failure(face, server, ca_file=ca_file)
     assert error.reason is reason
     assert [word for word in words if word not in str(error)] == []
+
+
+@pytest.mark.requirement("RFC 8446 §6.2")
+def test_the_server_is_told_why(face: Face):
+    said: list[BaseException] = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            try:
+                _ = issued("127.0.0.1").wrap_socket(connection, server_side=True).recv(1)
+            except OSError as error:
+                said.append(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(smtpx.TLSPolicyError):
+            face.session(f"smtps://127.0.0.1:{listener.getsockname()[1]}", timeouts=PATIENT).open()
+        thread.join()
+    assert "alert unknown ca" in str(said[0])
 
 
 def test_a_minimum_version(face: Face, ca_file):
@@ -592,3 +614,55 @@ def test_the_end_of_a_session_is_said_in_tls_too(
         thread.join()
     assert said[0] == b"EHLO [127.0.0.1]\r\n"
     assert said[2:] == ([b"close_notify"] if ending != "broken off" else [])
+
+
+@pytest.mark.parametrize("behind", ["close_notify", "what is no record", "half a record"])
+def test_what_comes_behind_the_content_of_one_read(face: Face, behind: str, ca_file: Path) -> None:
+    """The content is told first, and then at once what came behind it, if it is whole."""
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        protected = issued("127.0.0.1").wrap_bio(incoming, outgoing, server_side=True)
+        with connection:
+            while True:
+                try:
+                    protected.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    connection.sendall(outgoing.read())
+                    _ = incoming.write(connection.recv(16384))
+            _ = protected.write(b"220 mail.test\r\n")
+            octets = outgoing.read()
+            if behind == "close_notify":
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    protected.unwrap()
+                octets += outgoing.read()
+            elif behind == "what is no record":
+                octets += b"\x17\x03\x03\x00\x20" + bytes(32)
+            else:
+                _ = protected.write(b"250 mail.test\r\n")
+                rest = outgoing.read()
+                octets += rest[:9]
+            connection.sendall(octets)
+            if behind == "half a record":
+                _ = connection.recv(16384)
+                connection.sendall(rest[9:])
+            _ = over.wait(30)
+
+    policy = TLSPolicy(TLSMode.IMPLICIT, ca_file=ca_file)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"smtps://127.0.0.1:{listener.getsockname()[1]}"
+        session = face.session(url, tls=policy, timeouts=PATIENT)
+        if behind == "half a record":
+            session.open()
+        else:
+            with pytest.raises((smtpx.ConnectionLost, smtpx.TLSPolicyError)):
+                session.open()
+        assert session.greeting.code == 220
+        session.abort()
+        over.set()
+        thread.join()

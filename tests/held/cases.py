@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from smtpx import Timeouts
 from tests.faces.conftest import ASYNCHRONOUS
@@ -125,15 +126,17 @@ def cases() -> Iterator[Case]:
 
 
 def _case(face: str, name: str, plan: Plan, way: str, *, by_total: bool) -> Case:
-    timeouts = Timeouts.each(PATIENT, total=TOTAL)
-    if not by_total:
-        fields = _FIELDS.get(plan.phase, _GROUP)
-        if name.startswith("smtplib"):
-            fields = tuple(_FIELD_NAMES)  # It has one for all.
-        timeouts = dataclasses.replace(
-            Timeouts.each(PATIENT), **dict.fromkeys(fields, _seconds_of(plan.phase))
-        )
+    timeouts = _timeouts(plan.phase, by_total, has_one=name.startswith("smtplib"))
     return Case(plan, Call(face, name, plan.phase, plan.protection, timeouts), way, by_total)
+
+
+@cache
+def _timeouts(phase: Phase, by_total: bool, *, has_one: bool) -> Timeouts:
+    """What the phase may take, or the whole; the drop-in has one time for all."""
+    if by_total:
+        return Timeouts.each(PATIENT, total=TOTAL)
+    fields = _FIELD_NAMES if has_one else _FIELDS.get(phase, _GROUP)
+    return dataclasses.replace(Timeouts.each(PATIENT), **dict.fromkeys(fields, _seconds_of(phase)))
 
 
 def _seconds_of(phase: Phase) -> float:
@@ -164,7 +167,8 @@ def _manners(name: str, phase: Phase, protection: Protection, way: str) -> list[
     if phase is Phase.HANDSHAKE:
         return [Manner.SILENCE, Manner.DRIP, Manner.HALF_CLOSE, Manner.FLOOD]
     manners = [manner for manner in Manner if manner not in _RECORDS]
-    if protection is Protection.IMPLICIT:
+    # The drop-in's `sock` is an `ssl.SSLSocket`, and promises nothing here.
+    if protection is Protection.IMPLICIT and not name.startswith("smtplib"):
         manners.append(Manner.TICKETS)
         # They take seconds to make, within the handshake.
         if name in ("Session.send", "Session.noop") and way == "pipelined":

@@ -26,7 +26,7 @@ HOLD = 4.0
 _PAUSE = 0.02
 # Until the client waits for room to write, or has its reply.
 _UNREAD = 0.2
-_KEY_UPDATES = 150_000
+_KEY_UPDATES = 50_000
 
 
 class Phase(Enum):

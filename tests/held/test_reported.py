@@ -27,7 +27,7 @@ from tests.interruptions.points import POINTS
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 ITEM = (CONTENT, ENVELOPE)
-WATCHDOG = 15.0
+WATCHDOG = 60.0
 
 
 unix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs fork, or signals")

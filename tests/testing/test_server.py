@@ -343,7 +343,7 @@ def test_all_is_exact():
     assert sorted(smtpx.testing.__all__) == sorted(set(smtpx.testing.__all__))
     for name in smtpx.testing.__all__:
         assert getattr(smtpx.testing, name).__doc__
-    public = {name for name in vars(smtpx.testing) if not name.startswith("_")}
+    public = {name for name in vars(smtpx.testing) if name[0] not in "_@"}
     modules = {"annotations", "TYPE_CHECKING", "Any", "faults", "replay", "script", "server"}
     assert public - modules - {"server_protocol", "Server", "ServerTLS", "SessionRecord"} <= set(
         smtpx.testing.__all__

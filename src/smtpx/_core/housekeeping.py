@@ -12,7 +12,7 @@ from smtpx.errors import LocalProtocolError, RemoteProtocolError, SMTPError
 from smtpx.replies import Reply
 
 # A server may pass over white space before it, and take what follows for another command.
-_VERB = re.compile(r"([A-Za-z][A-Za-z0-9\-]*)(?: |\Z)")
+_VERB = r"([A-Za-z][A-Za-z0-9\-]*)(?: |\Z)"
 
 # Commands that change what the session is: each has a procedure of its own.
 _OWN_PROCEDURE = frozenset(
@@ -32,7 +32,7 @@ def say(connection: Connection, text: str) -> Steps[Reply]:
     """
     _checks.text("command", text)
     stated = command(Phase.OTHER, text)
-    match = _VERB.match(text)
+    match = re.match(_VERB, text)
     if match is None:
         raise LocalProtocolError(f"{_checks.shown(text)} does not begin with a verb such as NOOP")
     verb = match[1].upper()

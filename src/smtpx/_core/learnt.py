@@ -10,7 +10,7 @@ from smtpx.replies import Reply
 _BY_CHUNKS = frozenset({"CHUNKING", "BINARYMIME"})
 # RFC 3463 §3.4, §3.5: the system is shutting down, or overloaded; the time was up, or the line bad.
 _OF_THE_MOMENT = ("3", "4")
-_TIMED_OUT = re.compile(r"(?i)time(?:d )?-?out|\bidle|inactiv")
+_TIMED_OUT = r"(?i)time(?:d )?-?out|\bidle|inactiv"
 
 
 class Learnt:
@@ -51,4 +51,4 @@ def _is_of_the_moment(parting: Reply) -> bool:
     status = parting.enhanced
     if status is not None and str(status).split(".")[1] in _OF_THE_MOMENT:
         return True
-    return _TIMED_OUT.search(" ".join(parting.lines)) is not None
+    return re.search(_TIMED_OUT, " ".join(parting.lines)) is not None

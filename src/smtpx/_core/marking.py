@@ -19,14 +19,29 @@ Marker: TypeAlias = Callable[[Sequence[object]], object]
 """Given messages, it returns of each whether its last octet may leave, or what is to be awaited."""
 
 
+class MarkFailed(BaseException):
+    """The mark raised `why`: neither the message's fault nor the server's, so nobody's to catch."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 def allowed(
     connection: Connection, mark: Marker | None, messages: Sequence[object]
 ) -> Steps[Sequence[bool]]:
-    """Of each message, whether its last octet may leave."""
+    """Of each message, whether its last octet may leave.
+
+    Raises:
+        MarkFailed: the mark has failed; nothing of theirs is complete.
+    """
     if mark is None:
         return [True] * len(messages)
-    step = Mark(mark, messages, connection.timeouts.data_block)
+    step = Mark(mark, messages)
     _ = yield step
+    if step.failure is not None:
+        connection.broken = True  # A content may be half sent.
+        raise MarkFailed(step.failure)
     return step.allowed
 
 

@@ -14,7 +14,7 @@ from smtpx.errors import AuthenticationRefused, HelloRefused, ReplyError, SMTPEr
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
-# What servers say to who has not logged in, beside 530 (RFC 4954 §6).
+# What servers say to a client that has not logged in, beside 530 (RFC 4954 §6).
 _WANTS_LOGIN = (
     r"(?i)\brelay|authentication (?:is )?required|not (?:been )?authenticated|not logged in"
     r"|log ?in\b|must authenticate|auth(?:entication|enticate)?(?: command)? first"

@@ -91,7 +91,7 @@ def plain_group(
     """The commands before the content of a message without options, composed as one.
 
     With RSET before them if asked, and `then`, a command line, after. It takes half the time, and
-    nearly every message goes this way; what is refused or goes wrong is judged as ever.
+    nearly every message goes this way; what is refused or goes wrong is judged like any other.
 
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.

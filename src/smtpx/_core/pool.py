@@ -1,8 +1,8 @@
 """The connection pool's decisions as one state; no I/O, no lock, no clock.
 
 A face calls it under its one lock and does all I/O outside. Whoever asks (`acquire`, `opened`,
-`reopen`) is told by value what to do, and that is recorded before it returns: a caller
-who is cancelled at any later moment still gives its slot back, by `failed`, `release` or `cancel`.
+`reopen`) is told by value what to do, and that is recorded before it returns. A caller
+that is cancelled at any later moment still gives its slot back: by `failed`, `release` or `cancel`.
 
 Every method returns `Changes`, and the face carries them out: it closes the connections named,
 once each, outside the lock, and wakes the holders of the tickets that were answered. A slot that
@@ -67,7 +67,7 @@ class Holder(Protocol):
 
 
 Reference: TypeAlias = "Callable[[], Holder | None]"
-"""A weak reference: who is no more holds nothing."""
+"""A weak reference: a holder that is no more holds nothing."""
 
 
 class Slot(Generic[C]):
@@ -233,7 +233,7 @@ class PoolState(Generic[C]):
     ) -> tuple[Decision[C], Changes[C]]:
         """Ask for a connection over which up to `messages` go, at least one.
 
-        Less is granted where the rate or the connection gives less; who has more to send then
+        Less is granted where the rate or the connection gives less; a caller with more to send then
         asks again, behind those who wait. What is granted is the `holder`'s.
         """
         self._advance(now)
@@ -378,7 +378,7 @@ class PoolState(Generic[C]):
         self._loads += 1
 
     def close(self, now: float, *, abort: bool = False) -> Changes[C]:
-        """Hand nothing out any more, and turn away who waits.
+        """Hand nothing out any more, and turn away the callers that wait.
 
         Idle connections are closed at once, busy ones at their release; with `abort` all at once,
         and their holders' reports change nothing.
@@ -445,7 +445,7 @@ class PoolState(Generic[C]):
         self._changes_at = min([rise, *(slot.expires_at for slot in self._idle)])
 
     def _settle(self, asking: Ticket[C] | None = None) -> Changes[C]:
-        """Serve who can be served, and tell what the face has to do."""
+        """Serve the callers that can be served, and tell what the face has to do."""
         if self._waiting:
             self._serve()
         while len(self._idle) > self._limits.idle:

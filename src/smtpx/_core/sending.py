@@ -13,6 +13,7 @@ from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
 from smtpx._core.verdicts import unfinished, untried
+from smtpx._loading import loading
 from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message
 from smtpx._wire.content import Content, Source
@@ -155,13 +156,14 @@ def written(
     is_binary = body is _BINARY
     signer = connection.signer
     if not isinstance(message, bytes) and is_message(message):
-        message, has_binary_parts = as_octets(
-            message,
-            smtputf8=envelope.needs_smtputf8,
-            eight_bit=eight_bit,
-            # What is signed has lines.
-            binary=is_binary or (body is None and extensions.binary_mime and signer is None),
-        )
+        with loading("a message"):
+            message, has_binary_parts = as_octets(
+                message,
+                smtputf8=envelope.needs_smtputf8,
+                eight_bit=eight_bit,
+                # What is signed has lines.
+                binary=is_binary or (body is None and extensions.binary_mime and signer is None),
+            )
         if has_binary_parts and not is_binary:
             envelope, is_binary = envelope.replace(body=_BINARY), True
     elif body is None and not eight_bit and isinstance(message, (bytes, bytearray, memoryview)):

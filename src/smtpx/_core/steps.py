@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import LocalProtocolError, RemoteProtocolError
 from smtpx.sasl.credentials import Source
 from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 
@@ -144,18 +144,22 @@ class Obtain:
 class Mark:
     """Have the caller mark messages, before any of them may be in doubt; an `Asked`."""
 
-    __slots__ = ("_mark", "allowed", "messages", "timeout")
+    __slots__ = ("_mark", "allowed", "failure", "given", "messages", "timeout")
 
     def __init__(
         self,
         mark: Callable[[Sequence[object]], object],
         messages: Sequence[object],
-        timeout: float | None,
     ) -> None:
-        self.timeout = timeout
+        self.timeout: float | None = None
+        """It is the caller's own code, which is not timed."""
         self.messages = messages
         self.allowed: Sequence[bool] = ()
         """Of each message, whether its last octet may leave: noted before this is answered."""
+        self.failure: Exception | None = None
+        """What the mark raised."""
+        self.given: Awaitable[object] | None = None
+        """What is awaited, where the mark is asynchronous."""
         self._mark = mark
 
     def ask(self) -> Awaitable[object] | None:
@@ -164,27 +168,45 @@ class Mark:
 
         try:
             given = self._mark(self.messages)
-        except (StopIteration, OSError) as error:
-            # To a driver it would be the end of the procedure, or of the connection.
-            raise RuntimeError(f"the mark raised {type(error).__name__}: {error}") from error
+        except Exception as error:
+            self._fail(error)
+            return None
         if isawaitable(given):
-            return given
+            self.given = given
+            return self._awaited(given)
         self.note(given)
         return None
+
+    async def _awaited(self, given: Awaitable[object]) -> object:
+        try:
+            return await given
+        except Exception as error:
+            return self._fail(error)
+
+    def _fail(self, error: Exception) -> Sequence[bool]:
+        """Keep what it raised, for the procedure: a driver would take some of it for its own."""
+        self.failure = error
+        if isinstance(error, (StopIteration, OSError, RemoteProtocolError)):
+            # These would be the end of the procedure, or of the session.
+            self.failure = RuntimeError(f"the mark raised {type(error).__name__}: {error}")
+            self.failure.__cause__ = error
+        self.allowed = [False] * len(self.messages)
+        return self.allowed
 
     def note(self, given: object) -> None:
         """Keep what the mark said.
 
         Raises:
-            TypeError: it is not a list with one word about each message.
+            TypeError: it is not a list with one boolean about each message.
         """
         words = cast("Sequence[object]", given) if isinstance(given, (list, tuple)) else ()
-        if len(words) != len(self.messages):
+        are_booleans = all(isinstance(word, bool) for word in words)
+        if len(words) != len(self.messages) or not are_booleans:
             raise TypeError(
                 f"mark: return a list of {len(self.messages)} booleans, one for each message, "
                 f"not {given!r}"
             )
-        self.allowed = [bool(word) for word in words]
+        self.allowed = cast("Sequence[bool]", words)
 
 
 for _public in (Send, Receive, Glance, StartTLS):

@@ -1,6 +1,6 @@
 """Whether the peer of a TLS handshake is to be trusted, and what its failure means.
 
-Who has to act on a failure reads its text: it says what is wrong, and what to do about it.
+Whoever has to act on a failure reads its text: it says what is wrong, and what to do about it.
 """
 
 from __future__ import annotations

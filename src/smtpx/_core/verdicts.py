@@ -22,7 +22,7 @@ from smtpx.errors import (
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict, outcomes_of
 
-# What is answered by who does not know BDAT, or thinks that it is not his turn (RFC 5321 §4.2.4).
+# What a server answers that does not know BDAT, or takes it for out of turn (RFC 5321 §4.2.4).
 _UNKNOWN = (500, 502, 503)
 
 Refused: TypeAlias = dict[int, Reply]

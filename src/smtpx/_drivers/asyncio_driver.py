@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import ssl
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from contextvars import Context
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from smtpx._core.steps import (
@@ -28,7 +28,9 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
+from smtpx._drivers.asyncio_wait import Wait
 from smtpx._drivers.interruption import abandon
+from smtpx._drivers.protected import Channel
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
 from smtpx._drivers.world import Supplier
 from smtpx.errors import LocalProtocolError, SMTPError
@@ -40,93 +42,16 @@ T = TypeVar("T")
 
 # The most that is read at once.
 _BUFFER = 16384
-# Written at once. asyncio's TLS would keep a second copy of whatever it is given.
+# Written at once. uvloop keeps whatever it is given until the end of its turn.
 _SLICE = 131072
-# asyncio's own bound for a handshake, which cannot be switched off; ours is the one that counts.
-_LONG = 1e6
-
-
-class _Wait:
-    """What a task waits for; when octets come it goes on at once, within the loop's callback.
-
-    A future would have it go on in the loop's next turn, which is a fifth of what asyncio adds to
-    the price of a message. To asyncio, what has this flag is a future (`asyncio.isfuture`).
-    """
-
-    __slots__ = ("_asyncio_future_blocking", "_error", "_loop", "_resume", "_resume_in")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._asyncio_future_blocking = False
-        self._loop = loop
-        self._error: BaseException | None = None
-        self._resume: Callable[[_Wait], object] | None = None
-        self._resume_in: Context | None = None
-
-    def __await__(self) -> Generator[_Wait, None, None]:
-        self._asyncio_future_blocking = True
-        yield self
-
-    # What the driver calls. A wait that is over is not ended again.
-
-    @property
-    def is_over(self) -> bool:
-        """True if the task goes on, or will."""
-        return self._resume is None
-
-    def end_within_callback(self) -> None:
-        """Resume the task, if the loop has called us and no other task is running."""
-        resume, context = self._resume, self._resume_in
-        if resume is None or context is None or asyncio.current_task(self._loop) is not None:
-            self.end()
-            return
-        self._resume = None
-        try:
-            _ = context.run(resume, self)
-        except (KeyboardInterrupt, SystemExit) as interruption:
-            # These end the loop, not the transport that called: uvloop's would swallow them.
-            _ = self._loop.call_soon(_raise, interruption)
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Have the loop resume the task, with an error if there is one."""
-        resume, self._resume = self._resume, None
-        if resume is not None:
-            self._error = error
-            _ = self._loop.call_soon(resume, self, context=self._resume_in)
-
-    # What the task calls.
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop of the task."""
-        return self._loop
-
-    def add_done_callback(
-        self, fn: Callable[[_Wait], object], /, *, context: Context | None = None
-    ) -> None:
-        """Take what resumes the task."""
-        self._resume, self._resume_in = fn, context
-
-    def cancel(self, msg: object = None) -> bool:
-        """End the wait by a cancellation, unless it has ended."""
-        if self._resume is None:
-            return False
-        self.end(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
-        return True
-
-    def result(self) -> None:
-        """Raise the error, if there is one."""
-        if self._error is not None:
-            raise self._error
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 class AsyncioDriver(asyncio.BufferedProtocol):
     """Owns one connection; a driver that failed, or was cancelled, has closed it.
 
     Octets are taken from the transport as they come and kept until a step asks for them. A step
-    that has to wait has one `_waiting`: what comes ends it, and the alarm fails it.
+    that has to wait has one `_waiting`: what comes ends it, and the alarm fails it. To TLS it is a
+    socket that does not block: the loop's own TLS looks at no clock, however much there is to read.
     """
 
     def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
@@ -134,7 +59,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._socket = connected
         self._waiter = Waiter(connected)
         self._handshake = handshake
-        # A memoryview: asyncio's TLS writes into a slice of it, and a bytearray's is a copy.
         self._view = memoryview(bytearray(_BUFFER))
         self._arrived = bytearray()
         self._ended = False
@@ -142,18 +66,15 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._is_reading = True
         self._unwritten: bytes | memoryview = b""
         self._is_writable = True
-        self._is_protected = False
         self._is_closed = False
-        self._waiting: _Wait | None = None
+        self._waiting: Wait | None = None
         self._due = math.inf
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due = math.inf
         self._reply_due = math.inf
         self._pace = Pace()
-        # Under TLS, `_transport` is the protected one and `_carrier` what it writes to. Once lost,
-        # the former passes for open, and takes whatever it is given.
-        self._carrier: asyncio.Transport
         self._transport: asyncio.Transport
+        self._channel: Channel | None = None
 
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
@@ -194,14 +115,13 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def part(self) -> None:
         """Close the connection in good order; see `AsyncDriver`."""
-        if not self.closed and self._handshake is not None and self._is_drained():
-            self._handshake.part(self._socket)
+        if not self.closed and self._channel is not None and not self._untaken():
+            self._channel.part(self._socket)
         self.close()
 
-    def _is_drained(self) -> bool:
-        """True if the kernel has everything that was written."""
-        left = self._transport.get_write_buffer_size() + self._carrier.get_write_buffer_size()
-        return not self._unwritten and not left
+    def _untaken(self) -> int:
+        """Octets that the kernel has not taken."""
+        return len(self._unwritten) + self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Close the connection; nothing more is said."""
@@ -210,10 +130,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if self._loop.is_closed():
             self._socket.close()
             return
-        # It takes the protected transport along, whose own abort() is broken in 3.11. One whose
-        # socket is closed has been let go of by its loop, and may have none left to abort with.
+        # One whose socket is closed has been let go of by its loop, which it would abort with.
         if self._socket.fileno() >= 0:
-            self._carrier.abort()
+            self._transport.abort()
         self._wake()
 
     @property
@@ -224,14 +143,14 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport, before TLS."""
-        self._carrier = self._transport = cast("asyncio.Transport", transport)
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
         # A Send is answered when the kernel has it: any octet left over pauses.
         self._transport.set_write_buffer_limits(high=1, low=0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; what came before it can still be read."""
-        if not self._is_closed and not self._is_protected:
+        if not self._is_closed:
             self._read_the_rest()
         self._ended = True
         if isinstance(exc, OSError):
@@ -260,19 +179,35 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._waiting.end_within_callback()
 
     def eof_received(self) -> bool:
-        """Note the end of the stream; without TLS, what is to be written may still arrive."""
+        """Note the end of the stream; what is to be written may still arrive."""
         self._ended = True
         self._wake()
-        return not self._is_protected
+        return True
 
     def pause_writing(self) -> None:
         """Note that the transport did not take everything."""
         self._is_writable = False
 
     def resume_writing(self) -> None:
-        """Note that it has now; TLS calls this from within its write() at times."""
+        """Note that it has now."""
         self._is_writable = True
         self._wake()
+
+    # What TLS calls.
+
+    def recv(self, size: int, /) -> bytes:
+        """What has come, up to so many octets; ``b""`` for the end."""
+        if not self._arrived and not self._ended:
+            raise BlockingIOError
+        return self._take(size)
+
+    def send(self, octets: bytes | memoryview, /) -> int:
+        """Hand everything to the transport, if it has taken what was before."""
+        if not self._is_writable:
+            raise BlockingIOError
+        self._see_that_it_is_open()
+        self._transport.write(octets)
+        return len(octets)
 
     # The steps.
 
@@ -281,9 +216,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._unwritten = step.data
         try:
             _ = deadline.within(step.timeout)
-            if self._carrier.is_closing() and not self._ended:
+            if self._transport.is_closing() and not self._ended:
                 return False  # It is about to tell why.
             self._write()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
         except OSError as error:
             taken = len(step.data) - len(self._unwritten)
             raise with_octets_written(error, taken) from error.__cause__
@@ -296,9 +233,15 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """True if nothing has come; False if it has, or the loop must be asked."""
         # One system call, as without a loop. Windows' loop reads on its own, so that the socket
         # does not show what there is.
-        if sys.platform == "win32" or self._arrived or self._ended:
+        if sys.platform == "win32" or self._has_something():
             return False
         return not self._waiter.is_readable()
+
+    def _has_something(self) -> bool:
+        """True if something has come that nobody has read: octets, or the end."""
+        if self._arrived or self._ended:
+            return True
+        return self._channel is not None and self._channel.pending()
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         self._pace.refill()
@@ -309,16 +252,26 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         due = self._reply_due
         if (total := deadline.within(None)) is not None:
             due = min(due, _end_of(total))
-        while not self._arrived and not self._ended:
-            await self._wait(due)
-        return self._take()
+        while True:
+            while not self._has_something():
+                await self._wait(due)
+            try:
+                return self._read()
+            except ssl.SSLWantReadError:
+                await self._give_way(due)  # A record that holds no content, or part of one.
+            except ssl.SSLWantWriteError as want:
+                await self._until(want, due)
 
-    def _take(self) -> bytes:
-        """What has come; ``b""`` for the end."""
-        arrived = bytes(self._arrived)
+    def _read(self) -> bytes:
+        """Read what has come; ``b""`` for the end."""
+        return self._take() if self._channel is None else self._channel.recv(_BUFFER)
+
+    def _take(self, most: int = KEPT) -> bytes:
+        """Take off what has come; ``b""`` for the end."""
+        arrived = bytes(self._arrived[:most])
         if arrived:
-            self._arrived.clear()
-            if not self._is_reading:
+            del self._arrived[:most]
+            if not self._is_reading and len(self._arrived) < KEPT:
                 self._read_on()
         elif self._failure is not None:
             raise self._failure
@@ -327,22 +280,26 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def _read_on(self) -> None:
         """Hold the peer up no longer."""
         self._is_reading = True
-        if not self._carrier.is_closing():
+        if not self._transport.is_closing():
             self._transport.resume_reading()
 
     async def _glance(self) -> bytes | None:
-        if not self._arrived and not self._ended:
+        if not self._has_something():
             # The loop reads at the end of one turn; we go on in the next.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        return self._take() if self._arrived or self._ended else None
+        try:
+            return self._read() if self._has_something() else None
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
 
     def _write(self) -> None:
-        """Hand the next slice to the transport."""
-        if self._failure is not None:
-            raise self._failure
-        if self._carrier.is_closing():
-            raise BrokenPipeError("the connection is closed")
+        """Hand the next slice to the transport, or to TLS."""
+        self._see_that_it_is_open()
+        if self._channel is not None:
+            passed = self._channel.send(self._unwritten)
+            self._unwritten = memoryview(self._unwritten)[passed:]
+            return
         # Taken off first: the transport may call back before write() returns.
         piece, self._unwritten = self._unwritten, b""
         if len(piece) > _SLICE:
@@ -350,13 +307,23 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             piece, self._unwritten = whole[:_SLICE], whole[_SLICE:]
         self._transport.write(piece)
 
+    def _has_room(self) -> bool:
+        """True if something can be written, or a write would tell why not."""
+        return self._ended if self._transport.is_closing() else self._is_writable
+
+    def _see_that_it_is_open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._transport.is_closing():
+            raise BrokenPipeError("the connection is closed")
+
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
         """Go on with a write that did not fit."""
         self._pace.begin(step)
         untaken = len(step.data)
         try:
             while True:
-                while not (self._ended if self._carrier.is_closing() else self._is_writable):
+                while not self._has_room():
                     untaken = self._advance(untaken)
                     due = _end_of(deadline.within(self._pace.left))
                     try:
@@ -368,7 +335,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                             raise
                 if not self._unwritten:
                     break
-                self._write()
+                try:
+                    self._write()
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+                    await self._until(want, _end_of(deadline.within(self._pace.left)))
             self._pace.end()
         except OSError as error:
             taken = len(step.data) - len(self._unwritten)
@@ -377,52 +347,61 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def _advance(self, untaken: int) -> int:
         """Note what was taken since so many octets were not; the value is how many are not now."""
-        left = len(self._unwritten) + self._transport.get_write_buffer_size()
-        if self._transport is not self._carrier:
-            left += self._carrier.get_write_buffer_size()
+        left = self._untaken()
         self._pace.advance(max(untaken - left, 0))
         return min(untaken, left)
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
-        seconds = deadline.within(step.timeout)
+        due = _end_of(deadline.within(step.timeout))
         handshake = self._handshake
         if handshake is None:
             raise LocalProtocolError("StartTLS: no TLSPolicy says whom the driver may trust")
         if self._arrived:
             raise AssertionError("a procedure looks before it asks for TLS")
-        if self._ended:
-            raise ConnectionAbortedError("the peer hung up before the TLS handshake")
-        self._is_protected = True
+        channel = self._channel = Channel(self, handshake)
         try:
-            async with within(seconds):
-                protected = await self._loop.start_tls(
-                    self._carrier,
-                    self,
-                    handshake.as_context(),
-                    server_hostname=handshake.server_hostname,
-                    ssl_handshake_timeout=_LONG,
-                )
-        except BaseException:
-            self._ended = True
-            self._carrier.abort()
+            await self._shake_hands(channel, due)
+        except OSError:
             handshake.note_failure(step)
             raise
-        if protected is None:
-            raise ConnectionAbortedError("the peer hung up after the TLS handshake")
-        self._transport = protected
-        protected.set_write_buffer_limits(high=1, low=0)
         step.protection = handshake.agreed()
         return b""
 
+    async def _shake_hands(self, channel: Channel, due: float) -> None:
+        while True:
+            try:
+                if channel.do_handshake():
+                    return
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+                await self._until(want, due)
+            else:
+                await self._give_way(due)
+
     # Waiting.
 
-    def _wait(self, due: float) -> _Wait:
+    async def _give_way(self, due: float) -> None:
+        """Let others run between two pieces of TLS; a `TimeoutError` if it is too late."""
+        if due <= time.monotonic():
+            raise TimeoutError("timed out")
+        await asyncio.sleep(0)
+
+    async def _until(self, want: OSError, due: float) -> None:
+        """Wait for what TLS wants: octets, or room for its own."""
+        await self._give_way(due)
+        if isinstance(want, ssl.SSLWantReadError):
+            while not self._has_something():
+                await self._wait(due)
+        else:
+            while not self._has_room():
+                await self._wait(due)
+
+    def _wait(self, due: float) -> Wait:
         """Wait for octets, the end, or room to write; a `TimeoutError` if nothing comes by then."""
         self._due = due
         # One alarm serves many waits: it is set anew only where it would ring too late.
         if due < self._alarm_due:
             self._set_alarm(due)
-        self._waiting = _Wait(self._loop)
+        self._waiting = Wait(self._loop)
         return self._waiting
 
     def _wake(self) -> None:

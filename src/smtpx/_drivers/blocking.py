@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from smtpx._core.steps import (
     Asked,
@@ -25,7 +25,7 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.interruption import abandon
-from smtpx._drivers.waiting import Deadline, Pace, Waiter
+from smtpx._drivers.waiting import Deadline, Pace, Transport, Waiter
 from smtpx.errors import LocalProtocolError, SMTPError
 
 if TYPE_CHECKING:
@@ -35,18 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUFFER = 65536
-
-
-class Transport(Protocol):
-    """A socket that does not block, or TLS over it."""
-
-    def recv(self, size: int, /) -> bytes:
-        """What has come; ``b""`` is the end."""
-        ...
-
-    def send(self, octets: bytes | memoryview, /) -> int:
-        """Write what fits; the value is how many octets the peer may have, or more."""
-        ...
 
 
 class BlockingDriver:
@@ -101,7 +89,7 @@ class BlockingDriver:
     def part(self) -> None:
         """Close the socket in good order: under TLS the peer is told (RFC 8446 §6.1)."""
         if self._channel is not None:
-            self._channel.part()
+            self._channel.part(self._socket)
         self.close()
 
     def close(self) -> None:
@@ -263,17 +251,18 @@ def asked(step: Asked) -> bytes:
     awaitable = step.ask()
     if awaitable is None:
         return b""
-    if isinstance(awaitable, Coroutine):
-        awaitable.close()
+    for unawaited in (awaitable, step.given if isinstance(step, Mark) else None):
+        if isinstance(unawaited, Coroutine):
+            unawaited.close()
     what = "the mark" if isinstance(step, Mark) else "the source of the password or token"
     raise LocalProtocolError(
         f"{what} is asynchronous: give a plain function, or use smtpx.AsyncClient"
     )
 
 
-def _nothing() -> int:
-    """What has been read of a socket without TLS, and not asked for."""
-    return 0
+def _nothing() -> bool:
+    """Whether something was read of a socket without TLS, and not told."""
+    return False
 
 
 def _left(due: float | None) -> float | None:

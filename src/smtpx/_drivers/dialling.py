@@ -226,7 +226,7 @@ class _Attempts:
 
     def _failed(self, address: Found, error: OSError) -> None:
         self._race.failed(address, error)
-        self._next_at = -math.inf  # §5: who has failed is not waited for.
+        self._next_at = -math.inf  # §5: an address that failed is not waited for.
 
 
 def _connection_of(key: selectors.SelectorKey) -> socket.socket:

@@ -22,7 +22,7 @@ class Resumable(NamedTuple):
 
 
 class Handshake:
-    """One connection's handshake, over buffers; or as a context for those who wrap them."""
+    """One connection's handshake, over buffers."""
 
     def __init__(
         self,
@@ -39,10 +39,6 @@ class Handshake:
         self._channel: ssl.SSLObject | None = None
         self._outgoing: ssl.MemoryBIO | None = None
         self._protection: Protection | None = None
-
-    def as_context(self) -> ssl.SSLContext:
-        """A context for this one handshake."""
-        return _Delegate(self)
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """Wrap two buffers; the handshake is still to be done."""
@@ -96,21 +92,6 @@ class Handshake:
         if session is None or self._protection is None:
             return None
         return Resumable(session, self._terms, self._protection)
-
-
-class _Delegate(ssl.SSLContext):
-    """Asyncio, uvloop and trio take no session, but a context that wraps their buffers."""
-
-    def __new__(cls, handshake: Handshake) -> _Delegate:
-        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-
-    def __init__(self, handshake: Handshake) -> None:
-        self._handshake = handshake
-
-    def wrap_bio(
-        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *_: object, **__: object
-    ) -> ssl.SSLObject:
-        return self._handshake.wrap(incoming, outgoing)
 
 
 def _protection_of(channel: ssl.SSLObject, resumed: Resumable | None) -> Protection:

@@ -25,8 +25,7 @@ def abandon(procedure: Steps[object], interruption: BaseException) -> None:
 def with_results(interruption: BaseException | None, results: Iterable[SendResult]) -> None:
     """Hang what the caller of `send_many` was not told on what interrupts it, as ``.results``."""
     untold = list(results)
-    # Who closes the generator wants to know no more.
-    if interruption is not None and untold and not isinstance(interruption, GeneratorExit):
+    if interruption is not None and untold:
         vars(interruption)["results"] = untold
 
 

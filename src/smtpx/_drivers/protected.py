@@ -1,17 +1,20 @@
 """TLS over a socket that does not block, by pieces: for drivers that have one thread and a clock.
 
-`ssl.SSLSocket` reads and writes by itself. A peer that sends records without content, such as key
-updates, keeps its caller inside one call for as long as it likes; and when a write fails, nobody
-knows of the records that went out before. So TLS is done over buffers. One bounded read fills them
-at a time, and what leaves them is counted.
+`ssl.SSLSocket` and the TLS of asyncio's loops read and write by themselves. A peer that sends
+records without content, such as key updates, keeps its caller inside one call for as long as it
+likes; and when a write fails, nobody knows of the records that went out before. So TLS is done
+over buffers. One bounded read fills them at a time, and what leaves them is counted.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
-from smtpx._drivers.handshakes import Handshake
+if TYPE_CHECKING:
+    from smtpx._drivers.handshakes import Handshake
+    from smtpx._drivers.waiting import Transport
 
 # The most that is read at once: one record of TLS, with its frame.
 _PIECE = 16384 + 256 + 5
@@ -20,14 +23,14 @@ _BATCH = 65536
 
 
 class Channel:
-    """A TLS connection over a connected socket, and used as that is.
+    """A TLS connection over a connected socket, or what does as one, and used as that is.
 
     Where the socket must be waited for, it raises `ssl.SSLWantReadError` or
     `ssl.SSLWantWriteError`. No call reads more than one piece.
     """
 
-    def __init__(self, connected: socket.socket, handshake: Handshake) -> None:
-        self._socket = connected
+    def __init__(self, carrier: Transport, handshake: Handshake) -> None:
+        self._carrier = carrier
         self._handshake = handshake
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -36,6 +39,10 @@ class Channel:
         """What has left `_outgoing`, and the socket has not taken."""
         self._held = 0
         """Octets that are encrypted, and not counted as taken."""
+        self._unsent = 0
+        """Octets of ciphertext up to the end of those: TLS may put its own behind them."""
+        self._has_ended = False
+        """True if the end was read behind content, and is still to be told."""
 
     def do_handshake(self) -> bool:
         """Go on with the handshake, as far as one piece leads; True once it is done."""
@@ -52,39 +59,57 @@ class Channel:
         self._drain()
         return True
 
-    def pending(self) -> int:
-        """Octets that were read from the socket and may hold content: it is not waited for then."""
-        return self._incoming.pending
+    def pending(self) -> bool:
+        """True if something was read from the socket, and not told: it is not waited for then."""
+        return self._has_ended or self._incoming.pending > 0
 
-    def recv(self, size: int) -> bytes:
-        """Read up to `size` octets of content, one record's at most; ``b""`` is the end.
+    def recv(self, size: int, /) -> bytes:
+        """Read the content of one piece; ``b""`` is the end.
 
-        `size` has to be that of the largest record, 16,384 octets, or more.
+        `size` is for each of its records: 16,384 octets, the largest, or more.
         """
         if self._outgoing.pending > _PIECE:
             # The peer has TLS answer, and does not read: nothing more is read of it, either.
             if self._held:
                 raise ssl.SSLWantWriteError
             self._drain()
-        if not self._incoming.pending:
+        if not self.pending():
             self._feed()
         try:
-            return self._tls.read(size)
+            return self._content(size)
         except ssl.SSLEOFError:
             return b""  # Peers close without close_notify, and end what they say by its form.
         finally:
             if self._outgoing.pending:
                 self._speak()
 
-    def send(self, octets: bytes | memoryview) -> int:
+    def _content(self, size: int) -> bytes:
+        content = self._tls.read(size)
+        # Servers that put each reply in a record of its own have them read together all the same.
+        while content and self._incoming.pending:
+            try:
+                more = self._tls.read(size)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError:
+                more = b""  # It is raised anew, in its turn.
+            if not more:
+                self._has_ended = True
+                break
+            content += more
+        return content
+
+    def send(self, octets: bytes | memoryview, /) -> int:
         """Write what fits; the value is how many octets the peer may have, or more.
 
         What follows those is to be given next: some of it may be encrypted already.
         """
         if not self._held:
             self._held = self._encrypt(octets)
+            self._unsent = len(self._ciphertext) + self._outgoing.pending
         gone = self._transmit()
-        if self._ciphertext or self._outgoing.pending:
+        self._unsent -= gone
+        if self._unsent > 0:
             # R15: no record is shorter than what it holds, and the last one has not gone whole.
             gone = min(gone, self._held - 1)
         else:
@@ -92,10 +117,10 @@ class Channel:
         self._held -= gone
         return gone
 
-    def part(self) -> None:
-        """Say that nothing follows, unless a write has been left unfinished."""
+    def part(self, connected: socket.socket) -> None:
+        """Say to the socket that nothing follows, unless a write has been left unfinished."""
         if self._is_drained():
-            self._handshake.part(self._socket)
+            self._handshake.part(connected)
 
     def _encrypt(self, octets: bytes | memoryview) -> int:
         if len(octets) > _BATCH:
@@ -109,9 +134,9 @@ class Channel:
             raise ssl.SSLWantWriteError from None  # It is called again, with a look at the clock.
 
     def _feed(self) -> None:
-        """Read one piece from the socket."""
+        """Read one piece of what has come."""
         try:
-            octets = self._socket.recv(_PIECE)
+            octets = self._carrier.recv(_PIECE)
         except BlockingIOError:
             raise ssl.SSLWantReadError from None
         if octets:
@@ -124,7 +149,7 @@ class Channel:
         ciphertext = self._ciphertext or self._outgoing.read()
         self._ciphertext = ciphertext
         try:
-            gone = self._socket.send(ciphertext)
+            gone = self._carrier.send(ciphertext)
         except BlockingIOError:
             raise ssl.SSLWantWriteError from None
         self._ciphertext = b"" if gone == len(ciphertext) else memoryview(ciphertext)[gone:]

@@ -6,13 +6,13 @@ answers.
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
 
+from smtpx._loading import NONE_LEFT
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost, TimedOut
 
@@ -20,7 +20,6 @@ PHASE = "connect"
 ATTEMPT_DELAY = 0.25
 """Seconds after which the next address is tried beside those that have not answered (§5)."""
 
-_NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 _ADVICE = (
     "; there is no file descriptor left: close what is not needed, open fewer connections "
     "(PoolLimits.open), or raise the limit (ulimit -n)"
@@ -122,7 +121,7 @@ def unreachable(
     kind = TimedOut if timed_out else ConnectionLost
     said = "; ".join(reason for reason, _ in failures)
     advice = _SILENCE.get(endpoint.port, "") if timed_out else ""
-    if any(error.errno in _NONE_LEFT for _, error in failures):
+    if any(error.errno in NONE_LEFT for _, error in failures):
         advice = _ADVICE
     error = kind(f"no connection with {endpoint}: {said}{advice}", phase=PHASE)
     error.__cause__ = failures[-1][1]

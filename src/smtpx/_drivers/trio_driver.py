@@ -1,12 +1,12 @@
-"""The trio driver: answers a procedure's steps from a trio stream."""
+"""The trio driver: answers a procedure's steps from a socket that trio waits for."""
 
 from __future__ import annotations
 
 import math
 import socket
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +26,8 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.interruption import abandon
-from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
+from smtpx._drivers.protected import Channel
+from smtpx._drivers.waiting import KEPT, Deadline, Pace, Transport, Waiter
 from smtpx._drivers.world import Supplier
 from smtpx.errors import LocalProtocolError, SMTPError
 
@@ -36,16 +37,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUFFER = 65536
+# What takes longer to write lets others run, even where the kernel never holds it up.
 _SLICE = 65536
 # Seconds that a write waits for room before it looks whether anything has arrived.
 _PATIENCE = 0.02
+_WANTS_READ = (BlockingIOError, ssl.SSLWantReadError)
+_WANTS_WRITE = (BlockingIOError, ssl.SSLWantWriteError)
 
 
-class _NothingThere(Exception):
-    """Nothing has come, and nobody waits for it."""
-
-
-class _Carrier(trio.abc.Stream):
+class _Carrier:
     """A connected socket. While a write waits for room, what arrives is read and kept.
 
     A peer that cannot get rid of its replies stops reading, and both would wait for ever
@@ -54,39 +54,37 @@ class _Carrier(trio.abc.Stream):
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
-        self.written = 0
-        """Octets that were taken since somebody set it."""
-        self.waits = True
-        """False has TLS take what is there, and no more."""
-        self.on_progress: Callable[[int], None] = _ignore
-        """Told how many octets were taken, while a write waits for room."""
         self._waiter = Waiter(connected)
         self._arrived = bytearray()
 
-    def send_at_once(self, data: bytes | memoryview) -> bool:
-        """Write what fits; True if it was everything."""
-        try:
-            octets = self.socket.send(data)
-        except BlockingIOError:
-            return False
-        self.written += octets
-        return octets == len(data)
+    def recv(self, size: int, /) -> bytes:
+        """What has come; ``b""`` is the end."""
+        if not self._arrived:
+            return self.socket.recv(size)
+        octets = bytes(self._arrived[:size])
+        del self._arrived[:size]
+        return octets
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write everything."""
-        unsent = memoryview(data)
-        while unsent:
-            try:
-                octets = self.socket.send(unsent)
-            except BlockingIOError:
-                with trio.move_on_after(_PATIENCE):
-                    await _until(trio.lowlevel.wait_writable, self.socket)
-                self._keep()
-            else:
-                self.written += octets
-                unsent = unsent[octets:]
-                self.on_progress(octets)
-        await trio.lowlevel.checkpoint()
+    def send(self, octets: bytes | memoryview, /) -> int:
+        """Write what fits."""
+        return self.socket.send(octets)
+
+    def is_readable(self) -> bool:
+        """True if octets, or the end, are there."""
+        return bool(self._arrived) or self._waiter.is_readable()
+
+    async def until_readable(self) -> None:
+        """Wait for octets, or the end. Others run meanwhile, even if there is something."""
+        if self._arrived:
+            await trio.lowlevel.checkpoint()
+        else:
+            await _until(trio.lowlevel.wait_readable, self.socket)
+
+    async def until_writable(self) -> None:
+        """Wait for room, or for a moment."""
+        with trio.move_on_after(_PATIENCE):
+            await _until(trio.lowlevel.wait_writable, self.socket)
+        self._keep()
 
     def _keep(self) -> None:
         try:
@@ -95,56 +93,13 @@ class _Carrier(trio.abc.Stream):
         except OSError:
             pass  # Nothing is there; or the write will fail in its turn, and say why.
 
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait for room."""
-        await _until(trio.lowlevel.wait_writable, self.socket)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Wait for octets, or the end."""
-        if not self.waits:
-            octets = self.receive_at_once()
-            if octets is None:
-                raise _NothingThere
-            return octets
-        if self._arrived:
-            await trio.lowlevel.checkpoint()
-            return self._taken()
-        while True:
-            # Others run meanwhile, even if there is something.
-            await _until(trio.lowlevel.wait_readable, self.socket)
-            try:
-                return self.socket.recv(_BUFFER)
-            except BlockingIOError:
-                pass
-
-    def receive_at_once(self) -> bytes | None:
-        """What is there; ``None`` if nothing is."""
-        if self._arrived:
-            return self._taken()
-        if not self._waiter.is_readable():
-            return None
-        try:
-            return self.socket.recv(_BUFFER)
-        except BlockingIOError:
-            return None
-
-    def _taken(self) -> bytes:
-        octets = bytes(self._arrived[:_BUFFER])
-        del self._arrived[:_BUFFER]
-        return octets
-
     def close(self) -> None:
-        """Close the socket, and wake who waits for it."""
+        """Close the socket, and wake whoever waits for it."""
         try:
             trio.lowlevel.notify_closing(self.socket)
         except RuntimeError:
             pass  # Its run is over.
         self.socket.close()
-
-    async def aclose(self) -> None:
-        """Close the socket."""
-        self.close()
-        await trio.lowlevel.checkpoint()
 
 
 class TrioDriver:
@@ -152,12 +107,12 @@ class TrioDriver:
 
     def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         self._carrier = _Carrier(connected)
-        self._protected: trio.SSLStream[_Carrier] | None = None
+        self._transport: Transport = self._carrier
+        self._channel: Channel | None = None
+        self._wait_for_room = self._carrier.until_writable
         self._handshake = handshake
         self._reply_due: float | None = None
         self._pace = Pace()
-        # True within a write: one that is broken off leaves half of a record behind.
-        self._is_torn = False
 
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
@@ -189,8 +144,8 @@ class TrioDriver:
 
     def part(self) -> None:
         """Close the connection in good order; see `AsyncDriver`."""
-        if self._handshake is not None and not self._is_torn and not self.closed:
-            self._handshake.part(self._carrier.socket)
+        if self._channel is not None and not self.closed:
+            self._channel.part(self._carrier.socket)
         self.close()
 
     def close(self) -> None:
@@ -208,7 +163,7 @@ class TrioDriver:
         if isinstance(step, Send):
             return await self._send(step, deadline)
         if isinstance(step, Glance):
-            return await self._glance()
+            return self._glance()
         if isinstance(step, StartTLS):
             return await self._start_tls(step, deadline)
         if isinstance(step, (Obtain, Mark)):
@@ -223,85 +178,96 @@ class TrioDriver:
                 self._reply_due = time.monotonic() + seconds
             elif self._reply_due is not None:
                 seconds = max(self._reply_due - time.monotonic(), 0)
+        carrier = self._carrier
         with Within(deadline.within(seconds)):
-            if self._protected is None:
-                return await self._carrier.receive_some()
-            with _as_os_errors():
-                return bytes(await self._protected.receive_some(_BUFFER))
+            while True:
+                if self._is_pending():
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await carrier.until_readable()
+                try:
+                    return self._transport.recv(_BUFFER)
+                except ssl.SSLWantWriteError:
+                    await carrier.until_writable()
+                except _WANTS_READ:
+                    pass  # A record that holds no content, or part of one; or nothing.
 
-    async def _glance(self) -> bytes | None:
-        if self._protected is None:
-            return self._carrier.receive_at_once()
-        self._carrier.waits = False
-        try:
-            with _as_os_errors():
-                return bytes(await self._protected.receive_some(_BUFFER))
-        except _NothingThere:
+    def _is_pending(self) -> bool:
+        """True if TLS has something that was not read."""
+        return self._channel is not None and self._channel.pending()
+
+    def _glance(self) -> bytes | None:
+        if not self._is_pending() and not self._carrier.is_readable():
             return None
-        finally:
-            self._carrier.waits = True
+        try:
+            return self._transport.recv(_BUFFER)
+        except (*_WANTS_READ, *_WANTS_WRITE):
+            return None
 
     async def _send(self, step: Send, deadline: Deadline) -> bytes:
-        carrier, protected, pace = self._carrier, self._protected, self._pace
-        carrier.written = 0
-        passed = 0
+        unsent, pace = memoryview(step.data), self._pace
         try:
             _ = deadline.within(step.timeout)
-            # A large write lets others run, even where the kernel never holds it up.
-            if protected is None and carrier.send_at_once(step.data) and len(step.data) < _SLICE:
+            sent = self._write(unsent)
+            unsent = unsent[sent:]
+            if not unsent and sent < _SLICE:
                 pace.took_at_once(step)
                 return b""
-            unsent = memoryview(step.data)[carrier.written :]
             pace.begin(step)
-            pace.advance(carrier.written)
             with Within(deadline.within(pace.left)) as scope:
-
-                def put_off(octets: int) -> None:
-                    pace.advance(octets)
+                while True:
+                    pace.advance(sent)
                     scope.deadline = _end_of(deadline.within(pace.left))
-
-                carrier.on_progress = put_off
-                if protected is None:
-                    await carrier.send_all(unsent)
-                self._is_torn = True
-                while passed < len(unsent) and protected is not None:
-                    piece = unsent[passed : passed + _SLICE]
-                    # Counted first: what is cut off in the middle may have gone out as a whole.
-                    passed += len(piece)
-                    with _as_os_errors():
-                        await protected.send_all(piece)
-            self._is_torn = False
+                    if sent:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await self._wait_for_room()
+                    if not unsent:
+                        break
+                    sent = self._write(unsent)
+                    unsent = unsent[sent:]
             pace.end()
         except OSError as error:
-            written = carrier.written if protected is None else passed
-            raise with_octets_written(error, written) from error.__cause__
-        finally:
-            carrier.on_progress = _ignore
+            taken = len(step.data) - len(unsent)
+            raise with_octets_written(error, taken) from error.__cause__
         return b""
+
+    def _write(self, octets: memoryview) -> int:
+        """How many octets could be written at once."""
+        try:
+            return self._transport.send(octets)
+        except ssl.SSLWantReadError:
+            self._wait_for_room = self._carrier.until_readable  # TLS has something to hear first.
+        except _WANTS_WRITE:
+            self._wait_for_room = self._carrier.until_writable
+        return 0
 
     async def _start_tls(self, step: StartTLS, deadline: Deadline) -> bytes:
         handshake = self._handshake
         if handshake is None:
             raise LocalProtocolError("StartTLS: no TLSPolicy says whom the driver may trust")
-        # Peers close without close_notify, and end what they say by its form.
-        self._protected = trio.SSLStream(
-            self._carrier,
-            handshake.as_context(),
-            server_hostname=handshake.server_hostname,
-            https_compatible=True,
-        )
+        channel = self._channel = Channel(self._carrier, handshake)
+        self._transport = channel
         try:
-            with Within(deadline.within(step.timeout)), _as_os_errors():
-                await self._protected.do_handshake()
+            with Within(deadline.within(step.timeout)):
+                await self._shake_hands(channel)
         except OSError:
             handshake.note_failure(step)
             raise
         step.protection = handshake.agreed()
         return b""
 
-
-def _ignore(octets: int) -> None:
-    """Nobody waits for progress."""
+    async def _shake_hands(self, channel: Channel) -> None:
+        while True:
+            try:
+                if channel.do_handshake():
+                    return
+            except ssl.SSLWantReadError:
+                await self._carrier.until_readable()
+            except ssl.SSLWantWriteError:
+                await self._carrier.until_writable()
+            else:
+                await trio.lowlevel.checkpoint()
 
 
 def _end_of(seconds: float | None) -> float:
@@ -345,14 +311,3 @@ async def _until(
         await ready(connected)
     except trio.ClosedResourceError as error:
         raise ConnectionAbortedError("the connection is closed") from error
-
-
-@contextmanager
-def _as_os_errors() -> Generator[None, None, None]:
-    """What the socket or TLS said is the cause of what trio says."""
-    try:
-        yield
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-        if isinstance(error.__cause__, OSError):
-            raise error.__cause__ from None
-        raise ConnectionAbortedError(str(error) or "the connection is closed") from error

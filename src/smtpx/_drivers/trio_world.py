@@ -51,6 +51,7 @@ class Bell:
         if self._waiting is not None:
             self._waiting.set()
 
+    @trio.lowlevel.enable_ki_protection  # trio.Event keeps a waiter that Ctrl-C has taken away.
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until it rings; False if it does not within `seconds`."""
         if not self._has_rung:
@@ -89,6 +90,7 @@ class _Background:
     def cancel(self) -> None:
         self._scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def ended(self) -> None:
         with trio.CancelScope(shield=True):
             await self._ended.wait()

@@ -7,6 +7,7 @@ import selectors
 import socket
 import sys
 import time
+from typing import Protocol
 
 from smtpx._core.steps import Send
 
@@ -24,6 +25,18 @@ As much as `send_many` has in flight at most. A peer that says more is read no f
 what we write, or the time for that is up."""
 # Seconds for a farewell when the time is up.
 _MOMENT = 0.1
+
+
+class Transport(Protocol):
+    """A socket that does not block, or TLS over it."""
+
+    def recv(self, size: int, /) -> bytes:
+        """What has come; ``b""`` is the end."""
+        ...
+
+    def send(self, octets: bytes | memoryview, /) -> int:
+        """Write what fits; the value is how many octets the peer may have, or more."""
+        ...
 
 
 class Deadline:

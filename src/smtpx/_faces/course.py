@@ -69,13 +69,14 @@ class Course:
 
     def goes_on(self, lease: Lease[Any]) -> bool:
         """True if another session is needed: the last was gone before, or is full now."""
-        latest, result = self.latest, self.so_far
-        if latest is None or latest.error is None or result is None:
+        latest = self.latest
+        if latest is None or latest.error is None:
             return False
         if lease.was_gone(latest) or self._is_learnt(lease, latest):
             self.latest = None
             return True
-        if not isinstance(result.error, SessionFull):
+        result = self.so_far
+        if result is None or not isinstance(result.error, SessionFull):
             return False
         share = left_over(self._everyone or addressed(self.message), result)
         self._before, self._share, self.envelope = result, share, share.envelope

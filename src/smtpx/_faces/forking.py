@@ -6,6 +6,8 @@ import os
 from typing import Protocol
 from weakref import WeakSet
 
+from smtpx.errors import LocalProtocolError
+
 _forks = 0
 
 
@@ -29,6 +31,14 @@ def forks() -> int:
 def begins_anew_in_child(inherited: Inherited) -> None:
     """Have it leave its parent after each fork."""
     _inherited.add(inherited)
+
+
+def not_ours() -> LocalProtocolError:
+    """What a child is told who goes on with what its parent sends."""
+    return LocalProtocolError(
+        "this send_many is the parent process's, which is told of all results: call send_many "
+        "anew in the child"
+    )
 
 
 def _in_child() -> None:

@@ -53,7 +53,7 @@ from smtpx.results import SendResult, Status
 _TOO_MANY = (421, 454)
 # A connection that fails while it waits for these has taken nothing of a message.
 _UNTOUCHED = ("other", "mail")
-# Seconds after which who waits sees whether others have vanished.
+# Seconds after which a caller in the queue sees whether others have vanished.
 _LOOK_AGAIN = 1.0
 # Seconds that all connections together have for their farewell, when a pool gives them up.
 FAREWELL = 1.0
@@ -279,7 +279,7 @@ class Leasing(Generic[S]):
         self._in_turn(self._give_up, lease, error)
 
     def drop(self, lease: Lease[S]) -> None:
-        """Give a session back without a farewell: who is interrupted says none.
+        """Give a session back without a farewell: a caller that is interrupted says none.
 
         Nothing, if it was given back before.
         """
@@ -374,7 +374,7 @@ class Leasing(Generic[S]):
         self._carry_out(self._state.close(time.monotonic(), abort=abort))
 
     def _carry_out(self, changes: Changes[S]) -> None:
-        """Wake who was answered; keep what is to be closed outside the lock, which is held."""
+        """Wake the callers that were answered; keep what is to be closed outside the lock."""
         for slot in changes.close:
             if slot.connection not in self._given_up:
                 self._given_up.append(slot.connection)

@@ -34,7 +34,7 @@ _DEBUG = 10
 
 
 class Watch:
-    """Tells who observes of a session's beginning and end, of each once.
+    """Tells the observer that a session began and that it ended, each once.
 
     An observer that fails does not disturb the dialogue: what it raises is kept, and raised when
     what was begun has ended, so that nobody misses what became of a message.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from smtpx import _checks
 from smtpx._drivers.resumption import Handshakes
+from smtpx._loading import loading
 from smtpx._values import Value, replaced
 from smtpx._wire.commands import ehlo
 from smtpx.endpoints import Endpoint
@@ -158,7 +159,8 @@ class Settings(Value):
         Raises:
             LocalProtocolError: a file of the TLS policy cannot be read.
         """
-        return Handshakes(self.tls, self.endpoint.host)
+        with loading("TLS"):
+            return Handshakes(self.tls, self.endpoint.host)
 
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""

@@ -23,7 +23,7 @@ Unfit: TypeAlias = Callable[[bytes, bool], bool]
 _ENCODED = frozenset({"base64", "quoted-printable"})
 _SIGNATURES = frozenset({"dkim-signature", "arc-message-signature"})
 # Where a part is to be written as it is, this stands until the rest has been written.
-_PLACE = re.compile(rb"smtpx-binary-part-[0-9]+-of-the-message")
+_PLACE = rb"smtpx-binary-part-[0-9]+-of-the-message"
 
 
 @not_too_deep()
@@ -171,7 +171,7 @@ def _with_binary_parts(message: AnyMessage, smtputf8: bool) -> bytes:
             kept.append(_octets(part, payload))
         return twin
 
-    pieces = _PLACE.split(serialise(keep(message), smtputf8=smtputf8))
+    pieces = re.split(_PLACE, serialise(keep(message), smtputf8=smtputf8))
     if len(pieces) != len(kept) + 1:
         raise LocalProtocolError("the message's text has a mark that smtpx uses: encode that part")
     # The writer has chosen a boundary where there was none; it has not seen the binary parts.

@@ -18,7 +18,7 @@ __all__ = ["careful", "serialise"]
 
 _BCC = ("bcc", "resent-bcc")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
-_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
+_FIELD = rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n"
 
 
 def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = False) -> bytes:
@@ -95,7 +95,7 @@ def careful(kind: type[Policy[Any]], *, lenient: bool = False) -> type[Policy[An
         else:
             lines = f"{name}: {body}".rstrip(" ").replace("\n", self.linesep) + self.linesep
             folded = lines.encode("utf-8" if utf8 else "ascii")
-        if not _FIELD.fullmatch(folded):
+        if not re.fullmatch(_FIELD, folded):
             raise LocalProtocolError(
                 f"the message's {name!r} is not one field: its name is malformed, or a line end in "
                 "it would begin another"

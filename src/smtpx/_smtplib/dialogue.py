@@ -115,7 +115,7 @@ class Dialogue:
     def _guard(self, text: str) -> None:
         """Pass what is said in a command, or in several, through the one guard."""
         if not text.isascii():
-            _ = text.encode(self.command_encoding)  # UnicodeEncodeError, as ever
+            _ = text.encode(self.command_encoding)  # UnicodeEncodeError, as in smtplib
         try:
             _ = guarded(text)
         except LocalProtocolError:

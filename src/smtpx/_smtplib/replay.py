@@ -82,7 +82,7 @@ class Replay:
 
     def _over(self) -> SMTPServerDisconnected:
         if self._error is None:
-            raise AssertionError("who was not told of a failure has heard every reply")
+            raise AssertionError("a caller that was told of no failure has heard every reply")
         over = disconnected(self._error, in_doubt=self._in_doubt)
         over.__cause__ = self._error
         return over

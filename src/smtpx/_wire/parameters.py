@@ -18,8 +18,8 @@ from smtpx.errors import ExtensionMissing, LocalProtocolError
 if TYPE_CHECKING:
     from datetime import datetime
 
-_NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
-_ORCPT_TYPE = re.compile(r"[A-Za-z0-9\-]+;")
+_NOT_XCHAR = r"[^!-*,-<>-~]"
+_ORCPT_TYPE = r"[A-Za-z0-9\-]+;"
 # RFC 3461 §4.2, as it is written.
 _MAX_ORCPT = 500
 
@@ -32,7 +32,7 @@ def xtext(text: str) -> str:
     """
     if not (text.isascii() and text.isprintable()):
         raise LocalProtocolError(f"{text!r} has characters other than printable ASCII")
-    return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
+    return re.sub(_NOT_XCHAR, lambda match: f"+{ord(match[0]):02X}", text)
 
 
 def size_parameter(size: int | None, extensions: Extensions) -> str:
@@ -194,7 +194,7 @@ def _date_time(moment: datetime) -> str:
 
 
 def _orcpt(original: str) -> str:
-    match = _ORCPT_TYPE.match(original)
+    match = re.match(_ORCPT_TYPE, original)
     if match is not None:
         kind, value = match[0], original[match.end() :]
     else:

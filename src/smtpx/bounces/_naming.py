@@ -40,7 +40,7 @@ _OF_ANOTHER = re.compile(
 _ROLE = re.compile(r"(?:abuse|admin|help|info|noc|post[-_.]?master|support)", re.IGNORECASE)
 # A sentence that began in the line above, and does not end with the address.
 _IS_OPEN = re.compile(r"[\w,]\s*$")
-_GOES_ON = re.compile(r"[>\"')\]]*+\s++[a-z]")
+_GOES_ON = re.compile(r"[>\"')\]]*+\s++(?!on \w{3}, \d)[a-z]")
 _BEFORE_A_RECIPIENT = re.compile(
     r"(?:smtp[=:]|[45]\d\d[ -].*"
     r"|\b(?:to|for|recipients?|address(?:es)?|user|mailbox|account|rcpt to)\s*:?)"

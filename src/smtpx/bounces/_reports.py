@@ -28,7 +28,7 @@ class Action(Enum):
 
 
 class Reason(Enum):
-    """Why a message was not delivered, in the terms of who has to do something about it."""
+    """Why a message was not delivered, in the terms of whoever has to do something about it."""
 
     __module__ = "smtpx.bounces"
 

@@ -138,6 +138,8 @@ _WORDS = [
         Reason.BAD_DOMAIN,
         r"""
         (?:host|domain)(?: name| or domain name)? (?:could not be |couldn't be |was )?not found
+        \bhost \S{1,99} not found
+        (?<![@\w.-])(?:[\w-]{1,63}\.){2,9}[a-z]{2,20} does not exist
         (?:host|domain)(?: name)? (?:unknown|does not exist|doesn't exist|not exist)
         domain \S{1,99} (?:(?:could not|couldn't) be found|does not exist)
         (?:no such|unknown) (?:domain|host)|non-?existent (?:host|domain)|nxdomain
@@ -180,7 +182,8 @@ _WORDS = [
         unknown in (?:virtual|local|relay)
         mail ?box (?:\S{1,99} )?(?:is )?(?:currently )?unavail?able\b(?! or\b)
         (?:utilisateur|destinataire) inconnu|nessun utente|(?:benutzer|empf[aä]nger) unbekannt
-        usuario (?:desconocido|inexistente|inv[aá]lido)|no existe (?:ese usuario|dicha persona)
+        (?:usuario|destinatario) (?:desconocido|inexistente|inv[aá]lido)
+        no existe (?:ese usuario|dicha persona)
         """,
     ),
     (
@@ -189,7 +192,8 @@ _WORDS = [
         spam|virus|malware|phish|unsolicited|junk|\bbulk\b|advertising|suspicious|infected
         attachment|\bcontent\b(?!-)|\burls?\b|\bfilters?\b|message (?:was )?(?:blocked|filtered)
         message (?:was )?rejected|header error|(?:invalid|malformed) (?:mime )?header|8-bit data
-        base64|\bmime\b(?!-)|protocol violation|rfc ?(?:822|2822|5322)\b
+        base64|\bmime\b(?!-)|protocol violation|(?<!/)rfc ?(?:822|2822|5322)\b(?!;)
+        \bofr\w{0,6}506\b
         """,
     ),
     (

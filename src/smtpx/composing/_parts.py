@@ -126,7 +126,7 @@ def calendar_part(calendar: str) -> MIMEPart:
 
 
 def calendar_file(calendar: str) -> MIMEPart:
-    """The same as a file to be saved, for who reads mail by a program that knows no calendars."""
+    """The same as a file to be saved, for readers whose program knows no calendars."""
     data = _unix(calendar).replace("\n", "\r\n").encode()
     return file_part(Attachment(data, "invite.ics", "application/ics"))
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from email.message import EmailMessage
 from email.policy import EmailPolicy
-from typing import Any
+from typing import Any, Self
 
 from smtpx import _checks
 from smtpx._message.correspondents import header_addresses
@@ -55,6 +55,7 @@ class Template:
         """
         _check(message)
         _checks.text("sender", sender, or_none=True)
+        self._message, self._given_sender = message, sender
         try:
             author = _fixed_address(message, "From")
             self._sender = _sender(message, sender)
@@ -76,6 +77,32 @@ class Template:
         self._markup_fields = tuple(
             {name for piece in self._pieces if piece.in_markup for name in piece.writer.names}
         )
+
+    @classmethod
+    def parse(cls, source: bytes, *, sender: str | None = None) -> Self:
+        """Make the template whose `source` this is.
+
+        Raises:
+            LocalProtocolError, AddressError: it is none.
+            TypeError: an argument is of another kind.
+        """
+        from email import message_from_bytes
+        from email.policy import SMTP
+
+        _checks.instance("source", source, bytes)
+        return cls(message_from_bytes(source, policy=SMTP), sender=sender)
+
+    @property
+    def source(self) -> bytes:
+        """The message with its fields, as octets that `parse` reads; the sender is not in them."""
+        policy: Any = self._message.policy
+        policy = policy.clone(max_line_length=None, linesep="\r\n", cte_type="8bit", utf8=True)
+        return self._message.as_bytes(policy=policy)
+
+    @property
+    def sender(self) -> str | None:
+        """The reverse-path that was given, with its fields; ``None`` where the message says it."""
+        return self._given_sender
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def allowed(
 ) -> list[MechanismFactory]:
     """Those of the server's mechanisms that may be tried, strongest first.
 
-    ANONYMOUS, and those that go through pyspnego, are used by who names them only.
+    ANONYMOUS, and those that go through pyspnego, are used only by a caller that names them.
     """
     if mechanisms is None:
         if credentials.token is not None:

@@ -14,7 +14,7 @@ from smtpx.errors import ExtraMissing, LocalProtocolError
 
 __all__ = ["Credentials", "Source"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
 
 Source: TypeAlias = Callable[[], str | Awaitable[str]]
 """Called when a session logs in. What it returns is kept no longer than the login takes.
@@ -200,7 +200,7 @@ def _problem(credentials: Credentials) -> str:
         if not isinstance(text, str):
             continue
         # RFC 4616 §2: NUL separates the fields of PLAIN; RFC 4013 §2.3 prohibits its kin as well.
-        if _CONTROL.search(text):
+        if re.search(_CONTROL, text):
             return (
                 f"the {name} may not contain a control character, such as NUL or the line end of a "
                 "file it was read from"

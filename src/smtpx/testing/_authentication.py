@@ -45,6 +45,7 @@ class Authentication:
             frozenset(mechanism.name for mechanism in self._options.mechanisms),
             self.bindings,
             self.certificate_user,
+            self._options.any_login,
         )
         self._dialogue = mechanism.dialogue(context)
         challenge = next(self._dialogue)

@@ -10,18 +10,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import assert_never, cast
 
+from smtpx.observing import Speaker
+
 from ._fault_plan import FaultPlan
 from ._outlet import Outlet
 from ._reader import Command
-from ._records import SessionRecord, Shared
+from ._records import Said, SessionRecord, Shared
 from ._replies import format_reply
 from ._tls import TLSChannel
 from .faults import (
+    AUTH_RESPONSE,
     END_OF_DATA,
     GREETING,
     TLS_HANDSHAKE,
     AppendToReply,
     Close,
+    CommandFault,
     CutContent,
     CutInput,
     Ending,
@@ -38,6 +42,7 @@ from .server_protocol import Answer, ServerProtocol, Then
 
 _FLOOD_BLOCK = 1 << 16
 _FLOOD_TURN = 1 << 20
+_MOST_SAID = 1000
 
 
 class Connection(asyncio.Protocol):
@@ -48,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._record = SessionRecord(0)
         self._protocol = ServerProtocol()
         self._plan = FaultPlan(shared, 0)
+        self._begun = 0.0
         self._outlet = Outlet(asyncio.get_running_loop(), self._write)
         self._pending: list[bytes] = []
         self._tls: TLSChannel | None = None
@@ -68,11 +74,15 @@ class Connection(asyncio.Protocol):
         if shared.buffer_size is not None:
             self._transport.set_write_buffer_limits(high=shared.buffer_size)
         with shared.changed:
-            self._record.number = len(shared.records) + 1
-            shared.records.append(self._record)
+            self._begun = asyncio.get_running_loop().time()
+            shared.open_session(self._record)
             shared.connections.add(self)
             self._protocol = ServerProtocol(
-                shared.options, shared.mailbox, session=self._record.number
+                shared.options,
+                shared.mailbox,
+                session=self._record.number,
+                # A server that runs for weeks bounds what it knows of each session, too.
+                kept_lines=None if shared.keep_sessions is None else _MOST_SAID,
             )
             self._plan = FaultPlan(shared, self._record.number)
             self._record.commands = self._protocol.commands
@@ -82,11 +92,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take input from the socket."""
-        messages = self._shared.mailbox.messages
+        mailbox = self._shared.mailbox
         with self._shared.changed:
-            count = len(messages)
+            count = mailbox.received
             self._guarded(lambda: self._receive(data))
-            if len(messages) != count:
+            if mailbox.received != count:
                 self._shared.changed.notify_all()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -151,8 +161,32 @@ class Connection(asyncio.Protocol):
         record.user = protocol.user
 
     def _play_commands(self) -> None:
-        while not self._deaf and (command := self._protocol.next_command()) is not None:
-            self._play(command)
+        protocol = self._protocol
+        while not self._deaf:
+            lines, breaches = len(protocol.commands), len(protocol.breaches)
+            if (command := protocol.next_command()) is None:
+                return
+            if len(self._record.dialogue) < _MOST_SAID:
+                self._hear(command, protocol.commands[lines:], breaches)
+            else:
+                self._play(command)
+
+    def _hear(self, command: Command, lines: list[str], breaches: int) -> None:
+        """Play a command, and write it down with what was wrong about it."""
+        dialogue, at = self._record.dialogue, len(self._record.dialogue)
+        for line in lines:
+            self._note(Speaker.CLIENT, _without_secret(command.verb, line))
+        if command.content or command.verb == END_OF_DATA:
+            self._note(None, f"content, {len(command.content)} octets")
+        self._play(command)
+        wrong = tuple(self._protocol.breaches[breaches:])
+        if wrong and at < len(dialogue):
+            dialogue[at] = dialogue[at]._replace(breaches=wrong)
+
+    def _note(self, speaker: Speaker | None, text: str) -> None:
+        if len(self._record.dialogue) < _MOST_SAID:
+            since = asyncio.get_running_loop().time() - self._begun
+            self._record.dialogue.append(Said(since, speaker, text))
 
     def _cut(self, fault: CutInput | CutContent | None) -> None:
         if fault is not None and not self._deaf:
@@ -185,7 +219,9 @@ class Connection(asyncio.Protocol):
     def _perform(
         self, command: Command, answer: Callable[[], Answer], refuse: Callable[[str], Answer]
     ) -> None:
-        faults = self._plan.at_command(command.points) if self._shared.faults else []
+        faults: list[CommandFault] = []
+        if self._shared.faults:
+            faults = self._plan.at_command(command.points, command.argument)
         given: Answer | None = None
         touching: list[ReplyFault] = []
         for fault in faults:
@@ -279,6 +315,7 @@ class Connection(asyncio.Protocol):
             self._record.tls_version = tls.version
             self._record.tls_resumed = tls.resumed
             self._record.server_name = tls.server_name
+            self._note(None, f"{tls.version} began")
             self._protocol.tls_agreed(tls.bindings(self._shared.certificate), tls.certificate_user)
             if self._shared.implicit_tls:
                 self._greet()
@@ -306,6 +343,9 @@ class Connection(asyncio.Protocol):
 
     def _put(self, data: bytes) -> None:
         self._pending.append(data)
+        if len(self._record.dialogue) < _MOST_SAID:
+            for line in data.splitlines():
+                self._note(Speaker.SERVER, line.decode("utf-8", "replace"))
 
     def _flush(self) -> None:
         data = b"".join(self._pending)
@@ -387,3 +427,13 @@ class Connection(asyncio.Protocol):
             # Two ints in struct linger on POSIX, two shorts on Windows.
             form = "hh" if hasattr(socket, "SO_EXCLUSIVEADDRUSE") else "ii"
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(form, 1, 0))
+
+
+def _without_secret(verb: str, line: str) -> str:
+    """A line as it may be kept: what the client says in an AUTH exchange is nobody's business."""
+    if verb == AUTH_RESPONSE:
+        return "[redacted]"
+    if verb == "AUTH":
+        words = line.split(" ")
+        return " ".join(words[:2] + ["[redacted]"] * (len(words) > 2))
+    return line

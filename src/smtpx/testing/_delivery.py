@@ -20,7 +20,7 @@ def deliver(
     if not options.lmtp:
         if refused is not None:
             return format_reply(refused)
-        mailbox.messages.append(message)
+        mailbox.add(message)
         return accepted
     texts = [
         refused or refusal("lmtp_replies", options.lmtp_replies, to, FINAL)
@@ -28,7 +28,7 @@ def deliver(
     ]
     kept = [number for number, text in enumerate(texts) if text is None or text[0] == "2"]
     if kept:
-        mailbox.messages.append(_narrowed(message, kept))
+        mailbox.add(_narrowed(message, kept))
     return b"".join(accepted if text is None else format_reply(text) for text in texts)
 
 

@@ -39,14 +39,18 @@ class FaultPlan:
 
     def struck(self, fault: Fault) -> None:
         """Note that `fault` has done what it is for."""
-        self._shared.struck.add(id(fault))
+        self._shared.struck[id(fault)] += 1
 
-    def at_command(self, points: Sequence[tuple[str, int]]) -> list[CommandFault]:
+    def at_command(
+        self, points: Sequence[tuple[str, int]], argument: str = ""
+    ) -> list[CommandFault]:
         """Return what is meant for a command of these names and numbers, in the order given."""
         return [
             fault
             for fault in self._shared.faults
-            if not isinstance(fault, StreamFault) and strikes(fault, points, self._session)
+            if not isinstance(fault, StreamFault)
+            and strikes(fault, points, self._session, argument)
+            and (fault.times is None or self._shared.struck[id(fault)] < fault.times)
         ]
 
     def input_cut(self, octets: int) -> CutInput | None:

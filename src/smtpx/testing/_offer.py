@@ -13,7 +13,7 @@ def extensions_offered(options: ServerOptions, *, tls: bool) -> frozenset[Extens
         offered.discard(Extension.STARTTLS)
     if not tls:
         offered.discard(Extension.REQUIRETLS)
-    if not options.users or (options.auth_needs_tls and not tls):
+    if not (options.users or options.any_login) or (options.auth_needs_tls and not tls):
         offered.discard(Extension.AUTH)
     if Extension.CHUNKING not in offered:
         offered.discard(Extension.BINARYMIME)

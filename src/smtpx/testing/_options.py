@@ -57,6 +57,9 @@ class ServerOptions:
     users: Mapping[str, str] = field(default_factory=dict[str, str])
     """User name to password (or token)."""
 
+    any_login: bool = False
+    """Take whatever user and password come, and offer AUTH though there are no users."""
+
     mechanisms: Sequence[ServerMechanism] = STANDARD_MECHANISMS
     auth_form: AuthForm = AuthForm.STANDARD
     auth_needs_tls: bool = False
@@ -125,7 +128,7 @@ class ServerOptions:
 
 _FLAGS = (
     *("lmtp", "refuse_ehlo", "starttls", "auth_needs_tls", "require_authentication"),
-    "data_without_recipients",
+    *("data_without_recipients", "any_login"),
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from ._content import has_single_dot, unstuff
@@ -19,6 +19,7 @@ from .faults import AUTH_RESPONSE, END_OF_DATA, GREETING
 _COMMAND_LIMIT = 512
 _AUTH_LIMIT = 12_288  # RFC 4954 §4
 _HOPELESS_LINE = 1 << 20
+_DOTS = 1 << 16  # What transparency may add to a content that is not too large.
 _GROUPABLE = frozenset({"MAIL", "RCPT", "RSET", "BDAT", END_OF_DATA})
 _WITH_ADDRESS = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})
 _CONTROL = re.compile(rb"[\x00-\x0c\x0e-\x1f\x7f]")
@@ -40,6 +41,9 @@ class Command:
     argument: str = ""
     content: bytes = b""
     """What END-OF-DATA ended, without transparency, or the chunk of a BDAT."""
+
+    oversize: bool = False
+    """There was more content than is taken: it was read, and not kept."""
 
     also: tuple[tuple[str, int], ...] = ()
     """What else a BDAT is, with its number: the DATA of its transaction, its END-OF-DATA."""
@@ -64,15 +68,29 @@ def read_chunk_size(argument: str) -> tuple[int, bool] | None:
     return (int(match[1]), match[2] is not None) if match else None
 
 
+class _FirstLines(list[str]):
+    """The first so many lines; the others are not kept."""
+
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def append(self, line: str) -> None:
+        if self._limit is None or len(self) < self._limit:
+            super().append(line)
+
+
 class CommandReader:
     """Cuts the input of one session into commands.
 
     It appends to `breaches` and `commands`, and reads `offered`, which the protocol sets.
     """
 
-    def __init__(self) -> None:
-        self.breaches: list[str] = []
-        self.commands: list[str] = []
+    def __init__(self, content_limit: int | None = None, kept_lines: int | None = None) -> None:
+        self._content_limit = content_limit
+        self._dropped = 0
+        self.breaches: list[str] = _FirstLines(kept_lines)
+        self.commands: list[str] = _FirstLines(kept_lines)
         self.offered: frozenset[Extension] = frozenset()
         self.content_octets = 0
         """Octets of content received so far, transparency and framing included."""
@@ -162,6 +180,7 @@ class CommandReader:
         else:
             at = buffer.find(b"\r\n.\r\n", max(0, self._searched - 4))
             if at < 0:
+                self._drop_content()
                 self._searched = len(buffer)
                 return None
             size, end = at + 2, at + 5
@@ -171,19 +190,38 @@ class CommandReader:
         self.content_octets += end
         self._reading = _Reading.COMMANDS
         self._last_verb = END_OF_DATA
+        if self._dropped:
+            return self._oversize(END_OF_DATA, "")
         if has_single_dot(stuffed):
             self.breaches.append("a line of the content begins with a single dot (RFC 5321 §4.5.2)")
         return self._command(END_OF_DATA, "", unstuff(stuffed))
 
     def _next_chunk(self) -> Command | None:
         size, argument = self._chunk
+        size -= self._dropped
         if len(self._buffer) < size:
+            self._drop_content()
             return None
         chunk = bytes(memoryview(self._buffer)[:size])
         del self._buffer[:size]
         self.content_octets += size
         self._reading = _Reading.COMMANDS
+        if self._dropped:
+            return self._oversize("BDAT", argument)
         return self._command("BDAT", argument, chunk)
+
+    def _drop_content(self) -> None:
+        """Forget content beyond the limit, but for what may be the beginning of its end."""
+        limit = self._content_limit
+        if limit is not None and len(self._buffer) + self._dropped > limit + _DOTS:
+            surplus = len(self._buffer) - 4
+            del self._buffer[:surplus]
+            self._dropped += surplus
+            self.content_octets += surplus
+
+    def _oversize(self, verb: str, argument: str) -> Command:
+        self._dropped = 0
+        return replace(self._command(verb, argument), oversize=True)
 
     def count(self, name: str) -> int:
         """Count one more of this command; return how many there are."""

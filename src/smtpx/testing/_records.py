@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import ssl
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from smtpx.observing import Speaker
 
 from ._mailbox import Mailbox
 from ._options import ServerOptions
@@ -21,6 +24,24 @@ class Abortable(Protocol):
         ...
 
 
+class Said(NamedTuple):
+    """A line of a session's dialogue, as the server heard it or said it.
+
+    What the client says in an AUTH exchange is left out of it.
+    """
+
+    at: float
+    """Seconds since the session began."""
+    speaker: Speaker | None
+    """None where it is nobody's line: TLS began, or the content came."""
+    text: str
+    breaches: tuple[str, ...] = ()
+    """What the client should not have done here."""
+
+
+Said.__module__ = "smtpx.testing"
+
+
 @dataclass(slots=True)
 class SessionRecord:
     """One session. Counts are of SMTP octets, inside TLS if there is any."""
@@ -30,6 +51,9 @@ class SessionRecord:
     number: int
     commands: list[str] = field(default_factory=list[str])
     """Every line the client said, without its line end; contents are left out."""
+
+    dialogue: list[Said] = field(default_factory=list[Said])
+    """Its lines with their times: the first 1000."""
 
     breaches: list[str] = field(default_factory=list[str])
     bytes_in: int = 0
@@ -58,7 +82,12 @@ class SessionRecord:
 
     def snapshot(self) -> SessionRecord:
         """Copy what is known by now."""
-        return dataclasses.replace(self, commands=list(self.commands), breaches=list(self.breaches))
+        return dataclasses.replace(
+            self,
+            commands=list(self.commands),
+            breaches=list(self.breaches),
+            dialogue=list(self.dialogue),
+        )
 
 
 @dataclass(slots=True)
@@ -75,10 +104,24 @@ class Shared:
     """Those that are played."""
     given: list[Fault] = field(default_factory=list[Fault])
     """All there ever were."""
-    struck: set[int] = field(default_factory=set[int])
-    """The identities of those given that have done what they are for."""
+    struck: Counter[int] = field(default_factory=Counter[int])
+    """How often each of those given has done what it is for, by its identity."""
     mailbox: Mailbox = field(default_factory=Mailbox)
     records: list[SessionRecord] = field(default_factory=list[SessionRecord])
+    keep_sessions: int | None = None
+    """How many records of sessions that are over are kept; None is all."""
+    sessions: int = 0
+    """How many sessions there have been."""
     connections: set[Abortable] = field(default_factory=set[Abortable])
     failures: list[BaseException] = field(default_factory=list[BaseException])
     changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def open_session(self, record: SessionRecord) -> None:
+        """Number a session and keep its record, in place of the oldest that is over."""
+        self.sessions += 1
+        record.number = self.sessions
+        self.records.append(record)
+        if self.keep_sessions is not None and len(self.records) > self.keep_sessions:
+            for old in self.records[: len(self.records) - self.keep_sessions]:
+                if not old.open:
+                    self.records.remove(old)

@@ -13,7 +13,9 @@ It is a verb in upper case, or one of these moments:
 ``BDAT`` is each chunk. A fault that never struck is in `Server.unstruck`.
 
 `nth` is which one of that command in its session, from 1; None is each of them. `session` is which
-session of the server, from 1; None is each of them. Counts of octets are of SMTP, inside TLS if
+session of the server, from 1; None is each of them. `matching` is a pattern of shell wildcards for
+the command's argument, or for the address in it (``"bob@*"``). `times` is how often the fault
+strikes in all; None is always. Counts of octets are of SMTP, inside TLS if
 there is any. Where several faults are meant for one command, the first that ends or refuses it
 wins.
 """
@@ -22,8 +24,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum, auto
+from fnmatch import fnmatch
 from typing import Any, TypeAlias, cast, get_args
 
 from smtpx import _checks
@@ -41,6 +44,9 @@ COMMANDS = (
     *("RSET", "NOOP", "HELP", "VRFY", "EXPN", "QUIT"),
 )
 """Where a fault can strike; a verb that begins with X is anybody's own (RFC 5321 §4.1.5)."""
+
+
+_ADDRESS = re.compile(r"<([^>]*)>")
 
 
 class Ending(Enum):
@@ -65,16 +71,18 @@ class _Checked:
             TypeError: one is of another kind.
             ValueError: one is what nothing could come of.
         """
-        for field in fields(cast("Any", self)):
-            name: str = field.name
+        for each in fields(cast("Any", self)):
+            name: str = each.name
             value: Any = getattr(self, name)
             match name:
                 case "command":
                     _check_command(value)
                 case "reply":
                     check_reply(name, value, ("421",) if isinstance(self, Shutdown) else REFUSALS)
-                case "nth" | "session":
+                case "nth" | "session" | "times":
                     _checks.count(name, value, 1, or_none=True)
+                case "matching":
+                    _checks.text(name, value, or_none=True)
                 case "keep" | "at":
                     _checks.count(name, value, 0)
                 case "size" | "limit":
@@ -126,6 +134,8 @@ class Refuse(_Checked):
     reply: str
     nth: int | None = None
     session: int | None = None
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +146,8 @@ class Shutdown(_Checked):
     reply: str = "421 4.3.2 Service shutting down"
     nth: int | None = None
     session: int | None = None
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +159,8 @@ class Stall(_Checked):
     session: int | None = None
     reading: bool = True
     """Go on taking what the client writes; otherwise its writes block before long."""
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +170,8 @@ class Close(_Checked):
     command: str
     nth: int | None = None
     session: int | None = None
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +181,8 @@ class Reset(_Checked):
     command: str
     nth: int | None = None
     session: int | None = None
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +198,8 @@ class TruncateReply(_Checked):
     nth: int | None = None
     session: int | None = None
     ending: Ending = Ending.CLOSE
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +213,8 @@ class ReplaceReply(_Checked):
     data: bytes
     nth: int | None = None
     session: int | None = None
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +229,8 @@ class AppendToReply(_Checked):
     data: bytes
     nth: int | None = None
     session: int | None = None
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +246,8 @@ class Endless(_Checked):
     nth: int | None = None
     session: int | None = None
     limit: int = 512 * 2**20
+    matching: str | None = field(default=None, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +303,14 @@ StreamFault: TypeAlias = CutOutput | CutInput | CutContent | Drip | Latency
 Fault: TypeAlias = CommandFault | StreamFault
 
 
-def strikes(fault: CommandFault, points: Sequence[tuple[str, int]], session: int) -> bool:
+def strikes(
+    fault: CommandFault, points: Sequence[tuple[str, int]], session: int, argument: str = ""
+) -> bool:
     """Say whether `fault` is meant for a command of these names and numbers in `session`."""
     meant = fault.session is None or fault.session == session
+    if fault.matching is not None:
+        address = _ADDRESS.search(argument)
+        meant = meant and fnmatch(address[1] if address else argument, fault.matching)
     return meant and any(
         fault.command == name and (fault.nth is None or fault.nth == nth) for name, nth in points
     )

@@ -30,7 +30,7 @@ from smtpx import _checks
 
 from ._connection import Connection
 from ._extensions import USUAL_EXTENSIONS, Extension
-from ._mailbox import ReceivedMessage
+from ._mailbox import Mailbox, ReceivedMessage
 from ._mechanisms import STANDARD_MECHANISMS, ServerMechanism
 from ._options import AuthForm, ContentRefusal, Refusals, ServerOptions
 from ._records import SessionRecord, Shared
@@ -59,6 +59,8 @@ def _checked(faults: Iterable[Fault]) -> list[Fault]:
 class Server:
     """An embedded mail server; enter it, or `start` and `close` it.
 
+    ``with`` runs it in a thread of its own, ``async with`` on the asyncio loop of the caller.
+
     What it received can be asked for at any time and from any thread, also after `close`. An error
     inside the server, such as one raised by a callable given to it, is raised by `close`.
     """
@@ -68,6 +70,7 @@ class Server:
         *,
         tls: ServerTLS = ServerTLS.NONE,
         users: Mapping[str, str] | None = None,
+        any_login: bool = False,
         extensions: AbstractSet[Extension] = USUAL_EXTENSIONS,
         lmtp: bool = False,
         faults: Iterable[Fault] = (),
@@ -95,6 +98,8 @@ class Server:
         certificate_expired: bool = False,
         server_context: ssl.SSLContext | None = None,
         buffer_size: int | None = None,
+        mailbox: Mailbox | None = None,
+        keep_sessions: int | None = None,
     ) -> None:
         """Say how the server shall behave; nothing happens before `start`.
 
@@ -103,7 +108,9 @@ class Server:
         the certificate is good for; `server_context` replaces the server's own authority and
         certificate. `buffer_size` bounds what lies between server and client in each direction,
         as far as the operating system lets it, so that a client that writes without reading is
-        soon found out.
+        soon found out. `mailbox` is where messages go, bounded if it says so. `keep_sessions` is
+        how many records of sessions are kept, the newest, each with its first 1000 lines; None is
+        all.
 
         Raises:
             TypeError: an argument is of another kind.
@@ -145,6 +152,7 @@ class Server:
             refuse_ehlo=refuse_ehlo,
             starttls=tls is ServerTLS.STARTTLS,
             users={} if users is None else users,
+            any_login=any_login,
             mechanisms=mechanisms,
             auth_form=auth_form,
             auth_needs_tls=auth_needs_tls,
@@ -159,7 +167,15 @@ class Server:
             refuse_content=refuse_content,
             lmtp_replies={} if lmtp_replies is None else lmtp_replies,
         )
-        self._shared = Shared(self._options, tls is ServerTLS.IMPLICIT, buffer_size)
+        _checks.instance("mailbox", mailbox, Mailbox, or_none=True)
+        _checks.count("keep_sessions", keep_sessions, 1, or_none=True)
+        self._shared = Shared(
+            self._options,
+            tls is ServerTLS.IMPLICIT,
+            buffer_size,
+            mailbox=Mailbox() if mailbox is None else mailbox,
+            keep_sessions=keep_sessions,
+        )
         self.add_fault(*_checked(faults))
         self._asked_port = port
         self._shared.tls_context = server_context
@@ -169,6 +185,7 @@ class Server:
         self._authority: Authority | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] | None = None
+        self._here: asyncio.Server | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -180,12 +197,29 @@ class Server:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self.close()
-        except RuntimeError as error:
-            if exc is None:
-                raise
-            exc.add_note(f"{error}: {error.__cause__!r}")
+        _closed(self.close, exc)
+
+    async def __aenter__(self) -> Self:
+        listener = self._prepared()
+        self._here = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._shared), sock=listener, backlog=_BACKLOG
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        here, self._here = self._here, None
+        if here is not None:
+            here.close()
+            while self._shared.connections:
+                for connection in list(self._shared.connections):
+                    connection.abort()
+                await asyncio.sleep(0)
+        _closed(self._finish, exc)
 
     def start(self) -> None:
         """Listen, and return once clients can connect.
@@ -193,23 +227,27 @@ class Server:
         Raises:
             OSError: the port is in use, or the host is none of this machine.
         """
-        if self._thread is not None:
-            raise RuntimeError("The server has been started already.")
-        if self._own_certificate:
-            self._authority = Authority(self._certificate_names, expired=self._certificate_expired)
-            self._shared.tls_context = self._authority.server_context
-            self._shared.certificate = self._authority.certificate
-        try:
-            listener = self._listen()
-        except BaseException:
-            self._close_authority()
-            raise
+        listener = self._prepared()
         ready = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(listener, ready), name="smtpx.testing.Server", daemon=True
         )
         self._thread.start()
         _ = ready.wait()
+
+    def _prepared(self) -> socket.socket:
+        """Make what the sessions need, and the socket that listens."""
+        if self._thread is not None or self._here is not None:
+            raise RuntimeError("The server has been started already.")
+        if self._own_certificate:
+            self._authority = Authority(self._certificate_names, expired=self._certificate_expired)
+            self._shared.tls_context = self._authority.server_context
+            self._shared.certificate = self._authority.certificate
+        try:
+            return self._listen()
+        except BaseException:
+            self._close_authority()
+            raise
 
     def close(self) -> None:
         """Abort what is open, and return once the thread and every socket are gone.
@@ -223,6 +261,10 @@ class Server:
         if self._stop is not None:
             _ = self._stop()
         thread.join()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Take away what was made for the sessions, and raise what went wrong in them."""
         self._close_authority()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
@@ -252,7 +294,7 @@ class Server:
         return f"{scheme}://{host}:{self.port}"
 
     def __repr__(self) -> str:
-        state = "closed" if self._thread is None else "running"
+        state = "running" if self._thread or self._here else "closed"
         where = self.url if self.path or self.port else "without a port"
         return f"<Server {where}, {state}, received {len(self.messages)}>"
 
@@ -288,6 +330,25 @@ class Server:
         with self._shared.changed:
             return [record.snapshot() for record in self._shared.records]
 
+    def session(self, number: int) -> SessionRecord | None:
+        """What is known of one session by now; None where there is no such record."""
+        _checks.count("number", number, 1)
+        with self._shared.changed:
+            found = next((each for each in self._shared.records if each.number == number), None)
+            return None if found is None else found.snapshot()
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults that are played, in the order given."""
+        with self._shared.changed:
+            return list(self._shared.faults)
+
+    def strikes(self, fault: Fault) -> int:
+        """How often a fault has done what it is for."""
+        _checks.instance("fault", fault, *get_args(Fault))
+        with self._shared.changed:
+            return self._shared.struck[id(fault)]
+
     @property
     def breaches(self) -> list[str]:
         """What clients should not have done, each with the number of its session."""
@@ -320,6 +381,18 @@ class Server:
         self._wait(lambda: len(messages) >= count, timeout, f"{count} messages")
         return self.messages
 
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
+        """Wait until `condition` holds; it is asked whenever something has come.
+
+        Raises:
+            TimeoutError: it still did not after `timeout` seconds.
+            RuntimeError: something went wrong inside the server; the cause is attached.
+        """
+        if not callable(condition):  # pyright: ignore[reportUnnecessaryComparison] - callers
+            raise _checks.complaint("condition", condition, "what can be called")
+        _checks.amount("timeout", timeout, "seconds")
+        self._wait(condition, timeout, "what the test waits for")
+
     def wait_until_idle(self, timeout: float = 5.0) -> list[SessionRecord]:
         """Wait until no session is open, and return all there were.
 
@@ -334,7 +407,7 @@ class Server:
     def clear_messages(self) -> None:
         """Forget the messages received so far."""
         with self._shared.changed:
-            self._shared.mailbox.messages.clear()
+            self._shared.mailbox.clear()
 
     def _wait(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
         shared = self._shared
@@ -423,3 +496,13 @@ class Server:
         with self._shared.changed:
             self._shared.failures.append(failure or RuntimeError(context["message"]))
             self._shared.changed.notify_all()
+
+
+def _closed(close: Callable[[], None], error: BaseException | None) -> None:
+    """Close; what went wrong in the server becomes a note of the error there is already."""
+    try:
+        close()
+    except RuntimeError as failure:
+        if error is None:
+            raise
+        error.add_note(f"{failure}: {failure.__cause__!r}")

@@ -60,7 +60,10 @@ class ServerProtocol:
         *,
         session: int = 1,
         tls: bool = False,
+        kept_lines: int | None = None,
     ) -> None:
+        """Begin a session; of its `commands` and `breaches` the first `kept_lines` are kept."""
+        _checks.count("kept_lines", kept_lines, 1, or_none=True)
         _checks.instance("options", options, ServerOptions, or_none=True)
         _checks.instance("mailbox", mailbox, Mailbox, or_none=True)
         _checks.count("session", session, 1)
@@ -69,7 +72,7 @@ class ServerProtocol:
         self.mailbox = mailbox if mailbox is not None else Mailbox()
         self.session = session
         self.tls = tls
-        self._reader = CommandReader()
+        self._reader = CommandReader(self.options.size_limit, kept_lines)
         self.breaches = self._reader.breaches
         self.commands = self._reader.commands
         self._helo: str | None = None
@@ -367,6 +370,9 @@ class ServerProtocol:
             raise AssertionError("DATA is answered 354 within a transaction only")
         if not transaction.recipients and command.content:
             self._breach("content sent though no recipient was accepted (RFC 2920 §3.1)")
+        if command.oversize:
+            self._forget_transaction()
+            return Answer(self._say(552, "5.3.4", "Message too big").reply * self._due(transaction))
         return self._conclude(transaction, command.content, Via.DATA)
 
     def _bdat(self, command: Command) -> Answer:
@@ -387,6 +393,11 @@ class ServerProtocol:
             transaction.broken = True
             return self._no_recipients("BDAT")
         transaction.chunked = True
+        if self._is_too_big(transaction, command):
+            transaction.chunks.clear()
+            transaction.broken = True
+            count = self._due(transaction) if size[1] else 1
+            return Answer(self._say(552, "5.3.4", "Message too big").reply * count)
         transaction.chunks.append(command.content)
         if not size[1]:
             return self._say(250, "2.0.0", f"{size[0]} octets received")
@@ -404,11 +415,17 @@ class ServerProtocol:
         transaction.broken = True
         return 1
 
+    def _is_too_big(self, transaction: Transaction, command: Command) -> bool:
+        limit = self.options.size_limit
+        held = sum(map(len, transaction.chunks)) + len(command.content)
+        return limit is not None and (command.oversize or held > limit)
+
     def _final_replies(self) -> int:
         """Count the replies after the end of the content (RFC 2033 §4.2)."""
-        if self.options.lmtp and self._transaction is not None:
-            return max(1, len(self._transaction.recipients))
-        return 1
+        return 1 if self._transaction is None else self._due(self._transaction)
+
+    def _due(self, transaction: Transaction) -> int:
+        return max(1, len(transaction.recipients)) if self.options.lmtp else 1
 
     def _conclude(self, transaction: Transaction, content: bytes, via: Via) -> Answer:
         """Judge the content, deliver it, and reply."""

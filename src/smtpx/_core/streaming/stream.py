@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from smtpx._core.connection import SESSION_OVER, Connection
 from smtpx._core.housekeeping import quit_session
+from smtpx._core.marking import MarkFailed
 from smtpx._core.naming import name, naming
 from smtpx._core.steps import Steps
 from smtpx._core.streaming.by_bdat import Chunks
@@ -56,6 +57,8 @@ def stream(
     except SESSION_OVER as error:
         name(connection, error)
         return error
+    except MarkFailed as failed:
+        raise failed.why from failed.why.__cause__
     return None
 
 

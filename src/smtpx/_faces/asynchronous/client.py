@@ -78,7 +78,7 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Who is cancelled does not wait for a farewell.
+        # A task that is cancelled does not wait for a farewell.
         await self.close(abort=error is not None and not isinstance(error, Exception))
 
     async def send(
@@ -160,7 +160,7 @@ class AsyncClient:
             results = sending.results
             while await sending.go_on():
                 while results:
-                    # Kept until the caller comes back: who is interrupted meanwhile loses none.
+                    # Kept until the caller comes back: an interruption meanwhile loses none.
                     yield results[0]
                     _ = results.popleft()
 

@@ -22,6 +22,7 @@ from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import Background
 from smtpx._faces.asynchronous.pool import TaskPool
 from smtpx._faces.asynchronous.session import AsyncSession
+from smtpx._faces.forking import begins_anew_in_child, not_ours
 from smtpx._faces.leasing import Lease
 from smtpx._faces.tally import ASKED, READ_AHEAD, Item, Tally
 from smtpx.errors import SMTPError
@@ -63,12 +64,20 @@ class TaskSending:
         self._news = self._world.make_bell()
         self._demand = self._world.make_bell()
         self._unread_limit = connections * window.messages
+        self._is_parents = False
         self.results = self._tally.results
+        begins_anew_in_child(self)
         if isinstance(messages, AsyncIterable):
             arriving = aiter(messages)
             self._spawn(lambda: self._read(arriving))
         else:
             self._source = iter(messages)
+
+    def leave_parent(self) -> None:
+        """Tell nothing in a child process, but for what is being told."""
+        self._is_parents = True
+        while len(self.results) > 1:
+            _ = self.results.pop()
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,6 +89,8 @@ class TaskSending:
         traceback: TracebackType | None,
     ) -> None:
         """End the tasks, in the middle of what they do."""
+        if self._is_parents:
+            return
         self._tally.break_off()
         for task in self._tasks:
             task.cancel()
@@ -95,8 +106,11 @@ class TaskSending:
 
         Raises:
             SMTPError: no session can be had any more.
+            LocalProtocolError: it is the parent process that sends.
             BaseException: what the caller's iterable raised; what came before it was sent.
         """
+        if self._is_parents:
+            raise not_ours()
         self._is_crowded = False
         while not self.results:
             if self._failure is not None:

@@ -72,7 +72,7 @@ class AsyncSession(Opened[AsyncDriver]):
         traceback: TracebackType | None,
     ) -> None:
         if error is not None and not isinstance(error, Exception):
-            self.abort()  # Who is cancelled does not wait for a farewell.
+            self.abort()  # A task that is cancelled does not wait for a farewell.
         await self._close_by(Deadline(self._settings.timeouts.total))
         if error is None:
             self._heed_observer()
@@ -187,7 +187,7 @@ class AsyncSession(Opened[AsyncDriver]):
             await self._close_by(deadline.for_farewell())
             raise
         except BaseException:
-            self.abort()  # Who is cancelled does not wait for a farewell.
+            self.abort()  # A task that is cancelled does not wait for a farewell.
             raise
         await self._close_by(deadline.for_farewell())
         self._heed_observer()

@@ -15,6 +15,7 @@ from smtpx._faces.blocking.pool import SessionPool
 from smtpx._faces.blocking.session import Session
 from smtpx._faces.course import Course
 from smtpx._faces.settings import SessionOptions, Settings
+from smtpx._loading import loading
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.marking import Mark
@@ -166,9 +167,9 @@ class Client:
         on_doubt: Literal["report", "resend"],
         mark: Mark | None,
     ) -> Iterator[SendResult]:
-        # Much that nothing else needs.
-        from smtpx._core.streaming.supply import Window
-        from smtpx._faces.blocking.many import Sending
+        with loading("send_many"):  # Much that nothing else needs.
+            from smtpx._core.streaming.supply import Window
+            from smtpx._faces.blocking.many import Sending
 
         with Sending(
             self._pool,

@@ -12,6 +12,7 @@ from smtpx._drivers.multiplexed import Lane, Multiplexer
 from smtpx._faces.blocking.joining import PAUSE, Joining
 from smtpx._faces.blocking.pool import SessionPool
 from smtpx._faces.blocking.session import Session
+from smtpx._faces.forking import begins_anew_in_child, not_ours
 from smtpx._faces.leasing import Lease
 from smtpx._faces.tally import ASKED, Item, Tally
 from smtpx._wire.commands import Phase
@@ -51,7 +52,14 @@ class Sending:
         """All of its places in the pool, whatever they are for just now."""
         self._is_crowded = False
         """Another session could not be had: the others do without, until one of them has ended."""
+        self._is_parents = False
         self.results = self._tally.results
+        begins_anew_in_child(self)
+
+    def leave_parent(self) -> None:
+        """Tell nothing in a child process."""
+        self._is_parents = True
+        self.results.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +91,9 @@ class Sending:
             lane.abandon()
         for lease in self._leases:
             self._pool.drop(lease)
+        if self._is_parents:
+            self.results.clear()
+            return
         self._tally.interrupted()
 
     def go_on(self) -> bool:
@@ -90,8 +101,11 @@ class Sending:
 
         Raises:
             SMTPError: no session can be had any more.
+            LocalProtocolError: it is the parent process that sends.
             Exception: what the caller's iterable raised; what came before it was sent.
         """
+        if self._is_parents:
+            raise not_ours()
         while not self.results:
             while self._has_work() and self._start():
                 pass

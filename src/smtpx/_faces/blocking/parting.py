@@ -19,9 +19,9 @@ def part(sessions: Sequence[Session], deadline: Deadline) -> None:
 
 
 def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
-    from smtpx._drivers.multiplexed import Lane, Multiplexer
-
     try:
+        from smtpx._drivers.multiplexed import Lane, Multiplexer
+
         multiplexer: Multiplexer[object] = Multiplexer()
     except OSError:
         return  # No descriptor is left for it.

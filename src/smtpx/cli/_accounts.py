@@ -1,0 +1,290 @@
+"""Which server, and who we are there: a URL, ``@account`` of a smtpx.toml, SMTPX_URL.
+
+A password comes from the URL, a file, a command, the file of accounts, SMTPX_PASSWORD, the keyring
+or a prompt. It is never shown, and asked for only when the server wants it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import smtpx
+from smtpx.cli._console import Console, printable
+from smtpx.cli._exits import Exit, Stop
+
+__all__ = ["Account", "account_of", "add_password_options", "anonymous", "is_target"]
+
+_KEYS = ("url", "from", "password", "password-file", "password-command", "keyring")
+_COMMAND_TIME = 60.0
+_MOST = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A server, who we are there, and whom mail is from."""
+
+    endpoint: smtpx.Endpoint
+    credentials: smtpx.Credentials | None = field(default=None, repr=False)
+    sender: str | None = None
+
+
+def is_target(word: str) -> bool:
+    """True for what names a server: a URL, or ``@account``."""
+    return "://" in word or (word.startswith("@") and "/" not in word)
+
+
+def add_password_options(parser: argparse.ArgumentParser) -> None:
+    """What says where the password comes from, and which file has the accounts."""
+    group = parser.add_argument_group("the login")
+    group.add_argument("--password-file", metavar="FILE", help="its first line is the password")
+    group.add_argument(
+        "--password-command", metavar="COMMAND", help="it prints the password, such as 'pass mail'"
+    )
+    group.add_argument("--keyring", action="store_true", help="the system's keyring has it")
+    group.add_argument("--config", metavar="FILE", help="accounts, in place of smtpx.toml")
+
+
+def account_of(
+    target: str | None, arguments: argparse.Namespace, console: Console, *, login: bool = True
+) -> Account:
+    """Find the server that is meant, and the credentials that belong to it.
+
+    Without `login` nobody is asked for a password.
+
+    Raises:
+        Stop: there is none, or the file of accounts has a mistake.
+        smtpx.EndpointError: the URL is none.
+    """
+    if target is not None and "://" in target:
+        endpoint = smtpx.Endpoint.parse(target)
+        if endpoint.password is not None:
+            console.warning(
+                "the password is in the command line, where others on this machine can see it: "
+                "use --password-file, --password-command or SMTPX_PASSWORD"
+            )
+        return _completed(endpoint, {}, arguments, login=login)
+    if target is None and (url := os.environ.get("SMTPX_URL")):
+        try:
+            endpoint = smtpx.Endpoint.parse(url)
+        except smtpx.EndpointError as error:
+            raise Stop(f"SMTPX_URL: {error}", Exit.CONFIGURATION) from None
+        return _completed(endpoint, {}, arguments, login=login)
+    name = "default" if target is None else target.removeprefix("@")
+    table = _table(name, arguments.config, chosen=target is not None)
+    try:
+        endpoint = smtpx.Endpoint.parse(_text(table, "url", name))
+    except smtpx.EndpointError as error:
+        raise Stop(f"the url of [{name}] in smtpx.toml: {error}", Exit.CONFIGURATION) from None
+    return _completed(endpoint, table, arguments, login=login)
+
+
+def anonymous(endpoint: smtpx.Endpoint) -> smtpx.Endpoint:
+    """The same server, to nobody in particular."""
+    return smtpx.Endpoint(
+        *(endpoint.host, endpoint.port, endpoint.tls, endpoint.lmtp, endpoint.path),
+        ca_file=endpoint.ca_file,
+        server_hostname=endpoint.server_hostname,
+        minimum_version=endpoint.minimum_version,
+        pins=endpoint.pins,
+    )
+
+
+# The file of accounts.
+
+
+def _files(config: str | None) -> list[tuple[Path, bool]]:
+    """Where accounts may be, each with whether the user has put it there on purpose."""
+    if config is not None:
+        return [(Path(config), True)]
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    # The user's own goes first: a folder that came from elsewhere shall not redirect mail.
+    return [(Path(home) / "smtpx.toml", True), (Path("smtpx.toml"), False)]
+
+
+def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, object]:
+    known: list[str] = []
+    for path, is_own in _files(config):
+        try:
+            octets = path.read_bytes()
+        except FileNotFoundError:
+            if config is not None:
+                raise Stop(f"{path} does not exist", Exit.CONFIGURATION) from None
+            continue
+        tables = _read(path, octets)
+        known += tables
+        if name in tables:
+            return _checked(path, name, tables[name], is_own=is_own)
+    if not chosen:
+        raise Stop(
+            "no server is named: give a URL such as submission://mail.example.com, set SMTPX_URL, "
+            "or write [default] into ~/.config/smtpx.toml"
+        )
+    near = get_close_matches(name, known, 1)
+    guess = f": did you mean @{near[0]}?" if near else ": write it into ~/.config/smtpx.toml"
+    raise Stop(f"there is no account @{printable(name)}{guess}", Exit.CONFIGURATION)
+
+
+def _read(path: Path, octets: bytes) -> dict[str, object]:
+    try:
+        return tomllib.loads(octets.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # The text of a UnicodeDecodeError would quote what may be a password.
+        problem = error if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise Stop(f"{path} is no TOML: {problem}", Exit.CONFIGURATION) from None
+
+
+def _checked(path: Path, name: str, table: object, *, is_own: bool) -> Mapping[str, object]:
+    if not isinstance(table, dict):
+        raise Stop(f"{path}: write the account as a table, [{name}]", Exit.CONFIGURATION)
+    said = cast("dict[str, object]", table)
+    for key in said:
+        if key not in _KEYS:
+            near = get_close_matches(key, _KEYS, 1)
+            guess = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
+            problem = f"{path}: [{name}] has the key {printable(key)!r}: {guess}"
+            raise Stop(problem, Exit.CONFIGURATION)
+    if "password" in said or _has_password(said.get("url")):
+        _refuse_readable(path)
+    if "password-command" in said and not is_own:
+        raise Stop(
+            f"{path}: [{name}] has a password-command, and a folder may be anybody's: keep it in "
+            "~/.config/smtpx.toml, or name the file by --config",
+            Exit.CONFIGURATION,
+        )
+    return said
+
+
+def _has_password(url: object) -> bool:
+    user, at, _ = str(url).partition("://")[2].rpartition("@")
+    return bool(at) and ":" in user
+
+
+def _refuse_readable(path: Path) -> None:
+    """A password is for its owner's eyes."""
+    state = path.stat()
+    if os.name == "posix" and stat.S_ISREG(state.st_mode) and state.st_mode & 0o077:
+        raise Stop(
+            f"{path} has a password, and others can read it: chmod 600 {path}", Exit.CONFIGURATION
+        )
+
+
+def _text(table: Mapping[str, object], key: str, name: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str):
+        problem = f"smtpx.toml: [{name}] needs {key} = '…'"
+        raise Stop(problem, Exit.CONFIGURATION)
+    return value
+
+
+# The password.
+
+
+def _completed(
+    endpoint: smtpx.Endpoint,
+    table: Mapping[str, object],
+    arguments: argparse.Namespace,
+    *,
+    login: bool,
+) -> Account:
+    sender = _text(table, "from", "the account") if "from" in table else None
+    if endpoint.user is None or endpoint.password is not None:
+        for option in ("password_file", "password_command"):
+            if getattr(arguments, option) is not None:
+                flag = option.replace("_", "-")
+                raise Stop(f"--{flag} is of no use: the URL needs a user, and no password")
+        return Account(endpoint, None, sender)
+    if not login:
+        return Account(anonymous(endpoint), None, sender)
+    credentials = _credentials(endpoint, endpoint.user, table, arguments)
+    return Account(endpoint, credentials, sender)
+
+
+def _credentials(
+    endpoint: smtpx.Endpoint,
+    user: str,
+    table: Mapping[str, object],
+    arguments: argparse.Namespace,
+) -> smtpx.Credentials:
+    host = endpoint.host or endpoint.path
+    if arguments.keyring:
+        return smtpx.Credentials.from_keyring(host, user)
+    file = arguments.password_file
+    command = arguments.password_command
+    if file is None and command is None:
+        if "password" in table:
+            return smtpx.Credentials(user, _text(table, "password", "the account"))
+        if "password-file" in table:
+            file = Path(_text(table, "password-file", "the account")).expanduser()
+        elif "password-command" in table:
+            command = _text(table, "password-command", "the account")
+        elif table.get("keyring"):
+            return smtpx.Credentials.from_keyring(host, user)
+    if file is not None:
+        return smtpx.Credentials(user, _from_file(Path(file)))
+    if command is not None:
+        return smtpx.Credentials(user, _from_command(command))
+    if "SMTPX_PASSWORD" in os.environ:
+        return smtpx.Credentials(user, os.environ["SMTPX_PASSWORD"])
+    return smtpx.Credentials(user, _prompt(user, host))
+
+
+def _from_file(path: Path) -> str:
+    _refuse_readable(path)
+    with path.open(encoding="utf-8") as file:
+        line = file.readline(_MOST).rstrip("\r\n")
+    if not line:
+        raise Stop(f"{path}: its first line is empty: write the password there")
+    return line
+
+
+def _from_command(command: str) -> Callable[[], str]:
+    words = shlex.split(command)
+    if not words:
+        raise Stop("the password command is empty: give one such as 'pass show mail'")
+
+    def password() -> str:
+        try:
+            done = subprocess.run(
+                words, stdout=subprocess.PIPE, text=True, timeout=_COMMAND_TIME, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = "took too long" if not isinstance(error, OSError) else error.strerror
+            raise Stop(f"the password command {words[0]}: {why}", Exit.CONFIGURATION) from None
+        line = done.stdout.partition("\n")[0].rstrip("\r")
+        if done.returncode or not line:
+            raise Stop(
+                f"the password command {words[0]} ended with {done.returncode}"
+                f"{'' if done.returncode else ' and printed no password'}",
+                Exit.CONFIGURATION,
+            )
+        return line
+
+    return password
+
+
+def _prompt(user: str, host: str) -> Callable[[], str]:
+    if not sys.stdin.isatty():
+        raise Stop(
+            f"there is no password for {user} at {host}: give --password-file, "
+            "--password-command or --keyring, or set SMTPX_PASSWORD",
+            Exit.CONFIGURATION,
+        )
+
+    def password() -> str:
+        from getpass import getpass
+
+        asked: Any = getpass(f"Password of {user} at {host}: ", sys.stderr)
+        return str(asked)
+
+    return password

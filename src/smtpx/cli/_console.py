@@ -1,0 +1,111 @@
+"""Where the command speaks: results on standard output, the story on standard error.
+
+A reader that has gone away (``| head``) ends the output, and changes nothing else: what was sent
+was sent, and the exit code says so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+__all__ = ["SCHEMA", "Console", "columns", "has_colour", "printable", "written"]
+
+SCHEMA = 1
+"""The version of everything that is printed as JSON."""
+
+_COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
+
+
+class Console:
+    """One run's output, as its flags want it."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: int = 0) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+
+    def result(self, text: str = "", colour: str = "") -> None:
+        """A line of the result; nothing where JSON is wanted, or silence."""
+        if not (self.json or self.quiet):
+            written(sys.stdout, _painted(sys.stdout, text, colour) + "\n")
+
+    def story(self, text: str, colour: str = "") -> None:
+        """A line of what happens meanwhile, for whoever watches."""
+        if not self.quiet:
+            written(sys.stderr, _painted(sys.stderr, text, colour) + "\n")
+
+    def warning(self, text: str) -> None:
+        """What the user should change, though it works."""
+        written(sys.stderr, _painted(sys.stderr, f"smtpx: warning: {text}", "yellow") + "\n")
+
+    def problem(self, text: str) -> None:
+        """Why the exit code is not 0: said even where silence is wanted."""
+        written(sys.stderr, _painted(sys.stderr, f"smtpx: {text}", "red") + "\n")
+
+    def document(self, command: str, code: int, fields: Mapping[str, object]) -> None:
+        """The one JSON document of a run."""
+        if self.json:
+            self.line({"schema": SCHEMA, "command": command, "exit": int(code), **fields})
+
+    def line(self, value: Mapping[str, object]) -> None:
+        """A JSON value on a line of its own."""
+        import json
+
+        # What is not ASCII is escaped: half of a surrogate pair could not be written.
+        written(sys.stdout, json.dumps(value) + "\n")
+
+
+def written(stream: TextIO, text: str) -> None:
+    """Write and flush; go on without a word where nobody reads."""
+    try:
+        try:
+            _ = stream.write(text)
+        except UnicodeEncodeError:
+            encoding = stream.encoding or "ascii"
+            _ = stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        # Else the interpreter would complain of it once more at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def has_colour(stream: TextIO) -> bool:
+    """True if colours are wanted there (NO_COLOR, FORCE_COLOR, TERM)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _painted(stream: TextIO, text: str, colour: str) -> str:
+    if not (colour and text and has_colour(stream)):
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """A stranger's text, fit for a terminal: on one line, and without what moves the cursor."""
+    return "".join(
+        character if character.isprintable() else _escaped(character) for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return " " if character in "\t\r\n" else character.encode("unicode_escape").decode("ascii")
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of texts as lines, each column as wide as its widest text, two spaces between."""
+    if not rows:
+        return []
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return [
+        "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,130 @@
+"""Exit codes: what the caller should do next. Those from 64 on mean what sendmail's mean."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from enum import IntEnum
+
+import smtpx
+
+__all__ = ["Exit", "Stop", "of_error", "of_result", "worst"]
+
+
+class Exit(IntEnum):
+    """What the command ends with."""
+
+    DONE = 0
+    """Every recipient was accepted; nothing wrong was found."""
+    FOUND = 1
+    """Something wrong was looked for, and found."""
+    USAGE = 2
+    PARTLY = 3
+    """Some recipients were accepted, others not."""
+    IN_DOUBT = 4
+    """The message may have been delivered: do not send it again blindly."""
+    CONTENT_REFUSED = 65
+    """The content was refused for good, or what was given is no content."""
+    NOBODY_ACCEPTED = 67
+    """Every recipient was refused for good."""
+    NO_HOST = 68
+    REFUSED = 69
+    """The server refused for good, for another reason."""
+    MISTAKE = 70
+    """The command itself failed: please report it."""
+    NOT_CONNECTED = 74
+    """There was no connection, or it was lost before the end of data."""
+    LATER = 75
+    """For now: try again later."""
+    PROTOCOL = 76
+    """The server broke the protocol."""
+    NOT_PERMITTED = 77
+    """The login failed, or TLS is not what it must be."""
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+
+
+class Stop(Exception):
+    """The command cannot go on: one sentence and what to do, with the exit code."""
+
+    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def of_result(result: smtpx.SendResult) -> Exit:
+    """What a message's outcome comes to."""
+    if result.in_doubt:
+        return Exit.IN_DOUBT
+    if result.complete:
+        return Exit.DONE
+    if result.accepted:
+        return Exit.PARTLY
+    if result.error is not None and not isinstance(result.error, smtpx.RecipientsRefused):
+        return _of_failure(result.error)
+    if any(outcome.retryable for outcome in result.outcomes):
+        return Exit.LATER
+    return Exit.NOBODY_ACCEPTED
+
+
+def of_error(error: smtpx.SMTPError) -> Exit:
+    """What an error comes to; where there were recipients, their outcomes decide."""
+    if error.result is not None and (error.result.in_doubt or error.result.accepted):
+        return of_result(error.result)
+    if isinstance(error, smtpx.RecipientsRefused) and error.result is not None:
+        return of_result(error.result)
+    return _of_failure(error)
+
+
+def _of_failure(error: smtpx.SMTPError) -> Exit:
+    match error:
+        case smtpx.ReplyError(transient=True):
+            return Exit.LATER
+        case smtpx.AuthenticationRefused() | smtpx.TLSRefused() | smtpx.TLSPolicyError():
+            return Exit.NOT_PERMITTED
+        case smtpx.ContentRefused():
+            return Exit.CONTENT_REFUSED
+        case smtpx.RecipientsRefused():
+            return Exit.NOBODY_ACCEPTED
+        case smtpx.ReplyError():
+            return Exit.REFUSED
+        case smtpx.RemoteProtocolError():
+            return Exit.PROTOCOL
+        case smtpx.ExtensionMissing(keyword="AUTH" | "STARTTLS" | "REQUIRETLS"):
+            return Exit.NOT_PERMITTED
+        case smtpx.ExtensionMissing():
+            return Exit.REFUSED
+        case smtpx.ConnectionLost(reply=smtpx.Reply()):
+            return Exit.LATER  # A 421 ended the session.
+        case smtpx.ConnectionLost() | smtpx.TimedOut():
+            return _of_loss(error)
+        case smtpx.ExtraMissing():
+            return Exit.CONFIGURATION
+        case _:
+            return Exit.USAGE
+
+
+def _of_loss(error: BaseException) -> Exit:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror):
+            return Exit.LATER if cause.errno == socket.EAI_AGAIN else Exit.NO_HOST
+        cause = cause.__cause__ or cause.__context__
+    return Exit.NOT_CONNECTED
+
+
+# What a run over many messages tells before the rest: doubt first, then what may be tried again.
+_WORST_FIRST = (
+    *(Exit.INTERRUPTED, Exit.IN_DOUBT, Exit.PARTLY, Exit.LATER, Exit.NOT_CONNECTED),
+    *(Exit.NOBODY_ACCEPTED, Exit.CONTENT_REFUSED, Exit.REFUSED, Exit.NO_HOST),
+    *(Exit.NOT_PERMITTED, Exit.PROTOCOL, Exit.CONFIGURATION, Exit.USAGE, Exit.FOUND),
+)
+
+
+def worst(codes: Iterable[Exit]) -> Exit:
+    """The code of many messages: partly too, where some went out and others did not."""
+    seen = set(codes)
+    decided = next((code for code in _WORST_FIRST if code in seen), Exit.DONE)
+    if Exit.DONE in seen and decided not in (Exit.DONE, Exit.INTERRUPTED, Exit.IN_DOUBT):
+        return Exit.PARTLY
+    return decided

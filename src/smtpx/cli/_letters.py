@@ -1,0 +1,247 @@
+"""What `smtpx send` sends: a message from flags, from a file, or as sendmail is given one."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesHeaderParser
+from pathlib import Path
+
+import smtpx
+from smtpx.cli._console import printable
+from smtpx.cli._exits import Exit, Stop
+
+__all__ = ["Letter", "composed", "octets_of_size", "read_letter", "read_octets"]
+
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_BLANK = re.compile(rb"\r?\n\r?\n")
+# The field, and the lines that it is folded over.
+_BCC = re.compile(rb"^(?:resent-)?bcc[ \t]*:.*\r?\n(?:[ \t].*\r?\n)*", re.IGNORECASE | re.MULTILINE)
+_NOBODY = "nobody@example.invalid"
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+_NOTIFY = {"never": smtpx.Notify.NEVER} | {
+    name.lower(): smtpx.Notify[name] for name in ("SUCCESS", "FAILURE", "DELAY")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message, and who gets it."""
+
+    message: EmailMessage | bytes
+    envelope: smtpx.Envelope
+    subject: str = ""
+
+
+def octets_of_size(text: str) -> int:
+    """Read a size such as ``20M``; the units are powers of 1024.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    match = re.fullmatch(r"(\d{1,12})([KMG]?)B?", text.strip().upper())
+    if match is None or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 500K, 20M or 1G")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+# From flags.
+
+
+def composed(
+    arguments: argparse.Namespace, sender: str | None, *, is_template: bool = False
+) -> Letter:
+    """A message made of the flags; its text is standard input where no flag has one.
+
+    A template has fields in its addresses: its envelope is nobody's.
+
+    Raises:
+        Stop: a flag is missing, or wrong.
+        smtpx.SMTPError: an address or a header is wrong.
+    """
+    author = arguments.sender or sender
+    if author is None:
+        raise Stop("say whom it is from: --from 'Ann <ann@example.org>'")
+    if not (arguments.to or arguments.cc or arguments.bcc):
+        raise Stop("say who gets it: --to bob@example.net")
+    text, html = _said(arguments.text, "--text"), _said(arguments.html, "--html")
+    if text is None and html is None and not arguments.attach:
+        text = "" if sys.stdin.isatty() else _decoded(read_octets("-"), "standard input")
+    attachments: list[str | smtpx.Attachment] = [*arguments.attach]
+    if arguments.size is not None:
+        attachments.append(_padding(arguments.size))
+    message = smtpx.compose(
+        sender=author,
+        to=arguments.to,
+        cc=arguments.cc,
+        bcc=arguments.bcc,
+        reply_to=arguments.reply_to,
+        subject=arguments.subject or "",
+        text=text,
+        html=html,
+        attachments=attachments,
+        headers=_headers(arguments.header),
+    )
+    if is_template:
+        return Letter(message, smtpx.Envelope(None, _NOBODY))
+    envelope = smtpx.Envelope.from_message(message, notify=_notify(arguments.notify))
+    if arguments.envelope_sender is not None:
+        envelope = envelope.replace(sender=_reverse_path(arguments.envelope_sender))
+    return Letter(message, envelope, str(message["Subject"] or ""))
+
+
+def _said(value: str | None, flag: str) -> str | None:
+    """A text: as it is, of ``@FILE``, or of standard input for ``-``."""
+    if value == "-":
+        return _decoded(read_octets("-"), "standard input")
+    if value is not None and value.startswith("@"):
+        return _decoded(Path(value[1:]).read_bytes(), f"{flag} {value}")
+    return value
+
+
+def _decoded(octets: bytes, where: str) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        raise Stop(f"{where} is not UTF-8: convert it", Exit.CONTENT_REFUSED) from None
+
+
+def _headers(given: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for field in given:
+        name, colon, body = field.partition(":")
+        if not colon:
+            raise Stop(f"--header {printable(field)!r} has no colon: write 'Name: value'")
+        if name in headers:
+            raise Stop(f"--header {name} is given twice: give it once")
+        headers[name] = body.strip()
+    return headers
+
+
+def _padding(size: int) -> smtpx.Attachment:
+    """An attachment that makes the message about that large, written in base64."""
+    return smtpx.Attachment(bytes(size * 3 // 4 * 76 // 78), "padding.bin")
+
+
+def _notify(text: str | None) -> smtpx.Notify | None:
+    """Read ``failure,delay``."""
+    if text is None:
+        return None
+    wanted = smtpx.Notify.NEVER
+    for word in text.lower().split(","):
+        if word not in _NOTIFY:
+            raise Stop(f"--notify {printable(word)}: give never, or some of success,failure,delay")
+        wanted |= _NOTIFY[word]
+    return wanted
+
+
+# From a file, or from standard input.
+
+
+def read_octets(name: str) -> bytes:
+    """The content of a file, or of standard input for ``-``."""
+    if name == "-":
+        return sys.stdin.buffer.read()
+    return Path(name).read_bytes()
+
+
+def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) -> Letter:
+    """A message as it is, without its Bcc; who gets it is in the flags, or else in its header.
+
+    Raises:
+        Stop: it is no message, or names nobody.
+        smtpx.SMTPError: an address is none.
+    """
+    octets = read_octets(name)
+    where = "standard input" if name == "-" else name
+    as_sendmail = arguments.from_header or arguments.ignore_dots
+    if not _FIELD.match(octets):
+        if not (as_sendmail and arguments.words_to and octets.strip()):
+            raise _no_message(octets, where)
+        octets = b"\n" + octets
+    header = BytesHeaderParser(policy=policy.default).parsebytes(_header_section(octets))
+    given = [*arguments.to, *arguments.cc, *arguments.bcc, *arguments.words_to]
+    envelope = _envelope(arguments, header, given, sender, where)
+    if not arguments.keep_bcc:
+        octets = _without_bcc(octets)
+    if as_sendmail and header["From"] is None:
+        octets = b"From: %s\n%s" % (str(envelope.sender or "MAILER-DAEMON").encode(), octets)
+    return Letter(octets, envelope, str(header["Subject"] or ""))
+
+
+def _no_message(octets: bytes, where: str) -> Stop:
+    if not octets.strip():
+        why = "it is empty"
+    elif octets.startswith(b"From "):
+        why = "it is an mbox: take one message out of it"
+    else:
+        why = "it does not begin with a header field such as 'Subject: …'"
+    return Stop(f"{where} is no message: {why}", Exit.CONTENT_REFUSED)
+
+
+def _header_section(octets: bytes) -> bytes:
+    end = _BLANK.search(octets)
+    return octets if end is None else octets[: end.start() + 2]
+
+
+def _without_bcc(octets: bytes) -> bytes:
+    header = _header_section(octets)
+    return _BCC.sub(b"", header) + octets[len(header) :]
+
+
+def _envelope(
+    arguments: argparse.Namespace,
+    header: EmailMessage,
+    given: list[str],
+    sender: str | None,
+    where: str,
+) -> smtpx.Envelope:
+    recipients = [_address_of(address) for address in given]
+    if arguments.from_header or not recipients:
+        try:
+            named = smtpx.Envelope.from_message(header, sender=_NOBODY).recipients
+        except smtpx.SMTPError as error:
+            if not recipients:
+                problem = f"{where} does not say who gets it ({error}): give --to"
+                raise Stop(problem, Exit.CONTENT_REFUSED) from None
+            named = ()
+        recipients = list(dict.fromkeys([*recipients, *(str(each) for each in named)]))
+    notify = _notify(arguments.notify)
+    return smtpx.Envelope(
+        _sender(arguments, header, sender),
+        [smtpx.Recipient(address, notify=notify) for address in recipients],
+    )
+
+
+def _sender(
+    arguments: argparse.Namespace, header: EmailMessage, sender: str | None
+) -> str | smtpx.Address | None:
+    if arguments.envelope_sender is not None:
+        return _reverse_path(arguments.envelope_sender)
+    if arguments.sender is not None:
+        return _address_of(arguments.sender)
+    if header["From"] is not None:
+        probe = EmailMessage(policy=policy.default)
+        for name in ("From", "Sender"):
+            if header[name] is not None:
+                probe[name] = str(header[name])
+        probe["To"] = _NOBODY
+        return smtpx.Envelope.from_message(probe).sender
+    if sender is not None:
+        return _address_of(sender)
+    raise Stop("it does not say whom it is from: give --from or -f")
+
+
+def _reverse_path(text: str) -> str | None:
+    """Empty, or ``<>``, is the null reverse-path."""
+    return None if text in ("", "<>") else _address_of(text)
+
+
+def _address_of(text: str) -> str:
+    """The address in ``Bob <bob@example.net>``, or the text itself."""
+    _, bracket, rest = text.rpartition("<")
+    return rest.rstrip("> ") if bracket else text.strip()

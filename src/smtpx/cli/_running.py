@@ -1,0 +1,138 @@
+"""Runs one command: its arguments, and what becomes of whatever it raises."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn, Protocol, cast
+
+from smtpx.cli._console import Console, printable
+
+__all__ = ["Command", "Parser", "loaded", "run"]
+
+
+class Command(Protocol):
+    """What each module of a command has."""
+
+    def parser(self) -> argparse.ArgumentParser:
+        """What it takes."""
+        ...
+
+    def run(self, arguments: argparse.Namespace, console: Console) -> int:
+        """Do it, and return the exit code."""
+        ...
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser: exact options, and the ones that all commands share."""
+
+    def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            f"smtpx {command}",
+            description=description,
+            epilog=epilog,
+            # Half an option must not mean another one with the next release.
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        shared = self.add_argument_group("output")
+        shared.add_argument("--json", action="store_true", help="print one JSON document")
+        shared.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+        shared.add_argument(
+            *("-v", "--verbose"),
+            action="count",
+            default=0,
+            help="show the dialogue; -vv with times",
+        )
+        shared.add_argument("--debug", action="store_true", help="show Python's traceback")
+
+    def error(self, message: str) -> NoReturn:
+        """End with one sentence and what to do."""
+        raise _Misused(f"{self.prog}: {printable(message)}. See {self.prog} --help.")
+
+
+class _Misused(Exception):
+    """What is wrong with the command line."""
+
+
+def loaded(name: str) -> Command:
+    """The module of a command."""
+    return cast("Command", import_module(f"smtpx.cli.{name}"))
+
+
+@contextmanager
+def _streams() -> Generator[None]:
+    """All three: Python has None in place of one that was closed before it began."""
+    with ExitStack() as stack:
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                nowhere = stack.enter_context(Path(os.devnull).open(mode, encoding="utf-8"))
+                setattr(sys, name, nowhere)
+                _ = stack.callback(setattr, sys, name, None)
+        yield
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Run the command `name`; return its exit code, whatever happens."""
+    with _streams():
+        return _run(name, words)
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    command = loaded(name)
+    try:
+        arguments = command.parser().parse_intermixed_args(words)
+    except SystemExit:
+        return 0  # --help has been told.
+    except _Misused as error:
+        sys.stderr.write(f"{error}\n")
+        failure = {"error": {"kind": "Usage", "message": str(error)}}
+        Console(json="--json" in words).document(name, 2, failure)
+        return 2
+    console = Console(json=arguments.json, quiet=arguments.quiet, verbose=arguments.verbose)
+    if arguments.debug:
+        return command.run(arguments, console)
+    try:
+        return command.run(arguments, console)
+    except KeyboardInterrupt as interrupt:
+        return _interrupted(name, console, interrupt)
+    except Exception as error:
+        return _failed(name, console, error)
+
+
+def _interrupted(name: str, console: Console, interrupt: KeyboardInterrupt) -> int:
+    from smtpx.cli import _exits, _shapes
+
+    # A result that exists is never lost: it hangs on the interrupt.
+    result = _shapes.result_of(interrupt)
+    console.problem("interrupted" if result is None else f"interrupted: {result}")
+    code = _exits.Exit.INTERRUPTED
+    console.document(name, code, {"error": {"kind": "Interrupted", "message": "interrupted"}})
+    return code
+
+
+def _failed(name: str, console: Console, error: Exception) -> int:
+    import smtpx
+    from smtpx.cli import _exits, _shapes
+
+    if isinstance(error, _exits.Stop):
+        code = error.code
+    elif isinstance(error, smtpx.SMTPError):
+        code = _exits.of_error(error)
+    elif isinstance(error, OSError):
+        code = _exits.Exit.USAGE if error.filename else _exits.Exit.NOT_CONNECTED
+    elif isinstance(error, ValueError):
+        code = _exits.Exit.USAGE  # An argument that smtpx itself found wrong.
+    else:
+        code = _exits.Exit.MISTAKE
+    said = printable(_shapes.sentence_of(error))
+    if code is _exits.Exit.MISTAKE:
+        said = f"a mistake in smtpx ({type(error).__name__}: {said}): --debug shows where"
+    console.problem(said)
+    console.document(name, code, {"error": _shapes.error(error)})
+    return code

@@ -1,0 +1,117 @@
+"""``smtpx check``: what is wrong with a message, before anybody else says so."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import smtpx
+from smtpx.cli import _shapes
+from smtpx.cli._accounts import account_of, add_password_options
+from smtpx.cli._console import Console, printable
+from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._letters import read_octets
+from smtpx.cli._running import Parser
+
+__all__ = ["parser", "run"]
+
+_EPILOG = """\
+examples:
+  smtpx check letter.eml
+  smtpx check --for submission://mail.example.com letter.eml      what that server can take
+  smtpx check --rule=-DATE_MISSING --rule=-NOT_ALIGNED *.eml      all rules but these
+  smtpx check --fix mended.eml letter.eml
+
+Exit codes: 0 no errors (warnings may be), 1 errors.
+"""
+
+
+def parser() -> Parser:
+    """What it takes."""
+    parser = Parser("check", "Find what is wrong with messages, and what to do.", _EPILOG)
+    parser.add_argument("files", nargs="+", metavar="FILE|-")
+    parser.add_argument(
+        "--for", dest="server", metavar="URL|@ACCOUNT", help="what that server offers, too"
+    )
+    parser.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="±NAME",
+        help="=+NAME: only such rules; =-NAME: not that one",
+    )
+    parser.add_argument("--fix", metavar="OUT", help="write a mended copy of one message there")
+    add_password_options(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Check each message."""
+    if arguments.fix is not None and len(arguments.files) > 1:
+        raise Stop("--fix writes one message: give one file")
+    wanted = _rules(arguments.rule)
+    extensions = None if arguments.server is None else _extensions(arguments, console)
+    errors, checked = 0, list[_shapes.JSON]()
+    for name in arguments.files:
+        octets = read_octets(name)
+        if not octets.strip():
+            raise Stop(f"{name} is empty: give a message", Exit.CONTENT_REFUSED)
+        found = [each for each in _found(octets, extensions) if each.rule in wanted]
+        for each in found:
+            is_error = each.severity is smtpx.Severity.ERROR
+            errors += is_error
+            console.result(f"{name}: {printable(str(each))}", "red" if is_error else "yellow")
+        checked.append({"file": name, "findings": [_shapes.finding(each) for each in found]})
+        if arguments.fix is not None:
+            _write_mended(octets, Path(arguments.fix))
+    code = Exit.FOUND if errors else Exit.DONE
+    if errors:
+        console.problem(f"{errors} error{'' if errors == 1 else 's'} found")
+    console.document("check", code, {"messages": checked})
+    return code
+
+
+def _rules(given: list[str]) -> set[smtpx.Rule]:
+    """Those that count: all but the ones taken out, or only the ones put in."""
+    only, without = set[smtpx.Rule](), set[smtpx.Rule]()
+    for text in given:
+        name = text.lstrip("+-").upper().replace("-", "_")
+        if name not in smtpx.Rule.__members__:
+            raise Stop(f"--rule={printable(text)}: known are {', '.join(smtpx.Rule.__members__)}")
+        (without if text.startswith("-") else only).add(smtpx.Rule[name])
+    return (only or set(smtpx.Rule)) - without
+
+
+def _extensions(arguments: argparse.Namespace, console: Console) -> smtpx.Extensions:
+    account = account_of(arguments.server, arguments, console)
+    with smtpx.Session(account.endpoint, credentials=account.credentials) as session:
+        return session.extensions
+
+
+def _found(octets: bytes, extensions: smtpx.Extensions | None) -> tuple[smtpx.Finding, ...]:
+    # Of a file with LF alone it is not held against it: whatever sends it makes CRLF of them.
+    return smtpx.check(octets, _envelope(octets), extensions)
+
+
+def _envelope(octets: bytes) -> smtpx.Envelope | None:
+    from email import message_from_bytes
+    from email.policy import default
+
+    try:
+        return smtpx.Envelope.from_message(message_from_bytes(octets, policy=default))
+    except Exception:  # What is malformed makes the package fail in many ways: it is found below.
+        return None
+
+
+def _write_mended(octets: bytes, path: Path) -> None:
+    """Send a copy through `Check.FIX` to a server of our own, and keep what arrives."""
+    from smtpx.testing import Server
+
+    envelope = _envelope(octets) or smtpx.Envelope("postmaster@localhost", "postmaster@localhost")
+    with Server() as server:
+        try:
+            _ = smtpx.send(octets, server.url, envelope, check=smtpx.Check.FIX)
+        except smtpx.CheckFailed as error:
+            left = "; ".join(map(str, error.findings))
+            raise Stop(f"it cannot be mended: {left}", Exit.FOUND) from None
+        _ = path.write_bytes(server.messages[0].content)

@@ -1,0 +1,249 @@
+"""``smtpx doctor``: what a server would do with mail, and why; nothing is sent."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import socket
+from collections.abc import Callable, Iterator
+
+import smtpx
+from smtpx.cli import _shapes
+from smtpx.cli._accounts import Account, account_of, add_password_options, anonymous, is_target
+from smtpx.cli._console import Console, printable
+from smtpx.cli._dialogues import Dialogue
+from smtpx.cli._examination import Case, Examination, Verdict
+from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._letters import octets_of_size
+from smtpx.cli._running import Parser
+
+__all__ = ["parser", "run"]
+
+_EPILOG = """\
+TARGET is a URL, an @account, a host or domain, or an address: then its recipient is asked about.
+Without a port, the first of 587, 465 and 25 that answers is asked; an address is asked at 25.
+
+examples:
+  smtpx doctor mail.example.com
+  smtpx doctor --login -q @work                              does this login work?
+  smtpx doctor --rcpt bob@example.net smtp://mx.example.net  would he get mail?
+  smtpx doctor --expect 'starttls, auth:SCRAM-SHA-256, size>=20M, days>=14' mail.example.com
+
+Exit codes: 0 fine, 1 a check failed, 68 no such host, 74 no connection, 75 later,
+76 no SMTP, 77 TLS or login.
+"""
+_PORTS = (587, 465, 25)
+_PATIENCE = 5.0
+_LABELS = {
+    "dns.resolves": "address",
+    "connect": "connect",
+    "greeting": "greeting",
+    "extensions": "offers",
+    "rcpt": "recipient",
+}
+_COLOURS = {Verdict.WARN: "yellow", Verdict.FAIL: "red", Verdict.SKIPPED: "dim"}
+_LATER = {
+    "mx": "MX records are not looked up yet: the name itself is asked",
+    "dane": "not looked at yet",
+    "sts": "not looked at yet",
+    "tlsrpt": "not looked at yet",
+}
+
+
+def parser() -> Parser:
+    """What it takes."""
+    parser = Parser("doctor", "Ask servers what they would do with mail; send nothing.", _EPILOG)
+    parser.add_argument("targets", nargs="*", metavar="TARGET")
+    parser.add_argument("--login", action="store_true", help="log in, too")
+    parser.add_argument("--rcpt", metavar="ADDRESS", help="would this recipient be accepted?")
+    parser.add_argument("--from", dest="sender", default="", metavar="ADDRESS")
+    parser.add_argument("--port", type=int, metavar="N")
+    parser.add_argument("--tls-min", choices=("1.2", "1.3"), help="fail below that")
+    parser.add_argument("--days", type=int, default=21, help="warn of a certificate with less left")
+    parser.add_argument(
+        "--expect", metavar="TERMS", help="starttls, auth:NAME, size>=20M, days>=14"
+    )
+    parser.add_argument("--fail-on", choices=("warn", "fail"), default="fail")
+    add_password_options(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Ask each of them."""
+    expected = list(_expected(arguments.expect))
+    found: list[_shapes.JSON] = []
+    codes: list[Exit] = []
+    for target in arguments.targets or [None]:
+        case = _case(target, arguments, console)
+        examination = Examination(case)
+        examination.examine()
+        for term, holds in expected:
+            holds_so = examination.extensions is not None and holds(examination)
+            verdict = Verdict.OK if holds_so else Verdict.FAIL
+            examination.add("expect", verdict, f"{term}: {'yes' if holds_so else 'no'}")
+        for name, why in _LATER.items():
+            examination.add(name, Verdict.SKIPPED, why)
+        codes.append(_code(examination, arguments.fail_on))
+        _tell(examination, console)
+        found.append(_shape(target, examination))
+    code = next((each for each in codes if each is not Exit.DONE), Exit.DONE)
+    console.document("doctor", code, {"targets": found})
+    return code
+
+
+def _code(examination: Examination, fail_on: str) -> Exit:
+    if examination.code is not Exit.DONE:
+        return examination.code
+    bad = {Verdict.FAIL, Verdict.WARN} if fail_on == "warn" else {Verdict.FAIL}
+    return Exit.FOUND if any(row.verdict in bad for row in examination.rows) else Exit.DONE
+
+
+# Whom to ask.
+
+
+def _case(target: str | None, arguments: argparse.Namespace, console: Console) -> Case:
+    recipient: str | None = arguments.rcpt
+    if target is None or is_target(target):
+        account = account_of(target, arguments, console, login=arguments.login)
+        chosen = "as the URL says"
+    elif "@" in target:
+        recipient = recipient or target
+        host = smtpx.Address.parse(target).domain
+        account, chosen = Account(_endpoint(host, arguments.port or 25)), "where domains take mail"
+    elif arguments.port is not None:
+        account, chosen = Account(_endpoint(target, arguments.port)), "as --port says"
+    else:
+        port = _answering(target)
+        account, chosen = (
+            Account(_endpoint(target, port)),
+            f"no port was named: the first of {', '.join(map(str, _PORTS))} that answers",
+        )
+    if arguments.login and account.credentials is None and account.endpoint.password is None:
+        raise Stop("--login needs a user: write it into the URL, as in submission://ann@host")
+    for address in filter(None, (arguments.sender, recipient)):
+        _ = smtpx.Address.parse(address)
+    version = {"1.2": smtpx.TLSVersion.TLS_1_2, "1.3": smtpx.TLSVersion.TLS_1_3}
+    return Case(
+        endpoint=account.endpoint if arguments.login else anonymous(account.endpoint),
+        chosen=chosen,
+        credentials=account.credentials,
+        login=arguments.login,
+        sender=arguments.sender,
+        recipient=recipient,
+        days=arguments.days,
+        minimum=version.get(arguments.tls_min),
+        observer=Dialogue(console) if console.verbose else None,
+    )
+
+
+def _endpoint(host: str, port: int) -> smtpx.Endpoint:
+    mode = smtpx.TLSMode.IMPLICIT if port == 465 else None
+    return smtpx.Endpoint(host.strip("[]"), port, mode)
+
+
+def _answering(host: str) -> int:
+    """The first usual port that something listens at; the first of all, if nothing does."""
+    for port in _PORTS:
+        try:
+            socket.create_connection((host, port), _PATIENCE).close()
+        except (OSError, UnicodeError):
+            continue
+        return port
+    return _PORTS[0]
+
+
+# What is expected of it.
+
+
+def _expected(text: str | None) -> Iterator[tuple[str, Callable[[Examination], bool]]]:
+    for term in filter(None, (each.strip() for each in (text or "").split(","))):
+        yield term, _term(term)
+
+
+def _term(term: str) -> Callable[[Examination], bool]:
+    measured = re.fullmatch(r"(size|days|tls)>=([\w.]+)", term)
+    if measured is not None:
+        return _measured(term, measured[1], measured[2])
+    if term.lower().startswith("auth:"):
+        name = term[5:].upper()
+        return lambda found: found.extensions is not None and name in found.extensions.auth
+    if not re.fullmatch(r"[A-Za-z0-9-]+", term):
+        raise Stop(
+            f"--expect {printable(term)!r}: write an EHLO keyword, auth:NAME, size>=20M, days>=14 "
+            "or tls>=1.3"
+        )
+    return lambda found: term in (found.extensions or ()) or term in (found.offered or ())
+
+
+def _measured(term: str, what: str, least: str) -> Callable[[Examination], bool]:
+    try:
+        if what == "size":
+            size = octets_of_size(least)
+            return lambda found: _size(found) >= size
+        if what == "days":
+            days = int(least)
+            return lambda found: found.days_left is not None and found.days_left >= days
+        version = f"TLSv{float(least):.1f}"
+    except (ValueError, argparse.ArgumentTypeError):
+        raise Stop(f"--expect {printable(term)!r}: that is no number") from None
+    return lambda found: found.protection is not None and found.protection.version >= version
+
+
+def _size(found: Examination) -> float:
+    """The largest message it takes; without a limit, any."""
+    extensions = found.extensions
+    if extensions is None or not extensions.states_size:
+        return 0.0
+    return float("inf") if extensions.size is None else extensions.size
+
+
+# What was found.
+
+
+def _tell(examination: Examination, console: Console) -> None:
+    case = examination.case
+    console.result(f"{case.endpoint}  ({case.chosen})", "bold")
+    for row in examination.rows:
+        label = _LABELS.get(row.name, row.name)
+        mark = f"  <- {row.verdict.value}" if row.verdict in _COLOURS else ""
+        line = printable(f"  {label:18} {row.text}{mark}")
+        console.result(line, _COLOURS.get(row.verdict, ""))
+        if console.quiet and row.verdict is Verdict.FAIL:
+            console.problem(printable(f"{case.endpoint}: {label}: {row.text}"))
+    if examination.times:
+        told = "  ".join(f"{name} {took * 1000:.1f}" for name, took in examination.times.items())
+        console.result(f"  {'time':18} {told} ms")
+    if examination.round_trips is not None:
+        trips = examination.round_trips
+        console.result(
+            f"  {'a message':18} {trips} round trip{'' if trips == 1 else 's'}; 4 with smtplib"
+        )
+    counts = {
+        verdict: sum(row.verdict is verdict for row in examination.rows)
+        for verdict in (Verdict.OK, Verdict.WARN, Verdict.FAIL)
+    }
+    console.result("  ".join(f"{verdict.value} {count}" for verdict, count in counts.items()))
+
+
+def _shape(target: str | None, examination: Examination) -> _shapes.JSON:
+    extensions, protection = examination.extensions, examination.protection
+    return {
+        "target": None if target is None or "://" in target else target,
+        "server": str(examination.case.endpoint),
+        "rows": [
+            {"name": row.name, "verdict": row.verdict.value, "text": row.text}
+            for row in examination.rows
+        ],
+        "times_ms": {name: round(took * 1000, 2) for name, took in examination.times.items()},
+        "round_trips": examination.round_trips,
+        "extensions": None if extensions is None else dict(extensions.keywords),
+        "tls": None
+        if protection is None
+        else {
+            "version": protection.version,
+            "cipher": protection.cipher,
+            "names": list(protection.names),
+            "verified": protection.is_verified,
+            "days_left": examination.days_left,
+        },
+    }

@@ -1,0 +1,170 @@
+"""``smtpx outbox``: what waits, what became of it, and what is to be done about it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+from smtpx.cli import _shapes
+from smtpx.cli._accounts import account_of, add_password_options
+from smtpx.cli._console import Console, columns, printable
+from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._ledgers import client_of, deliveries, ledger
+from smtpx.cli._running import Parser
+from smtpx.outbox import Delivery, Outbox, State
+
+__all__ = ["parser", "run"]
+
+_EPILOG = """\
+what:
+  status               how many recipients are in each state
+  list [STATE]         each of them: waiting, accepted, refused, "in doubt" ...
+  show ID              all about one message
+  run [URL|@ACCOUNT]   send what is due, until Ctrl-C; with --until-empty, until nothing is
+  retry ID...          try again what was refused or has expired
+  resolve ID RECIPIENT accepted|resend     settle a doubt
+  cancel ID...         what nobody can have accepted yet
+  reconcile            take from dead workers what they had
+
+Exit codes: 0 done; of "run --until-empty" those of "smtpx send", such as 4 for a doubt.
+"""
+
+
+def parser() -> Parser:
+    """What it takes."""
+    parser = Parser("outbox", "See, and settle, what an outbox holds.", _EPILOG)
+    parser.add_argument("what", choices=list(_WHAT), metavar="WHAT")
+    parser.add_argument("words", nargs="*", metavar="...")
+    parser.add_argument(
+        "--db", metavar="URL", help="sqlite:///mail.db or postgresql://…; else SMTPX_OUTBOX"
+    )
+    parser.add_argument("--limit", type=int, default=1000, metavar="N", help="of the list")
+    parser.add_argument("--until-empty", action="store_true", help="run: end when nothing is due")
+    parser.add_argument("--connections", type=int, default=4, metavar="N")
+    add_password_options(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Do what is asked."""
+    url = arguments.db or os.environ.get("SMTPX_OUTBOX")
+    if url is None:
+        raise Stop("which outbox? Give --db sqlite:///mail.db, or set SMTPX_OUTBOX")
+    with ledger(url) as outbox:
+        return _WHAT[arguments.what](outbox, arguments, console)
+
+
+def _status(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
+    _ = _words(arguments, 0)
+    counts = {state.value: count for state, count in outbox.counts().items()}
+    for line in columns([(state, str(count)) for state, count in counts.items()]):
+        console.result(line)
+    return _done(console, counts=counts)
+
+
+def _list(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
+    state: State | None = None
+    if arguments.words:
+        name = " ".join(arguments.words)
+        known = {each.value: each for each in State}
+        if name not in known:
+            raise Stop(f"{printable(name)!r} is no state: there are {', '.join(known)}")
+        state = known[name]
+    found: list[Delivery] = []
+    for delivery in outbox.find(state=state):
+        if len(found) == arguments.limit:
+            console.story(f"there are more: these are the first {arguments.limit}")
+            break
+        found.append(delivery)
+    return _told(found, console)
+
+
+def _show(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
+    (number,) = _words(arguments, 1)
+    submission = outbox.status(number)
+    console.result(f"{submission.id}  from <{printable(submission.sender)}>, {submission.created}")
+    return _told(submission.deliveries, console)
+
+
+def _run(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
+    target = arguments.words[0] if arguments.words else None
+    account = account_of(target, arguments, console)
+    with client_of(account, arguments.connections) as client:
+        outbox.run(client, connections=arguments.connections, until_empty=arguments.until_empty)
+    code = deliveries(outbox.counts())
+    if code is not Exit.DONE:
+        console.problem("not every recipient has accepted: smtpx outbox status tells")
+    console.document("outbox", code, {})
+    return code
+
+
+def _each(act: Callable[[Outbox, str], int], past: str) -> Callable[..., Exit]:
+    """What is done to messages by their ids."""
+
+    def do(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
+        if not arguments.words:
+            raise Stop(f"which message? smtpx outbox {arguments.what} ID...")
+        changed = {number: act(outbox, number) for number in arguments.words}
+        for number, count in changed.items():
+            console.result(f"{printable(number)}: {count} {past}")
+        return _done(console, changed=changed)
+
+    return do
+
+
+def _resolve(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
+    number, recipient, verdict = _words(arguments, 3)
+    if verdict == "accepted":
+        outbox.resolve(number, recipient, "accepted")
+    elif verdict == "resend":
+        outbox.resolve(number, recipient, "resend")
+    else:
+        raise Stop(f"{printable(verdict)!r}: say accepted, or resend")
+    return _done(console)
+
+
+def _reconcile(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
+    _ = _words(arguments, 0)
+    batches = outbox.reconcile()
+    console.result(f"{len(batches)} batches are due, and taken by nobody")
+    return _done(console, batches=batches)
+
+
+_WHAT: dict[str, Callable[[Outbox, argparse.Namespace, Console], Exit]] = {
+    "status": _status,
+    "list": _list,
+    "show": _show,
+    "run": _run,
+    "retry": _each(lambda outbox, number: outbox.retry(number), "are tried again"),
+    "resolve": _resolve,
+    "cancel": _each(lambda outbox, number: outbox.cancel(number), "cancelled"),
+    "reconcile": _reconcile,
+}
+
+
+def _words(arguments: argparse.Namespace, count: int) -> list[str]:
+    words: list[str] = arguments.words
+    if len(words) != count:
+        raise Stop(f"smtpx outbox {arguments.what} takes {count} words: see smtpx outbox --help")
+    return words
+
+
+def _told(found: list[Delivery] | tuple[Delivery, ...], console: Console) -> Exit:
+    rows = [
+        (
+            each.submission,
+            printable(each.recipient),
+            each.state.value,
+            printable(str(each.reply) if each.reply is not None else each.reason),
+        )
+        for each in found
+    ]
+    for line in columns(rows):
+        console.result(line)
+    return _done(console, deliveries=[_shapes.delivery(each) for each in found])
+
+
+def _done(console: Console, **fields: object) -> Exit:
+    console.document("outbox", Exit.DONE, fields)
+    return Exit.DONE

@@ -1,0 +1,371 @@
+"""``smtpx send``: one message, to whoever it is for."""
+
+from __future__ import annotations
+
+import argparse
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import smtpx
+from smtpx.cli import _shapes
+from smtpx.cli._accounts import (
+    Account,
+    account_of,
+    add_password_options,
+    anonymous,
+    is_target,
+)
+from smtpx.cli._console import Console, printable
+from smtpx.cli._dialogues import Dialogue
+from smtpx.cli._exits import Exit, Stop, of_error, of_result
+from smtpx.cli._letters import Letter, composed, octets_of_size, read_letter
+from smtpx.cli._rates import rate_of
+from smtpx.cli._running import Parser
+
+__all__ = ["parser", "run"]
+
+_EPILOG = """\
+examples:
+  smtpx send submission://ann@mail.example.com --to bob@example.net --subject Hello --text Hi
+  smtpx send @work letter.eml
+  smtpx send --dry-run letter.eml
+  smtpx send -t -i < letter.eml                  as sendmail; for php.ini's sendmail_path, too
+
+URL may be left out: SMTPX_URL says it, or [default] in ~/.config/smtpx.toml or ./smtpx.toml.
+Exit codes: 0 all accepted, 3 some, 4 in doubt, 75 try later; the others are in the documentation.
+"""
+_PHASES = ("hello", "auth", "mail", "rcpt")
+
+
+def parser() -> Parser:
+    """What it takes."""
+    parser = Parser("send", "Send a message; tell what became of each recipient.", _EPILOG)
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="URL|@ACCOUNT|FILE|-",
+        help="the server; the message, - is stdin",
+    )
+    message = parser.add_argument_group("the message, where no file has it")
+    message.add_argument("--from", dest="sender", metavar="ADDRESS")
+    for flag in ("--to", "--cc", "--bcc", "--reply-to"):
+        message.add_argument(flag, action="append", default=[], metavar="ADDRESS")
+    message.add_argument("--subject", metavar="TEXT")
+    for flag in ("--text", "--html"):
+        message.add_argument(flag, metavar="TEXT", help="as it stands; @FILE; or - for stdin")
+    message.add_argument("--attach", action="append", default=[], metavar="FILE")
+    message.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'")
+    message.add_argument(
+        "--size", type=octets_of_size, metavar="SIZE", help="pad the message, to try a limit: 20M"
+    )
+    ways = parser.add_argument_group("how it goes")
+    ways.add_argument("--all-or-nothing", action="store_true", help="to everybody, or to nobody")
+    ways.add_argument("--notify", metavar="WHEN", help="success,failure,delay or never (RFC 3461)")
+    ways.add_argument("--keep-bcc", action="store_true", help="leave Bcc in a file's header")
+    ways.add_argument("--timeout", type=float, metavar="SECONDS", help="for the whole of it")
+    ways.add_argument("--transcript", metavar="FILE", help="write the dialogue there")
+    ways.add_argument("--dkim-key", metavar="PEM", help="sign; with the domain and the selector")
+    ways.add_argument("--dkim-domain", metavar="DOMAIN")
+    ways.add_argument("--dkim-selector", metavar="NAME")
+    instead = parser.add_argument_group("in place of sending")
+    instead.add_argument("--dry-run", action="store_true", help="say what would be sent")
+    instead.add_argument("--out", metavar="DIR", help="write it there as .eml")
+    instead.add_argument("--stop-after", choices=_PHASES, help="go no further than that")
+    sendmail = parser.add_argument_group("as sendmail")
+    sendmail.add_argument(
+        "-t", dest="from_header", action="store_true", help="the header says who gets it"
+    )
+    sendmail.add_argument("-i", dest="ignore_dots", action="store_true", help="read all of stdin")
+    sendmail.add_argument(
+        *("-f", "-r"), dest="envelope_sender", metavar="ADDRESS", help="the reverse-path"
+    )
+    sendmail.add_argument("-o", dest="other", action="append", help=argparse.SUPPRESS)
+    sendmail.add_argument("-F", dest="full_name", help=argparse.SUPPRESS)
+    many = parser.add_argument_group("to each row of a table")
+    many.add_argument("--merge", metavar="ROWS", help=".csv with a header, .json or .jsonl")
+    many.add_argument("--resume", metavar="LEDGER", help="go on with what was killed")
+    many.add_argument("--rate", type=rate_of, metavar="N/UNIT", help="10/s, 600/min, 50/5m")
+    many.add_argument("--connections", type=int, default=2, metavar="N")
+    many.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    add_password_options(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Send, or do what is to be done instead."""
+    target, file = _sorted(arguments)
+    if arguments.merge is not None:
+        return _merged(arguments, target, file, console)
+    if arguments.out is not None or arguments.dry_run:
+        letter = _letter(arguments, file, _sender_at_hand(target, arguments, console))
+        return _shown(arguments, console, letter)
+    signer = _signer(arguments)
+    login = arguments.stop_after != "hello"
+    account = account_of(target, arguments, console, login=login)
+    letter = _letter(arguments, file, account.sender)
+    dialogue = Dialogue(console, arguments.transcript)
+    options: dict[str, Any] = {
+        "credentials": account.credentials,
+        "observer": dialogue,
+        "timeout": arguments.timeout,
+        "signer": signer,
+    }
+    if arguments.from_header or arguments.ignore_dots:
+        # What programs hand to sendmail may lack a Date, and has line ends of its own.
+        options["check"] = smtpx.Check.FIX
+    try:
+        if arguments.stop_after is not None:
+            return _tried(arguments.stop_after, account, letter, options, console)
+        return _sent(arguments, account, letter, options, console)
+    finally:
+        dialogue.save()
+
+
+def _merged(
+    arguments: argparse.Namespace, target: str | None, file: str | None, console: Console
+) -> int:
+    from smtpx.cli import _merge
+
+    if arguments.stop_after is not None:
+        raise Stop("--stop-after is for one message: leave out --merge")
+    preview = arguments.out is not None or arguments.dry_run
+    account = None if preview else account_of(target, arguments, console)
+    message: EmailMessage | None = None
+    if file is None:
+        sender = _sender_at_hand(target, arguments, console) if account is None else account.sender
+        made = composed(arguments, sender, is_template=True).message
+        message = made if isinstance(made, EmailMessage) else None
+    template = _merge.template_of(file, message)
+    if account is None:
+        return _merge.preview(arguments, console, template)
+    dialogue = Dialogue(console, arguments.transcript)
+    options = {"observer": dialogue, "signer": _signer(arguments)}
+    try:
+        return _merge.merge(arguments, account, template, options, console)
+    finally:
+        dialogue.save()
+
+
+def _sorted(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Which word is the server, which the message; as sendmail, the others are recipients."""
+    target: str | None = None
+    files: list[str] = []
+    recipients: list[str] = []
+    as_sendmail = arguments.from_header or arguments.ignore_dots
+    for word in arguments.words:
+        if target is None and is_target(word):
+            target = word
+        elif as_sendmail and "@" in word and not Path(word).exists():
+            recipients.append(word)
+        else:
+            files.append(word)
+    if len(files) > 1:
+        raise Stop(f"{printable(files[1])!r} is one file too many: give one message")
+    if not files and as_sendmail:
+        files = ["-"]
+    arguments.words_to = recipients
+    return target, files[0] if files else None
+
+
+def _letter(arguments: argparse.Namespace, file: str | None, sender: str | None) -> Letter:
+    if file is None:
+        return composed(arguments, sender)
+    composing = ("subject", "text", "html", "attach", "header", "reply_to", "size")
+    for name in composing:
+        if getattr(arguments, name):
+            flag = name.replace("_", "-")
+            raise Stop(f"--{flag} is for a message made here: leave it out, or leave out {file}")
+    return read_letter(arguments, file, sender)
+
+
+def _sender_at_hand(
+    target: str | None, arguments: argparse.Namespace, console: Console
+) -> str | None:
+    """Whom an account says mail is from; without an account, nobody."""
+    try:
+        return account_of(target, arguments, console, login=False).sender
+    except Stop as stop:
+        if target is None and stop.code is Exit.USAGE:
+            return None  # There is none, and nothing is sent.
+        raise
+
+
+def _signer(arguments: argparse.Namespace) -> smtpx.DKIMSigner | None:
+    parts = (arguments.dkim_key, arguments.dkim_domain, arguments.dkim_selector)
+    if not any(parts):
+        return None
+    if not all(parts):
+        raise Stop("DKIM needs --dkim-key, --dkim-domain and --dkim-selector: give all three")
+    key, domain, selector = parts
+    return smtpx.DKIMSigner(smtpx.DKIMKey(domain, selector, Path(key).read_bytes()))
+
+
+# What sends.
+
+
+def _sent(
+    arguments: argparse.Namespace,
+    account: Account,
+    letter: Letter,
+    options: dict[str, Any],
+    console: Console,
+) -> int:
+    try:
+        with smtpx.Client(account.endpoint, **options) as client:
+            result = client.send(
+                letter.message, letter.envelope, all_or_nothing=arguments.all_or_nothing
+            )
+    except smtpx.SMTPError as error:
+        if error.result is None:
+            raise
+        code = of_error(error)
+        _tell(error.result, code, console)
+        console.problem(printable(f"{error}{_advice(code)}"))
+        console.document("send", code, _shapes.result(error.result) | _failed(error))
+        return code
+    code = of_result(result)
+    _tell(result, code, console)
+    if code is not Exit.DONE:
+        console.problem(printable(f"{_summary(result)}{_advice(code)}"))
+    console.document("send", code, _shapes.result(result))
+    return code
+
+
+def _advice(code: Exit) -> str:
+    if code is Exit.IN_DOUBT:
+        return "; in doubt: it may have been delivered, do not send it again blindly"
+    return "; try again later" if code is Exit.LATER else ""
+
+
+def _failed(error: smtpx.SMTPError) -> _shapes.JSON:
+    return {"error": _shapes.error(error)}
+
+
+def _tell(result: smtpx.SendResult, code: Exit, console: Console) -> None:
+    for outcome in result.outcomes:
+        good = outcome.status is smtpx.Status.ACCEPTED
+        console.result(printable(str(outcome)), "" if code is Exit.DONE or good else "red")
+
+
+def _summary(result: smtpx.SendResult) -> str:
+    counts = {
+        "accepted": len(result.accepted),
+        "refused": len(result.refused),
+        "in doubt": len(result.in_doubt),
+        "not tried": len(result.not_tried),
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    firsts = [*result.in_doubt, *result.refused, *result.not_tried]
+    return f"{told}; {firsts[0]}" if firsts else told
+
+
+# What goes only so far.
+
+
+def _tried(
+    phase: str, account: Account, letter: Letter, options: dict[str, Any], console: Console
+) -> int:
+    """Go as far as `phase`, and end the session in good order."""
+    endpoint = account.endpoint
+    if phase == "hello":
+        del options["credentials"]
+        if endpoint.user is not None:
+            endpoint = anonymous(endpoint)
+    code, refusals = Exit.DONE, list[str]()
+    with smtpx.Session(endpoint, **options) as session:
+        envelope = letter.envelope
+        utf8 = " SMTPUTF8" if envelope.needs_smtputf8 else ""
+        if phase in ("mail", "rcpt"):
+            reply = session.command(f"MAIL FROM:<{envelope.sender or ''}>{utf8}")
+            if not reply.positive:
+                code = Exit.LATER if reply.transient else Exit.REFUSED
+                refusals.append(f"MAIL: {reply}")
+            elif phase == "rcpt":
+                code = _asked(session, envelope, refusals, console)
+            _ = session.reset()
+    for refusal in refusals:
+        console.problem(printable(refusal))
+    if code is Exit.DONE:
+        console.result(f"stopped after {phase}: nothing was sent")
+    console.document("send", code, {"stopped_after": phase, "refused": refusals})
+    return code
+
+
+def _asked(
+    session: smtpx.Session, envelope: smtpx.Envelope, refusals: list[str], console: Console
+) -> Exit:
+    later = 0
+    for recipient in envelope.recipients:
+        reply = session.command(f"RCPT TO:<{recipient}>")
+        console.result(printable(f"{recipient}: {reply}"))
+        if not reply.positive:
+            refusals.append(f"{recipient} refused: {reply}")
+            later += reply.transient
+    if not refusals:
+        return Exit.DONE
+    if len(refusals) < len(envelope.recipients):
+        return Exit.PARTLY
+    return Exit.LATER if later else Exit.NOBODY_ACCEPTED
+
+
+# What does not send.
+
+
+def _shown(arguments: argparse.Namespace, console: Console, letter: Letter) -> int:
+    """Say, or write, what would be sent."""
+    content, envelope = _content_of(letter.message), letter.envelope
+    findings = smtpx.check(letter.message, envelope)
+    errors = [each for each in findings if each.severity is smtpx.Severity.ERROR]
+    path = None
+    if arguments.out is not None:
+        path = _written(Path(arguments.out), content)
+        console.result(str(path))
+    else:
+        console.result(f"sender     {envelope.sender or '<>'}")
+        for recipient in envelope.recipients:
+            console.result(f"recipient  {printable(str(recipient))}")
+        console.result(f"subject    {printable(letter.subject)}")
+        console.result(f"size       {len(content)} octets")
+    for each in findings:
+        console.story(printable(str(each)), "yellow")
+    code = Exit.FOUND if errors else Exit.DONE
+    if errors:
+        console.problem(f"{len(errors)} errors in the message; nothing was sent")
+    fields: _shapes.JSON = {
+        "sender": str(envelope.sender or ""),
+        "recipients": [str(recipient) for recipient in envelope.recipients],
+        "subject": letter.subject,
+        "size": len(content),
+        "findings": [_shapes.finding(each) for each in findings],
+        "file": None if path is None else str(path),
+    }
+    console.document("send", code, fields)
+    return code
+
+
+def _content_of(message: EmailMessage | bytes) -> bytes:
+    """The octets as they would be written, Bcc left out."""
+    if isinstance(message, bytes):
+        return message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    from copy import deepcopy
+    from email.policy import SMTP
+
+    bare = deepcopy(message)
+    del bare["Bcc"]
+    return bare.as_bytes(policy=SMTP.clone(refold_source="none"))
+
+
+def _written(folder: Path, content: bytes) -> Path:
+    """Write a message under a name of ours: nothing in a message becomes a path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = folder / f"{number:06}.eml"
+        try:
+            with path.open("xb") as file:
+                _ = file.write(content)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

@@ -1,0 +1,372 @@
+"""``smtpx serve``: a mail server that keeps what it gets, with an inbox in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import smtpx
+from smtpx.cli._accounts import account_of, add_password_options
+from smtpx.cli._console import SCHEMA, Console, printable
+from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._letters import octets_of_size
+from smtpx.cli._running import Parser
+from smtpx.inbox import Inbox, Release
+from smtpx.testing import Fault, Mailbox, ReceivedMessage, Server, ServerTLS, read_fault
+
+__all__ = ["parser", "run"]
+
+_EPILOG = """\
+examples:
+  smtpx serve                                    SMTP at 127.0.0.1:1025, the inbox at :8025
+  smtpx serve --tls starttls --auth any --store mail.db
+  smtpx serve --fault 'RCPT bob@*: 451 4.3.0 later x2' --fault 'latency: 0.2'
+  smtpx serve --no-inbox --jsonl | jq .subject
+
+Another address than this machine's own needs --token-file, or --i-know. Ctrl-C ends it.
+"""
+_KEPT_SESSIONS = 1000
+
+
+def parser() -> Parser:
+    """What it takes."""
+    parser = Parser("serve", "Catch mail on this machine, and show it in a browser.", _EPILOG)
+    where = parser.add_argument_group("where")
+    where.add_argument("--smtp", default="127.0.0.1:1025", metavar="HOST:PORT")
+    where.add_argument("--http", default="127.0.0.1:8025", metavar="HOST:PORT")
+    where.add_argument("--host-name", action="append", default=[], help="the inbox answers to it")
+    where.add_argument("--token-file", metavar="FILE", help="whoever opens the inbox needs it")
+    where.add_argument("--i-know", action="store_true", help="show all mail to everybody")
+    where.add_argument("--open", action="store_true", help="open the browser")
+    where.add_argument("--no-inbox", action="store_true", help="no page, only the server")
+    how = parser.add_argument_group("how it speaks")
+    how.add_argument("--tls", choices=[mode.value for mode in ServerTLS], default="none")
+    how.add_argument(
+        "--auth", metavar="any|USER:FILE", help="whoever comes, or who has that file's"
+    )
+    how.add_argument("--lmtp", action="store_true", help="LMTP in place of SMTP")
+    how.add_argument("--size", type=octets_of_size, default="50M", help="the largest message")
+    how.add_argument("--fault", action="append", default=[], metavar="SPEC", help="what goes wrong")
+    kept = parser.add_argument_group("what it keeps")
+    kept.add_argument("--store", metavar="FILE", help="an SQLite file, in place of memory")
+    kept.add_argument("--keep", type=int, default=1000, metavar="N", help="messages")
+    kept.add_argument("--keep-bytes", type=octets_of_size, default="256M", metavar="SIZE")
+    kept.add_argument("--jsonl", action="store_true", help="print each message as a JSON value")
+    on = parser.add_argument_group("release")
+    on.add_argument("--release-to", metavar="URL|@ACCOUNT", help="where messages can be sent on to")
+    on.add_argument(
+        "--release-allow",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="to whom: '*@x.test'",
+    )
+    add_password_options(parser)
+    return parser
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where something listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, flag: str, text: str) -> _Place:
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isdigit() or int(port) > 65535:
+            raise Stop(f"{flag} {text!r}: write HOST:PORT, such as 127.0.0.1:1025")
+        return cls(host.strip("[]") or "127.0.0.1", int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Serve until somebody ends it."""
+    smtp, http = _Place.of("--smtp", arguments.smtp), _Place.of("--http", arguments.http)
+    token = _token(arguments, http)
+    faults = [_fault(text) for text in arguments.fault]
+    if arguments.no_inbox:
+        uvicorn = None
+    else:
+        uvicorn = _uvicorn()
+    if not smtp.is_loopback:
+        console.problem(f"anybody who reaches {smtp} can send mail to this server")
+    if not http.is_loopback and not arguments.no_inbox and token is None:
+        console.problem(f"anybody who reaches {http} can read all mail")
+    with _inbox(arguments, console) as inbox:
+        server = _server(arguments, smtp, faults, inbox, console)
+        inbox.watch(server)
+        return asyncio.run(_serve(arguments, server, inbox, http, token, uvicorn, console))
+
+
+def _uvicorn() -> Any:
+    try:
+        _ = import_module("starlette"), import_module("nh3")
+        return import_module("uvicorn")
+    except ImportError as error:
+        raise smtpx.ExtraMissing("inbox", str(error.name), "the inbox") from None
+
+
+def _token(arguments: argparse.Namespace, http: _Place) -> str | None:
+    if arguments.token_file is not None:
+        token = Path(arguments.token_file).read_text(encoding="utf-8").strip()
+        if len(token) < 16 or not token.isascii() or not token.isprintable():
+            raise Stop(
+                f"{arguments.token_file}: a token is 16 or more characters of ASCII, such as "
+                f"{secrets.token_urlsafe(24)}",
+                Exit.CONFIGURATION,
+            )
+        return token
+    if http.is_loopback or arguments.no_inbox or arguments.i_know:
+        return None
+    raise Stop(
+        f"--http {http} shows all mail to whoever reaches it: give --token-file, or --i-know"
+    )
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return read_fault(text)
+    except ValueError as error:
+        raise Stop(f"--fault {error}") from None
+
+
+def _inbox(arguments: argparse.Namespace, console: Console) -> Inbox:
+    if arguments.release_allow and arguments.release_to is None:
+        raise Stop("--release-allow is of no use without --release-to URL")
+    try:
+        return Inbox(
+            store=arguments.store,
+            keep=arguments.keep,
+            keep_octets=arguments.keep_bytes,
+            release=_release(arguments, console),
+            release_allow=arguments.release_allow,
+        )
+    except ValueError as error:
+        raise Stop(f"--keep: {error}") from None
+    except OSError as error:
+        raise Stop(str(error), Exit.CONFIGURATION) from None
+
+
+def _release(arguments: argparse.Namespace, console: Console) -> Release | None:
+    if arguments.release_to is None:
+        return None
+    if not arguments.release_allow:
+        raise Stop("--release-to needs --release-allow PATTERN: say to whom")
+    account = account_of(arguments.release_to, arguments, console)
+
+    async def release(content: bytes, envelope: smtpx.Envelope) -> smtpx.SendResult:
+        options: dict[str, Any] = {"credentials": account.credentials, "timeout": 60.0}
+        return await smtpx.asend(content, account.endpoint, envelope, **options)
+
+    return release
+
+
+def _server(
+    arguments: argparse.Namespace,
+    place: _Place,
+    faults: list[Fault],
+    inbox: Inbox,
+    console: Console,
+) -> Server:
+    def take(message: ReceivedMessage) -> str | None:
+        refused = inbox.take(message)
+        if refused is None:
+            _tell(message, arguments, console)
+        return refused
+
+    return Server(
+        host=place.host,
+        port=place.port,
+        tls=ServerTLS(arguments.tls),
+        lmtp=arguments.lmtp,
+        size_limit=arguments.size,
+        faults=faults,
+        refuse_content=take,
+        mailbox=Mailbox(keep=0),
+        keep_sessions=_KEPT_SESSIONS,
+        hostname=socket.gethostname() if "." in socket.gethostname() else "localhost",
+        **_users(arguments),
+    )
+
+
+def _users(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.auth is None:
+        return {}
+    if arguments.auth == "any":
+        return {"any_login": True}
+    user, colon, file = arguments.auth.partition(":")
+    if not (user and colon and file):
+        raise Stop(f"--auth {arguments.auth!r}: write any, or USER:FILE with the password's file")
+    password = Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    return {"users": {user: password}, "require_authentication": True}
+
+
+def _tell(message: ReceivedMessage, arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.jsonl:
+        # Only what is known without reading the message: the server's loop is no place for that.
+        console.line(
+            {
+                "schema": SCHEMA,
+                "taken": round(time.time(), 3),
+                "queue_id": message.queue_id,
+                "session": message.session,
+                "sender": message.sender,
+                "recipients": list(message.recipients),
+                "size": len(message.content),
+                "tls": message.tls,
+                "user": message.user,
+            }
+        )
+    elif not console.quiet:
+        to = printable(", ".join(message.recipients[:3]))
+        more = f" and {len(message.recipients) - 3} more" if len(message.recipients) > 3 else ""
+        size = len(message.content)
+        sender = printable(message.sender)
+        console.story(f"{message.queue_id}  <{sender}> to {to}{more}, {size} octets")
+
+
+async def _serve(
+    arguments: argparse.Namespace,
+    server: Server,
+    inbox: Inbox,
+    http: _Place,
+    token: str | None,
+    uvicorn: Any,
+    console: Console,
+) -> int:
+    ended = asyncio.Event()
+    with _ending(asyncio.get_running_loop(), ended):
+        try:
+            async with server:
+                if uvicorn is None:
+                    _announce(server, None, arguments, console)
+                    _ = await ended.wait()
+                else:
+                    await _serve_pages(
+                        arguments, server, inbox, http, token, uvicorn, console, ended
+                    )
+        except OSError as error:
+            raise _in_use("--smtp", str(_Place.of("--smtp", arguments.smtp)), error) from None
+    return Exit.DONE
+
+
+async def _serve_pages(
+    arguments: argparse.Namespace,
+    server: Server,
+    inbox: Inbox,
+    place: _Place,
+    token: str | None,
+    uvicorn: Any,
+    console: Console,
+    ended: asyncio.Event,
+) -> None:
+    from smtpx.inbox import app
+
+    names = [*arguments.host_name, f"[{place.host}]" if ":" in place.host else place.host]
+    listener = _listener(place)
+    pages = uvicorn.Server(
+        uvicorn.Config(
+            app(inbox, hosts=names, token=token),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    # It would raise each signal anew once it has ended; ours says what ends.
+    pages.capture_signals = contextlib.nullcontext
+    port = listener.getsockname()[1]
+    url = f"http://{_Place(place.host, port)}/{'' if token is None else f'?token={token}'}"
+    serving = asyncio.ensure_future(pages.serve(sockets=[listener]))
+    stopping = asyncio.ensure_future(ended.wait())
+    _announce(server, url, arguments, console)
+    try:
+        _ = await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        # A tab that is open waits for events for ever.
+        inbox.changes.close()
+        pages.should_exit = True
+        _ = stopping.cancel()
+        await serving
+        listener.close()
+
+
+def _listener(place: _Place) -> socket.socket:
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if sys.platform != "win32":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((place.host, place.port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise _in_use("--http", str(place), error) from None
+    return listener
+
+
+def _in_use(flag: str, place: str, error: OSError) -> Stop:
+    return Stop(
+        f"{place}: {error.strerror or error}: give {flag} another port, or 0 for any",
+        Exit.CONFIGURATION,
+    )
+
+
+def _announce(
+    server: Server, url: str | None, arguments: argparse.Namespace, console: Console
+) -> None:
+    how = "" if arguments.tls == "none" else f", {arguments.tls}"
+    console.story(f"{'LMTP' if arguments.lmtp else 'SMTP'}   {server.url}{how}")
+    if url is not None:
+        console.story(f"inbox  {url}", "bold")
+    for fault in arguments.fault:
+        console.story(f"fault  {fault}", "yellow")
+    if url is not None and arguments.open:
+        import webbrowser
+
+        _ = webbrowser.open(url)
+
+
+@contextlib.contextmanager
+def _ending(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> Generator[None]:
+    """Ctrl-C, or a request to terminate, ends it in good order; a second Ctrl-C at once."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.default_int_handler)
+        loop.call_soon_threadsafe(ended.set)
+
+    before: list[tuple[signal.Signals, Callable[..., Any] | int | None]] = [
+        (each, signal.signal(each, end)) for each in (signal.SIGINT, signal.SIGTERM)
+    ]
+    try:
+        yield
+    finally:
+        for each, handler in before:
+            _ = signal.signal(each, handler)

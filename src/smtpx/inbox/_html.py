@@ -1,0 +1,120 @@
+"""A mail's HTML as it may be shown: without what runs, connects, navigates or submits.
+
+This is one layer of three. The frame it stands in is sandboxed, and its policy lets it load
+nothing; what `nh3` takes out is what browsers connect for all the same.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from smtpx.errors import ExtraMissing
+from smtpx.inbox._reading import Reading
+
+__all__ = ["policy", "shown"]
+
+_MOST_TAGS = 20_000
+_MOST_NESTED = 5_000
+_MOST_INLINE = 10 * 1024**2
+_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp")
+_MORE_TAGS = {
+    "style",
+    "center",
+    "font",
+    "u",
+    "big",
+    "section",
+    "article",
+    "header",
+    "footer",
+    "main",
+}
+_LOOKS = (
+    *("align", "valign", "width", "height", "bgcolor", "color", "face", "size", "border"),
+    *(
+        "cellpadding",
+        "cellspacing",
+        "style",
+        "class",
+        "id",
+        "dir",
+        "lang",
+        "title",
+        "role",
+        "background",
+    ),
+)
+_HEAD = "<!doctype html><meta charset=utf-8><base target=_blank>"
+_DROPPED = {"script", "iframe", "object", "embed", "noscript", "template", "title", "textarea"}
+
+
+def policy(*, remote_images: bool) -> str:
+    """The Content-Security-Policy of a mail's page."""
+    images = "data: http: https:" if remote_images else "data:"
+    return (
+        "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
+        f"img-src {images}; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
+        "frame-ancestors 'self'"
+    )
+
+
+def shown(reading: Reading) -> str | None:
+    """The page of a mail's HTML; None where it has none, or where it would take too long."""
+    html = reading.html
+    if html is None or html.count("<") > _MOST_TAGS or _nesting(html) > _MOST_NESTED:
+        return None
+    try:
+        nh3: Any = import_module("nh3")
+    except ImportError as error:
+        raise ExtraMissing("inbox", "nh3", "to show HTML") from error
+    images = _inline_images(reading)
+
+    def allowed(tag: str, attribute: str, value: str) -> str | None:
+        if attribute not in ("src", "background"):
+            return value
+        start = value.strip()[:5].lower()
+        if start.startswith("cid:"):
+            return images.get(value.strip()[4:].strip("<>").lower())
+        if start == "data:" and not value.lstrip().lower().startswith(("data:image/",)):
+            return None
+        return value
+
+    cleaned: str = nh3.clean(
+        html,
+        tags=(nh3.ALLOWED_TAGS | _MORE_TAGS) - {"map", "area"},
+        clean_content_tags=_DROPPED,
+        attributes=_attributes(nh3.ALLOWED_ATTRIBUTES),
+        attribute_filter=allowed,
+        url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
+        link_rel="noopener noreferrer",
+        strip_comments=True,
+    )
+    return _HEAD + cleaned
+
+
+def _nesting(html: str) -> int:
+    """More than how deep it can be nested: what is opened and never closed."""
+    return html.count("<") - 2 * html.count("</")
+
+
+def _attributes(known: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    attributes = {tag: set(names) for tag, names in known.items()}
+    attributes.setdefault("*", set()).update(_LOOKS)
+    attributes.setdefault("img", set()).update({"src", "alt", "width", "height"})
+    attributes.setdefault("a", set()).update({"href", "name"})
+    return attributes
+
+
+def _inline_images(reading: Reading) -> dict[str, str]:
+    """Images of the message by their Content-ID, as data: URLs."""
+    found: dict[str, str] = {}
+    room = _MOST_INLINE
+    for part in reading.parts:
+        if part.content_id and part.kind in _IMAGES and len(part.octets) <= room:
+            room -= len(part.octets)
+            data = b64encode(part.octets).decode("ascii")
+            found[part.content_id.lower()] = f"data:{part.kind};base64,{data}"
+    return found

@@ -1,0 +1,221 @@
+"""The inbox itself: it takes messages from a server, reads them apart, and keeps them."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import smtpx
+from smtpx.inbox._changes import Changes
+from smtpx.inbox._reading import Reading, read
+from smtpx.inbox._store import Kept, Store
+from smtpx.testing import ReceivedMessage, Server
+
+__all__ = ["Inbox", "Release"]
+
+Release: TypeAlias = Callable[[bytes, smtpx.Envelope], Awaitable[smtpx.SendResult]]
+"""Sends a message on to a real server."""
+
+_READ_AT_ONCE = 8
+_CHECKED = 2 * 1024**2
+
+
+class Inbox:
+    """Messages that were caught: kept within bounds, read within bounds, searched and shown.
+
+    Give `take` to the server as its ``refuse_content``; `watch` it, for its sessions and faults.
+    """
+
+    __module__ = "smtpx.inbox"
+
+    def __init__(
+        self,
+        *,
+        store: str | PathLike[str] | None = None,
+        keep: int = 1000,
+        keep_octets: int = 256 * 1024**2,
+        release: Release | None = None,
+        release_allow: Iterable[str] = (),
+    ) -> None:
+        """Keep them in memory, or in the file `store`, which is SQLite's.
+
+        The oldest go when there are more than `keep`, or more than `keep_octets`. `release` sends
+        a message on, to those alone whose address one of the patterns of `release_allow` has.
+
+        Raises:
+            TypeError, ValueError: an argument is of another kind, or out of its range.
+            OSError: the file cannot be used.
+        """
+        for name, value in (("keep", keep), ("keep_octets", keep_octets)):
+            if type(value) is not int:
+                raise TypeError(f"{name}={value!r}: give an int")
+            if value < 1:
+                raise ValueError(f"{name}={value}: give 1 or more")
+        if isinstance(release_allow, (str, bytes)) or not isinstance(release_allow, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"release_allow={release_allow!r}: give a list of patterns")
+        self._allow = tuple(release_allow)
+        for pattern in self._allow:
+            if not isinstance(pattern, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+                raise TypeError(f"release_allow has {pattern!r}: give patterns such as '*@x.test'")
+        if release is not None and not callable(release):  # pyright: ignore[reportUnnecessaryComparison] - callers
+            raise TypeError(f"release={release!r}: give what can be called")
+        if store is not None and not isinstance(store, (str, PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"store={store!r}: give the path of a file")
+        try:
+            self.store = Store(
+                None if store is None else Path(store), keep=keep, keep_octets=keep_octets
+            )
+        except sqlite3.Error as error:
+            raise OSError(f"store={str(store)!r}: {error}") from error
+        self.changes = Changes()
+        self.server: Server | None = None
+        """The server whose sessions and faults are shown."""
+        self._release = release
+        self._readings: OrderedDict[int, Reading] = OrderedDict()
+        self._readings_lock = threading.Lock()
+        self._to_read: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read_all, name="smtpx.inbox", daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what watches it, and close the file."""
+        self.changes.close()
+        self._to_read.put(None)
+        self._reader.join()
+        self.store.close()
+
+    def watch(self, server: Server) -> None:
+        """Show the sessions and the faults of a server."""
+        if not isinstance(server, Server):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"server={server!r}: give a smtpx.testing.Server")
+        self.server = server
+
+    # Messages.
+
+    def take(self, message: ReceivedMessage) -> str | None:
+        """Keep a message; return the reply that refuses it where there is no room.
+
+        Its octets are written, and nothing of it is read here: a server can call it in its loop.
+        """
+        try:
+            number = self.store.add(message)
+        except sqlite3.Error:
+            return "452 4.3.1 Insufficient system storage"
+        self._to_read.put(number)
+        return None
+
+    def _read_all(self) -> None:
+        while (number := self._to_read.get()) is not None:
+            try:
+                self._describe(number)
+            except Exception:
+                pass  # It stays without a subject. Whatever it was, the next one is read.
+            self.changes.tell("message")
+
+    def _describe(self, number: int) -> None:
+        kept = self.store.get(number)
+        if kept is None:
+            return
+        reading = self.reading(kept)
+        findings = len(self.findings(kept))
+        self.store.describe(number, reading, findings, len(self._breaches(kept)))
+
+    def _breaches(self, kept: Kept) -> Sequence[str]:
+        if self.server is None:
+            return ()
+        session = self.server.session(kept.row["session"])
+        return () if session is None else session.breaches
+
+    def reading(self, kept: Kept) -> Reading:
+        """What a message says; the last few are remembered."""
+        number: int = kept.row["id"]
+        with self._readings_lock:
+            known = self._readings.get(number)
+            if known is not None:
+                self._readings.move_to_end(number)
+                return known
+        reading = read(kept.content)
+        if len(kept.content) <= _CHECKED:
+            with self._readings_lock:
+                self._readings[number] = reading
+                while len(self._readings) > _READ_AT_ONCE:
+                    _ = self._readings.popitem(last=False)
+        return reading
+
+    def findings(self, kept: Kept) -> tuple[smtpx.Finding, ...]:
+        """What is wrong with a message, as far as it is small enough to be looked at."""
+        if len(kept.content) > _CHECKED or self.reading(kept).problem is not None:
+            return ()
+        try:
+            return smtpx.check(kept.content)
+        except (
+            Exception
+        ):  # The parser of the standard library fails in many ways on what is hostile.
+            return ()
+
+    def remove(self, query: str, *, number: int | None = None) -> int:
+        """Forget messages; return how many.
+
+        Raises:
+            ValueError: the query has a mistake.
+        """
+        removed = self.store.remove(query, number=number)
+        if removed:
+            self.changes.tell("removed")
+        return removed
+
+    # Release.
+
+    @property
+    def can_release(self) -> bool:
+        """True where there is a server to send messages on to."""
+        return self._release is not None
+
+    async def release(self, kept: Kept, recipients: list[str]) -> smtpx.SendResult:
+        """Send a message on, to allowed recipients alone.
+
+        Raises:
+            PermissionError: one of them is not allowed, or there is no release.
+            smtpx.SMTPError: nobody gets it.
+        """
+        if self._release is None:
+            raise PermissionError("there is nowhere to release to: serve with --release-to URL")
+        sender = kept.row["sender"] or None
+        envelope = smtpx.Envelope(sender, recipients)
+        for recipient in envelope.recipients:
+            # The final envelope is what counts, as it is said to the server.
+            address = str(recipient).lower()
+            if not any(fnmatchcase(address, pattern.lower()) for pattern in self._allow):
+                raise PermissionError(
+                    f"{recipient} is not allowed: serve with --release-allow '{address}'"
+                )
+        return await self._release(kept.content, envelope)
+
+    def settings(self) -> dict[str, Any]:
+        """What the page tells about the server."""
+        server = self.server
+        return {
+            "smtp": None if server is None else server.url,
+            "tls": None if server is None else server.tls.value,
+            "release": self.can_release,
+            "indexed": self.store.is_indexed,
+        }

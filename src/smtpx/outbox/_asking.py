@@ -1,0 +1,281 @@
+"""What people ask of the ledger, and decide: operations, as generators of statements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ._claiming import _EVENT  # pyright: ignore[reportPrivateUsage] - of the same room
+from ._putting import count, moved
+from ._statements import Ask, Row, Statements, Tell, in_parts, marks
+from ._stored import moment, reply_of
+from .states import Delivery, Event, NotInOutbox, State, Submission
+
+__all__ = [
+    "Sought",
+    "cancel",
+    "counts",
+    "cursor_of",
+    "events",
+    "find",
+    "move_cursor",
+    "purge",
+    "resolve",
+    "retry",
+    "status",
+]
+
+_COLUMNS = """d.recipient, d.state, d.attempts, d.due, d.reply, d.reason,
+    COALESCE(d.message_id, m.message_id), d.host, d.message"""
+_OVER = "state IN ('accepted', 'refused', 'expired', 'cancelled')"
+# Deliveries that one transaction changes.
+_PART = 500
+
+
+def _delivery(row: Row) -> Delivery:
+    recipient, state, attempts, due, reply, reason, message_id, host, message = row
+    return Delivery(
+        recipient=recipient,
+        state=State(state),
+        attempts=attempts,
+        due=moment(due) if state == "waiting" else None,
+        reply=reply_of(reply),
+        reason=reason,
+        message_id=message_id,
+        host=host,
+        submission=message,
+    )
+
+
+def status(id: str) -> Statements[Submission]:
+    """All about one message.
+
+    Raises:
+        NotInOutbox: there is none of that id.
+    """
+    found = yield Ask(
+        "SELECT key, campaign, sender, created, expires FROM smtpx_message WHERE id = ?", [id]
+    )
+    if not found:
+        raise _nothing_of(id)
+    key, campaign, sender, created, expires = found[0]
+    rows = yield Ask(
+        f"""SELECT {_COLUMNS} FROM smtpx_delivery d JOIN smtpx_message m ON m.id = d.message
+        WHERE d.message = ? ORDER BY d.place""",
+        [id],
+    )
+    return Submission(
+        id=id,
+        key=key,
+        campaign=campaign or None,
+        sender=sender,
+        created=moment(created),
+        expires=moment(expires),
+        deliveries=tuple([_delivery(row) for row in rows]),
+    )
+
+
+def _nothing_of(id: str, recipient: str = "") -> NotInOutbox:
+    whose = f" for {recipient}" if recipient else ""
+    return NotInOutbox(f"the outbox has no message {id!r}{whose}: it may have been purged")
+
+
+def counts(campaign: str | None) -> Statements[dict[State, int]]:
+    """How many deliveries are in each state."""
+    rows = yield Ask(
+        "SELECT state, SUM(n) FROM smtpx_count"
+        + ("" if campaign is None else " WHERE campaign = ?")
+        + " GROUP BY state",
+        [] if campaign is None else [campaign],
+    )
+    found = {State(state): int(n) for state, n in rows}
+    return {state: found.get(state, 0) for state in State}
+
+
+class Sought(NamedTuple):
+    """What `find` looks for."""
+
+    state: State | None
+    recipient: str | None
+    before: float | None
+
+
+def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, Delivery]]]:
+    """Some of the deliveries that are sought, each with its number, in the order of those."""
+    where, values = "d.number > ?", list[object]([after])
+    if sought.state is not None:
+        where += " AND d.state = ?"
+        values.append(sought.state.value)
+    if sought.recipient is not None:
+        where += " AND d.recipient = ?"
+        values.append(sought.recipient)
+    if sought.before is not None:
+        where += " AND d.changed < ?"
+        values.append(sought.before)
+    rows = yield Ask(
+        f"""SELECT d.number, {_COLUMNS} FROM smtpx_delivery d
+        JOIN smtpx_message m ON m.id = d.message WHERE {where} ORDER BY d.number LIMIT ?""",
+        [*values, most],
+    )
+    return [(row[0], _delivery(row[1:])) for row in rows]
+
+
+def _check_known(id: str) -> Statements[None]:
+    if not (yield Ask("SELECT id FROM smtpx_message WHERE id = ?", [id])):
+        raise _nothing_of(id)
+
+
+def cancel(id: str, now: float) -> Statements[int]:
+    """Cancel what nobody can have accepted; the value is for how many recipients.
+
+    Raises:
+        NotInOutbox: there is none of that id.
+    """
+    yield from _check_known(id)
+    return (yield from _changed(id, "state = 'waiting'", State.CANCELLED, now))
+
+
+def retry(id: str, now: float, expires: float) -> Statements[int]:
+    """Have those tried at once who wait, were refused or have expired; the value is how many.
+
+    Raises:
+        NotInOutbox: there is none of that id.
+    """
+    yield from _check_known(id)
+    over = "(state IN ('refused', 'expired', 'cancelled') OR (state = 'waiting' AND claimed = 0))"
+    return (yield from _changed(id, over, State.WAITING, now, expires))
+
+
+def resolve(id: str, recipient: str, state: State, now: float, expires: float) -> Statements[None]:
+    """Settle what is in doubt.
+
+    Raises:
+        NotInOutbox: nothing of that id is in doubt for that recipient.
+    """
+    where = "state = 'in doubt' AND recipient = ?"
+    n = yield from _changed(id, where, state, now, expires, [recipient])
+    if not n:
+        raise NotInOutbox(
+            f"no message {id!r} is in doubt for {recipient}: status() tells what became of it"
+        )
+
+
+def _changed(
+    id: str,
+    where: str,
+    state: State,
+    now: float,
+    expires: float | None = None,
+    values: Sequence[object] = (),
+) -> Statements[int]:
+    rows = yield Ask(
+        "SELECT number, state, campaign, recipient FROM smtpx_delivery "
+        f"WHERE message = ? AND {where} {{wait}}",
+        [id, *values],
+    )
+    changed: Counter[tuple[str, State]] = Counter()
+    for _, before, campaign, _ in rows:
+        if before != state.value:
+            moved(changed, campaign, before, state)
+    for part in in_parts([row[0] for row in rows]):
+        # Whoever had it knows nothing of it any more: what it says is about what was before.
+        yield Ask(
+            "UPDATE smtpx_delivery SET state = ?, claimed = 0, owner = NULL, due = ?, changed = ?, "
+            "expires = CASE WHEN expires < ? THEN ? ELSE expires END "
+            f"WHERE number IN {marks(part)}",
+            [state.value, now, now, expires or 0.0, expires or 0.0, *part],
+        )
+    if state is not State.WAITING:
+        yield Tell(
+            _EVENT,
+            [(id, recipient, state.value, None, "", now) for _, _, _, recipient in rows],
+        )
+    yield from count(changed, now)
+    return len(rows)
+
+
+def purge(before: float, now: float) -> Statements[tuple[int, list[bytes]]]:
+    """Forget some messages of which all is over for that long, and contents that nobody needs.
+
+    The value is how many, and the digests of those contents that were in the spool.
+    """
+    rows = yield Ask(
+        f"SELECT DISTINCT message FROM (SELECT message FROM smtpx_delivery WHERE {_OVER} "
+        "AND changed < ? LIMIT ?) AS found",
+        [before, _PART],
+    )
+    seen = [row[0] for row in rows]
+    living: set[str] = set()
+    for part in in_parts(seen):
+        rows = yield Ask(
+            f"SELECT DISTINCT message FROM smtpx_delivery WHERE message IN {marks(part)} "
+            f"AND NOT ({_OVER} AND changed < ?)",
+            [*part, before],
+        )
+        living |= {row[0] for row in rows}
+    over = [id for id in seen if id not in living]
+    changed: Counter[tuple[str, State]] = Counter()
+    for part in in_parts(over):
+        rows = yield Ask(
+            "SELECT campaign, state, COUNT(*) FROM smtpx_delivery "
+            f"WHERE message IN {marks(part)} GROUP BY campaign, state",
+            part,
+        )
+        for campaign, state, n in rows:
+            changed[campaign, State(state)] -= n
+        yield Ask(f"DELETE FROM smtpx_delivery WHERE message IN {marks(part)}", part)
+    spooled = yield from _forget_messages(over)
+    yield Ask("DELETE FROM smtpx_event WHERE at < ?", [before])
+    yield from count(changed, now)
+    return len(over), spooled
+
+
+def _forget_messages(ids: Sequence[str]) -> Statements[list[bytes]]:
+    digests: list[bytes] = []
+    for part in in_parts(ids):
+        rows = yield Ask(
+            f"SELECT DISTINCT content FROM smtpx_message WHERE id IN {marks(part)}", part
+        )
+        digests += [bytes(row[0]) for row in rows]
+        yield Ask(f"DELETE FROM smtpx_message WHERE id IN {marks(part)}", part)
+    spooled: list[bytes] = []
+    for unneeded in in_parts(dict.fromkeys(digests)):
+        unused = (
+            f"digest IN {marks(unneeded)} AND NOT EXISTS "
+            "(SELECT 1 FROM smtpx_message WHERE content = digest)"
+        )
+        rows = yield Ask(
+            f"SELECT digest FROM smtpx_content WHERE octets IS NULL AND {unused}", unneeded
+        )
+        spooled += [bytes(row[0]) for row in rows]
+        yield Ask(f"DELETE FROM smtpx_content WHERE {unused}", unneeded)
+    return spooled
+
+
+def events(after: int, most: int) -> Statements[list[Event]]:
+    """Some of the events after a place in their stream."""
+    rows = yield Ask(
+        "SELECT cursor, message, recipient, state, reply, reason, at FROM smtpx_event "
+        "WHERE cursor > ?{settled} ORDER BY cursor LIMIT ?",
+        [after, most],
+    )
+    return [
+        Event(cursor, message, recipient, State(state), reply_of(reply), reason, moment(at))
+        for cursor, message, recipient, state, reply, reason, at in rows
+    ]
+
+
+def cursor_of(name: str) -> Statements[int]:
+    """How far a reader of the events has come."""
+    rows = yield Ask("SELECT cursor FROM smtpx_reader WHERE name = ?", [name])
+    return rows[0][0] if rows else 0
+
+
+def move_cursor(name: str, cursor: int) -> Statements[None]:
+    """Note how far a reader of the events has come."""
+    _ = yield Tell(
+        "INSERT INTO smtpx_reader (name, cursor) VALUES (?,?) "
+        "ON CONFLICT (name) DO UPDATE SET cursor = excluded.cursor",
+        [(name, cursor)],
+    )

@@ -1,0 +1,233 @@
+"""From the ledger to the server: claim, mark, send, note. What the faces do alike; none waits here.
+
+A message is marked in a transaction that is committed before its last octet leaves; the same
+transaction notes what has become of earlier ones. What a worker that dies leaves in doubt is thus
+what was marked last: at most a window of messages a connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from smtpx.errors import (
+    AddressError,
+    ExtensionMissing,
+    LocalProtocolError,
+    MarkRefused,
+    SessionFull,
+    SMTPError,
+)
+from smtpx.replies import Reply
+from smtpx.results import Outcome, SendResult, Status
+
+from . import _claiming
+from ._claiming import Claim, Claimed, Noted
+from ._loads import Item, Load, item_of, load_of, loads_of
+from ._schedule import Limit, Retries, pause
+from ._spool import Spool
+from ._store import Store
+from ._stored import reply_text
+from .states import LedgerCorrupt, OutboxError, State
+
+__all__ = ["Policy", "Round"]
+
+_LOG = logging.getLogger("smtpx.outbox")
+# Deliveries that are claimed at once, and results that wait for the next mark to be noted.
+CLAIMED = 128
+_UNNOTED = 128
+# Seconds after which a result is noted, though there is nothing to be marked.
+_NOTED_WITHIN = 0.5
+# What is wrong with the message, and not with the server or the way to it.
+_FAULTS = (LocalProtocolError, ExtensionMissing, AddressError, LedgerCorrupt)
+_NO_FAULTS = (MarkRefused, SessionFull)
+
+
+class Policy(NamedTuple):
+    """How an outbox delivers."""
+
+    retries: Retries
+    limits: Mapping[str, Limit]
+    spool: Spool | None
+
+
+class Round:
+    """One call of `send_many`: what it is given, and what is made of what it tells."""
+
+    def __init__(
+        self,
+        store: Store,
+        owner: str,
+        policy: Policy,
+        window: int,
+        *,
+        hold: bool,
+        hop: str | None,
+        most: int,
+        batch: str | None = None,
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._policy = policy
+        self.window = window
+        """Messages that may be on their way at once over a connection."""
+        self._hold = hold
+        self._hop = hop
+        self._left = most
+        self._batch = batch
+        self._unnoted: list[Noted] = []
+        self._untried: list[tuple[Load, SendResult]] = []
+        """Told as not tried: it depends on how the round ends what that means."""
+        self._unread: dict[int, Load] = {}
+        """Claimed, and not told of yet."""
+        self._noted_at = time.monotonic()
+        self.is_stopping = False
+        """Nothing more is to be claimed."""
+        self.claimed = 0
+        """Deliveries so far."""
+        self.answered = 0
+        """Messages that a server has answered."""
+
+    def more(self) -> list[Item]:
+        """Claim what is due; nothing if there is nothing, or this round is to end."""
+        while self._left > 0 and not self.is_stopping:
+            wanted = Claim(
+                owner=self._owner,
+                hold=self._hold,
+                most=min(CLAIMED, self._left),
+                now=time.time(),
+                batch=self._batch,
+                limits=self._policy.limits,
+                hop=self._hop,
+            )
+            claimed, contents = self._store.transact(_claiming.claim, wanted)
+            if not claimed:
+                break
+            self._left -= len(claimed)
+            self.claimed += len(claimed)
+            items: list[Item] = []
+            for load in loads_of(claimed):
+                self._unread[id(load)] = load
+                try:
+                    items.append(item_of(load, contents, self._policy.spool))
+                except SMTPError as error:
+                    self._note(load, [self._refused(one, error) for one in load.deliveries])
+            if items:
+                return items
+            self.flush()
+        return []
+
+    def mark(self, messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+        """Note what was told, and mark what is to be sent, in one transaction."""
+        for result in results:
+            self.hear(result)
+        groups = [load_of(message).numbers for message in messages]
+        noted, self._unnoted = self._unnoted, []
+        try:
+            return self._store.transact(
+                _claiming.mark_and_note, self._owner, groups, noted, time.time()
+            )
+        except BaseException:
+            self._unnoted = noted + self._unnoted
+            raise
+
+    def hear(self, result: SendResult) -> None:
+        """Take what became of a message; noted with the next mark, or by `flush`."""
+        load = load_of(result.message)
+        if load.is_noted:
+            return
+        if len(result.not_tried) < len(result.outcomes) or isinstance(result.error, MarkRefused):
+            self._answer(load, result)
+        else:
+            load.is_noted = True
+            self._untried.append((load, result))
+
+    def _answer(self, load: Load, result: SendResult) -> None:
+        self.answered += bool(result.accepted or result.refused)
+        outcomes = zip(load.deliveries, result.outcomes, strict=True)
+        self._note(load, [self._noted(one, outcome, result) for one, outcome in outcomes])
+
+    def _note(self, load: Load, noted: Sequence[Noted]) -> None:
+        load.is_noted = True
+        _ = self._unread.pop(id(load), None)
+        self._unnoted += noted
+
+    @property
+    def has_to_note(self) -> bool:
+        """True if something has waited for a mark for long enough."""
+        return len(self._unnoted) >= _UNNOTED or time.monotonic() - self._noted_at > _NOTED_WITHIN
+
+    def flush(self) -> None:
+        """Note at once what was told."""
+        self._noted_at = time.monotonic()
+        noted, self._unnoted = self._unnoted, []
+        if not noted:
+            return
+        try:
+            self._store.transact(_claiming.note, self._owner, noted, time.time())
+        except BaseException:
+            self._unnoted = noted + self._unnoted
+            raise
+
+    def end(self, error: BaseException | None) -> None:
+        """Note all that is known, and give back the rest. `error` is what ended `send_many`."""
+        if error is not None:
+            for result in vars(error).get("results", ()):
+                self.hear(result)
+        untried, self._untried = self._untried, []
+        for load, result in untried:
+            if _is_same(result.error, error):
+                result.error = error if isinstance(error, SMTPError) else result.error
+                self._note(load, [self._given_back(one, str(error)) for one in load.deliveries])
+            else:
+                self._answer(load, result)
+        self.flush()
+        unread = [number for load in self._unread.values() for number in load.numbers]
+        self._unread.clear()
+        if unread:
+            self._store.transact(_claiming.release, self._owner, unread)
+
+    def _noted(self, delivery: Claimed, outcome: Outcome, result: SendResult) -> Noted:
+        host, reply, error = result.server or "", outcome.reply, result.error
+        written = reply_text(reply)
+        match outcome.status:
+            case Status.ACCEPTED:
+                return Noted(delivery.number, State.ACCEPTED, 0.0, True, written, "", host)
+            case Status.REFUSED if reply is None or reply.permanent:
+                return Noted(delivery.number, State.REFUSED, 0.0, True, written, "", host)
+            case Status.REFUSED:
+                due = self._due(delivery, reply)
+                return Noted(delivery.number, State.WAITING, due, True, written, "", host)
+            case Status.IN_DOUBT if self._hold:
+                reason = f"in doubt: {error}"
+                return Noted(delivery.number, State.IN_DOUBT, 0.0, True, written, reason, host)
+            case Status.NOT_TRIED if isinstance(error, _NO_FAULTS):
+                return self._given_back(delivery, str(error), host)
+            case Status.NOT_TRIED if isinstance(error, _FAULTS):
+                return self._refused(delivery, error, host)
+            case _:
+                due = self._due(delivery, None)
+                return Noted(delivery.number, State.WAITING, due, True, None, str(error), host)
+
+    def _refused(self, delivery: Claimed, error: SMTPError, host: str = "") -> Noted:
+        why = error.__cause__ if isinstance(error.__cause__, LedgerCorrupt) else error
+        return Noted(delivery.number, State.REFUSED, 0.0, True, None, str(why), host)
+
+    def _given_back(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
+        return Noted(delivery.number, State.WAITING, time.time(), False, None, reason, host)
+
+    def _due(self, delivery: Claimed, said: Reply | None) -> float:
+        seconds = pause(self._policy.retries, delivery.attempts + 1, said, random.random())
+        return min(time.time() + seconds, delivery.expires)
+
+
+def _is_same(told: SMTPError | None, error: BaseException | None) -> bool:
+    """True if a message was not tried because there was no way to the server at all."""
+    if told is None or error is None:
+        return False
+    if isinstance(error, SMTPError) and not isinstance(error, OutboxError):
+        return type(told) is type(error) and told.args == error.args
+    return not isinstance(told, (*_FAULTS, *_NO_FAULTS))

@@ -1,0 +1,215 @@
+"""A ledger in PostgreSQL, by psycopg: as many machines as you like."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from smtpx.errors import ExtraMissing
+
+from ._statements import Dialect, Statements
+from ._store import migrate, run
+from .states import LedgerCorrupt, LedgerUnavailable, OutboxError
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["DIALECT", "PostgresStore", "said"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DIALECT = Dialect(
+    "postgresql",
+    "%s",
+    (
+        ("octets", "BYTEA"),
+        ("seconds", "DOUBLE PRECISION"),
+        ("number", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+        ("lock", "FOR UPDATE SKIP LOCKED"),
+        ("wait", "FOR UPDATE"),
+        ("share", "FOR SHARE"),
+        # A later event may be committed first: what is not settled yet waits with all after it.
+        ("settled", " AND xid < pg_snapshot_xmin(pg_current_snapshot())"),
+        ("transaction", ", xid XID8 NOT NULL DEFAULT pg_current_xact_id()"),
+        ("exclusive", "SELECT pg_advisory_xact_lock(5321220333)"),
+        (
+            "tables",
+            "SELECT tablename FROM pg_tables "
+            "WHERE schemaname = current_schema() AND starts_with(tablename, 'smtpx_')",
+        ),
+    ),
+)
+# Seconds before another try, where the server is gone, or two transactions were in each other's
+# way.
+_PAUSE = 0.05
+
+
+class PostgresStore:
+    """A ledger in a PostgreSQL database; threads take turns on one connection."""
+
+    dialect = DIALECT
+
+    def __init__(self, url: str, patience: float) -> None:
+        """Connect; `patience`: seconds to wait for locks, and for a server that was restarted.
+
+        Raises:
+            ExtraMissing: psycopg is not installed.
+            LedgerUnavailable, LedgerTooNew: there is no ledger to be had there.
+        """
+        try:
+            import psycopg
+        except ImportError as error:
+            raise ExtraMissing("postgres", "psycopg", "a ledger in PostgreSQL") from error
+        self._psycopg = psycopg
+        self._url = url
+        self._patience = patience
+        self._begin_anew()
+        try:
+            self._connect()
+        except psycopg.Error as error:
+            raise said(error, self._name) from error
+        try:
+            self.transact(migrate, DIALECT)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin_anew(self) -> None:
+        self._lock = threading.RLock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._process = os.getpid()
+
+    def __repr__(self) -> str:
+        return self._name
+
+    @property
+    def _name(self) -> str:
+        # A password may stand in the URL.
+        return f"postgresql://{self._url.rpartition('@')[2].rpartition('://')[2]}"
+
+    def transact(
+        self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """Run an operation in a transaction of its own.
+
+        It is run again after a deadlock, and after the connection was lost. Whether a commit took
+        place whose answer was lost, the server is asked.
+        """
+        if self._process != os.getpid():
+            self._begin_anew()  # A connection is not carried over a fork.
+        psycopg, errors = self._psycopg, self._psycopg.errors
+        until = time.monotonic() + self._patience
+        with self._lock, _complaints(self._name):
+            while True:
+                committing: str | None = None
+                values: list[T] = []
+                try:
+                    connection = self._connection or self._connect()
+                    cursor: Any = connection.cursor()  # its texts are typed as literals
+                    _ = cursor.execute("BEGIN")
+                    values.append(run(operation(*args, **named), cursor, DIALECT))
+                    row = cursor.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
+                    committing = None if row is None else row[0]
+                    _ = cursor.execute("COMMIT")
+                    return values[0]
+                except (errors.SerializationFailure, errors.DeadlockDetected):
+                    self._roll_back()
+                    if time.monotonic() > until:
+                        raise
+                except psycopg.OperationalError:
+                    is_lost = self._connection is None or self._connection.closed
+                    self._roll_back()
+                    if not is_lost or time.monotonic() > until:
+                        raise
+                    if committing and self._was_committed(committing, until):
+                        return values[0]
+                except BaseException:
+                    self._roll_back()
+                    raise
+                time.sleep(_PAUSE)
+
+    def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Run an operation that changes nothing: nobody waits for it, nor it for anybody."""
+        return self.transact(operation, *args, **named)
+
+    def _was_committed(self, transaction: str, until: float) -> bool:
+        while True:
+            try:
+                connection = self._connection or self._connect()
+                row = connection.execute(
+                    "SELECT pg_xact_status(%s::xid8)", [transaction]
+                ).fetchone()
+            except self._psycopg.OperationalError:
+                self._roll_back()
+                if time.monotonic() > until:
+                    raise
+            else:
+                if row is not None and row[0] != "in progress":
+                    return bool(row[0] == "committed")
+            time.sleep(_PAUSE)
+
+    def _roll_back(self) -> None:
+        """End the transaction; a connection that cannot do that is closed."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if not connection.closed:
+                _ = connection.execute("ROLLBACK")
+        except self._psycopg.Error:
+            connection.close()
+        if connection.closed:
+            self._connection = None
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = self._psycopg.connect(
+            self._url,
+            autocommit=True,
+            connect_timeout=max(2, int(self._patience)),
+            application_name="smtpx outbox",
+        )
+        milliseconds = int(self._patience * 1000)
+        _ = connection.execute("SELECT set_config('lock_timeout', %s, false)", [str(milliseconds)])
+        self._connection = connection
+        return connection
+
+    def close(self) -> None:
+        """Close the connection; it is opened again when it is needed."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None and self._process == os.getpid():
+                connection.close()
+
+
+@contextmanager
+def _complaints(name: str) -> Generator[None, None, None]:
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise said(error, name) from error
+
+
+def said(error: Any, name: object) -> OutboxError:
+    """What an error of the database means for the outbox."""
+    import psycopg
+    from psycopg import errors
+
+    text = f"{name}: {str(error).strip()}"
+    if isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn)):
+        return LedgerCorrupt(f"{text}: this database has no outbox: give the outbox its URL")
+    if isinstance(error, errors.DiskFull):
+        return LedgerUnavailable(f"{text}: make room on the disk; what is in the outbox is safe")
+    if isinstance(error, (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)):
+        return LedgerUnavailable(f"{text}: this user has to be able to write there")
+    if isinstance(error, errors.LockNotAvailable):
+        return LedgerUnavailable(f"{text}: another transaction holds a lock for too long")
+    if isinstance(error, psycopg.OperationalError):
+        return LedgerUnavailable(f"{text}: is the server up, and is the URL right?")
+    return LedgerUnavailable(text)

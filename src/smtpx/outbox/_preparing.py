@@ -1,0 +1,230 @@
+"""A message as it is kept: its octets, its envelope, what tells it from others. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+from smtpx.envelope import Envelope
+from smtpx.errors import LocalProtocolError
+from smtpx.messages import flatten
+
+from ._stored import options_text, wishes_text
+
+__all__ = [
+    "AnyContent",
+    "Prepared",
+    "Receiver",
+    "date_field",
+    "fingerprint",
+    "header_size",
+    "new_id",
+    "new_message_id",
+    "prepared",
+    "stamped",
+]
+
+AnyContent: TypeAlias = "Message[str, str] | bytes | bytearray | memoryview | Iterable[bytes]"
+
+_LAST_FIELD_END = re.compile(rb"\n(?=\r?\n)")
+_ANY_CASE = re.IGNORECASE | re.MULTILINE
+_FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
+_FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:\s*(<[^<>\r\n]*>)", _ANY_CASE)
+_HAS_ID = re.compile(rb"^message-id[ \t]*:", _ANY_CASE)
+_DATE = re.compile(rb"^date[ \t]*:", _ANY_CASE)
+_SIGNED = re.compile(rb"^(?:dkim|arc-message)-signature[ \t]*:", _ANY_CASE)
+_HIDDEN = re.compile(rb"^(?:resent-)?bcc[ \t]*:" + _FOLDED, _ANY_CASE)
+# What is made anew each time a message is composed: no part of what it says.
+_VARYING = re.compile(rb"^(?:message-id|date)[ \t]*:" + _FOLDED, _ANY_CASE)
+_BOUNDARY = re.compile(rb'\bboundary="?([^"\s;]+)', re.IGNORECASE)
+
+
+class Receiver(NamedTuple):
+    """One recipient, as it is kept."""
+
+    address: str
+    wishes: str | None
+    domain: str
+
+
+class Prepared(NamedTuple):
+    """A message that can be put into a ledger."""
+
+    id: str
+    key: str | None
+    fingerprint: bytes | None
+    """What tells whether two messages of one key are the same; ``None`` without a key."""
+    sender: str
+    options: str | None
+    stamps: bytes
+    """The header fields that the outbox adds on top: Message-ID and Date, where they were missing.
+    """
+    message_id: str
+    """Empty where the message has none that can be read, and is signed."""
+    digest: bytes
+    octets: bytes
+    receivers: tuple[Receiver, ...]
+
+
+# Random octets, sixteen at a time: to ask the system for each id would cost more than all else.
+_random: list[bytes] = []
+
+
+def _sixteen() -> bytes:
+    while True:
+        try:
+            return _random.pop()  # No two threads get the same.
+        except IndexError:
+            octets = os.urandom(16 * 256)
+            _random.extend([octets[place : place + 16] for place in range(0, len(octets), 16)])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.clear)
+
+
+def new_id() -> str:
+    """An id that nobody can guess; ids of later messages are larger, to the millisecond."""
+    return f"{time.time_ns() // 1_000_000:012x}{_sixteen()[:10].hex()}"
+
+
+def new_message_id(sender: str) -> str:
+    """A Message-ID of the sender's domain."""
+    domain = sender.rpartition("@")[2]
+    if not domain or domain.startswith("["):
+        domain = "outbox.invalid"
+    return f"<{_sixteen().hex()}@{domain}>"
+
+
+def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) -> Prepared:
+    """Make a message ready to be kept.
+
+    Raises:
+        LocalProtocolError, AddressError: it cannot be sent at all.
+        TypeError: it is no message.
+    """
+    if isinstance(message, Message):
+        if envelope is None:
+            envelope = Envelope.from_message(message)
+        octets = flatten(message, smtputf8=envelope.needs_smtputf8)
+    elif envelope is None:
+        raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
+    else:
+        octets = _octets(message)
+    sender = "" if envelope.sender is None else str(envelope.sender)
+    split = header_size(octets)
+    head = octets[:split] if _FIRST_FIELD.match(octets) else b""
+    if b"cc:" in head.lower() and _HIDDEN.search(head):
+        shown = _HIDDEN.sub(b"", head)
+        octets, head = shown + octets[split:], shown
+    stamps, message_id = _stamps(head, sender)
+    return Prepared(
+        new_id(),
+        key,
+        None if key is None else fingerprint(octets, len(head), envelope),
+        sender,
+        None if envelope.is_plain and envelope.body is None else options_text(envelope),
+        stamps,
+        message_id,
+        hashlib.sha256(octets).digest(),
+        octets,
+        tuple(
+            [
+                Receiver(
+                    str(recipient.address),
+                    wishes_text(recipient) if recipient.has_options else None,
+                    recipient.address.domain.lower(),
+                )
+                for recipient in envelope.recipients
+            ]
+        ),
+    )
+
+
+def header_size(octets: bytes) -> int:
+    """The octets of a content's header, without the empty line."""
+    end = _LAST_FIELD_END.search(octets)
+    return len(octets) if end is None else end.end()
+
+
+def _octets(message: Any) -> bytes:
+    if isinstance(message, bytes):
+        return message
+    read = getattr(message, "read", None)
+    if isinstance(message, (str, Envelope)) or not (callable(read) or hasattr(message, "__iter__")):
+        raise TypeError(
+            "message: give an EmailMessage, bytes, a binary file or an iterable of bytes, "
+            f"not {type(message).__name__}"
+        )
+    try:
+        pieces: Any = read() if callable(read) else message
+        kinds: tuple[Any, ...] = (bytes, bytearray, memoryview)
+        return bytes(pieces) if isinstance(pieces, kinds) else b"".join(pieces)
+    except TypeError:
+        raise TypeError("message: give bytes, or a binary file or an iterable of them") from None
+
+
+def _stamps(head: bytes, sender: str) -> tuple[bytes, str]:
+    """What is to be added to a header, and the Message-ID that it has then."""
+    found = _MESSAGE_ID.search(head)
+    if not head or _SIGNED.search(head):
+        return b"", "" if found is None else found[1].decode("latin-1")
+    stamps = b""
+    if found is not None:
+        message_id = found[1].decode("latin-1")
+    elif _HAS_ID.search(head):
+        message_id = ""
+    else:
+        message_id = new_message_id(sender)
+        stamps = b"Message-ID: %b\r\n" % message_id.encode()
+    if not _DATE.search(head):
+        stamps += b"Date: %b\r\n" % _date(int(time.time()))
+    return stamps, message_id
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    return date_field(second).encode()
+
+
+def date_field(second: float) -> str:
+    """The value of a Date field."""
+    return format_datetime(datetime.fromtimestamp(int(second), UTC))
+
+
+def fingerprint(octets: bytes, size: int, envelope: Envelope) -> bytes:
+    """The same for messages that say the same: composed twice, one is.
+
+    Of the header, which has so many octets, Message-ID and Date are left out, and boundaries are
+    numbered.
+    """
+    text = _VARYING.sub(b"", octets[:size]) + octets[size:]
+    for number, boundary in enumerate(dict.fromkeys(_BOUNDARY.findall(text))):
+        text = text.replace(boundary, b"boundary-%d" % number)
+    digest = hashlib.sha256(text)
+    told = [options_text(envelope), str(envelope.sender)]
+    for recipient in envelope.recipients:
+        told += [str(recipient), wishes_text(recipient)]
+    digest.update(repr(told).encode())
+    return digest.digest()
+
+
+def stamped(octets: bytes, message_id: str, date: str) -> bytes:
+    """A rendered copy with the Message-ID and the Date that were fixed for it."""
+    split = header_size(octets)
+    head = _VARYING.sub(b"", octets[:split])
+    return b"Message-ID: %b\r\nDate: %b\r\n%b%b" % (
+        message_id.encode(),
+        date.encode(),
+        head,
+        octets[split:],
+    )

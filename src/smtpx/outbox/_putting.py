@@ -1,0 +1,240 @@
+"""How messages come into the ledger: operations, as generators of statements."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ._preparing import Prepared, Receiver
+from ._statements import Ask, Statements, Tell, in_parts, marks
+from .states import IdempotencyConflict, State
+
+__all__ = ["MergeRow", "Terms", "chained", "count", "moved", "put", "put_rows", "put_template"]
+
+_WAITING = State.WAITING.value
+# Counters are spread over so many rows, so that transactions do not wait for each other.
+_SLOTS = 16
+
+_CONTENT = "INSERT INTO smtpx_content (digest, octets, size) VALUES (?,?,?) ON CONFLICT DO NOTHING"
+_MESSAGE = """INSERT INTO smtpx_message
+    (id, key, fingerprint, campaign, sender, options, stamps, message_id, content, template,
+     hold, created, expires, puts)
+    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"""
+_DELIVERY = """INSERT INTO smtpx_delivery
+    (message, place, recipient, wishes, domain, message_id, data, campaign, batch, state, claimed,
+     owner, hold, deferred, priority, due, expires, attempts, reply, reason, host, changed)
+    VALUES (?,?,?,?,?,?,?,?,?,'waiting',0,NULL,?,0,?,?,?,0,NULL,'','',?) ON CONFLICT DO NOTHING"""
+_COUNT = """INSERT INTO smtpx_count (campaign, slot, state, n) VALUES (?,?,?,?)
+    ON CONFLICT (campaign, slot, state) DO UPDATE SET n = smtpx_count.n + excluded.n"""
+
+
+class Terms(NamedTuple):
+    """What holds for all messages of one call."""
+
+    campaign: str
+    hold: bool
+    priority: int
+    due: float
+    expires: float
+    now: float
+
+
+def put(
+    messages: Sequence[Prepared],
+    terms: Terms,
+    batches: Sequence[str] | None,
+    spooled: Sequence[Prepared],
+) -> Statements[list[str]]:
+    """Put messages in; the value is their ids, or those under which their keys were used before.
+
+    They are spread over the batches; without these, each is its own. The contents of the `spooled`
+    ones are in files.
+
+    What was put in by an earlier try of the very same call is left as it is.
+
+    Raises:
+        IdempotencyConflict: a key was used for another message.
+    """
+    known: dict[str, str] = {}
+    new = messages
+    if any(message.key is not None for message in messages):
+        known = yield from _known(messages)
+        new = _unknown(messages, known)
+    _ = yield Tell(_CONTENT, [_content(message, message in spooled) for message in new])
+    _ = yield Tell(
+        _MESSAGE,
+        [
+            (
+                *(message.id, message.key, message.fingerprint, terms.campaign, message.sender),
+                *(message.options, message.stamps, message.message_id, message.digest, 0),
+                *(int(terms.hold), terms.now, terms.expires, 0),
+            )
+            for message in new
+        ],
+    )
+    if known or any(message.key is not None for message in new):
+        # Another process may have used a key meanwhile, and was first.
+        known = yield from _known(messages)
+        new = [message for message in new if known.get(message.key or "", message.id) == message.id]
+    rows = [
+        _delivery(message.id, place, receiver, None, None, _batch(batches, message, n), terms)
+        for n, message in enumerate(new)
+        for place, receiver in enumerate(message.receivers)
+    ]
+    _ = yield Tell(_DELIVERY, rows)
+    yield from count({(terms.campaign, State.WAITING): len(rows)}, terms.now)
+    return [known.get(message.key or "", message.id) for message in messages]
+
+
+def _known(messages: Sequence[Prepared]) -> Statements[dict[str, str]]:
+    """The ids of keys that are in the ledger."""
+    wanted = {message.key: message for message in messages if message.key is not None}
+    known: dict[str, str] = {}
+    for keys in in_parts(wanted):
+        rows = yield Ask(
+            f"SELECT key, id, fingerprint FROM smtpx_message WHERE key IN {marks(keys)}", keys
+        )
+        for key, id, fingerprint in rows:
+            _check_same(wanted[key], bytes(fingerprint or b""), id)
+            known[key] = id
+    return known
+
+
+def _unknown(messages: Sequence[Prepared], known: Mapping[str, str]) -> list[Prepared]:
+    """Those to be put in; of several with one key, the first."""
+    first: dict[str, Prepared] = {}
+    new: list[Prepared] = []
+    for message in messages:
+        if message.key is None:
+            new.append(message)
+        elif message.key not in known:
+            if message.key not in first:
+                first[message.key] = message
+                new.append(message)
+            elif first[message.key].fingerprint != message.fingerprint:
+                raise _conflict(message.key, first[message.key].id)
+    return new
+
+
+def _check_same(message: Prepared, fingerprint: bytes, id: str) -> None:
+    if fingerprint != message.fingerprint:
+        raise _conflict(message.key, id)
+
+
+def _conflict(key: str | None, id: str) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"key {key!r} was used for another message ({id}): give each message a key of its own"
+    )
+
+
+def _batch(batches: Sequence[str] | None, message: Prepared, place: int) -> str:
+    return message.id if batches is None else batches[place % len(batches)]
+
+
+def _content(message: Prepared, spooled: bool) -> tuple[object, ...]:
+    return message.digest, None if spooled else message.octets, len(message.octets)
+
+
+def _delivery(
+    message: str,
+    place: int,
+    receiver: Receiver,
+    message_id: str | None,
+    data: str | None,
+    batch: str,
+    terms: Terms,
+) -> tuple[object, ...]:
+    return (
+        *(message, place, receiver.address, receiver.wishes, receiver.domain, message_id, data),
+        *(terms.campaign, batch, int(terms.hold), terms.priority, terms.due, terms.expires),
+        terms.now,
+    )
+
+
+class MergeRow(NamedTuple):
+    """A recipient of a merged message."""
+
+    receiver: Receiver
+    message_id: str
+    data: Mapping[str, Any]
+
+
+def put_template(
+    template: Prepared, terms: Terms, spooled: bool
+) -> Statements[tuple[str, int, bytes]]:
+    """Put a template in, or find it; the value is its id, how many rows it has, and their chain."""
+    name = None if not terms.campaign else f"campaign:{terms.campaign}"
+    if name is not None:
+        rows = yield Ask(
+            "SELECT id, puts, fingerprint, stamps FROM smtpx_message WHERE key = ?", [name]
+        )
+        if rows:
+            id, puts, chain, fingerprint = rows[0]
+            if bytes(fingerprint) != template.fingerprint:
+                raise IdempotencyConflict(
+                    f"campaign {terms.campaign!r} was begun with another template ({id}): "
+                    "give each campaign a name of its own"
+                )
+            return id, puts, bytes(chain)
+    _ = yield Tell(_CONTENT, [_content(template, spooled)])
+    row = (
+        *(template.id, name, b"", terms.campaign, template.sender, template.options),
+        *(template.fingerprint, ""),
+        *(template.digest, 1, int(terms.hold), terms.now, terms.expires, 0),
+    )
+    _ = yield Tell(_MESSAGE, [row])
+    return template.id, 0, b""
+
+
+def put_rows(
+    id: str, rows: Sequence[MergeRow], before: int, chain: bytes, terms: Terms, batch: str
+) -> Statements[None]:
+    """Add rows to a merged message that has so many already.
+
+    Raises:
+        IdempotencyConflict: another process adds rows to it.
+    """
+    found = yield Ask("SELECT puts FROM smtpx_message WHERE id = ? {wait}", [id])
+    if found and found[0][0] == before + len(rows):
+        return  # The transaction was committed, and we had not heard of it.
+    if not found or found[0][0] != before:
+        raise IdempotencyConflict(
+            f"campaign {terms.campaign!r} is being put in by another call: let one of them do it"
+        )
+    values = [
+        _delivery(
+            *(id, before + place, row.receiver, row.message_id),
+            *(json.dumps(row.data, ensure_ascii=False, separators=(",", ":")), batch, terms),
+        )
+        for place, row in enumerate(rows)
+    ]
+    _ = yield Tell(_DELIVERY, values)
+    _ = yield Tell(
+        "UPDATE smtpx_message SET puts = ?, fingerprint = ? WHERE id = ?",
+        [(before + len(rows), chain, id)],
+    )
+    yield from count({(terms.campaign, State.WAITING): len(rows)}, terms.now)
+
+
+def chained(chain: bytes, data: Mapping[str, Any]) -> bytes:
+    """What tells a sequence of rows from others, with one more row."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(chain + text.encode("utf-8", "surrogatepass")).digest()
+
+
+def count(changes: Mapping[tuple[str, State], int], now: float) -> Statements[None]:
+    """Add to the counters of campaigns."""
+    slot = int(now * 1000) % _SLOTS
+    rows = [(campaign, slot, state.value, n) for (campaign, state), n in changes.items() if n]
+    if rows:
+        # In one order everywhere, so that no two transactions wait for each other in a circle.
+        _ = yield Tell(_COUNT, sorted(rows))
+
+
+def moved(counter: Counter[tuple[str, State]], campaign: str, before: str, after: State) -> None:
+    """Note that a delivery has gone from one state to another."""
+    counter[campaign, State(before)] -= 1
+    counter[campaign, after] += 1

@@ -1,0 +1,105 @@
+"""The tables of the ledger, and how each version of them becomes the next.
+
+A migration is never edited once it was released: the next one mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["MIGRATIONS", "VERSION"]
+
+# What differs between the databases is in braces: see `Dialect`.
+_FIRST = (
+    """CREATE TABLE smtpx_content (
+        digest {octets} PRIMARY KEY,
+        octets {octets},
+        size BIGINT NOT NULL
+    )""",
+    """CREATE TABLE smtpx_message (
+        id TEXT PRIMARY KEY,
+        key TEXT UNIQUE,
+        fingerprint {octets},
+        campaign TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        options TEXT,
+        stamps {octets} NOT NULL,
+        message_id TEXT NOT NULL,
+        content {octets} NOT NULL,
+        template INTEGER NOT NULL,
+        hold INTEGER NOT NULL,
+        created {seconds} NOT NULL,
+        expires {seconds} NOT NULL,
+        puts BIGINT NOT NULL
+    )""",
+    "CREATE INDEX smtpx_message_content ON smtpx_message (content)",
+    """CREATE TABLE smtpx_delivery (
+        number {number},
+        message TEXT NOT NULL,
+        place BIGINT NOT NULL,
+        recipient TEXT NOT NULL,
+        wishes TEXT,
+        domain TEXT NOT NULL,
+        message_id TEXT,
+        data TEXT,
+        campaign TEXT NOT NULL,
+        batch TEXT NOT NULL,
+        state TEXT NOT NULL,
+        claimed INTEGER NOT NULL,
+        owner TEXT,
+        hold INTEGER NOT NULL,
+        deferred INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
+        due {seconds} NOT NULL,
+        expires {seconds} NOT NULL,
+        attempts INTEGER NOT NULL,
+        reply TEXT,
+        reason TEXT NOT NULL,
+        host TEXT NOT NULL,
+        changed {seconds} NOT NULL
+    )""",
+    "CREATE UNIQUE INDEX smtpx_delivery_message ON smtpx_delivery (message, place)",
+    """CREATE INDEX smtpx_delivery_due ON smtpx_delivery (hold, deferred, priority, due, number)
+        WHERE state = 'waiting' AND claimed = 0""",
+    """CREATE INDEX smtpx_delivery_batch ON smtpx_delivery (batch, due)
+        WHERE state = 'waiting' AND claimed = 0""",
+    "CREATE INDEX smtpx_delivery_claimed ON smtpx_delivery (owner) WHERE claimed = 1",
+    """CREATE INDEX smtpx_delivery_settled ON smtpx_delivery (state, changed)
+        WHERE state <> 'waiting' AND state <> 'sending'""",
+    """CREATE TABLE smtpx_worker (
+        id TEXT PRIMARY KEY,
+        beat BIGINT NOT NULL,
+        seen {seconds} NOT NULL
+    )""",
+    """CREATE TABLE smtpx_destination (
+        name TEXT PRIMARY KEY,
+        held_until {seconds} NOT NULL,
+        failures INTEGER NOT NULL,
+        earliest {seconds} NOT NULL
+    )""",
+    """CREATE TABLE smtpx_count (
+        campaign TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        n BIGINT NOT NULL,
+        PRIMARY KEY (campaign, slot, state)
+    )""",
+    """CREATE TABLE smtpx_event (
+        cursor {number},
+        message TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        state TEXT NOT NULL,
+        reply TEXT,
+        reason TEXT NOT NULL,
+        at {seconds} NOT NULL{transaction}
+    )""",
+    """CREATE TABLE smtpx_reader (
+        name TEXT PRIMARY KEY,
+        cursor BIGINT NOT NULL
+    )""",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (_FIRST,)
+"""What makes of the tables of each version those of the next; the first makes them of nothing."""
+
+VERSION = len(MIGRATIONS)

@@ -1,0 +1,87 @@
+"""Large contents in files: synced and renamed before a row of the ledger speaks of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from .states import LedgerCorrupt, LedgerUnavailable
+
+__all__ = ["Spool"]
+
+_PIECE = 524288
+
+
+class Spool:
+    """A directory of contents, each under its digest."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def _path(self, digest: bytes) -> Path:
+        return self._directory / digest.hex()
+
+    def keep(self, digest: bytes, octets: bytes) -> None:
+        """Have a content there, for good.
+
+        Raises:
+            LedgerUnavailable: it cannot be written.
+        """
+        path = self._path(digest)
+        if path.exists():
+            return
+        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+        try:
+            self._directory.mkdir(exist_ok=True)
+            with unfinished.open("xb") as file:
+                _ = file.write(octets)
+                file.flush()
+                os.fsync(file.fileno())
+            _ = unfinished.replace(path)
+            _sync(self._directory)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise LedgerUnavailable(
+                f"a large message cannot be kept in {self._directory}: {error.strerror or error}"
+            ) from error
+
+    def pieces(self, digest: bytes, size: int) -> Iterator[bytes]:
+        """The octets of a content. The last of them come only if all are what was kept.
+
+        Raises:
+            LedgerCorrupt: they are not, or the file is gone.
+        """
+        path = self._path(digest)
+        seen, read, held = hashlib.sha256(), 0, b""
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    if held:
+                        yield held
+                    held = piece
+                    read += len(piece)
+                    seen.update(piece)
+        except OSError as error:
+            raise LedgerCorrupt(f"{path}: {error.strerror or error}") from error
+        if read != size or seen.digest() != digest:
+            raise LedgerCorrupt(f"{path}: it is not what was written: restore it, then retry()")
+        yield held
+
+    def forget(self, digest: bytes) -> None:
+        """Remove a content."""
+        self._path(digest).unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    """Have the name of a new file on the disk, where a system lets us."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return  # Windows opens no directories; its file systems keep names by themselves.
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

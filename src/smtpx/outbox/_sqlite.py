@@ -1,0 +1,153 @@
+"""A ledger in a file, by the standard library: several processes on one machine."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from ._statements import Dialect, Statements
+from ._store import migrate, run
+from .states import LedgerCorrupt, LedgerUnavailable, OutboxError
+
+__all__ = ["DIALECT", "SQLiteStore", "said"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DIALECT = Dialect(
+    "sqlite",
+    "?",
+    (
+        ("octets", "BLOB"),
+        ("seconds", "REAL"),
+        ("number", "INTEGER PRIMARY KEY AUTOINCREMENT"),
+        ("lock", ""),
+        ("wait", ""),
+        ("share", ""),
+        ("settled", ""),
+        ("transaction", ""),
+        ("exclusive", "SELECT 1"),  # BEGIN IMMEDIATE has locked it.
+        ("tables", "SELECT name FROM sqlite_master WHERE name LIKE 'smtpx_%'"),
+    ),
+)
+
+
+class SQLiteStore:
+    """A ledger in an SQLite file; threads take turns on one connection."""
+
+    dialect = DIALECT
+
+    def __init__(self, path: Path, patience: float) -> None:
+        """Open or make the file; `patience`: seconds to wait for other processes' transactions.
+
+        Raises:
+            LedgerUnavailable, LedgerCorrupt, LedgerTooNew: there is no ledger to be had there.
+        """
+        self._path = path
+        self._patience = patience
+        self._begin_anew()
+        try:
+            self.transact(migrate, DIALECT)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"sqlite:///{self._path}"
+
+    def _begin_anew(self) -> None:
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = os.getpid()
+
+    def transact(
+        self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """Run an operation in a transaction of its own, alone in all processes."""
+        return self._run("BEGIN IMMEDIATE", partial(operation, *args, **named))
+
+    def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Run an operation that changes nothing, beside those of other processes that do."""
+        return self._run("BEGIN", partial(operation, *args, **named))
+
+    def _run(self, begin: str, operation: Callable[[], Statements[T]]) -> T:
+        if self._process != os.getpid():
+            self._begin_anew()  # A connection is not carried over a fork.
+        with self._lock, _complaints(self._path):
+            connection = self._connection or self._connect()
+            cursor = connection.cursor()
+            _ = cursor.execute(begin)
+            try:
+                value = run(operation(), cursor, DIALECT)
+                _ = cursor.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.rollback()
+                raise
+            return value
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self._path.parent.is_dir():
+            raise LedgerUnavailable(
+                f"{self._path}: there is no such directory {self._path.parent}: make it"
+            )
+        connection = sqlite3.connect(
+            self._path,
+            timeout=self._patience,
+            isolation_level=None,
+            check_same_thread=False,  # They take turns.
+            cached_statements=512,
+        )
+        try:
+            _ = connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            _ = connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None and self._process == os.getpid():
+                connection.close()
+
+
+@contextmanager
+def _complaints(path: object) -> Generator[None, None, None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise said(error, path) from error
+
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def said(error: sqlite3.Error, path: object) -> OutboxError:
+    """What an error of the database means for the outbox."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    text = f"{path}: {error}"
+    if code in _BUSY:
+        return LedgerUnavailable(
+            f"{text}: another process holds a transaction for too long, or was stopped in one"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return LedgerUnavailable(f"{text}: make room on the disk; what is in the outbox is safe")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return LedgerUnavailable(
+            f"{text}: the file and its directory have to be writable for this user"
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return LedgerCorrupt(f"{text}: this is no SQLite file, or a damaged one: give another")
+    if "no such table" in str(error) or "no such column" in str(error):
+        return LedgerCorrupt(f"{text}: this database has no outbox: give the outbox its URL")
+    return LedgerUnavailable(text)

@@ -1,0 +1,183 @@
+"""A worker, whatever its face: it owns what it claims, and leaves alone what cannot be reached."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from smtpx.endpoints import Endpoint
+from smtpx.errors import SMTPError
+from smtpx.options import PoolLimits
+
+from . import _claiming, _reporting
+from ._arguments import number
+from ._delivering import Policy, Round
+from ._options import terms_of
+from ._owning import Owner, Watcher
+from ._store import Store
+from ._via import check_via, hop_of
+from .states import OutboxError
+
+__all__ = ["Core", "Working", "stopped_by_sigterm"]
+
+_LOG = logging.getLogger("smtpx.outbox")
+
+# Messages that may be on their way at once over a connection; of those whose doubt is held, one.
+_WINDOW = {False: 16, True: 1}
+# Deliveries of one kind that are sent before those of the other kind have their turn.
+_TURN = 4096
+# Connections that a client of our own may have, if not more are asked for.
+_OPEN = 5
+# Seconds between two looks at the ledger, while there is nothing to do.
+_LOOK = 0.25
+# Seconds for which a server is left alone that could not be reached, at first and at the most.
+_HELD, _HELD_MOST = 1.0, 300.0
+
+
+class Core(NamedTuple):
+    """What the faces of an outbox have in common."""
+
+    store: Store
+    policy: Policy
+    lease: float
+    watcher: Watcher
+    postmaster: str | None
+    """Whom reports to senders come from, where there are to be any."""
+
+    def report(self) -> int:
+        """Put reports in of what was given up; the value is how many events were looked at."""
+        if self.postmaster is None:
+            return 0
+        terms = terms_of({})
+        return self.store.transact(_reporting.report, self.postmaster, self.policy.spool, terms)
+
+
+class Working:
+    """A worker: its owner in the ledger, its rounds, and what it knows of the server."""
+
+    def __init__(
+        self,
+        core: Core,
+        via: Any,
+        client: Callable[..., Any],
+        connections: int,
+        window: int | None,
+    ) -> None:
+        """Look at the arguments. A `client` is made of a URL, and is then its `own`.
+
+        Raises:
+            TypeError, ValueError, EndpointError, LocalProtocolError: one of them is wrong.
+        """
+        check_via(via)
+        number("connections", connections, 1)
+        if window is not None:
+            number("window", window, 1)
+        self._core = core
+        self.connections = connections
+        self._windows = _WINDOW if window is None else {False: window, True: window}
+        self.client: Any = via
+        self.own: Any = None
+        if isinstance(via, (str, Endpoint)):
+            pool = PoolLimits(open=max(connections, _OPEN))
+            self.client = self.own = client(via, pool=pool)
+        self._hop = hop_of(self.client)
+        self._owner: Owner | None = None
+        self._round: Round | None = None
+        self._is_stopping = False
+        self._failures = 0
+        self.failure: SMTPError | None = None
+        """Why the server could not be reached, the last time."""
+        self._pause = 0.0
+
+    def begin(self) -> None:
+        """Be known as one that lives."""
+        self._owner = Owner(self._core.store, self._core.lease)
+        self._owner.begin()
+
+    def end(self, error: BaseException | None) -> None:
+        """Give to others what is still its own."""
+        if self._owner is not None:
+            self._owner.end(error)
+
+    def renew(self) -> None:
+        """Begin anew, where others took us for dead: what was ours is theirs."""
+        _LOG.warning("this worker was stopped for longer than its lease, and begins anew")
+        self.end(None)
+        self.begin()
+
+    def stop(self) -> None:
+        """Begin nothing more; what is on its way is brought to its end."""
+        self._is_stopping = True
+        if self._round is not None:
+            self._round.is_stopping = True
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once it is to begin nothing more."""
+        return self._is_stopping
+
+    def round(self, hold: bool, batch: str | None) -> Round:
+        """The next round, of one kind."""
+        if self._owner is None:
+            raise AssertionError("a worker is begun first")
+        core = self._core
+        self._round = Round(
+            *(core.store, self._owner.id, core.policy, self._windows[hold]),
+            hold=hold,
+            hop=self._hop,
+            most=_TURN,
+            batch=batch,
+        )
+        self._round.is_stopping = self._is_stopping
+        return self._round
+
+    def fail(self, error: SMTPError) -> None:
+        """Note why a round has ended early.
+
+        Raises:
+            OutboxError: it is the ledger's error, and not the server's.
+        """
+        if isinstance(error, OutboxError):
+            raise error
+        self.failure = error
+
+    def judged(self, a_round: Round) -> int:
+        """How many deliveries a round has got somewhere, so that another is of use."""
+        if self.failure is None:
+            if a_round.answered:
+                self._failures, self._pause = 0, 0.0
+            return a_round.claimed
+        self._failures = 0 if a_round.answered else self._failures
+        self._pause = min(_HELD * 2 ** min(self._failures, 16), _HELD_MOST)
+        self._failures += 1
+        _LOG.warning("%s; tried again in %g seconds", self.failure, self._pause)
+        return 0
+
+    def pause(self) -> float:
+        """Seconds until there may be something to do."""
+        due = self._core.store.look(_claiming.wait_until)
+        seconds = _LOOK if due is None else min(max(due - time.time(), 0.02), _LOOK)
+        return max(seconds, self._pause)
+
+
+@contextmanager
+def stopped_by_sigterm(stop: Callable[[], None]) -> Generator[None, None, None]:
+    """SIGTERM ends what runs in this process, where it runs in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: object) -> None:
+        stop()
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        # Of a handler that is none of Python's, nothing is known but that it was there.
+        _ = signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

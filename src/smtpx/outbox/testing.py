@@ -1,0 +1,116 @@
+"""What every dispatcher has to pass, and one that does its worst. Nothing here needs pytest."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from email import message_from_bytes
+from typing import TYPE_CHECKING
+
+from smtpx.envelope import Envelope
+
+from .outbox import Outbox
+from .states import State
+
+if TYPE_CHECKING:
+    from smtpx.testing import Server
+
+__all__ = ["HostileDispatcher", "verify"]
+
+# Of ten wake-ups, how many are lost, and how many come twice.
+_LOST, _TWICE = 3, 3
+_LATE = 0.2
+
+
+class HostileDispatcher:
+    """Loses, doubles, delays and reorders wake-ups, as a seed has it; a context."""
+
+    transactional = False
+
+    def __init__(self, seed: int = 1, workers: int = 3) -> None:
+        self._chance = random.Random(seed)
+        self._workers = workers
+        self._due: list[tuple[float, str]] = []
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._has_ended = False
+
+    def wake(self, batches: Sequence[str], *, connection: object = None) -> None:
+        """Have some of the batches delivered, some time, and some of them twice."""
+        with self._changed:
+            for batch in batches:
+                lot = self._chance.randrange(10)
+                times = 0 if lot < _LOST else 2 if lot < _LOST + _TWICE else 1
+                for _ in range(times):
+                    self._due.append((time.monotonic() + self._chance.uniform(0, _LATE), batch))
+            self._due.sort()
+            self._changed.notify_all()
+
+    def serve(self, deliver: Callable[[str], object]) -> None:
+        """Have batches delivered by threads."""
+        for _ in range(self._workers):
+            thread = threading.Thread(target=self._work, args=(deliver,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """End the threads; what they deliver is brought to its end."""
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, deliver: Callable[[str], object]) -> None:
+        while True:
+            with self._changed:
+                while not self._has_ended and not self._is_due():
+                    _ = self._changed.wait(0.02)
+                if self._has_ended:
+                    return
+                _, batch = self._due.pop(0)
+            _ = deliver(batch)
+
+    def _is_due(self) -> bool:
+        return bool(self._due) and self._due[0][0] <= time.monotonic()
+
+
+def verify(
+    outbox: Outbox,
+    server: Server,
+    *,
+    count: int = 100,
+    within: float = 60.0,
+    reconcile: Callable[[], object] | None = None,
+) -> None:
+    """Put messages into an outbox that has a dispatcher, and see that each arrives once.
+
+    `server` is where the dispatcher's workers deliver to. `reconcile` is called all the time, as a
+    timer would; by default that of the outbox.
+
+    Raises:
+        AssertionError: a message was not delivered in time, or was delivered twice.
+    """
+    envelope = Envelope("a@example.org", "b@example.net")
+    ids = list(
+        outbox.put_many((b"Subject: %d\r\n\r\n" % number, envelope) for number in range(count))
+    )
+    end = time.monotonic() + within
+    waiting = set(ids)
+    while waiting and time.monotonic() < end:
+        _ = (reconcile or outbox.reconcile)()
+        waiting = {id for id in waiting if not outbox.status(id).is_over}
+        time.sleep(0.05)
+    assert not waiting, f"{len(waiting)} of {count} messages were not delivered in time"
+    wanted = {outbox.status(id).deliveries[0].message_id for id in ids}
+    taken = Counter(
+        str(message_from_bytes(message.content)["Message-ID"]) for message in server.messages
+    )
+    doubles = {name: times for name, times in taken.items() if name in wanted and times > 1}
+    assert not doubles, f"delivered more than once: {doubles}"
+    states = {outbox.status(id).deliveries[0].state for id in ids}
+    assert states == {State.ACCEPTED}, f"not all were accepted: {states}"
+    assert wanted <= taken.keys(), "the ledger says accepted, and the server says no"

@@ -1,0 +1,202 @@
+"""A pytest plugin: a mail server for each test, and what it received.
+
+pytest loads it at every start, so it imports pytest alone; the rest comes with the first fixture.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from smtpx.testing import Mails, Server
+
+_SERVERS = pytest.StashKey[list[Any]]()
+_KNOWN = ("breaches", "unstruck")
+_SHOWN_LINES = 200
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers",
+        "smtp(**options): how smtp_server behaves; tls='starttls', faults=['MAIL: close'], "
+        "extensions='-CHUNKING', breaches='allow', unstruck='allow', and all that "
+        "smtpx.testing.Server takes",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the dialogue and the mail of a test that failed."""
+    report = yield
+    servers = item.stash.get(_SERVERS, None)
+    if servers and report.failed:
+        for server in servers:
+            report.sections.append(("SMTP dialogue", _dialogue(server)))
+            report.sections.append(("mail received", _received(item, server)))
+    return report
+
+
+@pytest.fixture
+def smtp_server_factory(
+    request: pytest.FixtureRequest,
+) -> Generator[Callable[..., Server]]:
+    """Start mail servers, each by the options of the marker `smtp`; they end with the test."""
+    started: list[tuple[Server, dict[str, Any]]] = []
+    item = request.node
+    servers = item.stash.setdefault(_SERVERS, [])
+
+    def start(**options: Any) -> Server:
+        from smtpx.testing import Server
+
+        allowed = {name: options.pop(name) for name in _KNOWN if name in options}
+        server = Server(**_spelt(options))
+        server.start()
+        started.append((server, allowed))
+        servers.append(server)
+        return server
+
+    yield start
+    wrong: list[str] = []
+    for server, allowed in started:
+        server.close()
+        if allowed.get("breaches") != "allow":
+            wrong += [f"the client broke the protocol: {each}" for each in server.breaches]
+        if allowed.get("unstruck") != "allow":
+            wrong += [f"a fault never struck: {_fault(each)}" for each in server.unstruck]
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
+
+
+@pytest.fixture
+def smtp_server(
+    request: pytest.FixtureRequest,
+    smtp_server_factory: Callable[..., Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Generator[Server]:
+    """A mail server for this test; its URL is in SMTPX_URL, and in Django's settings."""
+    options: dict[str, Any] = {}
+    for marker in reversed(list(request.node.iter_markers("smtp"))):
+        options.update(marker.kwargs)
+    server = smtp_server_factory(**options)
+    monkeypatch.setenv("SMTPX_URL", server.url)
+    with _django(server):
+        yield server
+
+
+@pytest.fixture
+def smtp_url(smtp_server: Server) -> str:
+    """The URL of the test's mail server."""
+    return smtp_server.url
+
+
+@pytest.fixture
+def mailbox(smtp_server: Server) -> Mails:
+    """The mail that the test's server has received."""
+    from smtpx.testing import Mails
+
+    return Mails(smtp_server)
+
+
+@pytest.fixture
+def smtp_dialogue() -> Generator[Callable[[str], Any]]:
+    """Play a recorded dialogue as a server: the text of an ``.smtp`` script, once."""
+    from smtpx.testing import Replay
+
+    entered: list[Any] = []
+
+    def play(script: str) -> Replay:
+        replay = Replay(script)
+        entered.append(replay)
+        return replay.__enter__()
+
+    yield play
+    for replay in entered:
+        replay.__exit__(None, None, None)
+
+
+def _spelt(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as a marker spells them, as the server takes them."""
+    from smtpx.testing import USUAL_EXTENSIONS, Extension, ServerTLS, read_fault
+
+    spelt = dict(options)
+    if isinstance(spelt.get("tls"), str):
+        spelt["tls"] = ServerTLS(spelt["tls"])
+    if "faults" in spelt:
+        faults = [spelt["faults"]] if isinstance(spelt["faults"], str) else spelt["faults"]
+        spelt["faults"] = [read_fault(each) if isinstance(each, str) else each for each in faults]
+    if isinstance(spelt.get("extensions"), str):
+        words = spelt["extensions"].replace(",", " ").split()
+        changed = any(word[0] in "+-" for word in words)
+        extensions = set(USUAL_EXTENSIONS) if changed else set[Extension]()
+        for word in words:
+            extension = Extension(word.lstrip("+-").upper())
+            (extensions.discard if word.startswith("-") else extensions.add)(extension)
+        spelt["extensions"] = frozenset(extensions)
+    return spelt
+
+
+def _fault(fault: Any) -> str:
+    from smtpx.testing import fault_text
+
+    return fault_text(fault)
+
+
+def _django(server: Server) -> Any:
+    """Django's settings for as long as the test runs, where Django is there and configured."""
+    from contextlib import nullcontext
+
+    conf = sys.modules.get("django.conf")
+    if conf is None or not conf.settings.configured:
+        return nullcontext()
+    from importlib import import_module
+
+    changed: dict[str, Any] = {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": server.host,
+        "EMAIL_PORT": server.port,
+        "EMAIL_HOST_USER": "",
+        "EMAIL_HOST_PASSWORD": "",
+        "EMAIL_USE_TLS": False,
+        "EMAIL_USE_SSL": False,
+    }
+    if getattr(conf.settings, "MAILERS", None):
+        backend = changed["EMAIL_BACKEND"]
+        place = {"host": server.host, "port": server.port}
+        changed = {"MAILERS": {"default": {"BACKEND": backend, "OPTIONS": place}}}
+    override: Any = import_module("django.test.utils").override_settings
+    return override(**changed)
+
+
+def _dialogue(server: Server) -> str:
+    lines: list[str] = []
+    for session in server.sessions:
+        lines.append(f"# session {session.number}")
+        for said in session.dialogue[:_SHOWN_LINES]:
+            who = "#" if said.speaker is None else f"{said.speaker.value}:"
+            lines.append(f"{said.at * 1000:8.1f} ms  {who} {said.text}")
+            lines += [f"             ^ {breach}" for breach in said.breaches]
+    return "\n".join(lines) or "nobody connected"
+
+
+def _received(item: pytest.Item, server: Server) -> str:
+    from smtpx.testing import Mail
+
+    if not server.messages:
+        return "nothing"
+    factory: Any = getattr(item.config, "_tmp_path_factory", None)
+    folder = None if factory is None else factory.mktemp("mail")
+    told: list[str] = []
+    for number, received in enumerate(server.messages, 1):
+        told.append(repr(Mail(received)))
+        if folder is not None:
+            path = folder / f"{number:03}.eml"
+            _ = path.write_bytes(received.content)
+            told.append(f"  {path}")
+    return "\n".join(told)

@@ -1,0 +1,55 @@
+"""A mixin for `unittest`: a mail server for each test, and what it received."""
+
+from __future__ import annotations
+
+import os
+import unittest
+from unittest import mock
+
+from ._mails import Mail, Mails
+from .server import Server
+
+
+class MailTestCase(unittest.TestCase):
+    """A `unittest.TestCase` with a mail server, whose URL is in SMTPX_URL.
+
+    ::
+
+        class SignupTest(MailTestCase):
+            def test_welcome(self):
+                sign_up("bob@example.net")
+                self.assertMailSent(to="bob@example.net", subject="Welcome")
+
+    At its end, a test whose client broke the protocol fails.
+    """
+
+    __module__ = "smtpx.testing"
+
+    def setUp(self) -> None:
+        """Start the server."""
+        super().setUp()
+        self.smtp_server = self.make_smtp_server()
+        self.smtp_server.start()
+        self.addCleanup(self.smtp_server.close)
+        self.mail = Mails(self.smtp_server)
+        """What was received, to be asked for."""
+        environment = mock.patch.dict(os.environ, SMTPX_URL=self.smtp_server.url)
+        _ = environment.start()
+        self.addCleanup(environment.stop)
+
+    def make_smtp_server(self) -> Server:
+        """Make the server; override it for one that behaves otherwise."""
+        return Server()
+
+    def tearDown(self) -> None:
+        """Look whether the client kept to the protocol."""
+        breaches = self.smtp_server.breaches
+        if breaches:
+            self.fail("the client broke the protocol: " + "; ".join(breaches))
+        super().tearDown()
+
+    def assertMailSent(  # noqa: N802 - as unittest's own
+        self, *, to: str | None = None, sender: str | None = None, subject: str | None = None
+    ) -> Mail:
+        """Assert that exactly one such message comes; return it."""
+        return self.mail.only(to=to, sender=sender, subject=subject)

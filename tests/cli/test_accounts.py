@@ -1,0 +1,194 @@
+"""Which server is meant, and where its password comes from, unseen (U5)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from smtpx.testing import Server
+
+from .conftest import Run
+
+SECRET = "hunter2-of-ann"
+POSIX = pytest.mark.skipif(os.name != "posix", reason="only POSIX says who may read a file")
+
+
+def written(path: Path, text: str, mode: int = 0o600) -> Path:
+    _ = path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+@pytest.fixture
+def sent(run: Run):
+    """Send with these words to a server that wants ann's login; it must work, and stay unseen."""
+
+    def sent(server: Server, *words: str) -> None:
+        done = run("send", "-vv", *words, "letter.eml")
+        assert done.code == 0, done.err
+        assert server.messages[-1].user == "ann"
+        assert SECRET not in done.out + done.err
+
+    return sent
+
+
+@pytest.fixture
+def server():
+    with Server(users={"ann": SECRET}, require_authentication=True) as server:
+        yield server
+
+
+def url(server: Server, user: str = "ann") -> str:
+    return server.url.replace("//", f"//{user}@")
+
+
+PRINTS = f'{sys.executable} -c "print(chr(104)+{SECRET[1:]!r})"'
+
+
+def test_a_file(server: Server, sent, home: Path) -> None:
+    written(home / "pw", f"{SECRET}\nwhatever\n")
+    sent(server, url(server), "--password-file", "pw")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the command is quoted as a POSIX shell does")
+def test_a_command(server: Server, sent) -> None:
+    sent(server, url(server), "--password-command", PRINTS)
+
+
+def test_the_environment(server: Server, sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTPX_PASSWORD", SECRET)
+    sent(server, url(server))
+
+
+def test_the_keyring(server: Server, sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    ring = SimpleNamespace(get_password=lambda service, user: SECRET if user == "ann" else None)
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    sent(server, url(server), "--keyring")
+
+
+def test_the_url_of_the_environment(server: Server, sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTPX_URL", url(server, f"ann:{SECRET}"))
+    sent(server)
+
+
+def test_a_password_in_the_command_line_draws_a_warning(server: Server, run: Run) -> None:
+    done = run("send", url(server, f"ann:{SECRET}"), "letter.eml")
+    assert done.code == 0
+    assert done.err.startswith("smtpx: warning: the password is in the command line")
+    assert SECRET not in done.out + done.err
+
+
+@pytest.mark.parametrize("key", ["password", "password-file", "url"])
+def test_an_account(key: str, server: Server, sent, home: Path) -> None:
+    written(home / "pw", SECRET)
+    told = {
+        "password": f"url = '{url(server)}'\npassword = '{SECRET}'\n",
+        "password-file": f"url = '{url(server)}'\npassword-file = 'pw'\n",
+        "url": f"url = '{url(server, f'ann:{SECRET}')}'\n",
+    }
+    written(home / "smtpx.toml", f"[work]\n{told[key]}")
+    sent(server, "@work")
+
+
+def test_the_default_account_says_who_sends(server: Server, run: Run, home: Path) -> None:
+    account = f"url = '{server.url}'\nfrom = 'Ann <ann@example.org>'\n"
+    written(home / "smtpx.toml", f"[default]\n{account}")
+    done = run("send", "--to", "bob@example.net", "--text", "hi", "-f", "")
+    assert done.code == 69  # It wants a login, which this account has not: 530.
+    with Server() as open_to_all:
+        written(home / "smtpx.toml", f"[default]\nurl = '{open_to_all.url}'\nfrom = 'ann@x.test'\n")
+        assert run("send", "--to", "bob@example.net", "--text", "hi").code == 0
+        assert open_to_all.messages[0].sender == "ann@x.test"
+
+
+def test_the_default_account_says_it_where_nothing_is_sent(run: Run, home: Path) -> None:
+    written(home / "smtpx.toml", "[default]\nurl = 'smtp://b.test'\nfrom = 'ann@x.test'\n")
+    done = run("send", "--dry-run", "--to", "bob@example.net", "--text", "hi")
+    assert done.code == 0, done.err
+    assert done.out.startswith("sender     ann@x.test\n")
+
+
+def test_the_users_own_file_goes_before_that_of_the_folder(
+    server: Server, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that came from elsewhere shall not redirect mail."""
+    written(home / "smtpx.toml", f"[default]\nurl = '{server.url}'\n")
+    folder = home / "cloned"
+    folder.mkdir()
+    written(folder / "smtpx.toml", "[default]\nurl = 'smtp://127.0.0.1:9'\n")
+    monkeypatch.chdir(folder)
+    assert run("send", "../letter.eml", "--stop-after", "hello").code == 0
+    assert len(server.sessions) == 1
+
+
+def test_a_folder_runs_no_command(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = home / "cloned"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    written(folder / "smtpx.toml", "[x]\nurl = 'smtp://a@b.test'\npassword-command = 'touch ran'\n")
+    done = run("send", "@x", "../letter.eml")
+    assert done.code == 78
+    assert "--config" in done.err
+    assert not (folder / "ran").exists()
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+@pytest.mark.parametrize("password", [f"password = '{SECRET}'", "# in the URL"])
+def test_a_file_that_others_can_read_is_refused(
+    mode: int, password: str, run: Run, home: Path
+) -> None:
+    user = "ann" if "=" in password else f"ann:{SECRET}"
+    written(home / "smtpx.toml", f"[work]\nurl = 'smtp://{user}@b.test'\n{password}\n", mode)
+    done = run("send", "@work", "letter.eml")
+    assert done.code == 78
+    assert "chmod 600" in done.err
+    assert SECRET not in done.err
+
+
+@POSIX
+def test_so_is_a_file_with_nothing_but_the_password(run: Run, home: Path) -> None:
+    written(home / "pw", SECRET, 0o644)
+    done = run("send", "smtp://ann@b.test", "letter.eml", "--password-file", "pw")
+    assert done.code == 78
+
+
+def test_no_login_needs_no_secrecy(server: Server, run: Run, home: Path) -> None:
+    written(home / "smtpx.toml", f"[work]\nurl = '{server.url}'\n", 0o644)
+    assert run("send", "@work", "letter.eml", "--stop-after", "hello").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[work\n", "is no TOML"),
+        ("work = 1\n", "as a table"),
+        ("[work]\n", "needs url"),
+        ("[work]\nurl = 'mail.example.com'\n", "the url of [work]"),
+        ("[work]\nurl = 'smtp://localhost'\npasword = 'x'\n", "did you mean password?"),
+        ("[wrok]\nurl = 'smtp://localhost'\n", "did you mean @wrok?"),
+    ],
+)
+def test_a_mistake_in_the_file(text: str, said: str, run: Run, home: Path) -> None:
+    written(home / "smtpx.toml", text)
+    done = run("send", "@work", "letter.eml")
+    assert (done.code, done.err.count("\n")) == (78, 1)
+    assert said in done.err
+
+
+def test_nobody_is_asked_without_a_terminal(server: Server, run: Run) -> None:
+    done = run("send", url(server), "letter.eml")
+    assert done.code == 78
+    assert "--password-command" in done.err
+    assert server.sessions == []
+
+
+def test_a_command_that_fails(server: Server, run: Run) -> None:
+    done = run("send", url(server), "letter.eml", "--password-command", "no-such-command-here")
+    assert done.code == 78
+    assert "no-such-command-here" in done.err

@@ -1,0 +1,175 @@
+"""Each exit code, provoked from a real server through a subprocess (U2)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpx.testing import (
+    Close,
+    Refuse,
+    ReplaceReply,
+    Server,
+    ServerTLS,
+    Stall,
+    TruncateReply,
+)
+
+from .command import LETTER, environment, smtpx
+from .conftest import Run
+
+GONE, BUSY = "550 5.1.1 No such user here", "451 4.2.1 Try again later"
+
+
+CASES: list[tuple[str, int, dict[str, Any]]] = [
+    ("accepted", 0, {}),
+    ("partly", 3, {"refuse_recipients": {"carol@example.net": GONE}}),
+    ("in doubt", 4, {"faults": [TruncateReply("END-OF-DATA", keep=0)]}),
+    ("the content", 65, {"refuse_content": "554 5.6.0 We do not like it"}),
+    ("every recipient", 67, {"refuse_recipients": lambda _: GONE}),
+    ("the sender", 69, {"refuse_senders": {"ann@example.org": "550 5.7.1 Not you"}}),
+    ("lost before the end", 74, {"faults": [Close("EHLO")]}),
+    ("every recipient, for now", 75, {"refuse_recipients": lambda _: BUSY}),
+    ("no protocol", 76, {"faults": [ReplaceReply("EHLO", b"hello to you, too\r\n")]}),
+]
+
+
+@pytest.mark.parametrize(("name", "code", "behaviour"), CASES, ids=[case[0] for case in CASES])
+def test_send(name: str, code: int, behaviour: dict[str, Any], home: Path) -> None:
+    with Server(**behaviour) as server:
+        done = smtpx(
+            *("send", "--json", server.url, "letter.eml"),
+            *("--to", "bob@example.net", "--to", "carol@example.net"),
+            home=home,
+        )
+        assert server.breaches == []
+    assert done.code == code, done.err
+    assert done.json["command"] == "send"
+    assert (done.err == "") is (code == 0)  # U4: the reason is always told
+    assert "Traceback" not in done.err
+
+
+def test_1_errors_were_found(home: Path) -> None:
+    _ = (home / "letter.eml").write_bytes(LETTER + b"\x00\n")
+    assert smtpx("check", "letter.eml", home=home).code == 1
+
+
+def test_2_usage(home: Path) -> None:
+    done = smtpx("send", "smtp://localhost", "letter.eml", "--colour", home=home)
+    assert done.code == 2
+    assert "--colour" in done.err
+
+
+def test_68_no_such_host(home: Path) -> None:
+    # A name that no resolver is asked about: its label is longer than names can be.
+    done = smtpx("send", f"smtp://{'x' * 60}.invalid", "letter.eml", home=home)
+    assert done.code in (68, 75)  # 75 where the machine has no resolver at all: EAI_AGAIN
+
+
+def test_74_nobody_listens(home: Path) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = f"smtp://127.0.0.1:{bound.getsockname()[1]}"
+        assert smtpx("send", url, "letter.eml", home=home).code == 74
+
+
+def test_77_the_login(home: Path) -> None:
+    with Server(users={"ann": "right-password"}) as server:
+        url = server.url.replace("//", "//ann@")
+        done = smtpx("send", url, "letter.eml", home=home, SMTPX_PASSWORD="wrong-password")
+    assert done.code == 77
+    assert "535" in done.err
+    assert "wrong-password" not in done.err
+
+
+def test_77_the_certificate(home: Path) -> None:
+    with Server(tls=ServerTLS.STARTTLS) as server:
+        done = smtpx("send", f"{server.url}?tls=starttls", "letter.eml", home=home)
+    assert done.code == 77
+
+
+def test_78_configuration(home: Path) -> None:
+    _ = (home / "smtpx.toml").write_text("[default\n")
+    assert smtpx("send", "letter.eml", home=home).code == 78
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
+def test_130_ctrl_c(home: Path) -> None:
+    with Server(faults=[Stall("EHLO")]) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", "send", server.url, "letter.eml"],
+            cwd=home,
+            env=environment(home),
+            stderr=subprocess.PIPE,
+        )
+        waited = threading.Event()
+        for _ in range(300):
+            if any("EHLO" in line for each in server.sessions for line in each.commands):
+                break
+            _ = waited.wait(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.decode().startswith("smtpx: interrupted")
+    assert "Traceback" not in said.decode()
+
+
+def test_a_closed_pipe_changes_nothing(home: Path) -> None:
+    """What was sent was sent: the exit code says so, and nobody complains (U4)."""
+    with Server() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", "send", server.url, "letter.eml"],
+            cwd=home,
+            env=environment(home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        with process.stderr:
+            said = process.stderr.read()
+        assert process.wait(60) == 0
+        assert len(server.messages) == 1
+    assert said == b""
+
+
+def test_nothing_is_retried_in_doubt(run: Run) -> None:
+    with Server(faults=[TruncateReply("END-OF-DATA", keep=0)]) as server:
+        done = run("send", server.url, "letter.eml")
+        assert done.code == 4
+        assert len(server.messages) == 1
+    assert "in doubt" in done.err
+
+
+@pytest.mark.parametrize(
+    ("code", "behaviour"),
+    [
+        (3, {"refuse_recipients": {"bob@example.net": BUSY}}),
+        (69, {"greeting": "554 No SMTP service here"}),
+        (75, {"refuse_content": BUSY}),
+        (75, {"greeting": "421 4.3.2 Too busy"}),
+        (75, {"faults": [Refuse("MAIL", BUSY)]}),
+        (75, {"refuse_recipients": lambda to: BUSY if to.startswith("bob") else GONE}),
+        (76, {"faults": [ReplaceReply("GREETING", b"* OK IMAP4rev1 ready\r\n")]}),
+        (77, {"users": {"ann": "x"}, "faults": [Refuse("AUTH", "535 5.7.8 No")]}),
+        (75, {"users": {"ann": "x"}, "faults": [Refuse("AUTH", "454 4.7.0 Later")]}),
+    ],
+)
+def test_the_same_by_other_ways(
+    code: int, behaviour: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(**behaviour) as server:
+        url = server.url.replace("//", "//ann@") if "users" in behaviour else server.url
+        monkeypatch.setenv("SMTPX_PASSWORD", "hunter2-of-ann")
+        done = run("send", url, "letter.eml", "--to", "bob@example.net", "--to", "kim@example.net")
+    assert done.code == code, done.err
+    assert "hunter2" not in done.err

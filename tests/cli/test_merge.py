@@ -1,0 +1,196 @@
+"""``smtpx send --merge`` and ``smtpx outbox``: killed, resumed, nobody mailed twice (U10)."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from smtpx.testing import Server
+
+from .command import environment
+from .conftest import Run
+
+LETTER = (
+    b"From: Ann <ann@example.org>\nTo: {{name}} <{{address}}>\nSubject: Hello {{name}}\n\n"
+    b"Dear {{name}}\n"
+)
+
+
+@pytest.fixture
+def rows(home: Path) -> Path:
+    _ = (home / "letter.eml").write_bytes(LETTER)
+    path = home / "rows.csv"
+    _ = path.write_text("name,address\nBob,bob@example.net\nZoë,zoe@example.net\nKim,kim@x.test\n")
+    return path
+
+
+def write_rows(path: Path, count: int) -> None:
+    lines = [f"Reader {n},reader{n}@example.net" for n in range(count)]
+    _ = path.write_text("\n".join(["name,address", *lines, ""]), encoding="utf-8")
+
+
+def test_each_row_gets_a_copy(run: Run, rows: Path, home: Path) -> None:
+    with Server(refuse_recipients={"kim@x.test": "550 5.1.1 No such user"}) as server:
+        done = run("send", "--json", server.url, "--merge", "rows.csv", "letter.eml")
+        assert done.code == 3, done.err
+        subjects = {message.parsed["Subject"] for message in server.messages}
+        assert server.breaches == []
+    assert subjects == {"Hello Bob", "Hello Zoë"}
+    assert done.json["counts"] == {"accepted": 2, "refused": 1}
+    with (home / "rows.failures.csv").open(newline="") as file:
+        (failure,) = csv.DictReader(file)
+    assert failure == {
+        "recipient": "kim@x.test",
+        "state": "refused",
+        "reply": "550 5.1.1 No such user",
+    }
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_other_forms_of_rows(form: str, run: Run, rows: Path, home: Path) -> None:
+    row = '{"name": "Bob", "address": "bob@example.net"}'
+    _ = (home / f"r.{form}").write_text(f"[{row}]" if form == "json" else f"{row}\n")
+    with Server() as server:
+        done = run("send", server.url, "--merge", f"r.{form}", "letter.eml")
+        assert done.code == 0, done.err
+        assert len(server.messages) == 1
+
+
+def test_a_letter_of_flags(run: Run, rows: Path) -> None:
+    with Server() as server:
+        done = run(
+            *("send", server.url, "--merge", "rows.csv", "--from", "ann@example.org"),
+            *("--to", "{{name}} <{{address}}>", "--subject", "Hi {{name}}", "--text", "x"),
+        )
+        assert done.code == 0, done.err
+        assert len(server.messages) == 3
+
+
+def test_what_comes_later_is_resumed(run: Run, rows: Path, home: Path) -> None:
+    with Server() as server:
+        done = run("send", server.url, "--merge", "rows.csv", "letter.eml", "--limit", "2")
+        assert done.code == 0
+        again = run("send", server.url, "--merge", "rows.csv", "letter.eml")
+        assert again.code == 2
+        assert "--resume" in again.err
+        resumed = run(
+            *("send", server.url, "--merge", "rows.csv", "letter.eml"),
+            *("--resume", "rows.ledger"),
+        )
+        assert resumed.code == 0, resumed.err
+        to = Counter(message.recipients for message in server.messages)
+    assert set(to.values()) == {1}
+    assert len(to) == 3
+
+
+def test_a_dry_run_and_files(run: Run, rows: Path, home: Path) -> None:
+    done = run("send", "--dry-run", "--merge", "rows.csv", "letter.eml")
+    assert (done.code, done.out) == (0, "3 rows, each with name, address\n")
+    assert run("send", "--out", "out", "--merge", "rows.csv", "letter.eml").code == 0
+    assert len(list((home / "out").iterdir())) == 3
+
+
+BAD = {
+    "a column is missing": ("nom,address\nBob,bob@example.net\n", "there is no column 'name'"),
+    "an address is none": ("name,address\nBob,bob@example.net\nKim,kim at x\n", "row 2"),
+    "no header": ("", "no header"),
+    "no rows": ("name,address\n", "no rows"),
+    "a row is short": ("name,address\nBob\n", "row 1: it has not as many columns"),
+    "injection": ('name,address\n"B\nBcc: x@y",bob@example.net\n', "row 1"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD)
+def test_bad_rows_are_named_before_anything_is_sent(
+    text: str, said: str, run: Run, rows: Path
+) -> None:
+    _ = rows.write_text(text)
+    with Server() as server:
+        done = run("send", server.url, "--merge", "rows.csv", "letter.eml")
+        assert server.sessions == []
+    assert done.code == 65
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_u10_killed_and_resumed_nobody_is_mailed_twice(run: Run, rows: Path, home: Path) -> None:
+    """kill -9 in the middle; then each has it once, and only who is listed in doubt may lack it."""
+    count = 1500
+    write_rows(rows, count)
+    words = ["send", "--merge", "rows.csv", "letter.eml"]
+    with Server() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", *words, server.url, "--rate", "1000/s"],
+            cwd=home,
+            env=environment(home),
+            stderr=subprocess.DEVNULL,
+        )
+        waited = threading.Event()
+        for _ in range(600):
+            if len(server.messages) > 200 or process.poll() is not None:
+                break
+            _ = waited.wait(0.05)
+        process.kill()
+        _ = process.wait(60)
+        _ = server.wait_until_idle(30)
+        sent = len(server.messages)
+        assert 0 < sent < count
+        done = run("send", "--json", *words[1:], server.url, "--resume", "rows.ledger")
+        to = Counter(message.recipients[0] for message in server.messages)
+    document = done.json
+    in_doubt = document["counts"].get("in doubt", 0)
+    assert done.code == (4 if in_doubt else 0)
+    assert set(to.values()) == {1}
+    assert len(to) >= count - in_doubt
+    assert document["counts"]["accepted"] == count - in_doubt
+    if in_doubt:
+        with (home / "rows.failures.csv").open(newline="") as file:
+            listed = {row["recipient"] for row in csv.DictReader(file)}
+        everybody = {f"reader{n}@example.net" for n in range(count)}
+        assert everybody - to.keys() <= listed
+
+
+# outbox
+
+
+def test_the_outbox_is_seen_and_settled(run: Run, rows: Path, home: Path) -> None:
+    db = ("--db", "sqlite:///rows.ledger")
+    gone = {"kim@x.test": "550 5.1.1 No such user"}
+    with Server(refuse_recipients=gone) as server:
+        assert run("send", server.url, "--merge", "rows.csv", "letter.eml").code == 3
+    status = run("outbox", "--json", "status", *db)
+    assert (status.json["counts"]["accepted"], status.json["counts"]["refused"]) == (2, 1)
+    (refused,) = run("outbox", "--json", "list", "refused", *db).json["deliveries"]
+    assert refused["recipient"] == "kim@x.test"
+    shown = run("outbox", "--json", "show", refused["submission"], *db)
+    assert shown.json["deliveries"]
+    assert run("outbox", "retry", refused["submission"], *db).code == 0
+    with Server() as server:
+        done = run("outbox", "run", server.url, "--until-empty", *db)
+        assert (done.code, len(server.messages)) == (0, 1), done.err
+    assert run("outbox", "--json", "reconcile", *db).json["batches"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status"], 2),
+        (["list", "lost", "--db", "sqlite:///x.db"], 2),
+        (["show", "nothing", "--db", "sqlite:///x.db"], 2),
+        (["cancel", "--db", "sqlite:///x.db"], 2),
+        (["resolve", "a", "b@x.test", "maybe", "--db", "sqlite:///x.db"], 2),
+        (["status", "--db", "mysql://x"], 2),
+        (["status", "--db", "sqlite:////nowhere/at/all/x.db"], 75),
+    ],
+)
+def test_bad_input_is_one_sentence(words: list[str], code: int, run: Run) -> None:
+    done = run("outbox", *words)
+    assert done.code == code, done.err
+    assert done.err.count("\n") == 1

@@ -1,0 +1,142 @@
+"""``smtpx serve`` as a process: what it prints, where it listens, how it ends (U24, U26)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import smtpx
+
+from .command import environment
+from .command import smtpx as as_process
+from .conftest import Run
+
+ENVELOPE = smtpx.Envelope("ann@example.org", "bob@example.net")
+LETTER = b"From: ann@example.org\r\nSubject: caught\r\n\r\nhi\r\n"
+
+
+@contextmanager
+def serving(home: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """A server at free ports: the process, where it takes mail, where its inbox is."""
+    ports = ("--smtp", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smtpx", "serve", *ports, *words],
+        cwd=home,
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        smtp = process.stderr.readline().split()[1].rstrip(",")
+        inbox = "" if "--no-inbox" in words else process.stderr.readline().split()[1]
+        yield process, smtp, inbox
+    finally:
+        if process.poll() is None:
+            process.kill()
+        _ = process.communicate(timeout=60)
+
+
+def asked(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        octets: bytes = answer.read()
+        return octets
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    return process.returncode, said
+
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
+
+
+@POSIX
+def test_u24_it_ends_in_good_order_while_a_tab_is_open(home: Path) -> None:
+    with serving(home, "--fault", "RCPT late@*: 451 4.3.0 later") as (process, smtp, inbox):
+        assert smtpx.send(LETTER, smtp, ENVELOPE).complete
+        found = json.loads(asked(f"{inbox}api/messages/wait?timeout=20&query=caught"))
+        assert found["messages"][0]["sender"] == "ann@example.org"
+        assert json.loads(asked(f"{inbox}api/faults"))["faults"]
+        stream = urllib.request.urlopen(f"{inbox}api/events", timeout=30)
+        assert stream.readline().startswith(b"retry:")
+        code, said = ended(process)
+        stream.close()
+    assert code == 0
+    assert "Traceback" not in said
+
+
+@POSIX
+def test_it_ends_at_once_while_mail_is_on_its_way(home: Path) -> None:
+    with serving(home) as (process, smtp, _), smtpx.Session(smtp) as session:
+        _ = session.command("MAIL FROM:<ann@example.org>")
+        code, said = ended(process)
+    assert (code, "Traceback" in said) == (0, False)
+
+
+@POSIX
+def test_lines_without_an_inbox(home: Path) -> None:
+    with serving(home, "--no-inbox", "--jsonl", "--auth", "any") as (process, smtp, _):
+        credentials = smtpx.Credentials("whoever", "whatever-it-is")
+        assert smtpx.send(LETTER, smtp, ENVELOPE, credentials=credentials).complete
+        assert process.stdout is not None
+        line = json.loads(process.stdout.readline())
+        assert ended(process)[0] == 0
+    assert (line["recipients"], line["user"]) == (["bob@example.net"], "whoever")
+
+
+def test_what_is_in_use_is_told(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        for words in (["--smtp", place, "--no-inbox"], ["--http", place, "--smtp", "127.0.0.1:0"]):
+            done = as_process("serve", *words, home=home)
+            assert done.code == 78
+            assert place in done.err
+            assert "another port" in done.err
+            assert "Traceback" not in done.err
+
+
+BAD = {
+    "no port": (["--smtp", "localhost"], "write HOST:PORT"),
+    "u26 an address for everybody": (["--http", "0.0.0.0:8025"], "--token-file, or --i-know"),
+    "u26 all of IPv6": (["--http", "[::]:8025"], "--token-file, or --i-know"),
+    "a fault": (["--fault", "RCPT"], "is no fault"),
+    "release to anybody": (["--release-to", "smtp://localhost"], "--release-allow"),
+    "allowed nowhere": (["--release-allow", "*"], "--release-to"),
+    "a size": (["--size", "huge"], "no size"),
+    "nothing kept": (["--keep", "0"], "1 or more"),
+    "a login": (["--auth", "ann"], "USER:FILE"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_sentence(words: list[str], said: str, run: Run) -> None:
+    done = run("serve", "--smtp", "127.0.0.1:0", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_token_that_can_be_guessed(run: Run, home: Path) -> None:
+    _ = (home / "token").write_text("1234")
+    done = run("serve", "--token-file", "token")
+    assert done.code == 78
+
+
+def test_a_store_that_is_none(run: Run, home: Path) -> None:
+    _ = (home / "mail.db").write_bytes(b"no database" * 1000)
+    done = run("serve", "--smtp", "127.0.0.1:0", "--store", "mail.db")
+    assert done.code == 78
+    assert "mail.db" in done.err

@@ -1,0 +1,453 @@
+"""The inbox in a real browser: what a mail can make it do, and what a person can do with it.
+
+It needs Chromium and playwright, which ``.ci/run`` brings along; without, it is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx.inbox import Inbox, app
+from smtpx.testing import Mailbox, Server
+from tests.inbox.attacks import ATTACKS, LISTENER
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    *("--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-quic"),
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",
+]
+PATIENCE = 30_000  # milliseconds: the machine may be slow
+LOOKED_AT = os.environ.get("SMTPX_SCREENSHOTS")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: .ci/run installs it"),
+    pytest.mark.skipif(
+        find_spec("playwright") is None, reason="there is no playwright: .ci/run installs it"
+    ),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.timeout(300),
+]
+
+
+class Listener:
+    """Counts who connects: what a browser asks for, it asks here."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(0.2)
+        self.port: int = self._socket.getsockname()[1]
+        self.heard: list[bytes] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._over.is_set():
+            try:
+                peer, _ = self._socket.accept()
+            except TimeoutError:
+                continue
+            with peer:
+                peer.settimeout(0.5)
+                try:
+                    self.heard.append(peer.recv(200) or b"(a connection)")
+                except OSError:
+                    self.heard.append(b"(a connection)")
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._socket.close()
+
+
+class World:
+    """A server, its inbox served at an address, and what connects elsewhere."""
+
+    def __init__(self, inbox: Inbox, server: Server, url: str, listener: Listener) -> None:
+        self.inbox, self.server, self.url, self.listener = inbox, server, url, listener
+
+    def send(self, **parts: Any) -> None:
+        given = {"sender": "Ann <ann@example.org>", "to": "bob@example.net", "text": "hi", **parts}
+        _ = smtpx.send(smtpx.compose(**given), self.server.url)
+
+    def send_html(self, html: str, subject: str = "x") -> None:
+        self.send(subject=subject, html=html.replace("LISTEN", str(self.listener.port)))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with import_module("playwright.sync_api").sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    uvicorn = import_module("uvicorn")
+    listener = Listener()
+    with (
+        Inbox(keep=100_000) as inbox,
+        Server(refuse_content=inbox.take, mailbox=Mailbox(keep=0), keep_sessions=100) as server,
+        socket.create_server(("127.0.0.1", 0)) as bound,
+    ):
+        inbox.watch(server)
+        config = uvicorn.Config(
+            app(inbox), log_level="error", lifespan="off", timeout_graceful_shutdown=1
+        )
+        pages = uvicorn.Server(config)
+        thread = threading.Thread(target=pages.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            port = bound.getsockname()[1]
+            yield World(inbox, server, f"http://127.0.0.1:{port}", listener)
+        finally:
+            pages.should_exit = True
+            inbox.changes.close()
+            thread.join()
+            listener.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def opened(browser: Any, world: World) -> Iterator[Open]:
+    """Opens the inbox in a context of its own; whatever goes wrong on a page fails the test."""
+    contexts: list[Any] = []
+    errors: list[str] = []
+
+    def noted(dialog: Any) -> None:
+        errors.append(dialog.message)
+        dialog.dismiss()
+
+    def open(path: str = "/", width: int = 1400, height: int = 900, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", noted)
+        page.goto(f"{world.url}{path}")
+        return page
+
+    yield open
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def expect(thing: Any) -> Any:
+    return import_module("playwright.sync_api").expect(thing)
+
+
+# Security.
+
+
+def test_u25_no_attack_gets_out(world: World, opened: Open) -> None:
+    """Each in its frame as people see it; the verdict is a listening socket's."""
+    for name, attack in ATTACKS.items():
+        world.send_html(attack, name)
+    page = opened()
+    expect(page.locator("#found")).to_have_text(f"{len(ATTACKS)} messages")
+    for number, name in enumerate(ATTACKS, 1):
+        page.click(f"#m{number}")
+        expect(page.locator(".head h2")).to_have_text(name)
+        frame = page.frame_locator("iframe")
+        expect(frame.locator("body")).to_be_attached()
+        assert page.title() == "smtpx inbox"
+        assert page.url.startswith(world.url)
+    # What was asked for would be on its way by now.
+    page.wait_for_timeout(1000)
+    assert world.listener.heard == []
+
+
+def test_u25_the_policies_hold_without_nh3(
+    world: World, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second and third layer alone: no request but what browsers connect for all the same."""
+    from smtpx.inbox import _html
+
+    monkeypatch.setattr(_html, "shown", lambda reading: _html._HEAD + (reading.html or ""))
+    known = {"iframe", "frameset", "preconnect", "dns-prefetch"}
+    for name, attack in ATTACKS.items():
+        if name not in known:
+            world.send_html(attack, name)
+    page = opened()
+    for number, name in enumerate([name for name in ATTACKS if name not in known], 1):
+        page.click(f"#m{number}")
+        expect(page.locator(".head h2")).to_have_text(name)
+        expect(page.frame_locator("iframe").locator(":root")).to_be_attached()
+    page.wait_for_timeout(1000)
+    assert world.listener.heard == []
+    assert page.title() == "smtpx inbox"
+
+
+def test_remote_images_load_when_asked_for(world: World, opened: Open) -> None:
+    world.send_html(f"<img src={LISTENER}img><link rel=stylesheet href={LISTENER}css>")
+    page = opened("/m/1")
+    page.get_by_label("load remote images").check()
+    for _ in range(100):
+        if world.listener.heard:
+            break
+        page.wait_for_timeout(100)
+    assert [line.partition(b" HTTP")[0] for line in world.listener.heard] == [b"GET /img"]
+    assert b"Referer" not in world.listener.heard[0]
+
+
+def test_u28_a_rebound_name_reads_nothing(world: World, opened: Open) -> None:
+    page = opened()
+    port = world.url.rpartition(":")[2]
+    answers: list[int] = []
+
+    def note(response: Any) -> None:
+        if "evil.example" in response.url:
+            answers.append(response.status)
+
+    page.on("response", note)
+    with pytest.raises(Exception, match="ERR_HTTP_RESPONSE_CODE_FAILURE"):  # nothing to show
+        page.goto(f"http://evil.example:{port}/api/messages")
+    assert answers == [400]
+
+
+def test_u27_u29_another_page_changes_nothing(world: World, opened: Open) -> None:
+    """A page at another port of this machine: same site, another origin."""
+    world.send(subject="stays")
+    page = opened("/livez")
+    port = world.url.rpartition(":")[2]
+    page.route(
+        "http://127.0.0.1:9/",
+        lambda route: route.fulfill(body="<title>evil</title>", content_type="text/html"),
+    )
+    page.goto("http://127.0.0.1:9/")
+    said = page.evaluate(
+        """async (url) => {
+          const tries = [];
+          const attempt = async (path, options) => {
+            try { tries.push((await fetch(url + path, options)).status); }
+            catch (error) { tries.push("refused"); }
+          };
+          await attempt("/api/messages", {});
+          await attempt("/api/messages?query=", { method: "DELETE" });
+          const json = { "Content-Type": "application/json" };
+          const faults = '{"faults": ["MAIL: close"]}';
+          await attempt("/api/faults", { method: "PUT", body: faults, headers: json });
+          await attempt("/api/faults", { method: "POST", mode: "no-cors", body: faults });
+          const events = await new Promise((done) => {
+            const source = new EventSource(url + "/api/events");
+            source.onopen = () => done("open"); source.onerror = () => done("refused");
+          });
+          return [...tries, events];
+        }""",
+        f"http://127.0.0.1:{port}",
+    )
+    assert said == ["refused"] * 5
+    assert world.inbox.store.count("subject:stays") == 1
+    assert world.server.faults == []
+
+
+def test_u34_it_cannot_be_framed(world: World, opened: Open) -> None:
+    page = opened("/livez")
+    page.route(
+        "http://127.0.0.1:9/",
+        lambda route: route.fulfill(
+            body=f"<iframe src={world.url}/></iframe>", content_type="text/html"
+        ),
+    )
+    page.goto("http://127.0.0.1:9/")
+    page.wait_for_timeout(500)
+    assert all("smtpx" not in frame.content() for frame in page.frames[1:])
+
+
+def test_the_page_cannot_assign_html(world: World, opened: Open) -> None:
+    page = opened()
+    for code in (
+        "document.body.innerHTML = 'x'",
+        "document.body.insertAdjacentHTML('afterend', 'x')",
+    ):
+        said = page.evaluate(
+            f"() => {{ try {{ {code}; return 'done'; }} catch (e) {{ return e.name; }} }}"
+        )
+        assert said == "TypeError"
+
+
+# Use.
+
+
+def test_mail_appears_by_itself(world: World, opened: Open) -> None:
+    page = opened()
+    expect(page.locator("#live .word")).to_have_text("live")
+    expect(page.locator("#found")).to_have_text("No messages yet")
+    world.send(subject="it came")
+    expect(page.locator("#list li .subject").first).to_have_text("it came")
+    world.send(subject="another")
+    expect(page.locator("#list li .subject").first).to_have_text("another")
+
+
+def test_a_link_opens_a_new_tab(world: World, opened: Open) -> None:
+    world.send_html(f"<a href='{LISTENER}clicked'>click me</a>")
+    page = opened("/m/1")
+    page.frame_locator("iframe").get_by_text("click me").click()
+    for _ in range(100):
+        if world.listener.heard:
+            break
+        page.wait_for_timeout(100)
+    assert world.listener.heard[0].startswith(b"GET /clicked")
+    assert b"Referer" not in world.listener.heard[0]
+    assert page.url.startswith(world.url)
+
+
+def test_by_keyboard_alone(world: World, opened: Open) -> None:
+    for n in range(3):
+        world.send(subject=f"mail {n}", html="<p>x")
+    page = opened()
+    expect(page.locator("#list li[role=option]")).to_have_count(3)
+    page.keyboard.press("j")
+    expect(page.locator(".head h2")).to_have_text("mail 2")
+    page.keyboard.press("j")
+    expect(page.locator(".head h2")).to_have_text("mail 1")
+    page.keyboard.press("k")
+    expect(page.locator(".head h2")).to_have_text("mail 2")
+    page.keyboard.press("6")
+    expect(page.locator("#tab-smtp")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("table.dialogue")).to_contain_text("MAIL FROM:<ann@example.org>")
+    page.keyboard.press("/")
+    page.keyboard.type("subject:0")
+    expect(page.locator("#found")).to_have_text("1 match")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator(".head h2")).to_have_text("mail 0")
+    page.keyboard.press("d")
+    expect(page.locator("#found")).to_have_text("Nothing matches")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+
+
+def test_faults_from_the_page(world: World, opened: Open) -> None:
+    page = opened()
+    page.click("#show-faults")
+    page.fill("#faults", "MAIL: 451 4.3.0 later x1")
+    page.get_by_text("Arm these").click()
+    expect(page.locator("#fault-count")).to_have_text(" 1")
+    with pytest.raises(smtpx.SenderRefused):
+        world.send()
+    page.fill("#faults", "nonsense")
+    page.get_by_text("Arm these").click()
+    expect(page.get_by_text("is no fault")).to_be_visible()
+
+
+def test_u16_fifty_thousand_messages(world: World, opened: Open) -> None:
+    from .conftest import message
+
+    store = world.inbox.store
+    content = b"Subject: many\r\n\r\nhi\r\n"
+    one = message(content)
+    with store._connection:
+        _ = store.add(one)
+        _ = store._connection.execute(
+            "INSERT INTO messages (taken, queue_id, session, sender, recipients, parameters, helo, "
+            "user, tls, via, size, content, subject) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+            "SELECT i + 1 FROM n WHERE i < 49999) SELECT taken, queue_id, session, sender, "
+            "recipients, parameters, helo, user, tls, via, size, content, 'many ' || i "
+            "FROM messages, n"
+        )
+    asked: list[str] = []
+    page = opened("/livez")
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(world.url)
+    expect(page.locator("#found")).to_have_text("50,000 messages")
+    assert len([url for url in asked if "/api/messages?" in url]) <= 2
+    assert page.locator("#list > *").count() < 200
+    page.get_by_text("Older messages").click()
+    expect(page.locator("#list li .subject").first).to_have_text("many 49949")
+    assert page.locator("#list > *").count() < 200
+    page.fill("#query", "subject:49123")
+    expect(page.locator("#found")).to_have_text("1 match")
+
+
+def test_u17_a_burst_is_a_few_fetches(world: World, opened: Open) -> None:
+    from .conftest import message
+
+    page = opened()
+    expect(page.locator("#live .word")).to_have_text("live")
+    asked: list[float] = []
+    page.on(
+        "request",
+        lambda request: asked.append(time.monotonic()) if "/api/messages?" in request.url else None,
+    )
+    begun = time.monotonic()
+    for n in range(5000):
+        assert world.inbox.take(message(b"Subject: burst %d\r\n\r\nhi\r\n" % n)) is None
+    expect(page.locator("#found")).to_have_text("5,000 messages")
+    seconds = time.monotonic() - begun
+    assert len(asked) <= 4 * seconds + 2
+    while not world.inbox._to_read.empty():
+        page.wait_for_timeout(100)
+    page.wait_for_timeout(1000)
+    before = len(asked)
+    page.wait_for_timeout(1500)
+    assert len(asked) == before  # it does not feed itself
+
+
+# Looks, and whoever does not look.
+
+
+def fill_for_looks(world: World) -> None:
+    world.send(subject="Your sign-in code is 483920", text="Your code is 483920.")
+    world.send(
+        to=["bob@example.net", "lee@example.net"],
+        bcc="carol@example.net",
+        subject="Grüße aus Zürich: the minutes of our meeting",
+        html="<h1>Hello Bob</h1><p>The minutes are <a href='https://example.com'>here</a>.",
+        attachments=[smtpx.Attachment(b"%PDF-1.7" * 400, "minutes.pdf")],
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 844)])
+def test_looks_and_accessibility(
+    scheme: str, width: int, height: int, world: World, opened: Open, tmp_path: Path
+) -> None:
+    fill_for_looks(world)
+    page = opened("/", width, height, color_scheme=scheme)
+    expect(page.locator("#list li[role=option]")).to_have_count(2)
+    folder = Path(LOOKED_AT) if LOOKED_AT else tmp_path
+    views = {"list": lambda: None, "mail": lambda: page.keyboard.press("j")}
+    views |= {"smtp": lambda: page.click("#tab-smtp"), "lint": lambda: page.click("#tab-lint")}
+    views |= {
+        "sessions": lambda: page.click("#show-sessions"),
+        "faults": lambda: page.click("#show-faults"),
+    }
+    for name, go in views.items():
+        go()
+        page.wait_for_timeout(300)
+        page.screenshot(path=folder / f"{name}-{scheme}-{width}.png")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        assert serious(page) == [], name
+
+
+def serious(page: Any) -> list[str]:
+    """What axe finds that keeps somebody out."""
+    if find_spec("axe_playwright_python") is None:
+        pytest.skip("there is no axe: .ci/run installs it")
+    axe = import_module("axe_playwright_python.sync_playwright").Axe()
+    # The page's policy forbids to add a script: axe is told to the browser beside it.
+    found = axe.run(page)
+    return [
+        f"{each['id']}: {each['help']} {[node['html'][:120] for node in each['nodes'][:3]]}"
+        for each in found.response["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]

@@ -1,0 +1,164 @@
+"""Putting in within the application's own transaction: committed with it, rolled back with it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from smtpx import Envelope
+from smtpx.outbox import AsyncOutbox, IdempotencyConflict, LedgerCorrupt, Outbox, State
+
+pytestmark = pytest.mark.timeout(60)
+
+MESSAGE = b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net")
+
+
+def path_of(ledger: str) -> str:
+    return ledger.removeprefix("sqlite:///")
+
+
+def waiting(outbox: Outbox) -> int:
+    return outbox.counts()[State.WAITING]
+
+
+@pytest.fixture
+def connect(ledger: str) -> Callable[[], Any]:
+    """A connection of the application's own, of the database's own kind."""
+    if ledger.startswith("sqlite"):
+        return lambda: sqlite3.connect(path_of(ledger))
+    import psycopg
+
+    return lambda: psycopg.connect(ledger)
+
+
+def test_by_the_databases_own_connection(outbox: Outbox, connect: Callable[[], Any]) -> None:
+    with closing(connect()) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER)")
+        connection.commit()
+        connection.execute("INSERT INTO orders VALUES (1)")
+        gone = outbox.put(*MESSAGE, connection=connection)
+        connection.rollback()
+        assert waiting(outbox) == 0
+        connection.execute("INSERT INTO orders VALUES (2)")
+        id = outbox.put(*MESSAGE, key="k", connection=connection)
+        assert outbox.put(*MESSAGE, key="k", connection=connection) == id
+        with pytest.raises(IdempotencyConflict):
+            outbox.put(b"Subject: y\r\n\r\n", MESSAGE[1], key="k", connection=connection)
+        connection.commit()
+        assert connection.execute("SELECT id FROM orders").fetchall() == [(2,)]
+    assert waiting(outbox) == 1
+    assert outbox.status(id).key == "k"
+    assert id != gone
+
+
+def test_a_connection_without_a_transaction_is_refused(
+    outbox: Outbox, connect: Callable[[], Any]
+) -> None:
+    with closing(connect()) as connection:
+        if isinstance(connection, sqlite3.Connection):
+            connection.isolation_level = None
+        else:
+            connection.autocommit = True
+        with pytest.raises(ValueError, match="no transaction is under way"):
+            outbox.put(*MESSAGE, connection=connection)
+        connection.execute("BEGIN")
+        outbox.put(*MESSAGE, connection=connection)
+        connection.execute("COMMIT")
+    assert waiting(outbox) == 1
+
+
+def test_a_connection_to_another_database(outbox: Outbox, ledger: str, tmp_path: Any) -> None:
+    with closing(sqlite3.connect(tmp_path / "another.db")) as another:
+        if ledger.startswith("sqlite"):
+            with pytest.raises(LedgerCorrupt, match="has no outbox"):
+                outbox.put(*MESSAGE, connection=another)
+        else:
+            with pytest.raises(ValueError, match="another database"):
+                outbox.put(*MESSAGE, connection=another)
+    for wrong in ("x", object(), sqlite3):
+        with pytest.raises(TypeError, match="connection: give a connection"):
+            outbox.put(*MESSAGE, connection=wrong)
+
+
+def test_by_sqlalchemy(outbox: Outbox, ledger: str) -> None:
+    alchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.orm import Session
+
+    engine = alchemy.create_engine(ledger.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection, pytest.raises(ValueError, match=r"engine\.begin\(\)"):
+        outbox.put(*MESSAGE, connection=connection)
+    with engine.begin() as connection:
+        outbox.put(*MESSAGE, connection=connection)
+        connection.rollback()
+    assert waiting(outbox) == 0
+    with engine.begin() as connection:
+        outbox.put(*MESSAGE, connection=connection)
+    with Session(engine) as session:
+        outbox.put(*MESSAGE, connection=session)
+        assert waiting(outbox) == 1
+        session.rollback()
+        outbox.put(*MESSAGE, connection=session)
+        session.commit()
+    engine.dispose()
+    assert waiting(outbox) == 2
+
+
+def test_by_django(outbox: Outbox, ledger: str) -> None:
+    django: Any = pytest.importorskip("django")
+    from django.conf import settings
+    from django.db import transaction
+    from django.db.utils import ConnectionHandler
+
+    if not settings.configured:
+        settings.configure(USE_TZ=True)
+        django.setup()
+    if ledger.startswith("sqlite"):
+        database = {"ENGINE": "django.db.backends.sqlite3", "NAME": path_of(ledger)}
+    else:
+        address, _, name = ledger.removeprefix("postgresql://postgres@").partition("/")
+        host, _, port = address.partition(":")
+        database = {"ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": host}
+        database |= {"PORT": port, "USER": "postgres"}
+    handler = ConnectionHandler({"default": database})
+    connection: Any = handler["default"]
+    atomic: Any = transaction.Atomic("default", True, False)
+    original, transaction.get_connection = transaction.get_connection, lambda using: connection
+    try:
+        with pytest.raises(ValueError, match=r"transaction\.atomic"):
+            outbox.put(*MESSAGE, connection=connection)
+        with pytest.raises(ZeroDivisionError), atomic:
+            outbox.put(*MESSAGE, connection=connection)
+            _ = 1 / 0
+        assert waiting(outbox) == 0
+        with atomic:
+            outbox.put(*MESSAGE, connection=connection)
+            with pytest.raises(ZeroDivisionError), atomic:  # a savepoint
+                outbox.put(*MESSAGE, connection=connection)
+                _ = 1 / 0
+        assert waiting(outbox) == 1
+    finally:
+        transaction.get_connection = original
+        connection.close()
+
+
+@pytest.mark.xdist_group("postgres")
+def test_by_an_asynchronous_connection(postgres_server: Any) -> None:
+    import psycopg
+
+    url = postgres_server.database()
+
+    async def main() -> None:
+        async with AsyncOutbox(url) as outbox, await psycopg.AsyncConnection.connect(url) as own:
+            await outbox.put(*MESSAGE, connection=own)
+            await own.rollback()
+            id = await outbox.put(*MESSAGE, key="k", connection=own)
+            assert await outbox.put(*MESSAGE, key="k", connection=own) == id
+            await own.commit()
+            assert (await outbox.counts())[State.WAITING] == 1
+
+    asyncio.run(main())

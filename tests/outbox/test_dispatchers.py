@@ -1,0 +1,165 @@
+"""Every dispatcher passes the kit, and so does one that does its worst."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpx import Envelope
+from smtpx.outbox import Outbox, State
+from smtpx.outbox.testing import HostileDispatcher, verify
+from smtpx.testing import Server
+
+pytestmark = pytest.mark.timeout(120)
+
+MESSAGE = b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_hostile_one(open_outbox: Callable[..., Outbox], seed: int) -> None:
+    hostile = HostileDispatcher(seed)
+    outbox, working = open_outbox(dispatcher=hostile, overdue=0.1), open_outbox()
+    with Server() as server:
+        hostile.serve(lambda batch: working.deliver(batch, server.url))
+        try:
+            verify(outbox, server, count=150)
+        finally:
+            hostile.close()
+
+
+def test_one_that_is_down_loses_nothing(open_outbox: Callable[..., Outbox]) -> None:
+    class Down:
+        transactional = False
+
+        def wake(self, batches: Any, *, connection: object = None) -> None:
+            raise ConnectionRefusedError("the broker is down")
+
+    outbox = open_outbox(dispatcher=Down(), overdue=0.01)
+    id = outbox.put(*MESSAGE)
+    time.sleep(0.05)
+    assert outbox.reconcile() == [id]
+    with Server() as server:
+        for batch in outbox.reconcile():
+            outbox.deliver(batch, server.url)
+    assert outbox.counts()[State.ACCEPTED] == 1
+    assert outbox.reconcile() == []
+
+
+@pytest.mark.xdist_group("postgres")
+def test_procrastinate(postgres_server: Any) -> None:
+    procrastinate = pytest.importorskip("procrastinate")
+    import psycopg
+
+    from smtpx.outbox.dispatchers.procrastinate import ProcrastinateDispatcher
+
+    url = postgres_server.database()
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
+    sync_app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=url))
+    with sync_app.open():
+        sync_app.schema_manager.apply_schema()
+        dispatcher = ProcrastinateDispatcher(sync_app)
+        with Outbox(url, dispatcher=dispatcher, overdue=5) as outbox, Server() as server:
+            ProcrastinateDispatcher(app).serve(outbox, server.url)
+
+            async def work() -> None:
+                async with app.open_async():
+                    task = asyncio.create_task(
+                        app.run_worker_async(queues=["smtpx"], install_signal_handlers=False)
+                    )
+                    while not has_ended.is_set():
+                        await asyncio.sleep(0.05)
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+            has_ended = threading.Event()
+            worker = threading.Thread(target=lambda: asyncio.run(work()))
+            worker.start()
+            try:
+                verify(outbox, server, count=60)
+                with psycopg.connect(url) as own:
+                    outbox.put(*MESSAGE, connection=own)
+                    own.rollback()
+                    jobs = "SELECT COUNT(*) FROM procrastinate_jobs"
+                    (before,) = own.execute(jobs).fetchone() or (0,)
+                    id = outbox.put(*MESSAGE, connection=own)
+                    (after,) = own.execute(jobs).fetchone() or (0,)
+                    assert after == before + 1, "the wake-up is part of the transaction"
+                end = time.monotonic() + 30
+                while not outbox.status(id).is_over and time.monotonic() < end:
+                    time.sleep(0.02)
+                assert outbox.status(id).is_over
+            finally:
+                has_ended.set()
+                worker.join()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no Redis server is installed: apt-get install redis-server")
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen([program, *settings], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(500):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_celery(redis: str, tmp_path: Path) -> None:
+    celery = pytest.importorskip("celery")
+    from celery.contrib.testing.worker import start_worker
+
+    from smtpx.outbox.dispatchers import RECONCILE
+    from smtpx.outbox.dispatchers.celery import CeleryDispatcher
+
+    app = celery.Celery("tests", broker=redis)
+    app.conf.worker_hijack_root_logger = False
+    dispatcher = CeleryDispatcher(app)
+    outbox = Outbox(f"sqlite:///{tmp_path}/mail.db", dispatcher=dispatcher, overdue=5)
+    with outbox, Server() as server:
+        dispatcher.serve(outbox, server.url)
+        assert app.conf.beat_schedule[RECONCILE]["task"] in app.tasks
+        with start_worker(app, perform_ping_check=False, pool="solo", loglevel="ERROR"):
+            verify(outbox, server, count=60)
+    app.close()
+
+
+@pytest.mark.xdist_group("postgres")
+def test_dbos(postgres_server: Any, tmp_path: Path) -> None:
+    pytest.importorskip("dbos")
+    from dbos import DBOS
+
+    from smtpx.outbox.dispatchers.dbos import DBOSDispatcher
+
+    url = postgres_server.database()
+    DBOS(config={"name": "tests", "system_database_url": url})
+    dispatcher = DBOSDispatcher(queue="smtpx")
+    outbox = Outbox(f"sqlite:///{tmp_path}/mail.db", dispatcher=dispatcher, overdue=5)
+    try:
+        with outbox, Server() as server:
+            dispatcher.serve(outbox, server.url)
+            dispatcher.launch(polling=0.1)
+            verify(outbox, server, count=60)
+    finally:
+        DBOS.destroy()

@@ -1,0 +1,405 @@
+"""The database fails at every statement and commit; workers are stopped and go on as zombies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpx import Envelope
+from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, OutboxError, State
+from tests.outbox.judge import Judge
+from tests.outbox.test_kills import check, drained, numbered, worker
+
+pytestmark = pytest.mark.timeout(120)
+
+COUNT = 20
+_STANDING = ("0", "commit")
+
+
+class Failing:
+    """Fails the ledger's operations at a point, once."""
+
+    def __init__(self, outbox: Outbox, fault: Callable[[], None]) -> None:
+        self._store: Any = outbox._store
+        self._transact = self._store.transact
+        vars(self._store)["transact"] = self._watched
+        self._fault = fault
+        self.point = ""
+        self.nth = 0
+        self.seen: dict[str, int] = {}
+        self.has_struck = False
+
+    def strike(self, point: str, nth: int) -> None:
+        self.point, self.nth, self.seen, self.has_struck = point, nth, {}, False
+
+    def _reach(self, point: str) -> None:
+        self.seen[point] = self.seen.get(point, 0) + 1
+        if not self.has_struck and point == self.point and self.seen[point] == self.nth:
+            self.has_struck = True
+            self._fault()
+
+    def _watched(self, operation: Any, *args: Any, **named: Any) -> Any:
+        name = operation.__name__
+
+        def run(*args: Any, **named: Any) -> Any:
+            steps, answer, number = operation(*args, **named), None, 0
+            try:
+                while True:
+                    statement = steps.send(answer)
+                    self._reach(f"{name}:{number}")
+                    answer = yield statement
+                    number += 1
+            except StopIteration as stop:
+                self._reach(f"{name}:commit")
+                return stop.value
+
+        value = self._transact(run, *args, **named)
+        self._reach(f"{name}:committed")
+        return value
+
+
+def full() -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
+
+
+@pytest.mark.parametrize(
+    "hold", [pytest.param(False, marks=pytest.mark.slow), True], ids=["resend", "hold"]
+)
+def test_a_full_disk_at_every_statement(tmp_path: Path, hold: bool) -> None:
+    failed: set[str] = set()
+    points: list[str] = [""]
+    while points:
+        point = points.pop()
+        url = f"sqlite:///{tmp_path}/{point.replace(':', '-')}.db"
+        with Outbox(url, lease=0.2) as outbox, Judge() as judge:
+            failing = Failing(outbox, full)
+            list(outbox.put_many(numbered(COUNT), on_doubt="hold" if hold else "resend"))
+            failing.strike(point, 1)
+            if point == "":
+                outbox.run(judge.url, until_empty=True, connections=1)
+                points = [p for p in failing.seen if not p.endswith("committed")]
+                points = [p for p in points if not p.startswith("beat")]  # by its own clock
+                assert {"claim:commit", "mark_and_note:0", "note:commit", "register:0"} <= {*points}
+                continue
+            try:
+                outbox.run(judge.url, until_empty=True, connections=1)
+            except LedgerUnavailable:
+                failed.add(point)
+            assert failing.has_struck
+            drained(outbox, judge)
+            check(outbox, judge, COUNT, 1, hold=hold, most=1 if hold else 16)
+    assert {"claim:commit", "mark_and_note:0", "mark_and_note:commit", "note:commit"} <= failed
+
+
+def test_a_put_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
+        failing = Failing(outbox, full)
+        message = b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net")
+        outbox.put(*message, key="first")
+        points = [point for point in failing.seen if not point.endswith("committed")]
+        for point in points:
+            failing.strike(point, 1)
+            with pytest.raises(LedgerUnavailable, match="make room"):
+                outbox.put(*message, key=point)
+        failing.strike("", 0)
+        assert outbox.counts()[State.WAITING] == 1
+        for point in points:
+            outbox.put(*message, key=point)
+        assert outbox.counts()[State.WAITING] == 1 + len(points)
+
+
+@pytest.mark.xdist_group("postgres")
+@pytest.mark.parametrize(
+    "hold", [pytest.param(False, marks=pytest.mark.slow), True], ids=["resend", "hold"]
+)
+def test_a_lost_connection_at_every_statement_and_commit(postgres_server: Any, hold: bool) -> None:
+    """The server is asked whether a commit took place; what did not is done again."""
+    import psycopg
+
+    points: list[str] = [""]
+    while points:
+        point = points.pop()
+        url = postgres_server.database()
+        with Outbox(url, lease=5) as outbox, Judge() as judge:
+            store: Any = outbox._store
+
+            def terminate(store: Any = store, url: str = url) -> None:
+                with psycopg.connect(url, autocommit=True) as another:
+                    another.execute(
+                        "SELECT pg_terminate_backend(%s)", [store._connection.info.backend_pid]
+                    )
+
+            failing = Failing(outbox, terminate)
+            list(outbox.put_many(numbered(COUNT), on_doubt="hold" if hold else "resend"))
+            failing.strike(point, 1)
+            outbox.run(judge.url, until_empty=True, connections=1)
+            if point == "":
+                # Of the statements of an operation, one stands for all.
+                kinds = [p.partition(":") for p in failing.seen if not p.startswith("beat")]
+                points = [f"{name}:{which}" for name, _, which in kinds if which in _STANDING]
+                points = points if hold is False else points[::3]
+                continue
+            assert failing.has_struck, point
+            assert outbox.counts()[State.ACCEPTED] == COUNT, point
+            assert sum(judge.count().values()) == COUNT, point
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_commit_whose_answer_is_lost_took_place_once(postgres_server: Any) -> None:
+    with Outbox(postgres_server.database()) as outbox:
+        store: Any = outbox._store
+        real = store._connection
+
+        class Cursor:
+            """Commits, and then finds the connection gone."""
+
+            def __init__(self) -> None:
+                self._cursor = real.cursor()
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._cursor, name)
+
+            def execute(self, text: str, *values: Any) -> Any:
+                done = self._cursor.execute(text, *values)
+                if text == "COMMIT":
+                    real.close()
+                    raise self._cursor.connection.OperationalError("server closed the connection")
+                return done
+
+        class Connection:
+            cursor = staticmethod(Cursor)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+            @property
+            def closed(self) -> bool:
+                return bool(real.closed)
+
+        store._connection = Connection()
+        outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net"))
+        assert outbox.counts()[State.WAITING] == 1
+        assert sum(1 for _ in outbox.find()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("postgres")
+def test_a_restarted_server_is_waited_for(postgres_server: Any) -> None:
+    with Outbox(postgres_server.database(), patience=100) as outbox, Judge() as judge:
+        list(outbox.put_many(numbered(COUNT)))
+        postgres_server.stop("immediate")
+        starting = threading.Thread(target=postgres_server.start)
+        starting.start()
+        try:
+            outbox.run(judge.url, until_empty=True)
+        finally:
+            starting.join()
+        assert outbox.counts()[State.ACCEPTED] == COUNT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+@pytest.mark.parametrize(
+    "hold", [pytest.param(False, marks=pytest.mark.slow), True], ids=["resend", "hold"]
+)
+def test_a_zombie_does_no_harm(tmp_path: Path, hold: bool) -> None:
+    url = f"sqlite:///{tmp_path}/mail.db"
+    stopped = threading.Event()
+
+    def answer(word: str, of: str) -> bytes | None:
+        if word == "END" and of == "<5@example.org>" and not stopped.is_set():
+            stopped.set()
+            time.sleep(0.1)
+        return None
+
+    with Outbox(url, lease=0.3) as outbox, Judge(delay=0.005, answer=answer) as judge:
+        list(outbox.put_many(numbered(COUNT), on_doubt="hold" if hold else "resend"))
+        with worker(url, judge, more=["until-empty"]) as process:
+            assert stopped.wait(30)
+            os.kill(process.pid, signal.SIGSTOP)
+            # Not in a transaction, which would hold up everybody until it goes on.
+            while _is_locked(tmp_path / "mail.db"):
+                os.kill(process.pid, signal.SIGCONT)
+                time.sleep(0.01)
+                os.kill(process.pid, signal.SIGSTOP)
+            drained(outbox, judge)
+            os.kill(process.pid, signal.SIGCONT)
+            process.wait(timeout=60)
+        outbox.run(judge.url, until_empty=True)
+        check(outbox, judge, COUNT, 1, hold=hold, most=1 if hold else 16)
+        if hold:
+            assert outbox.counts()[State.IN_DOUBT] == 0, "what it learnt late settles the doubt"
+
+
+def _is_locked(path: Path) -> bool:
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    else:
+        connection.execute("ROLLBACK")
+        return False
+    finally:
+        connection.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_sigterm_finishes_what_is_on_its_way(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/mail.db"
+    with Outbox(url) as outbox, Judge(delay=0.01) as judge:
+        list(outbox.put_many(numbered(200), on_doubt="hold"))
+        with worker(url, judge) as process:
+            while not judge.taken:
+                time.sleep(0.01)
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        counts = outbox.counts()
+        assert counts[State.IN_DOUBT] == counts[State.SENDING] == 0
+        assert counts[State.ACCEPTED] == len(judge.taken) > 0
+        assert counts[State.WAITING] > 0
+        # All of it can be had at once.
+        assert not outbox._core.watcher.reap()
+        outbox.run(judge.url, until_empty=True)
+        assert outbox.counts()[State.ACCEPTED] == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize(
+    "hold", [pytest.param(False, marks=pytest.mark.slow), True], ids=["resend", "hold"]
+)
+def test_an_interrupted_worker_notes_what_it_knows(tmp_path: Path, hold: bool) -> None:
+    url = f"sqlite:///{tmp_path}/mail.db"
+    with Outbox(url) as outbox, Judge(delay=0.005) as judge:
+        list(outbox.put_many(numbered(100), on_doubt="hold" if hold else "resend"))
+        with worker(url, judge, connections=2) as process:
+            while not judge.taken:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) != 0
+        counts = outbox.counts()
+        assert counts[State.SENDING] == 0, "nobody has to find out that it died"
+        assert 0 < counts[State.ACCEPTED] <= len(judge.taken)
+        drained(outbox, judge)
+        check(outbox, judge, 100, 1, hold=hold, most=2 if hold else 32)
+
+
+def test_a_held_doubt_stays_until_it_is_resolved(tmp_path: Path) -> None:
+    def hang_up(word: str, of: str) -> bytes | None:
+        if word == "END":
+            raise OSError
+        return None
+
+    with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
+        with Judge(answer=hang_up) as judge:
+            ids = list(outbox.put_many(numbered(2), on_doubt="hold"))
+            outbox.run(judge.url, until_empty=True, connections=1)
+        assert outbox.counts()[State.IN_DOUBT] == 2
+        assert [e.state for e in outbox.events()] == [State.IN_DOUBT] * 2
+        with Judge() as judge:
+            outbox.run(judge.url, until_empty=True)
+            assert not judge.taken
+            with pytest.raises(OutboxError, match=r"in doubt for x@example\.net"):
+                outbox.resolve(ids[0], "x@example.net", "accepted")
+            outbox.resolve(ids[0], "r0@example.net", "accepted")
+            outbox.resolve(ids[1], "r0@example.net", "resend")
+            outbox.run(judge.url, until_empty=True)
+            assert judge.taken == [("<1@example.org>", "r0@example.net")]
+        assert outbox.counts()[State.ACCEPTED] == 2
+
+
+# What is no ledger, or cannot be written
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    path.write_bytes(b"no database, but long enough to be looked at " * 100)
+    with pytest.raises(LedgerCorrupt, match="no SQLite file"):
+        Outbox(f"sqlite:///{path}")
+    assert path.read_bytes().startswith(b"no database")
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="there is no such directory"):
+        Outbox(f"sqlite:///{tmp_path}/missing/mail.db")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_a_directory_that_takes_no_files() -> None:
+    with pytest.raises(LedgerUnavailable, match="have to be writable"):
+        Outbox("sqlite:////proc/self/mail.db")
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    with Outbox(f"sqlite:///{path}") as outbox:
+        store: Any = outbox._store
+        outbox.close()
+        # Root may write to any file; so the file is opened as if we might not.
+        uri = f"{path.as_uri()}?mode=ro"
+        store._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        with pytest.raises(LedgerUnavailable, match="have to be writable"):
+            outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net"))
+
+
+def test_tables_of_a_later_version(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    Outbox(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE smtpx_version SET version = 99")
+    connection.close()
+    with pytest.raises(LedgerTooNew, match="of version 99"):
+        Outbox(f"sqlite:///{path}")
+
+
+def test_tables_of_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE smtpx_message (mine TEXT)")
+    connection.close()
+    with pytest.raises(LedgerCorrupt, match="no outbox's"):
+        Outbox(f"sqlite:///{path}")
+
+
+def test_another_process_that_holds_the_file_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    message = b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net")
+    with Outbox(f"sqlite:///{path}", patience=0.2) as outbox:
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerUnavailable, match="holds a transaction for too long"):
+            outbox.put(*message)
+        holder.execute("ROLLBACK")
+        holder.close()
+        outbox.put(*message)
+        assert outbox.counts()[State.WAITING] == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("sqlite://mail.db", "sqlite:///", "sqlite:///:memory:", "sqlite:///mail.db?x=1"),
+        *("mysql://localhost/x", "mail.db", ""),
+    ],
+)
+def test_a_url_of_no_ledger(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^url: give 'sqlite"):
+        Outbox(url)
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_postgres_that_is_not_there() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(LedgerUnavailable, match="is the server up") as caught:
+        Outbox("postgresql://ann:secret-word@127.0.0.1:1/x", patience=2)
+    assert "secret-word" not in str(caught.value)

@@ -1,0 +1,256 @@
+"""The ledger against a dict: whatever is done to it, in whatever order."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from smtpx import Envelope
+from smtpx.outbox import IdempotencyConflict, NotInOutbox, Outbox, State
+from smtpx.outbox import _claiming as claiming
+from smtpx.outbox._claiming import Claim, Claimed, Noted, OwnerLost
+
+OWNERS = ["first", "second"]
+LATER = 10_000.0
+places = st.integers(0, 3)
+OUTCOMES = [State.ACCEPTED, State.REFUSED, State.WAITING, State.IN_DOUBT]
+outcomes = st.sampled_from(OUTCOMES)
+
+
+class Row:
+    """What a delivery has to be."""
+
+    def __init__(self, key: int, hold: bool) -> None:
+        self.key, self.hold = key, hold
+        self.state = State.WAITING
+        self.owner: str | None = None
+        """Who may still say something of it."""
+        self.claimed = False
+        self.sent: set[str] = set()
+        """Who has let its last octet go."""
+        self.number = 0
+
+
+class Ledger(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.mkdtemp()
+        self.outbox = Outbox(f"sqlite:///{self.directory}/mail.db")
+        self.store: Any = self.outbox._store
+        connection: Any = vars(self.store)["_connection"]
+        connection.execute("PRAGMA synchronous = OFF")
+        self.rows: dict[str, Row] = {}
+        self.living = set(OWNERS)
+        for owner in OWNERS:
+            self.store.transact(claiming.register, owner, time.time())
+        self.events: Counter[State] = Counter()
+
+    def teardown(self) -> None:
+        self.outbox.close()
+        shutil.rmtree(self.directory)
+
+    def nth(self, place: int) -> tuple[str, Row] | None:
+        several = sorted(self.rows.items(), key=lambda each: each[1].key)
+        return several[place % len(several)] if several else None
+
+    @rule(key=places, hold=st.booleans(), text=st.integers(0, 3))
+    def put(self, key: int, hold: bool, text: int) -> None:
+        message = b"Subject: %d\r\n\r\n" % text, Envelope("a@example.org", "b@example.net")
+        known = next((id for id, row in self.rows.items() if row.key == key), None)
+        try:
+            id = self.outbox.put(*message, key=f"{key}", on_doubt="hold" if hold else "resend")
+        except IdempotencyConflict:
+            assert known is not None
+        else:
+            assert known in (None, id)
+            if known is None:
+                self.rows[id] = Row(key, hold)
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def begin(self, owner: str) -> None:
+        if owner not in self.living:
+            self.store.transact(claiming.register, owner, time.time())
+            self.living.add(owner)
+
+    @rule(owner=st.sampled_from(OWNERS), hold=st.booleans(), most=st.integers(1, 3))
+    def claim(self, owner: str, hold: bool, most: int) -> None:
+        free = [r for r in self.rows.values() if r.state is State.WAITING and not r.claimed]
+        free = [row for row in free if row.hold == hold]
+        wanted = Claim(owner=owner, hold=hold, most=most, now=time.time() + LATER)
+        try:
+            claimed, _ = self.store.transact(claiming.claim, wanted)
+        except OwnerLost:
+            assert owner not in self.living
+            return
+        assert owner in self.living
+        assert len(claimed) == min(most, len(free))
+        for one in claimed:
+            assert isinstance(one, Claimed)
+            row = self.rows[one.message]
+            assert row in free
+            row.claimed, row.owner, row.number = True, owner, one.number
+
+    @rule(owner=st.sampled_from(OWNERS), hold=st.booleans())
+    def claim_and_mark(self, owner: str, hold: bool) -> None:
+        self.claim(owner, hold, 3)
+        several = sorted(self.rows.values(), key=lambda row: row.key)
+        for place, row in enumerate(several):
+            if row.claimed and row.owner == owner:
+                self.mark(owner, place)
+
+    @rule(owner=st.sampled_from(OWNERS), place=places)
+    def mark(self, owner: str, place: int) -> None:
+        found = self.nth(place)
+        if found is None or not found[1].number:
+            return
+        row = found[1]
+        mine = row.claimed and row.owner == owner and row.state in (State.WAITING, State.SENDING)
+        try:
+            (word,) = self.store.transact(claiming.mark, owner, [[row.number]], time.time())
+        except OwnerLost:
+            assert owner not in self.living
+            return
+        assert word == mine
+        if word:
+            assert not row.hold or row.sent <= {owner}, "held, and let go by two"
+            row.sent.add(owner)
+            row.state = State.SENDING
+
+    @rule(owner=st.sampled_from(OWNERS), place=places, outcome=outcomes)
+    def note(self, owner: str, place: int, outcome: State) -> None:
+        found = self.nth(place)
+        if found is None or not found[1].number:
+            return
+        row = found[1]
+        if outcome is State.IN_DOUBT and not row.hold:
+            outcome = State.WAITING
+        said = Noted(row.number, outcome, time.time(), True, None, "", "")
+        self.store.transact(claiming.note, owner, [said], time.time())
+        if row.owner != owner or row.state not in (State.WAITING, State.SENDING, State.IN_DOUBT):
+            return
+        if not row.claimed and outcome is State.IN_DOUBT:
+            return
+        if not row.claimed and row.state is outcome is State.WAITING:
+            return
+        row.state, row.claimed = outcome, False
+        if outcome is State.WAITING:
+            row.sent = set()  # It was said for certain that nobody has it.
+        if outcome is not State.WAITING:
+            self.events[outcome] += 1
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def die(self, owner: str) -> None:
+        changed = self.store.transact(claiming.reap, owner, None, time.time())
+        expected = 0
+        for row in self.rows.values():
+            if row.owner == owner and row.claimed:
+                row.claimed = False
+                if row.state is State.SENDING:
+                    expected += 1
+                    row.state = State.IN_DOUBT if row.hold else State.WAITING
+                    self.events[State.IN_DOUBT] += row.hold
+        assert changed == (expected if owner in self.living else 0)
+        self.living.discard(owner)
+
+    @rule(place=places)
+    def cancel(self, place: int) -> None:
+        if found := self.nth(place):
+            id, row = found
+            assert self.outbox.cancel(id) == (row.state is State.WAITING)
+            if row.state is State.WAITING:
+                row.state, row.claimed, row.owner = State.CANCELLED, False, None
+                self.events[State.CANCELLED] += 1
+
+    @rule(place=places)
+    def retry(self, place: int) -> None:
+        if found := self.nth(place):
+            id, row = found
+            over = row.state in (State.REFUSED, State.EXPIRED, State.CANCELLED)
+            waits = row.state is State.WAITING and not row.claimed
+            assert self.outbox.retry(id) == (over or waits)
+            if over or waits:
+                row.state, row.owner = State.WAITING, None
+                row.sent = set()
+
+    @rule(place=places, accepted=st.booleans())
+    def resolve(self, place: int, accepted: bool) -> None:
+        if found := self.nth(place):
+            id, row = found
+            try:
+                self.outbox.resolve(id, "b@example.net", "accepted" if accepted else "resend")
+            except NotInOutbox:
+                assert row.state is not State.IN_DOUBT
+                return
+            assert row.state is State.IN_DOUBT
+            row.state, row.owner = State.ACCEPTED if accepted else State.WAITING, None
+            row.sent = set()
+            self.events[State.ACCEPTED] += accepted
+
+    @rule()
+    def purge(self) -> None:
+        time.sleep(0.001)
+        over = (State.ACCEPTED, State.REFUSED, State.EXPIRED, State.CANCELLED)
+        gone = [id for id, row in self.rows.items() if row.state in over]
+        assert self.outbox.purge(older_than=timedelta(microseconds=1)) == len(gone)
+        for id in gone:
+            del self.rows[id]
+        self.events.clear()  # They are forgotten, too.
+        for event in self.outbox.events():
+            self.events[event.state] += 1
+
+    @invariant()
+    def it_is_as_it_has_to_be(self) -> None:
+        found = {delivery.submission: delivery.state for delivery in self.outbox.find()}
+        assert found == {id: row.state for id, row in self.rows.items()}
+        counts = Counter(row.state for row in self.rows.values())
+        assert self.outbox.counts() == {state: counts[state] for state in State}
+
+    @invariant()
+    def its_events_say_what_happened(self) -> None:
+        assert Counter(event.state for event in self.outbox.events()) == +self.events
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_long_walk(seed: int) -> None:
+    """Hypothesis finds the short ways to a fault; this one goes far."""
+    chance = random.Random(seed)
+    ledger = Ledger()
+    hold, owner = [False, True], [*OWNERS]
+    steps: list[Callable[[], None]] = [
+        lambda: ledger.put(chance.randrange(8), chance.choice(hold), chance.randrange(2)),
+        lambda: ledger.begin(chance.choice(owner)),
+        lambda: ledger.begin(chance.choice(owner)),
+        lambda: ledger.claim(chance.choice(owner), chance.choice(hold), chance.randrange(1, 4)),
+        lambda: ledger.claim_and_mark(chance.choice(owner), chance.choice(hold)),
+        lambda: ledger.mark(chance.choice(owner), chance.randrange(8)),
+        lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
+        lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
+        lambda: ledger.die(chance.choice(owner)),
+        lambda: ledger.cancel(chance.randrange(8)),
+        lambda: ledger.retry(chance.randrange(8)),
+        lambda: ledger.resolve(chance.randrange(8), chance.choice(hold)),
+    ]
+    try:
+        for step in range(300):
+            chance.choice(steps)()
+            if step % 100 == 99:
+                ledger.purge()
+            ledger.it_is_as_it_has_to_be()
+            ledger.its_events_say_what_happened()
+    finally:
+        ledger.teardown()
+
+
+TestLedger = Ledger.TestCase
+TestLedger.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

@@ -1,0 +1,145 @@
+"""Reports to the sender, made by the outbox and read back by `smtpx.bounces`; limits and order."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from smtpx import Envelope, bounces
+from smtpx.outbox import Limit, Outbox, Retries, State
+from smtpx.outbox import _claiming as claiming
+from smtpx.outbox._claiming import Claim
+from tests.outbox.judge import Judge
+from tests.outbox.test_outbox import letter
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def refuse(word: str, of: str) -> bytes | None:
+    return b"550 5.1.1 no such user\r\n" if of.startswith("no") and word == "RCPT" else None
+
+
+def test_the_sender_is_told_of_what_was_given_up(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(bounces="postmaster@example.org")
+    with Judge(answer=refuse) as judge:
+        message = letter(to="yes@example.net, no-1@example.net, no-2@example.net")
+        id = outbox.put(message)
+        outbox.put(letter(to="late@example.net"), expires=timedelta(milliseconds=1))
+        outbox.put(letter("null"), Envelope(None, "no-3@example.net"))
+        time.sleep(0.01)
+        outbox.run(judge.url, until_empty=True)
+        reports = [content for content in judge.contents.values() if b"multipart/report" in content]
+        assert len(reports) == 2, "none to the null sender, and one of a message"
+        message_id = outbox.status(id).deliveries[0].message_id
+        by_recipient: dict[str, bounces.RecipientReport] = {}
+        for content in reports:
+            found = bounces.parse(content)
+            assert isinstance(found, bounces.DeliveryReport)
+            by_recipient |= {each.recipient or "": each for each in found.recipients}
+        assert sorted(by_recipient) == ["late@example.net", "no-1@example.net", "no-2@example.net"]
+        first = by_recipient["no-1@example.net"]
+        assert str(first.status) == "5.1.1"
+        assert str(by_recipient["late@example.net"].status) == "4.4.7"
+        (report,) = [content for content in reports if b"no-1@example.net" in content]
+        assert f"Message-ID: {message_id}".encode() in report
+        assert b"From: Ann <a@example.org>" in report
+        assert ("a@example.org") in {r for m, r in judge.count() if m.encode() in report}
+        outbox.run(judge.url, until_empty=True)
+        assert len(judge.contents) == 3, "nothing is told twice"
+
+
+def test_there_are_no_reports_unless_somebody_asks(outbox: Outbox) -> None:
+    with Judge(answer=refuse) as judge:
+        outbox.put(letter(to="no@example.net"))
+        outbox.run(judge.url, until_empty=True)
+        assert judge.contents == {}
+        assert outbox.counts()[State.REFUSED] == 1
+
+
+A_LETTER_AN_HOUR = 1 / 3600
+
+
+def test_a_destination_is_sent_to_no_faster_than_it_may(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(limits={"slow.example.net": Limit(rate=A_LETTER_AN_HOUR, burst=2)})
+    with Judge() as judge:
+        for n in range(8):
+            outbox.put(letter(str(n), to="x@slow.example.net"))
+        for n in range(30):
+            outbox.put(letter(str(n), to="x@fast.example.net"))
+        outbox.run(judge.url, until_empty=True)
+        taken = Counter(recipient for _, recipient in judge.taken)
+    assert taken == {"x@fast.example.net": 30, "x@slow.example.net": 2}
+    assert outbox.counts()[State.WAITING] == 6
+
+
+def test_the_limit_of_the_next_hop_is_for_all_domains(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(limits={"*": Limit(rate=A_LETTER_AN_HOUR, burst=1)})
+    with Judge() as judge:
+        for n in range(5):
+            outbox.put(letter(str(n), to=f"x@{n}.example.net"))
+        outbox.run(judge.url, until_empty=True)
+        assert len(judge.taken) == 1
+    assert outbox.counts()[State.WAITING] == 4
+
+
+def taken_at(outbox: Outbox, moments: list[float], hop: str | None) -> list[int]:
+    """How many deliveries can be claimed at some moments, in seconds from now."""
+    outbox._store.transact(claiming.register, "owner", 0.0)
+    start, taken = time.time() + 1, []
+    for moment in moments:
+        limits = outbox._core.policy.limits
+        wanted = Claim("owner", False, 100, start + moment, limits=limits, hop=hop)
+        taken.append(len(outbox._store.transact(claiming.claim, wanted)[0]))
+    return taken
+
+
+def test_a_rate_is_kept_by_the_clock(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(limits={"example.net": Limit(rate=10, burst=3)})
+    list(outbox.put_many((letter(str(n)), None) for n in range(30)))
+    assert taken_at(outbox, [0, 0.05, 0.1, 0.15, 0.55, 10, 10.1], None) == [3, 0, 1, 0, 3, 3, 1]
+
+
+def test_where_each_domain_is_its_own_next_hop_each_has_the_limit(
+    open_outbox: Callable[..., Outbox],
+) -> None:
+    outbox = open_outbox(limits={"*": Limit(rate=10)})
+    several = [(letter(str(n), f"x@{n % 2}.example.net"), None) for n in range(9)]
+    list(outbox.put_many(several))
+    assert taken_at(outbox, [0, 0.1, 0.3], None) == [2, 2, 2]
+
+
+def test_so_many_are_taken_at_once(open_outbox: Callable[..., Outbox], judge: Judge) -> None:
+    outbox = open_outbox(limits={"example.net": Limit(at_once=4)})
+    list(outbox.put_many((letter(str(n)), None) for n in range(9)))
+    assert taken_at(outbox, [0, 100], None) == [4, 0]
+    outbox._store.transact(claiming.retire, "owner", time.time())
+    outbox.run(judge.url, until_empty=True)
+    assert outbox.counts()[State.ACCEPTED] == 9
+
+
+def test_new_mail_is_not_held_up_by_what_was_deferred(open_outbox: Callable[..., Outbox]) -> None:
+    def busy(word: str, of: str) -> bytes | None:
+        if of.startswith("busy") and word == "RCPT":
+            return b"451 4.3.0 later\r\n"
+        return None
+
+    outbox = open_outbox(retries=Retries(first=1.0, factor=1000, most=1000, jitter=0))
+    asked: list[str] = []
+
+    def ask(word: str, of: str) -> bytes | None:
+        asked.append(of)
+        return busy(word, of)
+
+    with Judge(answer=ask) as judge:
+        list(outbox.put_many((letter(str(n), f"busy-{n}@example.net"), None) for n in range(400)))
+        outbox.run(judge.url, until_empty=True)
+        time.sleep(1.1)  # All of them are due again.
+        outbox.put(letter(to="new@example.net"))
+        asked.clear()
+        outbox.run(judge.url, until_empty=True)
+        assert len(judge.taken) == 1
+        assert asked.index("new@example.net") < 150, "one claim at the most goes before it"

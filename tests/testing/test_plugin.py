@@ -1,0 +1,237 @@
+"""The pytest plugin, in runs of pytest of its own; and the mixin for unittest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import unittest
+
+import pytest
+
+import smtpx
+from smtpx.testing import MailTestCase, Server
+
+SEND = """
+import os, smtplib
+import pytest
+import smtpx
+
+def send(url=None, **parts):
+    given = {"sender": "ann@example.org", "to": "bob@example.net", "text": "hi", **parts}
+    return smtpx.send(smtpx.compose(**given), url or os.environ["SMTPX_URL"])
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester):
+    """Run these tests, by a pytest within this one."""
+
+    def run(code: str, *words: str) -> pytest.RunResult:
+        pytester.makepyfile(SEND + code)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *words)
+
+    return run
+
+
+def test_the_plugin_costs_next_to_nothing() -> None:
+    """It is imported at every start of pytest, whether or not it is used: no module comes along."""
+    script = (
+        "import sys, pytest; before = set(sys.modules)\n"
+        "import smtpx.testing._pytest\n"
+        "added = {m for m in set(sys.modules) - before}\n"
+        "assert added == {'smtpx', 'smtpx.testing', 'smtpx.testing._pytest'}, added\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_test_asks_for(run) -> None:
+    result = run("""
+def test_signup(mailbox, smtp_url):
+    send(subject="Welcome", bcc="carol@example.net",
+         text="Your code is 483920, or https://example.com/a.",
+         attachments=[smtpx.Attachment(b"x", "a.bin")])
+    send(smtp_url, to="kim@example.net", subject="Other")
+    mail = mailbox.only(to="BOB@example.net")
+    assert mail.subject == "Welcome"
+    assert mail.header["Date"]
+    assert mail.links() == ["https://example.com/a"]
+    assert mail.codes() == ["483920"]
+    assert mail.attachments == {"a.bin": b"x"}
+    assert mail.recipients == ("bob@example.net", "carol@example.net")
+    assert len(mailbox) == 2
+    assert [m.subject for m in mailbox.find(sender="ann@*")] == ["Welcome", "Other"]
+
+def test_nothing_is_left_of_another(mailbox):
+    assert mailbox.all() == []
+
+def test_without_it_there_is_no_url():
+    assert "SMTPX_URL" not in os.environ
+
+async def wait(mailbox):
+    assert (await mailbox.wait_one(subject="later")).subject == "later"
+
+def test_async(mailbox):
+    import asyncio, threading
+    threading.Timer(0.2, send, kwargs={"subject": "later"}).start()
+    asyncio.run(wait(mailbox))
+
+def test_trio(mailbox):
+    trio = pytest.importorskip("trio")
+    send(subject="later")
+    trio.run(wait, mailbox)
+""")
+    result.assert_outcomes(passed=5)
+
+
+def test_the_marker(run) -> None:
+    result = run("""
+@pytest.mark.smtp(faults=["END-OF-DATA: 451 4.3.0 later x1"], extensions="-CHUNKING -PIPELINING")
+def test_retry(smtp_server, mailbox):
+    with pytest.raises(smtpx.ContentRefused):
+        send()
+    send()
+    assert mailbox.only().received.via.value == "DATA"
+
+@pytest.mark.smtp(users={"ann": "a-secret-of-ann"}, require_authentication=True)
+def test_login(smtp_server):
+    credentials = smtpx.Credentials("ann", "a-secret-of-ann")
+    with smtpx.Client(smtp_server.url, credentials=credentials) as client:
+        client.send(b"Subject: x\\r\\n\\r\\n", smtpx.Envelope("a@b.test", "c@d.test"))
+
+@pytest.mark.smtp(tls="implicit")
+def test_tls(smtp_server, mailbox):
+    send(f"{smtp_server.url}?ca={smtp_server.ca_file}")
+    assert mailbox.only().received.tls
+""")
+    result.assert_outcomes(passed=3)
+
+
+def test_a_client_that_breaks_the_protocol_fails_its_test(run) -> None:
+    code = """
+def broken(server):
+    with smtplib.SMTP("127.0.0.1", server.port) as client:
+        client.docmd("MAIL", "FROM:<ann@example.org>")
+
+def test_strict(smtp_server):
+    broken(smtp_server)
+
+@pytest.mark.smtp(breaches="allow")
+def test_allowed(smtp_server):
+    broken(smtp_server)
+"""
+    result = run(code)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*the client broke the protocol: session 1: out of order: MAIL*"])
+
+
+def test_a_fault_that_never_struck_fails_its_test(run) -> None:
+    result = run("""
+@pytest.mark.smtp(faults=["RCPT kim@*: 451 4.3.0 later"])
+def test_strict(smtp_server):
+    send()
+
+@pytest.mark.smtp(faults=["RCPT kim@*: 451 4.3.0 later"], unstruck="allow")
+def test_allowed(smtp_server):
+    send()
+""")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*a fault never struck: RCPT kim@[*]: 451 4.3.0 later"])
+
+
+def test_a_failing_test_shows_the_dialogue_and_the_mail(run, pytester: pytest.Pytester) -> None:
+    result = run("""
+def test_fails(mailbox):
+    send(subject="Wellcome")
+    mailbox.only(subject="Welcome", timeout=0.1)
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *no mail subject Welcome within 0.1 s; what came:",
+            "*<Mail 'Wellcome' from <ann@example.org> to bob@example.net>",
+            "*SMTP dialogue*",
+            "*C: MAIL FROM:<ann@example.org>*",
+            "*mail received*",
+            "*001.eml",
+        ]
+    )
+
+
+def test_several_servers_and_a_replay(run) -> None:
+    result = run("""
+def test_two(smtp_server_factory):
+    one, two = smtp_server_factory(), smtp_server_factory(lmtp=True)
+    send(one.url)
+    send(two.url)
+    assert len(one.messages) == len(two.messages) == 1
+
+def test_replay(smtp_dialogue):
+    server = smtp_dialogue("S: 220 x\\nC: EHLO x\\nS: 250 x\\nC: QUIT\\nS: 221 x\\n")
+    with smtpx.Session(server.url):
+        pass
+""")
+    result.assert_outcomes(passed=2)
+
+
+@pytest.mark.slow
+def test_it_is_safe_beside_itself(run) -> None:
+    pytest.importorskip("xdist")
+    result = run(
+        """
+@pytest.mark.parametrize("n", range(6))
+def test_many(n, mailbox):
+    send(subject=str(n))
+    assert mailbox.only().subject == str(n)
+""",
+        *("-n", "2"),
+    )
+    result.assert_outcomes(passed=6)
+
+
+def test_u40_django_is_set_by_itself(run) -> None:
+    pytest.importorskip("django")
+    result = run("""
+from django.conf import settings
+settings.configure(EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend", USE_TZ=True)
+import django
+django.setup()
+from django.core.mail import send_mail
+
+@pytest.mark.smtp(breaches="allow")
+def test_django(mailbox):
+    send_mail("Hello", "hi", "ann@example.org", ["bob@example.net"])
+    assert mailbox.only().subject == "Hello"
+""")
+    result.assert_outcomes(passed=1)
+
+
+class Signup(MailTestCase):
+    def test_good(self) -> None:
+        _ = smtpx.send(
+            smtpx.compose(sender="a@example.org", to="b@example.net", subject="Hi", text="x"),
+            self.smtp_server.url,
+        )
+        assert self.assertMailSent(to="b@example.net").subject == "Hi"
+
+    def test_bad(self) -> None:
+        with smtpx.Session(self.smtp_server.url) as session:
+            _ = session.command("RCPT TO:<b@example.net>")
+
+
+Signup.__test__ = False  # type: ignore[attr-defined] # it is run below
+
+
+@pytest.mark.parametrize(("name", "good"), [("test_good", True), ("test_bad", False)])
+def test_the_mixin_for_unittest(name: str, good: bool) -> None:
+    result = unittest.TestResult()
+    Signup(name).run(result)
+    assert result.wasSuccessful() is good
+    assert result.errors == []
+
+
+def test_waiting_for_what_the_test_wants() -> None:
+    with Server() as server, pytest.raises(TimeoutError):
+        server.wait_for(lambda: False, timeout=0.05)
