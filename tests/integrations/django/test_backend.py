@@ -98,6 +98,21 @@ def test_one_failure_stops_no_other_and_is_raised_in_the_end(mailer: Mailer):
     assert messages[2].smtpx_result.complete
 
 
+def test_a_message_that_cannot_be_written_stops_no_other(mailer: Mailer):
+    from django.core.mail import EmailMessage
+
+    class Broken(EmailMessage):
+        def message(self, **_: Any) -> Any:
+            raise RuntimeError("its template is broken")
+
+    with Server() as server:
+        mailer(url=server.url)
+        broken = Broken("hi", "hello", "ann@example.org", ["bob@example.net"])
+        with pytest.raises(RuntimeError, match="template"):
+            backend().send_messages([mail("a@example.net"), broken, mail("b@example.net")])
+        assert len(server.messages) == 2
+
+
 def test_signals_say_what_became_of_mail(mailer: Mailer):
     from smtpx.integrations.django import mail_in_doubt, mail_partial, mail_refused
 

@@ -118,6 +118,7 @@ class EmailBackend(BaseEmailBackend):
 
         Raises:
             ValueError: a message has no valid address, or a header that cannot be.
+            Exception: what the message raises when it is written.
             smtpx.SMTPError: a message was accepted by nobody; not with `fail_silently`.
         """
         course = Course(email_messages, partial_raises=self._settings.partial_raises)

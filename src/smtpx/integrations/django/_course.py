@@ -24,7 +24,7 @@ class Course:
         self._under_way: dict[int, EmailMessage] = {}
         """By the identity of what is sent for them."""
         self._sent = 0
-        self._mistake: ValueError | None = None
+        self._mistake: Exception | None = None
         self._failure: SMTPError | None = None
 
     def items(self) -> Iterator[Item]:
@@ -35,7 +35,7 @@ class Course:
                 continue
             try:
                 content, envelope = written(message)
-            except ValueError as mistake:
+            except Exception as mistake:
                 self._mistake = self._mistake or mistake
                 continue
             self._under_way[id(content)] = message
@@ -62,7 +62,7 @@ class Course:
         """How many messages somebody accepted.
 
         Raises:
-            ValueError: a message could not be written.
+            Exception: a message could not be written; ValueError, if it has a wrong address.
             SMTPError: a message failed.
         """
         if self._mistake is not None:
