@@ -1,0 +1,204 @@
+"""Delivery in a task of asyncio or trio."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import isawaitable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, cast
+
+from smtpx import AsyncSession
+from smtpx.endpoints import Endpoint
+from smtpx.envelope import Envelope
+from smtpx.errors import LocalProtocolError, SMTPError
+
+from ._dnspython import Ask, Asking, NameServers, Pause, asking
+from ._resolving import Plan
+from ._settings import (
+    Answers,
+    AnyContent,
+    DeliveryOptions,
+    Settings,
+    believe,
+    domain_of,
+    obeys_policies,
+    ready,
+    verdict,
+)
+from ._steps import Fetch, LookUps, Marked, Said, Steps, Try
+from ._walking import delivered, planned
+from ._worlds import in_trio, pause, together
+from .outcomes import DeliveryResult
+from .resolver import Answer, AsyncResolver, Question, Resolver
+
+__all__ = ["AsyncDelivery"]
+
+T = TypeVar("T")
+
+
+class AsyncDelivery:
+    """A `Delivery` for asyncio and trio: whichever runs the task that calls it."""
+
+    hop = None
+    """An outbox keeps to each domain's own limits."""
+
+    def __init__(
+        self,
+        client_name: str,
+        *,
+        resolver: NameServers | AsyncResolver | Resolver | None = None,
+        **options: Unpack[DeliveryOptions],
+    ) -> None:
+        """Check the settings; nothing is looked up or dialled yet. See `Delivery`.
+
+        Raises:
+            LocalProtocolError, TypeError, ValueError, ExtraMissing: as `Delivery`.
+        """
+        self._settings = Settings(client_name, resolver, options)
+        self._answers = Answers()
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Deliver nothing any more."""
+        self._is_closed = True
+
+    async def plan(self, domain: str) -> Plan:
+        """What would be done with mail for a domain; see `Delivery.plan`.
+
+        Raises:
+            AddressError, LocalProtocolError: as `Delivery.plan`.
+        """
+        settings = self._settings
+        return await self._run(planned(domain_of(domain), settings.rules, settings.seed), b"")
+
+    async def send(self, message: AnyContent, envelope: Envelope | None = None) -> DeliveryResult:
+        """Send one message to the mail exchangers of each recipient; see `Delivery.send`.
+
+        What is cancelled carries what became of the message as ``.result``.
+
+        Raises:
+            SMTPError, TypeError: as `Delivery.send`.
+        """
+        content, envelope = ready(message, envelope)
+        return verdict(await self._deliver(content, envelope, None))
+
+    async def _deliver(
+        self,
+        content: AnyContent,
+        envelope: Envelope,
+        mark: Callable[[], Awaitable[None]] | None,
+    ) -> DeliveryResult:
+        settings = self._settings
+        obeys = obeys_policies(content, envelope)
+        procedure = delivered(envelope, settings.rules, settings.seed, obeys_policies=obeys)
+        return await self._run(procedure, content, mark)
+
+    async def _run(
+        self,
+        procedure: Steps[T],
+        content: AnyContent,
+        mark: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        if self._is_closed:
+            procedure.close()
+            raise LocalProtocolError("the delivery is closed: make another one")
+        try:
+            step = next(procedure)
+            while True:
+                try:
+                    match step:
+                        case LookUps():
+                            answer: Any = await self._look_up(step.questions)
+                        case Try():
+                            answer = await self._try(step, content)
+                        case Marked():
+                            if mark is not None:
+                                await mark()
+                            answer = None
+                        case Fetch():
+                            answer = None
+                except BaseException as error:
+                    step = procedure.throw(error)
+                else:
+                    step = procedure.send(answer)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+
+    async def _try(self, step: Try, content: AnyContent) -> Said:
+        settings = self._settings
+        session = AsyncSession(
+            Endpoint(step.address, settings.rules.port),
+            tls=settings.tls(step.host, step.terms),
+            **settings.session,
+        )
+        try:
+            async with session:
+                believe(step.terms, session.protection)
+                result = await session.send(content, step.envelope)
+        except SMTPError as error:
+            return Said(error.result, error, session.protection)
+        return Said(result, result.error, session.protection)
+
+    async def _look_up(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        resolver = self._settings.resolver
+        if isinstance(resolver, NameServers):
+            return await together(self._ask, questions)
+        answers: Any = resolver.look_up(questions)
+        if isawaitable(answers):
+            answers = await answers
+        return cast("Sequence[Answer]", answers)
+
+    async def _ask(self, question: Question) -> Answer:
+        answer = self._answers.get(question)
+        if answer is None:
+            answer = await _asked(asking(question, self._settings.resolver))
+            self._answers.keep(question, answer)
+        return answer
+
+
+async def _asked(procedure: Asking) -> Answer:
+    """Run one question to its answer."""
+    import dns.asyncbackend
+    import dns.asyncquery
+    import dns.exception
+
+    # Given, for dnspython keeps what it has found out by itself for ever.
+    backend = dns.asyncbackend.get_backend("trio" if in_trio() else "asyncio")
+    try:
+        step = next(procedure)
+        while True:
+            try:
+                response: Any = None
+                match step:
+                    case Pause(seconds):
+                        await pause(seconds)
+                    case Ask(query, server, port, True, timeout):
+                        response = await dns.asyncquery.tcp(
+                            query, server, timeout, port, backend=backend
+                        )
+                    case Ask(query, server, port, _, timeout):
+                        response = await dns.asyncquery.udp(
+                            *(query, server, timeout, port),
+                            ignore_unexpected=True,
+                            ignore_errors=True,
+                            backend=backend,
+                        )
+            except (OSError, dns.exception.DNSException, ValueError, EOFError) as error:
+                step = procedure.throw(error)
+            else:
+                step = procedure.send(response)
+    except StopIteration as stop:
+        answer: Answer = stop.value
+        return answer
