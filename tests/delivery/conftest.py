@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from smtpx.delivery import AddressPolicy, AsyncDelivery, Delivery, NameServers
+from tests.delivery.name_server import NameServer
 
 Call: TypeAlias = Callable[..., Any]
 LOOPBACK = AddressPolicy(["127.0.0.0/8", "::1"])
@@ -62,7 +63,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[Call]:
     made: list[Any] = []
 
     def make(resolver: Any, **options: Any) -> Any:
-        if hasattr(resolver, "port"):
+        if isinstance(resolver, NameServer):
             resolver = NameServers("127.0.0.1", port=resolver.port, validating=True)
         options.setdefault("addresses", LOOPBACK)
         delivery = WORLDS[request.param]("mail.example.org", resolver=resolver, **options)

@@ -158,7 +158,8 @@ def _anchor_mismatch(
 ) -> str | None:
     """The leaf itself is never its own anchor."""
     anchors = [each for each in chain[1:] if _is_of(record, each)]
-    if not anchors and (record.selector, record.matching) == (_CERTIFICATE, _FULL):
+    is_whole = (record.selector, record.matching) == (_CERTIFICATE, _FULL)
+    if not anchors and is_whole and record.data != chain[0]:
         anchors = [record.data]
     reason: str | None = "no certificate that it has sent is the trust anchor"
     for anchor in anchors:
