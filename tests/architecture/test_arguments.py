@@ -95,6 +95,7 @@ DELIVERY: dict[str, Any] = {
     "dane": {"True"},
     "mta_sts": {"True"},
     "ca_file": NONE | TEXTS,
+    "policies": NONE | {"dict"},
     "source_address": NONE,
     "timeouts": NONE,
     "observer": NONE,

@@ -281,9 +281,9 @@ def test_a_host_whose_certificate_matches_gets_the_mail(world, issued, usage: in
 def test_a_host_whose_certificate_matches_nothing_hears_no_mail(world, issued):
     context, _, _ = issued
     with Lab(world, context) as lab:
-        with lab.names(*HOST, f"{TLSA_AT} TLSA 3 1 1 {WRONG}") as dns:
-            with pytest.raises(DeliveryFailed) as caught:
-                lab.deliver(dns)
+        zone = (*HOST, f"{TLSA_AT} TLSA 3 1 1 {WRONG}")
+        with lab.names(*zone) as dns, pytest.raises(DeliveryFailed) as caught:
+            lab.deliver(dns)
         assert caught.value.failure is Failure.TLS_POLICY
         assert caught.value.result is not None
         (outcome,) = caught.value.result.outcomes
@@ -306,13 +306,13 @@ def test_a_host_with_records_that_offers_no_tls_hears_no_mail(world):
 @pytest.mark.requirement("D28")
 @pytest.mark.parametrize("offers", [True, False])
 def test_records_of_which_none_is_usable_ask_for_encryption_alone(world, issued, offers: bool):
-    with Lab(world, issued[0] if offers else None) as lab:
-        with lab.names(*HOST, f"{TLSA_AT} TLSA 1 1 1 {WRONG}") as dns:
-            if offers:
-                assert lab.deliver(dns).outcomes[0].terms.level is Level.ENCRYPTED
-            else:
-                with pytest.raises(DeliveryFailed):
-                    lab.deliver(dns)
+    zone = (*HOST, f"{TLSA_AT} TLSA 1 1 1 {WRONG}")
+    with Lab(world, issued[0] if offers else None) as lab, lab.names(*zone) as dns:
+        if offers:
+            assert lab.deliver(dns).outcomes[0].terms.level is Level.ENCRYPTED
+        else:
+            with pytest.raises(DeliveryFailed):
+                lab.deliver(dns)
 
 
 @pytest.mark.requirement("D21")
@@ -387,12 +387,12 @@ ALIAS = (
 )
 def test_records_of_an_alias(world, issued, at: str, insecure: tuple[str, ...], base: str):
     context, key, _ = issued
-    with Lab(world, context) as lab:
-        with lab.names(*ALIAS, f"{at} TLSA 3 1 1 {key}", insecure=insecure) as dns:
-            terms = lab.deliver(dns).outcomes[0].terms
-            assert terms.base == base
-            if base:
-                assert lab.server.sessions[0].server_name == base
+    zone = (*ALIAS, f"{at} TLSA 3 1 1 {key}")
+    with Lab(world, context) as lab, lab.names(*zone, insecure=insecure) as dns:
+        terms = lab.deliver(dns).outcomes[0].terms
+        assert terms.base == base
+        if base:
+            assert lab.server.sessions[0].server_name == base
 
 
 def test_the_next_host_takes_it_where_the_first_does_not_match(world, issued):

@@ -76,6 +76,7 @@ def test_mail_gets_to_the_best_host(world, server):
     assert server.sessions[0].commands[0] == "EHLO mail.example.org"
     assert dns.packets == {
         ("example.net", "MX"): 1,
+        ("_mta-sts.example.net", "TXT"): 1,
         ("a.example.net", "A"): 1,
         ("a.example.net", "AAAA"): 1,
         (f"_{server.port}._tcp.a.example.net", "TLSA"): 1,
@@ -123,13 +124,13 @@ def test_each_domain_gets_its_own_and_the_outcomes_keep_their_order(world, serve
 
 
 @pytest.mark.requirement("D3")
-def test_a_null_mx_costs_one_question(world):
+def test_a_null_mx_costs_one_wait(world):
     with zone("example.net MX 0 .") as dns, pytest.raises(DeliveryFailed) as caught:
         world(dns).send(CONTENT, BOB)
     assert caught.value.failure is Failure.NULL_MX
     assert str(outcomes_of(caught.value)[0].enhanced) == "5.1.10"
     assert not outcomes_of(caught.value)[0].retryable
-    assert dict(dns.packets) == {("example.net", "MX"): 1}
+    assert dict(dns.packets) == {("example.net", "MX"): 1, ("_mta-sts.example.net", "TXT"): 1}
 
 
 @pytest.mark.requirement("D2")

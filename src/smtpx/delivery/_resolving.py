@@ -81,6 +81,7 @@ class Rules:
     dane: bool = True
     mta_sts: bool = True
     minimum: Terms = Terms.OPPORTUNISTIC
+    policy_port: int = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class Route:
     is_obeyed: bool = True
     """False with ``TLS-Required: No``: policies are looked at, and not obeyed (RFC 8689 §5)."""
     notes: tuple[str, ...] = ()
+    txt: Answer | None = None
+    """What ``_mta-sts`` of the domain says."""
 
 
 def route_to(next_hop: str, rules: Rules, seed: int) -> Steps[Route]:
@@ -113,9 +116,13 @@ def route_to(next_hop: str, rules: Rules, seed: int) -> Steps[Route]:
             "exchanger is known",
             Failure.NO_SUCH_DOMAIN,
         )
-    (answer,) = yield LookUps((Question(next_hop, "MX"),))
+    questions = [Question(next_hop, "MX")]
+    if rules.mta_sts:
+        questions.append(Question(f"_mta-sts.{next_hop}", "TXT"))
+    answer, *others = yield LookUps(tuple(questions))
     levels = exchangers(next_hop, answer, rules.own_names, seed)
-    return Route(next_hop, levels, answer.secure, answer.name, notes=levels.notes)
+    txt = others[0] if others else None
+    return Route(next_hop, levels, answer.secure, answer.name, notes=levels.notes, txt=txt)
 
 
 def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Exchanger]]:

@@ -11,7 +11,7 @@ from email.message import Message
 from functools import cache
 from os import PathLike
 from threading import Lock
-from time import monotonic
+from time import monotonic, time
 from typing import Any, TypeAlias, TypedDict, cast
 
 from smtpx import Session
@@ -25,9 +25,11 @@ from smtpx.tls import Protection, TLSMode, TLSPolicy
 from ._dnspython import NameServers, check_installed
 from ._exchangers import is_host, is_literal
 from ._resolving import Rules
+from ._steps import Keep, Known
 from ._terms import Level, Terms
 from .addressing import AddressPolicy
 from .dane import mismatch
+from .mta_sts import MemoryPolicies, Policies
 from .outcomes import DeliveryResult
 from .resolver import Answer, Question
 
@@ -61,6 +63,8 @@ class DeliveryOptions(TypedDict, total=False):
     """Obey TLSA records (RFC 7672), where the name servers validate."""
     mta_sts: bool
     """Obey MTA-STS policies (RFC 8461)."""
+    policies: Policies
+    """Where MTA-STS policies are kept: `mta_sts.SQLitePolicies` outlives the process."""
     minimum: Terms
     """What is asked of TLS where neither says more: NONE, OPPORTUNISTIC, ENCRYPTED or VERIFIED."""
     ca_file: str | PathLike[str] | None
@@ -76,6 +80,9 @@ class DeliveryOptions(TypedDict, total=False):
 
 DeliveryOptions.__module__ = "smtpx.delivery"
 
+# RFC 8461 §3.3: no more than once in five minutes is asked again where it failed.
+_BACK_OFF = 300.0
+_FAILURES = 10_000
 _KINDS: dict[str, Any] = {
     "addresses": (AddressPolicy, "a smtpx.delivery.AddressPolicy"),
     "dane": (bool, "True or False"),
@@ -133,6 +140,13 @@ class Settings:
             mta_sts=options.get("mta_sts", True),
             minimum=minimum,
         )
+        self.policies: Policies = options.get("policies") or MemoryPolicies()
+        if not (hasattr(self.policies, "get") and hasattr(self.policies, "put")):
+            raise TypeError(
+                "policies: give smtpx.delivery.mta_sts.SQLitePolicies, or what has get and put, "
+                f"not {type(self.policies).__name__}"
+            )
+        self._failed: dict[str, tuple[str, float]] = {}
         self.ca_file = options.get("ca_file")
         self.seed = options.get("seed", 0)
         self.resolver = _resolver_of(resolver)
@@ -142,6 +156,25 @@ class Settings:
                 self.session[name] = cast("dict[str, Any]", options)[name]
         # What a session takes is looked at by one.
         _ = Session("smtp://localhost", tls=self.tls("localhost", Terms.VERIFIED), **self.session)
+
+    def known(self, domain: str) -> Known:
+        """What is known of the policy of a domain."""
+        now = time()
+        id, until = self._failed.get(domain, ("", 0.0))
+        return Known(now, self.policies.get(domain), id if until > now else "")
+
+    def keep(self, step: Keep) -> None:
+        """Keep a policy; or that there is none under its id, for a while."""
+        if step.stored is not None:
+            self.policies.put(step.domain, step.stored)
+            return
+        while len(self._failed) >= _FAILURES:
+            del self._failed[next(iter(self._failed))]
+        self._failed[step.domain] = step.id, time() + _BACK_OFF
+
+    def policy_tls(self, host: str) -> TLSPolicy:
+        """What a policy host is verified by (RFC 8461 §3.3)."""
+        return TLSPolicy(TLSMode.IMPLICIT, ca_file=self.ca_file, server_hostname=host)
 
     def tls(self, host: str, terms: Terms) -> TLSPolicy:
         """What a session has to be opened with, so that the terms can be met."""
@@ -299,6 +332,12 @@ class Answers:
     def __init__(self) -> None:
         self._kept: dict[Question, tuple[float, Answer]] = {}
         self._lock = Lock()
+
+    def forget(self, questions: Iterable[Question]) -> None:
+        """Have these be asked anew."""
+        with self._lock:
+            for question in questions:
+                _ = self._kept.pop(question, None)
 
     def get(self, question: Question) -> Answer | None:
         """What was answered, if that still holds."""

@@ -11,9 +11,10 @@ from smtpx.results import SendResult
 from smtpx.tls import Protection
 
 from ._terms import Terms
+from .mta_sts import StoredPolicy
 from .resolver import Question
 
-__all__ = ["Fetch", "LookUps", "Marked", "Said", "Step", "Steps", "Try"]
+__all__ = ["Fetch", "Keep", "Known", "LookUps", "Marked", "Recall", "Said", "Step", "Steps", "Try"]
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ class LookUps(NamedTuple):
     """Answer these questions together; answered with as many of `Answer`."""
 
     questions: tuple[Question, ...]
+    fresh: bool = False
+    """Nothing that was answered before will do."""
 
 
 class Fetch(NamedTuple):
@@ -32,6 +35,30 @@ class Fetch(NamedTuple):
 
     host: str
     addresses: tuple[str, ...]
+
+
+class Recall(NamedTuple):
+    """Tell what is known of the policy of a domain; answered with `Known`."""
+
+    domain: str
+
+
+class Known(NamedTuple):
+    """What is known of the policy of a domain."""
+
+    now: float
+    """Seconds since 1970."""
+    stored: StoredPolicy | None = None
+    failed_id: str = ""
+    """The id under which nothing was to be had, a short time ago."""
+
+
+class Keep(NamedTuple):
+    """Keep the policy of a domain; or, without one, that it was not to be had under this id."""
+
+    domain: str
+    id: str
+    stored: StoredPolicy | None
 
 
 class Marked(NamedTuple):
@@ -60,6 +87,6 @@ class Said(NamedTuple):
     protection: Protection | None = None
 
 
-Step: TypeAlias = LookUps | Fetch | Marked | Try
+Step: TypeAlias = LookUps | Fetch | Recall | Keep | Marked | Try
 Steps: TypeAlias = Generator[Step, Any, T]
 """A procedure that returns a `T`."""

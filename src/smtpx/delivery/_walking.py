@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from smtpx.envelope import Envelope
 from smtpx.errors import (
@@ -23,10 +23,11 @@ from smtpx.errors import (
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status
 
-from ._policy import with_policy
+from ._policy import renewed, with_policy
 from ._resolving import Exchanger, Plan, Route, Rules, level_of, route_to
 from ._steps import Marked, Said, Steps, Try
 from ._terms import Level, Terms
+from .mta_sts import Mode, Policy
 from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
 
 __all__ = ["delivered", "planned"]
@@ -152,7 +153,17 @@ class _Walk:
         """Go through the hosts until nobody is left, or no host."""
         try:
             route = yield from route_to(next_hop, self._rules, seed)
+            if self._obeys_policies:
+                route = yield from with_policy(route, self._rules)
+            else:
+                route = replace(route, is_obeyed=False)
             yield from self._through(route)
+            if self._is_stopped_by(route.policy):
+                again = yield from renewed(route, self._rules)
+                if again is not None:
+                    self._reasons.clear()
+                    self._left, self._sessions = _ADDRESSES, _SESSIONS
+                    yield from self._through(again)
         except SMTPError as error:
             self._fail(error)
             return
@@ -160,12 +171,6 @@ class _Walk:
             self._give_up(next_hop)
 
     def _through(self, route: Route) -> Steps[None]:
-        if self._obeys_policies:
-            route = yield from with_policy(route, self._rules)
-        else:
-            route = Route(
-                route.next_hop, route.levels, route.mx_secure, route.expanded, is_obeyed=False
-            )
         ranks = route.levels.levels
         seen: list[Exchanger] = []
         for place, rank in enumerate(ranks):
@@ -181,6 +186,15 @@ class _Walk:
                 yield from self._at(host, reserved)
                 if not self._remaining or self._left <= 0 or self._sessions <= 0:
                     return
+
+    def _is_stopped_by(self, policy: Policy | None) -> bool:
+        """True if a policy may be why somebody does not get it."""
+        return (
+            policy is not None
+            and policy.mode is Mode.ENFORCE
+            and bool(self._remaining)
+            and any(one.failure is Failure.TLS_POLICY for one in self._reasons)
+        )
 
     def _at(self, host: Exchanger, reserved: int) -> Steps[None]:
         """Try the addresses of one host."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
+from ssl import SSLError
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
@@ -11,8 +13,10 @@ from smtpx import AsyncSession
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.sansio import AsyncDriver
 
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
+from ._fetching import PATH, WITHIN, fetched
 from ._resolving import Plan
 from ._settings import (
     Answers,
@@ -25,9 +29,10 @@ from ._settings import (
     ready,
     verdict,
 )
-from ._steps import Fetch, LookUps, Marked, Said, Steps, Try
+from ._steps import Fetch, Keep, LookUps, Marked, Recall, Said, Steps, Try
 from ._walking import delivered, planned
 from ._worlds import in_trio, pause, together
+from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .resolver import Answer, AsyncResolver, Question, Resolver
 
@@ -119,7 +124,7 @@ class AsyncDelivery:
                 try:
                     match step:
                         case LookUps():
-                            answer: Any = await self._look_up(step.questions)
+                            answer: Any = await self._look_up(step)
                         case Try():
                             answer = await self._try(step, content)
                         case Marked():
@@ -127,6 +132,11 @@ class AsyncDelivery:
                                 await mark()
                             answer = None
                         case Fetch():
+                            answer = await self._fetch(step)
+                        case Recall():
+                            answer = self._settings.known(step.domain)
+                        case Keep():
+                            self._settings.keep(step)
                             answer = None
                 except BaseException as error:
                     step = procedure.throw(error)
@@ -151,7 +161,36 @@ class AsyncDelivery:
             return Said(error.result, error, session.protection)
         return Said(result, result.error, session.protection)
 
-    async def _look_up(self, questions: Sequence[Question]) -> Sequence[Answer]:
+    async def _fetch(self, step: Fetch) -> bytes:
+        """Get a policy from whichever address has it first.
+
+        Raises:
+            FetchFailed: none has.
+        """
+        until = monotonic() + WITHIN
+        failure = FetchFailed(f"{step.host} has no address")
+        for address in step.addresses:
+            endpoint = Endpoint(address, self._settings.rules.policy_port)
+            tls = self._settings.policy_tls(step.host)
+            left = until - monotonic()
+            if left <= 0:
+                break
+            try:
+                async with AsyncDriver(endpoint, tls=tls, timeout=left) as driver:
+                    left = max(until - monotonic(), 0.001)
+                    return await driver.run(fetched(step.host, PATH), timeout=left)
+            except FetchFailed as error:
+                failure = error
+            except (OSError, SMTPError) as error:
+                failure = FetchFailed(
+                    f"{step.host} [{address}]: {error}", is_certificate=isinstance(error, SSLError)
+                )
+        raise failure
+
+    async def _look_up(self, step: LookUps) -> Sequence[Answer]:
+        questions = step.questions
+        if step.fresh:
+            self._answers.forget(questions)
         resolver = self._settings.resolver
         if isinstance(resolver, NameServers):
             return await together(self._ask, questions)

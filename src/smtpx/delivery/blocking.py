@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ssl import SSLError
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -12,8 +14,10 @@ from smtpx import Session
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.sansio import Driver
 
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
+from ._fetching import PATH, WITHIN, fetched
 from ._resolving import Plan
 from ._settings import (
     Answers,
@@ -26,8 +30,9 @@ from ._settings import (
     ready,
     verdict,
 )
-from ._steps import Fetch, LookUps, Marked, Said, Steps, Try
+from ._steps import Fetch, Keep, LookUps, Marked, Recall, Said, Steps, Try
 from ._walking import delivered, planned
+from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .resolver import Answer, Question, Resolver
 
@@ -133,7 +138,7 @@ class Delivery:
                 try:
                     match step:
                         case LookUps():
-                            answer: Any = self._look_up(step.questions)
+                            answer: Any = self._look_up(step)
                         case Try():
                             answer = self._try(step, content)
                         case Marked():
@@ -141,6 +146,11 @@ class Delivery:
                                 mark()
                             answer = None
                         case Fetch():
+                            answer = self._fetch(step)
+                        case Recall():
+                            answer = self._settings.known(step.domain)
+                        case Keep():
+                            self._settings.keep(step)
                             answer = None
                 except BaseException as error:
                     step = procedure.throw(error)
@@ -165,7 +175,36 @@ class Delivery:
             return Said(error.result, error, session.protection)
         return Said(result, result.error, session.protection)
 
-    def _look_up(self, questions: Sequence[Question]) -> Sequence[Answer]:
+    def _fetch(self, step: Fetch) -> bytes:
+        """Get a policy from whichever address has it first.
+
+        Raises:
+            FetchFailed: none has.
+        """
+        until = monotonic() + WITHIN
+        failure = FetchFailed(f"{step.host} has no address")
+        for address in step.addresses:
+            endpoint = Endpoint(address, self._settings.rules.policy_port)
+            tls = self._settings.policy_tls(step.host)
+            left = until - monotonic()
+            if left <= 0:
+                break
+            try:
+                with Driver(endpoint, tls=tls, timeout=left) as driver:
+                    left = max(until - monotonic(), 0.001)
+                    return driver.run(fetched(step.host, PATH), timeout=left)
+            except FetchFailed as error:
+                failure = error
+            except (OSError, SMTPError) as error:
+                failure = FetchFailed(
+                    f"{step.host} [{address}]: {error}", is_certificate=isinstance(error, SSLError)
+                )
+        raise failure
+
+    def _look_up(self, step: LookUps) -> Sequence[Answer]:
+        questions = step.questions
+        if step.fresh:
+            self._answers.forget(questions)
         resolver = self._settings.resolver
         if not isinstance(resolver, NameServers):
             answers: Sequence[Answer] = resolver.look_up(questions)

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from os import PathLike
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Mode", "Policy", "PolicyError", "policy_id"]
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = [
+    "FetchFailed",
+    "MemoryPolicies",
+    "Mode",
+    "Policies",
+    "Policy",
+    "PolicyError",
+    "SQLitePolicies",
+    "StoredPolicy",
+    "policy_id",
+]
 
 _LONGEST = 65536
+_MOST = 10_000
 _MAX_AGE = 31557600
 _ID = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 _PATTERN = re.compile(
@@ -19,6 +36,14 @@ _PATTERN = re.compile(
 
 class PolicyError(ValueError):
     """What was to be an MTA-STS policy is none."""
+
+
+class FetchFailed(Exception):
+    """A policy cannot be had; `is_certificate` is True where its host could not be verified."""
+
+    def __init__(self, message: str, *, is_certificate: bool = False) -> None:
+        super().__init__(message)
+        self.is_certificate = is_certificate
 
 
 class Mode(Enum):
@@ -91,6 +116,109 @@ class Policy:
 
     def __str__(self) -> str:
         return f"{self.mode.value} {', '.join(self.mx)} for {self.max_age} s"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A policy, and when it was fetched. It holds until `fetched` and its `max_age`."""
+
+    id: str
+    """As the TXT record of the domain had it."""
+    fetched: float
+    """Seconds since 1970."""
+    policy: Policy
+
+    @property
+    def expires(self) -> float:
+        """Seconds since 1970."""
+        return self.fetched + self.policy.max_age
+
+
+class Policies(Protocol):
+    """Keeps policies: what is lost is protection, until the policy is fetched again."""
+
+    def get(self, domain: str) -> StoredPolicy | None:
+        """The policy of a domain, whether or not it still holds."""
+        ...
+
+    def put(self, domain: str, stored: StoredPolicy) -> None:
+        """Keep a policy in place of an older one."""
+        ...
+
+
+class MemoryPolicies:
+    """Policies that are forgotten when the process ends."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, StoredPolicy] = {}
+
+    def get(self, domain: str) -> StoredPolicy | None:
+        """The policy of a domain, whether or not it still holds."""
+        return self._kept.get(domain)
+
+    def put(self, domain: str, stored: StoredPolicy) -> None:
+        """Keep a policy; of more than 10,000 the oldest is forgotten."""
+        _ = self._kept.pop(domain, None)
+        while len(self._kept) >= _MOST:
+            del self._kept[next(iter(self._kept))]
+        self._kept[domain] = stored
+
+
+class SQLitePolicies:
+    """Policies in a file, for several processes and for as long as they hold.
+
+    Whoever comes between you and a domain cannot make you forget its policy by a restart.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        """Name the file; it is made when it is first needed.
+
+        Raises:
+            TypeError: it is no path.
+        """
+        if not isinstance(path, (str, PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"path: give a str or a path, not {type(path).__name__}")
+        self.path = path
+
+    def get(self, domain: str) -> StoredPolicy | None:
+        """The policy of a domain, whether or not it still holds."""
+        with self._opened() as database:
+            row = database.execute(
+                "SELECT id, fetched, mode, max_age, mx FROM mta_sts WHERE domain = ?", (domain,)
+            ).fetchone()
+        if row is None:
+            return None
+        id, fetched, mode, max_age, mx = row
+        return StoredPolicy(id, fetched, Policy(Mode(mode), max_age, tuple(mx.split())))
+
+    def put(self, domain: str, stored: StoredPolicy) -> None:
+        """Keep a policy in place of an older one; of two processes the later fetch stays."""
+        policy = stored.policy
+        with self._opened() as database, database:
+            _ = database.execute(
+                "INSERT INTO mta_sts VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (domain) DO UPDATE SET "
+                "id = excluded.id, fetched = excluded.fetched, mode = excluded.mode, "
+                "max_age = excluded.max_age, mx = excluded.mx WHERE excluded.fetched >= fetched",
+                (
+                    *(domain, stored.id, stored.fetched),
+                    *(policy.mode.value, policy.max_age, " ".join(policy.mx)),
+                ),
+            )
+
+    @contextmanager
+    def _opened(self) -> Generator[sqlite3.Connection, None, None]:
+        import sqlite3
+
+        database = sqlite3.connect(self.path, timeout=30)
+        try:
+            _ = database.execute(
+                "CREATE TABLE IF NOT EXISTS mta_sts (domain TEXT PRIMARY KEY, id TEXT NOT NULL, "
+                "fetched REAL NOT NULL, mode TEXT NOT NULL, max_age INTEGER NOT NULL, "
+                "mx TEXT NOT NULL)"
+            )
+            yield database
+        finally:
+            database.close()
 
 
 def _pattern(text: str) -> str:
