@@ -685,6 +685,18 @@ CASES: dict[str, Case] = {
         _delivering("plan"), {"domain": "x.test"}, domain={"empty text"}, names=DOMAIN
     ),
     "AsyncDelivery.send": Case(_delivering("send"), {"message": MESSAGE}, **DELIVERED),
+    "AsyncDelivery.send_many": Case(
+        lambda **given: smtpx.AsyncDelivery(**DELIVERING).send_many(**given),
+        {"messages": []},
+        messages={"list", "dict", "tuple"},
+        mark=NONE,
+    ),
+    "Delivery.send_many": Case(
+        lambda **given: smtpx.Delivery(**DELIVERING).send_many(**given),
+        {"messages": []},
+        messages={"list", "dict", "tuple"},
+        mark=NONE,
+    ),
     "Delivery": Case(smtpx.Delivery, DELIVERING, **DELIVERY),
     "Delivery.plan": Case(
         lambda domain: smtpx.Delivery(**DELIVERING).plan(domain),

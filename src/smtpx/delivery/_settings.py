@@ -140,7 +140,8 @@ class Settings:
             mta_sts=options.get("mta_sts", True),
             minimum=minimum,
         )
-        self.policies: Policies = options.get("policies") or MemoryPolicies()
+        policies = options.get("policies")
+        self.policies: Policies = MemoryPolicies() if policies is None else policies
         if not (hasattr(self.policies, "get") and hasattr(self.policies, "put")):
             raise TypeError(
                 "policies: give smtpx.delivery.mta_sts.SQLitePolicies, or what has get and put, "
@@ -321,7 +322,7 @@ def domain_of(next_hop: object) -> str:
 
     if not isinstance(next_hop, str):
         raise TypeError(f"domain: give a str, not {type(next_hop).__name__}")
-    return Address("postmaster", next_hop.removesuffix(".")).domain.lower()
+    return Address.parse(f"postmaster@{next_hop.removesuffix('.')}").domain.lower()
 
 
 class Answers:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from inspect import isawaitable
 from ssl import SSLError
 from time import monotonic
@@ -13,10 +20,12 @@ from smtpx import AsyncSession
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.marking import Mark
 from smtpx.sansio import AsyncDriver
 
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
 from ._fetching import PATH, WITHIN, fetched
+from ._many import Message, at_once, check_many, heed, taken, unsendable
 from ._resolving import Plan
 from ._settings import (
     Answers,
@@ -97,6 +106,72 @@ class AsyncDelivery:
         """
         content, envelope = ready(message, envelope)
         return verdict(await self._deliver(content, envelope, None))
+
+    def send_many(
+        self,
+        messages: Iterable[Message] | AsyncIterable[Message],
+        *,
+        connections: int = 4,
+        window: int = 4,
+        mark: Mark | None = None,
+    ) -> AsyncIterator[DeliveryResult]:
+        """Send messages; see `Delivery.send_many`.
+
+        Messages go in batches of `connections` times `window`, at most 64. The next batch begins
+        when all of one are done. A `mark` that returns an awaitable is awaited.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong; by the call itself.
+        """
+        if hasattr(messages, "__aiter__"):
+            most = at_once(connections, window, mark)
+        else:
+            most = check_many(messages, connections, window, mark)
+        return self._send_many(messages, most, mark)
+
+    async def _send_many(
+        self, messages: Any, most: int, mark: Mark | None
+    ) -> AsyncIterator[DeliveryResult]:
+        source = aiter(messages) if hasattr(messages, "__aiter__") else _each(messages)
+        told: list[DeliveryResult] = []
+
+        async def one(message: Message) -> None:
+            async def ask() -> None:
+                if mark is not None:
+                    said: Any = mark([message], [])
+                    heed(await said if isawaitable(said) else said)
+
+            try:
+                content, envelope = taken(message)
+                result = await self._deliver(content, envelope, ask)
+                result.message = message
+            except SMTPError as error:
+                result = unsendable(message, error)
+            except BaseException as error:
+                known = vars(error).get("result")
+                if isinstance(known, DeliveryResult):
+                    known.message = message
+                    told.append(known)
+                raise
+            told.append(result)
+
+        is_over = False
+        try:
+            while not is_over:
+                batch: list[Message] = []
+                while len(batch) < most and not is_over:
+                    message: Any = await anext(source, source)
+                    is_over = message is source
+                    if not is_over:
+                        batch.append(message)
+                if batch:
+                    _ = await together(one, batch)
+                while told:
+                    yield told[0]
+                    del told[0]
+        except BaseException as error:
+            vars(error)["results"] = [] if isinstance(error, GeneratorExit) else told
+            raise
 
     async def _deliver(
         self,
@@ -205,6 +280,11 @@ class AsyncDelivery:
             answer = await _asked(asking(question, self._settings.resolver))
             self._answers.keep(question, answer)
         return answer
+
+
+async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
+    for message in messages:
+        yield message
 
 
 async def _asked(procedure: Asking) -> Answer:

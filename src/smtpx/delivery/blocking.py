@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ssl import SSLError
 from time import monotonic
@@ -14,10 +14,12 @@ from smtpx import Session
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.marking import Mark
 from smtpx.sansio import Driver
 
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
 from ._fetching import PATH, WITHIN, fetched
+from ._many import Message, check_many, sent
 from ._resolving import Plan
 from ._settings import (
     Answers,
@@ -117,6 +119,27 @@ class Delivery:
         """
         content, envelope = ready(message, envelope)
         return verdict(self._deliver(content, envelope, _unasked))
+
+    def send_many(
+        self,
+        messages: Iterable[Message],
+        *,
+        connections: int = 4,
+        window: int = 4,
+        mark: Mark | None = None,
+    ) -> Iterator[DeliveryResult]:
+        """Send messages, each an `EmailMessage` or a pair of content and envelope.
+
+        Yield a result for each as it comes; a message that cannot be sent is a result with its
+        `error`. So many `connections` times `window` messages are on their way at once, at most
+        64: a domain that is slow holds up no other. A `mark` is asked before anything of a message
+        may leave, in this thread (`smtpx.Mark`). Whatever ends it early waits for what has begun.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong; by the call itself.
+        """
+        most = check_many(messages, connections, window, mark)
+        return sent(messages, most, mark, self._deliver)
 
     def _deliver(
         self, content: AnyContent, envelope: Envelope, mark: Callable[[], None]
