@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import ssl
 import warnings
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import trustme
 import smtpx
 from smtpx import Envelope, Status
 from smtpx.delivery import DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure, Level, Terms
-from smtpx.testing import Close, Refuse, Server, ServerTLS
+from smtpx.testing import Close, Refuse, Server, ServerTLS, TruncateReply
 from tests.delivery.name_server import Fault, NameServer
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -340,3 +342,36 @@ def test_a_file_is_sent_to_each_domain(world, server, tmp_path):
         both = Envelope("ann@example.org", ["bob@example.net", "eve@example.com"])
         assert world(dns, port=server.port).send(file, both).complete
     assert [one.content for one in server.messages] == [CONTENT, CONTENT]
+
+
+def test_what_became_of_it_can_be_pickled_and_copied(world, server):
+    with zone(*HOSTS) as dns:
+        delivery = world(dns, port=server.port)
+        result, plan = delivery.send(CONTENT, BOB), delivery.plan("nowhere.example.net")
+    for twin in (pickle.loads(pickle.dumps(result)), copy.copy(result)):
+        assert twin.outcomes == result.outcomes
+        assert twin.outcomes[0].attempts == result.outcomes[0].attempts
+    assert pickle.loads(pickle.dumps(plan)).failure.failure is Failure.NO_SUCH_DOMAIN
+
+
+def test_a_message_in_doubt_is_taken_to_no_other_host(world):
+    cut = TruncateReply("END-OF-DATA", keep=0)
+    with Server(faults=[cut]) as server, beside(server, "127.0.0.2") as other:
+        with zone(*HOSTS) as dns, pytest.raises(smtpx.ConnectionLost) as caught:
+            world(dns, port=server.port).send(CONTENT, BOB)
+        assert caught.value.in_doubt
+        (outcome,) = outcomes_of(caught.value)
+        assert (outcome.status, outcome.host) == (Status.IN_DOUBT, "a.example.net")
+        assert not other.sessions
+
+
+def test_an_extension_that_all_lack_is_told_for_good(world):
+    envelope = Envelope("ann@example.org", "b\u00fccher@example.net")
+    with (
+        Server(extensions=frozenset()) as server,
+        zone(*HOSTS[::2]) as dns,
+        pytest.raises(DeliveryFailed, match="SMTPUTF8") as caught,
+    ):
+        world(dns, port=server.port).send(CONTENT, envelope)
+    assert caught.value.failure is Failure.NO_EXTENSION
+    assert not outcomes_of(caught.value)[0].retryable
