@@ -1,7 +1,7 @@
 """Delivery: from a message to the mail exchangers of its recipients (RFC 5321 §5.1).
 
-`Delivery` does it in a thread, `AsyncDelivery` in asyncio and trio. `dane`, `mta_sts` and
-`tls_reports` can be used alone.
+`Delivery` does it in a thread, `AsyncDelivery` in asyncio and trio. `dane` and `mta_sts` can be
+used alone.
 """
 
 from __future__ import annotations
