@@ -14,7 +14,7 @@ from smtpx.marking import Mark
 from ._settings import AnyContent, ready
 from .outcomes import DeliveryResult
 
-__all__ = ["Message", "at_once", "check_many", "heed", "sent", "taken", "unsendable"]
+__all__ = ["Message", "at_once", "check_many", "heed", "sent", "taken", "told_as", "unsendable"]
 
 Message: TypeAlias = "AnyContent | tuple[AnyContent, Envelope]"
 # Messages on their way at once, whatever is asked for.
@@ -59,10 +59,15 @@ def taken(message: Any) -> tuple[AnyContent, Envelope]:
     return ready(message, None)
 
 
+def told_as(message: object) -> object:
+    """The message as marks and results name it: what came with its envelope, without that."""
+    return cast("tuple[object, object]", message)[0] if isinstance(message, tuple) else message
+
+
 def unsendable(message: object, error: SMTPError) -> DeliveryResult:
     """The result for a message that has not even an envelope."""
     result = DeliveryResult([], None, error)
-    result.message = message
+    result.message = told_as(message)
     return result
 
 
@@ -94,7 +99,7 @@ class _Worker:
         try:
             content, envelope = taken(self.message)
             self.result = self._deliver(content, envelope, self._ask)
-            self.result.message = self.message
+            self.result.message = told_as(self.message)
         except SMTPError as error:
             self.result = unsendable(self.message, error)
         except BaseException as error:
@@ -157,7 +162,7 @@ def sent(
 def _is_marked(worker: _Worker, mark: Mark | None) -> bool:
     try:
         return mark is None or bool(
-            next(iter(cast("Iterable[object]", mark([worker.message], []))))
+            next(iter(cast("Iterable[object]", mark([told_as(worker.message)], []))))
         )
     except BaseException:
         worker.marked.put(False)

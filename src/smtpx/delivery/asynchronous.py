@@ -25,7 +25,7 @@ from smtpx.sansio import AsyncDriver
 
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
 from ._fetching import PATH, WITHIN, fetched
-from ._many import Message, at_once, check_many, heed, taken, unsendable
+from ._many import Message, at_once, check_many, heed, taken, told_as, unsendable
 from ._resolving import Plan
 from ._settings import (
     Answers,
@@ -138,19 +138,19 @@ class AsyncDelivery:
         async def one(message: Message) -> None:
             async def ask() -> None:
                 if mark is not None:
-                    said: Any = mark([message], [])
+                    said: Any = mark([told_as(message)], [])
                     heed(await said if isawaitable(said) else said)
 
             try:
                 content, envelope = taken(message)
                 result = await self._deliver(content, envelope, ask)
-                result.message = message
+                result.message = told_as(message)
             except SMTPError as error:
                 result = unsendable(message, error)
             except BaseException as error:
                 known = vars(error).get("result")
                 if isinstance(known, DeliveryResult):
-                    known.message = message
+                    known.message = told_as(message)
                     told.append(known)
                 raise
             told.append(result)
