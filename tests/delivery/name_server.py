@@ -98,6 +98,9 @@ class NameServer:
         traceback: TracebackType | None,
     ) -> None:
         self._is_stopping = True
+        # Neither of the two has to wait for its time to be up.
+        self._udp.sendto(b"", self._udp.getsockname())
+        socket.create_connection(self._tcp.getsockname()).close()
         for thread in self._threads:
             thread.join()
         self._udp.close()
@@ -108,6 +111,8 @@ class NameServer:
             try:
                 wire, peer = self._udp.recvfrom(4096)
             except OSError:
+                continue
+            if not wire:
                 continue
             for answer in self._answers(wire, tcp=False):
                 self._udp.sendto(answer, peer)

@@ -144,6 +144,7 @@ class PolicyHost:
 
     def close(self) -> None:
         self._is_stopping = True
+        socket.create_connection(self._listener.getsockname()).close()
         self._thread.join()
         self._listener.close()
 
