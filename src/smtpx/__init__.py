@@ -25,6 +25,8 @@ _HOMES = {
     "bounces": "bounces",  # a module that is a name itself
     "checking": "check",
     "composing": "Attachment compose plain_text",
+    "delivery.asynchronous": "AsyncDelivery",
+    "delivery.blocking": "Delivery deliver",
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "

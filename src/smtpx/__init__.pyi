@@ -17,6 +17,9 @@ from smtpx.checking import check as check
 from smtpx.composing import Attachment as Attachment
 from smtpx.composing import compose as compose
 from smtpx.composing import plain_text as plain_text
+from smtpx.delivery.asynchronous import AsyncDelivery as AsyncDelivery
+from smtpx.delivery.blocking import Delivery as Delivery
+from smtpx.delivery.blocking import deliver as deliver
 from smtpx.endpoints import Endpoint as Endpoint
 from smtpx.envelope import BodyType as BodyType
 from smtpx.envelope import DeliverBy as DeliverBy
@@ -95,6 +98,7 @@ __all__ = [
     "Address",
     "AddressError",
     "AsyncClient",
+    "AsyncDelivery",
     "AsyncOutbox",
     "AsyncSession",
     "Attachment",
@@ -111,6 +115,7 @@ __all__ = [
     "DKIMKey",
     "DKIMSigner",
     "DeliverBy",
+    "Delivery",
     "Endpoint",
     "EndpointError",
     "EnhancedStatusCode",
@@ -177,6 +182,7 @@ __all__ = [
     "bounces",
     "check",
     "compose",
+    "deliver",
     "flatten",
     "plain_text",
     "sasl",

@@ -80,6 +80,8 @@ class _Init:
     """Stands for an `__init__` that is compiled when the first value is made, or somebody looks."""
 
     def __get__(self, value: object, kind: _ValueType) -> Callable[..., None]:
+        if isinstance(value, _ValueType):
+            kind = value  # From Python 3.13 on, `inspect.signature` asks so.
         init = _init_of(kind)
         kind.__init__ = init  # type: ignore[misc] # as dataclasses do
         bound: Callable[..., None] = init.__get__(value, kind)

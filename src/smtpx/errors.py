@@ -284,6 +284,7 @@ class TLSFailure(Enum):
     NO_AUTHORITIES = "this Python has no authorities to trust"
     CERTIFICATE_INVALID = "the certificate is not accepted for another reason"
     PIN_MISMATCH = "neither certificate nor key is pinned"
+    DANE_MISMATCH = "no TLSA record matches the certificate"
     CLIENT_CERTIFICATE = "the server wants another certificate of ours"
     NO_COMMON_VERSION = "there is no TLS version that both sides speak"
     NO_COMMON_CIPHER = "there is nothing else that both sides speak"

@@ -69,7 +69,7 @@ class Pin(Value):
         _checks.instance("kind", kind, PinKind)
         if not isinstance(certificate, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("certificate", certificate, "its DER as bytes")
-        pinned = certificate if kind is PinKind.CERTIFICATE else _key_of(certificate)
+        pinned = certificate if kind is PinKind.CERTIFICATE else key_of(certificate)
         return cls(kind, hashlib.sha256(pinned).digest())
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Pin(Value):
         return f"{self.kind.value}:{self.digest.hex()}"
 
 
-def _key_of(certificate: bytes) -> bytes:
+def key_of(certificate: bytes) -> bytes:
     """The octets of its SubjectPublicKeyInfo (RFC 5280 §4.1), which are never written anew.
 
     OpenSSL has read the same certificate, and must have found the same key. So only DER is read,

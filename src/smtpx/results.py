@@ -118,7 +118,7 @@ class SendResult:
 
     def __getstate__(self) -> tuple[None, dict[str, object]]:
         # The message stays here: it may be an open file, or a generator.
-        state = {name: getattr(self, name) for name in self.__slots__}
+        state = {name: getattr(self, name) for name in SendResult.__slots__}
         return None, {**state, "message": None}
 
     @property

@@ -213,6 +213,11 @@ class Protection(Value):
     """The cipher suite, as OpenSSL calls it."""
     certificate: bytes = field(default=b"", repr=False)
     """The peer's certificate, DER."""
+    chain: tuple[bytes, ...] = field(default=(), repr=False)
+    """All certificates that the peer has sent, DER, its own first; unverified.
+
+    Empty where an earlier TLS session went on, and where this Python does not tell.
+    """
     names: tuple[str, ...] = ()
     """The host names and IP addresses of the certificate (RFC 6125 §6.4)."""
     expires: datetime | None = None

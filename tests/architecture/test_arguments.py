@@ -24,9 +24,10 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import inbox, integrations, outbox, sasl, testing, verp
+from smtpx import delivery, inbox, integrations, outbox, sasl, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
+from smtpx.delivery.resolver import ScriptedResolver
 from smtpx.integrations import opentelemetry
 from smtpx.integrations.logs import MailHandler
 from smtpx.sansio import AsyncDriver, Driver
@@ -84,6 +85,36 @@ class Case:
 
 NONE = {"None"}
 DRIVER: dict[str, set[str]] = {"tls": NONE, "timeout": NONE | {"1.5"}}
+
+
+DELIVERING: dict[str, Any] = {
+    "client_name": "mail.example.org",
+    "resolver": ScriptedResolver({}),
+}
+DELIVERY: dict[str, Any] = {
+    "resolver": NONE,
+    "dane": {"True"},
+    "mta_sts": {"True"},
+    "ca_file": NONE | TEXTS,
+    "policies": NONE | {"dict"},
+    "source_address": NONE,
+    "timeouts": NONE,
+    "observer": NONE,
+    "signer": NONE,
+    "seed": {"-1", "0"},
+}
+DELIVERED: dict[str, Any] = {"envelope": NONE, "names": {"message": "message|envelope"}}
+DOMAIN = {"domain": "domain|address"}
+
+
+def _delivering(name: str) -> Callable[..., Any]:
+    def call(**given: Any) -> Any:
+        async def main() -> Any:
+            return await getattr(smtpx.AsyncDelivery(**DELIVERING), name)(**given)
+
+        return asyncio.run(main())
+
+    return call
 
 
 def _nowhere() -> str:
@@ -661,6 +692,43 @@ CASES: dict[str, Case] = {
     "testing.ServerProtocol": Case(
         testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}, kept_lines=NONE
     ),
+    "AsyncDelivery": Case(smtpx.AsyncDelivery, DELIVERING, **DELIVERY),
+    "AsyncDelivery.plan": Case(
+        _delivering("plan"), {"domain": "x.test"}, domain={"empty text"}, names=DOMAIN
+    ),
+    "AsyncDelivery.send": Case(_delivering("send"), {"message": MESSAGE}, **DELIVERED),
+    "AsyncDelivery.send_many": Case(
+        lambda **given: smtpx.AsyncDelivery(**DELIVERING).send_many(**given),
+        {"messages": []},
+        messages={"list", "dict", "tuple"},
+        mark=NONE,
+    ),
+    "Delivery.send_many": Case(
+        lambda **given: smtpx.Delivery(**DELIVERING).send_many(**given),
+        {"messages": []},
+        messages={"list", "dict", "tuple"},
+        mark=NONE,
+    ),
+    "Delivery": Case(smtpx.Delivery, DELIVERING, **DELIVERY),
+    "Delivery.plan": Case(
+        lambda domain: smtpx.Delivery(**DELIVERING).plan(domain),
+        {"domain": "x.test"},
+        domain={"empty text"},
+        names=DOMAIN,
+    ),
+    "Delivery.send": Case(
+        lambda **given: smtpx.Delivery(**DELIVERING).send(**given),
+        {"message": MESSAGE},
+        **DELIVERED,
+    ),
+    "deliver": Case(smtpx.deliver, {"message": MESSAGE, **DELIVERING}, **DELIVERED, **DELIVERY),
+    "delivery.AddressPolicy": Case(delivery.AddressPolicy, allow={"empty"}),
+    "delivery.AddressPolicy.allows": Case(
+        delivery.AddressPolicy().allows, {"address": "192.0.2.1"}, address=TEXTS
+    ),
+    "delivery.NameServers": Case(
+        delivery.NameServers, {"servers": "127.0.0.1"}, validating={"True"}
+    ),
     "sansio.AsyncDriver": Case(AsyncDriver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
     "sansio.AsyncDriver.run": Case(
         _awaited(AsyncDriver, "run"), {"procedure": (_ for _ in ())}, timeout=NONE | {"1.5"}
@@ -749,6 +817,8 @@ MADE_BY_US = [
     "SessionBegun",
     "SessionClosed",
     "SessionOpened",
+    *("delivery.Attempt", "delivery.DeliveryOutcome", "delivery.DeliveryResult"),
+    *("delivery.DeliveryFailed", "delivery.Exchanger", "delivery.Plan", "delivery.Terms"),
     "bounces.DeliveryReport",
     "bounces.Diagnostic",
     "bounces.FeedbackReport",
@@ -783,6 +853,7 @@ OTHERS = (
 
 
 KEYWORDS = {
+    "Unpack[DeliveryOptions]": [*delivery.DeliveryOptions.__annotations__],
     "Unpack[SessionOptions]": [*SessionOptions.__annotations__],
     "Unpack[EnvelopeOptions]": [*smtpx.EnvelopeOptions.__annotations__],
     "Unpack[ClientAttributes]": [*ClientAttributes.__annotations__],

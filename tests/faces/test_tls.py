@@ -328,6 +328,23 @@ def test_what_was_agreed_on_can_be_read(face: Face, ca_file):
     assert (protection.is_verified, protection.is_resumed) == (True, False)
 
 
+@pytest.mark.parametrize("verifies", [True, False])
+def test_the_whole_chain_that_was_sent_can_be_read(face: Face, ca_file, verifies: bool):
+    certificate = AUTHORITY.create_child_ca().issue_cert("localhost")
+    sent = [ssl.PEM_cert_to_DER_cert(pem.bytes().decode()) for pem in certificate.cert_chain_pems]
+    policy: dict[str, Any] = {"ca_file": ca_file}
+    if not verifies:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        policy = {"context": context}
+    with (
+        Server(tls=ServerTLS.STARTTLS, server_context=serving(certificate)) as server,
+        opened(face, server, **policy) as session,
+    ):
+        assert session.protection.chain == tuple(sent)
+    assert len(sent) == 2
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 class TestClientCertificate:
     def server(self, version: ssl.TLSVersion, **options: Any) -> Server:

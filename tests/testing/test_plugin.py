@@ -191,9 +191,9 @@ def test_many(n, mailbox):
     result.assert_outcomes(passed=6)
 
 
-def test_u40_django_is_set_by_itself(run) -> None:
+def test_u40_django_is_set_by_itself(pytester: pytest.Pytester) -> None:
     pytest.importorskip("django")
-    result = run("""
+    code = """
 from django.conf import settings
 settings.configure(EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend", USE_TZ=True)
 import django
@@ -204,7 +204,10 @@ from django.core.mail import send_mail
 def test_django(mailbox):
     send_mail("Hello", "hi", "ann@example.org", ["bob@example.net"])
     assert mailbox.only().subject == "Hello"
-""")
+"""
+    _ = pytester.makepyfile(SEND + code)
+    # Django is configured once in a process.
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -108,12 +109,23 @@ def _protection_of(channel: ssl.SSLObject, resumed: Resumable | None) -> Protect
         version=channel.version() or "",
         cipher=cipher[0] if cipher else "",
         certificate=certificate,
+        chain=_chain_of(channel),
         names=names,
         expires=expires,
         is_verified=bool(verified) and channel.context.check_hostname,
         is_resumed=bool(channel.session_reused),
         channel_bindings=tuple((kind, data) for kind, data in bindings if data),
     )
+
+
+def _chain_of(channel: ssl.SSLObject) -> tuple[bytes, ...]:
+    """What the peer has sent, DER; nothing where that is not told."""
+    if sys.version_info >= (3, 13):
+        return tuple(channel.get_unverified_chain())
+    # Before 3.13 it can be had from below only; where it cannot, nothing is believed of it.
+    chain: Any = getattr(getattr(channel, "_sslobj", None), "get_unverified_chain", None)
+    pem = (certificate.public_bytes() for certificate in (chain and chain()) or ())
+    return tuple(map(ssl.PEM_cert_to_DER_cert, pem))
 
 
 def _presented_by(channel: ssl.SSLObject) -> tuple[Presented, ...]:

@@ -1,0 +1,34 @@
+"""Delivery: from a message to the mail exchangers of its recipients (RFC 5321 §5.1).
+
+`Delivery` does it in a thread, `AsyncDelivery` in asyncio and trio. `dane` and `mta_sts` can be
+used alone.
+"""
+
+from __future__ import annotations
+
+from ._dnspython import NameServers
+from ._resolving import Exchanger, Plan
+from ._settings import DeliveryOptions
+from ._terms import Level, Terms
+from .addressing import AddressPolicy
+from .asynchronous import AsyncDelivery
+from .blocking import Delivery, deliver
+from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
+
+__all__ = [
+    "AddressPolicy",
+    "AsyncDelivery",
+    "Attempt",
+    "Delivery",
+    "DeliveryFailed",
+    "DeliveryOptions",
+    "DeliveryOutcome",
+    "DeliveryResult",
+    "Exchanger",
+    "Failure",
+    "Level",
+    "NameServers",
+    "Plan",
+    "Terms",
+    "deliver",
+]

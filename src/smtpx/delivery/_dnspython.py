@@ -1,0 +1,247 @@
+"""The DNS by dnspython: one text for a thread, asyncio and trio.
+
+How often, for how long and by what a question is asked is decided here. dnspython writes, sends and
+reads the messages.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from smtpx.errors import ExtraMissing, LocalProtocolError
+
+from .dane import TLSA
+from .resolver import MX, Answer, AnswerState, Question, Record
+
+if TYPE_CHECKING:
+    import dns.message
+
+__all__ = ["Ask", "NameServers", "Pause", "asking", "check_installed"]
+
+_WAIT = 5.0
+_PAUSE = 0.5
+_LINKS = 8
+_PAYLOAD = 1232
+# Seconds for which it is kept that something is not there, and that nobody knows.
+_NEGATIVE, _FAILED = 900.0, 5.0
+_LONGEST = 86400.0
+
+
+class NameServers:
+    """The name servers that are asked, and whether they are believed to have validated DNSSEC.
+
+    DANE is only possible where they are: with `validating`, or where `system` finds it so.
+    """
+
+    __module__ = "smtpx.delivery"
+
+    def __init__(
+        self, servers: str | Sequence[str], *, port: int = 53, validating: bool = False
+    ) -> None:
+        """Take the IP addresses of resolvers.
+
+        `validating` says that they validate DNSSEC, and that nobody on the way to them can change
+        what they say (RFC 7672 §2.1.3): that they are on this machine, or behind a protected link.
+
+        Raises:
+            ValueError: there is none, or one is no IP address.
+            TypeError: an argument is of another kind.
+        """
+        given: tuple[Any, ...] = (servers,) if isinstance(servers, str) else _several(servers)
+        for each in given:
+            if not isinstance(each, str):
+                raise TypeError(f"servers: give IP addresses as str, not {type(each).__name__}")
+            try:
+                _ = ipaddress.ip_address(each)
+            except ValueError:
+                raise ValueError(f"servers={each!r}: give an IP address") from None
+        if not given:
+            raise ValueError("servers: give the IP address of one name server at least")
+        number: Any = port
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"port: give an int, not {type(port).__name__}")
+        if not 1 <= port <= 65535:
+            raise ValueError(f"port={port}: give 1 to 65535")
+        if validating is not True and validating is not False:
+            raise TypeError("validating: give True or False")
+        self.servers = given
+        self.port = port
+        self.validating = validating
+
+    @classmethod
+    def system(cls) -> NameServers:
+        """Those that the system asks, by ``/etc/resolv.conf`` or the registry of Windows.
+
+        They are believed to validate if all of them are on this machine, and ``options trust-ad``
+        says that the administrator believes it (resolv.conf(5)).
+
+        Raises:
+            LocalProtocolError: the system names none.
+            ExtraMissing: dnspython is not installed.
+        """
+        if sys.platform == "win32":
+            check_installed()
+            import dns.resolver
+
+            servers = [str(each) for each in dns.resolver.Resolver().nameservers]
+            trusted = False
+        else:
+            servers, trusted = _configured(Path("/etc/resolv.conf"))
+        if not servers:
+            raise LocalProtocolError(
+                "the system names no name server: give resolver=NameServers('127.0.0.1')"
+            )
+        near = all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in servers)
+        return cls(servers, validating=trusted and near)
+
+    def __repr__(self) -> str:
+        said = ", validating=True" * self.validating
+        return f"NameServers({list(self.servers)!r}, port={self.port}{said})"
+
+
+def _several(servers: Iterable[Any]) -> tuple[Any, ...]:
+    if isinstance(servers, bytes) or not isinstance(servers, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"servers: give IP addresses as str, not {type(servers).__name__}")
+    return tuple(servers)
+
+
+def _configured(path: Path) -> tuple[list[str], bool]:
+    """The name servers of a resolv.conf, and whether it says ``trust-ad``."""
+    servers: list[str] = []
+    trusted = False
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return [], False
+    for line in text.splitlines():
+        word, *rest = line.split("#")[0].split(";")[0].split() or [""]
+        if word == "nameserver" and rest:
+            servers.append(rest[0])
+        elif word == "options":
+            trusted = trusted or "trust-ad" in rest
+    return servers[:3], trusted
+
+
+def check_installed() -> None:
+    """Make sure that dnspython is there.
+
+    Raises:
+        ExtraMissing: it is not.
+    """
+    try:
+        _ = import_module("dns.message")
+    except ImportError as error:
+        raise ExtraMissing("delivery", "dnspython", "smtpx.Delivery") from error
+
+
+class Ask(NamedTuple):
+    """Send this query, by TCP or UDP; answered with the response.
+
+    What fails is thrown in: an `OSError`, or an exception of dnspython.
+    """
+
+    query: dns.message.Message
+    server: str
+    port: int
+    tcp: bool
+    timeout: float
+
+
+class Pause(NamedTuple):
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+Asking: TypeAlias = Generator[Ask | Pause, Any, Answer]
+
+
+def asking(question: Question, servers: NameServers) -> Asking:
+    """Ask until somebody answers, three times at most: by UDP, again, and by TCP."""
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.name
+
+    try:
+        name = dns.name.from_text(f"{question.name}.")
+        query = dns.message.make_query(
+            name, question.type, use_edns=0, want_dnssec=True, payload=_PAYLOAD
+        )
+    except (dns.exception.DNSException, UnicodeError, ValueError) as error:
+        return _failed(f"{ascii(question.name)[:80]} is no name of the DNS: {error}")
+    # RFC 6840 §5.7: we understand it.
+    query.flags |= dns.flags.AD
+    detail = ""
+    for turn in range(3):
+        tcp = turn == 2
+        server = servers.servers[turn % len(servers.servers)]
+        if turn:
+            yield Pause(_PAUSE * (turn == 1))
+        try:
+            response = yield Ask(query, server, servers.port, tcp, _WAIT)
+            if response.flags & dns.flags.TC and not tcp:
+                response = yield Ask(query, server, servers.port, True, _WAIT)
+            answer = _read(question, response, servers)
+        except (OSError, dns.exception.DNSException, ValueError, EOFError) as error:
+            said = str(error) or type(error).__name__
+            detail = f"{server}: {said}"[:300]
+            continue
+        if answer.state is not AnswerState.FAILED:
+            return answer
+        detail = f"{server}: {answer.detail}"[:300]
+    return _failed(detail)
+
+
+def _failed(detail: str) -> Answer:
+    return Answer(AnswerState.FAILED, detail=detail, ttl=_FAILED)
+
+
+def _read(question: Question, response: Any, servers: NameServers) -> Answer:
+    import dns.flags
+    import dns.rcode
+
+    code = response.rcode()
+    secure = servers.validating and bool(response.flags & dns.flags.AD)
+    if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        # For people only (RFC 8914 §6).
+        told = "; ".join(
+            option.to_text() for option in response.options if type(option).__name__ == "EDEOption"
+        )
+        said = told if told.isprintable() else ascii(told)
+        return _failed(f"{dns.rcode.to_text(code)} {said}".strip())
+    chain = response.resolve_chaining()
+    if len(chain.cnames) > _LINKS:
+        return _failed(f"an alias of more than {_LINKS} links")
+    expanded = _text_of(chain.canonical_name)
+    name = "" if expanded == question.name else expanded
+    if code == dns.rcode.NXDOMAIN or chain.answer is None:
+        missing = code == dns.rcode.NXDOMAIN
+        state = AnswerState.NXDOMAIN if missing else AnswerState.NODATA
+        return Answer(state, (), secure, name, ttl=min(chain.minimum_ttl, _NEGATIVE))
+    records = tuple(_record_of(question.type, each) for each in chain.answer)
+    ttl = min(float(chain.minimum_ttl), _LONGEST)
+    return Answer(AnswerState.FOUND, records, secure, name, ttl=ttl)
+
+
+def _text_of(name: Any) -> str:
+    return str(name.to_text(omit_final_dot=True)).lower() if len(name) > 1 else ""
+
+
+def _record_of(kind: str, data: Any) -> Record:
+    match kind:
+        case "MX":
+            return MX(data.preference, _text_of(data.exchange))
+        case "TLSA":
+            return TLSA(data.usage, data.selector, data.mtype, bytes(data.cert))
+        case "TXT":
+            return b"".join(data.strings).decode("ascii", "replace")
+        case "CNAME":
+            return _text_of(data.target)
+        case _:
+            return str(data.address)

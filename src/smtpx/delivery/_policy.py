@@ -1,0 +1,78 @@
+"""The MTA-STS policy of a next hop (RFC 8461 §3.3, §5.1): a procedure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ._exchangers import is_literal
+from ._resolving import Route, Rules
+from ._steps import Fetch, Keep, Known, LookUps, Recall, Steps
+from .mta_sts import FetchFailed, Policy, PolicyError, StoredPolicy, policy_id
+from .resolver import Answer, AnswerState, Question
+
+__all__ = ["renewed", "with_policy"]
+
+# RFC 8461 §3.3: those who block a domain's TXT record gain nothing where its policy is renewed.
+_RENEWED_AFTER = 86400.0
+
+
+def with_policy(route: Route, rules: Rules) -> Steps[Route]:
+    """The route with the policy of its domain, which is fetched where it is new."""
+    if not rules.mta_sts or is_literal(route.next_hop) or route.txt is None:
+        return route
+    return (yield from _with(route, rules, route.txt))
+
+
+def renewed(route: Route, rules: Rules) -> Steps[Route | None]:
+    """The route with another policy, where the owner of the domain has published one since.
+
+    RFC 8461 §5.1: nothing is said for good by an old policy.
+    """
+    question = Question(f"_mta-sts.{route.next_hop}", "TXT")
+    (answer,) = yield LookUps((question,), fresh=True)
+    again = yield from _with(route, rules, answer)
+    return again if again.policy != route.policy else None
+
+
+def _with(route: Route, rules: Rules, answer: Answer) -> Steps[Route]:
+    domain = route.next_hop
+    known: Known = yield Recall(domain)
+    stored = known.stored
+    if stored is not None and stored.expires <= known.now:
+        stored = None
+    held = None if stored is None else stored.policy
+    texts = [str(text) for text in answer.records]
+    id = policy_id(texts) if answer.state is AnswerState.FOUND else None
+    # What is cached is never dropped because it cannot be seen any more.
+    if id is None or id == known.failed_id:
+        return replace(route, policy=held)
+    if stored is not None and stored.id == id and not _is_old(stored, known.now):
+        return replace(route, policy=held)
+    try:
+        policy = yield from _fetched(domain, rules)
+    except (FetchFailed, PolicyError) as error:
+        yield Keep(domain, id, None)
+        note = f"MTA-STS: the policy cannot be had: {error}"
+        return replace(route, policy=held, notes=(*route.notes, note))
+    yield Keep(domain, id, StoredPolicy(id, known.now, policy))
+    return replace(route, policy=policy)
+
+
+def _is_old(stored: StoredPolicy, now: float) -> bool:
+    return now - stored.fetched > min(_RENEWED_AFTER, stored.policy.max_age / 2)
+
+
+def _fetched(domain: str, rules: Rules) -> Steps[Policy]:
+    """The policy as its host has it.
+
+    Raises:
+        FetchFailed, PolicyError: there is none.
+    """
+    host = f"mta-sts.{domain}"
+    answers = yield LookUps((Question(host, "A"), Question(host, "AAAA")))
+    found = [str(each) for answer in answers for each in answer.records]
+    allowed = tuple(each for each in found if rules.addresses.allows(each))[:4]
+    if not allowed:
+        raise FetchFailed(f"{host} has no address that may be dialled")
+    text: bytes = yield Fetch(host, allowed)
+    return Policy.parse(text)

@@ -1,0 +1,354 @@
+"""How a `Delivery` delivers, checked; and what both colours of it do alike, without waiting."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from email.message import Message
+from functools import cache
+from os import PathLike
+from threading import Lock
+from time import monotonic, time
+from typing import Any, TypeAlias, TypedDict, cast
+
+from smtpx import Session
+from smtpx.envelope import Envelope
+from smtpx.errors import LocalProtocolError, TLSFailure, TLSPolicyError
+from smtpx.observing import Observer
+from smtpx.options import Timeouts
+from smtpx.signing import Signer
+from smtpx.tls import Protection, TLSMode, TLSPolicy
+
+from ._dnspython import NameServers, check_installed
+from ._exchangers import is_host, is_literal
+from ._resolving import Rules
+from ._steps import Keep, Known
+from ._terms import Level, Terms
+from .addressing import AddressPolicy
+from .dane import mismatch
+from .mta_sts import MemoryPolicies, Policies
+from .outcomes import DeliveryResult
+from .resolver import Answer, Question
+
+__all__ = [
+    "Answers",
+    "AnyContent",
+    "DeliveryOptions",
+    "Settings",
+    "believe",
+    "domain_of",
+    "ready",
+    "verdict",
+]
+
+AnyContent: TypeAlias = "Message[str, str] | bytes | bytearray | memoryview | Iterable[bytes]"
+"""A message of the `email` package, or its octets."""
+
+
+class DeliveryOptions(TypedDict, total=False):
+    """The keyword arguments of `Delivery` and `AsyncDelivery`."""
+
+    port: int
+    """Of the mail exchangers: 25, but in tests."""
+    addresses: AddressPolicy
+    """Which addresses may be dialled."""
+    own_names: Collection[str]
+    """Host names of ours, beside `client_name`: a domain whose best host is one of them loops."""
+    own_addresses: Collection[str]
+    """IP addresses of ours, as others see them."""
+    dane: bool
+    """Obey TLSA records (RFC 7672), where the name servers validate."""
+    mta_sts: bool
+    """Obey MTA-STS policies (RFC 8461)."""
+    policies: Policies
+    """Where MTA-STS policies are kept: `mta_sts.SQLitePolicies` outlives the process."""
+    minimum: Terms
+    """What is asked of TLS where neither says more: NONE, OPPORTUNISTIC, ENCRYPTED or VERIFIED."""
+    ca_file: str | PathLike[str] | None
+    """A PEM file of the authorities to trust where a host is verified, instead of the system's."""
+    source_address: tuple[str, int] | Sequence[tuple[str, int]] | None
+    """IP address and port (0: any) to connect from; or one of each family."""
+    timeouts: Timeouts | None
+    observer: Observer | None
+    signer: Signer | None
+    seed: int
+    """What the order of hosts of equal preference is drawn from."""
+
+
+DeliveryOptions.__module__ = "smtpx.delivery"
+
+# RFC 8461 §3.3: no more than once in five minutes is asked again where it failed.
+_BACK_OFF = 300.0
+_FAILURES = 10_000
+_KINDS: dict[str, Any] = {
+    "addresses": (AddressPolicy, "a smtpx.delivery.AddressPolicy"),
+    "dane": (bool, "True or False"),
+    "mta_sts": (bool, "True or False"),
+    "minimum": (Terms, "a smtpx.delivery.Terms, such as Terms.ENCRYPTED"),
+    "port": (int, "an int"),
+    "seed": (int, "an int"),
+}
+
+
+class Settings:
+    """The options, complete and checked."""
+
+    def __init__(self, client_name: str, resolver: object, options: DeliveryOptions) -> None:
+        """Take them.
+
+        Raises:
+            LocalProtocolError, TypeError, ValueError: one of them is wrong.
+            ExtraMissing: dnspython is not installed, and no other resolver is given.
+        """
+        unknown = options.keys() - DeliveryOptions.__annotations__.keys()
+        if unknown:
+            known = ", ".join(DeliveryOptions.__annotations__)
+            raise TypeError(f"unknown option: {', '.join(sorted(unknown))}; known are {known}")
+        for name, (kind, allowed) in _KINDS.items():
+            value = options.get(name)
+            is_wrong = isinstance(value, bool) and kind is int
+            if name in options and (is_wrong or not isinstance(value, kind)):
+                raise TypeError(f"{name}: give {allowed}, not {type(value).__name__}")
+        if not isinstance(client_name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"client_name: give a str, not {type(client_name).__name__}")
+        if "." not in client_name or is_literal(client_name):
+            raise LocalProtocolError(
+                f"client_name={client_name!r}: give the full name of this host, such as "
+                "mail.example.org; mail exchangers refuse others"
+            )
+        port = options.get("port", 25)
+        if not 1 <= port <= 65535:
+            raise ValueError(f"port={port}: give 1 to 65535")
+        minimum = options.get("minimum", Terms.OPPORTUNISTIC)
+        if minimum.level is Level.DANE:
+            raise ValueError("minimum: give NONE, OPPORTUNISTIC, ENCRYPTED or VERIFIED")
+        own_names = _texts("own_names", options.get("own_names", ()))
+        for name in own_names:
+            if not is_host(name.lower()):
+                raise ValueError(f"own_names: {name[:80]!r} is no host name")
+        own_addresses = _texts("own_addresses", options.get("own_addresses", ()))
+        self.client_name = client_name
+        self.rules = Rules(
+            port=port,
+            addresses=options.get("addresses") or AddressPolicy(),
+            own_names=frozenset(name.lower() for name in (client_name, *own_names)),
+            own_addresses=frozenset(map(_address, own_addresses)),
+            dane=options.get("dane", True),
+            mta_sts=options.get("mta_sts", True),
+            minimum=minimum,
+        )
+        policies = options.get("policies")
+        self.policies: Policies = MemoryPolicies() if policies is None else policies
+        if not (hasattr(self.policies, "get") and hasattr(self.policies, "put")):
+            raise TypeError(
+                "policies: give smtpx.delivery.mta_sts.SQLitePolicies, or what has get and put, "
+                f"not {type(self.policies).__name__}"
+            )
+        self._failed: dict[str, tuple[str, float]] = {}
+        self.ca_file = options.get("ca_file")
+        self.seed = options.get("seed", 0)
+        self.resolver = _resolver_of(resolver)
+        self.session: dict[str, Any] = {"client_name": client_name}
+        for name in ("source_address", "timeouts", "observer", "signer"):
+            if options.get(name) is not None:
+                self.session[name] = cast("dict[str, Any]", options)[name]
+        # What a session takes is looked at by one.
+        _ = Session("smtp://localhost", tls=self.tls("localhost", Terms.VERIFIED), **self.session)
+
+    def known(self, domain: str) -> Known:
+        """What is known of the policy of a domain."""
+        now = time()
+        id, until = self._failed.get(domain, ("", 0.0))
+        return Known(now, self.policies.get(domain), id if until > now else "")
+
+    def keep(self, step: Keep) -> None:
+        """Keep a policy; or that there is none under its id, for a while."""
+        if step.stored is not None:
+            self.policies.put(step.domain, step.stored)
+            return
+        while len(self._failed) >= _FAILURES:
+            del self._failed[next(iter(self._failed))]
+        self._failed[step.domain] = step.id, time() + _BACK_OFF
+
+    def policy_tls(self, host: str) -> TLSPolicy:
+        """What a policy host is verified by (RFC 8461 §3.3)."""
+        return TLSPolicy(TLSMode.IMPLICIT, ca_file=self.ca_file, server_hostname=host)
+
+    def tls(self, host: str, terms: Terms) -> TLSPolicy:
+        """What a session has to be opened with, so that the terms can be met."""
+        name = None if is_literal(host) else terms.base or host
+        match terms.level:
+            case Level.NONE:
+                return TLSPolicy(TLSMode.NONE)
+            case Level.OPPORTUNISTIC:
+                return TLSPolicy(TLSMode.OPPORTUNISTIC, context=_believing(), server_hostname=name)
+            case Level.ENCRYPTED | Level.DANE:
+                return TLSPolicy(TLSMode.STARTTLS, context=_believing(), server_hostname=name)
+            case Level.VERIFIED:
+                return TLSPolicy(TLSMode.STARTTLS, ca_file=self.ca_file, server_hostname=name)
+
+
+def _texts(name: str, given: object) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise TypeError(f"{name}: give several str, not {type(given).__name__}")
+    values = tuple(cast("Collection[object]", given))
+    for each in values:
+        if not isinstance(each, str):
+            raise TypeError(f"{name}: give several str, not {type(each).__name__}")
+    return cast("tuple[str, ...]", values)
+
+
+def _address(text: str) -> str:
+    """An IP address as the DNS has it."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"own_addresses: {text[:80]!r} is no IP address") from None
+
+
+def _resolver_of(given: object) -> Any:
+    if given is None:
+        given = NameServers.system()
+    if isinstance(given, NameServers):
+        check_installed()
+        return given
+    if isinstance(given, type) or not callable(getattr(given, "look_up", None)):
+        raise TypeError(
+            "resolver: give smtpx.delivery.NameServers, or what has a look_up, not "
+            f"{type(given).__name__}"
+        )
+    return given
+
+
+@cache
+def _believing() -> ssl.SSLContext:
+    """A context that verifies nothing: what has to be true is looked at afterwards.
+
+    Where nobody is authenticated, whatever OpenSSL holds for safe is better than plain text.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("DEFAULT")
+    return context
+
+
+def believe(terms: Terms, protection: Protection | None) -> None:
+    """Make sure that what the server has shown meets the terms, before MAIL is said.
+
+    Raises:
+        TLSPolicyError: it does not.
+    """
+    if terms.level is not Level.DANE:
+        return
+    chain = () if protection is None else protection.chain or (protection.certificate,)
+    reason = mismatch(terms.records, chain, terms.names, datetime.now(UTC))
+    if reason is not None:
+        raise TLSPolicyError(
+            f"none of the {len(terms.records)} TLSA records of {terms.base} matches what the "
+            f"server has shown: {reason}",
+            TLSFailure.DANE_MISMATCH,
+        )
+
+
+def ready(message: Any, envelope: Envelope | None) -> tuple[AnyContent, Envelope]:
+    """A message that can be sent more than once, and its envelope.
+
+    Raises:
+        LocalProtocolError, AddressError, TypeError: it cannot be sent.
+    """
+    if envelope is not None and not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"envelope: give a smtpx.Envelope or None, not {type(envelope).__name__}")
+    given: Any = message
+    if isinstance(given, Message):
+        whole = cast("Message[str, str]", given)
+        return whole, envelope or Envelope.from_message(cast("Any", whole))
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise _no_message(given)
+    if envelope is None:
+        raise LocalProtocolError("envelope: give one, for octets do not say who gets them")
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        return bytes(cast("bytes", given)), envelope
+    parts: list[Any] = list(cast("Any", given))
+    if not all(isinstance(part, (bytes, bytearray, memoryview)) for part in parts):
+        raise _no_message(cast("object", given))
+    return b"".join(parts), envelope
+
+
+def _no_message(message: object) -> TypeError:
+    return TypeError(
+        "message: give an EmailMessage, bytes, a binary file or an iterable of bytes, not "
+        f"{type(message).__name__}"
+    )
+
+
+def obeys_policies(content: AnyContent, envelope: Envelope) -> bool:
+    """False where the message says ``TLS-Required: No`` (RFC 8689 §5), which REQUIRETLS outdoes."""
+    if envelope.require_tls:
+        return True
+    if isinstance(content, Message):
+        said = [str(value) for value in content.get_all("TLS-Required", ())]
+    else:
+        header = re.split(rb"\r?\n\r?\n", bytes(cast("bytes", content)), maxsplit=1)[0]
+        found = re.findall(rb"(?im)^TLS-Required:[ \t]*([^\r\n]*)", header)
+        said = [value.decode("latin-1") for value in found]
+    return not any(value.strip().lower() == "no" for value in said)
+
+
+def verdict(result: DeliveryResult) -> DeliveryResult:
+    """The result, if somebody gets the message.
+
+    Raises:
+        SMTPError: its error, if nobody does.
+    """
+    if result.error is not None and not result.accepted:
+        result.error.result = result
+        raise result.error
+    return result
+
+
+def domain_of(next_hop: object) -> str:
+    """A domain as the DNS has it: A-labels, lower case, no dot at the end.
+
+    Raises:
+        AddressError: it is none.
+        TypeError: it is no `str`.
+    """
+    from smtpx.addresses import Address
+
+    if not isinstance(next_hop, str):
+        raise TypeError(f"domain: give a str, not {type(next_hop).__name__}")
+    return Address.parse(f"postmaster@{next_hop.removesuffix('.')}").domain.lower()
+
+
+class Answers:
+    """Answers that were given, for as long as they hold; for several threads."""
+
+    _MOST = 10_000
+
+    def __init__(self) -> None:
+        self._kept: dict[Question, tuple[float, Answer]] = {}
+        self._lock = Lock()
+
+    def forget(self, questions: Iterable[Question]) -> None:
+        """Have these be asked anew."""
+        with self._lock:
+            for question in questions:
+                _ = self._kept.pop(question, None)
+
+    def get(self, question: Question) -> Answer | None:
+        """What was answered, if that still holds."""
+        kept = self._kept.get(question)
+        return kept[1] if kept is not None and kept[0] > monotonic() else None
+
+    def keep(self, question: Question, answer: Answer) -> None:
+        """Keep an answer; the oldest make room."""
+        with self._lock:
+            _ = self._kept.pop(question, None)
+            while len(self._kept) >= self._MOST:
+                del self._kept[next(iter(self._kept))]
+            self._kept[question] = monotonic() + answer.ttl, answer

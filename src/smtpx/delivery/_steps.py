@@ -1,0 +1,92 @@
+"""What the procedures of delivery ask of the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from smtpx.envelope import Envelope
+from smtpx.errors import SMTPError
+from smtpx.results import SendResult
+from smtpx.tls import Protection
+
+from ._terms import Terms
+from .mta_sts import StoredPolicy
+from .resolver import Question
+
+__all__ = ["Fetch", "Keep", "Known", "LookUps", "Marked", "Recall", "Said", "Step", "Steps", "Try"]
+
+T = TypeVar("T")
+
+
+class LookUps(NamedTuple):
+    """Answer these questions together; answered with as many of `Answer`."""
+
+    questions: tuple[Question, ...]
+    fresh: bool = False
+    """Nothing that was answered before will do."""
+
+
+class Fetch(NamedTuple):
+    """Get a policy over HTTPS from one of these addresses; answered with its text.
+
+    A `FetchFailed` is thrown in where that cannot be had.
+    """
+
+    host: str
+    addresses: tuple[str, ...]
+
+
+class Recall(NamedTuple):
+    """Tell what is known of the policy of a domain; answered with `Known`."""
+
+    domain: str
+
+
+class Known(NamedTuple):
+    """What is known of the policy of a domain."""
+
+    now: float
+    """Seconds since 1970."""
+    stored: StoredPolicy | None = None
+    failed_id: str = ""
+    """The id under which nothing was to be had, a short time ago."""
+
+
+class Keep(NamedTuple):
+    """Keep the policy of a domain; or, without one, that it was not to be had under this id."""
+
+    domain: str
+    id: str
+    stored: StoredPolicy | None
+
+
+class Marked(NamedTuple):
+    """Ask the caller's mark, before anything of the message may leave.
+
+    What it raises is thrown in; an `SMTPError` where it says no.
+    """
+
+
+class Try(NamedTuple):
+    """Send the message in a session at this address; answered with `Said`, and never fails."""
+
+    host: str
+    address: str
+    terms: Terms
+    envelope: Envelope
+
+
+class Said(NamedTuple):
+    """What an attempt has come to."""
+
+    result: SendResult | None = None
+    """What became of the message, where a transaction was begun."""
+    error: SMTPError | None = None
+    """Why none was, or why nobody accepted."""
+    protection: Protection | None = None
+
+
+Step: TypeAlias = LookUps | Fetch | Recall | Keep | Marked | Try
+Steps: TypeAlias = Generator[Step, Any, T]
+"""A procedure that returns a `T`."""

@@ -1,0 +1,93 @@
+"""Which addresses may be dialled: a zone may name any, and not all are to be reached by it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any, TypeAlias, cast
+
+__all__ = ["AddressPolicy"]
+
+_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# What `is_global` says of these depends on the version of Python, or is wrong for our purpose.
+_REFUSED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1)
+            "64:ff9b:1::/48",  # local translation (RFC 8215)
+            "2001::/32",  # Teredo
+            "3fff::/20",  # documentation (RFC 9637)
+            "5f00::/16",  # segment routing (RFC 9602)
+            "fec0::/10",  # site-local (RFC 3879)
+            "192.88.99.0/24",  # 6to4 relays (RFC 7526)
+        ),
+    )
+)
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+
+
+class AddressPolicy:
+    """Addresses that may be dialled: those of the public Internet, and the networks of `allow`.
+
+    Private and loopback addresses are refused otherwise. A zone could point its mail at what is
+    behind your firewall.
+    """
+
+    def __init__(self, allow: str | Iterable[str] = ()) -> None:
+        """Take networks such as ``10.0.0.0/8``, or single addresses.
+
+        Raises:
+            ValueError: one of them is no network.
+            TypeError: one of them is no `str`.
+        """
+        said: Any = allow
+        given: Any = (said,) if isinstance(said, str) else said
+        if isinstance(said, bytes) or not isinstance(given, Iterable):
+            raise TypeError(f"allow: give networks as str, not {type(allow).__name__}")
+        self.allow: tuple[str, ...] = tuple(cast("Iterable[str]", given))
+        networks: list[_Network] = []
+        for each in self.allow:
+            if not isinstance(each, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+                raise TypeError(f"allow: give networks as str, not {type(each).__name__}")
+            try:
+                networks.append(ipaddress.ip_network(each))
+            except ValueError as error:
+                raise ValueError(f"allow={each!r}: give a network such as '10.0.0.0/8'") from error
+        self._allowed = tuple(networks)
+
+    def allows(self, address: str) -> bool:
+        """True if an IP address may be dialled; what is no address may not.
+
+        Raises:
+            TypeError: it is no `str`.
+        """
+        if not isinstance(address, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"address: give a str, not {type(address).__name__}")
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return self._is_allowed(parsed)
+
+    def _is_allowed(self, address: _Address) -> bool:
+        if any(address in network for network in self._allowed):
+            return True
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.scope_id is not None:
+                return False
+            within = address.ipv4_mapped or address.sixtofour
+            if address in _TRANSLATED:
+                within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+            if within is not None:
+                return self._is_allowed(within)
+        return (
+            address.is_global
+            and not address.is_multicast
+            and not any(address in network for network in _REFUSED)
+        )
+
+    def __repr__(self) -> str:
+        return f"AddressPolicy({list(self.allow)!r})" if self.allow else "AddressPolicy()"

@@ -1,0 +1,159 @@
+"""Many messages to many domains: each is told of, once, and none waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trio
+
+import smtpx
+from smtpx import Envelope, MarkRefused, Status
+from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers
+from smtpx.testing import Server, Stall
+from tests.delivery.conftest import LOOPBACK
+from tests.delivery.name_server import NameServer
+
+CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
+pytestmark = pytest.mark.timeout(60)
+
+
+def to(*domains: str) -> list[tuple[bytes, Envelope]]:
+    return [
+        (f"Subject: {domain}\r\n\r\nhello\r\n".encode(), Envelope("ann@x.test", f"bob@{domain}"))
+        for domain in domains
+    ]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+def zone(count: int) -> NameServer:
+    lines = [f"d{place}.test MX 1 mx.test." for place in range(count)]
+    return NameServer("\n".join([*lines, "mx.test A 127.0.0.1", "null.test MX 0 ."]))
+
+
+def in_thread(dns: NameServer, server: Server, messages: Any, **options: Any) -> list[Any]:
+    servers = NameServers("127.0.0.1", port=dns.port)
+    with Delivery(
+        "mail.example.org", resolver=servers, port=server.port, addresses=LOOPBACK
+    ) as delivery:
+        return list(delivery.send_many(messages, **options))
+
+
+async def in_task(dns: NameServer, server: Server, messages: Any, **options: Any) -> list[Any]:
+    servers = NameServers("127.0.0.1", port=dns.port)
+    async with AsyncDelivery(
+        "mail.example.org", resolver=servers, port=server.port, addresses=LOOPBACK
+    ) as delivery:
+        return [result async for result in delivery.send_many(messages, **options)]
+
+
+RUNS: dict[str, Any] = {
+    "thread": in_thread,
+    "asyncio": lambda *args, **options: asyncio.run(in_task(*args, **options)),
+    "trio": lambda *args, **options: trio.run(lambda: in_task(*args, **options)),
+}
+
+
+@pytest.fixture(params=RUNS)
+def send_many(request: pytest.FixtureRequest) -> Any:
+    return RUNS[request.param]
+
+
+def test_each_message_has_a_result_of_its_own(send_many, server):
+    messages = to(*(f"d{place}.test" for place in range(30)), "null.test", "nx.test")
+    with zone(30) as dns:
+        results = send_many(dns, server, messages)
+        assert dns.packets["mx.test", "A"] < 30
+    assert sorted(id(one.message) for one in results) == sorted(
+        id(content) for content, _ in messages
+    )
+    failures = {one.outcomes[0].recipient.domain: one.outcomes[0].failure for one in results}
+    assert {domain: one for domain, one in failures.items() if one} == {
+        "null.test": Failure.NULL_MX,
+        "nx.test": Failure.NO_SUCH_DOMAIN,
+    }
+    assert len(server.messages) == 30
+
+
+def test_a_message_that_cannot_be_sent_stops_no_other(send_many, server):
+    with zone(1) as dns:
+        results = send_many(dns, server, [CONTENT, *to("d0.test")])
+    assert [bool(one.accepted) for one in sorted(results, key=lambda one: len(one.outcomes))] == [
+        *(False, True)
+    ]
+    assert isinstance(results[0].error or results[1].error, smtpx.LocalProtocolError)
+
+
+def test_the_mark_is_asked_once_for_what_is_dialled_and_can_say_no(send_many, server):
+    asked: list[object] = []
+    threads: set[int] = set()
+
+    def mark(messages: Any, results: Any) -> list[bool]:
+        asked.extend(messages)
+        threads.add(threading.get_ident())
+        return [b"d1.test" not in message for message in messages]
+
+    messages = to("d0.test", "d1.test", "null.test")
+    with zone(2) as dns:
+        results = send_many(dns, server, messages, mark=mark)
+    assert {id(one) for one in asked} == {id(content) for content, _ in messages[:2]}
+    assert len(asked) == 2
+    assert threads == {threading.get_ident()}
+    by_domain = {one.outcomes[0].recipient.domain: one for one in results}
+    assert by_domain["d0.test"].complete
+    assert isinstance(by_domain["d1.test"].error, MarkRefused)
+    assert by_domain["d1.test"].outcomes[0].status is Status.NOT_TRIED
+    assert [len(server.messages), len(server.sessions)] == [1, 1]
+
+
+def test_a_mark_that_fails_ends_it_and_nothing_is_lost(send_many, server):
+    def mark(messages: Any, results: Any) -> list[bool]:
+        raise LookupError("the ledger is away")
+
+    with zone(1) as dns, pytest.raises((LookupError, ExceptionGroup)):
+        send_many(dns, server, to("d0.test"), mark=mark)
+    assert not server.sessions
+
+
+def test_a_domain_that_is_silent_holds_up_no_other():
+    domains = [f"d{place}.test" for place in range(8)]
+    lines = [
+        *("slow.test MX 1 s.test.", "s.test A 127.0.0.1", "mx.test A 127.0.0.2"),
+        *(f"{domain} MX 1 mx.test." for domain in domains),
+    ]
+    with (
+        Server(faults=[Stall("EHLO")]) as slow,
+        Server(host="127.0.0.2", port=slow.port) as server,
+        NameServer("\n".join(lines)) as dns,
+        Delivery(
+            "mail.example.org",
+            resolver=NameServers("127.0.0.1", port=dns.port),
+            port=server.port,
+            addresses=LOOPBACK,
+            timeouts=smtpx.Timeouts(hello=4.0),
+        ) as delivery,
+    ):
+        messages = to("slow.test", *domains)
+        results = list(delivery.send_many(messages, connections=2, window=1))
+    assert [one.complete for one in results] == [True] * 8 + [False]
+    assert results[-1].outcomes[0].failure is Failure.UNREACHABLE
+
+
+def test_what_is_broken_off_is_brought_to_its_end(server):
+    with zone(6) as dns:
+        servers = NameServers("127.0.0.1", port=dns.port)
+        with Delivery(
+            "mail.example.org", resolver=servers, port=server.port, addresses=LOOPBACK
+        ) as delivery:
+            results = delivery.send_many(to(*(f"d{place}.test" for place in range(6))))
+            assert next(results).complete
+            results.close()  # type: ignore[attr-defined] # a generator
+        assert not [one for one in threading.enumerate() if one.name == "smtpx.delivery"]

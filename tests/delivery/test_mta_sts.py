@@ -1,0 +1,352 @@
+"""MTA-STS (RFC 8461): what is a policy, what it asks for, how it is fetched and kept."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from smtpx import Envelope
+from smtpx.delivery import DeliveryFailed, Failure, Level
+from smtpx.delivery.mta_sts import (
+    MemoryPolicies,
+    Mode,
+    Policy,
+    PolicyError,
+    SQLitePolicies,
+    StoredPolicy,
+    policy_id,
+)
+from smtpx.testing import Server, ServerTLS
+from tests.delivery.name_server import Fault, NameServer
+
+CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
+BOB = Envelope("ann@example.org", "bob@example.net")
+ENFORCE = "version: STSv1\r\nmode: enforce\r\nmx: mx.example.net\r\nmax_age: 604800\r\n"
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        (ENFORCE, Policy(Mode.ENFORCE, 604800, ("mx.example.net",))),
+        (ENFORCE.replace("\r\n", "\n"), Policy(Mode.ENFORCE, 604800, ("mx.example.net",))),
+        (
+            ENFORCE + "mx: *.Example.COM.\r\nx-key: 1\r\nmode: none\r\n",
+            Policy(Mode.ENFORCE, 604800, ("mx.example.net", "*.example.com")),
+        ),
+        ("version: STSv1\nmode: none\nmax_age: 1\n", Policy(Mode.NONE, 1, ())),
+        (
+            ENFORCE.replace("604800", "9999999999"),
+            Policy(Mode.ENFORCE, 31557600, ("mx.example.net",)),
+        ),
+        (
+            ENFORCE + "mx: 192.0.2.1\nmx: ::1\nmx: a b\nmx: *\n",
+            Policy(Mode.ENFORCE, 604800, ("mx.example.net",)),
+        ),
+    ],
+)
+def test_a_policy_is_read(text: str, policy: Policy):
+    assert Policy.parse(text) == policy
+    assert Policy.parse(text.encode()) == policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "version: STSv2\nmode: none\nmax_age: 1", "mode: none\nmax_age: 1", "\x00"),
+        *(ENFORCE.replace("enforce", "x"), ENFORCE.replace("mx: mx.example.net\r\n", "")),
+        *(ENFORCE.replace("604800", "-1"), ENFORCE.replace("604800", "1e3"), b"version: STSv1\xff"),
+        *(ENFORCE + "x" * 65536, b"x" * 65537, ENFORCE.replace("mx.example.net", "192.0.2.1")),
+        ENFORCE.replace("604800", "\u0663"),
+    ],
+)
+def test_what_is_no_policy_is_refused(text: str):
+    with pytest.raises(PolicyError):
+        Policy.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "matches"),
+    [
+        *(("a.example.net", True), ("A.EXAMPLE.NET", True), ("b.a.example.net", False)),
+        *(("example.net", False), ("mx.example.com", True), ("b.mx.example.com", False)),
+    ],
+)
+def test_a_pattern_stands_for_one_label(host: str, matches: bool):
+    assert Policy(Mode.ENFORCE, 1, ("*.example.net", "mx.example.com")).matches(host) == matches
+
+
+@pytest.mark.parametrize(
+    ("records", "id"),
+    [
+        (["v=STSv1; id=20160831085700Z;"], "20160831085700Z"),
+        (["v=STSv1;id=1"], "1"),
+        (["other", "v=STSv1; x=1; id=a"], "a"),
+        *(
+            ([record], None)
+            for record in ("v=STSv1", "v=STSv1;", "v=STSv1; id=", "v=STSv1; id=a-b")
+        ),
+        (["v=STSv1; id=a", "v=STSv1; id=b"], None),
+        (["v=STSv1; id=" + "a" * 33], None),
+        (["v=STSv2; id=a"], None),
+        ([], None),
+    ],
+)
+def test_the_id_of_a_policy(records: list[str], id: str | None):
+    assert policy_id(records) == id
+
+
+class PolicyHost:
+    """An HTTPS server that says what it is told, to whoever asks."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.answer = b""
+        self.asked = 0
+        self.requests: list[bytes] = []
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.1)
+        self.port = self._listener.getsockname()[1]
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def says(self, text: str, kind: str = "text/plain", status: str = "200 OK") -> None:
+        body = text.encode()
+        self.answer = (
+            f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    def _serve(self) -> None:
+        while not self._is_stopping:
+            try:
+                connected, _ = self._listener.accept()
+            except OSError:
+                continue
+            self.asked += 1
+            connected.settimeout(5)
+            try:
+                with self._context.wrap_socket(connected, server_side=True) as channel:
+                    self.requests.append(channel.recv(4096))
+                    channel.sendall(self.answer)
+            except OSError:
+                connected.close()
+
+    def close(self) -> None:
+        self._is_stopping = True
+        socket.create_connection(self._listener.getsockname()).close()
+        self._thread.join()
+        self._listener.close()
+
+
+class Lab:
+    """A domain with a policy, its mail exchanger and its policy host."""
+
+    def __init__(self, world: Any, folder: Path, host_names: tuple[str, ...], tls: bool) -> None:
+        authority = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.ca_file))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*host_names).configure_cert(context)
+        policy_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("mta-sts.example.net").configure_cert(policy_context)
+        self.policy_host = PolicyHost(policy_context)
+        self.policy_host.says(ENFORCE)
+        options: dict[str, Any] = {"tls": ServerTLS.STARTTLS, "server_context": context}
+        self.server = Server(**(options if tls else {}))
+        self._world = world
+
+    def made(self, dns: NameServer, **options: Any) -> Any:
+        delivery = self._world(dns, port=self.server.port, ca_file=self.ca_file, **options)
+        settings = getattr(delivery, "_delivery", delivery)._settings
+        settings.rules = replace(settings.rules, policy_port=self.policy_host.port)
+        return delivery
+
+
+@contextmanager
+def lab(
+    world: Any, folder: Path, *, names: tuple[str, ...] = ("mx.example.net",), tls: bool = True
+) -> Iterator[Lab]:
+    made = Lab(world, folder, names, tls)
+    try:
+        with made.server:
+            yield made
+    finally:
+        made.policy_host.close()
+
+
+def zone(*lines: str, id: str = "1", **options: Any) -> NameServer:
+    known = [
+        *("example.net MX 1 mx.example.net.", "mx.example.net A 127.0.0.1"),
+        *(f'_mta-sts.example.net TXT "v=STSv1; id={id};"', "mta-sts.example.net A 127.0.0.1"),
+    ]
+    return NameServer("\n".join([*known, *lines]), **options)
+
+
+def test_an_enforced_policy_has_its_hosts_be_verified(world, tmp_path):
+    with lab(world, tmp_path) as here, zone() as dns:
+        delivery = here.made(dns)
+        for _ in range(2):
+            (outcome,) = delivery.send(CONTENT, BOB).outcomes
+            assert outcome.terms.level is Level.VERIFIED
+        assert here.policy_host.asked == 1
+        request = here.policy_host.requests[0]
+        assert request.startswith(b"GET /.well-known/mta-sts.txt HTTP/1.1\r\n")
+        assert b"\r\nhost: mta-sts.example.net\r\n" in request.lower()
+        assert delivery.plan("example.net").policy == Policy.parse(ENFORCE)
+
+
+@pytest.mark.parametrize("why", ["another name", "no TLS", "another host"])
+@pytest.mark.parametrize("mode", ["enforce", "testing", "none"])
+def test_what_is_not_as_the_policy_says(world, tmp_path, why: str, mode: str):
+    names = ("other.example",) if why == "another name" else ("mx.example.net",)
+    with lab(world, tmp_path, names=names, tls=why != "no TLS") as here, zone() as dns:
+        text = ENFORCE.replace("enforce", mode)
+        if why == "another host":
+            text = text.replace("mx: mx.", "mx: other.")
+        here.policy_host.says(text)
+        delivery = here.made(dns)
+        if mode != "enforce":
+            assert delivery.send(CONTENT, BOB).complete
+            return
+        with pytest.raises(DeliveryFailed) as caught:
+            delivery.send(CONTENT, BOB)
+        assert caught.value.failure is Failure.TLS_POLICY
+        assert caught.value.transient
+        assert not here.server.messages
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "text"),
+    [
+        ("404 Not Found", "text/plain", ENFORCE),
+        ("301 Moved", "text/plain", ENFORCE),
+        ("200 OK", "text/html", ENFORCE),
+        ("200 OK", "text/plain", "hello"),
+        ("200 OK", "text/plain", ENFORCE + "x" * 70000),
+        ("200 OK\r\nX: " + "x" * 200000, "text/plain", ENFORCE),
+    ],
+)
+def test_a_policy_that_cannot_be_had_is_none_and_is_not_asked_for_at_once(
+    world, tmp_path, status: str, kind: str, text: str
+):
+    with lab(world, tmp_path, names=("other.example",)) as here, zone() as dns:
+        here.policy_host.says(text, kind, status)
+        delivery = here.made(dns)
+        for _ in range(2):
+            assert delivery.send(CONTENT, BOB).outcomes[0].terms.level is Level.OPPORTUNISTIC
+        assert here.policy_host.asked == 1
+
+
+@pytest.mark.requirement("D35")
+@pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "TEXT/PLAIN;x=y"])
+def test_parameters_of_the_content_type_do_not_matter(world, tmp_path, kind: str):
+    with lab(world, tmp_path) as here, zone() as dns:
+        here.policy_host.says(ENFORCE, kind)
+        assert here.made(dns).plan("example.net").policy == Policy.parse(ENFORCE)
+
+
+def test_a_policy_host_that_cannot_be_verified_has_none(world, tmp_path):
+    with lab(world, tmp_path) as here, zone() as dns:
+        here.ca_file = here.server_ca = tmp_path / "other.pem"  # type: ignore[attr-defined]
+        trustme.CA().cert_pem.write_to_path(str(here.ca_file))
+        plan = here.made(dns).plan("example.net")
+        assert plan.policy is None
+        assert "MTA-STS" in str(plan)
+
+
+@pytest.mark.requirement("D37")
+@pytest.mark.parametrize("txt", ["gone", "failed", "twice", "new id, no policy"])
+def test_a_policy_is_kept_though_it_cannot_be_seen_any_more(world, tmp_path, txt: str):
+    policies = MemoryPolicies()
+    policies.put("example.net", StoredPolicy("1", 4e9, Policy.parse(ENFORCE)))
+    record = ("_mta-sts.example.net", "TXT")
+    with lab(world, tmp_path, names=("other.example",)) as here:
+        here.policy_host.says("nothing")
+        names = {
+            "gone": lambda: zone(id="-"),
+            "failed": lambda: zone(faults={record: Fault.SERVFAIL}),
+            "twice": lambda: zone('_mta-sts.example.net TXT "v=STSv1; id=2;"'),
+            "new id, no policy": lambda: zone(id="2"),
+        }[txt]()
+        with names as dns, pytest.raises(DeliveryFailed) as caught:
+            here.made(dns, policies=policies).send(CONTENT, BOB)
+        assert caught.value.failure is Failure.TLS_POLICY
+        assert not here.server.messages
+
+
+def test_a_policy_that_has_expired_is_none(world, tmp_path):
+    policies = MemoryPolicies()
+    policies.put("example.net", StoredPolicy("1", 1e9, Policy.parse(ENFORCE)))
+    with lab(world, tmp_path, names=("other.example",)) as here:
+        here.policy_host.says("nothing")
+        with zone() as dns:
+            assert here.made(dns, policies=policies).send(CONTENT, BOB).complete
+
+
+@pytest.mark.requirement("D34")
+def test_a_new_policy_counts_in_the_same_run(world, tmp_path):
+    with lab(world, tmp_path, names=("other.example",)) as here, zone() as dns:
+        delivery = here.made(dns)
+        assert delivery.plan("example.net").policy == Policy.parse(ENFORCE)
+        here.policy_host.says(ENFORCE.replace("enforce", "none"))
+        changed = zone(id="2")
+        dns._records = changed._records
+        (outcome,) = delivery.send(CONTENT, BOB).outcomes
+        assert outcome.terms.level is Level.OPPORTUNISTIC
+        assert len(outcome.attempts) == 2
+
+
+@pytest.mark.requirement("D32")
+def test_a_policy_outlives_the_process(world, tmp_path):
+    path = tmp_path / "policies.db"
+    with lab(world, tmp_path) as here:
+        with zone() as dns:
+            assert here.made(dns, policies=SQLitePolicies(path)).plan("example.net").policy
+        here.policy_host.says("nothing")
+        with zone(id="-") as dns:
+            plan = here.made(dns, policies=SQLitePolicies(path)).plan("example.net")
+            assert plan.policy == Policy.parse(ENFORCE)
+
+
+@pytest.mark.requirement("D33")
+def test_an_older_fetch_does_not_replace_a_later_one(tmp_path):
+    policies = SQLitePolicies(tmp_path / "policies.db")
+    assert policies.get("example.net") is None
+    later = StoredPolicy("2", 200.0, Policy(Mode.NONE, 1))
+    policies.put("example.net", later)
+    policies.put("example.net", StoredPolicy("1", 100.0, Policy.parse(ENFORCE)))
+    assert policies.get("example.net") == later
+
+
+@pytest.mark.requirement("D30")
+def test_dane_goes_before_a_policy(world, tmp_path):
+    with lab(world, tmp_path) as here:
+        tlsa = f"_{here.server.port}._tcp.mx.example.net TLSA 3 1 1 " + "ab" * 32
+        with zone(tlsa) as dns, pytest.raises(DeliveryFailed, match="TLSA"):
+            here.made(dns).send(CONTENT, BOB)
+
+
+def test_requiretls_may_rest_on_an_enforced_policy(world, tmp_path):
+    with lab(world, tmp_path) as here, zone() as dns:
+        with pytest.raises(DeliveryFailed, match="REQUIRETLS") as caught:
+            here.made(dns).send(CONTENT, BOB.replace(require_tls=True))
+        # The host is proven, and heard; it does not announce REQUIRETLS.
+        assert len(here.server.sessions) == 1
+        assert caught.value.failure is Failure.NO_REQUIRETLS
+
+
+def test_policies_can_be_turned_off(world, tmp_path):
+    with lab(world, tmp_path, names=("other.example",)) as here, zone() as dns:
+        assert here.made(dns, mta_sts=False).send(CONTENT, BOB).complete
+        assert ("_mta-sts.example.net", "TXT") not in dns.packets
