@@ -57,6 +57,16 @@ KILLS ?= 500
 outbox-torture: $(VENV)/ready  ## kill the outbox at every point, and KILLS= times at random: nothing lost
 	$(BIN)/python -m tests.outbox.torture --seed $(SEED) --kills $(KILLS)
 
+$(VENV)/integrations-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group integrations
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+test-integrations: $(VENV)/integrations-ready  ## pass the tests that need Django, Flask and the like
+	$(BIN)/python -m pytest -n 2 tests/integrations tests/docs
+
+django-tests: $(VENV)/integrations-ready  ## pass Django's own tests of its SMTP backend, with ours
+	$(BIN)/python -m tests.integrations.django.theirs
+
 lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -71,4 +81,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture lint bench
+.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture test-integrations django-tests lint bench

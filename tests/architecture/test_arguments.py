@@ -29,6 +29,7 @@ from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.delivery.resolver import ScriptedResolver
 from smtpx.integrations import opentelemetry
+from smtpx.integrations.logs import MailHandler
 from smtpx.sansio import AsyncDriver, Driver
 
 WRONG: dict[str, Any] = {
@@ -638,6 +639,17 @@ CASES: dict[str, Case] = {
     "integrations.opentelemetry.Telemetry": Case(
         opentelemetry.Telemetry, tracer_provider=NONE, meter_provider=NONE
     ),
+    "integrations.logs.MailHandler": Case(
+        MailHandler,
+        {"url": URL, "fromaddr": "a@x.test", "toaddrs": "b@x.test", "subject": "hi"},
+        names={"url": "(?i)url"},
+        mailhost=NONE,
+        subject=TEXTS,
+        credentials=NONE,
+        secure=NONE,
+        timeout={"1.5"},
+        interval={"1.5"},
+    ),
     **FAULTS,
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
     "testing.Server": Case(
@@ -828,8 +840,16 @@ CALLED_BY_US = {"respond", "first"} | {
     *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id"),
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
-# factory are what others write.
-OTHERS = ("smtplib.", "sasl.Mechanism", "cli.")
+# factory are what others write. For Django and Flask it is settings that are wrong: their own
+# tests try them. A handler's methods are called by `logging`.
+OTHERS = (
+    "smtplib.",
+    "sasl.Mechanism",
+    "cli.",
+    "integrations.django.",
+    "integrations.flask.",
+    "integrations.logs.MailHandler.",
+)
 
 
 KEYWORDS = {
@@ -862,7 +882,10 @@ def public_calls() -> dict[str, list[str]]:
     rooms = pkgutil.iter_modules(smtpx.__path__)
     adapters = pkgutil.iter_modules(integrations.__path__, "integrations.")
     for module in ["", *(name for _, name, _ in (*rooms, *adapters) if name[0] != "_")]:
-        home = importlib.import_module(f"smtpx.{module}".rstrip("."))
+        try:
+            home = importlib.import_module(f"smtpx.{module}".rstrip("."))
+        except smtpx.ExtraMissing:
+            continue
         for name in getattr(home, "__all__", ()):
             value = getattr(home, name)
             path = f"{module}.{name}".lstrip(".")

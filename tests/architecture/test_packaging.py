@@ -74,7 +74,10 @@ def public_objects() -> Iterator[tuple[str, Any]]:
     for info in pkgutil.walk_packages(smtpx.__path__, "smtpx."):
         if "._" in info.name or info.name.endswith("__main__"):
             continue
-        module = importlib.import_module(info.name)
+        try:
+            module = importlib.import_module(info.name)
+        except smtpx.ExtraMissing:
+            continue
         for name in getattr(module, "__all__", ()):
             if inspect.isclass(value := getattr(module, name)) or inspect.isfunction(value):
                 yield f"{info.name}.{name}", value

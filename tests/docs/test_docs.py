@@ -10,7 +10,7 @@ import socket
 import ssl
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,14 @@ _PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 DKIM_KEYS = {
     "rsa.pem": rsa.generate_private_key(65537, 2048).private_bytes(*_PLAIN),
     "ed25519.pem": ed25519.Ed25519PrivateKey.generate().private_bytes(*_PLAIN),
+}
+
+
+# What the blocks of a page need besides smtpx.
+NEEDS = {
+    "django.md": ["django"],
+    "flask.md": ["flask"],
+    "frameworks.md": ["fastapi", "httpx2", "aiohttp", "apscheduler", "structlog", "sentry_sdk"],
 }
 
 
@@ -101,17 +109,36 @@ def test_the_documentation_runs(
     code: str,
     printed: str | None,
     world: dict[int, Server],
+    request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
 ):
+    page = request.node.callspec.id.partition(":")[0]
+    skip_without_packages(page)
     message = EmailMessage()
     message["From"] = "ann@example.org"
     message["To"] = "bob@example.net"
     message["Subject"] = "hi"
     message.set_content("hello\n")
-    exec(compile(code, "a block of the documentation", "exec"), {"message": message})
+    with set_up(page):
+        program = compile(code, "a block of the documentation", "exec", dont_inherit=True)
+        exec(program, {"message": message, "__name__": "shown"})
     if printed is not None:
         assert capsys.readouterr().out == printed
     assert [breach for server in world.values() for breach in server.breaches] == []
+
+
+def skip_without_packages(page: str) -> None:
+    for package in NEEDS.get(page, ()):
+        _ = pytest.importorskip(package, reason=f"{package} is not installed: group `integrations`")
+
+
+def set_up(page: str) -> AbstractContextManager[None]:
+    if page != "django.md":
+        return nullcontext()
+    from tests.integrations.django import setting_up
+
+    setting_up.set_up()
+    return setting_up.mail_by(url="smtp://localhost")
 
 
 def test_the_documentation_has_blocks():

@@ -109,14 +109,14 @@ def test_by_sqlalchemy(outbox: Outbox, ledger: str) -> None:
 
 
 def test_by_django(outbox: Outbox, ledger: str) -> None:
-    django: Any = pytest.importorskip("django")
-    from django.conf import settings
-    from django.db import transaction
+    _ = pytest.importorskip("django")
+    from django.db import transaction as theirs
     from django.db.utils import ConnectionHandler
 
-    if not settings.configured:
-        settings.configure(USE_TZ=True)
-        django.setup()
+    from tests.integrations.django.setting_up import set_up
+
+    set_up()
+    transaction: Any = theirs
     if ledger.startswith("sqlite"):
         database = {"ENGINE": "django.db.backends.sqlite3", "NAME": path_of(ledger)}
     else:

@@ -1,0 +1,163 @@
+"""What Django's settings and OPTIONS say, as a client takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
+
+from smtpx import Credentials, Endpoint, PoolLimits, SessionOptions, Timeouts
+from smtpx.tls import ClientCertificate, TLSMode, TLSPolicy
+
+__all__ = ["OPTIONS", "Settings", "read", "said", "said_in_settings"]
+
+# The options that Django's own backend has, and the setting of each before MAILERS.
+_DJANGO = {
+    "host": "EMAIL_HOST",
+    "port": "EMAIL_PORT",
+    "username": "EMAIL_HOST_USER",
+    "password": "EMAIL_HOST_PASSWORD",
+    "use_tls": "EMAIL_USE_TLS",
+    "use_ssl": "EMAIL_USE_SSL",
+    "timeout": "EMAIL_TIMEOUT",
+    "ssl_keyfile": "EMAIL_SSL_KEYFILE",
+    "ssl_certfile": "EMAIL_SSL_CERTFILE",
+}
+_WHERE = ("host", "port", "use_tls", "use_ssl")
+# `timeout` is Django's, and means each wait.
+_SESSION = frozenset(SessionOptions.__annotations__) - {"timeout"}
+OPTIONS = frozenset(_DJANGO) | _SESSION | {"url", "pool", "partial"}
+"""All that can be said."""
+_PARTIAL = ("signal", "raise")
+
+
+class Settings(NamedTuple):
+    """What a backend works by. Those that are equal share a client."""
+
+    endpoint: Endpoint
+    pool: PoolLimits | None
+    options: SessionOptions
+    partial_raises: bool
+    """A message that only some recipients got is an error."""
+
+
+def said(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What options say: None says nothing."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@sensitive_variables()
+def said_in_settings() -> dict[str, Any]:
+    """The options that ``SMTPX`` and the ``EMAIL_…`` settings give.
+
+    Django's own defaults say nothing about TLS: what nobody wrote is no wish for plain text.
+
+    Raises:
+        ValueError: ``SMTPX`` has a URL, and a setting says what the URL says.
+        TypeError: ``SMTPX`` is no dict.
+    """
+    given: object = getattr(settings, "SMTPX", {})
+    if not isinstance(given, dict):
+        raise TypeError(f"SMTPX: give a dict of options, not {type(given).__name__}")
+    own = cast("dict[str, Any]", given)
+    written = {
+        name: getattr(settings, setting)
+        for name, setting in _DJANGO.items()
+        if settings.is_overridden(setting)
+    }
+    if own.get("url") is None:
+        written = {"host": settings.EMAIL_HOST, "port": settings.EMAIL_PORT} | written
+    elif twice := [_DJANGO[name] for name in written if name != "timeout"]:
+        raise ValueError(f"SMTPX has a url: leave out {', '.join(twice)}")
+    return said(written | own)
+
+
+@sensitive_variables()
+def read(options: Mapping[str, Any]) -> Settings:
+    """Read options; None says nothing.
+
+    Raises:
+        ValueError: one of them is wrong, or two contradict each other.
+        TypeError: one of them is of another kind, or unknown.
+        smtpx.LocalProtocolError: a client cannot be made of them.
+    """
+    unknown = options.keys() - OPTIONS
+    if unknown:
+        names, known = ", ".join(sorted(unknown)), ", ".join(sorted(OPTIONS))
+        raise TypeError(f"unknown option: {names}; known are {known}")
+    given = said(options)
+    partial = given.get("partial", "signal")
+    if partial not in _PARTIAL:
+        raise ValueError(f"partial: give 'signal' or 'raise', not {partial!r}")
+    endpoint = _endpoint(given)
+    session: dict[str, Any] = {name: given[name] for name in _SESSION & given.keys()}
+    for name, value in (
+        ("credentials", _credentials(given)),
+        ("timeouts", _timeouts(given)),
+        ("tls", _policy(given, endpoint)),
+    ):
+        if value is not None:
+            session[name] = value
+    return Settings(
+        endpoint, given.get("pool"), cast("SessionOptions", session), partial == "raise"
+    )
+
+
+def _endpoint(given: Mapping[str, Any]) -> Endpoint:
+    if "url" in given:
+        if twice := [name for name in _WHERE if name in given]:
+            raise ValueError(f"the url says it already: leave out {', '.join(twice)}")
+        return Endpoint.parse(given["url"])
+    if not given.get("host"):
+        raise ValueError("OPTIONS must define 'url' or 'host'")
+    mode = _mode(given)
+    usual = {TLSMode.IMPLICIT: 465, TLSMode.STARTTLS: 587}.get(mode, 25) if mode else 25
+    return Endpoint(given["host"], given.get("port") or usual, mode)
+
+
+def _mode(given: Mapping[str, Any]) -> TLSMode | None:
+    """When TLS begins, as far as it is said."""
+    use_tls, use_ssl = given.get("use_tls"), given.get("use_ssl")
+    if use_tls and use_ssl:
+        raise ValueError(
+            "EMAIL_USE_TLS/EMAIL_USE_SSL are mutually exclusive, so only set one of those "
+            "settings to True."
+        )
+    if use_ssl:
+        return TLSMode.IMPLICIT
+    if use_tls is None:
+        return None
+    return TLSMode.STARTTLS if use_tls else TLSMode.NONE
+
+
+def _credentials(given: Mapping[str, Any]) -> Credentials | None:
+    username, password = given.get("username"), given.get("password")
+    if not username and not password:
+        return None
+    if "credentials" in given:
+        raise ValueError("credentials and username both say who logs in: leave one out")
+    if not (username and password):
+        raise ValueError("give both username and password, or neither")
+    return Credentials(username, password)
+
+
+def _timeouts(given: Mapping[str, Any]) -> Timeouts | None:
+    if "timeout" not in given:
+        return None
+    if "timeouts" in given:
+        raise ValueError("timeout and timeouts both say how long to wait: leave one out")
+    return Timeouts.each(given["timeout"])
+
+
+def _policy(given: Mapping[str, Any], endpoint: Endpoint) -> TLSPolicy | None:
+    file, key_file = given.get("ssl_certfile"), given.get("ssl_keyfile")
+    if not file and not key_file:
+        return None
+    if not file:
+        raise ValueError("ssl_keyfile needs ssl_certfile: give the certificate of that key")
+    if "tls" in given:
+        raise ValueError("tls and ssl_certfile: give the TLSPolicy a client_certificate")
+    certificate = ClientCertificate(file, key_file or None)
+    return TLSPolicy(endpoint.tls or TLSMode.STARTTLS, client_certificate=certificate)

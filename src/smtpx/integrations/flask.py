@@ -1,0 +1,167 @@
+"""Mail for Flask (`smtpx[flask]`): a client for each app, by the settings of Flask-Mail.
+
+===================================  ==============================================
+``SMTPX_URL``                        where mail goes; or:
+``MAIL_SERVER``, ``MAIL_PORT``       host and port; 127.0.0.1 and 25
+``MAIL_USE_TLS``, ``MAIL_USE_SSL``   STARTTLS is required; TLS from the start
+``MAIL_USERNAME``, ``MAIL_PASSWORD``  who logs in
+``MAIL_DEFAULT_SENDER``              an address, or a tuple of name and address
+``MAIL_MAX_EMAILS``                  messages over one connection
+``MAIL_SUPPRESS_SEND``               keep mail in `Mail.outbox`; by default in tests
+===================================  ==============================================
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from typing import Any, Unpack
+
+from smtpx.errors import ExtraMissing
+
+try:
+    from flask import Flask, current_app
+except ImportError as error:
+    raise ExtraMissing("flask", "Flask", "smtpx.integrations.flask") from error
+
+import smtpx
+
+__all__ = ["Mail"]
+
+# What the URL says.
+_WHERE = ("SERVER", "PORT", "USE_TLS", "USE_SSL", "USERNAME", "PASSWORD")
+
+
+@dataclass(slots=True)
+class _State:
+    """What an app has."""
+
+    client: smtpx.Client
+    sender: Any
+    is_suppressed: bool
+    outbox: list[EmailMessage] = field(default_factory=list[EmailMessage])
+
+
+class Mail:
+    """Sends mail for Flask apps; each has a `smtpx.Client` of its own, shared by its threads.
+
+    The options are those of a client, and hold for every app.
+    """
+
+    def __init__(self, app: Flask | None = None, **options: Unpack[smtpx.SessionOptions]) -> None:
+        """Take an app now, or any by `init_app`.
+
+        Raises:
+            TypeError, ValueError, smtpx.SMTPError: a setting or an option is wrong.
+        """
+        self._options = options
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the settings of an app.
+
+        Raises:
+            TypeError, ValueError, smtpx.SMTPError: a setting or an option is wrong.
+        """
+        if not isinstance(app, Flask):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"app: give a Flask app, not {type(app).__name__}")
+        settings = app.config.get_namespace("MAIL_", lowercase=False)
+        url = app.config.get_namespace("SMTPX_", lowercase=False).get("URL")
+        client = _client(url, settings, self._options)
+        is_suppressed = _flag(settings, "SUPPRESS_SEND", default=app.testing)
+        sender = settings.get("DEFAULT_SENDER")
+        app.extensions["smtpx"] = _State(client, sender, is_suppressed is True)
+        _ = weakref.finalize(app, client.close)
+
+    @property
+    def client(self) -> smtpx.Client:
+        """The client of the current app."""
+        return self._state.client
+
+    @property
+    def outbox(self) -> list[EmailMessage]:
+        """The messages that the current app kept, with ``MAIL_SUPPRESS_SEND``."""
+        return self._state.outbox
+
+    def compose(self, **arguments: Any) -> EmailMessage:
+        """Make a message, as `smtpx.compose` does; from ``MAIL_DEFAULT_SENDER`` unless told.
+
+        Raises:
+            smtpx.SMTPError, TypeError: as `smtpx.compose`.
+        """
+        if self._state.sender is not None:
+            arguments = {"sender": self._state.sender, **arguments}
+        return smtpx.compose(**arguments)
+
+    def send(self, message: EmailMessage) -> smtpx.SendResult | None:
+        """Send a message; None where it was only kept.
+
+        Raises:
+            smtpx.SMTPError: nobody accepted it.
+        """
+        if self._state.is_suppressed:
+            self.outbox.append(message)
+            return None
+        return self.client.send(message)
+
+    def send_many(self, messages: Iterable[EmailMessage]) -> Iterator[smtpx.SendResult]:
+        """Send messages, pipelined, and yield what became of each; nothing where they were kept.
+
+        Raises:
+            smtpx.SMTPError: no connection can be had.
+        """
+        if self._state.is_suppressed:
+            self.outbox.extend(messages)
+            return iter(())
+        return self.client.send_many(messages)
+
+    @property
+    def _state(self) -> _State:
+        state = current_app.extensions.get("smtpx")
+        if not isinstance(state, _State):
+            raise RuntimeError("this app has no mail: call Mail.init_app(app)")
+        return state
+
+
+def _client(
+    url: object, settings: Mapping[str, Any], options: smtpx.SessionOptions
+) -> smtpx.Client:
+    most = settings.get("MAX_EMAILS")
+    pool = None if most is None else smtpx.PoolLimits(messages=most)
+    if url is not None:
+        if twice := [f"MAIL_{name}" for name in _WHERE if settings.get(name)]:
+            raise ValueError(f"SMTPX_URL says it already: leave out {', '.join(twice)}")
+        if not isinstance(url, str):
+            raise TypeError(f"SMTPX_URL: give a str, not {type(url).__name__}")
+        return smtpx.Client(url, pool=pool, **options)
+    user, password = settings.get("USERNAME"), settings.get("PASSWORD")
+    if bool(user) != bool(password):
+        raise ValueError("give both MAIL_USERNAME and MAIL_PASSWORD, or neither")
+    if user and password:
+        options = {"credentials": smtpx.Credentials(user, password), **options}
+    return smtpx.Client(_endpoint(settings), pool=pool, **options)
+
+
+def _endpoint(settings: Mapping[str, Any]) -> smtpx.Endpoint:
+    use_tls, use_ssl = _flag(settings, "USE_TLS"), _flag(settings, "USE_SSL")
+    if use_tls and use_ssl:
+        raise ValueError("MAIL_USE_TLS and MAIL_USE_SSL contradict each other: set one of them")
+    mode = None
+    if use_ssl:
+        mode = smtpx.TLSMode.IMPLICIT
+    elif use_tls is not None:
+        mode = smtpx.TLSMode.STARTTLS if use_tls else smtpx.TLSMode.NONE
+    port: Any = settings.get("PORT", 25)
+    if str(port).isdecimal():  # a str, where it comes from the environment
+        port = int(port)
+    return smtpx.Endpoint(settings.get("SERVER", "127.0.0.1"), port, mode)
+
+
+def _flag(settings: Mapping[str, Any], name: str, *, default: bool | None = None) -> bool | None:
+    value = settings.get(name, default)
+    if value is None or isinstance(value, bool):
+        return value
+    raise TypeError(f"MAIL_{name}: give True or False, not {value!r}")

@@ -1,0 +1,290 @@
+"""A logging handler that mails digests, from a thread of its own.
+
+The first record is mailed at once. After that a mail goes at most every `interval` seconds, with
+all that came meanwhile. The same record is written once, with a count.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Condition, Thread, current_thread
+from typing import Any
+
+from smtpx import (
+    Client,
+    ClientCertificate,
+    Credentials,
+    Endpoint,
+    PoolLimits,
+    ReplyError,
+    SMTPError,
+    TLSMode,
+    TLSPolicy,
+    compose,
+)
+
+__all__ = ["MailHandler"]
+
+# Characters of one record that are mailed.
+_LONGEST = 10_000
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A record, and how often it came."""
+
+    text: str
+    subject: str
+    count: int = 1
+
+
+class MailHandler(logging.Handler):
+    """Mails log records, as `logging.handlers.SMTPHandler` does, but never holds up the caller.
+
+    At most `capacity` different records are kept for a mail. What does not fit is dropped, counted,
+    and told in the next one. Records of smtpx itself are left out.
+    """
+
+    def __init__(
+        self,
+        mailhost: str | tuple[str, int] | None = None,
+        fromaddr: str = "",
+        toaddrs: str | Sequence[str] = (),
+        subject: str = "",
+        credentials: tuple[str, str] | None = None,
+        secure: tuple[()] | tuple[str] | tuple[str, str] | None = None,
+        timeout: float = 30.0,
+        *,
+        url: str | None = None,
+        interval: float = 60.0,
+        capacity: int = 1000,
+    ) -> None:
+        """Take the arguments of `SMTPHandler`; or a `url`, in place of the first and of `secure`.
+
+        `timeout` are the seconds for each mail, and for what is left when the handler is closed.
+        Another machine must offer STARTTLS, unless the `url` says otherwise.
+
+        Raises:
+            TypeError, ValueError, smtpx.SMTPError: an argument is wrong.
+        """
+        if (mailhost is None) == (url is None):
+            raise ValueError("give a url or a mailhost, and not both")
+        if url is not None and secure is not None:
+            raise ValueError("secure: leave it out beside a url, which says it")
+        if not isinstance(subject, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"subject: give a str, not {type(subject).__name__}")
+        _check_seconds("timeout", timeout)
+        _check_seconds("interval", interval)
+        if type(capacity) is not int or capacity < 1:
+            raise ValueError(f"capacity={capacity!r}: give an int, 1 or more")
+        self.fromaddr = fromaddr
+        self.toaddrs = [toaddrs] if isinstance(toaddrs, str) else toaddrs
+        self.subject = subject
+        try:
+            _ = compose(sender=fromaddr, to=self.toaddrs, subject="", text="")
+        except (SMTPError, TypeError) as error:
+            raise type(error)(f"fromaddr, toaddrs: {error}") from error
+        self._client = Client(
+            _endpoint_of(mailhost) if url is None else url,
+            credentials=_credentials_of(credentials),
+            tls=_policy_of(secure),
+            timeout=timeout,
+            pool=PoolLimits(idle=0),  # A minute is long for a server that waits.
+        )
+        self._timeout = timeout
+        self._interval = interval
+        self._capacity = capacity
+        self._begin_anew()
+        super().__init__()  # From here on it is flushed at exit.
+
+    def _begin_anew(self) -> None:
+        self._process = os.getpid()
+        self._changed = Condition()
+        self._entries: dict[object, _Entry] = {}
+        self._dropped = 0
+        self._thread: Thread | None = None
+        self._next = 0.0
+        self._is_mailing = False
+        self._is_hurried = False
+        self._is_closing = False
+
+    def getSubject(self, record: logging.LogRecord) -> str:  # noqa: N802 - as in SMTPHandler
+        """The subject of a mail whose first record is this one."""
+        return self.subject
+
+    def filter(self, record: logging.LogRecord) -> Any:
+        """Leave out what sending itself logs, before the handler's lock is asked for."""
+        is_own = str(record.name).partition(".")[0] == "smtpx" or current_thread() is self._thread
+        return False if is_own else super().filter(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record for the next mail; nothing is waited for."""
+        try:
+            self._leave_parent()
+            # An exception makes it another record, whatever the message says.
+            kind = record.exc_info[0] if record.exc_info else None
+            key = (record.name, record.levelno, record.getMessage(), kind)
+            with self._changed:
+                if (entry := self._entries.get(key)) is not None:
+                    entry.count += 1
+                elif len(self._entries) >= self._capacity:
+                    self._dropped += 1
+                else:
+                    text = _plain(self.format(record))
+                    self._entries[key] = _Entry(text, _plain(self.getSubject(record)))
+                if self._thread is None or not self._thread.is_alive():
+                    self._thread = Thread(target=self._work, name="smtpx logs", daemon=True)
+                    self._thread.start()
+                self._changed.notify_all()
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Have what is kept mailed now; wait for that for `timeout` seconds at most."""
+        self._leave_parent()
+        with self._changed:
+            self._is_hurried = bool(self._entries)
+            self._changed.notify_all()
+            _ = self._changed.wait_for(
+                lambda: not (self._is_hurried or self._is_mailing), self._timeout
+            )
+
+    def close(self) -> None:
+        """Mail what is left, within `timeout` seconds, and end the thread."""
+        self._leave_parent()
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+            _ = self._changed.wait_for(
+                lambda: not (self._entries or self._is_mailing), self._timeout
+            )
+        super().close()
+
+    def _leave_parent(self) -> None:
+        # After a fork the thread, the lock and what is kept are the parent's.
+        if self._process != os.getpid():
+            self._begin_anew()
+
+    def _work(self) -> None:
+        """Mail what comes, until the handler is closed."""
+        while True:
+            with self._changed:
+                while not self._is_due():
+                    if self._is_closing and not self._entries:
+                        self._thread = None
+                        return
+                    patience = self._next - time.monotonic() if self._entries else None
+                    _ = self._changed.wait(patience)
+                entries, self._entries = self._entries, {}
+                dropped, self._dropped = self._dropped, 0
+                self._is_mailing, self._is_hurried = True, False
+            is_settled = self._mail([*entries.values()], dropped)
+            with self._changed:
+                if not (is_settled or self._is_closing):
+                    self._put_back(entries, dropped)
+                self._next = time.monotonic() + self._interval
+                self._is_mailing = False
+                self._changed.notify_all()
+
+    def _is_due(self) -> bool:
+        is_time = self._is_hurried or self._is_closing or time.monotonic() >= self._next
+        return bool(self._entries) and is_time
+
+    def _put_back(self, entries: dict[object, _Entry], dropped: int) -> None:
+        """Keep what was not mailed for the next time, before what came meanwhile."""
+        for key, entry in self._entries.items():
+            if key in entries:
+                entries[key].count += entry.count
+            elif len(entries) < self._capacity:
+                entries[key] = entry
+            else:
+                dropped += entry.count
+        self._entries = entries
+        self._dropped += dropped
+
+    def _mail(self, entries: list[_Entry], dropped: int) -> bool:
+        """Mail a digest; false if that can be tried again, and nobody has got it."""
+        try:
+            message = compose(
+                sender=self.fromaddr,
+                to=self.toaddrs,
+                subject=_subject(entries),
+                text=_digest(entries, dropped),
+            )
+            _ = self._client.send(message)
+        except Exception as error:
+            self.handleError(logging.makeLogRecord({"name": __name__, "msg": str(error)}))
+            is_refused = isinstance(error, ReplyError) and not error.transient
+            return is_refused or not isinstance(error, SMTPError) or error.in_doubt
+        return True
+
+
+def _subject(entries: list[_Entry]) -> str:
+    records = sum(entry.count for entry in entries)
+    more = f" (and {records - 1:,} more)" if records > 1 else ""
+    return " ".join(entries[0].subject.split()) + more
+
+
+def _digest(entries: list[_Entry], dropped: int) -> str:
+    texts = [
+        entry.text if entry.count == 1 else f"{entry.text}\n({entry.count:,} times)"
+        for entry in entries
+    ]
+    if dropped:
+        texts.append(f"{dropped:,} more records were dropped: they did not fit.")
+    return "\n\n".join(texts) + "\n"
+
+
+def _plain(text: str) -> str:
+    """What can be mailed: no surrogates, no control characters, no end of it."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}\n… ({len(text) - _LONGEST:,} characters more)"
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def _endpoint_of(mailhost: object) -> Endpoint:
+    match mailhost:
+        case str(host):
+            return Endpoint(host, 25)
+        case (str(host), int(port)):
+            return Endpoint(host, port)
+        case _:
+            raise TypeError("mailhost: give a host, or a tuple of host and port")
+
+
+def _credentials_of(credentials: object) -> Credentials | None:
+    match credentials:
+        case None:
+            return None
+        case (str(user), str(password)):
+            return Credentials(user, password)
+        case _:
+            raise TypeError("credentials: give a tuple of user and password, or None")
+
+
+def _policy_of(secure: object) -> TLSPolicy | None:
+    """What `SMTPHandler` takes: nothing, a key file, or the files of key and certificate."""
+    match secure:
+        case None:
+            return None
+        case ():
+            return TLSPolicy(TLSMode.STARTTLS)
+        case (str(file),):
+            certificate = ClientCertificate(file)
+        case (str(key_file), str(file)):
+            certificate = ClientCertificate(file, key_file)
+        case _:
+            raise TypeError("secure: give an empty tuple, or one of key and certificate file")
+    return TLSPolicy(TLSMode.STARTTLS, client_certificate=certificate)
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: give seconds as a number, not {type(value).__name__}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}={value!r}: give seconds above 0")

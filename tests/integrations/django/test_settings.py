@@ -1,0 +1,230 @@
+"""What Django's settings and OPTIONS mean for the connection."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx.testing import Server, ServerTLS
+from tests.integrations.django.setting_up import BACKEND, HAS_MAILERS
+
+Mailer = Callable[..., None]
+
+STARTTLS, IMPLICIT, NONE = smtpx.TLSMode.STARTTLS, smtpx.TLSMode.IMPLICIT, smtpx.TLSMode.NONE
+
+
+def read(**options: Any) -> Any:
+    from smtpx.integrations.django._settings import read
+
+    return read(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "endpoint"),
+    [
+        ({"host": "mail.example.com"}, smtpx.Endpoint("mail.example.com", 25)),
+        ({"host": "mail.example.com", "port": 26}, smtpx.Endpoint("mail.example.com", 26)),
+        (
+            {"host": "mail.example.com", "use_tls": True},
+            smtpx.Endpoint("mail.example.com", 587, STARTTLS),
+        ),
+        (
+            {"host": "mail.example.com", "use_tls": True, "port": 25},
+            smtpx.Endpoint("mail.example.com", 25, STARTTLS),
+        ),
+        (
+            {"host": "mail.example.com", "use_ssl": True, "use_tls": False},
+            smtpx.Endpoint("mail.example.com", 465, IMPLICIT),
+        ),
+        (
+            {"host": "mail.example.com", "use_tls": False},
+            smtpx.Endpoint("mail.example.com", 25, NONE),
+        ),
+        (
+            {"url": "smtps://mail.example.com"},
+            smtpx.Endpoint("mail.example.com", 465, IMPLICIT),
+        ),
+    ],
+)
+def test_where_mail_goes(options: dict[str, Any], endpoint: smtpx.Endpoint):
+    assert read(**options).endpoint == endpoint
+
+
+def test_a_timeout_is_for_each_wait_as_djangos_is():
+    assert read(host="localhost", timeout=7).options["timeouts"] == smtpx.Timeouts.each(7)
+
+
+def test_empty_credentials_are_none():
+    assert "credentials" not in read(host="localhost", username="", password="").options
+
+
+def test_options_of_a_client_go_to_the_client():
+    options = read(host="localhost", client_name="mx.example.org", check=smtpx.Check.FIX).options
+    assert options == {"client_name": "mx.example.org", "check": smtpx.Check.FIX}
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "must define 'url' or 'host'"),
+        ({"host": ""}, "must define 'url' or 'host'"),
+        ({"host": "localhost", "use_tls": True, "use_ssl": True}, "mutually exclusive"),
+        ({"url": "smtp://localhost", "port": 25}, "leave out port"),
+        ({"url": "localhost"}, "not scheme://host"),
+        ({"host": "localhost", "username": "ann"}, "both username and password"),
+        ({"host": "localhost", "password": "secret"}, "both username and password"),
+        ({"host": "localhost", "ssl_keyfile": "key.pem"}, "needs ssl_certfile"),
+        ({"host": "localhost", "timeout": 3, "timeouts": smtpx.Timeouts()}, "leave one out"),
+        ({"host": "localhost", "partial": "loudly"}, "'signal' or 'raise'"),
+        ({"host": "localhost", "hots": 1}, "[uU]nknown option"),
+        ({"host": "localhost", "timeout": "10"}, "seconds"),
+        ({"host": "localhost", "pool": 5}, "PoolLimits"),
+        ({"host": "localhost", "ssl_certfile": "missing.pem"}, "missing.pem"),
+    ],
+)
+def test_a_wrong_option_is_told_before_anything_is_sent(
+    mailer: Mailer, options: dict[str, Any], complaint: str
+):
+    if not HAS_MAILERS and not options.get("host", "localhost"):
+        pytest.skip("EMAIL_HOST has a default")
+    if not HAS_MAILERS and not options:
+        pytest.skip("EMAIL_HOST has a default")
+    from django.core import mail
+
+    mailer(**options)
+    if HAS_MAILERS:
+        from django.core.mail import InvalidMailer
+
+        with pytest.raises(InvalidMailer, match=complaint):
+            mail.mailers.default  # noqa: B018 - a backend is made
+    else:
+        with pytest.raises((TypeError, ValueError, smtpx.LocalProtocolError), match=complaint):
+            mail.get_connection()
+
+
+@pytest.mark.skipif(HAS_MAILERS, reason="6.1 deprecates the settings")
+class TestOldSettings:
+    """``EMAIL_…``, and ``SMTPX`` beside them."""
+
+    def made(self, **said: Any) -> Any:
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        with override_settings(**said):
+            made: Any = get_connection()
+            return made._settings
+
+    def test_the_settings_are_read(self):
+        made = self.made(
+            EMAIL_HOST="mail.example.com",
+            EMAIL_PORT=587,
+            EMAIL_USE_TLS=True,
+            EMAIL_HOST_USER="ann",
+            EMAIL_HOST_PASSWORD="secret",
+            EMAIL_TIMEOUT=9,
+        )
+        assert made.endpoint == smtpx.Endpoint("mail.example.com", 587, STARTTLS)
+        assert made.options == {
+            "credentials": smtpx.Credentials("ann", "secret"),
+            "timeouts": smtpx.Timeouts.each(9),
+        }
+
+    def test_what_nobody_wrote_is_no_wish_for_plain_text(self):
+        assert self.made(EMAIL_HOST="mail.example.com").endpoint.tls is None
+        assert self.made(EMAIL_HOST="mail.example.com", EMAIL_USE_TLS=False).endpoint.tls is NONE
+
+    def test_smtpx_adds_to_them(self):
+        made = self.made(EMAIL_HOST="mail.example.com", SMTPX={"pool": smtpx.PoolLimits(open=2)})
+        assert (made.endpoint.host, made.pool.open) == ("mail.example.com", 2)
+
+    def test_a_url_beside_them_is_told(self):
+        with pytest.raises(ValueError, match="leave out EMAIL_HOST"):
+            self.made(EMAIL_HOST="mail.example.com", SMTPX={"url": "smtp://localhost"})
+
+    def test_smtpx_is_a_dict(self):
+        with pytest.raises(TypeError, match="dict of options"):
+            self.made(SMTPX="smtp://localhost")
+
+    def test_arguments_go_before_settings(self):
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        with override_settings(EMAIL_HOST="mail.example.com", EMAIL_HOST_USER="ann"):
+            made: Any = get_connection(host="localhost", username="", password="")
+        assert made._settings.endpoint.host == "localhost"
+        assert "credentials" not in made._settings.options
+
+
+def test_a_password_is_in_no_report_of_an_error(mailer: Mailer):
+    from django.core import mail
+    from django.views.debug import ExceptionReporter
+
+    mailer(host="localhost", username="ann", password="hunter2", port="x")
+    with pytest.raises(Exception, match="port") as caught:
+        _ = mail.mailers.default if HAS_MAILERS else mail.get_connection()
+    error = caught.value
+    report = ExceptionReporter(None, type(error), error, error.__traceback__)
+    frames = [frame for frame in report.get_traceback_frames() if "smtpx" in frame["filename"]]
+    told = [str(value) for frame in frames for _, value in frame["vars"]]
+    assert frames
+    assert "hunter2" not in "".join([*told, *traceback.format_exception(error)])
+
+
+def test_tls_is_verified(mailer: Mailer):
+    from django.core.mail import EmailMessage
+
+    with Server(tls=ServerTLS.STARTTLS) as server:
+        message = EmailMessage("hi", "hello", "ann@example.org", ["bob@example.net"])
+        mailer(host="127.0.0.1", port=server.port, use_tls=True)
+        with pytest.raises(smtpx.TLSPolicyError):
+            message.send()
+        message = EmailMessage("hi", "hello", "ann@example.org", ["bob@example.net"])
+        mailer(url=f"smtp://127.0.0.1:{server.port}?tls=starttls&ca={server.ca_file}")
+        assert message.send() == 1
+        assert server.sessions[-1].tls_version
+
+
+class TestChecks:
+    """``manage.py check``."""
+
+    def found(self) -> list[str]:
+        from django.core.checks import run_checks
+
+        return [str(found.id) for found in run_checks() if str(found.id).startswith("smtpx.")]
+
+    def test_plain_text_over_a_network_is_warned_of(self, mailer: Mailer):
+        mailer(host="mail.example.com", use_tls=False)
+        assert self.found() == ["smtpx.W001"]
+
+    def test_plain_text_on_this_machine_is_not(self, mailer: Mailer):
+        mailer(host="localhost", use_tls=False)
+        assert self.found() == []
+
+    def test_what_may_be_in_plain_text_is(self, mailer: Mailer):
+        mailer(url="smtp://mail.example.com?tls=opportunistic")
+        assert self.found() == ["smtpx.W001"]
+
+    def test_the_default_is_not(self, mailer: Mailer):
+        mailer(host="mail.example.com")
+        assert self.found() == []
+
+    def test_a_mistake_is_an_error(self, mailer: Mailer):
+        mailer(url="localhost")
+        assert self.found() == ["smtpx.E001"]
+
+    def test_other_backends_are_left_alone(self):
+        from django.test import override_settings
+
+        other = "django.core.mail.backends.locmem.EmailBackend"
+        said: dict[str, Any] = (
+            {"MAILERS": {"default": {"BACKEND": other}}}
+            if HAS_MAILERS
+            else {"EMAIL_BACKEND": other}
+        )
+        assert other != BACKEND
+        with override_settings(**said, SMTPX={"url": "localhost"}):
+            assert self.found() == []

@@ -1,0 +1,147 @@
+"""Flask's mail: settings, apps side by side, tests that send nothing."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx.testing import Server, ServerTLS
+
+flask = pytest.importorskip("flask", reason="Flask is not installed: group `integrations`")
+
+
+def app_with(**settings: Any) -> Any:
+    app = flask.Flask("tests")
+    app.config.update(settings)
+    return app
+
+
+def mail_for(app: Any, **options: Any) -> Any:
+    from smtpx.integrations.flask import Mail
+
+    return Mail(app, **options)
+
+
+HELLO: dict[str, Any] = {"to": "bob@example.net", "subject": "hi", "text": "hello"}
+
+
+def test_requests_share_a_connection():
+    with Server() as server:
+        app = app_with(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER=("Ann", "ann@example.org"))
+        mail = mail_for(app)
+
+        def index() -> str:
+            return str(mail.send(mail.compose(**HELLO)).complete)
+
+        app.add_url_rule("/", view_func=index)
+        web = app.test_client()
+        assert [web.get("/").text for _ in range(5)] == ["True"] * 5
+        assert len(server.sessions) == 1
+        assert server.messages[0].parsed["From"] == "Ann <ann@example.org>"
+
+
+def test_the_settings_of_flask_mail():
+    with Server(tls=ServerTLS.STARTTLS, users={"ann": "secret"}) as server:
+        app = app_with(
+            MAIL_SERVER="127.0.0.1",
+            MAIL_PORT=str(server.port),
+            MAIL_USE_TLS=True,
+            MAIL_USERNAME="ann",
+            MAIL_PASSWORD="secret",
+            MAIL_MAX_EMAILS=1,
+        )
+        context = server.client_context()
+        policy = smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS, context=context)
+        mail = mail_for(app, tls=policy)
+        with app.app_context():
+            for _ in range(2):
+                assert mail.send(mail.compose(sender="ann@example.org", **HELLO)).complete
+        assert [message.user for message in server.messages] == ["ann", "ann"]
+        assert len(server.sessions) == 2
+
+
+def test_send_many_tells_of_each():
+    with Server(refuse_recipients={"gone@example.net": "550 5.1.1 No such user"}) as server:
+        app = app_with(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER="ann@example.org")
+        mail = mail_for(app)
+        with app.app_context():
+            to = ["gone@example.net", "bob@example.net"]
+            messages = [mail.compose(**HELLO | {"to": one}) for one in to]
+            assert [result.complete for result in mail.send_many(messages)] == [False, True]
+
+
+def test_a_test_sends_nothing_and_sees_all():
+    app = app_with(TESTING=True, SMTPX_URL="smtp://localhost", MAIL_DEFAULT_SENDER="a@example.org")
+    mail = mail_for(app)
+    with app.app_context():
+        assert mail.send(mail.compose(**HELLO)) is None
+        assert list(mail.send_many([mail.compose(**HELLO)])) == []
+        assert [message["To"] for message in mail.outbox] == ["bob@example.net"] * 2
+        assert mail.client.statistics().opened == 0
+
+
+def test_a_test_that_sends_says_so():
+    with Server() as server:
+        app = app_with(TESTING=True, SMTPX_URL=server.url, MAIL_SUPPRESS_SEND=False)
+        mail = mail_for(app)
+        with app.app_context():
+            assert mail.send(mail.compose(sender="ann@example.org", **HELLO)).complete
+
+
+def test_two_apps_have_two_servers():
+    mail = mail_for(None)
+    with Server() as first, Server() as second:
+        apps = [app_with(SMTPX_URL=server.url) for server in (first, second)]
+        for app in apps:
+            mail.init_app(app)
+        for app in apps:
+            with app.app_context():
+                mail.send(mail.compose(sender="ann@example.org", **HELLO))
+        assert (len(first.messages), len(second.messages)) == (1, 1)
+
+
+def test_connections_end_with_their_app():
+    with Server() as server:
+        app = app_with(SMTPX_URL=server.url)
+        mail = mail_for(app)
+        with app.app_context():
+            mail.send(mail.compose(sender="ann@example.org", **HELLO))
+        del app
+        _ = gc.collect()
+        (session,) = server.wait_until_idle()
+        assert session.quit
+
+
+def test_an_app_without_mail_is_told_what_to_do():
+    mail = mail_for(None)
+    with app_with().app_context(), pytest.raises(RuntimeError, match=r"init_app\(app\)"):
+        _ = mail.client
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"SMTPX_URL": "localhost"}, "scheme://host"),
+        ({"SMTPX_URL": 25}, "SMTPX_URL"),
+        ({"SMTPX_URL": "smtp://localhost", "MAIL_SERVER": "localhost"}, "leave out MAIL_SERVER"),
+        ({"MAIL_USE_TLS": True, "MAIL_USE_SSL": True}, "contradict"),
+        ({"MAIL_USE_TLS": "False"}, "MAIL_USE_TLS"),
+        ({"MAIL_SUPPRESS_SEND": "yes"}, "MAIL_SUPPRESS_SEND"),
+        ({"MAIL_USERNAME": "ann"}, "MAIL_PASSWORD"),
+        ({"MAIL_PORT": "smtp"}, "port"),
+        ({"MAIL_MAX_EMAILS": 0}, "messages"),
+    ],
+)
+def test_a_wrong_setting_is_told_at_once(settings: dict[str, Any], complaint: str):
+    with pytest.raises((TypeError, ValueError, smtpx.SMTPError), match=complaint):
+        mail_for(app_with(**settings))
+
+
+def test_a_wrong_argument_is_told():
+    with pytest.raises(TypeError, match="app"):
+        mail_for("app")
+    with pytest.raises(TypeError, match="unknown option"):
+        mail_for(app_with(), hots=1)

@@ -1,0 +1,335 @@
+"""Log records by mail: digests, bounds, and a caller who never waits."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import logging.handlers
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx.integrations.logs import MailHandler
+from smtpx.testing import Refuse, Server, Stall, TruncateReply
+
+FROM, TO = "app@example.org", ["ops@example.net", "dev@example.net"]
+
+
+@pytest.fixture
+def handler() -> Iterator[Callable[..., MailHandler]]:
+    """Make a handler of a logger that is the test's own, and closed with it."""
+    made: list[tuple[logging.Logger, MailHandler]] = []
+
+    def make(server: Server, **options: Any) -> MailHandler:
+        said: dict[str, Any] = {"interval": 3600.0, "url": server.url, **options}
+        one = MailHandler(fromaddr=FROM, toaddrs=TO, subject="Trouble", **said)
+        logger = logging.getLogger("tests.of.logs")
+        logger.propagate = False
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(one)
+        made.append((logger, one))
+        return one
+
+    yield make
+    for logger, one in made:
+        logger.removeHandler(one)
+        one.close()
+
+
+LOGGER = logging.getLogger("tests.of.logs")
+
+
+def texts(server: Server) -> list[str]:
+    return [message.parsed.get_content() for message in server.messages]
+
+
+def subjects(server: Server) -> list[str]:
+    return [message.parsed["Subject"] for message in server.messages]
+
+
+def test_the_first_record_goes_at_once(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        _ = handler(server)
+        LOGGER.error("the disk %s is full", "/var")
+        (message,) = server.wait_for_messages(1)
+    assert message.recipients == tuple(TO)
+    assert message.sender == FROM
+    assert subjects(server) == ["Trouble"]
+    assert texts(server) == ["the disk /var is full\n"]
+
+
+def test_a_burst_of_ten_thousand_is_a_few_mails(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server, capacity=50)
+        for each in range(10_000):
+            LOGGER.error("request %d failed", each % 100)
+        one.flush()
+        one.flush()
+        mails = texts(server)
+        assert len(mails) <= 3
+    told = 0
+    for entry in "\n".join(mails).split("\n\n"):
+        last = entry.strip().splitlines()[-1]
+        number = last.lstrip("(").split()[0].replace(",", "")
+        told += int(number) if last.endswith(("times)", "did not fit.")) else 1
+    assert told == 10_000  # Nothing is lost without a word.
+
+
+def test_the_same_record_is_written_once(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        for _ in range(3):
+            LOGGER.error("again")
+        LOGGER.error("and once")
+        one.flush()
+        assert texts(server)[-1] == "again\n(3 times)\n\nand once\n"
+        assert subjects(server)[-1] == "Trouble (and 3 more)"
+
+
+def test_a_caller_never_waits_for_a_server_that_does_not_answer(
+    handler: Callable[..., MailHandler],
+):
+    """The server holds the first mail for ever; who logs is through long before."""
+    with Server(faults=[Stall("EHLO")]) as server:
+        one = handler(server, timeout=60.0)
+        LOGGER.error("first")
+        server._wait(lambda: bool(server.sessions), 10.0, "a session")
+        for number in range(10_000):
+            LOGGER.error("request %d failed", number)
+        assert len(one._entries) == 1000
+        assert one._dropped == 9000
+        one._timeout = 0.05
+
+
+def test_close_mails_what_is_left(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        LOGGER.error("second")
+        LOGGER.error("third")
+        one.close()
+        assert texts(server)[-1] == "second\n\nthird\n"
+        assert subjects(server)[-1] == "Trouble (and 1 more)"
+
+
+def test_what_is_refused_for_now_goes_with_the_next(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str]
+):
+    with Server(faults=[Refuse("MAIL", "451 4.3.0 try later", session=1)]) as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        LOGGER.error("second")
+        one.flush()
+        one.flush()
+        assert "first\n\nsecond\n" in texts(server) or texts(server) == ["first\n", "second\n"]
+    assert "try later" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fault", [Refuse("MAIL", "550 5.7.1 no"), TruncateReply("END-OF-DATA", keep=0)]
+)
+def test_what_is_refused_for_good_or_in_doubt_is_not_repeated(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str], fault: Any
+):
+    with Server(faults=[fault]) as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        server.clear_faults()
+        LOGGER.error("second")
+        one.flush()
+        assert texts(server)[-1] == "second\n"
+        assert sum("first" in text for text in texts(server)) <= 1
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_what_sending_logs_is_not_mailed(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+        wire = logging.getLogger("smtpx.wire")
+        wire.addHandler(one)
+        wire.setLevel(logging.DEBUG)
+        try:
+            LOGGER.error("first")
+            one.flush()
+            LOGGER.error("second")
+            one.close()
+        finally:
+            wire.removeHandler(one)
+            wire.setLevel(logging.NOTSET)
+        assert texts(server) == ["first\n", "second\n"]
+
+
+def test_hostile_records_are_mailed(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+        one.subject = "Trouble\r\nBcc: eve@example.com"
+        said = "nul \0, \x1b[31mred, lone \udcff, Grüße\r\n.\r\nRCPT TO:<eve@example.com>"
+        one.handle(logging.makeLogRecord({"msg": said}))
+        LOGGER.error("x" * 100_000)
+        one.flush()
+        one.flush()
+        assert all(message.recipients == tuple(TO) for message in server.messages)
+        assert all(message.parsed["Bcc"] is None for message in server.messages)
+        assert server.breaches == []
+        whole = "".join(texts(server))
+    assert "nul \\x00, \\x1b[31mred, lone \\udcff, Grüße" in whole
+    assert "90,000 characters more" in whole
+
+
+def test_an_exception_is_mailed_with_its_traceback(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError:
+            LOGGER.exception("it failed")
+        one.flush()
+    assert "ZeroDivisionError" in texts(server)[0]
+
+
+def test_a_record_that_cannot_be_formatted_stops_nothing(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str]
+):
+    with Server() as server:
+        one = handler(server)
+        one.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
+        LOGGER.error("fine")
+        one.flush()
+        assert texts(server) == ["fine\n"]
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_threads_log_together(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+
+        def log() -> None:
+            for _ in range(200):
+                LOGGER.error("busy")
+
+        threads = [threading.Thread(target=log) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        one.close()
+        counts = [
+            int(text.splitlines()[1].strip("(").split()[0]) if "times" in text else 1
+            for text in texts(server)
+        ]
+    assert sum(counts) == 800
+
+
+@pytest.mark.parametrize("kind", [logging.handlers.SMTPHandler, MailHandler])
+def test_the_arguments_of_the_old_handler(kind: Any):
+    with Server(users={"ann": "secret"}) as server:
+        one = kind(("127.0.0.1", server.port), FROM, TO, "Trouble", ("ann", "secret"), None, 5.0)
+        one.handle(logging.makeLogRecord({"name": "shop", "msg": "hello"}))
+        one.close()
+        (message,) = server.messages
+    assert (message.sender, message.recipients, message.user) == (FROM, tuple(TO), "ann")
+    assert subjects(server) == ["Trouble"]
+    assert texts(server) == ["hello\n"]
+
+
+def test_secure_requires_tls(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str]
+):
+    with Server() as server:
+        one = handler(server, url=None, mailhost=("127.0.0.1", server.port), secure=())
+        LOGGER.error("hello")
+        one.close()
+        assert server.messages == []
+    assert "STARTTLS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({}, "give a url or a mailhost"),
+        ({"url": "smtp://localhost", "mailhost": "localhost"}, "give a url or a mailhost"),
+        ({"url": "localhost"}, "scheme://host"),
+        ({"mailhost": ""}, "host"),
+        ({"url": "smtp://localhost", "toaddrs": []}, "to"),
+        ({"url": "smtp://localhost", "fromaddr": "Ann"}, "fromaddr"),
+        ({"url": "smtp://localhost", "credentials": "ann"}, "credentials"),
+        ({"mailhost": ("localhost", 465)}, "smtps://"),
+        ({"mailhost": "localhost", "secure": True}, "secure"),
+        ({"url": "smtp://localhost", "interval": 0}, "interval"),
+        ({"url": "smtp://localhost", "interval": "1"}, "interval"),
+        ({"url": "smtp://localhost", "timeout": None}, "timeout"),
+        ({"url": "smtp://localhost", "capacity": 0}, "capacity"),
+    ],
+)
+def test_a_mistake_is_told_when_the_handler_is_made(arguments: dict[str, Any], complaint: str):
+    usual: dict[str, Any] = {"fromaddr": FROM, "toaddrs": TO, "subject": "hi"}
+    with pytest.raises((TypeError, ValueError, smtpx.SMTPError), match=complaint):
+        _ = MailHandler(**usual | arguments)
+
+
+PROGRAM = """
+import logging, os, sys
+from smtpx.integrations.logs import MailHandler
+handler = MailHandler(fromaddr="app@example.org", toaddrs="ops@example.net",
+                      subject="hi", url=sys.argv[1])
+logging.basicConfig(handlers=[handler], level=logging.DEBUG)
+"""
+
+
+def run(program: str, server: Server) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + program, server.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_what_is_logged_last_goes_out_at_exit():
+    with Server() as server:
+        assert run("logging.error('first'); logging.error('last')", server) == (0, "")
+        assert "last" in "".join(texts(server))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_child_mails_its_own():
+    program = """
+logging.error("parent")
+child = os.fork()
+if child == 0:
+    logging.error("child")
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+"""
+    with Server() as server:
+        code, _ = run(program, server)
+        assert code == 0
+        assert sorted("".join(texts(server)).split()) == ["ERROR:root:child", "ERROR:root:parent"]
+
+
+def test_a_dict_of_settings_makes_one():
+    program = """
+import logging.config
+settings = {"class": "smtpx.integrations.logs.MailHandler", "url": sys.argv[1], "level": "ERROR"}
+settings |= {"fromaddr": "app@example.org", "toaddrs": ["ops@example.net"], "subject": "hi"}
+settings = {"handlers": {"mail": settings}, "root": {"handlers": ["mail"]}}
+logging.config.dictConfig({"version": 1} | settings)
+logging.error("trouble")
+logging.warning("no trouble")
+"""
+    with Server() as server:
+        assert run(program, server) == (0, "")
+        assert texts(server) == ["trouble\n"]
