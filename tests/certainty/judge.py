@@ -100,7 +100,7 @@ class Told:
 
 
 @dataclass(slots=True)
-class Tally:
+class Ledger:
     """What the server noted."""
 
     kept: list[dict[str, Any]] = field(default_factory=list)
@@ -111,7 +111,7 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, path: Path) -> Tally:
+    def read(cls, path: Path) -> Ledger:
         ledger = cls()
         for line in path.read_text().splitlines():
             entry = json.loads(line)
@@ -147,7 +147,7 @@ class Judgement:
     """How many recipients were told so."""
 
 
-def judge(told: Told, ledger: Tally, *, gentle: bool) -> Judgement:
+def judge(told: Told, ledger: Ledger, *, gentle: bool) -> Judgement:
     """Every promise that was not kept."""
     found = [Violation(*problem) for problem in told.problems]
     judgement = Judgement(found)

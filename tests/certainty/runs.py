@@ -32,7 +32,7 @@ def seeds(first: int, theme: str = "", faces: tuple[str, ...] = FACES) -> Iterat
 
 
 @dataclass(slots=True)
-class Tally:
+class Ledger:
     """What the rounds came to."""
 
     rounds: int = 0
@@ -84,9 +84,9 @@ def run(
     in_full: bool = False,
     keep: Path | None = None,
     until: tuple[str, ...] = (),
-) -> Tally:
+) -> Ledger:
     """Run rounds until there were so many messages, or such a violation; tell of each round."""
-    tally = Tally()
+    tally = Ledger()
     lock = threading.Lock()
     source = iter(seeds)
 

@@ -42,7 +42,7 @@ def resident() -> int:
 CODES = {status: number for number, status in enumerate(Status, 1)}
 
 
-class Tally:
+class Ledger:
     """What was told, one octet a message, so that the account itself takes no memory."""
 
     def __init__(self, count: int) -> None:
@@ -93,14 +93,14 @@ def number_of(address: str) -> int:
     return int(address[1:].partition("@")[0].partition("-")[0])
 
 
-def by_send_many(client: Client, tally: Tally, count: int) -> None:
+def by_send_many(client: Client, tally: Ledger, count: int) -> None:
     """All by one call."""
     messages = (mail(number, 1).item for number in range(count))
     for result in client.send_many(messages, connections=CONNECTIONS, window=16):
         tally.tell(number_of(str(result.outcomes[0].recipient)), result)
 
 
-def by_send(client: Client, tally: Tally, count: int) -> None:
+def by_send(client: Client, tally: Ledger, count: int) -> None:
     """Each by a call of its own, from more threads than there are connections."""
     errors: list[BaseException] = []
 
@@ -148,11 +148,11 @@ class Report:
         )
 
 
-def run(send_all: Callable[[Client, Tally, int], None], count: int) -> Report:
+def run(send_all: Callable[[Client, Ledger, int], None], count: int) -> Report:
     """Send `count` messages and account for them; memory and open files stay within bounds."""
     with tempfile.TemporaryDirectory() as directory:
         kept = Path(directory) / "kept"
-        tally = Tally(count)
+        tally = Ledger(count)
         with subprocess.Popen(
             [sys.executable, "-m", "tests.scale.sink", str(kept), str(SHARE)],
             cwd=_ROOT,

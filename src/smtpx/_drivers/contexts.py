@@ -50,7 +50,8 @@ def _verifying_context(ca_file: str | PathLike[str] | None) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
     # Without a descriptor OpenSSL finds no authorities, and says nothing of it.
-    os.close(os.open(os.devnull, os.O_RDONLY))
+    with open(os.devnull, "rb", buffering=0):  # noqa: PTH123 - pathlib is not loaded for it
+        pass
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
