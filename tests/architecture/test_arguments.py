@@ -550,7 +550,7 @@ CASES: dict[str, Case] = {
         names={"pins": "pin"},
         client_certificate=NONE,
     ),
-    "Outbox": Case(smtpx.Outbox, {"url": LEDGER}, **OUTBOX),
+    "Outbox": Case(lambda **given: smtpx.Outbox(**given).close(), {"url": LEDGER}, **OUTBOX),
     "AsyncOutbox": Case(smtpx.AsyncOutbox, {"url": LEDGER}, **OUTBOX),
     **{
         f"{kind}.{name}": Case(call(name), given, **allowed)
