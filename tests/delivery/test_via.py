@@ -79,6 +79,8 @@ def test_an_outbox_sends_by_a_delivery(tmp_path: Path, world: str):
 
                 _ = asyncio.run(deliver()) if world == "asyncio" else trio.run(deliver)
             assert states(outbox, ids) == EXPECTED
+            (null,) = outbox.status(ids[1]).deliveries
+            assert "null.test refused: " in null.reason  # No server has said anything.
         assert len(server.messages) == 1
 
 

@@ -197,7 +197,8 @@ class Round:
             case Status.ACCEPTED:
                 return Noted(delivery.number, State.ACCEPTED, 0.0, True, written, "", host)
             case Status.REFUSED if reply is None or reply.permanent:
-                return Noted(delivery.number, State.REFUSED, 0.0, True, written, "", host)
+                reason = "" if reply is not None else str(outcome)
+                return Noted(delivery.number, State.REFUSED, 0.0, True, written, reason, host)
             case Status.REFUSED:
                 due = self._due(delivery, reply)
                 return Noted(delivery.number, State.WAITING, due, True, written, "", host)
