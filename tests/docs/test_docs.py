@@ -45,6 +45,7 @@ DKIM_KEYS = {
 NEEDS = {
     "django.md": ["django"],
     "flask.md": ["flask"],
+    "outbox.md": ["django"],
     "frameworks.md": ["fastapi", "httpx2", "aiohttp", "apscheduler", "structlog", "sentry_sdk"],
 }
 
@@ -133,10 +134,11 @@ def skip_without_packages(page: str) -> None:
 
 
 def set_up(page: str) -> AbstractContextManager[None]:
-    if page != "django.md":
+    if page not in ("django.md", "outbox.md"):
         return nullcontext()
     from tests.integrations.django import setting_up
 
+    # Django is configured once in a process.
     setting_up.set_up()
     return setting_up.mail_by(url="smtp://localhost")
 

@@ -21,7 +21,11 @@ def set_up() -> None:
         return
     said: dict[str, Any] = {"MAILERS": {}} if HAS_MAILERS else {"EMAIL_BACKEND": BACKEND}
     settings.configure(
-        SECRET_KEY="for tests", USE_TZ=True, INSTALLED_APPS=["smtpx.integrations.django"], **said
+        SECRET_KEY="for tests",
+        USE_TZ=True,
+        INSTALLED_APPS=["smtpx.integrations.django"],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "mail.db"}},
+        **said,
     )
     django.setup()
 
