@@ -99,3 +99,14 @@ def test_what_waits_goes_when_its_host_is_back(tmp_path: Path):
                 (waiting,) = outbox.status(id).deliveries
                 assert waiting.state is smtpx.outbox.State.WAITING
                 assert "a.test [127.0.0.1]" in str(waiting.reason)
+
+
+def test_a_worker_sends_by_a_delivery(tmp_path: Path):
+    """What waits for a host that is down stays, and stands in nobody's way."""
+    path = f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"
+    with Server() as server, NameServer(ZONE) as dns, Outbox(path) as outbox:
+        ids = [outbox.put(to(domain)) for domain in [*EXPECTED, "good.test", "good.test"]]
+        with Delivery(**options(dns, server)) as delivery:
+            outbox.run(delivery, until_empty=True)
+        assert states(outbox, ids) == EXPECTED
+        assert len(server.messages) == 3
