@@ -70,8 +70,11 @@ class Machine(Lines):
             case b"BDAT":
                 self._bdat(rest)
             case b"QUIT":
+                unread = [*self._unread]
                 self.settle()
-                _ = self._answer("quit", b"221 2.0.0 bye\r\n")
+                if not self._answer("quit", b"221 2.0.0 bye\r\n"):
+                    # By a 221 a client sees that it is in step, where a RSET was refused before.
+                    self._unread += unread
                 self.flush()
                 raise Over
             case _:

@@ -32,7 +32,7 @@ class Round:
         if plan["tls"] != "none":
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(plan["certificate"])
-        self._tally = os.open(plan["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._ledger = os.open(plan["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._lock = threading.Lock()
         self._dead = False
         self._sessions: list[Machine] = []
@@ -53,7 +53,7 @@ class Round:
         """Write to the ledger; it is there whatever happens next."""
         line = json.dumps({"what": what, **facts}) + "\n"
         with self._lock:
-            _ = os.write(self._tally, line.encode())
+            _ = os.write(self._ledger, line.encode())
 
     def end_idle(self) -> int:
         """End the sessions that are at rest, as servers do that have waited for too long."""
@@ -88,7 +88,7 @@ class Round:
                 with suppress(OSError):
                     session.socket.shutdown(socket.SHUT_RDWR)
                 session.thread.join(1)
-        os.close(self._tally)
+        os.close(self._ledger)
         return {"sessions": len(self._sessions), "left open": left_open}
 
     def _accept(self) -> None:
