@@ -190,9 +190,8 @@ class Worker:
             found.append(Violation("a connection left open", str(sessions)))
         judgement = judge(told, Ledger.read(self.ledger), gentle=plan.gentle)
         found += judgement.violations
-        if plan.face == "smtplib" or not plan.server["swallow"]:
-            # Whoever speaks the old API minds the limits himself; and where the server reads a
-            # chunk as commands, the recipients that it counts are in the content.
+        if plan.face == "smtplib":
+            # Whoever speaks the old API minds the limits himself.
             found = [each for each in found if each.kind != "more than an announced limit"]
         if plan.theme == "dead" and "many" in plan.face:
             most = 15 + 5 * plan.connections

@@ -36,6 +36,11 @@ class Machine(Lines):
         self._mails = 0
         self._errors = 0
         self._domains: set[str] = set()
+        self._of_chunk = 0
+        """Octets of a refused chunk that are still to be read as commands."""
+        self._is_of_chunk = False
+        """The present command stands in it: the client has not given it."""
+        self._has_refused_reset = False
 
     def converse(self) -> None:
         if self.plan["tls"] == "implicit":
@@ -43,6 +48,8 @@ class Machine(Lines):
         _ = self._answer("greeting", b"220 hostile.test ESMTP\r\n")
         while True:
             line = self.line()
+            self._is_of_chunk = self._of_chunk > 0
+            self._of_chunk = max(0, self._of_chunk - len(line) - len(b"\r\n"))
             self.show("C", line[:200].decode("utf-8", "replace"))
             verb, _, rest = line.partition(b" ")
             self.owed += 1
@@ -72,9 +79,11 @@ class Machine(Lines):
             case b"QUIT":
                 unread = [*self._unread]
                 self.settle()
-                if not self._answer("quit", b"221 2.0.0 bye\r\n"):
-                    # By a 221 a client sees that it is in step, where a RSET was refused before.
+                if self._has_refused_reset:
+                    # That may be the sign of a reply too many; only a 221 shows that it is none.
                     self._unread += unread
+                if self._answer("quit", b"221 2.0.0 bye\r\n"):
+                    self._unread.clear()
                 self.flush()
                 raise Over
             case _:
@@ -98,11 +107,12 @@ class Machine(Lines):
 
     def _reset(self) -> None:
         if self.plan["rset"]:
+            self._has_refused_reset = True
             self._bad(b"%d 5.5.1 not here\r\n" % self.plan["rset"])
             return
         self._end_if_full()
         # Refused or not, it ends: a server that refuses RSET as such is another matter.
-        _ = self._answer("rset", self._yes(b"reset"))
+        self._has_refused_reset |= not self._answer("rset", self._yes(b"reset"))
         self.transaction = None
 
     def _end_if_full(self) -> None:
@@ -118,7 +128,7 @@ class Machine(Lines):
             self._bad(b"503 5.5.1 nested MAIL\r\n")
             return
         self.transaction = transaction = Transaction(sender)
-        self._mails += 1
+        self._mails += not self._is_of_chunk
         most = self._limits.get("MAILMAX")
         if most and self._mails > most:
             self._exceeded("MAILMAX")
@@ -141,7 +151,8 @@ class Machine(Lines):
             self._exceeded("RCPTMAX")
             self.say(b"452 4.5.3 too many recipients\r\n", "rcpt")
             return
-        self._domains.add(recipient.rpartition("@")[2].lower())
+        if not self._is_of_chunk:
+            self._domains.add(recipient.rpartition("@")[2].lower())
         if len(self._domains) > limits.get("RCPTDOMAINMAX", 1000):
             self._exceeded("RCPTDOMAINMAX")
             self.say(b"452 4.5.3 too many domains\r\n", "rcpt")
@@ -150,7 +161,8 @@ class Machine(Lines):
             transaction.recipients.append(recipient)
 
     def _exceeded(self, limit: str) -> None:
-        self.round.note("exceeded", limit=limit, session=self.number)
+        if not self._is_of_chunk:
+            self.round.note("exceeded", limit=limit, session=self.number)
 
     def _data(self) -> None:
         transaction = self.transaction
@@ -177,6 +189,8 @@ class Machine(Lines):
         if transaction is None or not transaction.is_open or not transaction.recipients:
             if self.plan["swallow"]:
                 _ = self.exactly(size)
+            else:
+                self._of_chunk = size
             self._bad(b"503 5.5.1 nobody to send to\r\n")
             return
         transaction.held += self.exactly(size)
