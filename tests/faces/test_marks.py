@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -219,3 +222,64 @@ def test_a_blocking_client_says_that_it_cannot_await(face: Face) -> None:
         with pytest.raises(smtpx.LocalProtocolError, match="the mark is asynchronous"):
             list(client.send_many([(b"x\r\n", Envelope("a@x.test", ["b@y.test"]))], mark=mark))
         assert server.messages == []
+
+
+class Hasty:
+    """Says yes to a content while the client still asks its mark, and no to the end of it."""
+
+    def __init__(self, *extensions: str) -> None:
+        self._extensions = extensions
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._asked, self.has_said = threading.Event(), threading.Event()
+        self.url = f"smtp://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Hasty:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(10)
+
+    def mark(self, messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+        self._asked.set()
+        assert self.has_said.wait(10)
+        return [True] * len(messages)
+
+    def _serve(self) -> None:
+        connection, _ = self._listening.accept()
+        self._listening.close()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # It is there when said.
+        with suppress(ConnectionError), connection, connection.makefile("rb") as lines:
+            connection.sendall(b"220 hasty.test\r\n")
+            while line := lines.readline():
+                verb = line.split(b" ")[0].strip().upper()
+                if verb == b"EHLO":
+                    offers = "".join(f"250-{each}\r\n" for each in self._extensions)
+                    connection.sendall(f"250-hasty.test\r\n{offers}250 HELP\r\n".encode())
+                elif verb == b"DATA":
+                    connection.sendall(b"354 go ahead\r\n")
+                elif verb in (b"MAIL", b"RCPT", b"RSET"):
+                    connection.sendall(b"250 ok\r\n")
+                if verb == (b"EHLO" if "CHUNKING" in self._extensions else b"DATA"):
+                    assert self._asked.wait(10)
+                    connection.sendall(b"250 hasty\r\n")
+                    self.has_said.set()
+                elif verb == b"QUIT":  # It takes its time over the content.
+                    connection.sendall(b"554 no\r\n")
+
+
+@pytest.mark.parametrize("extensions", [(), ("PIPELINING",), ("PIPELINING", "CHUNKING")], ids=str)
+def test_what_comes_while_the_mark_is_asked_is_no_reply_to_the_content(
+    extensions: tuple[str, ...],
+) -> None:
+    item = (b"Subject: hi\r\n\r\nhello\r\n", Envelope("a@x.test", ["b@y.test"]))
+    results: list[SendResult] = []
+    with (
+        Hasty(*extensions) as server,
+        smtpx.Client(server.url, timeouts=smtpx.Timeouts.each(3)) as client,
+        suppress(smtpx.SMTPError),
+    ):
+        results += client.send_many([item], mark=server.mark)
+    assert server.has_said.is_set()
+    assert not any(result.accepted for result in results)

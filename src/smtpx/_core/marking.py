@@ -28,15 +28,13 @@ class MarkFailed(BaseException):
 
 
 def allowed(
-    connection: Connection, mark: Marker | None, messages: Sequence[object]
+    connection: Connection, mark: Marker, messages: Sequence[object]
 ) -> Steps[Sequence[bool]]:
     """Of each message, whether its last octet may leave.
 
     Raises:
         MarkFailed: the mark has failed; nothing of theirs is complete.
     """
-    if mark is None:
-        return [True] * len(messages)
     step = Mark(mark, messages)
     _ = yield step
     if step.failure is not None:

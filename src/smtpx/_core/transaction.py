@@ -140,9 +140,9 @@ def _at_once(
     last: Reply | None = None
     written = 0
     try:
-        yield from connection.check_quiet()
         if connection.mark is not None and not (yield from connection.mark()):
             return untried(envelope, mark_refused())
+        yield from connection.check_quiet()
         connection.open_transaction = True
         connection.expect_group(group, before + 1)
         written = len(wire)

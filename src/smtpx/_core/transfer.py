@@ -184,12 +184,12 @@ def _send_last(
     connection: Connection, octets: Piece, command: Command, due: int
 ) -> Steps[Failure | None]:
     """Send the write that completes the content."""
-    # What comes before it would be taken for the reply to the end of data.
-    if failure := (yield from early_reply(connection)):
-        return failure
     if connection.mark is not None and not (yield from connection.mark()):
         connection.broken = True  # Half a content has no other end.
         return Failure((Status.NOT_TRIED, None), mark_refused())
+    # What comes before it, also while the mark is asked, would be taken for the reply to the end.
+    if failure := (yield from early_reply(connection)):
+        return failure
     connection.expect(command, due)
     try:
         yield from connection.send(octets, Phase.DATA_BLOCK)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.housekeeping import leave_in_step
-from smtpx._core.marking import allowed
+from smtpx._core.marking import Marker, allowed
 from smtpx._core.plan import plain_group, plan_of
 from smtpx._core.steps import Steps, octets_written
 from smtpx._core.streaming.supply import (
@@ -181,10 +181,12 @@ class Chunks:
     def _write(self, parts: list[bytes], *, probe: bool) -> Steps[None]:
         """Write what was composed; from then on it is in flight. With a `probe`, RSET follows."""
         connection, flight, composed = self._connection, self._flight, self._composed
-        if self._supply.mark is not None:
-            yield from self._mark(parts)
+        if (mark := self._supply.mark) is not None:
+            yield from self._mark(mark, parts)
             if not composed:
                 return
+            if not connection.unanswered:
+                yield from connection.check_quiet()  # What has come meanwhile answers nothing.
         octets = b"".join(parts)
         self._octets += len(octets)
         connection.expect_group(b"".join(parts[::2]), sum([due for *_, due, _ in composed]))
@@ -210,12 +212,12 @@ class Chunks:
                 self._supply.put_back(unsent)
             raise
 
-    def _mark(self, parts: list[bytes]) -> Steps[None]:
+    def _mark(self, mark: Marker, parts: list[bytes]) -> Steps[None]:
         """Ask whether what was composed may be written; leave out what may not."""
         composed = self._composed
         outgoing = [message for message, *_ in composed]
         messages = [each.message for each in outgoing]
-        words = yield from allowed(self._connection, self._supply.mark, messages)
+        words = yield from allowed(self._connection, mark, messages)
         for place in reversed(range(len(words))):
             if not words[place]:
                 _ = composed.pop(place)

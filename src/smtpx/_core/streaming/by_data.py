@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from smtpx._core.connection import SESSION_OVER, Connection
 from smtpx._core.housekeeping import leave_in_step
-from smtpx._core.marking import allowed, marked
+from smtpx._core.marking import Marker, allowed, marked
 from smtpx._core.plan import Plan, plain_group, plan_of
 from smtpx._core.steps import Steps, octets_written
 from smtpx._core.streaming.supply import (
@@ -276,6 +276,8 @@ class Contents:
         following = self._following = yield from self._next(reset=True)
         given = _Given(message, refused, self._due(message, refused))
         octets = whole = ended(content.whole or b"")
+        if (mark := self._supply.mark) is not None:
+            yield from self._mark(mark, message)
         if early := (yield from early_reply(connection)):
             self._asked, self._given = None, given
             given.finals, given.error = [early.verdict] * given.due, early.error
@@ -284,8 +286,6 @@ class Contents:
                 self._following = None
             self._tell()
             raise early.error if isinstance(early.error, SESSION_OVER) else connection.over()
-        if self._supply.mark is not None:
-            yield from self._mark(message)
         connection.expect(END_OF_DATA, given.due)
         joined = following is not None and len(following.group) <= connection.limits.window
         message.drawn[0].is_written = True
@@ -310,14 +310,13 @@ class Contents:
         self._tell()
         return replies
 
-    def _mark(self, message: _Planned) -> Steps[None]:
+    def _mark(self, mark: Marker, message: _Planned) -> Steps[None]:
         """Ask whether a content may end.
 
         Raises:
             ConnectionLost: it may not. There is no other end to it than that of the session.
         """
         outgoing = message.drawn[0]
-        mark = self._supply.mark
         (word,) = yield from allowed(self._connection, mark, [outgoing.message])
         if not word:
             tell_unmarked(self._supply, self._emit, self._budget, outgoing)
