@@ -14,6 +14,8 @@ class PublicNames(Contract):
     """
 
     packages = fields.SetField(subfield=fields.StringField())
+    common = fields.SetField(subfield=fields.StringField())
+    """Private modules that all of smtpx shares."""
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         offences = [
@@ -23,6 +25,7 @@ class PublicNames(Contract):
             if _is_in(importer, package)
             for imported in sorted(graph.find_modules_directly_imported_by(importer))
             if _is_private(imported) and not _is_in(imported, package)
+            if imported not in self.common  # type: ignore[attr-defined] # as above
         ]
         return ContractCheck(kept=not offences, metadata={"offences": offences})
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from smtpx import _checks
 from smtpx.errors import ExtraMissing, LocalProtocolError
 
 from .dane import TLSA
@@ -55,20 +56,15 @@ class NameServers:
         given: tuple[Any, ...] = (servers,) if isinstance(servers, str) else _several(servers)
         for each in given:
             if not isinstance(each, str):
-                raise TypeError(f"servers: give IP addresses as str, not {type(each).__name__}")
+                raise _checks.complaint("servers", each, "IP addresses as str")
             try:
                 _ = ipaddress.ip_address(each)
             except ValueError:
                 raise ValueError(f"servers={each!r}: give an IP address") from None
         if not given:
             raise ValueError("servers: give the IP address of one name server at least")
-        number: Any = port
-        if not isinstance(number, int) or isinstance(number, bool):
-            raise TypeError(f"port: give an int, not {type(port).__name__}")
-        if not 1 <= port <= 65535:
-            raise ValueError(f"port={port}: give 1 to 65535")
-        if validating is not True and validating is not False:
-            raise TypeError("validating: give True or False")
+        _checks.count("port", port, 1, 65535)
+        _checks.flag("validating", validating)
         self.servers = given
         self.port = port
         self.validating = validating
@@ -106,7 +102,7 @@ class NameServers:
 
 def _several(servers: Iterable[Any]) -> tuple[Any, ...]:
     if isinstance(servers, bytes) or not isinstance(servers, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"servers: give IP addresses as str, not {type(servers).__name__}")
+        raise _checks.complaint("servers", servers, "IP addresses as str")
     return tuple(servers)
 
 

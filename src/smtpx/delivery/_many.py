@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Any, TypeAlias, cast
 
+from smtpx import _checks
 from smtpx.envelope import Envelope
 from smtpx.errors import MarkRefused, SMTPError
 from smtpx.marking import Mark
@@ -22,29 +23,24 @@ _MOST = 64
 _Deliver: TypeAlias = Callable[[AnyContent, Envelope, Callable[[], None]], DeliveryResult]
 
 
-def check_many(messages: object, connections: object, window: object, mark: object) -> int:
+def check_many(messages: object, connections: int, window: int, mark: object) -> int:
     """How many messages may be on their way at once.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
     """
     if isinstance(messages, (str, bytes)) or not hasattr(messages, "__iter__"):
-        raise TypeError(f"messages: give an iterable of messages, not {type(messages).__name__}")
+        raise _checks.complaint("messages", messages, "an iterable of messages")
     return at_once(connections, window, mark)
 
 
-def at_once(connections: object, window: object, mark: object) -> int:
+def at_once(connections: int, window: int, mark: object) -> int:
     """The same, whatever the messages come from."""
-    product = 1
-    for name, value in (("connections", connections), ("window", window)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name}: give an int, not {type(value).__name__}")
-        if value < 1:
-            raise ValueError(f"{name}={value}: give 1 or more")
-        product *= value
+    _checks.count("connections", connections, 1)
+    _checks.count("window", window, 1)
     if mark is not None and (not callable(mark) or isinstance(mark, type)):
-        raise TypeError(f"mark: give what can be called, or None, not {type(mark).__name__}")
-    return min(product, _MOST)
+        raise _checks.complaint("mark", mark, "what can be called, or None")
+    return min(connections * window, _MOST)
 
 
 def taken(message: Any) -> tuple[AnyContent, Envelope]:

@@ -14,7 +14,7 @@ from threading import Lock
 from time import monotonic, time
 from typing import Any, TypeAlias, TypedDict, cast
 
-from smtpx import Session
+from smtpx import Session, _checks
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, TLSFailure, TLSPolicyError
 from smtpx.observing import Observer
@@ -88,7 +88,6 @@ _KINDS: dict[str, Any] = {
     "dane": (bool, "True or False"),
     "mta_sts": (bool, "True or False"),
     "minimum": (Terms, "a smtpx.delivery.Terms, such as Terms.ENCRYPTED"),
-    "port": (int, "an int"),
     "seed": (int, "an int"),
 }
 
@@ -103,25 +102,22 @@ class Settings:
             LocalProtocolError, TypeError, ValueError: one of them is wrong.
             ExtraMissing: dnspython is not installed, and no other resolver is given.
         """
-        unknown = options.keys() - DeliveryOptions.__annotations__.keys()
-        if unknown:
-            known = ", ".join(DeliveryOptions.__annotations__)
-            raise TypeError(f"unknown option: {', '.join(sorted(unknown))}; known are {known}")
+        known = DeliveryOptions.__annotations__
+        if unknown := options.keys() - known.keys():
+            raise _checks.unknown("option", unknown, known)
         for name, (kind, allowed) in _KINDS.items():
             value = options.get(name)
             is_wrong = isinstance(value, bool) and kind is int
             if name in options and (is_wrong or not isinstance(value, kind)):
-                raise TypeError(f"{name}: give {allowed}, not {type(value).__name__}")
-        if not isinstance(client_name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"client_name: give a str, not {type(client_name).__name__}")
+                raise _checks.complaint(name, value, allowed)
+        _checks.text("client_name", client_name)
         if "." not in client_name or is_literal(client_name):
             raise LocalProtocolError(
                 f"client_name={client_name!r}: give the full name of this host, such as "
                 "mail.example.org; mail exchangers refuse others"
             )
         port = options.get("port", 25)
-        if not 1 <= port <= 65535:
-            raise ValueError(f"port={port}: give 1 to 65535")
+        _checks.count("port", port, 1, 65535)
         minimum = options.get("minimum", Terms.OPPORTUNISTIC)
         if minimum.level is Level.DANE:
             raise ValueError("minimum: give NONE, OPPORTUNISTIC, ENCRYPTED or VERIFIED")
@@ -192,13 +188,8 @@ class Settings:
 
 
 def _texts(name: str, given: object) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Collection):
-        raise TypeError(f"{name}: give several str, not {type(given).__name__}")
-    values = tuple(cast("Collection[object]", given))
-    for each in values:
-        if not isinstance(each, str):
-            raise TypeError(f"{name}: give several str, not {type(each).__name__}")
-    return cast("tuple[str, ...]", values)
+    _checks.each(name, given, "str", str)
+    return tuple(cast("Collection[str]", given))
 
 
 def _address(text: str) -> str:
@@ -262,7 +253,7 @@ def ready(message: Any, envelope: Envelope | None) -> tuple[AnyContent, Envelope
         LocalProtocolError, AddressError, TypeError: it cannot be sent.
     """
     if envelope is not None and not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"envelope: give a smtpx.Envelope or None, not {type(envelope).__name__}")
+        raise _checks.complaint("envelope", envelope, "a smtpx.Envelope or None")
     given: Any = message
     if isinstance(given, Message):
         whole = cast("Message[str, str]", given)
@@ -280,10 +271,8 @@ def ready(message: Any, envelope: Envelope | None) -> tuple[AnyContent, Envelope
 
 
 def _no_message(message: object) -> TypeError:
-    return TypeError(
-        "message: give an EmailMessage, bytes, a binary file or an iterable of bytes, not "
-        f"{type(message).__name__}"
-    )
+    allowed = "an EmailMessage, bytes, a binary file or an iterable of bytes"
+    return _checks.complaint("message", message, allowed)
 
 
 def obeys_policies(content: AnyContent, envelope: Envelope) -> bool:
@@ -311,7 +300,7 @@ def verdict(result: DeliveryResult) -> DeliveryResult:
     return result
 
 
-def domain_of(next_hop: object) -> str:
+def domain_of(next_hop: str) -> str:
     """A domain as the DNS has it: A-labels, lower case, no dot at the end.
 
     Raises:
@@ -320,8 +309,7 @@ def domain_of(next_hop: object) -> str:
     """
     from smtpx.addresses import Address
 
-    if not isinstance(next_hop, str):
-        raise TypeError(f"domain: give a str, not {type(next_hop).__name__}")
+    _checks.text("domain", next_hop)
     return Address.parse(f"postmaster@{next_hop.removesuffix('.')}").domain.lower()
 
 

@@ -6,6 +6,8 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any, TypeAlias, cast
 
+from smtpx import _checks
+
 __all__ = ["AddressPolicy"]
 
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -46,12 +48,12 @@ class AddressPolicy:
         said: Any = allow
         given: Any = (said,) if isinstance(said, str) else said
         if isinstance(said, bytes) or not isinstance(given, Iterable):
-            raise TypeError(f"allow: give networks as str, not {type(allow).__name__}")
+            raise _checks.complaint("allow", allow, "networks as str")
         self.allow: tuple[str, ...] = tuple(cast("Iterable[str]", given))
         networks: list[_Network] = []
         for each in self.allow:
             if not isinstance(each, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-                raise TypeError(f"allow: give networks as str, not {type(each).__name__}")
+                raise _checks.complaint("allow", each, "networks as str")
             try:
                 networks.append(ipaddress.ip_network(each))
             except ValueError as error:
@@ -64,8 +66,7 @@ class AddressPolicy:
         Raises:
             TypeError: it is no `str`.
         """
-        if not isinstance(address, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"address: give a str, not {type(address).__name__}")
+        _checks.text("address", address)
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:

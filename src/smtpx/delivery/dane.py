@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from smtpx import _checks
 from smtpx.errors import ExtraMissing
 from smtpx.pins import key_of
 
@@ -47,13 +48,9 @@ class TLSA:
 
     def __post_init__(self) -> None:
         for name in ("usage", "selector", "matching"):
-            value: object = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name}: give an int, not {type(value).__name__}")
-            if not 0 <= value <= 255:
-                raise ValueError(f"{name}={value}: give 0 to 255")
+            _checks.count(name, getattr(self, name), 0, 255)
         if not isinstance(self.data, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"data: give bytes, not {type(self.data).__name__}")
+            raise _checks.complaint("data", self.data, "bytes")
 
     @classmethod
     def parse(cls, text: str) -> TLSA:
@@ -63,8 +60,7 @@ class TLSA:
             ValueError: it is none.
             TypeError: it is no `str`.
         """
-        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"text: give a str, not {type(text).__name__}")
+        _checks.text("text", text)
         try:
             usage, selector, matching, *data = text.split()
             return cls(int(usage), int(selector), int(matching), bytes.fromhex("".join(data)))

@@ -10,6 +10,8 @@ from enum import Enum
 from os import PathLike
 from typing import TYPE_CHECKING, Protocol
 
+from smtpx import _checks
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -83,7 +85,7 @@ class Policy:
             except UnicodeDecodeError as error:
                 raise PolicyError(f"the policy is not UTF-8: {error}") from None
         elif not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"text: give a str or bytes, not {type(text).__name__}")
+            raise _checks.complaint("text", text, "a str or bytes")
         elif len(text) > _LONGEST:
             raise PolicyError(f"the policy is longer than {_LONGEST} octets")
         fields: dict[str, list[str]] = {}
@@ -177,7 +179,7 @@ class SQLitePolicies:
             TypeError: it is no path.
         """
         if not isinstance(path, (str, PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"path: give a str or a path, not {type(path).__name__}")
+            raise _checks.complaint("path", path, "a str or a path")
         self.path = path
 
     def get(self, domain: str) -> StoredPolicy | None:

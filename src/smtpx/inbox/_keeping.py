@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 import smtpx
+from smtpx import _checks
 from smtpx.inbox._changes import Changes
 from smtpx.inbox._reading import Reading, read
 from smtpx.inbox._store import Kept, Store
@@ -54,19 +55,14 @@ class Inbox:
             TypeError, ValueError: an argument is of another kind, or out of its range.
             OSError: the file cannot be used.
         """
-        for name, value in (("keep", keep), ("keep_octets", keep_octets)):
-            if type(value) is not int:
-                raise TypeError(f"{name}={value!r}: give an int")
-            if value < 1:
-                raise ValueError(f"{name}={value}: give 1 or more")
+        _checks.count("keep", keep, 1)
+        _checks.count("keep_octets", keep_octets, 1)
         if isinstance(release_allow, (str, bytes)) or not isinstance(release_allow, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"release_allow={release_allow!r}: give a list of patterns")
+            raise _checks.complaint("release_allow", release_allow, "several patterns")
         self._allow = tuple(release_allow)
-        for pattern in self._allow:
-            if not isinstance(pattern, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-                raise TypeError(f"release_allow has {pattern!r}: give patterns such as '*@x.test'")
+        _checks.each("release_allow", self._allow, "patterns such as '*@x.test'", str)
         if release is not None and not callable(release):  # pyright: ignore[reportUnnecessaryComparison] - callers
-            raise TypeError(f"release={release!r}: give what can be called")
+            raise _checks.complaint("release", release, "what can be called")
         if store is not None and not isinstance(store, (str, PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise TypeError(f"store={store!r}: give the path of a file")
         try:
@@ -106,7 +102,7 @@ class Inbox:
     def watch(self, server: Server) -> None:
         """Show the sessions and the faults of a server."""
         if not isinstance(server, Server):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"server={server!r}: give a smtpx.testing.Server")
+            raise _checks.complaint("server", server, "a smtpx.testing.Server")
         self.server = server
 
     # Messages.

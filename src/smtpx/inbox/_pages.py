@@ -24,6 +24,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 import smtpx
+from smtpx import _checks
 from smtpx.inbox import _html
 from smtpx.inbox._guard import Guard
 from smtpx.inbox._keeping import Inbox
@@ -76,16 +77,13 @@ def app(
         TypeError: an argument is of another kind.
     """
     if not isinstance(inbox, Inbox):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"inbox={inbox!r}: give a smtpx.inbox.Inbox")
+        raise _checks.complaint("inbox", inbox, "a smtpx.inbox.Inbox")
     if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"hosts={hosts!r}: give a list of names")
+        raise _checks.complaint("hosts", hosts, "several names")
     names = tuple(hosts)
-    if not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"hosts={hosts!r}: give a list of names")
-    if not (token is None or isinstance(token, str)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError("token: give a str or None")
-    if not isinstance(frame_ancestors, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"frame_ancestors={frame_ancestors!r}: give sources such as 'self'")
+    _checks.each("hosts", names, "names", str)
+    _checks.text("token", token, or_none=True)
+    _checks.text("frame_ancestors", frame_ancestors)
     if ";" in frame_ancestors or not frame_ancestors.isprintable():
         raise ValueError(f"frame_ancestors={frame_ancestors!r}: give sources alone")
     pages = _Pages(inbox)

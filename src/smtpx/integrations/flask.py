@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any, Unpack
 
+from smtpx import _checks
 from smtpx.errors import ExtraMissing
 
 try:
@@ -67,7 +68,7 @@ class Mail:
             TypeError, ValueError, smtpx.SMTPError: a setting or an option is wrong.
         """
         if not isinstance(app, Flask):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"app: give a Flask app, not {type(app).__name__}")
+            raise _checks.complaint("app", app, "a Flask app")
         settings = app.config.get_namespace("MAIL_", lowercase=False)
         url = app.config.get_namespace("SMTPX_", lowercase=False).get("URL")
         client = _client(url, settings, self._options)
@@ -135,7 +136,7 @@ def _client(
         if twice := [f"MAIL_{name}" for name in _WHERE if settings.get(name)]:
             raise ValueError(f"SMTPX_URL says it already: leave out {', '.join(twice)}")
         if not isinstance(url, str):
-            raise TypeError(f"SMTPX_URL: give a str, not {type(url).__name__}")
+            raise _checks.complaint("SMTPX_URL", url, "a str")
         return smtpx.Client(url, pool=pool, **options)
     user, password = settings.get("USERNAME"), settings.get("PASSWORD")
     if bool(user) != bool(password):
@@ -164,4 +165,4 @@ def _flag(settings: Mapping[str, Any], name: str, *, default: bool | None = None
     value = settings.get(name, default)
     if value is None or isinstance(value, bool):
         return value
-    raise TypeError(f"MAIL_{name}: give True or False, not {value!r}")
+    raise _checks.complaint(f"MAIL_{name}", value, "True or False")

@@ -24,6 +24,7 @@ from smtpx import (
     SMTPError,
     TLSMode,
     TLSPolicy,
+    _checks,
     compose,
 )
 
@@ -76,9 +77,9 @@ class MailHandler(logging.Handler):
         if url is not None and secure is not None:
             raise ValueError("secure: leave it out beside a url, which says it")
         if not isinstance(subject, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"subject: give a str, not {type(subject).__name__}")
-        _check_seconds("timeout", timeout)
-        _check_seconds("interval", interval)
+            raise _checks.complaint("subject", subject, "a str")
+        _checks.amount("timeout", timeout, "seconds")
+        _checks.amount("interval", interval, "seconds")
         if type(capacity) is not int or capacity < 1:
             raise ValueError(f"capacity={capacity!r}: give an int, 1 or more")
         self.fromaddr = fromaddr
@@ -281,10 +282,3 @@ def _policy_of(secure: object) -> TLSPolicy | None:
         case _:
             raise TypeError("secure: give an empty tuple, or one of key and certificate file")
     return TLSPolicy(TLSMode.STARTTLS, client_certificate=certificate)
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: give seconds as a number, not {type(value).__name__}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}={value!r}: give seconds above 0")

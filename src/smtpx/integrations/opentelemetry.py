@@ -21,6 +21,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from smtpx import _checks
 from smtpx.errors import ExtraMissing
 
 try:
@@ -165,8 +166,7 @@ class Telemetry:
 
 def _check_provider(name: str, provider: object, kind: type) -> None:
     if not (provider is None or isinstance(provider, kind)):
-        given = type(provider).__name__
-        raise TypeError(f"{name}: give a {kind.__name__} or None, not {given}")
+        raise _checks.complaint(name, provider, f"a {kind.__name__} or None")
 
 
 def _attributes(endpoint: Endpoint) -> dict[str, str | int]:

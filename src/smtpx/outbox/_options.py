@@ -8,18 +8,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
+from smtpx import _checks
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
 from ._arguments import (
-    amount,
     campaign_name,
     limits_of,
     moment_of,
-    number,
-    one_of,
     seconds_of,
-    text,
 )
 from ._dispatching import Dispatcher
 from ._putting import Terms
@@ -99,23 +96,22 @@ def settings_of(options: OutboxOptions) -> Settings:
     _check_names(options, OutboxOptions)
     retries = options.get("retries", Retries())
     if not isinstance(retries, Retries):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"retries: give a smtpx.outbox.Retries, not {type(retries).__name__}")
+        raise _checks.complaint("retries", retries, "a smtpx.outbox.Retries")
     lease, patience = options.get("lease", 30.0), options.get("patience", 30.0)
-    amount("lease", lease)
-    amount("patience", patience)
+    _checks.amount("lease", lease, "seconds")
+    _checks.amount("patience", patience, "seconds")
     overdue = options.get("overdue", 30.0)
-    amount("overdue", overdue)
+    _checks.amount("overdue", overdue, "seconds")
     spool = options.get("spool")
     if spool == "" or not (spool is None or isinstance(spool, (str, Path))):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"spool: give the path of a directory or None, not {spool!r:.40}")
+        raise _checks.complaint("spool", spool, "the path of a directory or None")
     bounces = options.get("bounces")
-    text("bounces", bounces, or_none=True)
+    _checks.text("bounces", bounces, or_none=True)
     dispatcher = options.get("dispatcher")
     if dispatcher is not None and (
         isinstance(dispatcher, type) or not callable(getattr(dispatcher, "wake", None))
     ):
-        given = type(dispatcher).__name__
-        raise TypeError(f"dispatcher: give one of smtpx.outbox.dispatchers or None, not {given}")
+        raise _checks.complaint("dispatcher", dispatcher, "one of smtpx.outbox.dispatchers or None")
     return Settings(
         retries,
         limits_of(options.get("limits")),
@@ -136,8 +132,8 @@ def terms_of(options: PutOptions) -> Terms:
     """
     _check_names(options, PutOptions)
     priority, on_doubt = options.get("priority", 0), options.get("on_doubt", "resend")
-    number("priority", priority, -1000, 1000)
-    one_of("on_doubt", on_doubt, "resend", "hold")
+    _checks.count("priority", priority, -1000, 1000)
+    _checks.one_of("on_doubt", on_doubt, ("resend", "hold"))
     now = time.time()
     due = moment_of("not_before", options.get("not_before")) or now
     return Terms(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from smtpx import _checks
 from smtpx.replies import Reply
 
 __all__ = ["Limit", "Retries", "granted", "is_greylisting", "pause"]
@@ -72,13 +73,7 @@ class Limit:
         if self.rate is not None:
             _check_amount("rate", self.rate)
         for name in ("burst", "at_once"):
-            value = getattr(self, name)
-            if value is None and name == "at_once":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name}: give an int, not {type(value).__name__}")
-            if value < 1:
-                raise ValueError(f"{name}={value}: give 1 or more")
+            _checks.count(name, getattr(self, name), 1, or_none=name == "at_once")
 
 
 def granted(limit: Limit, wanted: int, earliest: float, now: float) -> tuple[int, float]:
@@ -100,7 +95,7 @@ def _check_amount(
     name: str, value: object, *, least: float | None = None, most: float = math.inf
 ) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"{name}: give a number, not {type(value).__name__}")
+        raise _checks.complaint(name, value, "a number")
     if not math.isfinite(value) or value > most or (value <= 0 if least is None else value < least):
         span = "above 0" if least is None else f"of {least:g} or more"
         if most != math.inf:

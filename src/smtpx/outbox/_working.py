@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from smtpx import _checks
 from smtpx.endpoints import Endpoint
 from smtpx.errors import SMTPError
 from smtpx.options import PoolLimits
 
 from . import _claiming, _reporting
-from ._arguments import number
 from ._delivering import Policy, Round
 from ._options import terms_of
 from ._owning import Owner, Watcher
@@ -74,9 +74,9 @@ class Working:
             TypeError, ValueError, EndpointError, LocalProtocolError: one of them is wrong.
         """
         check_via(via)
-        number("connections", connections, 1)
+        _checks.count("connections", connections, 1)
         if window is not None:
-            number("window", window, 1)
+            _checks.count("window", window, 1)
         self._core = core
         self.connections = connections
         self._windows = _WINDOW if window is None else {False: window, True: window}

@@ -16,14 +16,13 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack
 
-from smtpx import AsyncClient
+from smtpx import AsyncClient, _checks
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.merging import Template
 from smtpx.results import SendResult
 
-from ._arguments import flag, text
 from ._claiming import OwnerLost
 from ._delivering import Round
 from ._opening import check_url
@@ -213,7 +212,7 @@ class AsyncOutbox:
 
         See `Outbox.run`; `via` is a server's URL or an `AsyncClient`.
         """
-        flag("until_empty", until_empty)
+        _checks.flag("until_empty", until_empty)
         outbox = await self._opened()
         shift = _Shift(outbox._core, via, AsyncClient, connections, window)
         self._shifts.add(shift)
@@ -242,7 +241,7 @@ class AsyncOutbox:
     ) -> None:
         """Send what is due of one batch; see `Outbox.deliver`."""
         outbox = await self._opened()
-        text("batch", batch)
+        _checks.text("batch", batch)
         async with _Shift(outbox._core, via, AsyncClient, connections, window) as shift:
             while await shift.rounds(batch):
                 pass

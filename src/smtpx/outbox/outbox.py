@@ -12,14 +12,14 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
 
-from smtpx import Client
+from smtpx import Client, _checks
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, SMTPError
 from smtpx.merging import Template
 
 from . import _asking, _claiming, _putting, _reporting
-from ._arguments import campaign_name, flag, key_of, number, one_of, seconds_of, state_of, text
+from ._arguments import campaign_name, key_of, seconds_of, state_of
 from ._claiming import OwnerLost
 from ._delivering import Policy, Round
 from ._opening import opened
@@ -232,7 +232,7 @@ class Outbox:
 
         terms = terms_of(options)
         if not isinstance(template, Template):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise TypeError(f"template: give a smtpx.Template, not {type(template).__name__}")
+            raise _checks.complaint("template", template, "a smtpx.Template")
         _check_several("rows", rows, "dicts")
         return merge(self._store, template, iter(rows), terms, _ROWS, self._wake)
 
@@ -244,7 +244,7 @@ class Outbox:
         Raises:
             NotInOutbox: there is none of that id.
         """
-        text("id", id)
+        _checks.text("id", id)
         return self._store.look(_asking.status, id)
 
     def counts(self, campaign: str | None = None) -> dict[State, int]:
@@ -279,7 +279,7 @@ class Outbox:
         Raises:
             NotInOutbox: there is none of that id.
         """
-        text("id", id)
+        _checks.text("id", id)
         return self._store.transact(_asking.cancel, id, time.time())
 
     def retry(self, id: str, *, expires: timedelta = FIVE_DAYS) -> int:
@@ -289,7 +289,7 @@ class Outbox:
         Raises:
             NotInOutbox: there is none of that id.
         """
-        text("id", id)
+        _checks.text("id", id)
         now = time.time()
         until = now + seconds_of("expires", expires)
         return self._store.transact(_asking.retry, id, now, until)
@@ -302,8 +302,8 @@ class Outbox:
         Raises:
             NotInOutbox: nothing of that id is in doubt for that recipient.
         """
-        text("id", id)
-        one_of("outcome", outcome, "accepted", "resend")
+        _checks.text("id", id)
+        _checks.one_of("outcome", outcome, ("accepted", "resend"))
         state = State.ACCEPTED if outcome == "accepted" else State.WAITING
         now = time.time()
         until = now + FIVE_DAYS.total_seconds()
@@ -332,7 +332,7 @@ class Outbox:
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """What has become of messages, in the order of their `cursor`, after one of those."""
-        number("after", after, 0)
+        _checks.count("after", after, 0)
         return self._events(after)
 
     def _events(self, after: int) -> Iterator[Event]:
@@ -350,8 +350,8 @@ class Outbox:
             Exception: what the callback raises; the event will be told again.
         """
         if isinstance(callback, type) or not callable(callback):
-            raise TypeError(f"callback: give a function of an event, not {callback!r:.60}")
-        text("name", name)
+            raise _checks.complaint("callback", callback, "a function of an event")
+        _checks.text("name", name)
         _ = key_of("name", name)
         told = 0
         for event in self._events(self._store.look(_asking.cursor_of, name)):
@@ -382,7 +382,7 @@ class Outbox:
             LedgerUnavailable: the database cannot be used; what was on its way is in doubt.
             ValueError, TypeError: an argument is wrong.
         """
-        flag("until_empty", until_empty)
+        _checks.flag("until_empty", until_empty)
         with (
             _Shift(self._core, via, Client, connections, window) as shift,
             self._stoppable(shift),
@@ -425,7 +425,7 @@ class Outbox:
             SMTPError: the server cannot be reached; what waits is kept.
             LedgerUnavailable: the database cannot be used.
         """
-        text("batch", batch)
+        _checks.text("batch", batch)
         with _Shift(self._core, via, Client, connections, window) as shift:
             while shift.rounds(batch):
                 pass
@@ -518,12 +518,12 @@ def _items(a_round: Round) -> Iterator[Any]:
 def _check_several(name: str, value: Any, what: str) -> None:
     single: Any = (str, bytes, bytearray, memoryview, Mapping, Message, Envelope)
     if isinstance(value, single) or not hasattr(value, "__iter__"):
-        raise TypeError(f"{name}: give an iterable of {what}, not {type(value).__name__}")
+        raise _checks.complaint(name, value, f"an iterable of {what}")
 
 
 def _envelope_of(value: object) -> Envelope | None:
     if value is not None and not isinstance(value, Envelope):
-        raise TypeError(f"envelope: give a smtpx.Envelope or None, not {type(value).__name__}")
+        raise _checks.complaint("envelope", value, "a smtpx.Envelope or None")
     return value
 
 
@@ -541,7 +541,7 @@ def _prepared(item: Any) -> Prepared:
 def _address(recipient: object) -> str:
     if isinstance(recipient, Address):
         return str(recipient)
-    text("recipient", recipient)
+    _checks.text("recipient", recipient)
     try:
         return str(Address.parse(str(recipient), bare_local_part=True))
     except AddressError as error:

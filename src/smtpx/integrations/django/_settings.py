@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
-from smtpx import Credentials, Endpoint, PoolLimits, SessionOptions, Timeouts
+from smtpx import Credentials, Endpoint, PoolLimits, SessionOptions, Timeouts, _checks
 from smtpx.tls import ClientCertificate, TLSMode, TLSPolicy
 
 __all__ = ["OPTIONS", "Settings", "read", "said", "said_in_settings"]
@@ -60,7 +60,7 @@ def said_in_settings() -> dict[str, Any]:
     """
     given: object = getattr(settings, "SMTPX", {})
     if not isinstance(given, dict):
-        raise TypeError(f"SMTPX: give a dict of options, not {type(given).__name__}")
+        raise _checks.complaint("SMTPX", given, "a dict of options")
     own = cast("dict[str, Any]", given)
     written = {
         name: getattr(settings, setting)
