@@ -1,7 +1,10 @@
 """The public names of smtpx, for editors and type checkers: at run time they are loaded lazily."""
 
 from smtpx import bounces as bounces
+from smtpx import delivery as delivery
+from smtpx import outbox as outbox
 from smtpx import sasl as sasl
+from smtpx import testing as testing
 from smtpx import verp as verp
 from smtpx._faces.asynchronous.client import AsyncClient as AsyncClient
 from smtpx._faces.asynchronous.client import asend as asend
@@ -183,9 +186,12 @@ __all__ = [
     "check",
     "compose",
     "deliver",
+    "delivery",
     "flatten",
+    "outbox",
     "plain_text",
     "sasl",
     "send",
+    "testing",
     "verp",
 ]

@@ -25,7 +25,7 @@ class PublicNames(Contract):
             if _is_in(importer, package)
             for imported in sorted(graph.find_modules_directly_imported_by(importer))
             if _is_private(imported) and not _is_in(imported, package)
-            if imported not in self.common  # type: ignore[attr-defined] # as above
+            if imported not in self.common  # type: ignore[operator] # as above
         ]
         return ContractCheck(kept=not offences, metadata={"offences": offences})
 

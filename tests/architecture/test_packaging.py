@@ -51,7 +51,13 @@ def test_all_is_what_type_checkers_and_programs_see(module: ModuleType):
         _ = module.Plian
 
 
-@pytest.mark.parametrize("name", ["bounces.parse", "sasl.HASHED", "verp.decode"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bounces.parse", "sasl.HASHED", "verp.decode"),
+        *("outbox.State", "delivery.Terms", "testing.Server"),
+    ],
+)
 def test_what_is_in_a_module_of_its_own_is_there_by_it(name: str):
     script = f"import smtpx; smtpx.{name}"
     done = subprocess.run([sys.executable, "-I", "-c", script], check=False)

@@ -20,6 +20,7 @@ from _pytest.mark.structures import ParameterSet
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+import smtpx
 from smtpx._drivers import contexts
 from smtpx.testing import (
     OAUTHBEARER,
@@ -146,6 +147,14 @@ def set_up(page: str) -> AbstractContextManager[None]:
 def test_the_documentation_has_blocks():
     assert len(list(blocks())) >= 6
     assert any(block.values[1] for block in blocks())
+
+
+@pytest.mark.parametrize(("code", "printed"), list(blocks()))
+def test_a_block_needs_no_module_that_another_has_loaded(code: str, printed: str | None):
+    named = re.sub(r'"[^"\n]*"', "", code)
+    rooms = set(re.findall(r"\bsmtpx\.([a-z_]+)\.\w", named))
+    imported = set(re.findall(r"(?:import|from) smtpx\.([a-z_]+)", code))
+    assert rooms - imported <= set(smtpx.__all__)
 
 
 def test_what_is_to_be_installed_is_there():
