@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ import smtpx
 from smtpx import Client, Envelope, PoolLimits, SendResult, Session
 from smtpx._faces import opening
 from smtpx.testing import ALL_EXTENSIONS, Close, Extension, Server
-from tests.interruptions.points import POINTS
+from tests.interruptions.points import Points
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
@@ -52,25 +51,13 @@ class Interrupted:
     ) -> None:
         self.value: Any = None
         self.error: BaseException | None = None
-        self._left = at
-        self._handle = handle
+        points = Points(at, handle)
         try:
-            sys.setprofile(self._profile)
-            self.value = call()
+            self.value = points.run(call)
         except (Interruption, smtpx.SMTPError) as error:
             # As where it is handled: its frames hold whatever they held just then.
             self.error = error
-        finally:
-            sys.setprofile(None)
-        self.happened = self._left <= 0
-
-    def _profile(self, frame: FrameType, event: str, argument: object) -> None:
-        if event not in POINTS:
-            return
-        self._left -= 1
-        if self._left == 0:
-            # To end the profile here, and not after, upsets CPython 3.11.
-            _ = self._handle()
+        self.happened = points.happened
 
     @property
     def result(self) -> SendResult | None:

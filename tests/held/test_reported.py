@@ -22,7 +22,7 @@ import pytest
 
 import smtpx
 from smtpx import AsyncClient, Client, Envelope, PoolLimits, SendResult, Session, Timeouts
-from tests.interruptions.points import POINTS
+from tests.interruptions.points import Points
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -196,27 +196,18 @@ def interrupted_within_logging() -> int:
     class Interrupted(BaseException):
         pass
 
+    def interrupt() -> None:
+        raise Interrupted
+
     def is_of_logging(frame: FrameType) -> bool:
         return frame.f_globals.get("__name__") == "logging"
 
     def open_interrupted(at: int, url: str) -> bool:
-        seen = 0
-
-        def profile(frame: FrameType, event: str, _: object) -> None:
-            nonlocal seen
-            if is_of_logging(frame):
-                seen += 1
-                if seen == at:
-                    raise Interrupted
-
         session = Session(url)
-        sys.setprofile(profile)
         try:
-            session.open()
+            Points(at, interrupt, is_of_logging).run(session.open)
         except Interrupted:
             return True
-        finally:
-            sys.setprofile(None)
         session.close()
         return False
 
@@ -370,28 +361,19 @@ def at_each_point(client: Client, call: Callable[[], object], at: int) -> bool:
 
     So are handlers of signals run, and the collector, whoever is in the middle of what.
     """
-    left = at
 
-    def profile(frame: FrameType, event: str, _: object) -> None:
-        nonlocal left
-        if event not in POINTS:
-            return
-        left -= 1
-        if not left:
-            sys.setprofile(None)
-            try:
-                _ = call()
-            except smtpx.SMTPError:
-                pass  # It is refused, and said so.
+    def handle() -> None:
+        try:
+            _ = call()
+        except smtpx.SMTPError:
+            pass  # It is refused, and said so.
 
-    sys.setprofile(profile)
+    points = Points(at, handle)
     try:
-        _ = client.send(*ITEM)
+        _ = points.run(lambda: client.send(*ITEM))
     except smtpx.SMTPError:
         pass  # It may have been closed under its feet.
-    finally:
-        sys.setprofile(None)
-    return left <= 0
+    return points.happened
 
 
 def collected_at_any_moment() -> int:

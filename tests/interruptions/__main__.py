@@ -1,7 +1,7 @@
 """Interrupts calls: ``python -m tests.interruptions COUNT [SEED [MOST_LOST]]``.
 
-Half of them by SIGINT and SIGALRM at random moments, half by an exception where a function is
-called or has returned, which is where Python looks for signals. What is left in a circle is
+Half of them by SIGINT and SIGALRM at random moments, half where a function is called or has
+returned, which is where Python looks for signals. What is left in a circle is
 collected before anything is looked at, as it would be by and by.
 """
 
@@ -21,10 +21,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import smtpx
-from tests.interruptions.points import POINTS
+from tests.interruptions.points import Points
 from tests.interruptions.subjects import SUBJECTS, Hung, Subject, left_behind, open_files
 
 _WATCHDOG = 60
@@ -32,6 +31,10 @@ _WATCHDOG = 60
 
 class Interrupted(BaseException):
     """Nothing that smtpx could expect."""
+
+
+def _interrupt() -> None:
+    raise Interrupted
 
 
 class Interrupter:
@@ -64,56 +67,44 @@ class Interrupter:
             self._fired.release()
 
     def by_alarm(self, subject: Subject, delay: float) -> str:
-        def arm() -> None:
-            self.armed = True
-            _ = signal.setitimer(signal.ITIMER_REAL, delay)
+        def call() -> None:
+            try:
+                self.armed = True
+                _ = signal.setitimer(signal.ITIMER_REAL, delay)
+                _ = subject.call()
+            finally:
+                self.armed = False
+                _ = signal.setitimer(signal.ITIMER_REAL, 0)
 
-        def disarm() -> None:
-            self.armed = False
-            _ = signal.setitimer(signal.ITIMER_REAL, 0)
-
-        return self._during(subject, arm, disarm)
+        return self._during(subject, call)
 
     def by_key(self, subject: Subject, delay: float) -> str:
-        def arm() -> None:
-            self._delay = delay
-            self._cancel.clear()
-            self.armed = True
-            self._go.release()
+        def call() -> None:
+            try:
+                self._delay = delay
+                self._cancel.clear()
+                self.armed = True
+                self._go.release()
+                _ = subject.call()
+            finally:
+                self.armed = False
+                self._cancel.set()
 
-        def disarm() -> None:
-            self.armed = False
-            self._cancel.set()
-
-        where = self._during(subject, arm, disarm)
+        where = self._during(subject, call)
         self._cancel.set()
         _ = self._fired.acquire()
         return where
 
-    def at_event(self, subject: Subject, number: int) -> tuple[str, int]:
-        """At the so-manieth event; the other value is how many there were."""
-        seen = 0
+    def at_point(self, subject: Subject, number: int) -> tuple[str, int]:
+        """At the so-manieth point; the other value is how many there were."""
+        points = Points(number, _interrupt)
+        where = self._during(subject, lambda: points.run(subject.call))
+        return (f"{where} (point {number})" if where else ""), points.seen
 
-        def profile(frame: FrameType, event: str, argument: Any) -> None:
-            nonlocal seen
-            if event in POINTS:
-                seen += 1
-                if seen == number:
-                    raise Interrupted
-
-        where = self._during(subject, lambda: sys.setprofile(profile), lambda: sys.setprofile(None))
-        return (f"{where} (event {number})" if where else ""), seen
-
-    def _during(
-        self, subject: Subject, arm: Callable[[], object], disarm: Callable[[], object]
-    ) -> str:
+    def _during(self, subject: Subject, call: Callable[[], object]) -> str:
         """Where the call was interrupted; nothing if it was not."""
         try:
-            try:
-                arm()
-                _ = subject.call()
-            finally:
-                disarm()
+            _ = call()
         except (KeyboardInterrupt, Interrupted) as error:
             # Its frames hold what they were about, and go with it.
             return f"{type(error).__name__} at {_where(error)}"
@@ -161,14 +152,14 @@ def run(url: str, count: int, seed: int, most_lost: int) -> Account:
     """Interrupt so many times, all subjects and ways by turns; stop when too much is lost."""
     chance = random.Random(seed)
     interrupter, account = Interrupter(), Account()
-    events: dict[type[Subject], int] = {}
+    points: dict[type[Subject], int] = {}
     seconds: dict[type[Subject], float] = {}
     for kind in SUBJECTS:
         for _ in range(2):  # The first of all imports much, and fills caches.
             subject = kind()
             subject.prepare(url)
             began = time.monotonic()
-            _, events[kind] = interrupter.at_event(subject, 0)
+            _, points[kind] = interrupter.at_point(subject, 0)
             seconds[kind] = time.monotonic() - began
             _ = subject.faults()
             vars(subject).clear()
@@ -187,7 +178,7 @@ def run(url: str, count: int, seed: int, most_lost: int) -> Account:
         elif way == 1:
             where = interrupter.by_alarm(subject, chance.uniform(1e-6, seconds[kind]))
         else:
-            where, _ = interrupter.at_event(subject, chance.randint(1, events[kind]))
+            where, _ = interrupter.at_point(subject, chance.randint(1, points[kind]))
         account.look(subject, where, files, threads)
     faulthandler.cancel_dump_traceback_later()
     return account

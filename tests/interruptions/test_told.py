@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import length_hint
 from types import FrameType
 
@@ -13,7 +12,7 @@ import pytest
 import smtpx
 from smtpx import Client, Envelope, Outcome, PoolLimits, SendResult, Status
 from tests.interruptions.noting import Noting, Ways
-from tests.interruptions.points import POINTS
+from tests.interruptions.points import Points
 
 DATA = ("PIPELINING", "8BITMIME", "SIZE")
 WAYS = {
@@ -39,6 +38,10 @@ class Interruption(BaseException):
     """What a signal handler raises."""
 
 
+def interrupt() -> None:
+    raise Interruption
+
+
 def items() -> list[tuple[bytes, Envelope]]:
     envelope = Envelope("ann@example.org", ["bob@one.test", "eve@two.test"])
     return [(b"Subject: %d\r\n\r\nhello\r\n" % number, envelope) for number in range(MESSAGES)]
@@ -53,29 +56,27 @@ class Call:
         self._resend = resend
         given = items()
         source: Iterator[tuple[bytes, Envelope]] = iter(given)
-        self._left = at
+        sending = client.send_many(
+            source,
+            connections=connections,
+            window=3,
+            on_doubt="resend" if resend else "report",
+        )
+        points = Points(at, interrupt, self._is_of_the_call)
         try:
-            sys.setprofile(self._profile)
-            for result in client.send_many(
-                source,
-                connections=connections,
-                window=3,
-                on_doubt="resend" if resend else "report",
-            ):
-                self.told.append(result)
+            points.run(lambda: self._go_through(sending))
         except (Interruption, smtpx.SMTPError) as error:
             self.told += vars(error).get("results", [])
-        finally:
-            sys.setprofile(None)
-        self.happened = self._left <= 0
+        self.happened = points.happened
         self.read = [content for content, _ in given[: MESSAGES - length_hint(source)]]
 
-    def _profile(self, frame: FrameType, event: str, argument: object) -> None:
-        # The caller's own loop is not the call: who leaves it closes the generator.
-        if event in POINTS and frame.f_code is not Call.__init__.__code__:
-            self._left -= 1
-            if self._left == 0:
-                raise Interruption
+    def _go_through(self, sending: Iterable[SendResult]) -> None:
+        for result in sending:
+            self.told.append(result)
+
+    def _is_of_the_call(self, frame: FrameType) -> bool:
+        # The caller's own loop is not: who leaves it closes the generator.
+        return frame.f_code is not Call._go_through.__code__
 
     def faults(self, taken: list[tuple[bytes, str]]) -> list[str]:
         """What was told that does not hold at the server, or not told, or told twice."""
