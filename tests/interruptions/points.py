@@ -23,20 +23,25 @@ def _is_any(_: FrameType) -> bool:
 
 
 class Points:
-    """Runs a handler at the so-manieth point of a call; at none if that is 0."""
+    """Runs a handler at the so-manieth point of a call; at none if that is 0.
+
+    And, if `again` is given, once more so many points later.
+    """
 
     def __init__(
         self,
         at: int,
         handle: Callable[[], object],
         counts: Callable[[FrameType], bool] = _is_any,
+        again: int = 0,
     ) -> None:
         """Only points in frames that `counts` accepts are counted."""
         self.seen = 0
         self._at = at
         self._handle = handle
         self._counts = counts
-        self._signal: Any = defaultdict(partial(_thread.interrupt_main, signal.SIGINT))
+        self._again = at + again
+        self._signals: Any = defaultdict(partial(_thread.interrupt_main, signal.SIGINT))
 
     @property
     def happened(self) -> bool:
@@ -57,5 +62,5 @@ class Points:
             return
         if self._counts(frame):
             self.seen += 1
-            if self.seen == self._at:
-                self._signal["now"]
+            if self.seen in (self._at, self._again):
+                self._signals[self.seen]

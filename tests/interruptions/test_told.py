@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from operator import length_hint
 from types import FrameType
 
@@ -31,6 +33,11 @@ WAYS = {
     "one by one, closed": Ways(("SIZE",), session_max=3, closes_mutely=True),
 }
 MESSAGES = 7
+# Points between one interruption and the next.
+_SLOWLY = [
+    pytest.param(points, marks=pytest.mark.slow)
+    for points in (1, 2, 4, 5, 6, 7, 10, 14, 20, 28, 40, 60)
+]
 CONTENT_AND_BOB = (b"Subject: 0\r\n\r\nhello\r\n", "bob@one.test")
 
 
@@ -48,9 +55,14 @@ def items() -> list[tuple[bytes, Envelope]]:
 
 
 class Call:
-    """One call of `send_many`, interrupted at its so-manieth point, if it has so many."""
+    """One call of `send_many`, interrupted at its so-manieth point, if it has so many.
 
-    def __init__(self, client: Client, at: int, connections: int, *, resend: bool) -> None:
+    And `again`, if that is not 0, so many points later.
+    """
+
+    def __init__(
+        self, client: Client, at: int, connections: int, *, resend: bool, again: int = 0
+    ) -> None:
         self.told: list[SendResult] = []
         """What was yielded, and what hung on the interruption."""
         self._resend = resend
@@ -62,7 +74,7 @@ class Call:
             window=3,
             on_doubt="resend" if resend else "report",
         )
-        points = Points(at, interrupt, self._is_of_the_call)
+        points = Points(at, interrupt, self._is_of_the_call, again)
         try:
             points.run(lambda: self._go_through(sending))
         except (Interruption, smtpx.SMTPError) as error:
@@ -99,6 +111,11 @@ class Call:
         return wrong
 
 
+def _has_lost(client: Client) -> bool:
+    statistics = client.statistics()
+    return bool(statistics.opening or statistics.busy or statistics.waiting)
+
+
 def _content_of(result: SendResult) -> bytes:
     assert isinstance(result.message, bytes)
     return result.message
@@ -111,20 +128,45 @@ def _content_of(result: SendResult) -> bytes:
 @pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_told(way: str, step: int, connections: int, resend: bool) -> None:
+    assert told_wrongly(way, step, connections, resend=resend) == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("connections", "resend"), [(1, True), (3, False)])
+@pytest.mark.parametrize("again", [3, *_SLOWLY])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_told_to_the_impatient(
+    way: str, again: int, connections: int, resend: bool
+) -> None:
+    """Who presses Ctrl-C twice strikes what the first one had us do."""
+    assert told_wrongly(way, 211 - again, connections, resend=resend, again=again) == []
+
+
+def told_wrongly(
+    way: str, step: int, connections: int, *, resend: bool, again: int = 0
+) -> list[str]:
+    """What is told wrongly, or lost, by an interruption at every so-manieth point."""
     at, wrong = 1, list[str]()
     with Noting(WAYS[way]) as server:
+        _ = [*Client(server.url).send_many([])]  # What is imported late is imported now.
         while True:
             server.taken.clear()
             client = Client(server.url, pool=PoolLimits(open=3, wait=5))
-            call = Call(client, at, connections, resend=resend)
+            call = Call(client, at, connections, resend=resend, again=again)
+            if again and _has_lost(client):
+                _ = gc.collect()  # It was interrupted while it gave a place back.
+            if _has_lost(client):
+                wrong.append(f"at {at}: a place is lost: {client.statistics()}")
             client.close()
             server.wait_for_the_end()
             wrong += [f"at {at}: {fault}" for fault in call.faults(server.taken)]
             if not call.happened:
                 break
             at += step
-    assert not wrong
     assert at > 50
+    return wrong
 
 
 @pytest.mark.parametrize(
@@ -147,3 +189,35 @@ def test_what_is_untrue_is_found(taken: list[tuple[bytes, str]], told_times: int
     ]
     call.told = [SendResult(outcomes, None, message=content)] * told_times
     assert call.faults(taken)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("again", [3, *_SLOWLY])
+@pytest.mark.parametrize("way", ["BDAT", "DATA", "one by one", "BDAT, divided", "DATA, refused"])
+def test_what_the_impatient_are_told_of_one(way: str, again: int) -> None:
+    at, wrong, content, envelope = 1, list[str](), *items()[0]
+    with Noting(WAYS[way]) as server:
+        while True:
+            server.taken.clear()
+            client = Client(server.url, pool=PoolLimits(open=1, wait=5))
+            points = Points(at, interrupt, again=again)
+            result: SendResult | None = None
+            try:
+                result = points.run(partial(client.send, content, envelope))
+            except (Interruption, smtpx.SMTPError) as error:
+                result = vars(error).get("result")
+            client.close()
+            server.wait_for_the_end()
+            taken = {recipient for _, recipient in server.taken}
+            for outcome in () if result is None else result.outcomes:
+                was_taken = str(outcome.recipient) in taken
+                untrue = {Status.REFUSED, Status.NOT_TRIED} if was_taken else {Status.ACCEPTED}
+                if outcome.status in untrue:
+                    wrong.append(f"at {at}: {outcome}, {was_taken=}")
+            if not points.happened:
+                break
+            at += 31
+    assert wrong == []
+    assert at > 50

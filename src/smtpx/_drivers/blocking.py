@@ -79,8 +79,9 @@ class BlockingDriver:
         except SMTPError:
             raise
         except BaseException as error:
-            # Interrupted, in the middle of who knows what: never to be used again.
-            self.close()
+            # Interrupted, in the middle of who knows what: never to be used again. This one call of
+            # C is made, even if the next signal comes now.
+            socket.SocketType.close(self._socket)
             abandon(procedure, error)
             raise
         finally:

@@ -32,6 +32,7 @@ class Course:
         "_everyone",
         "_share",
         "all_or_nothing",
+        "connection",
         "envelope",
         "latest",
         "message",
@@ -45,6 +46,8 @@ class Course:
         self.all_or_nothing = all_or_nothing
         self.latest: SendResult | None = None
         """What became of the attempt, once that is known."""
+        self.connection: Connection | None = None
+        """Over which it is being made."""
         self._everyone = envelope
         self._share: Share | None = None
         self._before: SendResult | None = None
@@ -73,15 +76,18 @@ class Course:
         if latest is None or latest.error is None:
             return False
         if lease.was_gone(latest) or self._is_learnt(lease, latest):
-            self.latest = None
+            self._begin_anew()
             return True
         result = self.so_far
         if result is None or not isinstance(result.error, SessionFull):
             return False
         share = left_over(self._everyone or addressed(self.message), result)
         self._before, self._share, self.envelope = result, share, share.envelope
-        self.latest = None
+        self._begin_anew()
         return True
+
+    def _begin_anew(self) -> None:
+        self.latest = self.connection = None
 
     def _is_learnt(self, lease: Lease[Any], latest: SendResult) -> bool:
         """True if the session has shown why the server took nothing, and the next does without."""
@@ -108,7 +114,7 @@ class Course:
                 raise
             self.latest = untried(self._share.envelope, error)
 
-    def broke_off(self, connection: Connection, error: BaseException) -> None:
+    def broke_off(self, error: BaseException) -> None:
         """Note what becomes of an attempt that ended by an exception.
 
         The driver has asked the procedure. One that was interrupted itself cannot tell, and what
@@ -117,8 +123,8 @@ class Course:
         told = vars(error).get("result")
         if isinstance(told, SendResult):
             self.latest = told
-        elif not isinstance(error, SMTPError):
-            self.latest = unfinished(connection, self.envelope or addressed(self.message))
+        elif self.connection is not None and not isinstance(error, SMTPError):
+            self.latest = unfinished(self.connection, self.envelope or addressed(self.message))
 
     def verdict(self) -> SendResult:
         """What became of the message, if somebody gets it.
@@ -133,6 +139,15 @@ class Course:
 
     def hang_on(self, error: BaseException) -> None:
         """Tell what became of the message on whatever ends the call, as ``.result``."""
+        try:
+            self._hang_on(error)
+        except BaseException as interruption:
+            self._hang_on(interruption)
+            raise
+
+    def _hang_on(self, error: BaseException) -> None:
+        if self.latest is None:
+            self.broke_off(error)  # We were interrupted before that was noted.
         result = self.so_far
         if result is None or (isinstance(error, SMTPError) and error.result is not None):
             return

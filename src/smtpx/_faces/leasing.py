@@ -276,14 +276,27 @@ class Leasing(Generic[S]):
 
     def give_up(self, lease: Lease[S], error: BaseException | None) -> None:
         """Give back a place, or a turn, for which there is no session."""
-        self._in_turn(self._give_up, lease, error)
+        try:
+            self._in_turn(self._give_up, lease, error)
+        except BaseException:
+            self._forsake(lease)
+            raise
 
     def drop(self, lease: Lease[S]) -> None:
         """Give a session back without a farewell: a caller that is interrupted says none.
 
         Nothing, if it was given back before.
         """
-        self._give_back(lease)
+        try:
+            self._give_back(lease)
+        except BaseException:
+            self._forsake(lease)
+            raise
+
+    def _forsake(self, lease: Lease[S]) -> None:
+        """Leave a place to the next turn, as this one was interrupted: it is claimed no more."""
+        lease.place = None
+        self._lost.append(lease)
 
     def _look_again(self) -> None:
         self._carry_out(self._state.evict(time.monotonic()))

@@ -297,6 +297,7 @@ def send_alone(
         if not outgoing.is_told:
             tell(supply, emit, outgoing, not_sent(outgoing, why))
     except BaseException:
+        outgoing.is_written = connection.content_ended  # Even if we are interrupted again.
         if not outgoing.is_told and connection.content_ended:
             tell(supply, emit, outgoing, unfinished(connection, envelope))
         raise

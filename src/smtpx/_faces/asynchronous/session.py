@@ -200,6 +200,7 @@ class AsyncSession(Opened[AsyncDriver]):
             BaseException: the attempt was interrupted; or what the observer raised.
         """
         connection, driver = self._parts
+        course.connection = connection
         message = course.message
         try:
             procedure = deliver(
@@ -211,7 +212,7 @@ class AsyncSession(Opened[AsyncDriver]):
             else:
                 course.latest = await driver.run(procedure, deadline)
         except BaseException as error:
-            course.broke_off(connection, error)
+            course.broke_off(error)
             raise
         finally:
             if driver.closed or not connection.usable:

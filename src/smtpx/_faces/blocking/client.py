@@ -171,7 +171,7 @@ class Client:
             from smtpx._core.streaming.supply import Window
             from smtpx._faces.blocking.many import Sending
 
-        with Sending(
+        sending = Sending(
             self._pool,
             messages,
             connections,
@@ -179,14 +179,23 @@ class Client:
             resend_doubtful=on_doubt == "resend",
             check=self._check,
             mark=mark,
-        ) as sending:
-            results = sending.results
+        )
+        results = sending.results
+        try:
             while sending.go_on():
                 while results:
                     # No signal handler runs between these, as it would after a call.
                     result = results[0]
                     del results[0]
                     yield result
+            sending.end()
+        except BaseException as error:
+            try:
+                sending.end(error)
+            except BaseException as another:
+                sending.end(another)
+                raise
+            raise
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""

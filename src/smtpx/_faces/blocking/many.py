@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from smtpx._core.streaming.supply import Budget, Window
 from smtpx._drivers.interruption import with_results
@@ -29,7 +28,7 @@ class _Working(NamedTuple):
 
 
 class Sending:
-    """One call of `send_many`, as a context."""
+    """One call of `send_many`, until its `end`."""
 
     def __init__(
         self,
@@ -61,25 +60,11 @@ class Sending:
         self._is_parents = True
         self.results.clear()
 
-    def __enter__(self) -> Self:
-        return self
+    def end(self, error: BaseException | None = None) -> None:
+        """End the sessions that are still at work, in the middle of it.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the sessions that are still at work, in the middle of it."""
-        try:
-            self._end_all()
-        except BaseException as interruption:
-            self._end_all()  # What of it was not done yet.
-            with_results(interruption, self.results)
-            raise
-        with_results(error, self.results)
-
-    def _end_all(self) -> None:
+        What was not told hangs on the error. Whoever is interrupted in here calls it once more.
+        """
         self._multiplexer.close()
         self._tally.break_off()
         for joining in self._joining:
@@ -93,8 +78,9 @@ class Sending:
             self._pool.drop(lease)
         if self._is_parents:
             self.results.clear()
-            return
-        self._tally.interrupted()
+        else:
+            self._tally.interrupted()
+        with_results(error, self.results)
 
     def go_on(self) -> bool:
         """Send until there are results; False if there will be none.

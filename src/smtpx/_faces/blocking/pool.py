@@ -98,6 +98,7 @@ class SessionPool(Leasing[Session]):
                 session._open_by(deadline)
             self.fill(lease, session)
         except BaseException:
+            self._given_up.append(session)  # If we are interrupted again, others close it.
             session.abort()
             raise
 

@@ -97,16 +97,25 @@ class Session(Opened[BlockingDriver]):
         """Open the session as part of a call that has a deadline."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
+        dialling = None
         try:
             self._begin()
             if self._held is None:
-                with self._dialling(deadline) as dialling:
+                dialling = self._dialling(deadline)
+                try:
                     while not self._connects(dialling, wait=True):
                         pass
+                finally:
+                    dialling.close()
             procedure, driver = self._dialled()
             driver.run(procedure, deadline)
             self._opened()
         except BaseException as error:
+            if self._held is not None:
+                # By one call of C, whatever interrupts what follows.
+                socket.SocketType.close(self._held)
+            elif dialling is not None:
+                dialling.close()  # What of it was interrupted.
             self._not_opened(error)
             raise
 
@@ -231,6 +240,7 @@ class Session(Opened[BlockingDriver]):
             BaseException: the attempt was interrupted; or what the observer raised.
         """
         connection, driver = self._parts
+        course.connection = connection
         try:
             course.latest = driver.run(
                 deliver(
@@ -242,7 +252,7 @@ class Session(Opened[BlockingDriver]):
                 deadline,
             )
         except BaseException as error:
-            course.broke_off(connection, error)
+            course.broke_off(error)
             raise
         finally:
             if driver.closed or not connection.usable:
