@@ -91,6 +91,19 @@ def no_descriptor_more() -> Iterator[None]:
         assert descriptors() <= before
 
 
+def test_a_place_that_is_claimed_at_once_is_given_back() -> None:
+    """While what interrupted the claim is still held, and all that its frames hold."""
+    at, happened = 0, True
+    while happened:
+        at += 1
+        client = Client("smtp://127.0.0.1:9", pool=PoolLimits(open=1))
+        claim = Interrupted(lambda: client._pool.claim_now(1), at)  # noqa: B023 - called at once
+        happened = claim.happened
+        if claim.error is not None:
+            assert_all_places_are_back(client)
+    assert at > 10
+
+
 WAYS = ["new", "reused", "replaced", "retired", "lock-step", "two sessions"]
 
 

@@ -48,10 +48,14 @@ class SessionPool(Leasing[Session]):
             LocalProtocolError: the pool is closed.
         """
         lease = self._ask(messages)
-        if not isinstance(lease.place, Ticket):
-            return lease
-        self.give_up(lease, None)
-        return None
+        try:
+            if isinstance(lease.place, Ticket):
+                self.give_up(lease, None)
+                return None
+        except BaseException as error:
+            self.give_up(lease, error)
+            raise
+        return lease
 
     def replace(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
         """Have a new session in place of one that was gone.
