@@ -314,8 +314,7 @@ class Connection:
         if self.observer is not None or self.parting is not None:
             return []
         last, taken = self._parser.next_positives(counts)
-        for _ in range(taken):
-            _ = self._pending.popleft()
+        self._answered(taken)
         return last
 
     @property
@@ -328,13 +327,27 @@ class Connection:
 
         ``None``: something else has come, and nothing was taken. The time is for all together.
         """
+        parser = self._parser
         fresh = True
-        while self.observer is None and self.parting is None and self._parser.is_promising:
+        while self.observer is None and self.parting is None:
+            last = parser.next_success(count)
+            if last is not None:
+                self._answered(count)
+                return last
+            if not parser.is_promising:
+                break
             yield from self._receive(self._pending[0], fresh)
             fresh = False
-            if last := self.settle_successes((count,)):
-                return last[0]
         return None
+
+    def _answered(self, count: int) -> None:
+        """Note that so many of the oldest commands have had their replies."""
+        pending = self._pending
+        if count == len(pending):
+            pending.clear()
+            return
+        for _ in range(count):
+            _ = pending.popleft()
 
     def settle_group(
         self, count: int, heard: list[Reply] | None = None
@@ -350,8 +363,7 @@ class Connection:
             yield from self._receive(self._pending[0], fresh=True)
         if not parser.took_go_ahead(count):
             return (yield from self.settle(fresh=parser.has_line, heard=heard))
-        for _ in range(count + 1):
-            _ = self._pending.popleft()
+        self._answered(count + 1)
         return None
 
     def settle(

@@ -46,7 +46,7 @@ def are_positive(octets: bytes, count: int, *, go_ahead: bool) -> bool:
 class ReplyParser:
     """Fed with bytes as they come, gives replies as they are whole."""
 
-    __slots__ = ("_begin", "_buffer", "_limits", "_lines", "_scanned", "secrets")
+    __slots__ = ("_begin", "_buffer", "_limits", "_lines", "_scanned", "is_empty", "secrets")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -54,6 +54,8 @@ class ReplyParser:
         self._begin: int = 0  # where the current reply begins
         self._scanned: int = 0  # where its first line not yet looked at begins
         self._lines = 0  # how many lines of it precede that
+        self.is_empty = True
+        """True if no byte is waiting, not even of an unfinished line."""
         self.secrets: tuple[bytes, ...] = ()
         """What is cut out of what is quoted as no reply."""
 
@@ -65,11 +67,7 @@ class ReplyParser:
             self._buffer = self._buffer[self._begin :] + data
         self._scanned -= self._begin
         self._begin = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """True if no byte is waiting, not even of an unfinished line."""
-        return self._begin == len(self._buffer)
+        self.is_empty = not self._buffer
 
     def next_reply(self) -> Reply | None:
         """Take the first whole reply out, or return ``None`` while there is none.
@@ -77,15 +75,28 @@ class ReplyParser:
         Raises:
             MalformedReply: what came is no reply, or too large. The parser is of no use then.
         """
-        buffer, begin = self._buffer, self._begin
-        if begin == len(buffer):
+        if self.is_empty:
             return None
+        buffer, begin = self._buffer, self._begin
         # Nearly every reply is one line, and whole: this is the way they all go.
         single = _SINGLE_LINE.match(buffer, begin)
         if single and self._scanned == begin and single.end() - begin <= self._limits.reply_line:
-            self._begin = self._scanned = single.end()
+            self._take(single.end())
             return Reply(single[0])
         return self._next_in_lines()
+
+    def next_success(self, count: int) -> Reply | None:
+        """Take out the replies to one transaction, so many; return the last, as `next_positives`.
+
+        Mostly they are all that has come.
+        """
+        if self.is_empty:
+            return None
+        unread = self._buffer[self._begin :]
+        if self._took(unread, count, go_ahead=False):
+            return Reply(unread[unread.rfind(b"\n", 0, -1) + 1 :])
+        last, _ = self.next_positives((count,))
+        return last[0] if last else None
 
     def next_positives(self, counts: Iterable[int]) -> tuple[list[Reply], int]:
         """Take out the replies to transactions, so many to each; return the last to each.
@@ -107,7 +118,7 @@ class ReplyParser:
                 break
             taken += count
             last.append(Reply(lines[taken - 1] + b"\n"))
-        self._begin = self._scanned = positives.end() - len(b"\n".join(lines[taken:]))
+        self._take(positives.end() - len(b"\n".join(lines[taken:])))
         return last, taken
 
     def took_go_ahead(self, count: int) -> bool:
@@ -115,13 +126,22 @@ class ReplyParser:
 
         As far as all are of one line; else nothing is taken.
         """
-        unread = self._buffer[self._begin :]
-        if len(unread) > self._limits.reply_line or self._scanned != self._begin:
+        return self._took(self._buffer[self._begin :], count, go_ahead=True)
+
+    def _took(self, unread: bytes, count: int, *, go_ahead: bool) -> bool:
+        if (
+            len(unread) > self._limits.reply_line
+            or self._scanned != self._begin
+            or not are_positive(unread, count, go_ahead=go_ahead)
+        ):
             return False
-        if not are_positive(unread, count, go_ahead=True):
-            return False
-        self._begin = self._scanned = len(self._buffer)
+        self._take(len(self._buffer))
         return True
+
+    def _take(self, end: int) -> None:
+        """Note that what precedes is read."""
+        self._begin = self._scanned = end
+        self.is_empty = end == len(self._buffer)
 
     @property
     def has_line(self) -> bool:
@@ -131,6 +151,8 @@ class ReplyParser:
     @property
     def is_promising(self) -> bool:
         """True if what has come may be the beginning of replies of one line, all positive."""
+        if self.is_empty:
+            return True
         if (
             len(self._buffer) - self._begin > self._limits.reply_line
             or self._scanned != self._begin
@@ -155,7 +177,8 @@ class ReplyParser:
                 code = _shown(buffer[begin : begin + 3])
                 raise self._malformed(f"a {code} reply goes on with", line)
             if line[3:4] != b"-":
-                self._begin, self._scanned, self._lines = end, end, 0
+                self._take(end)
+                self._lines = 0
                 return Reply(buffer[begin:end])
             self._scanned = end
             self._lines += 1
