@@ -15,12 +15,10 @@ from smtpx._core.steps import (
     Asked,
     Glance,
     Mark,
-    More,
     Obtain,
     Receive,
     Send,
     StartTLS,
-    Step,
     Steps,
     with_octets_written,
 )
@@ -68,7 +66,18 @@ class BlockingDriver:
             step = next(procedure)
             while True:
                 try:
-                    answer = self._answer(step, deadline)
+                    if isinstance(step, Receive):
+                        answer = self._receive(step, deadline)
+                    elif isinstance(step, Send):
+                        answer = self._send(step, deadline)
+                    elif isinstance(step, Glance):
+                        answer = self._glance()
+                    elif isinstance(step, (Obtain, Mark)):
+                        answer = asked(step)
+                    elif isinstance(step, StartTLS):
+                        answer = self._start_tls(step, deadline)
+                    else:
+                        raise AssertionError("one message at a time needs no more of them")
                 except OSError as error:
                     step = procedure.throw(error)
                 else:
@@ -116,19 +125,6 @@ class BlockingDriver:
     def wants(self) -> tuple[tuple[type[OSError], ...], tuple[type[OSError], ...]]:
         """What the transport raises when it has nothing to read, and no room to write."""
         return self._wants_read, self._wants_write
-
-    def _answer(self, step: Step, deadline: Deadline) -> bytes | None:
-        if isinstance(step, Receive):
-            return self._receive(step, deadline)
-        if isinstance(step, Send):
-            return self._send(step, deadline)
-        if isinstance(step, Glance):
-            return self._glance()
-        if isinstance(step, More):
-            raise AssertionError("one message at a time needs no more of them")
-        if isinstance(step, (Obtain, Mark)):
-            return asked(step)
-        return self._start_tls(step, deadline)
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
