@@ -8,7 +8,7 @@ from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.interruption import hang
-from smtpx._core.naming import name_in, named
+from smtpx._core.naming import name, name_in
 from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
@@ -39,14 +39,25 @@ def deliver(
     Raises:
         LocalProtocolError, AddressError, ExtensionMissing: it cannot be sent so; nothing was.
     """
-    return named(connection, _delivered(connection, message, envelope, all_or_nothing))
-
-
-def _delivered(
-    connection: Connection, message: Message, envelope: Envelope | None, all_or_nothing: bool
-) -> Steps[SendResult]:
     connection.content_ended = False
-    envelope, content = written(connection, message, envelope)
+    try:
+        envelope, content = written(connection, message, envelope)
+        if connection.extensions.limits:
+            procedure = _within_limits(connection, envelope, content, all_or_nothing)
+        else:
+            procedure = _observed(connection, envelope, content, all_or_nothing)
+        result = yield from procedure
+    except SMTPError as error:
+        name(connection, error)
+        raise
+    name_in(connection, result)
+    return result
+
+
+def _within_limits(
+    connection: Connection, envelope: Envelope, content: Content, all_or_nothing: bool
+) -> Steps[SendResult]:
+    """One mail transaction or several, as the server limits them (RFC 9422)."""
     if connection.is_full:
         return untried(envelope, session_full(connection))
     if not is_undivided(connection.extensions, envelope):
@@ -59,11 +70,11 @@ def _delivered(
                 )
             check_repeatable(connection, content)
             return (yield from _in_parts(connection, everyone, content))
-    return (yield from _observed(connection, envelope, content, all_or_nothing=all_or_nothing))
+    return (yield from _observed(connection, envelope, content, all_or_nothing))
 
 
 def _observed(
-    connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
+    connection: Connection, envelope: Envelope, content: Content, all_or_nothing: bool = False
 ) -> Steps[SendResult]:
     """A mail transaction, and what is told of it to whoever observes."""
     connection.transactions += 1
@@ -155,9 +166,12 @@ def written(
     eight_bit = extensions.eight_bit_mime and body is not _SEVEN_BIT
     is_binary = body is _BINARY
     signer = connection.signer
-    if not isinstance(message, bytes) and is_message(message):
+    source: Source
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        source = seven_bit(bytes(message)) if body is None and not eight_bit else message
+    elif is_message(message):
         with loading("a message"):
-            message, has_binary_parts = as_octets(
+            source, has_binary_parts = as_octets(
                 message,
                 smtputf8=envelope.needs_smtputf8,
                 eight_bit=eight_bit,
@@ -166,9 +180,9 @@ def written(
             )
         if has_binary_parts and not is_binary:
             envelope, is_binary = envelope.replace(body=_BINARY), True
-    elif body is None and not eight_bit and isinstance(message, (bytes, bytearray, memoryview)):
-        message = seven_bit(bytes(message))
-    content = Content(cast("Source", message), is_binary)
+    else:
+        source = cast("Source", message)
+    content = Content(source, is_binary)
     if signer is not None:
         content = signed(signer, content, binary=is_binary)
     return envelope, content

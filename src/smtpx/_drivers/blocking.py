@@ -46,7 +46,6 @@ class BlockingDriver:
         self._waiter = Waiter(connected)
         self._wants_read: tuple[type[OSError], ...] = (BlockingIOError,)
         self._wants_write: tuple[type[OSError], ...] = (BlockingIOError,)
-        self._pending = _nothing
         self._wait_for_room = self._waiter.until_writable
         self._handshake = handshake
         self._reply_due: float | None = None
@@ -138,8 +137,9 @@ class BlockingDriver:
                     raise TimeoutError("timed out")
                 seconds = left
         seconds = deadline.within(seconds)
+        channel = self._channel
         while True:
-            if not self._pending():
+            if channel is None or not channel.pending():
                 self._waiter.until_readable(seconds)
             try:
                 return self._transport.recv(_BUFFER)
@@ -190,7 +190,8 @@ class BlockingDriver:
         return 0
 
     def _glance(self) -> bytes | None:
-        if not self._pending() and not self._waiter.is_readable():
+        channel = self._channel
+        if (channel is None or not channel.pending()) and not self._waiter.is_readable():
             return None
         try:
             return self._transport.recv(_BUFFER)
@@ -228,7 +229,7 @@ class BlockingDriver:
         channel = self._channel
         if channel is None:
             channel = self._channel = Channel(self._socket, handshake)
-            self._transport, self._pending = channel, channel.pending
+            self._transport = channel
             self._wants_read = (ssl.SSLWantReadError,)
             self._wants_write = (ssl.SSLWantWriteError,)
         try:
@@ -255,11 +256,6 @@ def asked(step: Asked) -> bytes:
     raise LocalProtocolError(
         f"{what} is asynchronous: give a plain function, or use smtpx.AsyncClient"
     )
-
-
-def _nothing() -> bool:
-    """Whether something was read of a socket without TLS, and not told."""
-    return False
 
 
 def _left(due: float | None) -> float | None:

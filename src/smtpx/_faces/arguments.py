@@ -16,6 +16,8 @@ from smtpx.options import Check, PoolLimits
 
 __all__ = ["check_blocking", "check_many", "check_pool", "pair_of", "ready"]
 
+# An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
+_PASS = Check.PASS
 _CONTENT = "an EmailMessage, bytes, a binary file or an iterable of bytes"
 
 
@@ -29,12 +31,15 @@ def ready(
         LocalProtocolError, AddressError: nobody sends it, or nobody gets it.
         TypeError: one of them is of another kind.
     """
-    _checks.flag("all_or_nothing", all_or_nothing)
-    _check_message(message)
+    if all_or_nothing is not False:
+        _checks.flag("all_or_nothing", all_or_nothing)
+    if not isinstance(message, bytes):
+        _check_message(message)
     if envelope is not None and not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         allowed = "a smtpx.Envelope(sender, recipients) or None"
         raise _checks.complaint("envelope", envelope, allowed)
-    message = checked(check, message, envelope)
+    if check is not _PASS:
+        message = checked(check, message, envelope)
     return message, envelope or addressed(message)
 
 
@@ -102,7 +107,7 @@ def check_pool(pool: PoolLimits | None) -> PoolLimits:
 
 
 def _check_message(message: object) -> None:
-    if isinstance(message, bytes) or is_message(message):
+    if is_message(message):
         return
     given = message
     if isinstance(message, str):

@@ -10,14 +10,12 @@ from smtpx.options import Check
 
 
 def checked(check: Check, message: Message, envelope: Envelope | None) -> Message:
-    """The message, or a copy that is mended, as the caller wants it checked.
+    """The message, or a copy that is mended, where the caller wants it checked.
 
     Raises:
         CheckFailed: there are errors in it.
         LocalProtocolError: it can be read only once.
     """
-    if check is Check.PASS:
-        return message
     from smtpx._stamps import date_field, new_message_id
     from smtpx.checking import check as find
     from smtpx.checking._mending import Stamps, mended

@@ -120,6 +120,8 @@ class Course:
         The driver has asked the procedure. One that was interrupted itself cannot tell, and what
         may have left it is in doubt (RFC 1047).
         """
+        if not isinstance(error, SMTPError):
+            connection.broken = True  # The driver has closed it.
         told = vars(error).get("result")
         if isinstance(told, SendResult):
             self.latest = told
@@ -132,6 +134,9 @@ class Course:
         Raises:
             SMTPError: nobody does.
         """
+        latest = self.latest
+        if latest is not None and latest.error is None and self._share is None:
+            return latest
         result = self.so_far
         if result is None:
             raise AssertionError("a message is attempted before it is told what became of it")

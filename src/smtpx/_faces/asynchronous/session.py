@@ -215,7 +215,7 @@ class AsyncSession(Opened[AsyncDriver]):
             course.broke_off(error)
             raise
         finally:
-            if driver.closed or not connection.usable:
+            if not connection.usable:
                 self.abort()
         self._heed_observer()
 

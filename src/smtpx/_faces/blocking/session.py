@@ -255,7 +255,7 @@ class Session(Opened[BlockingDriver]):
             course.broke_off(error)
             raise
         finally:
-            if driver.closed or not connection.usable:
+            if not connection.usable:
                 self.abort()
         self._heed_observer()
 
