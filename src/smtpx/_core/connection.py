@@ -77,6 +77,8 @@ class Connection:
     """
 
     __slots__ = (
+        "_first",
+        "_further",
         "_is_silent",
         "_messages",
         "_parser",
@@ -174,6 +176,9 @@ class Connection:
         self._parser = ReplyParser(self.limits)
         self._pending: deque[Command] = deque()
         self._seconds: list[float | None] = [getattr(self.timeouts, p.field) for p in Phase]
+        # What is asked for with every reply.
+        self._first = [Receive(seconds, fresh=True) for seconds in self._seconds]
+        self._further = [Receive(seconds, fresh=False) for seconds in self._seconds]
 
     @property
     def tls(self) -> bool:
@@ -426,7 +431,7 @@ class Connection:
 
     def _receive(self, command: Command, fresh: bool) -> Steps[None]:
         try:
-            data = yield Receive(self._seconds[command.phase], fresh)
+            data = yield (self._first if fresh else self._further)[command.phase]
         except OSError as error:
             doing = f"we waited for {_due(command)}"
             hint = self._hint_of_silence() if command is GREETING else ""
@@ -489,7 +494,7 @@ class Connection:
 
     def has_early_reply(self) -> Steps[bool]:
         """True if the server already says something, or hung up, before it was asked."""
-        if not self.has_unread:
+        if self._parser.is_empty:
             try:
                 data = yield _GLANCE
             except OSError:
@@ -511,8 +516,11 @@ class Connection:
             raise self.over()
         if self.broken:
             raise LocalProtocolError("the session is over: open another one")
-        if not self.has_unread:
-            data = yield from self._glance(Phase.OTHER)
+        if self._parser.is_empty:
+            try:
+                data = yield _GLANCE
+            except OSError as error:
+                raise self._lost(error, Phase.OTHER, "nobody had anything to say") from error
             if data is None:
                 return
             if not data:
@@ -522,11 +530,12 @@ class Connection:
         self.was_gone = True
         raise self._unsolicited()
 
-    def _glance(self, phase: Phase) -> Steps[bytes | None]:
+    def _glance(self) -> Steps[bytes | None]:
+        """What has come before the TLS handshake."""
         try:
             return (yield _GLANCE)
         except OSError as error:
-            raise self._lost(error, phase, "nobody had anything to say") from error
+            raise self._lost(error, Phase.TLS, "nobody had anything to say") from error
 
     def check_in_step(self) -> None:
         """Make sure that what came was asked for, all replies that were due having been taken.
@@ -558,7 +567,7 @@ class Connection:
         Raises:
             RemoteProtocolError: there is more, so that any of them may be another's.
         """
-        if not self.has_unread:
+        if self._parser.is_empty:
             try:
                 data = yield _GLANCE
             except OSError:
@@ -579,7 +588,7 @@ class Connection:
             RemoteProtocolError: something arrived between the 220 and the handshake.
             TLSPolicyError: the handshake failed.
         """
-        if self.has_unread or (yield from self._glance(Phase.TLS)):
+        if self.has_unread or (yield from self._glance()):
             self.broken = True
             raise RemoteProtocolError(
                 "octets in plain text followed the reply to STARTTLS: an attack, or a broken server"
@@ -594,7 +603,7 @@ class Connection:
         Raises:
             TLSPolicyError: the server has greeted us already, or the handshake failed.
         """
-        if (yield from self._glance(Phase.TLS)):
+        if (yield from self._glance()):
             self.broken = True
             raise plain_text_instead(greeted=False, usual=self._whose_port())
         yield from self._handshake()
