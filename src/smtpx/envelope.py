@@ -168,6 +168,8 @@ class Envelope(Value):
     """True if neither it nor a recipient has options; the addresses and the content say all."""
     needs_smtputf8: bool = field(init=False, repr=False, compare=False)
     """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
+    _paths: tuple[str, str] | None = field(init=False, repr=False, compare=False)
+    """As they go into command lines, once that was asked for: it is often sent again."""
 
     def __init__(
         self,
@@ -247,6 +249,7 @@ class Envelope(Value):
         put(self, "priority", priority)
         put(self, "drop_unsupported", drop_unsupported)
         put(self, "is_plain", plain and bare)
+        put(self, "_paths", None)
         put(self, "needs_smtputf8", utf8 or (sender is not None and sender.needs_smtputf8))
 
     @classmethod

@@ -17,6 +17,14 @@ from smtpx.options import Timeouts
 
 ANN = Address.parse("ann@x.test")
 
+
+def group_of(
+    sender: Address | None, parameters: str, recipients: list[str], *, reset: bool = False
+) -> bytes:
+    paths = commands.paths_of(sender, recipients)
+    return commands.envelope_commands(paths, parameters, reset=reset, then="")
+
+
 BUILDERS: dict[str, Callable[[str], object]] = {
     "command": lambda text: command(Phase.OTHER, f"VRFY {text}"),
     "secret": lambda text: command(Phase.AUTH, text, secret=True),
@@ -28,18 +36,10 @@ BUILDERS: dict[str, Callable[[str], object]] = {
     "RCPT local-part": lambda text: commands.rcpt(Address(text, "x.test")),
     "RCPT domain": lambda text: commands.rcpt(Address("a", text)),
     "RCPT parameters": lambda text: commands.rcpt(ANN, f" ORCPT={text}"),
-    "group, sender": lambda text: commands.envelope_commands(
-        Address(text, "x.test"), "", ["b@x.test"], reset=False, then=""
-    ),
-    "group, parameters": lambda text: commands.envelope_commands(
-        None, f" X={text}", ["b@x.test"], reset=True, then=""
-    ),
-    "group, first recipient": lambda text: commands.envelope_commands(
-        None, "", [text, "b@x.test"], reset=False, then=""
-    ),
-    "group, last recipient": lambda text: commands.envelope_commands(
-        None, "", ["b@x.test", text], reset=False, then=""
-    ),
+    "group, sender": lambda text: group_of(Address(text, "x.test"), "", ["b@x.test"]),
+    "group, parameters": lambda text: group_of(None, f" X={text}", ["b@x.test"], reset=True),
+    "group, first recipient": lambda text: group_of(None, "", [text, "b@x.test"]),
+    "group, last recipient": lambda text: group_of(None, "", ["b@x.test", text]),
 }
 every_builder = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS.keys())
 
@@ -140,7 +140,7 @@ def test_a_group_is_what_its_commands_are_one_by_one(
     one_by_one += [commands.rcpt(Address.parse(recipient)) for recipient in recipients]
     if reset:
         one_by_one.insert(0, commands.RSET)
-    group = commands.envelope_commands(sender, " SIZE=1", recipients, reset=reset, then="")
+    group = group_of(sender, " SIZE=1", recipients, reset=reset)
     assert group == b"".join(built.wire for built in one_by_one)
 
 
@@ -199,8 +199,6 @@ def test_a_phase_is_named_like_its_timeout() -> None:
 
 def test_a_group_is_its_commands_one_after_the_other() -> None:
     recipients = [Address.parse(text) for text in ("b@y.test", '"c d"@y.test')]
-    group = commands.envelope_commands(
-        ANN, " SIZE=1", [str(recipient) for recipient in recipients], reset=True, then=""
-    )
+    group = group_of(ANN, " SIZE=1", [str(each) for each in recipients], reset=True)
     alone = [commands.RSET, commands.mail(ANN, " SIZE=1"), *map(commands.rcpt, recipients)]
     assert group == b"".join(line.wire for line in alone)

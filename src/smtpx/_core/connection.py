@@ -335,12 +335,13 @@ class Connection:
         parser = self._parser
         fresh = True
         while self.observer is None and self.parting is None:
-            last = parser.next_success(count)
-            if last is not None:
-                self._answered(count)
-                return last
-            if not parser.is_promising:
-                break
+            if not parser.is_empty:
+                last = parser.next_success(count)
+                if last is not None:
+                    self._answered(count)
+                    return last
+                if not parser.is_promising:
+                    break
             yield from self._receive(self._pending[0], fresh)
             fresh = False
         return None

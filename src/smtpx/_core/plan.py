@@ -97,7 +97,9 @@ def plain_group(
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
     parameters = parameters_of(connection, envelope, content)
-    recipients = [str(recipient.address) for recipient in envelope.recipients]
-    return commands.envelope_commands(
-        envelope.sender, parameters, recipients, reset=reset, then=then
-    )
+    paths = envelope._paths
+    if paths is None:
+        recipients = [str(recipient.address) for recipient in envelope.recipients]
+        paths = commands.paths_of(envelope.sender, recipients)
+        object.__setattr__(envelope, "_paths", paths)
+    return commands.envelope_commands(paths, parameters, reset=reset, then=then)

@@ -100,20 +100,29 @@ def guarded(text: str, *, secret: bool = False) -> bytes:
         )
 
 
-def envelope_commands(
-    sender: Address | None, parameters: str, recipients: list[str], *, reset: bool, then: str
-) -> bytes:
+def paths_of(sender: Address | None, recipients: list[str]) -> tuple[str, str]:
+    """The paths of an envelope, as `envelope_commands` takes them: one guard for all of them.
+
+    Raises:
+        LocalProtocolError: there is in one what may not stand in a command line.
+    """
+    path = "" if sender is None else str(sender)
+    arguments = "".join([path, *recipients])
+    if not arguments.isprintable():
+        _ = guarded(arguments)
+    return path, ">\r\nRCPT TO:<".join(recipients)
+
+
+def envelope_commands(paths: tuple[str, str], parameters: str, *, reset: bool, then: str) -> bytes:
     """MAIL, and a RCPT without parameters for each recipient, as one group; RSET before, if asked.
 
     `then` is the command line that follows, or nothing.
 
-    The short way for transactions by the thousand: one guard for all of their arguments.
+    The short way for transactions by the thousand: `paths` may be kept from one to the next.
     """
-    path = "" if sender is None else str(sender)
-    arguments = "".join([path, parameters, *recipients])
-    if not arguments.isprintable():
-        _ = guarded(arguments)
-    rcpts = ">\r\nRCPT TO:<".join(recipients)
+    if parameters and not parameters.isprintable():
+        _ = guarded(parameters)
+    path, rcpts = paths
     before = "RSET\r\n" if reset else ""
     return f"{before}MAIL FROM:<{path}>{parameters}\r\nRCPT TO:<{rcpts}>\r\n{then}".encode()
 

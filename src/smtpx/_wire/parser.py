@@ -90,8 +90,6 @@ class ReplyParser:
 
         Mostly they are all that has come.
         """
-        if self.is_empty:
-            return None
         unread = self._buffer[self._begin :]
         if self._took(unread, count, go_ahead=False):
             return Reply(unread[unread.rfind(b"\n", 0, -1) + 1 :])
@@ -135,7 +133,8 @@ class ReplyParser:
             or not are_positive(unread, count, go_ahead=go_ahead)
         ):
             return False
-        self._take(len(self._buffer))
+        self._begin = self._scanned = len(self._buffer)
+        self.is_empty = True
         return True
 
     def _take(self, end: int) -> None:
@@ -151,8 +150,6 @@ class ReplyParser:
     @property
     def is_promising(self) -> bool:
         """True if what has come may be the beginning of replies of one line, all positive."""
-        if self.is_empty:
-            return True
         if (
             len(self._buffer) - self._begin > self._limits.reply_line
             or self._scanned != self._begin
