@@ -303,10 +303,10 @@ class Connection:
             self.content_ended = True
         self._pending.extend([command] * replies)
 
-    def expect_group(self, wire: bytes, replies: int) -> None:
+    def expect_group(self, groups: Iterable[bytes], replies: int) -> None:
         """Note the same of the commands of whole transactions, each of which ends with its data."""
         if self.observer is not None:
-            self._say(Command(wire, Phase.DATA_TERMINATION))
+            self._say(Command(b"".join(groups), Phase.DATA_TERMINATION))
         self.content_ended = True
         self._pending.extend([END_OF_DATA] * replies)
 

@@ -144,7 +144,7 @@ def _at_once(
             return untried(envelope, mark_refused())
         yield from connection.check_quiet()
         connection.open_transaction = True
-        connection.expect_group(group, before + 1)
+        connection.expect_group((group,), before + 1)
         written = len(wire)
         yield from connection.send(wire, Phase.MAIL)
         last = yield from connection.settle_success(before + 1)

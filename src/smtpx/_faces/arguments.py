@@ -14,7 +14,7 @@ from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.options import Check, PoolLimits
 
-__all__ = ["check_blocking", "check_many", "check_pool", "pair_of", "ready"]
+__all__ = ["check_blocking", "check_many", "check_pool", "ready"]
 
 # An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
 _PASS = Check.PASS
@@ -83,17 +83,6 @@ def check_blocking(messages: object) -> None:
     given = messages
     if isinstance(messages, AsyncIterable) and not isinstance(messages, Iterable):
         raise _checks.complaint("messages", given, "an iterable", ": that is for an AsyncClient")
-
-
-def pair_of(item: tuple[object, ...]) -> tuple[Message, Envelope]:
-    """What `send_many` is given as a tuple; its members are looked at when its turn comes.
-
-    Raises:
-        TypeError: it is no pair.
-    """
-    if len(item) != 2:
-        raise TypeError(f"messages: give tuples of message and envelope, not of {len(item)}")
-    return cast("tuple[Message, Envelope]", item)
 
 
 def check_pool(pool: PoolLimits | None) -> PoolLimits:

@@ -25,7 +25,6 @@ from smtpx._core.streaming.supply import (
     not_sent,
     tell,
 )
-from smtpx._faces.arguments import pair_of
 from smtpx._faces.checked import checked
 from smtpx._wire.commands import Phase
 from smtpx.envelope import Envelope
@@ -81,13 +80,20 @@ class Tally:
         return self._supply.exhausted
 
     def add(self, item: Item) -> None:
-        """Take a message to be sent."""
-        if isinstance(item, tuple):
-            message, envelope = pair_of(item)
+        """Take a message to be sent. It, and its envelope, are looked at when their turn comes.
+
+        Raises:
+            TypeError: it is a tuple, and no pair.
+        """
+        if not isinstance(item, tuple):
+            outgoing = Outgoing(item, None)
+        elif len(item) == 2:
+            outgoing = Outgoing(item[0], item[1])
         else:
-            message, envelope = item, None
-        self._read = Outgoing(message, envelope)
-        self._supply.add(self._read)
+            raise TypeError(f"messages: give tuples of message and envelope, not of {len(item)}")
+        self._read = outgoing
+        self._supply.untold[outgoing] = None
+        self._supply.ready.append(outgoing)
         self._read = None
 
     def exhaust(self, error: BaseException | None = None) -> None:

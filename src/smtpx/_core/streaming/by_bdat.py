@@ -189,7 +189,7 @@ class Chunks:
                 yield from connection.check_quiet()  # What has come meanwhile answers nothing.
         octets = b"".join(parts)
         self._octets += len(octets)
-        connection.expect_group(b"".join(parts[::2]), sum([due for *_, due, _ in composed]))
+        connection.expect_group(parts[::2], sum([due for _, _, _, due, _ in composed]))
         for written in composed:
             written[0].is_written = True
         flight.extend(composed)

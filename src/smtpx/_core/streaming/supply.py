@@ -84,11 +84,6 @@ class Supply:
         self.untold: dict[Outgoing, None] = {}
         """What was added, and not told of yet, wherever it is: whatever interrupts, it is here."""
 
-    def add(self, outgoing: Outgoing) -> None:
-        """Take one more message."""
-        self.untold[outgoing] = None
-        self.ready.append(outgoing)
-
     def put_back(self, *again: Outgoing) -> None:
         """Keep messages for another session, before all others, in their order."""
         for outgoing in reversed(again):
@@ -215,7 +210,8 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
             outgoing.mended = supply.check(message, outgoing.envelope)
         message = outgoing.mended
     envelope, content = written(connection, message, outgoing.envelope)
-    if outgoing.part is None and is_undivided(connection.extensions, envelope):
+    extensions = connection.extensions
+    if outgoing.part is None and (not extensions.limits or is_undivided(extensions, envelope)):
         connection.transactions += 1
         if connection.observer is not None:
             outgoing.ended = connection.begun(envelope)
