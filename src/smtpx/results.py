@@ -89,10 +89,8 @@ def _queue_ids() -> tuple[re.Pattern[str], ...]:
 class SendResult:
     """What became of one message. Not to be changed."""
 
-    __slots__ = ("_outcomes", "error", "message", "reply", "server")
+    __slots__ = ("_outcomes", "_reply", "error", "message", "server")
 
-    reply: Reply | None
-    """The reply to the end of data; LMTP has one for each recipient, see `outcomes`."""
     error: SMTPError | None
     """Why nobody accepted, or why someone's outcome is unknown; ``None`` if all went its way."""
     message: object
@@ -104,14 +102,17 @@ class SendResult:
     def __init__(
         self,
         outcomes: Sequence[Outcome] | Envelope,
-        reply: Reply | None,
+        reply: Reply | bytes | None,
         error: SMTPError | None = None,
         *,
         message: object = None,
     ) -> None:
-        """Take the outcomes, or the envelope to all of whose recipients `reply` is a yes."""
+        """Take the outcomes, or the envelope to all of whose recipients `reply` is a yes.
+
+        The reply may be given as its octets.
+        """
         self._outcomes = outcomes
-        self.reply = reply
+        self._reply = reply
         self.error = error
         self.message = message
         self.server = None
@@ -120,6 +121,15 @@ class SendResult:
         # The message stays here: it may be an open file, or a generator.
         state = {name: getattr(self, name) for name in SendResult.__slots__}
         return None, {**state, "message": None}
+
+    @property
+    def reply(self) -> Reply | None:
+        """The reply to the end of data; LMTP has one for each recipient, see `outcomes`."""
+        reply = self._reply
+        if isinstance(reply, bytes):
+            # As with the outcomes: it is made when somebody asks for it.
+            self._reply = reply = Reply(reply)
+        return reply
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:

@@ -220,7 +220,7 @@ def test_positive_replies_taken_together_are_those_taken_one_by_one(
                     together = replies[len(found) : len(found) + taken]
                     assert [raw[:1] for raw in together] == [b"2"] * taken
                     ends = [count - 1, count, 2 * count][: len(last)]
-                    assert [reply.raw for reply in last] == [together[end] for end in ends]
+                    assert last == [together[end] for end in ends]
                     assert taken == ends[-1] + 1
                     found += together
                 elif (reply := parser.next_reply()) is not None:
@@ -236,8 +236,8 @@ def test_positive_replies_are_taken_all_or_none() -> None:
     parser = ReplyParser(Limits())
     parser.feed(b"250 a\r\n250 b\r\n250 c\r\n250 d\r\n550 e\r\n")
     assert parser.next_positives([5]) == ([], 0)
-    assert parser.next_positives([2, 3]) == ([Reply.of(250, "b")], 2)
-    assert parser.next_positives([1, 1, 1]) == ([Reply.of(250, "c"), Reply.of(250, "d")], 2)
+    assert parser.next_positives([2, 3]) == ([b"250 b\r\n"], 2)
+    assert parser.next_positives([1, 1, 1]) == ([b"250 c\r\n", b"250 d\r\n"], 2)
     assert parser.next_positives([1]) == ([], 0)
     assert parser.next_reply() == Reply.of(550, "e")
     assert parser.next_positives([1]) == ([], 0)

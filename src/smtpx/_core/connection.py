@@ -310,8 +310,8 @@ class Connection:
         self.content_ended = True
         self._pending.extend([END_OF_DATA] * replies)
 
-    def settle_successes(self, counts: Iterable[int]) -> list[Reply]:
-        """Take the replies to transactions, so many to each; return the last to each.
+    def settle_successes(self, counts: Iterable[int]) -> list[bytes]:
+        """Take the replies to transactions, so many to each; return the octets of the last.
 
         As far as all to one have come and are positive. The short way of `settle` for a window
         of transactions, nearly all of which succeed.
@@ -327,8 +327,8 @@ class Connection:
         """How many replies are still to come."""
         return len(self._pending)
 
-    def settle_success(self, count: int) -> Steps[Reply | None]:
-        """Wait for `count` replies as long as all are positive; return the last of them.
+    def settle_success(self, count: int) -> Steps[bytes | None]:
+        """Wait for `count` replies as long as all are positive; return the octets of the last.
 
         ``None``: something else has come, and nothing was taken. The time is for all together.
         """

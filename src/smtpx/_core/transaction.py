@@ -137,7 +137,7 @@ def _at_once(
     wire = group + octets
     before = len(envelope.recipients) + 1
     heard: list[Reply] = []
-    last: Reply | None = None
+    last: bytes | None = None
     written = 0
     try:
         if connection.mark is not None and not (yield from connection.mark()):

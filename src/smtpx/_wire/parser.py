@@ -85,19 +85,19 @@ class ReplyParser:
             return Reply(single[0])
         return self._next_in_lines()
 
-    def next_success(self, count: int) -> Reply | None:
+    def next_success(self, count: int) -> bytes | None:
         """Take out the replies to one transaction, so many; return the last, as `next_positives`.
 
         Mostly they are all that has come.
         """
         unread = self._buffer[self._begin :]
         if self._took(unread, count, go_ahead=False):
-            return Reply(unread[unread.rfind(b"\n", 0, -1) + 1 :])
+            return unread[unread.rfind(b"\n", 0, -1) + 1 :]
         last, _ = self.next_positives((count,))
         return last[0] if last else None
 
-    def next_positives(self, counts: Iterable[int]) -> tuple[list[Reply], int]:
-        """Take out the replies to transactions, so many to each; return the last to each.
+    def next_positives(self, counts: Iterable[int]) -> tuple[list[bytes], int]:
+        """Take out the replies to transactions, so many to each; return the octets of the last.
 
         As far as all to one are there, of one line, and positive. Also how many were taken.
         """
@@ -109,13 +109,13 @@ class ReplyParser:
         longest = self._limits.reply_line
         if len(octets) > longest and len(max(lines, key=len)) >= longest:
             return [], 0  # One by one, then, to see which is too long.
-        last: list[Reply] = []
+        last: list[bytes] = []
         taken = 0
         for count in counts:
             if taken + count >= len(lines):
                 break
             taken += count
-            last.append(Reply(lines[taken - 1] + b"\n"))
+            last.append(lines[taken - 1] + b"\n")
         self._take(positives.end() - len(b"\n".join(lines[taken:])))
         return last, taken
 
