@@ -15,7 +15,7 @@ T = TypeVar("T")
 _ENOUGH = 4 * PIECE
 
 
-class Fed(Iterator[bytes]):
+class Fed:
     """An iterator over octets that are put in at its other end."""
 
     def __init__(self) -> None:
@@ -38,6 +38,9 @@ class Fed(Iterator[bytes]):
         """Add no more. The error is raised where the end would be."""
         self._has_ended = True
         self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
 
     def __next__(self) -> bytes:
         if self._waiting:

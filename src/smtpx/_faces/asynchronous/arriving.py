@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
-from types import TracebackType
 
 from smtpx._core.feeding import Fed
 from smtpx._core.sending import Message
 
 
-class Readable:
-    """A message as a procedure can read it, as a context that closes a generator at its end."""
+def readable(message: Message | AsyncIterable[bytes]) -> Message:
+    """A message as a procedure can read it; `close` it at the end."""
+    if isinstance(message, bytes) or not isinstance(message, AsyncIterable):
+        return message
+    return Arriving(message)
 
-    __slots__ = ("_arriving", "_message")
 
-    def __init__(self, message: Message | AsyncIterable[bytes]) -> None:
-        self._message = message
-        self._arriving: Arriving | None = None
-
-    async def __aenter__(self) -> Message:
-        message = self._message
-        if isinstance(message, bytes) or not isinstance(message, AsyncIterable):
-            return message
-        self._arriving = Arriving(message)
-        return self._arriving
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._arriving is not None:
-            await self._arriving.close()
+async def close(message: Message) -> None:
+    """Close the generator that a message comes from, where it does."""
+    if isinstance(message, Arriving):
+        await message.close()
 
 
 class Arriving(Fed):

@@ -12,7 +12,7 @@ from smtpx._core.sending import Message
 from smtpx._core.streaming.supply import Window
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_many, check_pool
-from smtpx._faces.asynchronous.arriving import Readable
+from smtpx._faces.asynchronous.arriving import close, readable
 from smtpx._faces.asynchronous.many import TaskSending
 from smtpx._faces.asynchronous.pool import TaskPools, Turn
 from smtpx._faces.asynchronous.session import AsyncSession
@@ -97,10 +97,14 @@ class AsyncClient:
             SMTPError: as `Session.open` and `Session.send`.
         """
         course = Course(envelope, all_or_nothing=all_or_nothing)
+        given = readable(message)
         try:
-            async with Readable(message) as readable:
-                course.prepare(self._check, readable)
+            try:
+                course.prepare(self._check, given)
                 await self._take(course, Deadline(self._total))
+            finally:
+                if given is not message:
+                    await close(given)
             return course.verdict()
         except BaseException as error:
             course.hang_on(error)
@@ -196,9 +200,13 @@ async def asend(
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
     course = Course(envelope, all_or_nothing=all_or_nothing)
     try:
-        async with Readable(message) as readable:
-            course.prepare(session._settings.check, readable)
+        given = readable(message)
+        try:
+            course.prepare(session._settings.check, given)
             await session._carry(course)
+        finally:
+            if given is not message:
+                await close(given)
         return course.verdict()
     except BaseException as error:
         course.hang_on(error)

@@ -17,7 +17,7 @@ from smtpx._drivers.async_dialling import dial
 from smtpx._drivers.current import current_world
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import AsyncDriver, World
-from smtpx._faces.asynchronous.arriving import Arriving, Readable
+from smtpx._faces.asynchronous.arriving import Arriving, close, readable
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
 from smtpx._faces.opened import Opened
@@ -168,10 +168,14 @@ class AsyncSession(Opened[AsyncDriver]):
             SMTPError: as `Session.send`.
         """
         course = Course(envelope, all_or_nothing=all_or_nothing)
+        given = readable(message)
         try:
-            async with Readable(message) as readable:
-                course.prepare(self._settings.check, readable)
+            try:
+                course.prepare(self._settings.check, given)
                 await self._attempt(course, Deadline(self._settings.timeouts.total))
+            finally:
+                if given is not message:
+                    await close(given)
             return course.verdict()
         except BaseException as error:
             course.hang_on(error)
