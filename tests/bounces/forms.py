@@ -295,6 +295,29 @@ FORMS: dict[str, tuple[bytes, Told]] = {
         + f"\n{BOB}\n\n-------server message\n550 unknown user <{BOB}>\n\n-------original message\n".encode(),
         [(BOB, FAILED, Reason.BAD_MAILBOX)],
     ),
+    "au one net: the English behind the Japanese": (
+        plain(
+            "--x\nContent-Type: text/plain; charset=utf-8\n\n"
+            "\u9001\u4fe1\u3067\u304d\u307e\u305b\u3093\u3067\u3057\u305f\u3002\n\n"
+            "Your mail sent on: Thu, 29 Apr 2013 23:45:22 +0900\n"
+            f"     Could not be delivered to: <{BOB}>\n     As their mailbox is full.\n\n"
+            f"--x\nContent-Type: message/rfc822\n\n{RETURNED}\nhello\n--x--\n",
+            MULTIPART,
+        )
+        .replace(b"MAILER-DAEMON", b"no-reply")
+        .replace(b"Return-Path: <>\n", b"")
+        .replace(b"failure notice", b"your mail"),
+        [(BOB, FAILED, Reason.MAILBOX_FULL)],
+    ),
+    "AOL: one recipient after the other, without an empty line": (
+        report(
+            f"Reporting-MTA: dns; out.example.org\nFinal-Recipient: rfc822; {BOB}\n"
+            "Action: failed\nStatus: 5.2.2\nDiagnostic-Code: smtp; 550 5.2.2 Mailbox Full\n"
+            f"Final-Recipient: rfc822; {CAROL}\nAction: failed\nStatus: 5.1.1\n"
+            "Diagnostic-Code: smtp; 550 5.1.1 User Unknown\n"
+        ),
+        [(BOB, FAILED, Reason.MAILBOX_FULL), (CAROL, FAILED, Reason.BAD_MAILBOX)],
+    ),
 }
 
 

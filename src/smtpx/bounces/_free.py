@@ -25,7 +25,7 @@ from smtpx.bounces._reports import (
 )
 from smtpx.bounces._standard import report_in, returned_in
 from smtpx.bounces._texts import text_of
-from smtpx.bounces._words import TO_SENDER, surely
+from smtpx.bounces._words import TO_CONTENT, TO_SENDER, surely
 from smtpx.replies import EnhancedStatusCode
 
 _COMPLETED = 100
@@ -60,6 +60,7 @@ _OPENING = re.compile(
     r"|Sorry, we were unable to deliver your message to the following address"
     r"|An error occurred while trying to deliver the mail to the following recipients"
     r"|Your (?:message|mail)\b[^@]{0,200}?could not be delivered to the following recipients?:"
+    r"|[^@]{0,200}?Your mail sent on: [^@<>]{0,60}Could not be delivered to: <"
     r"|[-* ]*(?:Non-Delivery Report|Message from InterScan|Failed Recipients -)"
     r"|[|-]+ ?(?:Message log|Failed addresses) follow"
 )
@@ -259,7 +260,7 @@ class Prose:
         return "\n".join((*replies[:_LINES], command)) if replies else ""
 
     def corrected(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
-        """The report of a recipient, unless only the text says that it was said of the sender."""
+        """The report of a recipient, where only the text says what the server replied to."""
         if one.reason not in _OF_RECIPIENTS or one.diagnostic is None:
             return one
         keys = (
@@ -267,7 +268,8 @@ class Prose:
         )
         named = next((self._named[key] for key in keys if key in self._named), None)
         said = "\n".join(named.said[:_LINES]) if named else self._whole if is_only else ""
-        told = TO_SENDER.search(" ".join(said.split()))
+        said = " ".join(said.split())
+        told = TO_SENDER.search(said) or TO_CONTENT.search(said)
         if told is None:
             return one
         diagnostic = replace(one.diagnostic, text=f"{one.diagnostic.text} ({told[0]})")
@@ -282,11 +284,12 @@ class Prose:
         original = one.original_recipient or told.original_recipient
         if original is None and is_only and len(self._named) == 1:
             original = None if is_address(one.final_recipient or "") else self.addresses[0]
+        reason = reason_of(one.action, status, told.diagnostic)
         return replace(
             one,
             original_recipient=original,
             diagnostic=one.diagnostic or told.diagnostic,
-            reason=reason_of(one.action, status, told.diagnostic),
+            reason=one.reason if reason is Reason.OTHER else reason,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtpx.bounces._reports import Action, Diagnostic, Reason, said_in
-from smtpx.bounces._words import NULL_MX, OF_SENDER, by_words, surely
+from smtpx.bounces._words import NULL_MX, OF_SENDER, TO_CONTENT, by_words, surely
 from smtpx.replies import EnhancedStatusCode
 
 # subject.detail, where it says enough by itself. Beyond RFC 3463: what large receivers write.
@@ -54,6 +54,10 @@ _BY_REPLY_AT_LAST = {
     551: Reason.BAD_MAILBOX,
     552: Reason.MAILBOX_FULL,
     553: Reason.BAD_MAILBOX,
+    500: Reason.SYSTEM,
+    502: Reason.SYSTEM,
+    503: Reason.SYSTEM,
+    504: Reason.SYSTEM,
 }
 # What sendmail states where the server's reply had no enhanced status code: no more than the reply.
 _MADE_UP = {450: "4.2.0", 452: "4.2.2", 550: "5.1.1", 551: "5.1.6", 552: "5.2.2", 553: "5.1.3"}
@@ -74,16 +78,26 @@ def reason_of(
     diagnostic = diagnostic or Diagnostic("", "")
     of_sender = OF_SENDER.search(diagnostic.text) is not None
     transient = _class(status, diagnostic) == 4 and not _is_for_good(diagnostic)
+    accepted_before = _was_accepted_before(diagnostic)
     for given in _reasons(status, diagnostic):
         # What the DNS does not know for now may be there tomorrow.
         is_for_now = transient and given is Reason.BAD_DOMAIN
         reason = Reason.NETWORK if is_for_now else given
         if of_sender and reason not in _OF_SENDERS:
             continue
-        if transient and reason is Reason.BAD_MAILBOX:
+        if (transient or accepted_before) and reason is Reason.BAD_MAILBOX:
             continue
         return reason
-    return Reason.POLICY if of_sender else Reason.OTHER
+    return Reason.POLICY if of_sender or accepted_before else Reason.OTHER
+
+
+def _was_accepted_before(diagnostic: Diagnostic) -> bool:
+    """Whether the server had taken the recipient, and its own code does not take that back.
+
+    Some say "user unknown" of what the recipient's own filter does not let through.
+    """
+    own = diagnostic.enhanced
+    return TO_CONTENT.search(diagnostic.text) is not None and (own is None or own.subject != 1)
 
 
 def _is_for_good(diagnostic: Diagnostic) -> bool:

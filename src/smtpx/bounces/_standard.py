@@ -23,6 +23,7 @@ RECIPIENTS = 10_000
 """Recipients of one report that are read."""
 
 _STATUS = ("message/delivery-status", "message/global-delivery-status")
+_RECIPIENT = re.compile(rb"^((?:Original|Final)-Recipient)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\n)+")
 # "<" [host] " #" status " " diagnostic ">", which may be within another of its kind.
 _SUPPLEMENTARY = re.compile(r"#[245]\.[\d.]++ (\S.*?)(?:> #SMTP#)?>?$")
@@ -42,7 +43,7 @@ def delivery_report(parts: Sequence[Part]) -> DeliveryReport | None:
 def report_in(octets: bytes, parts: Sequence[Part], *, is_standard: bool) -> DeliveryReport:
     """What the fields of RFC 3464 report, in groups that are parted by empty lines."""
     sections = _EMPTY_LINES.split(octets.strip(b"\n"), RECIPIENTS)[:RECIPIENTS]
-    groups = [Fields.of(section) for section in sections]
+    groups = [Fields.of(one) for section in sections for one in _parted(section)][:RECIPIENTS]
     # Some write the fields of the message and of its one recipient without an empty line.
     message = next((group for group in groups if group.first("Reporting-MTA")), groups[0])
     return DeliveryReport(
@@ -56,26 +57,37 @@ def report_in(octets: bytes, parts: Sequence[Part], *, is_standard: bool) -> Del
     )
 
 
+def _parted(section: bytes) -> list[bytes]:
+    """The groups in a section, where some write one recipient after the other."""
+    first = _RECIPIENT.search(section)
+    if first is None:
+        return [section]
+    begin = rb"^(?=%s[ \t]*:)" % first[1]
+    before, *groups = re.split(begin, section, flags=re.IGNORECASE | re.MULTILINE)
+    return [before + groups[0], *groups[1:]]
+
+
 def _is_of_recipient(group: Fields) -> bool:
     return any(group.first(name) for name in ("Final-Recipient", "Original-Recipient", "Action"))
 
 
 def _recipient(group: Fields) -> RecipientReport:
-    status = status_in(group.first("Status") or "")
+    stated = group.first("Status") or ""
+    status = status_in(stated)
     diagnostic = _diagnostic(group.first("Diagnostic-Code")) or _supplementary(
         group.first("X-Supplementary-Info")
     )
     action = _ACTIONS.get((group.first("Action") or "").split(" ")[0].lower())
     if action is None:
-        stated = status or (None if diagnostic is None else diagnostic.enhanced)
-        action = Action.FAILED if stated is None else _ACTION_OF_CLASS[stated.class_]
+        code = status or (None if diagnostic is None else diagnostic.enhanced)
+        action = Action.FAILED if code is None else _ACTION_OF_CLASS[code.class_]
     return RecipientReport(
         action=action,
         final_recipient=recipient_of(group.first("Final-Recipient")),
         original_recipient=recipient_of(group.first("Original-Recipient")),
         status=status,
         diagnostic=diagnostic,
-        reason=reason_of(action, status, diagnostic),
+        reason=reason_of(action, status, diagnostic or _comment(stated)),
         remote_mta=value_of(group.first("Remote-MTA")),
         last_attempt=date_of(group.first("Last-Attempt-Date")),
         retried_until=date_of(group.first("Will-Retry-Until")),
@@ -90,6 +102,12 @@ def _diagnostic(field: str | None) -> Diagnostic | None:
     if not semicolon or " " in kind.strip():
         return Diagnostic("", field)
     return Diagnostic(kind.strip().lower(), text.strip())
+
+
+def _comment(stated: str) -> Diagnostic | None:
+    """What stands behind a status, as in "4.0.0 (host name lookup failure)"."""
+    _, opened, comment = stated.partition("(")
+    return Diagnostic("", comment) if opened else None
 
 
 def _supplementary(field: str | None) -> Diagnostic | None:

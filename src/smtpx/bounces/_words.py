@@ -45,11 +45,17 @@ OF_SENDER = _pattern(
 )
 """It is about whom a message is from, or about the host that it came by."""
 
+TO_CONTENT = _pattern(r"\b(?:in reply to|after) end of data\b")
+"""It is the reply to the content, so the server had accepted the recipient before."""
+
 NULL_MX = _pattern(r"\bnull mx\b")
 """The domain says itself that it takes no mail (RFC 7505)."""
 
 # Each is said of nothing else, whatever code comes with it.
 _SURE = {
+    Reason.SYSTEM: r"""
+        \b(?:couldn't|could not|can't|cannot) create\b|\bldap (?:server|error|fail)|\bpipe to \|
+    """,
     Reason.CONTENT: r"""
         black ?listed (?:url|link)|\b(?:uribl|surbl)\b|\burl in (?:this|your)
         (?:due to|as) spam|spam (?:content|score)|anti-?spam check
@@ -71,8 +77,8 @@ _SURE = {
         verification in progress|being verified
     """,
     Reason.REPUTATION: r"""
-        spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|\bdnsbl\b|\brbl\b
-        (?:block|black|deny|bad) ?list|(?<!not )\blisted (?:at|in|by|on|as)\b
+        spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|\bdnsbl\b|rbl\b
+        (?<!may be )(?:block|black|deny|bad) ?list|(?<!not )\blisted (?:at|in|by|on|as)\b
         blocked using|\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|\bbanned\b
     """,
     Reason.BAD_MAILBOX: r"""
@@ -86,7 +92,7 @@ _SURE = {
         not found, try again|unexpected name ?server reply
     """,
     Reason.POLICY: r"""
-        address is not verified
+        address is not verified|recipient(?:'?s)? preferences|unauthenticated senders?
     """,
 }
 
@@ -115,6 +121,7 @@ _WORDS = [
         reverse (?:dns|lookup)|\br?dns record|\bptr\b|\brdns\b|ip name lookup|mismatch\w* client ip
         (?:bad|invalid|dynamic) ips?\b|sending ips?\b|\bip=\d|your (?:reverse )?hostname
         open (?:proxy|relay)|unresolvable relay|remotehost
+        \bserver of your (?:isp|provider)|\byour (?:isp|provider)(?:'s)? (?:\w+ )?server
         """,
     ),
     (
@@ -192,7 +199,7 @@ _WORDS = [
         spam|virus|malware|phish|unsolicited|junk|\bbulk\b|advertising|suspicious|infected
         attachment|\bcontent\b(?!-)|\burls?\b|\bfilters?\b|message (?:was )?(?:blocked|filtered)
         message (?:was )?rejected|header error|(?:invalid|malformed) (?:mime )?header|8-bit data
-        base64|\bmime\b(?!-)|protocol violation|(?<!/)rfc ?(?:822|2822|5322)\b(?!;)
+        base64|\bmime\b(?!-)|protocol violation|addresses in (?:the )?from\b|(?<!/)rfc ?(?:822|2822|5322)\b(?!;)
         \bofr\w{0,6}506\b
         """,
     ),
@@ -211,7 +218,7 @@ _WORDS = [
     (
         Reason.SYSTEM,
         r"""
-        too many hops|hop count|\bloop|mail ?loop|bad sequence
+        too many hops|hop count|mailer error|\bloop|mail ?loop|bad sequence
         internal (?:\w+ )?error|local (?:error|configuration)
         \bdisk\b|out of memory|no space left|system (?:error|resources|full)|write error
         misconfigured|config(?:uration)? error|can't create|interrupted system call
