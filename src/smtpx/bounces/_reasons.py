@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtpx.bounces._reports import Action, Diagnostic, Reason, said_in
-from smtpx.bounces._words import NULL_MX, OF_SENDER, TO_CONTENT, by_words, surely
+from smtpx.bounces._words import (
+    IN_SO_MANY_WORDS,
+    NULL_MX,
+    OF_SENDER,
+    TO_CONTENT,
+    by_words,
+    surely,
+)
 from smtpx.replies import EnhancedStatusCode
 
 # subject.detail, where it says enough by itself. Beyond RFC 3463: what large receivers write.
@@ -92,12 +99,16 @@ def reason_of(
 
 
 def _was_accepted_before(diagnostic: Diagnostic) -> bool:
-    """Whether the server had taken the recipient, and its own code does not take that back.
+    """Whether the server had taken the recipient, and does not take that back in clear words.
 
-    Some say "user unknown" of what the recipient's own filter does not let through.
+    Some say "user unknown" of what the recipient's own filter does not let through. Others look
+    for the mailbox only when they have the content.
     """
     own = diagnostic.enhanced
-    return TO_CONTENT.search(diagnostic.text) is not None and (own is None or own.subject != 1)
+    takes_it_back = (own is not None and own.subject == 1) or IN_SO_MANY_WORDS.search(
+        diagnostic.text
+    )
+    return not takes_it_back and TO_CONTENT.search(diagnostic.text) is not None
 
 
 def _is_for_good(diagnostic: Diagnostic) -> bool:

@@ -32,6 +32,7 @@ OF_SENDER = _pattern(
     (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:isn't|must|blocked|listed|bad|spammer)\b
     \b(?:verif\w+|unknown|invalid|bad|reject\w*|unrout\w+|non-?existent) (?:the |your )?senders?\b
     \b(?:forged|spoofed|unauthenticated|unresolvable|blocked|resolve|domain of) senders?\b
+    \b(?:unauthori[sz]ed|untrusted|disallowed|prohibited|blacklisted|denied) senders?\b
     \b(?:helo|ehlo)\b.{0,40}?\b(?:reject\w*|invalid|denied|bad|not|must|mismatch|fail\w*|unknown)
     \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:domain|reject\w*|invalid|not|does|denied|listed)
     \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:unknown|fail\w*|mismatch)|bogus mail from\b
@@ -48,6 +49,12 @@ OF_SENDER = _pattern(
 TO_CONTENT = _pattern(r"\b(?:in reply to|after) end of data\b")
 """It is the reply to the content, so the server had accepted the recipient before."""
 
+IN_SO_MANY_WORDS = _pattern(
+    r"\b(?:not found|(?:not|n't|no longer) exists?|invalid mail ?box|no mail ?box|not listed)\b"
+    r"|n[o']t have an? (?:\S{1,80} )?account"
+)
+"""Where the reply to the content tells of a mailbox that there is none."""
+
 NULL_MX = _pattern(r"\bnull mx\b")
 """The domain says itself that it takes no mail (RFC 7505)."""
 
@@ -60,10 +67,11 @@ _SURE = {
         black ?listed (?:url|link)|\b(?:uribl|surbl)\b|\burl in (?:this|your)
         (?:due to|as) spam|spam (?:content|score)|anti-?spam check
         duplicate header
+        (?:without|missing) (?:an? )?(?:to|from|date|subject|message-id):? (?:field|header)
     """,
     Reason.MAILBOX_FULL: r"""
-        over ?quota|quota (?:is |has been )?exceeded \(?mail|mail ?box (?:is )?full
-        too many messages (?:on|in) the
+        over ?quota|overdrawn .{0,20}quota|quota (?:is |has been )?exceeded \(?mail
+        mail ?box (?:is )?full|too many messages (?:on|in) the
     """,
     Reason.RATE: r"""
         receiving (?:mail at a )?rate|rate.?limit|frequency.{0,9}limit|(?:sending|unusual) rate
@@ -199,8 +207,8 @@ _WORDS = [
         spam|virus|malware|phish|unsolicited|junk|\bbulk\b|advertising|suspicious|infected
         attachment|\bcontent\b(?!-)|\burls?\b|\bfilters?\b|message (?:was )?(?:blocked|filtered)
         message (?:was )?rejected|header error|(?:invalid|malformed) (?:mime )?header|8-bit data
-        base64|\bmime\b(?!-)|protocol violation|addresses in (?:the )?from\b|(?<!/)rfc ?(?:822|2822|5322)\b(?!;)
-        \bofr\w{0,6}506\b
+        base64|\bmime\b(?!-)|protocol violation|(?<!/)rfc ?(?:822|2822|5322)\b(?!;)
+        addresses in (?:the )?from\b|\bofr\w{0,6}506\b
         """,
     ),
     (
