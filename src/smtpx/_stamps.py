@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 from smtpx.errors import LocalProtocolError
@@ -13,7 +13,7 @@ def date_field(moment: datetime | None = None) -> str:
     """A Date: of now, in UTC, if none is given.
 
     Raises:
-        LocalProtocolError: the moment has no time zone.
+        LocalProtocolError: the moment has no time zone, or is before 1900 (RFC 5322 §3.3).
         TypeError: it is no moment.
     """
     if moment is None:
@@ -25,7 +25,11 @@ def date_field(moment: datetime | None = None) -> str:
         raise LocalProtocolError(
             "date needs a datetime with a time zone, e.g. datetime.now(datetime.UTC)"
         )
-    return format_datetime(moment)
+    if moment.year < 1900:
+        raise LocalProtocolError(f"date={moment.year}-…: give one of 1900 or later")
+    # RFC 5322 §3.3: a zone has hours and minutes. Those of long ago had seconds, too.
+    offset = moment.utcoffset() or timedelta()
+    return format_datetime(moment.astimezone(UTC) if offset % timedelta(minutes=1) else moment)
 
 
 def new_message_id(domain: str) -> str:

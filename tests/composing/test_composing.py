@@ -157,6 +157,17 @@ def test_date_and_message_id_are_there_and_tell_nothing() -> None:
     assert one["Message-ID"] != other["Message-ID"]
 
 
+@pytest.mark.requirement("RFC 5322 §3.3")
+def test_a_zone_with_seconds_is_written_as_another() -> None:
+    zone = timezone(timedelta(minutes=19, seconds=32))  # Amsterdam's, until 1937
+    assert message(date=datetime(1937, 1, 1, 0, 19, 32, tzinfo=zone))["Date"].datetime == datetime(
+        1937, 1, 1, tzinfo=UTC
+    )
+    assert b"Date: Fri, 01 Jan 1937 00:00:00 +0000\r\n" in serialise(
+        message(date=datetime(1937, 1, 1, 0, 19, 32, tzinfo=zone))
+    )
+
+
 def test_date_and_message_id_may_be_given() -> None:
     noon = datetime(2030, 1, 2, 12, tzinfo=timezone(timedelta(hours=2)))
     again = parsed(message(date=noon, message_id="<a.b@c>"))
@@ -285,6 +296,9 @@ def test_other_fields_are_written_as_programs_read_them(
         ("Resent-To", "Doe, Jane <jane@x.test>", "no @ and domain"),
         ("Resent-To", "", "is empty: give an address"),
         ("Errors-To", "ann@x.test; bob@x.test", "no list of addresses"),
+        ("Errors-To", "Zoë, K <zoe@x.test>", "'Zoë': it has no @ and domain"),
+        ("Disposition-Notification-To", "Größe", "'Größe': it has no @ and domain"),
+        ("X-Original-To", "zoe@x.test, 王", "'王': it has no @ and domain"),
         ("Disposition-Notification-To", "=?utf-8?q?a=0Ab?= <a@x.test>", "line end"),
         ("Mail-Followup-To", "a@x..test", "is not a domain"),
         ("List-Owner", "Zoe <zoe@x.test>", "<mailto:…>"),
@@ -560,6 +574,11 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
         ({"references": ["<a@b>", "c"]}, r"references\[1\]='c'"),
         ({"list_unsubscribe": "ftp://x"}, "list_unsubscribe=.*https or mailto"),
         ({"list_unsubscribe": "https://x/a,b"}, "list_unsubscribe=.*commas"),
+        ({"list_unsubscribe": "https://"}, "list_unsubscribe=.*https or mailto"),
+        ({"list_unsubscribe": "https:///off"}, "list_unsubscribe=.*https or mailto"),
+        ({"list_unsubscribe": "https:x.test"}, "list_unsubscribe=.*https or mailto"),
+        ({"date": datetime(1, 1, 1, tzinfo=UTC)}, "date=1-.*1900 or later"),
+        ({"references": "<a@b> <c@d>"}, "references=.*several are a list"),
         ({"one_click": True}, "one_click needs exactly one https"),
         ({"one_click": True, "list_unsubscribe": "mailto:a@b"}, "one_click needs"),
         ({"one_click": True, "list_unsubscribe": "http://x/"}, "one_click needs"),
@@ -570,10 +589,16 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
         ({"attachments": ["/no/such/file"]}, r"attachments\[0\] cannot be read"),
         ({"attachments": [Attachment(b"x")]}, r"attachments\[0\] has no name"),
         ({"attachments": [Attachment(b"x", "a/b")]}, "no file's name"),
+        ({"attachments": [Attachment(b"x", ".")]}, "no file's name"),
+        ({"attachments": [Attachment(b"x", "..")]}, "no file's name"),
+        ({"attachments": [Attachment(b"x", "  ")]}, r"attachments\[0\] has no name"),
         ({"attachments": [Attachment(b"x", "a\nb")]}, "no file's name"),
         ({"attachments": [Attachment(b"x", "a", "text")]}, "no media type"),
         ({"attachments": [Attachment(b"x", "a", "multipart/mixed")]}, "no media type"),
         ({"attachments": [Attachment(b"x", "a", "a/b\r\nX: y")]}, "no media type"),
+        ({"attachments": [Attachment(b"x", "a", "message/delivery-status")]}, "no media type"),
+        ({"attachments": [Attachment(b"x", "a", "message/partial")]}, "no media type"),
+        ({"attachments": [Attachment(b"x", "a", "Message/Global")]}, "no media type"),
         (
             {"attachments": Attachment(b"Content-Type: message/rfc822\n\n" * 5000, "x.eml")},
             "x.eml's parts are nested too deep",
@@ -602,6 +627,11 @@ def test_a_mistake_names_its_argument_and_the_remedy(options: dict[str, Any], wh
         ({"headers": {"X": 3}}, r"headers\['X'\]: give a str"),
         ({"html": "x", "inline": ["a"]}, "inline: give a dict"),
         ({"to": [3]}, r"to\[0\]: give 'bob@example.net'"),
+        ({"to": b"bob@x.test"}, "to: give one, a list or None, not bytes"),
+        ({"cc": {"bob@x.test": "Bob"}}, "cc: give one, a list or None, not dict"),
+        ({"attachments": {"pyproject.toml": b"x"}}, "attachments: give one, .* not dict"),
+        ({"list_unsubscribe": b"https://x.test"}, "list_unsubscribe: give one, .* not bytes"),
+        ({"in_reply_to": b"Message-ID: <a@b>"}, "in_reply_to: give a message or .*, not bytes"),
         ({"to": ("a@x.test", "b@x.test", "c@x.test")}, r"to: give .* are a list"),
         ({"cc": ("a@x.test",)}, r"cc: give .* are a list"),
         ({"bcc": [["a@x.test", "b@x.test"]]}, r"bcc\[0\]: give .* are a list"),

@@ -220,7 +220,9 @@ def _thread(
     ]
     if in_reply_to is None:
         return None, given
-    if not isinstance(in_reply_to, Message):
+    if not isinstance(in_reply_to, (str, Message)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise _checks.complaint("in_reply_to", in_reply_to, "a message or its Message-ID")
+    if isinstance(in_reply_to, str):
         parent = arguments.others_identifier("in_reply_to", in_reply_to)
         return parent, given or [parent]
     stamp = _field(in_reply_to, "Message-ID")

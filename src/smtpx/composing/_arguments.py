@@ -31,7 +31,7 @@ _IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
 _ANY_IDENTIFIER = re.compile(r"<[!-;=?-~]{1,898}>")
 _BARE_IDENTIFIER = re.compile(r"[!-'*-;=?-~]{1,898}")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
-_URI = re.compile(r"(https?|mailto):[!#-;=?-~]+", re.IGNORECASE)
+_URI = re.compile(r"(?:https?://[!#-.0-;=@-~]|mailto:)[!#-;=?-~]+", re.IGNORECASE)
 # A template's fields stand for a URI too.
 _LIST_URI = re.compile(r"<(?:[a-z][a-z0-9+.-]*:|\{\{)[!-;=?-~]*>|\([^()]*\)|[\s,]+", re.IGNORECASE)
 # Fields that an argument of their own writes, or that describe what is in the parts.
@@ -52,8 +52,11 @@ def listed(argument: str, given: Any, single: tuple[type, ...]) -> Iterator[tupl
     if isinstance(given, single):
         yield argument, given
         return
-    if not isinstance(given, Iterable):
-        raise TypeError(f"{argument}: give one, a list or None, not {type(given).__name__}")
+    # Of a mapping the values would be lost without a word, and of octets each would be a number.
+    loses = isinstance(given, Mapping) and any(given.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+    if loses or isinstance(given, bytes) or not isinstance(given, Iterable):
+        kind: type = type(given)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        raise TypeError(f"{argument}: give one, a list or None, not {kind.__name__}")
     for number, one in enumerate(given):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         yield f"{argument}[{number}]", one
 
@@ -157,7 +160,7 @@ def others_identifier(argument: str, given: str) -> str:
     if not _ANY_IDENTIFIER.fullmatch(line(argument, given)):
         raise LocalProtocolError(
             f"{argument}={_shown(given)} is no Message-ID: give it as it stands in its message, "
-            "with the brackets"
+            "with the brackets; several are a list"
         )
     return given
 
@@ -303,9 +306,13 @@ def _address(argument: str, text: str, *, bare: bool = False) -> Address:
         # For a `Template`. Nobody else can send to what has no domain.
         return Address(text, "")
     try:
-        return Address.parse(text, bare_local_part=bare)
+        address = Address.parse(text, bare_local_part=bare)
     except AddressError as error:
         raise AddressError(f"{argument}: {error}") from error
+    if not (address.domain or text.isascii()):
+        # No system has such a user; it is half of a name that was cut at its comma.
+        raise AddressError(f"{argument}: not an address: {text!r}: it has no @ and domain")
+    return address
 
 
 def _no_mailbox(argument: str, given: object) -> TypeError:

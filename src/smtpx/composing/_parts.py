@@ -30,6 +30,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 # RFC 5322 §2.1.1 wants no more; and "From " would be changed on its way through a mailbox file.
 _NOT_PLAIN = re.compile(r"[^\n]{79}|^From |[^\t\n -~]", re.MULTILINE)
+_NO_NAME = r"^[. ]*$|[/\\\t]"
 _METHOD = re.compile(r"^METHOD[;:]", re.MULTILINE | re.IGNORECASE)
 _METHOD_VALUE = re.compile(r"^METHOD(?:;[^:\n]*)?:[ ]*([A-Za-z-]+)[ ]*$", re.MULTILINE | re.I)
 
@@ -74,18 +75,23 @@ def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Atta
         )
     data, origin = _octets(argument, attachment.source)
     name = attachment.name if attachment.name is not None else origin
-    if not name:
+    if not name or not name.strip():
         raise LocalProtocolError(f"{argument} has no name: give Attachment(…, name='report.pdf')")
-    if re.search(r"[/\\]", name) or fields.breaks_a_line(name) or "\t" in name:
+    if re.search(_NO_NAME, name) or fields.breaks_a_line(name):
         raise LocalProtocolError(
             f"{argument}: {name!r} is no file's name: leave out directories and control characters"
         )
     media_type = attachment.media_type or _guessed(name)
-    if not _MEDIA_TYPE.fullmatch(media_type) or media_type.lower().startswith("multipart/"):
+    if not _MEDIA_TYPE.fullmatch(media_type) or not _is_of_a_file(media_type.lower()):
         raise LocalProtocolError(
             f"{argument}: {media_type!r} is no media type of a file: give type/subtype"
         )
     return Attachment(data, name, media_type)
+
+
+def _is_of_a_file(media_type: str) -> bool:
+    """False for what is made of other parts, and may not be encoded (RFC 2046 §5)."""
+    return media_type == "message/rfc822" or not media_type.startswith(("multipart/", "message/"))
 
 
 def text_part(text: str, subtype: str, *parameters: tuple[str, str]) -> MIMEPart:
