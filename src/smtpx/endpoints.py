@@ -28,6 +28,9 @@ _SCHEMES: dict[str, tuple[int, TLSMode | None, bool]] = {
 }
 
 
+_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
+
+
 def _pins(text: str) -> tuple[Pin, ...]:
     return tuple(Pin.parse(pin) for pin in text.split(","))
 
@@ -120,18 +123,25 @@ class Endpoint(Confidential, Value):
         _checks.instance("tls", self.tls, TLSMode, or_none=True)
         _checks.flag("lmtp", self.lmtp)
         for name in ("user", "password"):
-            _checks.text(name, getattr(self, name), or_none=True)
+            given = getattr(self, name)
+            _checks.text(name, given, or_none=True)
+            if given and re.search(_CONTROL, given):
+                raise EndpointError(f"its {name} has a control character, such as a line end")
         if not isinstance(self.pins, tuple):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("pins", self.pins, "a tuple of smtpx.Pin")
         least, most = (0, 0) if self.path else (1, 65535)
+        if self.path and self.port:
+            raise EndpointError(f"port={_checks.shown(self.port)}: a unix socket has none: give 0")
         try:
             _checks.count("port", self.port, least, most)
         except ValueError as error:
             raise EndpointError(str(error)) from None
         if not self.path:
             object.__setattr__(self, "host", known_host(self.host))
-        elif self.host or "\0" in self.path:
-            raise EndpointError("a unix socket has no host, and no NUL in its path")
+        elif self.host:
+            raise EndpointError(f"host={_checks.shown(self.host)}: a unix socket has none")
+        elif re.search(_CONTROL, self.path):
+            raise EndpointError("its path has a control character")
         try:
             _ = self.policy(peer_is_local=True)
         except ValueError as error:
@@ -180,7 +190,7 @@ class Endpoint(Confidential, Value):
         parameters: dict[str, Any] = {"tls": tls, **_parameters_of(match["query"])}
         host, path = match["host"], plain(match["path"]) or ""
         if scheme == "lmtp+unix":
-            if host or match["port"] or not path.strip("/") or "\0" in path:
+            if host or match["port"] or not path.strip("/"):
                 raise EndpointError("a unix socket is written lmtp+unix:///absolute/path")
             if match["user"] is not None and "@" in match["path"]:  # whose @ is it?
                 raise EndpointError(f"percent-encode the @ of its path, and {ENCODE}")

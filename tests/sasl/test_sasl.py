@@ -39,6 +39,7 @@ TIM = Credentials("tim", "tanstaaftanstaaf")
 def test_plain_is_identity_user_and_password_between_nuls() -> None:
     plain = Plain(TIM)
     assert plain.initial() == b"\0tim\0tanstaaftanstaaf"
+    assert plain.respond(b"go ahead") == plain.initial()  # It took no initial response.
     assert plain.respond(b"anything") == b""
 
 

@@ -93,7 +93,9 @@ class Race:
     def failed(self, address: Found, error: OSError) -> None:
         """Note what became of an attempt."""
         host, port = address[4][:2]
-        self._failures.append((f"{host} port {port}: {error}", error))
+        # The error names the server anyway.
+        which = "" if host == self._endpoint.host else f"{host} port {port}: "
+        self._failures.append((f"{which}{error}", error))
 
     def lost(self) -> ConnectionLost | TimedOut:
         """The error when no address has answered."""
@@ -110,7 +112,7 @@ def _family_of(source: Source) -> int:
 def not_found(endpoint: Endpoint, error: Exception) -> ConnectionLost | TimedOut:
     """What it is called when a host has no address."""
     kind = TimedOut if isinstance(error, TimeoutError) else ConnectionLost
-    return kind(f"the host {endpoint.host} was not found: {error}", phase=PHASE)
+    return kind(f"no connection with {endpoint}: its host was not found: {error}", phase=PHASE)
 
 
 def unreachable(

@@ -13,11 +13,13 @@ class Plain(Mechanism):
 
     name = "PLAIN"
     reveals_secret = True
+    reads_challenges = False
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
         check_given(credentials, channel)
         self._password = credentials.known_password
         self._credentials = credentials
+        self._unheard = True
 
     def initial(self) -> bytes:
         """``authzid NUL user NUL password``."""
@@ -25,8 +27,9 @@ class Plain(Mechanism):
         return f"{who.authzid}\0{who.user}\0{self._password}".encode()
 
     def respond(self, challenge: bytes) -> bytes:
-        """Nothing is left to say; an empty answer lets the server end the exchange."""
-        return b""
+        """The message once more, for a server that asks though it has it; then nothing."""
+        again, self._unheard = self._unheard, False
+        return self.initial() if again else b""
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
