@@ -241,6 +241,12 @@ def test_swapped_arguments(face: Face) -> None:
         ("use_tls", "tls"),
         ("local_hostname", "client_name"),
         ("source_adress", "source_address"),
+        ("ssl", "tls"),
+        ("verify", "tls"),
+        ("keyfile", "tls"),
+        ("debuglevel", "observer"),
+        ("dkim", "signer"),
+        ("ehlo", "client_name"),
     ],
 )
 def test_an_unknown_option_is_guessed(face: Face, option: str, meant: str) -> None:

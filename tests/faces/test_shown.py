@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import smtpx
 from smtpx import Envelope
 from smtpx.testing import Server
@@ -61,3 +63,21 @@ def test_each_result_has_the_row_its_copy_was_rendered_of(face: Face):
         assert client.send(*template.render(rows[0])).values is None
         plain = list(client.send_many([(b"Subject: hi\r\n\r\nhello\r\n", ENVELOPE)]))
         assert [result.values for result in plain] == [None]
+
+
+def test_what_a_server_received_is_shown_by_its_size():
+    with Server(refuse_recipients=REFUSE_EVE) as server:
+        _ = smtpx.send(b"Subject: hi\r\n\r\nhello\r\n", server.url, ENVELOPE)
+        (received,), (record,) = server.messages, server.sessions
+    octets = len(received.content)
+    assert repr(received) == (
+        f"<ReceivedMessage from <ann@example.org> to bob@example.net: {octets} octets>"
+    )
+    told = repr(record)
+    assert re.fullmatch("<SessionRecord 1, (open|closed), [4-6] commands>", told)
+
+
+def test_an_attachment_is_shown_without_its_octets():
+    whole = smtpx.Attachment(b"x" * 1000, "a.bin")
+    assert repr(whole) == "<Attachment 1000 octets, 'a.bin'>"
+    assert repr(smtpx.Attachment("a.pdf")) == "<Attachment 'a.pdf'>"

@@ -76,13 +76,14 @@ _TEXTS = ("client_name", "proxy")
 _CALLED = ("observer", "signer")
 # What other clients call it.
 _KIN = {
-    "user": "credentials",
-    "username": "credentials",
-    "password": "credentials",
-    "use_tls": "tls",
-    "start_tls": "tls",
-    "ssl_context": "tls",
-    "local_hostname": "client_name",
+    **dict.fromkeys(("user", "username", "password", "token", "auth", "login"), "credentials"),
+    **dict.fromkeys(("ssl", "use_ssl", "use_tls", "start_tls", "starttls", "secure"), "tls"),
+    **dict.fromkeys(("context", "ssl_context", "tls_context", "verify", "validate_certs"), "tls"),
+    **dict.fromkeys(("certfile", "keyfile", "cafile", "ca_certs", "client_cert"), "tls"),
+    **dict.fromkeys(("local_hostname", "helo", "ehlo", "helo_host"), "client_name"),
+    **dict.fromkeys(("debug", "debuglevel", "logger"), "observer"),
+    "local_address": "source_address",
+    "dkim": "signer",
 }
 
 

@@ -55,6 +55,12 @@ class Attachment(Value):
         _checks.text("name", self.name, or_none=True)
         _checks.text("media_type", self.media_type, or_none=True)
 
+    def __repr__(self) -> str:
+        source = self.source
+        what = f"{len(source)} octets" if isinstance(source, bytes) else repr(source)
+        named = [what, *map(repr, filter(None, (self.name, self.media_type)))]
+        return f"<Attachment {', '.join(named)}>"
+
 
 def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Attachment:
     """An attachment whose octets, name and media type are all there.

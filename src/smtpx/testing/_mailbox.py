@@ -58,6 +58,10 @@ class ReceivedMessage:
     queue_id: str
     """The ID in the reply to the end of data."""
 
+    def __repr__(self) -> str:
+        told = f"from <{self.sender}> to {', '.join(self.recipients)}"
+        return f"<ReceivedMessage {told}: {len(self.content)} octets>"
+
     @property
     def parsed(self) -> EmailMessage:
         """The content as Python's `email` package reads it, by `email.policy.default`.

@@ -80,6 +80,11 @@ class SessionRecord:
 
     open: bool = True
 
+    def __repr__(self) -> str:
+        state = "open" if self.open else "closed"
+        told = f"{self.number}, {state}, {len(self.commands)} commands"
+        return f"<SessionRecord {told}{''.join(f'; breach: {one}' for one in self.breaches)}>"
+
     def snapshot(self) -> SessionRecord:
         """Copy what is known by now."""
         return dataclasses.replace(
