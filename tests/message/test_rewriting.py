@@ -228,6 +228,21 @@ def test_how_it_is_written(text: str, written: str) -> None:
         assert octets.replace(b"\r\n ", b" ") == f"{name}: {written}\r\n\r\n".encode()
 
 
+@pytest.mark.parametrize("name", ["Subject", "X-Note"])
+@pytest.mark.parametrize("chosen", [policy.default, policy.SMTP, policy.SMTPUTF8])
+def test_a_line_end_that_came_encoded_stays_encoded(name: str, chosen: Any) -> None:
+    encoded = "=?utf-8?B?" + "VGVzdC1OYWNocmljaHQg" * 4 + "bmV3cwo=?="  # … "news\n"
+    came = message_from_string(f"{name}: {encoded}\r\n\r\nhi\r\n", policy=chosen)
+    assert serialise(came) == f"{name}: {encoded}\r\n\r\nhi\r\n".encode()
+    copied = EmailMessage(chosen)
+    copied[name] = came[name]
+    copied.set_content("hi\n")
+    again = message_from_bytes(serialise(copied), policy=policy.default)
+    assert again.keys()[0] == name
+    assert again[name].split() == came[name].split()
+    assert again.get_content() == "hi\r\n"
+
+
 @pytest.mark.requirement("T5")
 @pytest.mark.parametrize("name", ["To", "Errors-To", "References", "List-ID"])
 @pytest.mark.parametrize(

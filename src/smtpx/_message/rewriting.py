@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from email.header import Header
-from email.headerregistry import BaseHeader
+from email.headerregistry import BaseHeader, UnstructuredHeader
 from email.policy import EmailPolicy
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,12 @@ from smtpx.errors import AddressError
 if TYPE_CHECKING:
     from email.policy import Policy
 
-__all__ = ["addresses_anew", "exactly", "list_id", "rewritten"]
+__all__ = ["addresses_anew", "as_it_came", "exactly", "list_id", "rewritten"]
 
 _READ = ADDRESSES | EXACT | {"list-id"}
 _LINE = 78
 _LONGEST_LINE = 900  # RFC 5322 §2.1.1 allows 998, the name of the field among them.
+_AS_IT_CAME = re.compile(r"[\t -~]*+(?:\r?\n[\t ][\t -~]*+)*+")
 _LIST_ID = re.compile(r"([^<>]*)<([!-;=?-~]+)>")
 
 
@@ -49,6 +50,16 @@ def rewritten(name: str, value: Any, policy: Policy[Any]) -> str | None:
         return list_id(name, source) if kind == "list-id" else exactly(name, source)
     except ValueError:
         return None
+
+
+def as_it_came(name: str, value: Any) -> str | None:
+    """A text whose encoded words have a line end in them, which the package would decode."""
+    if isinstance(value, UnstructuredHeader):
+        text = str(value)
+        return None if _has_octets(text) else fields.unstructured(name, text)
+    if type(value) is not str or not _AS_IT_CAME.fullmatch(value):
+        return None
+    return value.replace("\r\n", "\n")
 
 
 def addresses_anew(name: str, source: str, *, utf8: bool = False) -> str:

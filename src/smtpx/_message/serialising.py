@@ -82,7 +82,7 @@ def careful(kind: type[Policy[Any]], *, lenient: bool = False) -> type[Policy[An
     (CVE-2024-6923 and its kin). Both hold on every version of the `email` package, and in the parts
     of a message too. A `lenient` one leaves it to the package to spoil a local-part beyond ASCII.
     """
-    from smtpx._message.rewriting import rewritten
+    from smtpx._message.rewriting import as_it_came, rewritten
 
     def fold_binary(self: Any, name: str, value: str) -> bytes:
         utf8 = getattr(self, "utf8", False)
@@ -90,9 +90,11 @@ def careful(kind: type[Policy[Any]], *, lenient: bool = False) -> type[Policy[An
             # From Python 3.13 on it would be encoded, and an address in it be another's.
             _ = value.encode("ascii", "surrogateescape")
         body = rewritten(name, value, self)
+        folded = b""
         if body is None or (lenient and not utf8 and not body.isascii()):
             folded = kind.fold_binary(self, name, value)
-        else:
+            body = None if re.fullmatch(_FIELD, folded) else as_it_came(name, value)
+        if body is not None:
             lines = f"{name}: {body}".rstrip(" ").replace("\n", self.linesep) + self.linesep
             folded = lines.encode("utf-8" if utf8 else "ascii")
         if not re.fullmatch(_FIELD, folded):
