@@ -7,8 +7,8 @@
     with smtpx.Client("submission://user:secret@mail.example.com") as client:
         result = client.send(message)
 
-The public names are loaded when they are first used, so that importing smtpx costs next to
-nothing; the modules that hold them can be imported by themselves just as well.
+The public names are loaded when they are first used: importing smtpx costs next to nothing. The
+modules that hold them can be imported by themselves just as well.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ _PLAIN = re.compile(
 class Address(Value):
     """A mailbox: ``local-part@domain``. `str()` gives it as it goes on the wire.
 
-    Made by `parse`. The fields are the meaning, not the spelling: a quoted local-part is stored
-    without its quotes, an internationalized domain as A-labels, which every server understands
-    (RFC 5890 §2.3.2.1). One made by hand must be what `parse` could have made.
+    Made by `parse`. The fields are the meaning, not the spelling. A quoted local-part is stored
+    without its quotes, and an internationalized domain as A-labels (RFC 5890 §2.3.2.1), which every
+    server understands. One made by hand must be what `parse` could have made.
 
     Raises:
         AddressError: it is not; `parse` reads what people write.

@@ -1,7 +1,7 @@
 """The envelope of a message: who sends it, who gets it, what is asked of the servers on its way.
 
-RFC 5321 §2.3.1; the options are those of RFC 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERBY),
-4865 (FUTURERELEASE), 6710 (MT-PRIORITY), 7293 (RRVS), 4954 (AUTH) and 6152/3030 (BODY).
+RFC 5321 §2.3.1. The options: RFC 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERBY), 4865
+(FUTURERELEASE), 6710 (MT-PRIORITY), 7293 (RRVS), 4954 (AUTH), 6152 and 3030 (BODY).
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ __all__ = ["flatten"]
 def flatten(message: AnyMessage, *, smtputf8: bool = False) -> bytes:
     """The message as a server with 8BITMIME takes it: lines end in CRLF, Bcc is left out.
 
-    `smtputf8` writes addresses in the header as they are, also where they are not ASCII; without
-    it that is done only where there is no other way.
+    `smtputf8` writes the header in UTF-8, names and addresses as they are (RFC 6532). Without it
+    that is done only for an address that has no other form.
 
     Raises:
         LocalProtocolError: the message cannot be written.

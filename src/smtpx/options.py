@@ -30,8 +30,8 @@ class Timeouts(Value, kw_only=True):
 
     A phase's time is for the whole of its reply: a server that sends it byte by byte does not get
     more. The names are those of RFC 5321 §4.5.3.2; the defaults suit an application, while the
-    RFC's minutes suit a queue. The reply to the end of data keeps the RFC's ten minutes, for who
-    gives up too early there sends twice.
+    RFC's minutes suit a queue. The reply to the end of data keeps the RFC's ten minutes,
+    because giving up too early there sends the message twice.
     """
 
     connect: float | None = 30.0
@@ -122,8 +122,9 @@ class PoolLimits(Value, kw_only=True):
     wait: float | None = 60.0
     """Seconds a caller waits for a connection and for the `rate` to let its message go."""
     recovery: float = 60.0
-    """Seconds that fewer connections are kept open after the server refused one for its load, and
-    between the steps, of one connection each, in which `open` is then reached again.
+    """Seconds that fewer connections are kept open after the server refused one for its load.
+
+    Then there is one more each time as many seconds have passed, until there are `open` again.
     """
 
     def __post_init__(self) -> None:

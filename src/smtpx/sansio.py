@@ -1,12 +1,12 @@
-"""Procedures, and what runs them: the door for who speaks a protocol of their own by smtpx.
+"""Procedures, and what runs them: for programs that speak a protocol of their own by smtpx.
 
 A *procedure* is a generator that yields *steps*, each a request to the outside, and returns a
 value. It does no I/O itself, so one text serves every world, and `smtpx.testing.play` tests it
 without a socket.
 
 - `Send` and `StartTLS` are answered with ``b""``, `Receive` and `Glance` with what came.
-- A step that fails is thrown into the procedure as the `OSError` it is: a `TimeoutError` when its
-  time was up, an `ssl.SSLError` when no TLS was agreed on.
+- A step that fails is thrown into the procedure as an `OSError`. It is a `TimeoutError` when the
+  step's time was up, and an `ssl.SSLError` when no TLS was agreed on.
 
 A *driver* owns one connection and runs procedures over it, one after the other: `Driver` in a
 thread, `AsyncDriver` in a task of asyncio or trio.

@@ -80,8 +80,8 @@ class DKIMKey(Value):
         """Take the key as the contents of a PEM file, or as an object of `cryptography`.
 
         Raises:
-            LocalProtocolError: it is no RSA or Ed25519 private key, or an RSA key of less than
-                1024 bits; or the domain or the selector is none.
+            LocalProtocolError: it is no RSA or Ed25519 private key, an RSA key has less than 1024
+                bits, or the domain or selector is none.
             ExtraMissing: the extra ``smtpx[dkim]`` is not installed.
         """
         _checks.text("domain", domain)
@@ -106,9 +106,9 @@ class DKIMKey(Value):
 class DKIMSigner:
     """A `Signer` that puts one DKIM-Signature field a key before the content.
 
-    Header section and body are ``relaxed``. What is signed of the header: the fields that RFC 6376
-    §5.4.1 names, as far as they are there, and From, To, Cc, Subject and Reply-To once more, so
-    that a field which somebody adds breaks the signature.
+    Header section and body are ``relaxed``. Those fields are signed that RFC 6376 §5.4.1 names, as
+    far as they are there. From, To, Cc, Subject and Reply-To are signed once more: a second one
+    that somebody adds breaks the signature.
     """
 
     __slots__ = ("_dkimpy", "keys")

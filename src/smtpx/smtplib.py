@@ -1,7 +1,7 @@
 """The standard library's `smtplib`, on smtpx's engine: ``from smtpx import smtplib``.
 
 Names, arguments, results and exceptions are the old ones, and so are the ways in which programs
-and tests reach inside; what is deliberately otherwise is in docs/smtplib-differences.md. What
+and tests reach inside. What is deliberately otherwise is in docs/smtplib-differences.md. What
 tests replace in this module (`socket`, `ssl`, `hmac`, `_fix_eols`, …) is looked up when called.
 """
 

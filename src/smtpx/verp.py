@@ -1,8 +1,8 @@
 """Variable envelope return paths: a sender of its own for each recipient.
 
 A report about ``bob@example.net`` then comes back to ``bounces+bob=example.net@example.org``: its
-address tells whom it is about, whatever is in it. The server of the sender's domain must deliver
-what has a ``+`` in its local-part to what stands before it (RFC 5233 §1 calls it a subaddress).
+address tells whom it is about, whatever is in it. The sender's domain must have subaddresses
+(RFC 5233 §1): what is for ``bounces+anything`` goes to ``bounces``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def encode(sender: str | Address, recipient: str | Address) -> Address:
     """The sender that names its recipient; `decode` is the inverse.
 
     Raises:
-        AddressError: one of them is no address, the sender has a ``+`` in its local-part or there
-            is none, or both together are too long for a path (256 octets).
+        AddressError: one of them is no address, or there is no sender. Or the sender has a ``+`` in
+            its local-part, or both together are too long for a path (256 octets).
     """
     sender, recipient = _parsed("sender", sender), _parsed("recipient", recipient)
     if "+" in sender.local_part:

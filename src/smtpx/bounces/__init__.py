@@ -60,9 +60,9 @@ def parse(message: bytes | AnyMessage, *, verp: Decode | None = None) -> Report 
     (RFC 3834), disposition notifications (RFC 8098). A report is no proof, and not always bad news:
     `DeliveryReport.failed` has the recipients who will not get the message.
 
-    `verp`, such as `smtpx.verp.decode`, takes the address that the report came to, and returns our
-    own sender address and the recipient that it stands for, or ``None`` (or raises `ValueError`);
-    `verp_recipient` then names whom the message was sent to.
+    `verp`, such as `smtpx.verp.decode`, takes the address that the report came to. It returns our
+    own sender address and the recipient that it stands for. For any other address it returns
+    ``None``, or raises `ValueError`. `verp_recipient` then names whom the message was sent to.
 
     Give bytes where you have them: in an `EmailMessage` the `email` package has been at work, and
     has to write it once more.

@@ -1,8 +1,8 @@
 """One call from keyword arguments to a message (RFC 5322, MIME, RFC 2369, RFC 8058, RFC 6047).
 
-Everything is checked before anything is built; what is built is 7-bit, with short lines, so that
-it can go through any server and be signed as it is. Templates are others' business: text and HTML
-come as they are to be sent.
+Everything is checked before anything is built. What is built is 7-bit, with short lines: it can go
+through any server, and be signed as it is. Templates are others' business: text and HTML come as
+they are to be sent.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def compose(
     ``src="cid:logo"``. `calendar` is an iCalendar object with its METHOD, such as an invitation.
 
     `date` is now and `message_id` a new one, unless given. `in_reply_to` is the message that is
-    answered, or its Message-ID; its References come along (RFC 5322 §3.6.4), what is malformed
-    as it stands. `list_unsubscribe`
-    are URIs, by https and mailto; with `one_click` the one by https takes a POST (RFC 8058).
+    answered, or its Message-ID; its References come along (RFC 5322 §3.6.4), malformed ones as
+    they stand. `list_unsubscribe` are URIs, by https and mailto; with `one_click` the one by https
+    takes a POST (RFC 8058).
     `headers` are all other fields: those that hold addresses are written as such, those that
     programs read are taken as they are.
 

@@ -47,7 +47,7 @@ class NameServers:
         """Take the IP addresses of resolvers.
 
         `validating` says that they validate DNSSEC, and that nobody on the way to them can change
-        what they say (RFC 7672 §2.1.3): that they are on this machine, or behind a protected link.
+        what they say (RFC 7672 §2.1.3). They are on this machine then, or behind a protected link.
 
         Raises:
             ValueError: there is none, or one is no IP address.

@@ -125,7 +125,7 @@ class DeliveryOutcome(Outcome):
 
 
 class DeliveryResult(SendResult):
-    """A `SendResult` whose outcomes tell who took or refused the message, and what was tried."""
+    """A `SendResult` whose outcomes tell which host took or refused it, and what was tried."""
 
     __slots__ = ()
 

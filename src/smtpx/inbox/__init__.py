@@ -8,7 +8,7 @@
         ...  # serve `app(inbox)` by any ASGI server
 
 `app` is an ASGI application (extra: ``inbox``) that mounts in another one as well. Nothing here
-connects to anybody: no URL in a mail is ever fetched, and a release is done by who made the inbox.
+connects to anybody: no URL in a mail is ever fetched, and whoever made the inbox does a release.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Spans and metrics of OpenTelemetry, from what an observer is told (`smtpx[opentelemetry]`).
 
-There is no semantic convention for SMTP; names and attributes follow those of MailKit where they
-fit, units and error types those of OpenTelemetry (seconds, ``error.type``). No address, subject or
-content is told.
+There is no semantic convention for SMTP. Names and attributes follow those of MailKit where they
+fit; units and error types are those of OpenTelemetry (seconds, ``error.type``). No address, subject
+or content is told.
 
 ======================================  =========  ==============================================
 ``smtpx.client.operation.count``        counter    by ``network.operation``: ``connect``, ``send``
@@ -11,9 +11,9 @@ content is told.
 ======================================  =========  ==============================================
 
 A span is named ``smtp connect`` or ``smtp send``; one of the latter counts its recipients. Each
-has ``server.address``, ``server.port``, ``url.scheme``, and ``error.type`` where it failed: the
-reply code, or ``timed_out``, ``connection_lost``, ``invalid_response``,
-``secure_connection_error``, ``cancelled``, or else the name of the exception.
+has ``server.address``, ``server.port`` and ``url.scheme``. One that failed has ``error.type``: the
+reply code, or a word such as ``timed_out``, ``connection_lost`` or ``cancelled``, or else the name
+of the exception.
 """
 
 from __future__ import annotations

@@ -113,8 +113,8 @@ class Template:
         """One recipient's copy, as `send_many` takes it; its result has `values` again.
 
         `values` has something for each field: a string, or what `str` makes one of. In HTML it
-        is escaped, so that it is text there and in an attribute with quotes, unless it has
-        ``__html__()``, as strings of MarkupSafe and Django have that are HTML already.
+        is escaped: it is text there, and in an attribute with quotes. What has ``__html__()`` is
+        HTML already, and stays as it is, like the safe strings of MarkupSafe and Django.
 
         Raises:
             LocalProtocolError: a value is missing, or cannot stand where its field does, such as

@@ -15,8 +15,8 @@ __all__ = ["Limit", "Retries", "granted", "is_greylisting", "pause"]
 class Retries:
     """The schedule by which a refusal for now is followed by another attempt.
 
-    The pauses grow from `first` by `factor` to `most`; each is longer or shorter by up to `jitter`
-    of itself, so that what failed together does not come back together.
+    The pauses grow from `first` by `factor` to `most`. Each is longer or shorter by up to `jitter`
+    of itself: what failed together does not come back together.
     """
 
     __module__ = "smtpx.outbox"

@@ -6,8 +6,8 @@ both sides have, or those that the caller names in ``mechanisms=``::
 
     smtpx.Client(url, credentials=smtpx.Credentials("ann", password), mechanisms=sasl.HASHED)
 
-A mechanism of your own is a class with the attributes and methods of `Mechanism`, called with the
-credentials and the `Channel`, and named in ``mechanisms=`` like the others.
+A mechanism of your own is a class with the attributes and methods of `Mechanism`. It is called with
+the credentials and the `Channel`, and named in ``mechanisms=`` like the others.
 """
 
 from __future__ import annotations

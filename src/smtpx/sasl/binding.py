@@ -33,8 +33,8 @@ def scram_binding(protection: Protection | None) -> tuple[str, bytes] | None:
 def endpoint_binding(protection: Protection | None) -> bytes | None:
     """The digest of the server's certificate (RFC 5929 §4.1).
 
-    ``None`` without a certificate, without the package asn1crypto (which scramp brings along), or
-    where the certificate's signature is of a kind for which the RFC defines no digest.
+    ``None`` without a certificate, or without the package asn1crypto, which scramp brings along.
+    ``None``, too, for a kind of signature for which the RFC defines no digest.
     """
     if protection is None or not protection.certificate:
         return None

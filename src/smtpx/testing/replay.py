@@ -2,8 +2,8 @@
 
 The script is one of `smtpx.Transcript`'s, or written by hand in the same form (see
 `smtpx.testing.script`). Each line that begins ``# session`` begins a session, and each session is
-played to one connection. What differs from run to run may differ here: the EHLO name, sizes, the
-content, and what stands for a secret that was left out, ``[redacted]``.
+played to one connection. What differs from run to run may differ here: the EHLO name, sizes and
+the content. So may a secret: ``[redacted]`` stands for it.
 """
 
 from __future__ import annotations

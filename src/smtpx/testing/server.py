@@ -107,8 +107,8 @@ class Server:
         `path` makes it a unix socket in place of `host` and `port`. `certificate_names` are what
         the certificate is good for; `server_context` replaces the server's own authority and
         certificate. `buffer_size` bounds what lies between server and client in each direction,
-        as far as the operating system lets it, so that a client that writes without reading is
-        soon found out. `mailbox` is where messages go, bounded if it says so. `keep_sessions` is
+        as far as the operating system lets it. A client that writes without reading is then soon
+        found out. `mailbox` is where messages go, bounded if it says so. `keep_sessions` is
         how many records of sessions are kept, the newest, each with its first 1000 lines; None is
         all.
 

@@ -1,9 +1,9 @@
 """A strict SMTP and LMTP server without I/O, which writes down every breach by the client.
 
 It shares no line with the client: it is the oracle the client is tested against. Bytes go in with
-`ServerProtocol.receive_data`; commands come out one at a time with `next_command`, and each is
-either performed (`answer`) or refused (`refuse`), which gives the bytes of its reply. The seam
-between the two is where a host plays its faults. RFC 5321, RFC 2033, RFC 2920, RFC 3030.
+`ServerProtocol.receive_data`; commands come out one at a time with `next_command`. Each is either
+performed (`answer`) or refused (`refuse`), which gives the bytes of its reply. The seam between
+the two is where a host plays its faults. RFC 5321, RFC 2033, RFC 2920, RFC 3030.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Answer:
 class ServerProtocol:
     """One session, seen from the server.
 
-    `breaches` and `commands` grow as the session goes on: the first holds a sentence for everything
-    the client should not have done, the second every line it said, content excepted.
+    `breaches` and `commands` grow as the session goes on. The first holds a sentence for everything
+    the client should not have done. The second holds every line it said, content excepted.
     """
 
     def __init__(
