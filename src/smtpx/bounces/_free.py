@@ -60,7 +60,7 @@ _OPENING = re.compile(
     r"|Sorry, we were unable to deliver your message to the following address"
     r"|An error occurred while trying to deliver the mail to the following recipients"
     r"|Your (?:message|mail)\b[^@]{0,200}?could not be delivered to the following recipients?:"
-    r"|[^@]{0,200}?Your mail sent on: [^@<>]{0,60}Could not be delivered to: <"
+    r"|[^@]{0,900}?Your mail sent on: [^@<>]{0,60}Could not be delivered to: <"
     r"|[-* ]*(?:Non-Delivery Report|Message from InterScan|Failed Recipients -)"
     r"|[|-]+ ?(?:Message log|Failed addresses) follow"
 )

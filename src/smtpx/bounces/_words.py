@@ -41,7 +41,7 @@ OF_SENDER = _pattern(
     \byour (?:domain|host|hostname|ip|server|mail server) (?:is|isn't|was|has|does|doesn't|must)\b
     \byour (?:domain|host|hostname|ip|server|mail server) (?:cannot|could|appears|may)\b
     \byour (?:e-?mail )?address (?:is|isn't|was|has|does|doesn't|must|cannot|could|appears|may)\b
-    \bbatv\b|backscatter|\b[eé]metteur\b
+    \bverification failed for <|\bbatv\b|backscatter|\b[eé]metteur\b
 """
 )
 """It is about whom a message is from, or about the host that it came by."""
@@ -70,14 +70,14 @@ _SURE = {
         (?:without|missing) (?:an? )?(?:to|from|date|subject|message-id):? (?:field|header)
     """,
     Reason.MAILBOX_FULL: r"""
-        over ?quota|overdrawn .{0,20}quota|quota (?:is |has been )?exceeded \(?mail
+        over ?quota|quotaexceeded|overdrawn .{0,20}quota|quota (?:is |has been )?exceeded \(?mail
         mail ?box (?:is )?full|too many messages (?:on|in) the
     """,
     Reason.RATE: r"""
         receiving (?:mail at a )?rate|rate.?limit|frequency.{0,9}limit|(?:sending|unusual) rate
         connection limit|trop de connexions|try again slower|too (?:quickly|fast|often)
         too many (?:smtp |simultaneous )?(?:messages|connections|recipients|e?mails|sessions)
-        too many (?:requests|errors|concurrent)
+        too many (?:requests|errors|concurrent|(?:bad|invalid|unknown) recipients)
         \b(?:daily|hourly|sending|outgoing|submission)\b.{0,20}\b(?:quota|limit)\b
         \bquota\b.{0,20}\b(?:per|messages|recipients)\b|\w per (?:second|minute|hour|day)
         throttl|gr[ea]y-?list|server (?:is )?(?:too )?busy
@@ -85,7 +85,7 @@ _SURE = {
         verification in progress|being verified
     """,
     Reason.REPUTATION: r"""
-        spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|\bdnsbl\b|rbl\b
+        spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|dnsbls?\b|rbls?\b
         (?<!may be )(?:block|black|deny|bad) ?list|(?<!not )\blisted (?:at|in|by|on|as)\b
         blocked using|\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|\bbanned\b
     """,
@@ -101,6 +101,7 @@ _SURE = {
     """,
     Reason.POLICY: r"""
         address is not verified|recipient(?:'?s)? preferences|unauthenticated senders?
+        \bblocked (?:you|by (?:the )?(?:recipient|user))\b
     """,
 }
 
@@ -137,6 +138,7 @@ _WORDS = [
         r"""
         mail ?(?:box|folder|dir)\b.{0,40}\b(?:full|exceed\w*|over|limit)\b|full mail ?box|\bquota\b
         in ?box is full|mailfull|box full|too much mail data|receiving limits|space has been used
+        no mail ?box space
         (?:insufficient|(?:not|n't have) enough|out of)(?: \w+)? (?:storage|space)
         storage allocation|bo[iî]te .{0,40}pleine|casilla .{0,20}llena|buz[oó]n .{0,20}lleno
         postfach .{0,20}voll
@@ -167,19 +169,21 @@ _WORDS = [
     (
         Reason.INACTIVE,
         r"""
-        (?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}(?:disabled|suspended|locked)
+        (?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}(?:disabled|suspended|\blocked)
         (?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}(?:inactive|not active|dormant)
         (?:account|mail ?box|user|recipient|(?<!ip )address)\b.{0,40}(?:deactivated|expired|frozen)
         (?:account|mail ?box|user|recipient)\b.{0,40}(?:discontinued|terminated|archived)
         (?:inactive|disabled|suspended|deactivated) (?:account|user|mail ?box|recipient)
         (?:has been|is currently|temporar(?:il)?y) (?:suspended|deactivated|locked)
-        archived recipient|account (?:closed|not activated)|disabled ?user|casilla ha expirado
+        archived recipient|(?:account|mail ?box) is blocked
+        account (?:closed|not activated)|disabled ?user|casilla ha expirado
         """,
     ),
     (
         Reason.BAD_MAILBOX,
         r"""
-        (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}(?:unknown|invalid)
+        (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}invalid
+        (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}unknown(?! or\b)
         (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}not (?:be )?found
         (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:(?<!may )not|n't) exist
         (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:no longer|not known)
@@ -196,7 +200,7 @@ _WORDS = [
         not an? (?:registered|valid|known|active) (?:\w+ )?(?:user|recipient|mailbox|address)
         unknown in (?:virtual|local|relay)
         mail ?box (?:\S{1,99} )?(?:is )?(?:currently )?unavail?able\b(?! or\b)
-        (?:utilisateur|destinataire) inconnu|nessun utente|(?:benutzer|empf[aä]nger) unbekannt
+        (?:utilisateur|destinataire) inconnu|nessun utente|(?:benutzer|empf(?:ä|ae?)nger) unbekannt
         (?:usuario|destinatario) (?:desconocido|inexistente|inv[aá]lido)
         no existe (?:ese usuario|dicha persona)
         """,
@@ -218,6 +222,7 @@ _WORDS = [
         unreachable|not (?:responding|reachable)|did not respond|no route|resolve route
         (?:could not|couldn't|unable to|failed to|wasn't able to) (?:establish|connect)
         name ?server|\bdns\b|lookup fail|network (?:error|problem|failure)|find a gateway
+        (?:unable|failed) to (?:look ?up|resolve)
         retry time|multiple retries|\d attempts|in the queue too long|been failing for|\bexpired\b
         could not (?:be )?deliver(?:ed)? for|not been collected|failed to deliver to domain
         requests to connect
