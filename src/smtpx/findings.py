@@ -46,6 +46,8 @@ class Rule(Enum):
     MESSAGE_ID_MISSING = "RFC 5322 §3.6.4", "add a Message-ID"
     MESSAGE_ID_MALFORMED = "RFC 5322 §3.6.4", "write it as <left@right>"
     IDENTIFIER_ENCODED = "RFC 2047 §5", "fold the field without encoding what is in it"
+    URI_MALFORMED = "RFC 2369 §2", "write each as <mailto:…> or <https:…>"
+    LIST_ID_MALFORMED = "RFC 2919 §3", "write it as 'A name <list.example.org>'"
     FIELD_REPEATED = "RFC 5322 §3.6", "join them, or leave out all but one"
     ADDRESS_MALFORMED = "RFC 5322 §3.4", "quote the display name; separate addresses by commas"
     ADDRESS_MISSING = "RFC 5322 §3.6.3", "leave the field out"

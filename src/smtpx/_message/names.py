@@ -6,7 +6,9 @@ that are in no RFC, but in much mail.
 
 from __future__ import annotations
 
-__all__ = ["ADDRESSES", "EXACT", "IDENTIFIERS", "OF_THE_MESSAGE", "URIS"]
+import re
+
+__all__ = ["ADDRESSES", "EXACT", "IDENTIFIERS", "OF_THE_MESSAGE", "URIS", "are_uris"]
 
 _ONCE = ("from", "sender", "reply-to", "to", "cc", "bcc")
 OF_THE_MESSAGE = frozenset({*_ONCE, *(f"resent-{name}" for name in _ONCE)})
@@ -31,6 +33,8 @@ URIS = frozenset(
     | {"archived-at"}
 )
 """Fields of URIs in angle brackets (RFC 2369 §2, RFC 5064)."""
+# A template's fields stand for a URI too.
+_IN_URIS = re.compile(r"<(?:[a-z][a-z0-9+.-]*:|\{\{)[!-;=?-~]*>|\([^()]*\)|[\s,]+", re.IGNORECASE)
 EXACT = (
     IDENTIFIERS
     | URIS
@@ -39,3 +43,8 @@ EXACT = (
     | {"x-priority"}
 )
 """Fields that programs read, and in which nothing may be encoded (RFC 2047 §5)."""
+
+
+def are_uris(body: str) -> bool:
+    """Whether programs find their URIs in the body of such a field; ``NO`` is for List-Post."""
+    return _IN_URIS.sub("", body) in ("", "NO")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message.correspondents import header_addresses
-from smtpx._message.names import ADDRESSES, EXACT, OF_THE_MESSAGE, URIS
+from smtpx._message.names import ADDRESSES, EXACT, OF_THE_MESSAGE, URIS, are_uris
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 from smtpx.findings import Finding, Rule, Severity
@@ -27,6 +27,7 @@ ONCE = frozenset(
 )
 """Fields that come once at most (RFC 5322 §3.6, RFC 2045 §3, RFC 2369 §3, RFC 2919 §3)."""
 _MESSAGE_ID = re.compile(r"\s*<[^\s<>@]+@[^\s<>@]+>\s*")
+_LIST_ID = re.compile(r"<[!-;=?-~]+>\s*$")
 _HTTPS = re.compile(r"<\s*https:[^<>]+>", re.IGNORECASE)
 
 
@@ -50,6 +51,10 @@ def check_header(message: AnyMessage) -> Iterator[Finding]:
             yield _error(Rule.NOT_UTF8, name, "it has octets above 127 that are no UTF-8")
         if "=?" in _exact_part(name, str(value)):
             yield _error(Rule.IDENTIFIER_ENCODED, name, "there are encoded words in it")
+        elif name.lower() in URIS and not are_uris(str(value)):
+            yield _warning(Rule.URI_MALFORMED, name, "programs find no URI in all of it")
+        elif name.lower() == "list-id" and not _LIST_ID.search(str(value)):
+            yield _warning(Rule.LIST_ID_MALFORMED, name, "there is no identifier in it")
     yield from _check_addresses(message)
     yield from _check_stamps(message)
     if "bcc" in names or "resent-bcc" in names:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from smtpx._message import fields
 from smtpx._message.mailboxes import groups_in, mailbox_in
-from smtpx._message.names import ADDRESSES, EXACT, IDENTIFIERS, OF_THE_MESSAGE, URIS
+from smtpx._message.names import ADDRESSES, EXACT, IDENTIFIERS, OF_THE_MESSAGE, URIS, are_uris
 from smtpx._message.rewriting import list_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
@@ -32,8 +32,6 @@ _ANY_IDENTIFIER = re.compile(r"<[!-;=?-~]{1,898}>")
 _BARE_IDENTIFIER = re.compile(r"[!-'*-;=?-~]{1,898}")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _URI = re.compile(r"(?:https?://[!#-.0-;=@-~]|mailto:)[!#-;=?-~]+", re.IGNORECASE)
-# A template's fields stand for a URI too.
-_LIST_URI = re.compile(r"<(?:[a-z][a-z0-9+.-]*:|\{\{)[!-;=?-~]*>|\([^()]*\)|[\s,]+", re.IGNORECASE)
 # Fields that an argument of their own writes, or that describe what is in the parts.
 _OWN = {
     "from": "sender", "to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to",
@@ -218,7 +216,7 @@ def _body(argument: str, name: str, value: str) -> str:
         raise LocalProtocolError(
             f"{argument}={_shown(value)}: write each as <left@right>, with the brackets"
         )
-    if kind in URIS and _LIST_URI.sub("", value) not in ("", "NO"):
+    if kind in URIS and not are_uris(value):
         raise LocalProtocolError(
             f"{argument}={_shown(value)}: write each URI as <mailto:…> or <https:…> (RFC 2369 §2)"
         )
