@@ -18,7 +18,7 @@ import io as io
 import re as re
 import socket as socket
 import sys as sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from email.base64mime import body_encode
 from smtplib import (
     SMTPAuthenticationError,
@@ -409,8 +409,11 @@ class SMTP(Authentication, Transactions):
             from_addr = author(msg, resent)
         if to_addrs is None:
             to_addrs = recipients(msg, resent)
-        everyone = [to_addrs] if isinstance(to_addrs, str) else to_addrs
-        foreign = [address for address in (from_addr, *everyone) if not address.isascii()]
+        if isinstance(to_addrs, Iterator):  # It is looked at, and then sent to.
+            to_addrs = list(to_addrs)
+        everyone: Any = [to_addrs] if isinstance(to_addrs, str) else to_addrs
+        texts = [one for one in (from_addr, *everyone) if isinstance(one, str)]
+        foreign = [address for address in texts if not address.isascii()]
         utf8 = bool(foreign) and bool(self.has_extn("smtputf8"))
         if not utf8 and any(map(needs_smtputf8, foreign)):
             raise SMTPNotSupportedError(

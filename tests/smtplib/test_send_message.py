@@ -53,6 +53,20 @@ def test_sender_and_recipients_are_those_of_the_header(server: Server) -> None:
     assert message_from_bytes(received.content).get_payload() == "hello\r\n.\r\n"
 
 
+def test_recipients_may_come_from_an_iterator(server: Server) -> None:
+    everyone = ["bob@example.net", "eve@example.net"]
+    with client_of(server) as client:
+        one_by_one: Any = iter(everyone)
+        assert client.send_message(letter(), to_addrs=one_by_one) == {}
+    assert server.messages[0].recipients == tuple(everyone)
+
+
+@pytest.mark.parametrize("wrong", [b"bob@example.net", [None], [5]])
+def test_a_recipient_that_is_no_text_is_named(server: Server, wrong: Any) -> None:
+    with client_of(server) as client, pytest.raises(ValueError, match="the recipient is"):
+        client.send_message(letter(), to_addrs=wrong)
+
+
 def test_sender_goes_before_from(server: Server) -> None:
     with client_of(server) as client:
         client.send_message(letter(Sender="sue@example.org"))
