@@ -36,6 +36,7 @@ _HOMES = {
     "SenderRefused SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
     "findings": "Finding Rule Severity",
     "marking": "Mark",
+    "mending": "mend",
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "
     "SessionClosed SessionOpened Speaker",

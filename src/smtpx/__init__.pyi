@@ -58,6 +58,7 @@ from smtpx.findings import Finding as Finding
 from smtpx.findings import Rule as Rule
 from smtpx.findings import Severity as Severity
 from smtpx.marking import Mark as Mark
+from smtpx.mending import mend as mend
 from smtpx.merging import Template as Template
 from smtpx.messages import flatten as flatten
 from smtpx.observing import Event as Event
@@ -188,6 +189,7 @@ __all__ = [
     "deliver",
     "delivery",
     "flatten",
+    "mend",
     "outbox",
     "plain_text",
     "sasl",

@@ -617,6 +617,7 @@ CASES: dict[str, Case] = {
         list_unsubscribe=NONE,
         headers=NONE,
     ),
+    "mend": Case(smtpx.mend, {"message": MESSAGE}, message={"bytes"}, envelope=NONE),
     "plain_text": Case(smtpx.plain_text, {"html": "x"}, html=TEXTS),
     "send": Case(
         smtpx.send,

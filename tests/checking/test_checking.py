@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpx import Attachment, Envelope, Rule, Severity, check, compose
+from smtpx import Attachment, Envelope, Rule, Severity, check, compose, mend
 from smtpx._message.names import ADDRESSES
 from smtpx._message.serialising import serialise
 from smtpx._wire.extensions import Extensions
@@ -293,6 +293,22 @@ def test_what_can_be_mended_is(octets: bytes, as_message: bool) -> None:
     assert check(after, ENVELOPE) == ()
     assert isinstance(after, type(message))
     assert (serialise(message) if as_message else octets) == before
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, message_from_bytes])
+def test_whoever_keeps_a_message_has_it_mended(kind: Any) -> None:
+    message = kind(content("Bcc: c@z.test", without="Date"))
+    after: Any = mend(message, ENVELOPE)
+    assert check(after, ENVELOPE) == ()
+    octets = after if isinstance(after, bytes) else serialise(after)
+    assert b"Bcc" not in octets
+    assert b"\r\nDate: " in octets
+    assert mend(after, ENVELOPE) == after  # nothing is wrong with it any more
+
+
+def test_what_is_signed_stays_as_it_is() -> None:
+    signed = content("DKIM-Signature: v=1", without="Date")
+    assert mend(signed) == signed
 
 
 def test_a_message_is_mended_where_the_email_package_goes_wrong() -> None:

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             console.result(f"{name}: {printable(str(each))}", "red" if is_error else "yellow")
         checked.append({"file": name, "findings": [_shapes.finding(each) for each in found]})
         if arguments.fix is not None:
-            _write_mended(octets, Path(arguments.fix))
+            _ = Path(arguments.fix).write_bytes(_mended(octets))
     code = Exit.FOUND if errors else Exit.DONE
     if errors:
         console.problem(f"{errors} error{'' if errors == 1 else 's'} found")
@@ -103,15 +103,10 @@ def _envelope(octets: bytes) -> smtpx.Envelope | None:
         return None
 
 
-def _write_mended(octets: bytes, path: Path) -> None:
-    """Send a copy through `Check.FIX` to a server of our own, and keep what arrives."""
-    from smtpx.testing import Server
-
-    envelope = _envelope(octets) or smtpx.Envelope("postmaster@localhost", "postmaster@localhost")
-    with Server() as server:
-        try:
-            _ = smtpx.send(octets, server.url, envelope, check=smtpx.Check.FIX)
-        except smtpx.CheckFailed as error:
-            left = "; ".join(map(str, error.findings))
-            raise Stop(f"it cannot be mended: {left}", Exit.FOUND) from None
-        _ = path.write_bytes(server.messages[0].content)
+def _mended(octets: bytes) -> bytes:
+    envelope = _envelope(octets)
+    mended = smtpx.mend(octets, envelope)
+    left = [each for each in smtpx.check(mended, envelope) if each.severity is smtpx.Severity.ERROR]
+    if left:
+        raise Stop(f"it cannot be mended: {'; '.join(map(str, left))}", Exit.FOUND)
+    return mended
