@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from smtpx.testing import Server
 
-from .command import environment
+from .command import environment, validator
 from .conftest import Run
 
 LETTER = (
@@ -117,6 +118,88 @@ def test_bad_rows_are_named_before_anything_is_sent(
     assert done.code == 65
     assert said in done.err
     assert done.err.count("\n") == 1
+
+
+ORDERS = (
+    "address,name,order,price\nbob@example.net,Bob,A-1,5\nkim@x.test,Kim,B-1,7\n"
+    "bob@example.net,Bob,A-2,5\n"
+)
+
+
+def test_u10_rows_of_one_address_are_one_letter(run: Run, rows: Path, home: Path) -> None:
+    _ = rows.write_text(ORDERS)
+    _ = (home / "letter.eml").write_bytes(LETTER + b"{{order}}\nat {{price}}\n")
+    words = ["send", "--merge", "rows.csv", "letter.eml", "--group-by", "address"]
+    with Server() as server:
+        done = run(*words, server.url)
+        assert (done.code, done.out) == (0, "2 rows: 2 accepted\n"), done.err
+        texts = {mail.recipients[0]: mail.parsed.get_content() for mail in server.messages}
+        again = run(*words, server.url, "--resume", "rows.ledger")
+        assert (again.code, len(server.messages)) == (0, 2)  # the same rows, in the same order
+    # What differs in one group stands as lines in all of them; what does not stands once.
+    assert texts["bob@example.net"].split() == ["Dear", "Bob", "A-1", "A-2", "at", "5"]
+    assert texts["kim@x.test"].split() == ["Dear", "Kim", "B-1", "at", "7"]
+
+
+def test_a_column_to_group_by_that_is_not_there(run: Run, rows: Path) -> None:
+    done = run("send", "--dry-run", "--merge", "rows.csv", "letter.eml", "--group-by", "adress")
+    assert done.code == 65
+    assert "row 1: there is no column 'adress' to group by" in done.err
+
+
+def test_lists_in_a_header_are_told_with_their_group(run: Run, rows: Path, home: Path) -> None:
+    _ = rows.write_text(ORDERS)
+    _ = (home / "letter.eml").write_bytes(LETTER.replace(b"Hello {{name}}", b"{{order}}"))
+    done = run("send", "--dry-run", "--merge", "rows.csv", "letter.eml", "--group-by", "address")
+    assert done.code == 65
+    assert "the rows of 'bob@example.net': " in done.err
+
+
+def test_a_line_for_each_recipient(run: Run, rows: Path) -> None:
+    with Server(refuse_recipients={"kim@x.test": "550 5.1.1 No such user"}) as server:
+        done = run("send", "--jsonl", server.url, "--merge", "rows.csv", "letter.eml")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    for line in lines:
+        validator().validate(line)
+    states = {line["recipient"]: line["state"] for line in lines}
+    assert (states["kim@x.test"], states["bob@example.net"]) == ("refused", "accepted")
+
+
+def test_a_reverse_path_with_a_field(run: Run, rows: Path) -> None:
+    with Server() as server:
+        words = ["--merge", "rows.csv", "letter.eml", "-f", "bounces+{{name}}@example.org"]
+        assert run("send", server.url, *words, "--limit", "1").code == 0
+        assert server.messages[0].sender == "bounces+Bob@example.org"
+
+
+def test_a_failure_is_no_formula(run: Run, rows: Path, home: Path) -> None:
+    _ = rows.write_text("name,address\nBob,=bob@example.net\n")
+    with Server(refuse_recipients=lambda _: "550 5.1.1 No such user") as server:
+        assert run("send", server.url, "--merge", "rows.csv", "letter.eml").code == 67
+    with (home / "rows.failures.csv").open(newline="") as file:
+        (failure,) = csv.DictReader(file)
+    assert failure["recipient"] == "'=bob@example.net"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rate", "5/s"], "--rate is for --merge"),
+        (["--limit", "1"], "--limit is for --merge"),
+        (["--group-by", "name"], "--group-by is for --merge"),
+        (["--merge", "rows.csv", "--stop-after", "rcpt"], "--stop-after is for one message"),
+        (["--merge", "rows.csv", "--notify", "never"], "--notify is for one message"),
+        (["--merge", "rows.csv", "--subject", "x"], "--subject is for a message made here"),
+        (["--merge", "rows.csv", "--limit", "0"], "'0' is no number from 1 on"),
+        (["--json", "--jsonl"], "give one of them"),
+    ],
+)
+def test_what_has_no_meaning_is_told(
+    words: list[str], said: str, run: Run, rows: Path, home: Path
+) -> None:
+    done = run("send", "smtp://127.0.0.1:9", "letter.eml", *words)
+    assert done.code == 2
+    assert said in done.err
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import pytest
 
 import smtpx
 
-from .command import environment
+from .command import Done, environment, validator
 from .command import smtpx as as_process
 from .conftest import Run
 
@@ -94,7 +94,26 @@ def test_lines_without_an_inbox(home: Path) -> None:
         assert process.stdout is not None
         line = json.loads(process.stdout.readline())
         assert ended(process)[0] == 0
+    validator().validate(line)
     assert (line["recipients"], line["user"]) == (["bob@example.net"], "whoever")
+
+
+@POSIX
+def test_u3_one_document_at_the_end(home: Path) -> None:
+    with serving(home, "--json") as (process, smtp, inbox):
+        assert smtpx.send(LETTER, smtp, ENVELOPE).complete
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    document = Done(process.returncode, out, "").json
+    assert (document["smtp"], document["inbox"], document["taken"]) == (smtp, inbox, 1)
+
+
+@POSIX
+def test_whom_to_trust_is_told(home: Path) -> None:
+    with serving(home, "--no-inbox", "--tls", "starttls") as (process, smtp, _):
+        assert process.stderr is not None
+        ca_file = process.stderr.readline().split()[1]
+        assert smtpx.send(LETTER, f"{smtp}?tls=starttls&ca={ca_file}", ENVELOPE).complete
 
 
 def test_what_is_in_use_is_told(home: Path) -> None:

@@ -186,6 +186,30 @@ def test_bounces_as_csv_and_lines(kept: dict[str, str], run: Run) -> None:
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize(
+    ("column", "groups"),
+    [
+        ("domain", {"example.org": 4}),
+        ("reason", {"bad mailbox": 2, "network": 2}),
+        ("action", {"failed": 2, "delayed": 2}),
+    ],
+)
+def test_bounces_in_groups(
+    column: str, groups: dict[str, int], kept: dict[str, str], run: Run
+) -> None:
+    document = run("bounces", "--json", "--group-by", column, "spool").json
+    assert (document["groups"], document["others"]) == (groups, 1)
+    table = list(csv.reader(run("bounces", "--csv", "--group-by", column, "spool").out.split("\n")))
+    assert table[0] == [column, "count"]
+    lines = run("bounces", "--jsonl", "--group-by", column, "spool").out.splitlines()
+    for line in lines:
+        validator().validate(json.loads(line))
+    assert {json.loads(line)[column]: json.loads(line)["count"] for line in lines} == groups
+    assert run("bounces", "--group-by", column, "spool").out.endswith(
+        "2 reports, 1 other messages\n"
+    )
+
+
 def test_bounces_none(kept: dict[str, str], run: Run) -> None:
     done = run("bounces", "letter.eml")
     assert done.code == 1

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-__all__ = ["SCHEMA", "Console", "columns", "has_colour", "printable", "written"]
+__all__ = ["SCHEMA", "Console", "cell", "columns", "has_colour", "printable", "written"]
 
 SCHEMA = 1
 """The version of everything that is printed as JSON."""
@@ -22,14 +22,18 @@ _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33",
 class Console:
     """One run's output, as its flags want it."""
 
-    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: int = 0) -> None:
+    def __init__(
+        self, *, json: bool = False, lines: bool = False, quiet: bool = False, verbose: int = 0
+    ) -> None:
+        """With `json` the result is one document; with `lines`, what the command prints as such."""
         self.json = json
+        self.is_for_people = not (json or lines or quiet)
         self.quiet = quiet
         self.verbose = verbose
 
     def result(self, text: str = "", colour: str = "") -> None:
-        """A line of the result; nothing where JSON is wanted, or silence."""
-        if not (self.json or self.quiet):
+        """A line of the result; nothing where programs read it, or silence is wanted."""
+        if self.is_for_people:
             written(sys.stdout, _painted(sys.stdout, text, colour) + "\n")
 
     def story(self, text: str, colour: str = "") -> None:
@@ -98,6 +102,11 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return " " if character in "\t\r\n" else character.encode("unicode_escape").decode("ascii")
+
+
+def cell(text: str) -> str:
+    """A stranger's text in a table: no formula, where that is opened as a sheet."""
+    return f"'{text}" if text[:1] in tuple("=+-@\t\r") else text
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import shutil
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,21 +16,22 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import smtpx
+from smtpx.cli import _shapes
 from smtpx.cli._accounts import Account
-from smtpx.cli._console import Console, has_colour, printable
+from smtpx.cli._console import SCHEMA, Console, cell, printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
 from smtpx.cli._letters import read_octets
+from smtpx.cli._progress import Progress
+from smtpx.cli._rows import Named, rows_in
 from smtpx.outbox import Limit, Outbox, State
 
 __all__ = ["merge", "preview", "template_of"]
 
 _CAMPAIGN = "smtpx send --merge"
-_EVERY = 10.0
-_FRAME = 0.5
 _LEASE = 5.0
 _NOT_SENT = (State.REFUSED, State.IN_DOUBT, State.EXPIRED, State.CANCELLED, State.WAITING)
 
@@ -42,93 +39,56 @@ _NOT_SENT = (State.REFUSED, State.IN_DOUBT, State.EXPIRED, State.CANCELLED, Stat
 # What is to be sent.
 
 
-def template_of(file: str | None, message: EmailMessage | None) -> smtpx.Template:
-    """The letter with its fields: of a file, or made of flags."""
+def template_of(
+    file: str | None, message: EmailMessage | None, sender: str | None
+) -> smtpx.Template:
+    """The letter with its fields: of a file, or made of flags; `sender` is its reverse-path."""
     if message is None:
         if file is None:
             raise Stop("which letter? smtpx send --merge ROWS.csv letter.eml")
         message = BytesParser(policy=policy.default).parsebytes(read_octets(file))
     try:
-        return smtpx.Template(message)
+        return smtpx.Template(message, sender="" if sender == "<>" else sender)
     except smtpx.SMTPError as error:
         raise Stop(f"{file or 'the letter'}: {error}", Exit.CONTENT_REFUSED) from None
 
 
-def rows_in(name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a CSV with a header, a JSON list, or JSON lines.
-
-    Raises:
-        Stop: it is none of these.
-    """
-    path = Path(name)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            match path.suffix.lower():
-                case ".json":
-                    yield from _objects(name, json.load(file))
-                case ".jsonl" | ".ndjson":
-                    yield from _objects(name, (json.loads(line) for line in file if line.strip()))
-                case _:
-                    yield from _lines(name, csv.DictReader(file, strict=True))
-        except (json.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
-            raise Stop(f"{name} cannot be read: {error}", Exit.CONTENT_REFUSED) from None
+def _rows(arguments: argparse.Namespace) -> Iterator[Named]:
+    return islice(rows_in(arguments.merge, arguments.group_by), arguments.limit)
 
 
-def _objects(name: str, found: Any) -> Iterator[dict[str, Any]]:
-    if not hasattr(found, "__iter__") or isinstance(found, (dict, str)):
-        raise Stop(f"{name}: write a list of objects", Exit.CONTENT_REFUSED)
-    for number, row in enumerate(found, 1):
-        if not isinstance(row, dict):
-            raise Stop(f"{name}, row {number}: write an object", Exit.CONTENT_REFUSED)
-        yield cast("dict[str, Any]", row)
-
-
-def _lines(name: str, reader: csv.DictReader[str]) -> Iterator[dict[str, Any]]:
-    names = reader.fieldnames or []
-    if not names or any(not each.strip() for each in names):
-        raise Stop(
-            f"{name} has no header: name its columns in the first line", Exit.CONTENT_REFUSED
-        )
-    for number, row in enumerate(reader, 1):
-        if None in row or None in row.values():
-            raise Stop(
-                f"{name}, row {number}: it has not as many columns as the header",
-                Exit.CONTENT_REFUSED,
-            )
-        yield dict(row)
-
-
-def _checked(name: str, template: smtpx.Template, most: int | None) -> int:
+def _checked(arguments: argparse.Namespace, template: smtpx.Template) -> int:
     """Render every row before anything is sent; return how many there are.
 
     Raises:
         Stop: one cannot be; its row and its column are named.
     """
     count = 0
-    for count, row in enumerate(islice(rows_in(name), most), 1):
+    for where, row in _rows(arguments):
+        count += 1
         missing = [field for field in template.fields if field not in row]
         if missing:
             raise Stop(
-                f"{name}, row {count}: there is no column {missing[0]!r}, which the letter has; "
+                f"{where}: there is no column {missing[0]!r}, which the letter has; "
                 f"there are {', '.join(map(str, row))}",
                 Exit.CONTENT_REFUSED,
             )
         try:
             _ = template.render(row)
         except (smtpx.SMTPError, ValueError) as error:
-            raise Stop(f"{name}, row {count}: {error}", Exit.CONTENT_REFUSED) from None
+            raise Stop(f"{where}: {error}", Exit.CONTENT_REFUSED) from None
     if not count:
-        raise Stop(f"{name} has no rows", Exit.CONTENT_REFUSED)
+        raise Stop(f"{arguments.merge} has no rows", Exit.CONTENT_REFUSED)
     return count
 
 
 def preview(arguments: argparse.Namespace, console: Console, template: smtpx.Template) -> int:
     """Say what would be sent, or write it."""
-    count = _checked(arguments.merge, template, arguments.limit)
+    count = _checked(arguments, template)
     folder = None if arguments.out is None else Path(arguments.out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        for number, row in enumerate(islice(rows_in(arguments.merge), arguments.limit), 1):
+        for number, (_, row) in enumerate(_rows(arguments), 1):
             content, _ = template.render(row)
             with (folder / f"{number:06}.eml").open("xb") as file:
                 _ = file.write(content)
@@ -148,13 +108,13 @@ def merge(
     console: Console,
 ) -> int:
     """Put every row into the outbox, send what is due, and tell what became of it."""
-    count = _checked(arguments.merge, template, arguments.limit)
+    count = _checked(arguments, template)
     path = _ledger_path(arguments)
     how: dict[str, Any] = {"lease": _LEASE}
     if arguments.rate is not None:
         how["limits"] = {"*": Limit(rate=arguments.rate)}
     with ledger(f"sqlite:///{path.absolute().as_posix()}", **how) as outbox:
-        rows = islice(rows_in(arguments.merge), arguments.limit)
+        rows = (row for _, row in _rows(arguments))
         try:
             _ = outbox.put_merge(template, rows, campaign=_CAMPAIGN, on_doubt="hold")
         except smtpx.SMTPError as error:
@@ -163,15 +123,23 @@ def merge(
             raise Stop(f"{path} is of other rows, or of another letter: {error}") from None
         with (
             client_of(account, arguments.connections, **options) as client,
-            _Progress(outbox, count, console),
+            Progress(outbox, _CAMPAIGN, count, console),
         ):
-            outbox.run(client, connections=arguments.connections, until_empty=True)
-            while _held_by_the_dead(outbox):
-                # A run that was killed holds its rows until it has shown no sign of life so long.
-                time.sleep(_LEASE)
-                _ = outbox.reconcile()
-                outbox.run(client, connections=arguments.connections, until_empty=True)
+            try:
+                _send(outbox, client, arguments.connections)
+            except KeyboardInterrupt:
+                console.problem(f"it goes on with --resume {path}")
+                raise
         return _tell(arguments, outbox, count, path, console)
+
+
+def _send(outbox: Outbox, client: smtpx.Client, connections: int) -> None:
+    outbox.run(client, connections=connections, until_empty=True)
+    while _held_by_the_dead(outbox):
+        # A run that was killed holds its rows until it has shown no sign of life so long.
+        time.sleep(_LEASE)
+        _ = outbox.reconcile()
+        outbox.run(client, connections=connections, until_empty=True)
 
 
 def _held_by_the_dead(outbox: Outbox) -> bool:
@@ -209,6 +177,9 @@ def _tell(
     if code is not Exit.DONE:
         again = f"; later: --resume {path}" if told.get("waiting") else ""
         console.problem(f"not everybody has accepted it: see {failures}{again}")
+    if arguments.jsonl:
+        for delivery in outbox.find():
+            console.line({"schema": SCHEMA, **_shapes.delivery(delivery)})
     fields = {"rows": count, "counts": told, "ledger": str(path), "failures": failures}
     console.document("send", code, fields)
     return code
@@ -229,50 +200,9 @@ def _write_failures(outbox: Outbox, path: Path) -> str | None:
                     writer = csv.writer(file)
                     writer.writerow(("recipient", "state", "reply"))
                 why = delivery.reason if delivery.reply is None else str(delivery.reply)
-                writer.writerow((delivery.recipient, delivery.state.value, why))
+                row = (delivery.recipient, delivery.state.value, why)
+                writer.writerow([cell(each) for each in row])
     finally:
         if file is not None:
             file.close()
     return None if writer is None else str(path)
-
-
-class _Progress:
-    """How far it has come: a line on a terminal, else a line every ten seconds."""
-
-    def __init__(self, outbox: Outbox, count: int, console: Console) -> None:
-        self._outbox = outbox
-        self._count = count
-        self._console = console
-        self._over = threading.Event()
-        self._is_terminal = has_colour(sys.stderr)
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._begun = time.monotonic()
-
-    def __enter__(self) -> None:
-        if not self._console.quiet:
-            self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        if self._is_terminal and not self._console.quiet:
-            sys.stderr.write("\r\x1b[K")
-
-    def _watch(self) -> None:
-        before = self._done()
-        while not self._over.wait(_FRAME if self._is_terminal else _EVERY):
-            done, seconds = self._done(), time.monotonic() - self._begun
-            pace = (done - before) / seconds
-            left = f", {(self._count - done) / pace:.0f} s left" if pace > 0 else ""
-            text = f"{done:,} of {self._count:,}, {pace * 60:,.0f} a minute{left}"
-            if self._is_terminal:
-                width = shutil.get_terminal_size().columns - 1
-                sys.stderr.write(f"\r\x1b[K{text[:width]}")
-                sys.stderr.flush()
-            else:
-                self._console.story(text)
-
-    def _done(self) -> int:
-        counts = self._outbox.counts(_CAMPAIGN)
-        return self._count - counts.get(State.WAITING, 0) - counts.get(State.SENDING, 0)

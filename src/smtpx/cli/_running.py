@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,9 @@ from typing import NoReturn, Protocol, cast
 
 from smtpx.cli._console import Console, printable
 
-__all__ = ["Command", "Parser", "loaded", "run"]
+__all__ = ["Command", "Parser", "count_of", "loaded", "run"]
+
+_FORMS = ("json", "jsonl", "csv")
 
 
 class Command(Protocol):
@@ -56,6 +59,17 @@ class Parser(argparse.ArgumentParser):
         raise _Misused(f"{self.prog}: {printable(message)}. See {self.prog} --help.")
 
 
+def count_of(text: str) -> int:
+    """Read a number of things: 1 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 class _Misused(Exception):
     """What is wrong with the command line."""
 
@@ -86,7 +100,11 @@ def run(name: str, words: Sequence[str]) -> int:
 def _run(name: str, words: Sequence[str]) -> int:
     command = loaded(name)
     try:
-        arguments = command.parser().parse_intermixed_args(words)
+        parser = command.parser()
+        arguments = parser.parse_intermixed_args(words)
+        forms = [form for form in _FORMS if getattr(arguments, form, False)]
+        if len(forms) > 1:
+            parser.error(f"--{forms[0]} and --{forms[1]}: give one of them")
     except SystemExit:
         return 0  # --help has been told.
     except _Misused as error:
@@ -94,7 +112,12 @@ def _run(name: str, words: Sequence[str]) -> int:
         failure = {"error": {"kind": "Usage", "message": str(error)}}
         Console(json="--json" in words).document(name, 2, failure)
         return 2
-    console = Console(json=arguments.json, quiet=arguments.quiet, verbose=arguments.verbose)
+    console = Console(
+        json=arguments.json,
+        lines=forms not in ([], ["json"]),
+        quiet=arguments.quiet,
+        verbose=arguments.verbose,
+    )
     if arguments.debug:
         return command.run(arguments, console)
     try:

@@ -11,7 +11,17 @@ from smtpx.bounces import DeliveryReport, FeedbackReport, RecipientReport, Repor
 if TYPE_CHECKING:
     from smtpx.outbox import Delivery
 
-__all__ = ["JSON", "delivery", "error", "finding", "report", "result", "result_of", "sentence_of"]
+__all__ = [
+    "JSON",
+    "delivery",
+    "error",
+    "finding",
+    "outcome",
+    "report",
+    "result",
+    "result_of",
+    "sentence_of",
+]
 
 JSON: TypeAlias = dict[str, object]
 

@@ -15,7 +15,8 @@ from typing import Any
 import smtpx
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import Account, account_of, add_password_options
-from smtpx.cli._console import Console, columns, printable
+from smtpx.cli._console import Console, printable
+from smtpx.cli._drawing import table
 from smtpx.cli._exits import Exit, Stop, of_result, worst
 from smtpx.cli._letters import octets_of_size
 from smtpx.cli._running import Parser
@@ -83,8 +84,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     console.result(
         f"{arguments.messages} messages of {len(content):,} octets to {account.endpoint}"
     )
-    for line in columns(rows):
-        console.result(line)
+    table(console, ("way", "pace", "time", "ratio"), rows)
     if code is not Exit.DONE:
         console.problem("not every message was accepted: the figures are not of whole messages")
     fields: _shapes.JSON = {

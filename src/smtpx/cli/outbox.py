@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
-from smtpx.cli._console import Console, columns, printable
+from smtpx.cli._console import Console, printable
+from smtpx.cli._drawing import table
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
-from smtpx.cli._running import Parser
+from smtpx.cli._running import Parser, count_of
 from smtpx.outbox import Delivery, Outbox, State
 
 __all__ = ["parser", "run"]
@@ -39,9 +40,9 @@ def parser() -> Parser:
     parser.add_argument(
         "--db", metavar="URL", help="sqlite:///mail.db or postgresql://…; else SMTPX_OUTBOX"
     )
-    parser.add_argument("--limit", type=int, default=1000, metavar="N", help="of the list")
+    parser.add_argument("--limit", type=count_of, default=1000, metavar="N", help="of the list")
     parser.add_argument("--until-empty", action="store_true", help="run: end when nothing is due")
-    parser.add_argument("--connections", type=int, default=4, metavar="N")
+    parser.add_argument("--connections", type=count_of, default=4, metavar="N")
     add_password_options(parser)
     return parser
 
@@ -58,8 +59,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def _status(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
     _ = _words(arguments, 0)
     counts = {state.value: count for state, count in outbox.counts().items()}
-    for line in columns([(state, str(count)) for state, count in counts.items()]):
-        console.result(line)
+    table(console, ("state", "recipients"), [(state, str(n)) for state, n in counts.items()])
     return _done(console, counts=counts)
 
 
@@ -160,8 +160,7 @@ def _told(found: list[Delivery] | tuple[Delivery, ...], console: Console) -> Exi
         )
         for each in found
     ]
-    for line in columns(rows):
-        console.result(line)
+    table(console, ("message", "recipient", "state", "reply"), rows)
     return _done(console, deliveries=[_shapes.delivery(each) for each in found])
 
 

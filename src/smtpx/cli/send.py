@@ -16,12 +16,12 @@ from smtpx.cli._accounts import (
     anonymous,
     is_target,
 )
-from smtpx.cli._console import Console, printable
+from smtpx.cli._console import SCHEMA, Console, printable
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._exits import Exit, Stop, of_error, of_result
 from smtpx.cli._letters import Letter, composed, octets_of_size, read_letter
 from smtpx.cli._rates import rate_of
-from smtpx.cli._running import Parser
+from smtpx.cli._running import Parser, count_of
 
 __all__ = ["parser", "run"]
 
@@ -36,6 +36,8 @@ URL may be left out: SMTPX_URL says it, or [default] in ~/.config/smtpx.toml or 
 Exit codes: 0 all accepted, 3 some, 4 in doubt, 75 try later; the others are in the documentation.
 """
 _PHASES = ("hello", "auth", "mail", "rcpt")
+_FOR_MANY = ("group_by", "resume", "rate", "limit")
+_FOR_ONE = ("stop_after", "notify", "keep_bcc")
 
 
 def parser() -> Parser:
@@ -84,10 +86,12 @@ def parser() -> Parser:
     sendmail.add_argument("-F", dest="full_name", help=argparse.SUPPRESS)
     many = parser.add_argument_group("to each row of a table")
     many.add_argument("--merge", metavar="ROWS", help=".csv with a header, .json or .jsonl")
+    many.add_argument("--group-by", metavar="COLUMN", help="one letter to all rows of the same")
     many.add_argument("--resume", metavar="LEDGER", help="go on with what was killed")
     many.add_argument("--rate", type=rate_of, metavar="N/UNIT", help="10/s, 600/min, 50/5m")
-    many.add_argument("--connections", type=int, default=2, metavar="N")
-    many.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    many.add_argument("--connections", type=count_of, default=2, metavar="N")
+    many.add_argument("--limit", type=count_of, metavar="N", help="only the first N letters")
+    parser.add_argument("--jsonl", action="store_true", help="print a JSON value a recipient")
     add_password_options(parser)
     return parser
 
@@ -95,6 +99,7 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Send, or do what is to be done instead."""
     target, file = _sorted(arguments)
+    _check_flags(arguments)
     if arguments.merge is not None:
         return _merged(arguments, target, file, console)
     if arguments.out is not None or arguments.dry_run:
@@ -122,13 +127,24 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         dialogue.save()
 
 
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """What has no meaning here is told, and not passed over."""
+    is_merge = arguments.merge is not None
+    for name in _FOR_ONE if is_merge else _FOR_MANY:
+        if getattr(arguments, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise Stop(
+                f"{flag} is for one message: leave out --merge"
+                if is_merge
+                else f"{flag} is for --merge ROWS: leave it out"
+            )
+
+
 def _merged(
     arguments: argparse.Namespace, target: str | None, file: str | None, console: Console
 ) -> int:
     from smtpx.cli import _merge
 
-    if arguments.stop_after is not None:
-        raise Stop("--stop-after is for one message: leave out --merge")
     preview = arguments.out is not None or arguments.dry_run
     account = None if preview else account_of(target, arguments, console)
     message: EmailMessage | None = None
@@ -136,11 +152,17 @@ def _merged(
         sender = _sender_at_hand(target, arguments, console) if account is None else account.sender
         made = composed(arguments, sender, is_template=True).message
         message = made if isinstance(made, EmailMessage) else None
-    template = _merge.template_of(file, message)
+    else:
+        _check_read(arguments, file)
+    template = _merge.template_of(file, message, arguments.envelope_sender)
     if account is None:
         return _merge.preview(arguments, console, template)
     dialogue = Dialogue(console, arguments.transcript)
-    options = {"observer": dialogue, "signer": _signer(arguments)}
+    options = {
+        "observer": dialogue,
+        "signer": _signer(arguments),
+        "timeout": arguments.timeout,
+    }
     try:
         return _merge.merge(arguments, account, template, options, console)
     finally:
@@ -171,12 +193,16 @@ def _sorted(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
 def _letter(arguments: argparse.Namespace, file: str | None, sender: str | None) -> Letter:
     if file is None:
         return composed(arguments, sender)
-    composing = ("subject", "text", "html", "attach", "header", "reply_to", "size")
-    for name in composing:
+    _check_read(arguments, file)
+    return read_letter(arguments, file, sender)
+
+
+def _check_read(arguments: argparse.Namespace, file: str) -> None:
+    """A file has its own subject and texts."""
+    for name in ("subject", "text", "html", "attach", "header", "reply_to", "size"):
         if getattr(arguments, name):
             flag = name.replace("_", "-")
             raise Stop(f"--{flag} is for a message made here: leave it out, or leave out {file}")
-    return read_letter(arguments, file, sender)
 
 
 def _sender_at_hand(
@@ -220,12 +246,12 @@ def _sent(
         if error.result is None:
             raise
         code = of_error(error)
-        _tell(error.result, code, console)
+        _tell(error.result, code, console, is_lines=arguments.jsonl)
         console.problem(printable(f"{error}{_advice(code)}"))
         console.document("send", code, _shapes.result(error.result) | _failed(error))
         return code
     code = of_result(result)
-    _tell(result, code, console)
+    _tell(result, code, console, is_lines=arguments.jsonl)
     if code is not Exit.DONE:
         console.problem(printable(f"{_summary(result)}{_advice(code)}"))
     console.document("send", code, _shapes.result(result))
@@ -242,10 +268,12 @@ def _failed(error: smtpx.SMTPError) -> _shapes.JSON:
     return {"error": _shapes.error(error)}
 
 
-def _tell(result: smtpx.SendResult, code: Exit, console: Console) -> None:
+def _tell(result: smtpx.SendResult, code: Exit, console: Console, *, is_lines: bool) -> None:
     for outcome in result.outcomes:
         good = outcome.status is smtpx.Status.ACCEPTED
         console.result(printable(str(outcome)), "" if code is Exit.DONE or good else "red")
+        if is_lines:
+            console.line({"schema": SCHEMA, **_shapes.outcome(outcome)})
 
 
 def _summary(result: smtpx.SendResult) -> str:
@@ -348,12 +376,7 @@ def _content_of(message: EmailMessage | bytes) -> bytes:
     """The octets as they would be written, Bcc left out."""
     if isinstance(message, bytes):
         return message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    from copy import deepcopy
-    from email.policy import SMTP
-
-    bare = deepcopy(message)
-    del bare["Bcc"]
-    return bare.as_bytes(policy=SMTP.clone(refold_source="none"))
+    return smtpx.flatten(message)
 
 
 def _written(folder: Path, content: bytes) -> Path:

@@ -119,9 +119,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if not http.is_loopback and not arguments.no_inbox and token is None:
         console.problem(f"anybody who reaches {http} can read all mail")
     with _inbox(arguments, console) as inbox:
-        server = _server(arguments, smtp, faults, inbox, console)
+        catch = _Catch(inbox, arguments, console)
+        server = _server(arguments, smtp, faults, catch)
         inbox.watch(server)
-        return asyncio.run(_serve(arguments, server, inbox, http, token, uvicorn, console))
+        url = asyncio.run(_serve(arguments, server, inbox, http, token, uvicorn, console))
+        fields = {"smtp": server.url, "inbox": url, "taken": catch.taken}
+        console.document("serve", Exit.DONE, fields)
+    return Exit.DONE
 
 
 def _uvicorn() -> Any:
@@ -187,19 +191,27 @@ def _release(arguments: argparse.Namespace, console: Console) -> Release | None:
     return release
 
 
+class _Catch:
+    """Keeps a message, and tells that it came."""
+
+    def __init__(self, inbox: Inbox, arguments: argparse.Namespace, console: Console) -> None:
+        self.taken = 0
+        self._inbox, self._arguments, self._console = inbox, arguments, console
+
+    def __call__(self, message: ReceivedMessage) -> str | None:
+        refused = self._inbox.take(message)
+        if refused is None:
+            self.taken += 1
+            _tell(message, self._arguments, self._console)
+        return refused
+
+
 def _server(
     arguments: argparse.Namespace,
     place: _Place,
     faults: list[Fault],
-    inbox: Inbox,
-    console: Console,
+    take: Callable[[ReceivedMessage], str | None],
 ) -> Server:
-    def take(message: ReceivedMessage) -> str | None:
-        refused = inbox.take(message)
-        if refused is None:
-            _tell(message, arguments, console)
-        return refused
-
     return Server(
         host=place.host,
         port=place.port,
@@ -259,7 +271,8 @@ async def _serve(
     token: str | None,
     uvicorn: Any,
     console: Console,
-) -> int:
+) -> str | None:
+    """Serve until it is to end; return the address of the inbox."""
     ended = asyncio.Event()
     with _ending(asyncio.get_running_loop(), ended):
         try:
@@ -267,13 +280,12 @@ async def _serve(
                 if uvicorn is None:
                     _announce(server, None, arguments, console)
                     _ = await ended.wait()
-                else:
-                    await _serve_pages(
-                        arguments, server, inbox, http, token, uvicorn, console, ended
-                    )
+                    return None
+                return await _serve_pages(
+                    arguments, server, inbox, http, token, uvicorn, console, ended
+                )
         except OSError as error:
             raise _in_use("--smtp", str(_Place.of("--smtp", arguments.smtp)), error) from None
-    return Exit.DONE
 
 
 async def _serve_pages(
@@ -285,7 +297,7 @@ async def _serve_pages(
     uvicorn: Any,
     console: Console,
     ended: asyncio.Event,
-) -> None:
+) -> str:
     from smtpx.inbox import app
 
     names = [*arguments.host_name, f"[{place.host}]" if ":" in place.host else place.host]
@@ -303,7 +315,8 @@ async def _serve_pages(
     # It would raise each signal anew once it has ended; ours says what ends.
     pages.capture_signals = contextlib.nullcontext
     port = listener.getsockname()[1]
-    url = f"http://{_Place(place.host, port)}/{'' if token is None else f'?token={token}'}"
+    bare = f"http://{_Place(place.host, port)}/"
+    url = bare if token is None else f"{bare}?token={token}"
     serving = asyncio.ensure_future(pages.serve(sockets=[listener]))
     stopping = asyncio.ensure_future(ended.wait())
     _announce(server, url, arguments, console)
@@ -316,6 +329,7 @@ async def _serve_pages(
         _ = stopping.cancel()
         await serving
         listener.close()
+    return bare
 
 
 def _listener(place: _Place) -> socket.socket:
@@ -346,6 +360,8 @@ def _announce(
     console.story(f"{'LMTP' if arguments.lmtp else 'SMTP'}   {server.url}{how}")
     if url is not None:
         console.story(f"inbox  {url}", "bold")
+    if server.tls is not ServerTLS.NONE:
+        console.story(f"trust  {server.ca_file}  (smtpx: ?ca=FILE in the URL)")
     for fault in arguments.fault:
         console.story(f"fault  {fault}", "yellow")
     if url is not None and arguments.open:

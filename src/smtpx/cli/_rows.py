@@ -1,0 +1,95 @@
+"""The rows of a table that a letter is merged with: a CSV with a header, JSON, or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from smtpx.cli._console import printable
+from smtpx.cli._exits import Exit, Stop
+
+__all__ = ["Named", "Row", "rows_in"]
+
+Row: TypeAlias = dict[str, Any]
+
+
+class Named(NamedTuple):
+    """A row, and what to call it where it is wrong."""
+
+    name: str
+    row: Row
+
+
+def rows_in(name: str, group_by: str | None = None) -> Iterator[Named]:
+    """The rows of a file; with `group_by`, one for all that have the same in that column.
+
+    Raises:
+        Stop: the file has none, or not that column.
+    """
+    rows = (Named(f"{name}, row {number}", row) for number, row in enumerate(_rows(name), 1))
+    yield from rows if group_by is None else _grouped(name, rows, group_by)
+
+
+def _rows(name: str) -> Iterator[Row]:
+    path = Path(name)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            match path.suffix.lower():
+                case ".json":
+                    yield from _objects(name, json.load(file))
+                case ".jsonl" | ".ndjson":
+                    yield from _objects(name, (json.loads(line) for line in file if line.strip()))
+                case _:
+                    yield from _lines(name, csv.DictReader(file, strict=True))
+        except (json.JSONDecodeError, csv.Error, UnicodeDecodeError, RecursionError) as error:
+            raise Stop(f"{name} cannot be read: {error}", Exit.CONTENT_REFUSED) from None
+
+
+def _objects(name: str, found: Any) -> Iterator[Row]:
+    if not hasattr(found, "__iter__") or isinstance(found, (dict, str)):
+        raise Stop(f"{name}: write a list of objects", Exit.CONTENT_REFUSED)
+    for number, row in enumerate(found, 1):
+        if not isinstance(row, dict):
+            raise Stop(f"{name}, row {number}: write an object", Exit.CONTENT_REFUSED)
+        yield cast("Row", row)
+
+
+def _lines(name: str, reader: csv.DictReader[str]) -> Iterator[Row]:
+    names = reader.fieldnames or []
+    if not names or any(not each.strip() for each in names):
+        raise Stop(
+            f"{name} has no header: name its columns in the first line", Exit.CONTENT_REFUSED
+        )
+    for number, row in enumerate(reader, 1):
+        if None in row or None in row.values():
+            raise Stop(
+                f"{name}, row {number}: it has not as many columns as the header",
+                Exit.CONTENT_REFUSED,
+            )
+        yield dict(row)
+
+
+def _grouped(name: str, rows: Iterator[Named], column: str) -> Iterator[Named]:
+    """A column that says the same throughout each group stands once; of others, a line a row."""
+    groups: dict[str, list[Row]] = {}
+    for where, row in rows:
+        if column not in row:
+            there_are = ", ".join(map(str, row))
+            problem = f"{where}: there is no column {column!r} to group by; there are {there_are}"
+            raise Stop(problem, Exit.CONTENT_REFUSED)
+        groups.setdefault(str(row[column]), []).append(row)
+    differing = {
+        key
+        for group in groups.values()
+        for row in group
+        for key in row.keys() | group[0].keys()
+        if row.get(key) != group[0].get(key)
+    }
+    for value, group in groups.items():
+        one = dict(group[0])
+        for key in differing & one.keys():
+            one[key] = "\n".join(str(row.get(key, "")) for row in group)
+        yield Named(f"{name}, the rows of {printable(value)!r}", one)
