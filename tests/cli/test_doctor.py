@@ -46,12 +46,16 @@ def test_a_good_server(run: Run) -> None:
         done = run("doctor", "--json", f"{server.url}{STARTTLS}&ca={server.ca_file}")
         server.wait_until_idle()
         assert all("MAIL" not in line for each in server.sessions for line in each.commands)
-        assert server.breaches == []
+        # It has tried what no client may do, and nothing else.
+        (breach,) = server.breaches
+        assert "'NOOP\\r\\n' sent before the reply to STARTTLS" in breach
     assert done.code == 0, done.out
     found = rows(done)
     assert found["tls.version"][1].startswith("TLSv1.3")
     assert found["tls.certificate"][0] == "ok"
     assert found["tls.old_versions"] == ("ok", "nothing older than TLS 1.2")
+    assert found["starttls.injection"][0] == "ok"
+    assert "starttls.again" not in found
     assert "smtpx would use SCRAM-SHA-" in found["auth.mechanisms"][1]
     (target,) = done.json["targets"]
     assert list(target["times_ms"]) == ["dns", "connect", "greeting", "hello", "starttls", "tls"]
@@ -266,22 +270,29 @@ def test_expectations_of_tls(run: Run) -> None:
         assert run("doctor", url, "--fail-on", "warn", "--days", "1").code == 0
 
 
+NO_CHUNKING = USUAL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME}
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
 @pytest.mark.parametrize(
     ("extensions", "trips"),
     [
-        (USUAL_EXTENSIONS, 1),
-        (USUAL_EXTENSIONS - {Extension.CHUNKING, Extension.BINARYMIME}, 2),
-        (frozenset(), 4),
+        (USUAL_EXTENSIONS, {False: 1, True: 2}),
+        (NO_CHUNKING, {False: 2, True: 2}),
+        (USUAL_EXTENSIONS - {Extension.PIPELINING}, {False: 4, True: 4}),
+        (frozenset(), {False: 4, True: 4}),
     ],
 )
-def test_what_a_message_costs_is_what_it_costs(extensions: Any, trips: int, run: Run) -> None:
-    with Server(extensions=extensions) as server:
+def test_what_a_message_costs_is_what_it_costs(
+    extensions: Any, trips: dict[bool, int], lmtp: bool, run: Run
+) -> None:
+    with Server(extensions=extensions, lmtp=lmtp) as server:
         (target,) = run("doctor", "--json", server.url).json["targets"]
-        assert target["round_trips"] == trips
+        assert target["round_trips"] == trips[lmtp]
         assert run("send", server.url, "letter.eml").code == 0
         server.wait_until_idle()
         # The greeting is no round trip; EHLO and QUIT are one each.
-        assert server.sessions[-1].round_trips == trips + 2
+        assert server.sessions[-1].round_trips == trips[lmtp] + 2
 
 
 def test_u12_it_says_which_port_it_chose(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +317,65 @@ def test_a_server_that_says_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -
         done = run("doctor", "--json", server.url)
     assert done.code == 74
     assert "greeting" in rows(done)["session"][1]
+
+
+def answered(read: Any, write: Any, over: bytes = b"") -> bytes:
+    """Answer what is `over` and what comes; return what is left where TLS is asked for."""
+    replies = {b"QUIT": b"221 Bye\r\n", b"EHLO": b"250-x\r\n250 STARTTLS\r\n"}
+    while True:
+        line, end, over = over.partition(b"\n")
+        if not end:
+            more = read(1000)
+            if not more:
+                return b""
+            over = line + more
+            continue
+        if line.startswith(b"STARTTLS"):
+            write(b"220 Go ahead\r\n")
+            return over
+        write(replies.get(line[:4], b"250 Ok\r\n"))
+
+
+@contextmanager
+def injectable(*, obeys: bool) -> Iterator[str]:
+    """A server that forgets to forget what came before TLS, as many did in 2011."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        over = threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                try:
+                    peer, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                with peer:
+                    peer.settimeout(5)
+                    try:
+                        peer.sendall(b"220 here\r\n")
+                        left = answered(peer.recv, peer.sendall)
+                        with context.wrap_socket(peer, server_side=True) as stream:
+                            _ = answered(stream.recv, stream.sendall, left if obeys else b"")
+                    except OSError:
+                        pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"smtp://127.0.0.1:{listener.getsockname()[1]}{STARTTLS}"
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(("obeys", "verdict"), [(True, "fail"), (False, "ok")])
+def test_what_is_slipped_in_behind_starttls(obeys: bool, verdict: str, run: Run) -> None:
+    with injectable(obeys=obeys) as url:
+        found = rows(run("doctor", "--json", url))
+    assert found["starttls.injection"][0] == verdict
+    assert found["starttls.again"][0] == "warn"
 
 
 def test_auth_before_tls_is_a_warning(run: Run) -> None:

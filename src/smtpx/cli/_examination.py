@@ -284,7 +284,7 @@ class Examination:
         self._look_at_auth()
         if self.case.recipient is not None:
             self._ask_for(session, self.case.recipient)
-        self.round_trips = _round_trips(session.extensions)
+        self.round_trips = _round_trips(session.extensions, lmtp=self.case.endpoint.lmtp)
 
     def _look_at_tls(self) -> None:
         protection, case = self.protection, self.case
@@ -303,12 +303,27 @@ class Examination:
             f"{protection.version}, {protection.cipher}",
         )
         self._look_at_certificate(protection, mode)
+        if mode is not smtpx.TLSMode.IMPLICIT:
+            self._look_at_starttls()
         if self._address is not None:
             old = _peers.old_version(case.endpoint, self._address, mode, _PATIENCE)
             if old is not None:
                 self.add("tls.old_versions", Verdict.WARN, f"it still takes {old} (RFC 8996)")
             else:
                 self.add("tls.old_versions", Verdict.OK, "nothing older than TLS 1.2")
+
+    def _look_at_starttls(self) -> None:
+        if self.extensions is not None and self.extensions.starttls:
+            self.add(
+                "starttls.again", Verdict.WARN, "it is still offered under TLS (RFC 3207 §4.2)"
+            )
+        if self._address is None:
+            return
+        if _peers.obeys_injected(self.case.endpoint, self._address, _PATIENCE):
+            text = "a command in plain text behind STARTTLS is obeyed under TLS (CVE-2011-0411)"
+            self.add("starttls.injection", Verdict.FAIL, text)
+        else:
+            self.add("starttls.injection", Verdict.OK, "nothing is obeyed that came before TLS")
 
     def _look_at_certificate(self, protection: smtpx.Protection, mode: smtpx.TLSMode) -> None:
         chain: list[_peers.Certificate] = []
@@ -412,11 +427,11 @@ def _listed(extensions: smtpx.Extensions) -> str:
     return "  ".join(told) or "nothing"
 
 
-def _round_trips(extensions: smtpx.Extensions) -> int:
+def _round_trips(extensions: smtpx.Extensions, *, lmtp: bool) -> int:
     """What one small message to one recipient costs (RFC 2920, RFC 3030)."""
     if not extensions.pipelining:
-        return 4 if not extensions.chunking else 3
-    return 1 if extensions.chunking else 2
+        return 4
+    return 1 if extensions.chunking and not lmtp else 2
 
 
 def _mechanism(offered: tuple[str, ...], *, is_tls: bool) -> str | None:

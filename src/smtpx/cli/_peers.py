@@ -1,7 +1,7 @@
 """What a server shows to whoever asks without trusting it: certificates, and what it speaks.
 
-Nothing but EHLO, STARTTLS and a TLS handshake is said here, and no secret ever: it runs after a
-handshake that was refused, to tell why.
+Nothing but EHLO, STARTTLS, NOOP, QUIT and a TLS handshake is said here, and no secret ever: it runs
+after a handshake that was refused, too, to tell why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import smtpx
 
-__all__ = ["Certificate", "certificates", "old_version", "speaks_instead"]
+__all__ = ["Certificate", "certificates", "obeys_injected", "old_version", "speaks_instead"]
 
 _LINES, _LINE = 100, 8192
 _OLD = (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1)
@@ -76,6 +76,21 @@ def old_version(
         except (OSError, ValueError):
             continue
     return None
+
+
+def obeys_injected(endpoint: smtpx.Endpoint, address: Any, seconds: float) -> bool:
+    """True where a command behind STARTTLS, in plain text, is obeyed under TLS (CVE-2011-0411)."""
+    name = endpoint.server_hostname or endpoint.host or "localhost"
+    try:
+        with _connected(address, seconds) as plain:
+            _start_tls(plain, lmtp=endpoint.lmtp, behind=b"NOOP\r\n")
+            with _trusting().wrap_socket(plain, server_hostname=name) as stream:
+                stream.sendall(b"QUIT\r\n")
+                with stream.makefile("rb") as replies:
+                    # To QUIT alone nobody answers 250.
+                    return replies.readline(_LINE).startswith(b"250")
+    except (OSError, ValueError):
+        return False  # Nothing comes of it: the server has ended the session.
 
 
 def speaks_instead(address: Any, seconds: float) -> str | None:
@@ -142,12 +157,13 @@ def _protected(
             yield stream
 
 
-def _start_tls(plain: socket.socket, *, lmtp: bool) -> None:
+def _start_tls(plain: socket.socket, *, lmtp: bool, behind: bytes = b"") -> None:
+    """Ask for TLS, with octets `behind` the command in one write."""
     with plain.makefile("rb", buffering=0) as replies:
         for command in (b"", b"LHLO localhost\r\n" if lmtp else b"EHLO localhost\r\n"):
             plain.sendall(command)
             _ = _reply(replies)
-        plain.sendall(b"STARTTLS\r\n")
+        plain.sendall(b"STARTTLS\r\n" + behind)
         if not _reply(replies).startswith(b"220"):
             raise ValueError("STARTTLS was refused")
 
