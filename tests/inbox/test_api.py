@@ -149,6 +149,35 @@ def test_u19_wait(taken: Taken, caught: Server) -> None:
     assert taken.client.get("/api/messages/wait?query=subject:never&timeout=0.2").status_code == 408
 
 
+def test_u19_what_is_waited_for_says_what_it_is(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large message is in the list before anybody has read it, and worth no answer yet."""
+    released, describe = threading.Event(), taken.inbox._describe
+
+    def late(number: int) -> None:
+        _ = released.wait(30)
+        describe(number)
+
+    monkeypatch.setattr(taken.inbox, "_describe", late)
+    assert taken.inbox.take(message(PLAIN)) is None
+    assert taken.get("/api/messages").json()["total"] == 1
+    assert taken.client.get("/api/messages/wait?timeout=0.1").status_code == 408
+    released.set()
+    assert wait(taken)[0]["subject"] == "hello"
+
+
+def test_what_a_killed_program_left_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mail.db"
+    with Inbox(store=path) as inbox:
+        monkeypatch.setattr(inbox, "_describe", lambda _: None)  # It does not come to that.
+        assert inbox.take(message(PLAIN)) is None
+    with Inbox(store=path) as inbox:
+        assert wait(Taken(inbox))[0]["subject"] == "hello"
+
+
 def test_u19_delete_by_search(taken: Taken) -> None:
     mine, other = taken.take(PLAIN), taken.take(MAILS["file"])
     assert taken.client.delete("/api/messages").status_code == 400
@@ -243,9 +272,24 @@ def test_parts_links_and_codes(taken: Taken) -> None:
     part = taken.get(f"{path}/parts/2")
     assert part.content == b"%PDF"
     assert "/" not in part.headers["content-disposition"].partition("filename=")[2]  # U31
-    assert taken.get(f"{path}/source").content == content
+    source = taken.get(f"{path}/source")
+    assert (source.content, source.headers["content-length"]) == (content, str(len(content)))
+    assert taken.get(f"{path}/source", limit=10).content == content[:10]
     assert taken.get(f"{path}/headers").json()["headers"][0][0] == "From"
     assert taken.get(f"{path}/parts/9", 404)
+
+
+def test_a_large_part_comes_whole(taken: Taken) -> None:
+    octets = bytes(range(256)) * 10_000
+    mail = smtpx.compose(
+        sender="ann@example.org",
+        to="bob@example.net",
+        text="x",
+        attachments=[smtpx.Attachment(octets, "large.bin")],
+    )
+    number = taken.take(mail.as_bytes())
+    assert taken.get(f"/api/messages/{number}").json()["parts"][1]["size"] == len(octets)
+    assert taken.get(f"/api/messages/{number}/parts/1").content == octets
 
 
 def test_seen_and_tags(taken: Taken) -> None:
@@ -275,12 +319,16 @@ def test_a_file_that_is_no_store(tmp_path: Path) -> None:
         _ = Inbox(store=path)
 
 
-def test_a_store_that_is_full_refuses_for_now(taken: Taken) -> None:
-    taken.inbox.store._connection.execute("PRAGMA max_page_count=20")
-    with Server(refuse_content=taken.inbox.take, mailbox=Mailbox(keep=0)) as server:
+def test_a_store_that_is_full_refuses_for_now(tmp_path: Path) -> None:
+    with (
+        Inbox(store=tmp_path / "mail.db") as inbox,
+        Server(refuse_content=inbox.take, mailbox=Mailbox(keep=0)) as server,
+    ):
+        inbox.store._connection.execute("PRAGMA max_page_count=30")
         with pytest.raises(smtpx.ContentRefused, match=r"452 4\.3\.1"):
             _ = send(server, text="x\n" * 100_000)
         assert send(server).complete
+        assert inbox.store.count("") == 1  # nothing is left of the one that did not fit
 
 
 def test_it_mounts_in_another_application(taken: Taken) -> None:

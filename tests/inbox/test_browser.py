@@ -181,7 +181,7 @@ def test_u25_the_policies_hold_without_nh3(
     """The second and third layer alone: no request but what browsers connect for all the same."""
     from smtpx.inbox import _html
 
-    monkeypatch.setattr(_html, "shown", lambda reading: _html._HEAD + (reading.html or ""))
+    monkeypatch.setattr(_html, "shown", lambda reading, _: _html._HEAD + (reading.html or ""))
     known = {"iframe", "frameset", "preconnect", "dns-prefetch"}
     for name, attack in ATTACKS.items():
         if name not in known:
@@ -355,14 +355,13 @@ def test_u16_fifty_thousand_messages(world: World, opened: Open) -> None:
     store = world.inbox.store
     content = b"Subject: many\r\n\r\nhi\r\n"
     one = message(content)
-    with store._connection:
-        _ = store.add(one)
-        _ = store._connection.execute(
+    _ = store.add(one)
+    with store._writing() as connection:
+        _ = connection.execute(
             "INSERT INTO messages (taken, queue_id, session, sender, recipients, parameters, helo, "
-            "user, tls, via, size, content, subject) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+            "user, tls, via, size, subject, described) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
             "SELECT i + 1 FROM n WHERE i < 49999) SELECT taken, queue_id, session, sender, "
-            "recipients, parameters, helo, user, tls, via, size, content, 'many ' || i "
-            "FROM messages, n"
+            "recipients, parameters, helo, user, tls, via, size, 'many ' || i, 1 FROM messages, n"
         )
     asked: list[str] = []
     page = opened("/livez")

@@ -260,9 +260,9 @@ def test_u32_hostile_mail_is_shown_in_a_moment(content: bytes, taken: Taken) -> 
 
 
 def test_u32_what_would_take_long_is_not_parsed() -> None:
-    for name in ("50,000 parts", "3,000 levels", "messages in messages", "100,000 fields"):
+    for name in ("50,000 parts", "3,000 levels", "100,000 fields"):
         assert _reading.read(HOSTILE[name]).problem is not None, name
-    assert _html.shown(_reading.read(HOSTILE["tags"])) is None
+    assert _html.shown(_reading.read(HOSTILE["tags"]), b"") is None
 
 
 def test_u23_the_corpus_of_our_own_fixtures_opens(taken: Taken) -> None:

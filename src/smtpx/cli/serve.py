@@ -39,6 +39,7 @@ examples:
 Another address than this machine's own needs --token-file, or --i-know. Ctrl-C ends it.
 """
 _KEPT_SESSIONS = 1000
+_TURN = 0.001
 
 
 def parser() -> Parser:
@@ -122,8 +123,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         catch = _Catch(inbox, arguments, console)
         server = _server(arguments, smtp, faults, catch)
         inbox.watch(server)
-        url = asyncio.run(_serve(arguments, server, inbox, http, token, uvicorn, console))
-        fields = {"smtp": server.url, "inbox": url, "taken": catch.taken}
+        # It has a thread of its own: pages do not wait while a large message is judged, or read.
+        sys.setswitchinterval(_TURN)
+        with _running(server, smtp):
+            url = asyncio.run(_serve(arguments, server, inbox, http, token, uvicorn, console))
+            fields = {"smtp": server.url, "inbox": url, "taken": catch.taken}
         console.document("serve", Exit.DONE, fields)
     return Exit.DONE
 
@@ -263,6 +267,16 @@ def _tell(message: ReceivedMessage, arguments: argparse.Namespace, console: Cons
         console.story(f"{message.queue_id}  <{sender}> to {to}{more}, {size} octets")
 
 
+@contextlib.contextmanager
+def _running(server: Server, place: _Place) -> Generator[None]:
+    try:
+        server.start()
+    except OSError as error:
+        raise _in_use("--smtp", str(place), error) from None
+    with contextlib.closing(server):
+        yield
+
+
 async def _serve(
     arguments: argparse.Namespace,
     server: Server,
@@ -275,17 +289,13 @@ async def _serve(
     """Serve until it is to end; return the address of the inbox."""
     ended = asyncio.Event()
     with _ending(asyncio.get_running_loop(), ended):
-        try:
-            async with server:
-                if uvicorn is None:
-                    _announce(server, None, arguments, console)
-                    _ = await ended.wait()
-                    return None
-                return await _serve_pages(
-                    arguments, server, inbox, http, token, uvicorn, console, ended
-                )
-        except OSError as error:
-            raise _in_use("--smtp", str(_Place.of("--smtp", arguments.smtp)), error) from None
+        if uvicorn is not None:
+            return await _serve_pages(
+                arguments, server, inbox, http, token, uvicorn, console, ended
+            )
+        _announce(server, None, arguments, console)
+        _ = await ended.wait()
+        return None
 
 
 async def _serve_pages(

@@ -61,8 +61,11 @@ def policy(*, remote_images: bool) -> str:
     )
 
 
-def shown(reading: Reading) -> str | None:
-    """The page of a mail's HTML; None where it has none, or where it would take too long."""
+def shown(reading: Reading, content: bytes) -> str | None:
+    """The page of a mail's HTML; None where it has none, or where it would take too long.
+
+    The images in it are those of the mail's own `content`.
+    """
     html = reading.html
     if html is None or html.count("<") > _MOST_TAGS or _nesting(html) > _MOST_NESTED:
         return None
@@ -70,7 +73,7 @@ def shown(reading: Reading) -> str | None:
         nh3: Any = import_module("nh3")
     except ImportError as error:
         raise ExtraMissing("inbox", "nh3", "to show HTML") from error
-    images = _inline_images(reading)
+    images = _inline_images(reading, content)
 
     def allowed(tag: str, attribute: str, value: str) -> str | None:
         if attribute not in ("src", "background"):
@@ -108,13 +111,13 @@ def _attributes(known: Mapping[str, set[str]]) -> dict[str, set[str]]:
     return attributes
 
 
-def _inline_images(reading: Reading) -> dict[str, str]:
+def _inline_images(reading: Reading, content: bytes) -> dict[str, str]:
     """Images of the message by their Content-ID, as data: URLs."""
     found: dict[str, str] = {}
     room = _MOST_INLINE
     for part in reading.parts:
-        if part.content_id and part.kind in _IMAGES and len(part.octets) <= room:
-            room -= len(part.octets)
-            data = b64encode(part.octets).decode("ascii")
+        if part.content_id and part.kind in _IMAGES and part.size <= room:
+            room -= part.size
+            data = b64encode(b"".join(part.octets(content))).decode("ascii")
             found[part.content_id.lower()] = f"data:{part.kind};base64,{data}"
     return found

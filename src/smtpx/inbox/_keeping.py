@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -25,7 +26,7 @@ __all__ = ["Inbox", "Release"]
 Release: TypeAlias = Callable[[bytes, smtpx.Envelope], Awaitable[smtpx.SendResult]]
 """Sends a message on to a real server."""
 
-_READ_AT_ONCE = 8
+_MOST_READINGS = 8
 _CHECKED = 2 * 1024**2
 
 
@@ -78,6 +79,8 @@ class Inbox:
         self._readings: OrderedDict[int, Reading] = OrderedDict()
         self._readings_lock = threading.Lock()
         self._to_read: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        for number in self.store.undescribed():
+            self._to_read.put(number)
         self._reader = threading.Thread(target=self._read_all, name="smtpx.inbox", daemon=True)
         self._reader.start()
 
@@ -124,7 +127,9 @@ class Inbox:
             try:
                 self._describe(number)
             except Exception:
-                pass  # It stays without a subject. Whatever it was, the next one is read.
+                # It stays without a subject. Whatever it was, the next one is read.
+                with contextlib.suppress(sqlite3.Error):
+                    self.store.leave_undescribed(number)
             self.changes.tell("message")
 
     def _describe(self, number: int) -> None:
@@ -149,20 +154,19 @@ class Inbox:
             if known is not None:
                 self._readings.move_to_end(number)
                 return known
-        reading = read(kept.content)
-        if len(kept.content) <= _CHECKED:
-            with self._readings_lock:
-                self._readings[number] = reading
-                while len(self._readings) > _READ_AT_ONCE:
-                    _ = self._readings.popitem(last=False)
+        reading = read(self.store.content(number))
+        with self._readings_lock:
+            self._readings[number] = reading
+            while len(self._readings) > _MOST_READINGS:
+                _ = self._readings.popitem(last=False)
         return reading
 
     def findings(self, kept: Kept) -> tuple[smtpx.Finding, ...]:
         """What is wrong with a message, as far as it is small enough to be looked at."""
-        if len(kept.content) > _CHECKED or self.reading(kept).problem is not None:
+        if kept.row["size"] > _CHECKED or self.reading(kept).problem is not None:
             return ()
         try:
-            return smtpx.check(kept.content)
+            return smtpx.check(self.store.content(kept.row["id"]))
         except (
             Exception
         ):  # The parser of the standard library fails in many ways on what is hostile.
@@ -204,7 +208,7 @@ class Inbox:
                 raise PermissionError(
                     f"{recipient} is not allowed: serve with --release-allow '{address}'"
                 )
-        return await self._release(kept.content, envelope)
+        return await self._release(self.store.content(kept.row["id"]), envelope)
 
     def settings(self) -> dict[str, Any]:
         """What the page tells about the server."""

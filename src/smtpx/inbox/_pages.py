@@ -48,6 +48,7 @@ _MOST_ROWS = 200
 _LONGEST_WAIT = 60.0
 _NEWEST = 2**53
 _PATIENCE = 20.0
+_PIECE = 1 << 18
 _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
     "app.js": ("app.js", "text/javascript; charset=utf-8"),
@@ -161,7 +162,7 @@ class _Pages:
         before = _number(request, "before", _NEWEST)
         limit = max(1, min(_number(request, "limit", 50), _MOST_ROWS))
         store = self._inbox.store
-        rows = await _off_loop(store.rows, query, before=before, after=None, limit=limit + 1)
+        rows = await _off_loop(store.rows, query, before=before, limit=limit + 1)
         more = len(rows) > limit
         total = await _off_loop(store.count, query)
         shown = rows[:limit]
@@ -189,7 +190,10 @@ class _Pages:
             async with asyncio.timeout(timeout):
                 await asyncio.sleep(0)
                 while True:
-                    rows = await _off_loop(store.rows, query, before=None, after=after, limit=count)
+                    # What it says belongs to it: a subject may be what is waited for.
+                    rows = await _off_loop(
+                        store.rows, query, after=after, limit=count, described=True
+                    )
                     if len(rows) >= count:
                         return JSONResponse({"messages": rows})
                     if await asyncio.shield(change) is None:
@@ -235,7 +239,7 @@ class _Pages:
                         "number": part.number,
                         "kind": part.kind,
                         "name": part.name,
-                        "size": len(part.octets),
+                        "size": part.size,
                         "attachment": part.is_attachment,
                     }
                     for part in reading.parts
@@ -260,13 +264,20 @@ class _Pages:
             raise HTTPException(404, "there is no such message, or no longer")
         return JSONResponse({"removed": removed})
 
+    async def _content(self, kept: Kept) -> bytes:
+        return await _off_loop(self._inbox.store.content, kept.row["id"])
+
     async def source(self, request: Request) -> Response:
         kept = await self._kept(request)
+        most = _number(request, "limit", _NEWEST)
+        content = await self._content(kept)
+        end = min(len(content), most)
         name = f"{kept.row['id']}.eml"
-        return Response(
-            kept.content,
+        return StreamingResponse(
+            (content[at : min(end, at + _PIECE)] for at in range(0, end, _PIECE)),
             headers={
                 "Content-Type": "text/plain; charset=utf-8",
+                "Content-Length": str(end),
                 "Content-Disposition": f'attachment; filename="{name}"'
                 if "download" in request.query_params
                 else "inline",
@@ -280,7 +291,7 @@ class _Pages:
         reading = await self._reading(kept)
         try:
             async with asyncio.timeout(_PATIENCE):
-                page = await _off_loop(_html.shown, reading)
+                page = await _off_loop(_html.shown, reading, await self._content(kept))
         except TimeoutError:
             page = None
         if page is None:
@@ -305,17 +316,19 @@ class _Pages:
 
     async def part(self, request: Request) -> Response:
         """A part as a file: nothing in it runs in our origin, and its name is no path."""
-        reading = await self._reading(await self._kept(request))
+        kept = await self._kept(request)
+        reading = await self._reading(kept)
         number = int(request.path_params["number"])
         if number >= len(reading.parts):
             raise HTTPException(404, "there is no such part")
         part = reading.parts[number]
         kind = part.kind if part.kind in _SHOWN_AS else "application/octet-stream"
         name = re.sub(r"[^\w. -]", "_", part.name, flags=re.ASCII).strip(". ") or f"part-{number}"
-        return Response(
-            part.octets,
+        return StreamingResponse(
+            part.octets(await self._content(kept)),
             headers={
                 "Content-Type": kind,
+                "Content-Length": str(part.size),
                 "Content-Disposition": f'attachment; filename="{name[:100]}"',
                 "Content-Security-Policy": "sandbox; default-src 'none'",
             },

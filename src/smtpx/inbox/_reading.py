@@ -1,31 +1,27 @@
 """A kept message, read within bounds: whoever wrote it is a stranger.
 
-What is larger than anybody's mail is shown as its source alone. Nothing is parsed that would take
-longer than a moment: boundaries, fields and addresses are counted first.
+What is larger than anybody's mail is shown as its source alone. Nothing takes longer than a moment:
+parts, fields and addresses are counted. Attachments are decoded when they are asked for.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from email import message_from_bytes
+from collections.abc import Iterator
+from dataclasses import dataclass
 from email.header import decode_header, make_header
-from email.message import Message
 from email.utils import getaddresses
-from typing import Any
+
+from smtpx.inbox._decoding import decoded, text_of
+from smtpx.inbox._structure import Leaf, TooMuch, leaves
 
 __all__ = ["Part", "Reading", "read"]
 
-_MOST_PARTS = 1000
-_MOST_DEPTH = 50
 _MOST_FIELDS = 1000
 _MOST_HEADER = 256 * 1024
 _MOST_PEOPLE = 200
 _MOST_SHOWN = 1_000_000
 
-_BOUNDARY = re.compile(
-    rb"boundary\s*=\s*(?:\"([^\"\r\n]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE
-)
 _FIELD = re.compile(r"^([!-9;-~]+)[ \t]*:[ \t]?(.*(?:\r?\n[ \t].*)*)", re.MULTILINE)
 
 
@@ -37,8 +33,18 @@ class Part:
     kind: str
     name: str
     content_id: str
-    octets: bytes = field(repr=False)
+    charset: str
     is_attachment: bool
+    size: int
+    """In octets, decoded."""
+    start: int
+    """Where its body is in the message, and how it is encoded there."""
+    end: int
+    encoding: str
+
+    def octets(self, content: bytes) -> Iterator[bytes]:
+        """Its own octets, out of those of the message, a piece at a time."""
+        return decoded(content, self.start, self.end, self.encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,15 @@ def read(content: bytes) -> Reading:
     header = _header_section(content)
     fields = _fields(header)
     named = {name.lower(): value for name, value in reversed(fields)}
-    problem = _problem(content, header, len(fields))
+    problem = None
+    if len(header) >= _MOST_HEADER or len(fields) == _MOST_FIELDS:
+        problem = "its header section is larger than any mail's"
     parts: tuple[Part, ...] = ()
     if problem is None:
         try:
-            parts = _parts(content)
+            parts = tuple(_part(content, *found) for found in enumerate(leaves(content)))
+        except TooMuch as error:
+            problem = str(error)
         except Exception as error:  # What is malformed makes the email package fail in many ways.
             problem = f"it cannot be read: {type(error).__name__}"
     return Reading(
@@ -82,8 +92,8 @@ def read(content: bytes) -> Reading:
         author=_decoded(named.get("from", "")),
         to=_people(named.get("to", ""), named.get("cc", "")),
         message_id=named.get("message-id", "").strip()[:998],
-        text=_first(parts, "text/plain"),
-        html=_first(parts, "text/html"),
+        text=_first(content, parts, "text/plain"),
+        html=_first(content, parts, "text/html"),
         parts=parts,
         problem=problem,
     )
@@ -104,75 +114,41 @@ def _fields(header: bytes) -> list[tuple[str, str]]:
     return found
 
 
-def _problem(content: bytes, header: bytes, fields: int) -> str | None:
-    if len(header) >= _MOST_HEADER or fields == _MOST_FIELDS:
-        return "its header section is larger than any mail's"
-    boundaries = {match[1] or match[2] for match in _BOUNDARY.finditer(content)}
-    if len(boundaries) > _MOST_DEPTH:
-        return f"it has more than {_MOST_DEPTH} boundaries"
-    # A boundary may be the beginning of others: each line counts once, for the least of them.
-    delimiters = content.count(b"\n--") if boundaries else 0
-    if delimiters > _MOST_PARTS:
-        count = sum(content.count(b"\n--" + boundary) for boundary in boundaries)
-        if count > _MOST_PARTS:
-            return f"it has more than {_MOST_PARTS} parts"
-    # Messages in messages need no boundary to be nested.
-    if content.lower().count(b"message/rfc822") > _MOST_DEPTH:
-        return f"it has more than {_MOST_DEPTH} messages in it"
-    return None
+def _part(content: bytes, number: int, leaf: Leaf) -> Part:
+    header, start, end = leaf
+    kind = header.get_content_type()
+    name = _decoded(header.get_filename() or "")
+    encoding = str(header.get("Content-Transfer-Encoding", "")).strip().lower()
+    return Part(
+        number=number,
+        kind=kind,
+        name=name,
+        content_id=str(header.get("Content-ID", "")).strip().strip("<>").strip(),
+        charset=header.get_content_charset("") or "",
+        is_attachment=header.get_content_disposition() == "attachment"
+        or bool(name)
+        or kind not in ("text/plain", "text/html"),
+        size=sum(map(len, decoded(content, start, end, encoding))),
+        start=start,
+        end=end,
+        encoding=encoding,
+    )
 
 
-def _parts(content: bytes) -> tuple[Part, ...]:
-    found: list[Part] = []
-    for part in message_from_bytes(content).walk():
-        if part.is_multipart() and part.get_content_type() != "message/rfc822":
-            continue
-        octets = _octets(part)
-        disposition = part.get_content_disposition()
-        kind = part.get_content_type()
-        name = _decoded(part.get_filename() or "")
-        found.append(
-            Part(
-                number=len(found),
-                kind=kind,
-                name=name,
-                content_id=str(part.get("Content-ID", "")).strip().strip("<>").strip(),
-                octets=octets,
-                is_attachment=disposition == "attachment"
-                or bool(name)
-                or kind not in ("text/plain", "text/html"),
-            )
-        )
-        if kind == "message/rfc822":
-            break  # What is in it is its own message: it is one part here.
-    return tuple(found)
-
-
-def _octets(part: Message[str, str]) -> bytes:
-    if part.get_content_type() == "message/rfc822":
-        inner: Any = part.get_payload()
-        try:
-            octets: bytes = inner[0].as_bytes()
-        except Exception:  # It has none, or none that the email package can write.
-            return b""
-        return octets
-    payload: Any = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
-
-
-def _first(parts: tuple[Part, ...], kind: str) -> str | None:
+def _first(content: bytes, parts: tuple[Part, ...], kind: str) -> str | None:
     for part in parts:
         if part.kind == kind and not part.is_attachment:
-            return _text_of(part)
+            return text_of(_beginning(part.octets(content)), part.charset)
     return None
 
 
-def _text_of(part: Part) -> str:
-    octets = part.octets[:_MOST_SHOWN]
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("cp1252", "replace")
+def _beginning(pieces: Iterator[bytes]) -> bytes:
+    octets = b""
+    for piece in pieces:
+        octets += piece
+        if len(octets) >= _MOST_SHOWN:
+            break
+    return octets[:_MOST_SHOWN]
 
 
 def _decoded(value: str) -> str:

@@ -1,6 +1,7 @@
 """Where kept messages are: SQLite, in memory or in a file, with an index of their texts.
 
-One connection, used under a lock: the server's thread adds, others ask.
+Contents are apart from what is listed: nobody who lists waits for one that is written. In memory
+they are kept as they came; a file is read by a connection of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from smtpx.testing import ReceivedMessage
 
 __all__ = ["Kept", "Store"]
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,7 +37,6 @@ CREATE TABLE messages (
     tls INTEGER NOT NULL,
     via TEXT NOT NULL,
     size INTEGER NOT NULL,
-    content BLOB NOT NULL,
     seen INTEGER NOT NULL DEFAULT 0,
     tags TEXT NOT NULL DEFAULT '',
     breaches INTEGER NOT NULL DEFAULT 0,
@@ -46,8 +47,10 @@ CREATE TABLE messages (
     attachments INTEGER NOT NULL DEFAULT 0,
     has_html INTEGER NOT NULL DEFAULT 0,
     findings INTEGER NOT NULL DEFAULT 0,
-    body TEXT NOT NULL DEFAULT ''
+    body TEXT NOT NULL DEFAULT '',
+    described INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE contents (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 """
 _INDEX = "CREATE VIRTUAL TABLE texts USING fts5(words, tokenize='trigram')"
 _ROW = (
@@ -60,11 +63,10 @@ _SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A message, whole."""
+    """A message, all but its content."""
 
     row: dict[str, Any]
     recipients: tuple[str, ...]
-    content: bytes
     parameters: dict[str, str]
     helo: str
     via: str
@@ -79,19 +81,46 @@ class Store:
         Raises:
             sqlite3.Error: the file is no such store, or cannot be written.
         """
+        self._path = path
+        self._contents: dict[int, bytes] = {}
+        """Those that are kept in memory."""
         self._lock = threading.Lock()
         self._keep = keep
         self._keep_octets = keep_octets
-        self._connection = sqlite3.connect(
-            ":memory:" if path is None else str(path), check_same_thread=False, isolation_level=None
-        )
-        self._connection.row_factory = sqlite3.Row
+        self._connection = self._connected()
         try:
             self.is_indexed = self._prepare()
+            self._octets, self._count = self._totals()
+            self._reader = self._connection if path is None else self._connected()
         except sqlite3.Error:
             self._connection.close()
             raise
-        self._octets, self._count = self._totals()
+        self._reader_lock = self._lock if path is None else threading.Lock()
+
+    def _connected(self) -> sqlite3.Connection:
+        path = ":memory:" if self._path is None else str(self._path)
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    @contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection]:
+        """All that is done in it, or nothing."""
+        with self._lock:
+            _ = self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                _ = self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    _ = self._connection.execute("ROLLBACK")
+                self._octets, self._count = self._totals()
+                raise
+
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection]:
+        with self._reader_lock:
+            yield self._reader
 
     def _prepare(self) -> bool:
         run = self._connection.execute
@@ -113,6 +142,8 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
+        with self._reading():
+            self._reader.close()
         with self._lock:
             self._connection.close()
 
@@ -130,26 +161,33 @@ class Store:
         Raises:
             sqlite3.Error: it cannot be written.
         """
-        with self._lock, self._connection:
-            cursor = self._connection.execute(
+        size = len(message.content)
+        with self._writing() as connection:
+            cursor = connection.execute(
                 "INSERT INTO messages (taken, queue_id, session, sender, recipients, parameters, "
-                "helo, user, tls, via, size, content) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                "helo, user, tls, via, size) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     *(time.time(), message.queue_id, message.session, message.sender),
                     *(json.dumps(message.recipients), json.dumps(message.mail_parameters)),
-                    *(message.helo, message.user, message.tls, message.via.value),
-                    *(len(message.content), message.content),
+                    *(message.helo, message.user, message.tls, message.via.value, size),
                 ),
             )
-            self._octets += len(message.content)
+            number = cursor.lastrowid or 0
+            if self._path is None:
+                self._contents[number] = message.content
+            else:
+                _ = connection.execute(
+                    "INSERT INTO contents (id, content) VALUES (?, ?)", (number, message.content)
+                )
+            self._delete(connection, self._surplus(connection, size))
+            self._octets += size
             self._count += 1
-            self._make_room()
-        return cursor.lastrowid or 0
+        return number
 
     def describe(self, number: int, reading: Reading, findings: int, breaches: int) -> None:
         """Add what a message says to its row, and to the index."""
-        with self._lock, self._connection:
-            row = self._connection.execute(
+        with self._writing() as connection:
+            row = connection.execute(
                 "SELECT recipients FROM messages WHERE id=?", (number,)
             ).fetchone()
             if row is None:
@@ -158,9 +196,9 @@ class Store:
             bcc = [each for each in recipients if each.lower() not in reading.to]
             body = (reading.text or reading.html or "")[:_INDEXED]
             body = body.encode("utf-8", "replace").decode()
-            _ = self._connection.execute(
+            _ = connection.execute(
                 "UPDATE messages SET subject=?, author=?, bcc=?, message_id=?, attachments=?, "
-                "has_html=?, findings=?, breaches=?, body=? WHERE id=?",
+                "has_html=?, findings=?, breaches=?, body=?, described=1 WHERE id=?",
                 (
                     *(_storable(reading.subject), _storable(reading.author), json.dumps(bcc)),
                     *(_storable(reading.message_id), reading.attachments),
@@ -169,40 +207,71 @@ class Store:
             )
             if self.is_indexed:
                 words = " ".join((reading.subject, reading.author, *recipients, body))
-                _ = self._connection.execute(
+                _ = connection.execute(
                     "INSERT OR REPLACE INTO texts (rowid, words) VALUES (?, ?)",
                     (number, _storable(words)),
                 )
 
-    def _make_room(self) -> None:
-        while self._count > self._keep or (self._octets > self._keep_octets and self._count > 1):
-            oldest = self._connection.execute("SELECT id, size FROM messages LIMIT 1").fetchone()
-            self._delete([(oldest["id"], oldest["size"])])
+    def leave_undescribed(self, number: int) -> None:
+        """Wait no longer for what a message says."""
+        with self._writing() as connection:
+            _ = connection.execute("UPDATE messages SET described=1 WHERE id=?", (number,))
 
-    def _delete(self, doomed: Sequence[tuple[int, int]]) -> None:
+    def undescribed(self) -> list[int]:
+        """Those that nobody has read yet, as a program left them that was killed."""
+        with self._reading() as connection:
+            found = connection.execute("SELECT id FROM messages WHERE NOT described ORDER BY id")
+            return [row["id"] for row in found]
+
+    def _surplus(self, connection: sqlite3.Connection, size: int) -> list[tuple[int, int]]:
+        """The oldest, as many as have to go for one of `size`; the newest always stays."""
+        count, octets = self._count + 1 - self._keep, self._octets + size - self._keep_octets
+        doomed: list[tuple[int, int]] = []
+        if count > 0 or octets > 0:
+            for row in connection.execute("SELECT id, size FROM messages ORDER BY id"):
+                if (count <= 0 and octets <= 0) or len(doomed) == self._count:
+                    break
+                doomed.append((row["id"], row["size"]))
+                count, octets = count - 1, octets - row["size"]
+        return doomed
+
+    def _delete(self, connection: sqlite3.Connection, doomed: Sequence[tuple[int, int]]) -> None:
         numbers = [(number,) for number, _ in doomed]
-        _ = self._connection.executemany("DELETE FROM messages WHERE id=?", numbers)
+        for table in ("messages WHERE id", "contents WHERE id"):
+            _ = connection.executemany(f"DELETE FROM {table}=?", numbers)
         if self.is_indexed:
-            _ = self._connection.executemany("DELETE FROM texts WHERE rowid=?", numbers)
-        self._count -= len(doomed)
-        self._octets -= sum(size for _, size in doomed)
+            _ = connection.executemany("DELETE FROM texts WHERE rowid=?", numbers)
+        for number, size in doomed:
+            _ = self._contents.pop(number, None)
+            self._count -= 1
+            self._octets -= size
 
     # What is asked for.
 
-    def rows(self, query: str, *, before: int | None, after: int | None, limit: int) -> list[Any]:
-        """The newest messages that match, without their contents.
+    def rows(
+        self,
+        query: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int,
+        described: bool = False,
+    ) -> list[Any]:
+        """The newest messages that match, without their contents; only those `described`.
 
         Raises:
             ValueError: the query has a mistake.
         """
         where, parameters = condition_of(query, indexed=self.is_indexed)
         values: list[object] = [*parameters]
+        if described:
+            where += " AND described"
         for sign, bound in (("<", before), (">", after)):
             if bound is not None:
                 where += f" AND id {sign} ?"
                 values.append(bound)
-        with self._lock:
-            found = self._connection.execute(
+        with self._reading() as connection:
+            found = connection.execute(
                 f"SELECT {_ROW} FROM messages WHERE {where} ORDER BY id DESC LIMIT ?",
                 (*values, limit),
             ).fetchall()
@@ -211,33 +280,40 @@ class Store:
     def count(self, query: str) -> int:
         """How many match."""
         where, parameters = condition_of(query, indexed=self.is_indexed)
-        with self._lock:
-            found = self._connection.execute(
-                f"SELECT count(*) FROM messages WHERE {where}", parameters
-            )
+        with self._reading() as connection:
+            found = connection.execute(f"SELECT count(*) FROM messages WHERE {where}", parameters)
             return int(found.fetchone()[0])
 
     def get(self, number: int) -> Kept | None:
-        """A message, whole; None where it is no longer kept."""
-        with self._lock:
-            found = self._connection.execute(
-                f"SELECT {_ROW}, content, parameters, helo, via FROM messages WHERE id=?", (number,)
+        """A message; None where it is no longer kept."""
+        with self._reading() as connection:
+            found = connection.execute(
+                f"SELECT {_ROW}, parameters, helo, via FROM messages WHERE id=?", (number,)
             ).fetchone()
         if found is None:
             return None
         return Kept(
             row=_row(found),
             recipients=tuple(json.loads(found["recipients"])),
-            content=found["content"],
             parameters=json.loads(found["parameters"]),
             helo=found["helo"],
             via=found["via"],
         )
 
+    def content(self, number: int) -> bytes:
+        """The octets of a message; none where it is no longer kept."""
+        if self._path is None:
+            return self._contents.get(number, b"")
+        with self._lock:  # Whoever lists does not wait for it.
+            found = self._connection.execute(
+                "SELECT content FROM contents WHERE id=?", (number,)
+            ).fetchone()
+        return b"" if found is None else bytes(found["content"])
+
     def mark(self, number: int, *, seen: bool | None = None, tags: str | None = None) -> bool:
         """Note that a message was seen, or what it is tagged with; False where there is none."""
-        with self._lock, self._connection:
-            changed = self._connection.execute(
+        with self._writing() as connection:
+            changed = connection.execute(
                 "UPDATE messages SET seen=coalesce(?, seen), tags=coalesce(?, tags) WHERE id=?",
                 (seen, tags, number),
             )
@@ -250,18 +326,18 @@ class Store:
         if number is not None:
             where += " AND id = ?"
             values.append(number)
-        with self._lock, self._connection:
-            doomed = self._connection.execute(
+        with self._writing() as connection:
+            doomed = connection.execute(
                 f"SELECT id, size FROM messages WHERE {where}", values
             ).fetchall()
-            self._delete([(each["id"], each["size"]) for each in doomed])
+            self._delete(connection, [(each["id"], each["size"]) for each in doomed])
             return len(doomed)
 
     @property
     def newest(self) -> int:
         """The number of the newest message there ever was."""
-        with self._lock:
-            found = self._connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
+        with self._reading() as connection:
+            found = connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
         return int(found[0] or 0)
 
 

@@ -2,6 +2,7 @@
 
 const at = (id) => document.getElementById(id);
 const PAGE = 50;
+const SHOWN = 300000;
 const state = {
   rows: [], next: null, total: 0, query: "", current: null, detail: null, view: null,
   picked: new Set(), settings: {}, mode: "message",
@@ -225,8 +226,8 @@ const FILL = {
   },
   async text(detail) { return [make("pre", { text: await ask(`api/messages/${detail.id}/text`) })]; },
   async source(detail) {
-    const source = await ask(`api/messages/${detail.id}/source`);
-    return [make("pre", { text: source.slice(0, 300000) + (source.length > 300000 ? "\n… (download it to see the rest)" : "") })];
+    const source = await ask(`api/messages/${detail.id}/source?limit=${SHOWN}`);
+    return [make("pre", { text: source + (detail.size > SHOWN ? "\n… (download it to see the rest)" : "") })];
   },
   async headers(detail) {
     const { headers } = await ask(`api/messages/${detail.id}/headers`);
