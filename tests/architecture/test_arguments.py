@@ -746,6 +746,7 @@ CASES: dict[str, Case] = {
         store=NONE | TEXTS,
         release=NONE | {"class"},
         release_allow={"list", "dict"},
+        dkim_keys=NONE,
     ),
     "inbox.Inbox.watch": Case(
         lambda **given: inbox.Inbox().watch(**given), {"server": testing.Server()}
@@ -837,7 +838,15 @@ MADE_BY_US = [
 ]
 # Called by us, with what we have checked; or not for anybody else.
 CALLED_BY_US = {"respond", "first"} | {
-    *("take", "reading", "findings", "remove", "release", "wait_one"),  # of the inbox, by its pages
+    *(
+        "take",
+        "reading",
+        "findings",
+        "signatures",
+        "remove",
+        "release",
+        "wait_one",
+    ),  # of the inbox, by its pages
     *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id"),
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its

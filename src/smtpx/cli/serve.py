@@ -21,9 +21,11 @@ from typing import Any
 import smtpx
 from smtpx.cli._accounts import account_of, add_password_options
 from smtpx.cli._console import SCHEMA, Console, printable
+from smtpx.cli._dkim_keys import records
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
 from smtpx.cli._running import Parser
+from smtpx.cli._shapes import sentence_of
 from smtpx.inbox import Inbox, Release
 from smtpx.testing import Fault, Mailbox, ReceivedMessage, Server, ServerTLS, read_fault
 
@@ -66,6 +68,13 @@ def parser() -> Parser:
     kept.add_argument("--keep", type=int, default=1000, metavar="N", help="messages")
     kept.add_argument("--keep-bytes", type=octets_of_size, default="256M", metavar="SIZE")
     kept.add_argument("--jsonl", action="store_true", help="print each message as a JSON value")
+    kept.add_argument(
+        "--dkim-key",
+        action="append",
+        default=[],
+        metavar="SELECTOR:DOMAIN:FILE",
+        help="verify signatures by it: a PEM file, or a TXT record",
+    )
     on = parser.add_argument_group("release")
     on.add_argument("--release-to", metavar="URL|@ACCOUNT", help="where messages can be sent on to")
     on.add_argument(
@@ -174,11 +183,12 @@ def _inbox(arguments: argparse.Namespace, console: Console) -> Inbox:
             keep_octets=arguments.keep_bytes,
             release=_release(arguments, console),
             release_allow=arguments.release_allow,
+            dkim_keys=records(arguments.dkim_key),
         )
     except ValueError as error:
         raise Stop(f"--keep: {error}") from None
     except OSError as error:
-        raise Stop(str(error), Exit.CONFIGURATION) from None
+        raise Stop(sentence_of(error), Exit.CONFIGURATION) from None
 
 
 def _release(arguments: argparse.Namespace, console: Console) -> Release | None:

@@ -61,12 +61,15 @@ def policy(*, remote_images: bool) -> str:
     )
 
 
-def shown(reading: Reading, content: bytes) -> str | None:
+def shown(reading: Reading, content: bytes, *, is_original: bool = False) -> str | None:
     """The page of a mail's HTML; None where it has none, or where it would take too long.
 
-    The images in it are those of the mail's own `content`.
+    The images in it are those of the mail's own `content`. The original is not cleaned: its policy
+    holds all the same, but some browsers connect for frames and hints in it.
     """
     html = reading.html
+    if html is not None and is_original:
+        return _HEAD + html
     if html is None or html.count("<") > _MOST_TAGS or _nesting(html) > _MOST_NESTED:
         return None
     try:
@@ -76,9 +79,12 @@ def shown(reading: Reading, content: bytes) -> str | None:
     images = _inline_images(reading, content)
 
     def allowed(tag: str, attribute: str, value: str) -> str | None:
-        if attribute not in ("src", "background"):
+        if attribute not in ("src", "background", "href"):
             return value
         start = value.strip()[:5].lower()
+        if attribute == "href":
+            # A page of its own, which nobody has cleaned.
+            return None if start == "data:" else value
         if start.startswith("cid:"):
             return images.get(value.strip()[4:].strip("<>").lower())
         if start == "data:" and not value.lstrip().lower().startswith(("data:image/",)):

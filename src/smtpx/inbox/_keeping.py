@@ -7,7 +7,7 @@ import queue
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Self, TypeAlias
 import smtpx
 from smtpx import _checks
 from smtpx.inbox._changes import Changes
+from smtpx.inbox._dkim import Signature, signatures
 from smtpx.inbox._reading import Reading, read
 from smtpx.inbox._store import Kept, Store
 from smtpx.testing import ReceivedMessage, Server
@@ -46,11 +47,14 @@ class Inbox:
         keep_octets: int = 256 * 1024**2,
         release: Release | None = None,
         release_allow: Iterable[str] = (),
+        dkim_keys: Mapping[str, str] | None = None,
     ) -> None:
         """Keep them in memory, or in the file `store`, which is SQLite's.
 
         The oldest go when there are more than `keep`, or more than `keep_octets`. `release` sends
         a message on, to those alone whose address one of the patterns of `release_allow` has.
+        DKIM signatures are verified by `dkim_keys`: TXT records, such as ``v=DKIM1; p=…``, by
+        their names, ``selector._domainkey.domain``. No key is looked up.
 
         Raises:
             TypeError, ValueError: an argument is of another kind, or out of its range.
@@ -66,6 +70,7 @@ class Inbox:
             raise _checks.complaint("release", release, "what can be called")
         if store is not None and not isinstance(store, (str, PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise TypeError(f"store={store!r}: give the path of a file")
+        self._dkim_keys = _dkim_keys(dkim_keys)
         try:
             self.store = Store(
                 None if store is None else Path(store), keep=keep, keep_octets=keep_octets
@@ -172,6 +177,14 @@ class Inbox:
         ):  # The parser of the standard library fails in many ways on what is hostile.
             return ()
 
+    def signatures(self, kept: Kept) -> tuple[Signature, ...]:
+        """What its DKIM signatures come to, as far as it is small enough to be looked at."""
+        reading = self.reading(kept)
+        if kept.row["size"] > _CHECKED or reading.problem is not None:
+            return ()
+        content = self.store.content(kept.row["id"])
+        return signatures(content, reading.fields, self._dkim_keys)
+
     def remove(self, query: str, *, number: int | None = None) -> int:
         """Forget messages; return how many.
 
@@ -219,3 +232,17 @@ class Inbox:
             "release": self.can_release,
             "indexed": self.store.is_indexed,
         }
+
+
+def _dkim_keys(given: Mapping[str, str] | None) -> dict[str, str]:
+    if given is None:
+        return {}
+    _checks.instance("dkim_keys", given, Mapping)
+    for name, record in given.items():
+        _checks.text("dkim_keys", name)
+        _checks.text("dkim_keys", record)
+        if "._domainkey." not in name or not record.isascii():
+            raise ValueError(
+                f"dkim_keys={name!r}: give TXT records of ASCII by selector._domainkey.domain"
+            )
+    return {name.lower(): record for name, record in given.items()}

@@ -288,10 +288,12 @@ class _Pages:
     async def html(self, request: Request) -> Response:
         kept = await self._kept(request)
         remote = request.query_params.get("images") == "remote"
+        is_original = "original" in request.query_params
         reading = await self._reading(kept)
         try:
             async with asyncio.timeout(_PATIENCE):
-                page = await _off_loop(_html.shown, reading, await self._content(kept))
+                content = await self._content(kept)
+                page = await _off_loop(_html.shown, reading, content, is_original=is_original)
         except TimeoutError:
             page = None
         if page is None:
@@ -337,7 +339,13 @@ class _Pages:
     async def findings(self, request: Request) -> Response:
         kept = await self._kept(request)
         found = await _off_loop(self._inbox.findings, kept)
-        return JSONResponse({"findings": [_finding(each) for each in found]})
+        signed = await _off_loop(self._inbox.signatures, kept)
+        return JSONResponse(
+            {
+                "findings": [_finding(each) for each in found],
+                "dkim": [each._asdict() for each in signed],
+            }
+        )
 
     async def links(self, request: Request) -> Response:
         reading = await self._reading(await self._kept(request))

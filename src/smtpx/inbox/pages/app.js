@@ -210,19 +210,26 @@ async function fill() {
 const FILL = {
   async html(detail) {
     const stage = make("div", { class: "stage" });
-    const put = (images) => stage.replaceChildren(make("iframe", {
-      title: "The message's HTML", sandbox: "allow-popups allow-popups-to-escape-sandbox", referrerpolicy: "no-referrer",
-      src: `api/messages/${detail.id}/html${images ? "?images=remote" : ""}`,
-    }));
+    const box = (id) => make("input", { type: "checkbox", id, on: { change: () => put() } });
+    const remote = box("remote");
+    const original = box("original");
+    const put = () => {
+      const words = [remote.checked ? "images=remote" : "", original.checked ? "original" : ""].filter(Boolean).join("&");
+      stage.replaceChildren(make("iframe", {
+        title: "The message's HTML", sandbox: "allow-popups allow-popups-to-escape-sandbox", referrerpolicy: "no-referrer",
+        src: `api/messages/${detail.id}/html${words && `?${words}`}`,
+      }));
+    };
     const wide = (name) => () => { stage.className = `stage ${name}`; };
-    const box = make("input", { type: "checkbox", id: "remote", on: { change: () => put(box.checked) } });
-    put(false);
+    put();
     return [make("div", { class: "tools" },
       make("span", { text: "Width" }),
       make("button", { type: "button", text: "320", on: { click: wide("w320") } }),
       make("button", { type: "button", text: "768", on: { click: wide("w768") } }),
       make("button", { type: "button", text: "full", on: { click: wide("") } }),
-      make("span", { class: "choice" }, box, make("label", { for: "remote", text: "load remote images" }))), stage];
+      make("span", { class: "choice" }, remote, make("label", { for: "remote", text: "load remote images" })),
+      make("span", { class: "choice", title: "Not cleaned: frames in it may connect, which tells its author that you look" },
+        original, make("label", { for: "original", text: "as it came" }))), stage];
   },
   async text(detail) { return [make("pre", { text: await ask(`api/messages/${detail.id}/text`) })]; },
   async source(detail) {
@@ -247,11 +254,15 @@ const FILL = {
     }
   },
   async lint(detail) {
-    const { findings } = await ask(`api/messages/${detail.id}/findings`);
-    if (!findings.length) return [make("p", { class: "pad", text: "Nothing is wrong with it." })];
-    return findings.map((each) => make("div", { class: "finding" },
+    const { findings, dkim } = await ask(`api/messages/${detail.id}/findings`);
+    const kinds = { valid: "good", invalid: "error", unknown: "warning" };
+    const signed = dkim.map((each) => make("div", { class: "finding" },
+      make("b", { class: kinds[each.verdict], text: `DKIM ${each.verdict}: ` }), make("span", { text: `${each.domain}, selector ${each.selector}` }),
+      make("p", { text: each.text })));
+    if (!findings.length) return [...signed, make("p", { class: "pad", text: "Nothing is wrong with it." })];
+    return [...signed, ...findings.map((each) => make("div", { class: "finding" },
       make("b", { class: each.severity, text: `${each.severity}: ` }), make("span", { text: `${each.where}: ${each.problem}` }),
-      make("p", { text: `${each.remedy} (${each.section})` })));
+      make("p", { text: `${each.remedy} (${each.section})` })))];
   },
 };
 
