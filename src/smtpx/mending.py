@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from smtpx import _checks
-from smtpx._message.messages import AnyMessage
+from smtpx._message.messages import AnyMessage, is_message
 from smtpx._stamps import date_field, new_message_id
 from smtpx.checking import check
 from smtpx.checking._mending import Stamps, mended
@@ -27,6 +27,7 @@ def mend(message: _Message, envelope: Envelope | None = None) -> _Message:
     """
     _checks.instance("envelope", envelope, Envelope, or_none=True)
     findings = check(message, envelope)
-    if isinstance(message, (bytearray, memoryview)):
-        message = bytes(message)
-    return mended(message, findings, Stamps(date_field, new_message_id))  # type: ignore[return-value] # a copy of the same kind
+    given: Any = message
+    if not is_message(given):
+        given = bytes(given)  # It may be a bytearray.
+    return cast("_Message", mended(given, findings, Stamps(date_field, new_message_id)))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import threading
+from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from smtpx.testing import Server
+from smtpx.testing import Refuse, Server, Stall
 
+from .command import LETTER, environment, smtpx
 from .conftest import Run
 
 SECRET = "hunter2-of-ann"
@@ -192,3 +197,58 @@ def test_a_command_that_fails(server: Server, run: Run) -> None:
     done = run("send", url(server), "letter.eml", "--password-command", "no-such-command-here")
     assert done.code == 78
     assert "no-such-command-here" in done.err
+
+
+WAYS: dict[str, list[str]] = {
+    "file": ["--password-file", "pw"],
+    "command": ["--password-command", PRINTS],
+    "variable": [],
+    "account": [],
+}
+ECHO = Refuse("AUTH", f"535 5.7.8 {SECRET} is wrong, and {b64encode(SECRET.encode()).decode()}")
+
+
+@POSIX
+@pytest.mark.parametrize("way", WAYS)
+def test_u5_a_secret_is_nowhere(way: str, home: Path) -> None:
+    """Not in what is printed, nor in a traceback, whatever the server says of it."""
+    _ = (home / "letter.eml").write_bytes(LETTER)
+    written(home / "pw", SECRET)
+    with Server(users={"ann": SECRET}, faults=[ECHO]) as server:
+        written(home / "smtpx.toml", f"[w]\nurl = '{url(server)}'\npassword = '{SECRET}'\n")
+        target = "@w" if way == "account" else url(server)
+        variables: dict[str, Any] = {"SMTPX_PASSWORD": SECRET} if way == "variable" else {}
+        words = ["send", target, "letter.eml", "-vv", "--transcript", "said", *WAYS[way]]
+        for form in ([], ["--json"], ["--debug"]):
+            done = smtpx(*words, *form, home=home, **variables)
+            assert done.code == (1 if form == ["--debug"] else 77), done.err
+            assert "535" in done.err
+            shown = done.out + done.err + (home / "said").read_text()
+            if way == "command" and form == ["--debug"]:
+                continue  # The command is in it, as the user has given it.
+            assert SECRET not in shown
+            assert b64encode(SECRET.encode()).decode() not in shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc shows what ps shows")
+@pytest.mark.parametrize("way", ["file", "variable"])
+def test_u5_nor_in_what_ps_shows(way: str, home: Path) -> None:
+    _ = (home / "letter.eml").write_bytes(LETTER)
+    written(home / "pw", SECRET)
+    with Server(users={"ann": SECRET}, faults=[Stall("AUTH")]) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", "send", url(server), "letter.eml", *WAYS[way]],
+            cwd=home,
+            env=environment(home, SMTPX_PASSWORD=SECRET),
+        )
+        try:
+            waited = threading.Event()
+            while not any("AUTH" in line for each in server.sessions for line in each.commands):
+                assert process.poll() is None
+                _ = waited.wait(0.05)
+            shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        finally:
+            process.kill()
+            _ = process.wait(60)
+    assert b"letter.eml" in shown
+    assert SECRET.encode() not in shown

@@ -43,7 +43,7 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "code", "behaviour"), CASES, ids=[case[0] for case in CASES])
-def test_send(name: str, code: int, behaviour: dict[str, Any], home: Path) -> None:
+def test_u2_one_message(name: str, code: int, behaviour: dict[str, Any], home: Path) -> None:
     with Server(**behaviour) as server:
         done = smtpx(
             *("send", "--json", server.url, "letter.eml"),
@@ -57,31 +57,31 @@ def test_send(name: str, code: int, behaviour: dict[str, Any], home: Path) -> No
     assert "Traceback" not in done.err
 
 
-def test_1_errors_were_found(home: Path) -> None:
+def test_u2_1_errors_were_found(home: Path) -> None:
     _ = (home / "letter.eml").write_bytes(LETTER + b"\x00\n")
     assert smtpx("check", "letter.eml", home=home).code == 1
 
 
-def test_2_usage(home: Path) -> None:
+def test_u2_2_usage(home: Path) -> None:
     done = smtpx("send", "smtp://localhost", "letter.eml", "--colour", home=home)
     assert done.code == 2
     assert "--colour" in done.err
 
 
-def test_68_no_such_host(home: Path) -> None:
+def test_u2_68_no_such_host(home: Path) -> None:
     # A name that no resolver is asked about: its label is longer than names can be.
     done = smtpx("send", f"smtp://{'x' * 60}.invalid", "letter.eml", home=home)
     assert done.code in (68, 75)  # 75 where the machine has no resolver at all: EAI_AGAIN
 
 
-def test_74_nobody_listens(home: Path) -> None:
+def test_u2_74_nobody_listens(home: Path) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"smtp://127.0.0.1:{bound.getsockname()[1]}"
         assert smtpx("send", url, "letter.eml", home=home).code == 74
 
 
-def test_77_the_login(home: Path) -> None:
+def test_u2_77_the_login(home: Path) -> None:
     with Server(users={"ann": "right-password"}) as server:
         url = server.url.replace("//", "//ann@")
         done = smtpx("send", url, "letter.eml", home=home, SMTPX_PASSWORD="wrong-password")
@@ -90,19 +90,19 @@ def test_77_the_login(home: Path) -> None:
     assert "wrong-password" not in done.err
 
 
-def test_77_the_certificate(home: Path) -> None:
+def test_u2_77_the_certificate(home: Path) -> None:
     with Server(tls=ServerTLS.STARTTLS) as server:
         done = smtpx("send", f"{server.url}?tls=starttls", "letter.eml", home=home)
     assert done.code == 77
 
 
-def test_78_configuration(home: Path) -> None:
+def test_u2_78_configuration(home: Path) -> None:
     _ = (home / "smtpx.toml").write_text("[default\n")
     assert smtpx("send", "letter.eml", home=home).code == 78
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
-def test_130_ctrl_c(home: Path) -> None:
+def test_u2_130_ctrl_c(home: Path) -> None:
     with Server(faults=[Stall("EHLO")]) as server:
         process = subprocess.Popen(
             [sys.executable, "-m", "smtpx", "send", server.url, "letter.eml"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import smtpx
-from smtpx.testing import Server, ServerTLS
+from smtpx.testing import USUAL_EXTENSIONS, Extension, Server, ServerTLS
 
 from .command import LETTER, validator
 from .conftest import Run
@@ -78,6 +78,31 @@ def test_u9_unless_it_is_to_be_kept(run: Run, home: Path) -> None:
         (received,) = server.messages
     assert received.recipients == ("bob@example.net",)
     assert b"bcc: carol@example.net" in received.content
+
+
+CONTENTS = {
+    "LF": LETTER,
+    "CR": LETTER + b"a\rb\n",
+    "dots": LETTER + b".\n..\n.x\n",
+    "no end": LETTER + b"no end",
+    "8 bits": LETTER + b"gr\xc3\xbc\xc3\x9fe\n",
+    "LF and CRLF": LETTER + b"a\r\nb\n",
+    "like commands": LETTER + b"\nQUIT\n.\nMAIL FROM:<eve@example.org>\n",
+}
+
+
+@pytest.mark.parametrize("extensions", [USUAL_EXTENSIONS, frozenset[Extension]()])
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_u7_send_is_well_behaved_whatever_it_is_given(
+    content: bytes, extensions: frozenset[Extension], run: Run, home: Path
+) -> None:
+    """Breaking the rules on purpose is for `smtpx.testing`'s scripts."""
+    _ = (home / "odd.eml").write_bytes(content)
+    with Server(extensions=extensions) as server:
+        done = run("send", server.url, "odd.eml")
+        server.wait_until_idle()
+        assert (done.code, len(server.messages)) == (0, 1), done.err
+        assert server.breaches == []
 
 
 def test_as_sendmail_by_the_header(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -318,6 +319,29 @@ def test_reading_is_bounded_by_counts_and_not_by_luck() -> None:
         _ = _reading.read(content)
     # A machine as slow as can be: what is not bounded takes minutes here.
     assert time.process_time() - begun < 60
+
+
+def test_u30_nothing_in_a_mail_is_fetched(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked of the server, it connects to nobody, and looks nobody up."""
+    asked: list[object] = []
+
+    def refused(*words: object, **_: object) -> None:
+        asked.append(words)
+        raise OSError("nobody may connect here")
+
+    body = "".join((ATTACKS | VECTORS).values()).replace("\0", "")
+    signed = (
+        b"DKIM-Signature: v=1; d=example.org; s=x; b=\r\nList-Unsubscribe: <http://x.test/>\r\n"
+    )
+    number = taken.take(signed + html(body))
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refused)
+    for name in ("getaddrinfo", "gethostbyname", "create_connection"):
+        monkeypatch.setattr(socket, name, refused)
+    for view in ("", "/source", "/headers", "/text", "/html", "/findings", "/links", "/codes"):
+        _ = taken.client.get(f"/api/messages/{number}{view}")
+    _ = taken.client.get(f"/api/messages/{number}/html?images=remote&original")
+    assert asked == []
 
 
 def test_what_cannot_be_read_stops_nothing(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
