@@ -233,9 +233,12 @@ def purge(before: float, now: float) -> Statements[tuple[int, list[bytes]]]:
 
 def _forget_messages(ids: Sequence[str]) -> Statements[list[bytes]]:
     digests: list[bytes] = []
+    _ = yield Ask("{forgetting}")
     for part in in_parts(ids):
         rows = yield Ask(
-            f"SELECT DISTINCT content FROM smtpx_message WHERE id IN {marks(part)}", part
+            "SELECT DISTINCT content FROM smtpx_message WHERE content IS NOT NULL "
+            f"AND id IN {marks(part)}",
+            part,
         )
         digests += [bytes(row[0]) for row in rows]
         yield Ask(f"DELETE FROM smtpx_message WHERE id IN {marks(part)}", part)

@@ -79,7 +79,9 @@ class Claimed(NamedTuple):
     sender: str
     options: str | None
     stamps: bytes
-    content: bytes
+    octets: bytes | None
+    content: bytes | None
+    """The digest of the content, where that is no part of the message's own row."""
     template: int
     created: float
 
@@ -141,7 +143,9 @@ def claim(wanted: Claim) -> Statements[tuple[list[Claimed], Contents]]:
             [wanted.owner, *part],
         )
     claimed = yield from _with_messages(taken)
-    return claimed, (yield from _contents([one.content for one in claimed]))
+    return claimed, (
+        yield from _contents(one.content for one in claimed if one.content is not None)
+    )
 
 
 def _take(wanted: Claim, deferred: int, most: int, taken: Sequence[Row]) -> Statements[list[Row]]:
@@ -279,8 +283,8 @@ def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:
     messages: dict[str, Row] = {}
     for ids in in_parts(dict.fromkeys(row[1] for row in taken)):
         rows = yield Ask(
-            "SELECT id, sender, options, stamps, content, template, created FROM smtpx_message "
-            f"WHERE id IN {marks(ids)}",
+            "SELECT id, sender, options, stamps, octets, content, template, created "
+            f"FROM smtpx_message WHERE id IN {marks(ids)}",
             ids,
         )
         messages |= {row[0]: row[1:] for row in rows}

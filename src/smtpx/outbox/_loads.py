@@ -84,12 +84,11 @@ def item_of(load: Load, contents: Contents, spool: Spool | None) -> Item:
         SMTPError: it cannot be made; the message itself is at fault.
     """
     first = load.deliveries[0]
-    octets, size = contents.get(first.content, (None, 0))
-    if first.content not in contents or (octets is None and spool is None):
+    digest = first.content or b""
+    octets, size = contents.get(digest, (first.octets, 0))
+    if octets is None and (spool is None or digest not in contents):
         raise LedgerCorrupt("the content of the message is not where it was kept")
-    if first.template:
-        if octets is None:
-            octets = b"".join(cast("Spool", spool).pieces(first.content, size))
+    if octets is not None and first.template:
         return _copy(load, first, octets)
     envelope = envelope_of(
         first.sender,
@@ -97,7 +96,7 @@ def item_of(load: Load, contents: Contents, spool: Spool | None) -> Item:
         first.options,
     )
     if octets is None:
-        spooled = _Spooled(load, first.stamps, cast("Spool", spool), first.content, size)
+        spooled = _Spooled(load, first.stamps, cast("Spool", spool), digest, size)
         return spooled, envelope
     return _with_load(first.stamps + octets, load), envelope
 

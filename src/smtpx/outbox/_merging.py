@@ -31,7 +31,7 @@ def merge(
     wake: Callable[[Sequence[str]], None],
 ) -> str:
     """Put a template and its rows in, so many at a time; return the id."""
-    id, before, known = store.transact(_putting.put_template, _prepared(template), terms, False)
+    id, before, known = store.transact(_putting.put_template, _prepared(template), terms)
     chain = _passed_over(rows, before, known, terms.campaign)
     while several := list(islice(rows, size)):
         added = [_row(template, row, before + place) for place, row in enumerate(several)]
@@ -59,8 +59,8 @@ def _prepared(template: Template) -> Prepared:
         options=json.dumps({"sender": sender}),
         stamps=b"",
         message_id="",
-        digest=hashlib.sha256(source).digest(),
         octets=source,
+        digest=hashlib.sha256(source).digest(),
         receivers=(),
     )
 

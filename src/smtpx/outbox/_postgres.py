@@ -36,6 +36,8 @@ DIALECT = Dialect(
         # A later event may be committed first: what is not settled yet waits with all after it.
         ("settled", " AND xid < pg_snapshot_xmin(pg_current_snapshot())"),
         ("transaction", ", xid XID8 NOT NULL DEFAULT pg_current_xact_id()"),
+        ("keeping", "SELECT pg_advisory_xact_lock_shared(5321220334)"),
+        ("forgetting", "SELECT pg_advisory_xact_lock(5321220334)"),
         ("exclusive", "SELECT pg_advisory_xact_lock(5321220333)"),
         (
             "tables",

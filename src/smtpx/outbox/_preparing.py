@@ -34,6 +34,8 @@ __all__ = [
 
 AnyContent: TypeAlias = "Message[str, str] | bytes | bytearray | memoryview | Iterable[bytes]"
 
+# Contents of so many octets are kept with their message; of larger ones, equal ones are kept once.
+_SMALL = 8192
 _LAST_FIELD_END = re.compile(rb"\n(?=\r?\n)")
 _ANY_CASE = re.IGNORECASE | re.MULTILINE
 _FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
@@ -70,8 +72,9 @@ class Prepared(NamedTuple):
     """
     message_id: str
     """Empty where the message has none that can be read, and is signed."""
-    digest: bytes
     octets: bytes
+    digest: bytes | None
+    """By what a content is kept that equal messages share; ``None`` for a small one."""
     receivers: tuple[Receiver, ...]
 
 
@@ -123,10 +126,11 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
     sender = "" if envelope.sender is None else str(envelope.sender)
     split = header_size(octets)
     head = octets[:split] if _FIRST_FIELD.match(octets) else b""
-    if b"cc:" in head.lower() and _HIDDEN.search(head):
+    lowered = head.lower()
+    if b"bcc" in lowered and _HIDDEN.search(head):
         shown = _HIDDEN.sub(b"", head)
-        octets, head = shown + octets[split:], shown
-    stamps, message_id = _stamps(head, sender)
+        octets, head, lowered = shown + octets[split:], shown, shown.lower()
+    stamps, message_id = _stamps(head, lowered, sender)
     return Prepared(
         new_id(),
         key,
@@ -135,8 +139,8 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
         None if envelope.is_plain and envelope.body is None else options_text(envelope),
         stamps,
         message_id,
-        hashlib.sha256(octets).digest(),
         octets,
+        None if len(octets) <= _SMALL else hashlib.sha256(octets).digest(),
         tuple(
             [
                 Receiver(
@@ -173,20 +177,22 @@ def _octets(message: Any) -> bytes:
         raise TypeError("message: give bytes, or a binary file or an iterable of them") from None
 
 
-def _stamps(head: bytes, sender: str) -> tuple[bytes, str]:
+def _stamps(head: bytes, lowered: bytes, sender: str) -> tuple[bytes, str]:
     """What is to be added to a header, and the Message-ID that it has then."""
-    found = _MESSAGE_ID.search(head)
-    if not head or _SIGNED.search(head):
+    # Most of what is looked for is not there: to find that out costs little without a pattern.
+    has_id = b"message-id" in lowered and _HAS_ID.search(head) is not None
+    found = _MESSAGE_ID.search(head) if has_id else None
+    if not head or (b"-signature" in lowered and _SIGNED.search(head)):
         return b"", "" if found is None else found[1].decode("latin-1")
     stamps = b""
     if found is not None:
         message_id = found[1].decode("latin-1")
-    elif _HAS_ID.search(head):
+    elif has_id:
         message_id = ""
     else:
         message_id = new_message_id(sender)
         stamps = b"Message-ID: %b\r\n" % message_id.encode()
-    if not _DATE.search(head):
+    if b"date" not in lowered or not _DATE.search(head):
         stamps += b"Date: %b\r\n" % _date(int(time.time()))
     return stamps, message_id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ._preparing import Prepared, Receiver
@@ -20,9 +20,9 @@ _SLOTS = 16
 
 _CONTENT = "INSERT INTO smtpx_content (digest, octets, size) VALUES (?,?,?) ON CONFLICT DO NOTHING"
 _MESSAGE = """INSERT INTO smtpx_message
-    (id, key, fingerprint, campaign, sender, options, stamps, message_id, content, template,
+    (id, key, fingerprint, campaign, sender, options, stamps, message_id, octets, content, template,
      hold, created, expires, puts)
-    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"""
+    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"""
 _DELIVERY = """INSERT INTO smtpx_delivery
     (message, place, recipient, wishes, domain, message_id, data, campaign, batch, state, claimed,
      owner, hold, deferred, priority, due, expires, attempts, reply, reason, host, changed)
@@ -46,12 +46,12 @@ def put(
     messages: Sequence[Prepared],
     terms: Terms,
     batches: Sequence[str] | None,
-    spooled: Sequence[Prepared],
+    spooled: Container[bytes | None] = (),
 ) -> Statements[list[str]]:
     """Put messages in; the value is their ids, or those under which their keys were used before.
 
-    They are spread over the batches; without these, each is its own. The contents of the `spooled`
-    ones are in files.
+    They are spread over the batches; without these, each is its own. Contents whose digests are
+    among the `spooled` ones are in files.
 
     What was put in by an earlier try of the very same call is left as it is.
 
@@ -63,14 +63,18 @@ def put(
     if any(message.key is not None for message in messages):
         known = yield from _known(messages)
         new = _unknown(messages, known)
-    _ = yield Tell(_CONTENT, [_content(message, message in spooled) for message in new])
+    if shared := [message for message in new if message.digest is not None]:
+        # Until we have committed, nobody may forget a content that we have found to be there.
+        _ = yield Ask("{keeping}")
+        _ = yield Tell(_CONTENT, [_content(one, one.digest in spooled) for one in shared])
     _ = yield Tell(
         _MESSAGE,
         [
             (
                 *(message.id, message.key, message.fingerprint, terms.campaign, message.sender),
-                *(message.options, message.stamps, message.message_id, message.digest, 0),
-                *(int(terms.hold), terms.now, terms.expires, 0),
+                *(message.options, message.stamps, message.message_id),
+                *(message.octets if message.digest is None else None, message.digest),
+                *(0, int(terms.hold), terms.now, terms.expires, 0),
             )
             for message in new
         ],
@@ -162,9 +166,7 @@ class MergeRow(NamedTuple):
     data: Mapping[str, Any]
 
 
-def put_template(
-    template: Prepared, terms: Terms, spooled: bool
-) -> Statements[tuple[str, int, bytes]]:
+def put_template(template: Prepared, terms: Terms) -> Statements[tuple[str, int, bytes]]:
     """Put a template in, or find it; the value is its id, how many rows it has, and their chain."""
     name = None if not terms.campaign else f"campaign:{terms.campaign}"
     if name is not None:
@@ -179,11 +181,12 @@ def put_template(
                     "give each campaign a name of its own"
                 )
             return id, puts, bytes(chain)
-    _ = yield Tell(_CONTENT, [_content(template, spooled)])
+    _ = yield Ask("{keeping}")
+    _ = yield Tell(_CONTENT, [_content(template, spooled=False)])
     row = (
         *(template.id, name, b"", terms.campaign, template.sender, template.options),
         *(template.fingerprint, ""),
-        *(template.digest, 1, int(terms.hold), terms.now, terms.expires, 0),
+        *(None, template.digest, 1, int(terms.hold), terms.now, terms.expires, 0),
     )
     _ = yield Tell(_MESSAGE, [row])
     return template.id, 0, b""

@@ -148,8 +148,8 @@ def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int
             failed.setdefault(event[1], []).append(event)
     for message, several in failed.items():
         found = yield Ask(
-            "SELECT m.sender, m.stamps, m.message_id, c.octets, c.digest, c.size "
-            "FROM smtpx_message m JOIN smtpx_content c ON c.digest = m.content "
+            "SELECT m.sender, m.stamps, m.message_id, COALESCE(m.octets, c.octets), c.digest, "
+            "c.size FROM smtpx_message m LEFT JOIN smtpx_content c ON c.digest = m.content "
             "WHERE m.id = ? AND m.sender <> ''",
             [message],
         )
@@ -158,7 +158,7 @@ def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int
                 "SELECT recipient, host FROM smtpx_delivery WHERE message = ?", [message]
             )
             one = _report_of(postmaster, found[0], several, dict(hosts), spool)
-            _ = yield from put([one], terms, None, [])
+            _ = yield from put([one], terms, None)
     _ = yield Tell("UPDATE smtpx_reader SET cursor = ? WHERE name = ?", [(events[-1][0], _READER)])
     return len(events)
 

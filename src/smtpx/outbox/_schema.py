@@ -25,14 +25,16 @@ _FIRST = (
         options TEXT,
         stamps {octets} NOT NULL,
         message_id TEXT NOT NULL,
-        content {octets} NOT NULL,
+        octets {octets},
+        content {octets},
         template INTEGER NOT NULL,
         hold INTEGER NOT NULL,
         created {seconds} NOT NULL,
         expires {seconds} NOT NULL,
         puts BIGINT NOT NULL
     )""",
-    "CREATE INDEX smtpx_message_content ON smtpx_message (content)",
+    """CREATE INDEX smtpx_message_content ON smtpx_message (content)
+        WHERE content IS NOT NULL""",
     """CREATE TABLE smtpx_delivery (
         number {number},
         message TEXT NOT NULL,

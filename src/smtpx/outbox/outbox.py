@@ -173,14 +173,34 @@ class Outbox:
         """The operation that puts a message in, and its arguments; large content is kept."""
         terms = terms_of(options)
         one = prepared(message, _envelope_of(envelope), key_of("key", key))
-        return _putting.put, [one], terms, None, [one] if self._keep(one) else []
+        return self._put_in, [one], terms, None, self._spooled([one])
 
-    def _keep(self, one: Prepared) -> bool:
-        """Have a large content in the spool; True if it is one."""
-        if self._spool is None or len(one.octets) <= _LARGE:
-            return False
-        self._spool.keep(one.digest, one.octets)
-        return True
+    def _spooled(self, several: Sequence[Prepared]) -> dict[bytes, bytes]:
+        """Have large contents in the spool, where there is one; the value is which, by digest."""
+        if self._spool is None:
+            return {}
+        large = {
+            one.digest: one.octets
+            for one in several
+            if one.digest is not None and len(one.octets) > _LARGE
+        }
+        for digest, octets in large.items():
+            self._spool.keep(digest, octets)
+        return large
+
+    def _put_in(
+        self,
+        several: Sequence[Prepared],
+        terms: Terms,
+        batches: Sequence[str] | None,
+        spooled: dict[bytes, bytes],
+    ) -> Generator[Any, Any, list[str]]:
+        ids = yield from _putting.put(several, terms, batches, spooled)
+        if self._spool is not None:
+            # In the transaction, once more: what was there may have been purged meanwhile.
+            for digest, octets in spooled.items():
+                self._spool.keep(digest, octets)
+        return ids
 
     def put_many(
         self,
@@ -203,9 +223,9 @@ class Outbox:
     def _put_many(self, messages: Iterator[Put], terms: Terms) -> Iterator[str]:
         while several := [_prepared(item) for item in islice(messages, _BATCH)]:
             terms = terms._replace(now=time.time())
-            large = [one for one in several if self._keep(one)]
             batches = [new_id() for _ in range(0, len(several), _ROWS)]
-            ids = self._store.transact(_putting.put, several, terms, batches, large)
+            spooled = self._spooled(several)
+            ids = self._store.transact(self._put_in, several, terms, batches, spooled)
             self._wake(batches)
             yield from ids
 

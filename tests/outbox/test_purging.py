@@ -1,0 +1,72 @@
+"""What is purged while the same content comes in again: it is kept for those who need it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpx import Envelope
+from smtpx.outbox import Outbox, State
+from tests.outbox.judge import Judge
+
+pytestmark = pytest.mark.timeout(120)
+
+BRIEF = timedelta(microseconds=1)
+
+
+def large(size: int) -> Any:
+    return b"Subject: x\r\n\r\n" + b"x" * 60 * (size // 60), Envelope(
+        "a@example.org", "b@example.net"
+    )
+
+
+@pytest.mark.parametrize("size", [20_000, 400_000], ids=["shared", "spooled"])
+def test_a_purge_just_before_the_same_content_is_put_in(
+    open_outbox: Callable[..., Outbox], tmp_path: Path, judge: Judge, size: int
+) -> None:
+    outbox, another = (open_outbox(spool=tmp_path / "spool") for _ in range(2))
+    outbox.put(*large(size))
+    outbox.run(judge.url, until_empty=True)
+    store: Any = outbox._store
+    transact = store.transact
+
+    def purged_before(operation: Any, *arguments: Any) -> Any:
+        store.transact = transact
+        time.sleep(0.001)  # What is over has to be older than no time at all.
+        assert another.purge(older_than=BRIEF) == 1
+        return transact(operation, *arguments)
+
+    store.transact = purged_before
+    id = outbox.put(*large(size))
+    outbox.run(judge.url, until_empty=True)
+    assert [d.state for d in outbox.status(id).deliveries] == [State.ACCEPTED]
+    assert len(judge.taken) == 2
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_purge_waits_for_whoever_puts_the_same_content_in(
+    postgres_server: Any, judge: Judge
+) -> None:
+    import psycopg
+
+    url = postgres_server.database()
+    with Outbox(url) as outbox, psycopg.connect(url) as own:
+        outbox.put(*large(20_000))
+        outbox.run(judge.url, until_empty=True)
+        id = outbox.put(*large(20_000), connection=own)
+        purging = threading.Thread(target=lambda: outbox.purge(older_than=BRIEF))
+        purging.start()
+        with psycopg.connect(url, autocommit=True) as looking:
+            held = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted"
+            while purging.is_alive() and looking.execute(held).fetchone() == (0,):
+                time.sleep(0.01)
+        own.commit()
+        purging.join()
+        outbox.run(judge.url, until_empty=True)
+        assert [d.state for d in outbox.status(id).deliveries] == [State.ACCEPTED]
