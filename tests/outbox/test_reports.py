@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smtpx import Envelope, bounces
+from smtpx import Envelope, Notify, Recipient, bounces
 from smtpx.outbox import Limit, Outbox, Retries, State
 from smtpx.outbox import _claiming as claiming
 from smtpx.outbox._claiming import Claim
@@ -58,6 +58,70 @@ def test_there_are_no_reports_unless_somebody_asks(outbox: Outbox) -> None:
         outbox.run(judge.url, until_empty=True)
         assert judge.contents == {}
         assert outbox.counts()[State.REFUSED] == 1
+
+
+def test_a_sender_is_told_once_that_a_message_waits(open_outbox: Callable[..., Outbox]) -> None:
+    def busy(word: str, of: str) -> bytes | None:
+        return b"451 4.3.2 try later\r\n" if of.startswith("busy") and word == "RCPT" else None
+
+    late = Retries(first=3600, jitter=0)
+    outbox = open_outbox(
+        bounces="postmaster@example.org", warn_after=timedelta(milliseconds=1), retries=late
+    )
+    with Judge(extensions=("PIPELINING", "DSN"), answer=busy) as judge:
+        everyone = [
+            Recipient("yes@example.net"),
+            Recipient("busy-1@example.net", orcpt="first@example.com"),
+            Recipient("busy-2@example.net", notify=Notify.FAILURE),
+            Recipient("busy-3@example.net", notify=Notify.DELAY | Notify.FAILURE),
+        ]
+        id = outbox.put(letter(), Envelope("a@example.org", everyone, envid="order 42"))
+        outbox.put(letter("null"), Envelope(None, "busy-4@example.net"))
+        time.sleep(0.01)
+        for _ in range(2):
+            outbox.run(judge.url, until_empty=True)
+            outbox.reconcile()
+        (content,) = [each for each in judge.contents.values() if b"multipart/report" in each]
+        warning = bounces.parse(content)
+        assert isinstance(warning, bounces.DeliveryReport)
+        assert {each.action for each in warning.recipients} == {bounces.Action.DELAYED}
+        by_recipient = {each.final_recipient: each for each in warning.recipients}
+        assert sorted(map(str, by_recipient)) == ["busy-1@example.net", "busy-3@example.net"]
+        first = by_recipient["busy-1@example.net"]
+        assert first.original_recipient == "first@example.com"
+        assert str(first.status) == "4.3.2"
+        assert first.retried_until == outbox.status(id).expires.replace(microsecond=0)
+        assert warning.envid == "order 42"
+        assert b"It is given up if it waits still on " in content
+        assert outbox.counts()[State.WAITING] == 4, "three of the message, and that of nobody"
+
+
+def test_a_message_that_is_not_due_yet_is_not_late(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(bounces="postmaster@example.org", warn_after=timedelta(milliseconds=1))
+    outbox.put(letter(), not_before=datetime.now(UTC) + timedelta(hours=1))
+    time.sleep(0.01)
+    outbox.reconcile()
+    assert outbox.counts()[State.WAITING] == 1
+
+
+def test_nobody_is_told_who_said_that_he_need_not_be(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(bounces="postmaster@example.org")
+    with Judge(extensions=("PIPELINING", "DSN"), answer=refuse) as judge:
+        never = [Recipient(f"no-{n.value}@example.net", notify=n) for n in NOT_OF_FAILURE]
+        outbox.put(letter(), Envelope("a@example.org", never))
+        outbox.run(judge.url, until_empty=True)
+        assert outbox.counts()[State.REFUSED] == len(never)
+        assert judge.contents == {}
+
+
+NOT_OF_FAILURE = (Notify.NEVER, Notify.SUCCESS, Notify.DELAY)
+
+
+def test_warnings_need_somebody_who_gives_them(open_outbox: Callable[..., Outbox]) -> None:
+    with pytest.raises(ValueError, match="^warn_after: give bounces, too"):
+        open_outbox(warn_after=timedelta(hours=4))
+    with pytest.raises(TypeError, match=r"^warn_after"):
+        open_outbox(bounces="postmaster@example.org", warn_after=4)
 
 
 A_LETTER_AN_HOUR = 1 / 3600

@@ -47,6 +47,9 @@ class OutboxOptions(TypedDict, total=False):
     bounces: str | None
     """The address that reports come from which the sender gets of what was refused or has expired
     (RFC 3464). Without it there are none; none is sent to the null sender, nor of a template."""
+    warn_after: timedelta | None
+    """For how long a message may wait, from when it was due on, until its sender is told so, once.
+    Without it nobody is; `bounces` says whom it comes from."""
     overdue: float
     """Seconds after which `Outbox.reconcile` calls out a batch that is due and untouched."""
 
@@ -84,6 +87,7 @@ class Settings(NamedTuple):
     patience: float
     dispatcher: Dispatcher | None
     bounces: str | None
+    warn_after: float | None
     overdue: float
 
 
@@ -107,6 +111,9 @@ def settings_of(options: OutboxOptions) -> Settings:
         raise _checks.complaint("spool", spool, "the path of a directory or None")
     bounces = options.get("bounces")
     _checks.text("bounces", bounces, or_none=True)
+    warn_after = options.get("warn_after")
+    if warn_after is not None and bounces is None:
+        raise ValueError("warn_after: give bounces, too: the address that warnings come from")
     dispatcher = options.get("dispatcher")
     if dispatcher is not None and (
         isinstance(dispatcher, type) or not callable(getattr(dispatcher, "wake", None))
@@ -120,12 +127,13 @@ def settings_of(options: OutboxOptions) -> Settings:
         patience,
         dispatcher,
         None if bounces is None else _address("bounces", bounces),
+        None if warn_after is None else seconds_of("warn_after", warn_after),
         overdue,
     )
 
 
-def terms_of(options: PutOptions) -> Terms:
-    """Complete the options of what is put in, and look at them.
+def terms_of(options: PutOptions, warn_after: float | None = None) -> Terms:
+    """Complete the options of what is put in, and look at them; `warn_after` is in seconds.
 
     Raises:
         TypeError, ValueError: one of them is wrong, or there is no such option.
@@ -143,6 +151,7 @@ def terms_of(options: PutOptions) -> Terms:
         due=due,
         expires=max(due, now) + seconds_of("expires", options.get("expires", FIVE_DAYS)),
         now=now,
+        warn=None if warn_after is None else max(due, now) + warn_after,
     )
 
 

@@ -25,8 +25,8 @@ _MESSAGE = """INSERT INTO smtpx_message
     VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"""
 _DELIVERY = """INSERT INTO smtpx_delivery
     (message, place, recipient, wishes, domain, message_id, data, campaign, batch, state, claimed,
-     owner, hold, deferred, priority, due, expires, attempts, reply, reason, host, changed)
-    VALUES (?,?,?,?,?,?,?,?,?,'waiting',0,NULL,?,0,?,?,?,0,NULL,'','',?) ON CONFLICT DO NOTHING"""
+     owner, hold, deferred, priority, due, expires, attempts, reply, reason, host, changed, warn)
+    VALUES (?,?,?,?,?,?,?,?,?,'waiting',0,NULL,?,0,?,?,?,0,NULL,'','',?,?) ON CONFLICT DO NOTHING"""
 _COUNT = """INSERT INTO smtpx_count (campaign, slot, state, n) VALUES (?,?,?,?)
     ON CONFLICT (campaign, slot, state) DO UPDATE SET n = smtpx_count.n + excluded.n"""
 
@@ -40,6 +40,8 @@ class Terms(NamedTuple):
     due: float
     expires: float
     now: float
+    warn: float | None = None
+    """When the sender is told that a message still waits."""
 
 
 def put(
@@ -83,8 +85,12 @@ def put(
         # Another process may have used a key meanwhile, and was first.
         known = yield from _known(messages)
         new = [message for message in new if known.get(message.key or "", message.id) == message.id]
+    silent = terms._replace(warn=None)  # The null sender is nobody to be told.
     rows = [
-        _delivery(message.id, place, receiver, None, None, _batch(batches, message, n), terms)
+        _delivery(
+            *(message.id, place, receiver, None, None, _batch(batches, message, n)),
+            terms if message.sender else silent,
+        )
         for n, message in enumerate(new)
         for place, receiver in enumerate(message.receivers)
     ]
@@ -154,7 +160,7 @@ def _delivery(
     return (
         *(message, place, receiver.address, receiver.wishes, receiver.domain, message_id, data),
         *(terms.campaign, batch, int(terms.hold), terms.priority, terms.due, terms.expires),
-        terms.now,
+        *(terms.now, terms.warn),
     )
 
 

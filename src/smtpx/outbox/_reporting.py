@@ -1,123 +1,24 @@
-"""What the sender is told of a message that was given up (RFC 3464)."""
+"""Which messages their senders are told of: those that were given up, and those that wait."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from email import policy
-from email.message import EmailMessage, Message
-from email.utils import formataddr, formatdate
-from typing import NamedTuple, cast
+import json
+from collections.abc import Sequence
 
-from smtpx.envelope import Envelope
-from smtpx.replies import Reply
+from smtpx.envelope import Envelope, Notify
 
-from ._preparing import Prepared, header_size, new_message_id, prepared
+from ._notices import Concerned, Reported, notice
+from ._preparing import header_size, prepared
 from ._putting import Terms, put
 from ._spool import Spool
-from ._statements import Ask, Row, Statements, Tell
+from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from ._stored import reply_of
 from .states import LedgerCorrupt, State
 
-__all__ = ["Failed", "begin_reports", "notification", "report"]
+__all__ = ["begin_reports", "report", "warn"]
 
-
-class Failed(NamedTuple):
-    """A recipient, and what has become of the message for it."""
-
-    recipient: str
-    state: State
-    """REFUSED or EXPIRED."""
-    reply: Reply | None
-    reason: str
-    host: str
-
-
-_STATUS = {State.REFUSED: "5.0.0", State.EXPIRED: "4.4.7"}
-_SAID = {
-    State.REFUSED: "It was refused for:",
-    State.EXPIRED: "It could not be delivered in time, and is given up, for:",
-}
-# What a report begins to read as events, and no more of them at once.
+# What a report begins to read as events, and no more of them, or of what waits, at once.
 _READER, _MOST = "smtpx bounces", 200
-
-
-def notification(
-    sender: str, postmaster: str, header: bytes, message_id: str, several: Sequence[Failed]
-) -> EmailMessage:
-    """A report for the sender of a message, of whose header it has a copy."""
-    report = EmailMessage(policy=policy.SMTP)
-    report["From"] = formataddr(("Mail Delivery System", postmaster))
-    report["To"] = sender
-    report["Subject"] = "Undelivered: your message was returned"
-    report["Date"] = formatdate()
-    report["Message-ID"] = new_message_id(postmaster)
-    report["Auto-Submitted"] = "auto-replied"  # RFC 3834 §3.1.7
-    if message_id:
-        report["References"] = message_id
-    report["MIME-Version"] = "1.0"
-    report["Content-Type"] = 'multipart/report; report-type="delivery-status"'
-    text = EmailMessage(policy=policy.SMTP)
-    text.set_content("\n".join(_explained(several)))
-    report.attach(text)
-    report.attach(cast("EmailMessage", _status(postmaster, several)))
-    returned = EmailMessage(policy=policy.SMTP)
-    # 8-bit headers are shown as they are.
-    returned.set_content(header.decode("utf-8", "replace"), cte="8bit")
-    returned.replace_header("Content-Type", "text/rfc822-headers; charset=utf-8")
-    report.attach(returned)
-    return report
-
-
-def _explained(several: Sequence[Failed]) -> list[str]:
-    lines = ["This is the mail system. Your message was not delivered to some recipients."]
-    for state in dict.fromkeys(one.state for one in several):
-        lines += ["", _SAID[state], ""]
-        lines += [f"  {one.recipient}: {_why(one)}" for one in several if one.state is state]
-    return lines
-
-
-def _why(one: Failed) -> str:
-    if one.reply is None:
-        return one.reason or "there was no answer"
-    return f"{one.host or 'the server'} said: {one.reply}"
-
-
-def _status(postmaster: str, several: Sequence[Failed]) -> Message[str, str]:
-    """The part that programs read (RFC 3464 §2.1): a group of fields, and one a recipient."""
-    status: Message[str, str] = Message(policy=policy.compat32)
-    status["Content-Type"] = "message/delivery-status"
-    groups = [[("Reporting-MTA", f"dns; {postmaster.rpartition('@')[2]}")]]
-    for one in several:
-        fields = [
-            ("Final-Recipient", f"rfc822; {one.recipient}"),
-            ("Action", "failed"),
-            ("Status", _code(one)),
-        ]
-        if one.host:
-            fields.append(("Remote-MTA", f"dns; {one.host.rpartition(':')[0] or one.host}"))
-        if one.reply is not None:
-            said = " ".join(one.reply.lines)
-            fields.append(("Diagnostic-Code", f"smtp; {one.reply.code} {_plain(said)}"[:900]))
-        groups.append(fields)
-    parts: list[Message[str, str]] = []
-    for group in groups:
-        part: Message[str, str] = Message(policy=policy.compat32)
-        for name, value in group:
-            part[name] = value
-        parts.append(part)
-    status.set_payload(parts)  # type: ignore[arg-type]
-    return status
-
-
-def _code(one: Failed) -> str:
-    said = None if one.reply is None else one.reply.enhanced
-    if said is None or one.state is State.EXPIRED:
-        return _STATUS[one.state]
-    return str(said)
-
-
-def _plain(text: str) -> str:
-    return "".join(each if " " <= each <= "~" else "?" for each in text)
 
 
 def begin_reports() -> Statements[None]:
@@ -147,40 +48,88 @@ def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int
         if event[3] in (State.REFUSED.value, State.EXPIRED.value):
             failed.setdefault(event[1], []).append(event)
     for message, several in failed.items():
-        found = yield Ask(
-            "SELECT m.sender, m.stamps, m.message_id, COALESCE(m.octets, c.octets), c.digest, "
-            "c.size FROM smtpx_message m LEFT JOIN smtpx_content c ON c.digest = m.content "
-            "WHERE m.id = ? AND m.sender <> ''",
-            [message],
+        rows = yield Ask(
+            "SELECT recipient, wishes, host FROM smtpx_delivery WHERE message = ?", [message]
         )
-        if found:
-            hosts = yield Ask(
-                "SELECT recipient, host FROM smtpx_delivery WHERE message = ?", [message]
-            )
-            one = _report_of(postmaster, found[0], several, dict(hosts), spool)
-            _ = yield from put([one], terms, None)
+        known = {recipient: (wishes, host) for recipient, wishes, host in rows}
+        concerned: list[Concerned] = []
+        for _, _, recipient, state, reply, reason in several:
+            wishes, host = known.get(recipient, (None, ""))
+            if _is_wanted(wishes, Notify.FAILURE):
+                concerned.append(
+                    Concerned(
+                        *(recipient, _original(wishes), State(state), reply_of(reply)),
+                        *(reason, host, 0.0),
+                    )
+                )
+        yield from _tell(postmaster, message, concerned, spool, terms)
     _ = yield Tell("UPDATE smtpx_reader SET cursor = ? WHERE name = ?", [(events[-1][0], _READER)])
     return len(events)
 
 
-def _report_of(
+def warn(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int]:
+    """Put reports in of what has waited for so long that its sender is to be told; the value is of
+    how many recipients. Each is told of once.
+    """
+    rows = yield Ask(
+        "SELECT number, message, recipient, wishes, reply, reason, host, expires "
+        "FROM smtpx_delivery WHERE state = 'waiting' AND warn <= ? "
+        "ORDER BY warn, number LIMIT ? {lock}",
+        [terms.now, _MOST],
+    )
+    for part in in_parts([row[0] for row in rows]):
+        yield Ask(f"UPDATE smtpx_delivery SET warn = NULL WHERE number IN {marks(part)}", part)
+    delayed: dict[str, list[Concerned]] = {}
+    for _, message, recipient, wishes, reply, reason, host, expires in rows:
+        if expires > terms.now and _is_wanted(wishes, Notify.DELAY):
+            delayed.setdefault(message, []).append(
+                Concerned(
+                    *(recipient, _original(wishes), State.WAITING, reply_of(reply)),
+                    *(reason, host, expires),
+                )
+            )
+    for message, concerned in delayed.items():
+        yield from _tell(postmaster, message, concerned, spool, terms)
+    return len(rows)
+
+
+def _is_wanted(wishes: str | None, kind: Notify) -> bool:
+    """True unless the sender has said for that recipient that it is not (RFC 3461 §4.1)."""
+    notify = None if wishes is None else json.loads(wishes)["notify"]
+    return notify is None or kind in Notify(notify)
+
+
+def _original(wishes: str | None) -> str | None:
+    said: str | None = None if wishes is None else json.loads(wishes)["orcpt"]
+    if said is None or (";" in said and not said.startswith('"')):
+        return said
+    return f"rfc822;{said}"
+
+
+def _tell(
     postmaster: str,
-    message: Row,
-    events: Sequence[Row],
-    hosts: Mapping[str, str],
+    message: str,
+    concerned: Sequence[Concerned],
     spool: Spool | None,
-) -> Prepared:
-    sender, stamps, message_id, octets, digest, size = message
-    several = [
-        Failed(recipient, State(state), reply_of(reply), reason, hosts.get(recipient, ""))
-        for _, _, recipient, state, reply, reason in events
-    ]
+    terms: Terms,
+) -> Statements[None]:
+    """Put in a report of a message, where there is somebody who is to be told of it."""
+    found = yield Ask(
+        "SELECT m.sender, m.stamps, m.message_id, m.options, COALESCE(m.octets, c.octets), "
+        "c.digest, c.size FROM smtpx_message m LEFT JOIN smtpx_content c ON c.digest = m.content "
+        "WHERE m.id = ? AND m.sender <> ''",
+        [message],
+    )
+    if not found or not concerned:
+        return
+    sender, stamps, message_id, options, octets, digest, size = found[0]
     head = b"" if octets is None else bytes(octets)
-    if octets is None and spool is not None:
+    if digest is not None and octets is None and spool is not None:
         try:
             head = next(spool.pieces(bytes(digest), size), b"")
         except LedgerCorrupt:
             head = b""
+    envid = None if options is None else json.loads(options).get("envid")
     header = bytes(stamps) + head[: header_size(head)]
-    said = notification(sender, postmaster, header, message_id, several)
-    return prepared(said, Envelope(None, sender), None)
+    said = notice(postmaster, Reported(sender, message_id, envid, header), concerned)
+    _ = yield from put([prepared(said, Envelope(None, sender), None)], terms, None)

@@ -58,13 +58,16 @@ _FIRST = (
         reply TEXT,
         reason TEXT NOT NULL,
         host TEXT NOT NULL,
-        changed {seconds} NOT NULL
+        changed {seconds} NOT NULL,
+        warn {seconds}
     )""",
     "CREATE UNIQUE INDEX smtpx_delivery_message ON smtpx_delivery (message, place)",
     """CREATE INDEX smtpx_delivery_due ON smtpx_delivery (hold, deferred, priority, due, number)
         WHERE state = 'waiting' AND claimed = 0""",
     """CREATE INDEX smtpx_delivery_batch ON smtpx_delivery (batch, due)
         WHERE state = 'waiting' AND claimed = 0""",
+    """CREATE INDEX smtpx_delivery_warn ON smtpx_delivery (warn)
+        WHERE state = 'waiting' AND warn IS NOT NULL""",
     "CREATE INDEX smtpx_delivery_claimed ON smtpx_delivery (owner) WHERE claimed = 1",
     """CREATE INDEX smtpx_delivery_settled ON smtpx_delivery (state, changed)
         WHERE state <> 'waiting' AND state <> 'sending'""",

@@ -50,11 +50,16 @@ class Core(NamedTuple):
     """Whom reports to senders come from, where there are to be any."""
 
     def report(self) -> int:
-        """Put reports in of what was given up; the value is how many events were looked at."""
+        """Put reports in of what was given up, and of what waits; the value is how many of these
+        were looked at.
+        """
         if self.postmaster is None:
             return 0
-        terms = terms_of({})
-        return self.store.transact(_reporting.report, self.postmaster, self.policy.spool, terms)
+        told = (self.postmaster, self.policy.spool, terms_of({}))
+        return sum(
+            self.store.transact(operation, *told)
+            for operation in (_reporting.report, _reporting.warn)
+        )
 
 
 class Working:

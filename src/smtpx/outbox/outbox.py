@@ -69,7 +69,7 @@ class Outbox:
         """Open the ledger; its tables are made, or brought to the present version.
 
         The options are those of `OutboxOptions`: retries, limits, lease, spool, patience,
-        dispatcher, bounces, overdue.
+        dispatcher, bounces, warn_after, overdue.
 
         Raises:
             ValueError, TypeError: an argument is wrong.
@@ -86,6 +86,7 @@ class Outbox:
             settings.bounces,
         )
         self._dispatcher = settings.dispatcher
+        self._warn_after = settings.warn_after
         self._overdue = settings.overdue
         self._shifts: set[Working] = set()
 
@@ -171,7 +172,7 @@ class Outbox:
         options: PutOptions,
     ) -> tuple[Any, ...]:
         """The operation that puts a message in, and its arguments; large content is kept."""
-        terms = terms_of(options)
+        terms = terms_of(options, self._warn_after)
         one = prepared(message, _envelope_of(envelope), key_of("key", key))
         return self._put_in, [one], terms, None, self._spooled([one])
 
@@ -216,7 +217,7 @@ class Outbox:
             SMTPError, ValueError, TypeError: as `put`; those whose ids were not yielded are not in
                 the outbox, unless they had been before.
         """
-        terms = terms_of(options)
+        terms = terms_of(options, self._warn_after)
         _check_several("messages", messages, "messages or tuples")
         return self._put_many(iter(messages), terms)
 
@@ -454,12 +455,14 @@ class Outbox:
                 raise shift.failure
 
     def reconcile(self) -> list[str]:
-        """Take from dead workers what they had; return the batches that nobody has taken up.
+        """Take from dead workers what they had, tell senders what they are to be told, and return
+        the batches that nobody has taken up.
 
         For a timer, every half minute or so. A dispatcher is woken for each of them; without one
         they are to be given to `deliver`.
         """
         _ = self._core.watcher.reap()
+        _ = self._core.report()
         before = time.time() - self._overdue
         batches = self._store.look(_claiming.overdue, before, 10 * _PAGE)
         self._wake(batches)

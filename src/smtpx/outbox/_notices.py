@@ -1,0 +1,142 @@
+"""The report that a sender gets of a message that was given up, or waits (RFC 3464). No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from email import policy
+from email.message import EmailMessage, Message
+from email.utils import formataddr, formatdate
+from typing import NamedTuple, cast
+
+from smtpx.replies import Reply
+
+from ._preparing import date_field, new_message_id
+from .states import State
+
+__all__ = ["Concerned", "Reported", "notice"]
+
+
+class Concerned(NamedTuple):
+    """A recipient, and what has become of the message for it."""
+
+    recipient: str
+    original: str | None
+    """Whom the message was for at first, as ORCPT has it."""
+    state: State
+    """REFUSED, EXPIRED, or WAITING: it is delayed."""
+    reply: Reply | None
+    reason: str
+    host: str
+    expires: float
+    """When it is given up that waits: seconds since the epoch."""
+
+
+class Reported(NamedTuple):
+    """The message that a report is of."""
+
+    sender: str
+    message_id: str
+    envid: str | None
+    header: bytes
+
+
+_STATUS = {State.REFUSED: "5.0.0", State.EXPIRED: "4.4.7", State.WAITING: "4.0.0"}
+_SAID = {
+    State.REFUSED: "It was refused for:",
+    State.EXPIRED: "It could not be delivered in time, and is given up, for:",
+    State.WAITING: "You need not do anything: it will be tried again. It waits for:",
+}
+
+
+def notice(postmaster: str, of: Reported, several: Sequence[Concerned]) -> EmailMessage:
+    """A report for the sender of a message: of all that was given up, or all that waits."""
+    is_delayed = several[0].state is State.WAITING
+    report = EmailMessage(policy=policy.SMTP)
+    report["From"] = formataddr(("Mail Delivery System", postmaster))
+    report["To"] = of.sender
+    report["Subject"] = (
+        "Delayed: your message was not delivered yet"
+        if is_delayed
+        else "Undelivered: your message was returned"
+    )
+    report["Date"] = formatdate()
+    report["Message-ID"] = new_message_id(postmaster)
+    report["Auto-Submitted"] = "auto-replied"  # RFC 3834 §3.1.7
+    if of.message_id:
+        report["References"] = of.message_id
+    report["MIME-Version"] = "1.0"
+    report["Content-Type"] = 'multipart/report; report-type="delivery-status"'
+    text = EmailMessage(policy=policy.SMTP)
+    text.set_content("\n".join(_explained(several, is_delayed)))
+    report.attach(text)
+    report.attach(cast("EmailMessage", _status(postmaster, of, several)))
+    returned = EmailMessage(policy=policy.SMTP)
+    # 8-bit headers are shown as they are.
+    returned.set_content(of.header.decode("utf-8", "replace"), cte="8bit")
+    returned.replace_header("Content-Type", "text/rfc822-headers; charset=utf-8")
+    report.attach(returned)
+    return report
+
+
+def _explained(several: Sequence[Concerned], is_delayed: bool) -> list[str]:
+    yet = " yet" if is_delayed else ""
+    lines = [f"This is the mail system. Your message was not delivered{yet} to some recipients."]
+    for state in dict.fromkeys(one.state for one in several):
+        lines += ["", _SAID[state], ""]
+        lines += [f"  {one.recipient}: {_why(one)}" for one in several if one.state is state]
+    if is_delayed:
+        lines += ["", f"It is given up if it waits still on {date_field(several[0].expires)}."]
+    return lines
+
+
+def _why(one: Concerned) -> str:
+    if one.reply is None:
+        return one.reason or "there was no answer"
+    return f"{one.host or 'the server'} said: {one.reply}"
+
+
+def _status(postmaster: str, of: Reported, several: Sequence[Concerned]) -> Message[str, str]:
+    """The part that programs read (RFC 3464 §2.1): a group of fields, and one a recipient."""
+    status: Message[str, str] = Message(policy=policy.compat32)
+    status["Content-Type"] = "message/delivery-status"
+    groups = [[("Reporting-MTA", f"dns; {postmaster.rpartition('@')[2]}")]]
+    if of.envid is not None:
+        groups[0].append(("Original-Envelope-Id", of.envid))
+    groups += [_fields(one) for one in several]
+    parts: list[Message[str, str]] = []
+    for group in groups:
+        part: Message[str, str] = Message(policy=policy.compat32)
+        for name, value in group:
+            part[name] = value
+        parts.append(part)
+    status.set_payload(parts)  # type: ignore[arg-type]
+    return status
+
+
+def _fields(one: Concerned) -> list[tuple[str, str]]:
+    is_delayed = one.state is State.WAITING
+    fields = [] if one.original is None else [("Original-Recipient", one.original)]
+    fields += [
+        ("Final-Recipient", f"rfc822; {one.recipient}"),
+        ("Action", "delayed" if is_delayed else "failed"),
+        ("Status", _code(one)),
+    ]
+    if one.host:
+        fields.append(("Remote-MTA", f"dns; {one.host.rpartition(':')[0] or one.host}"))
+    if one.reply is not None:
+        said = " ".join(one.reply.lines)
+        fields.append(("Diagnostic-Code", f"smtp; {one.reply.code} {_plain(said)}"[:900]))
+    if is_delayed:
+        fields.append(("Will-Retry-Until", date_field(one.expires)))
+    return fields
+
+
+def _code(one: Concerned) -> str:
+    said = None if one.reply is None else one.reply.enhanced
+    if said is None or one.state is State.EXPIRED:
+        return _STATUS[one.state]
+    return str(said)
+
+
+def _plain(text: str) -> str:
+    return "".join(each if " " <= each <= "~" else "?" for each in text)
