@@ -110,3 +110,5 @@ def test_a_worker_sends_by_a_delivery(tmp_path: Path):
             outbox.run(delivery, until_empty=True)
         assert states(outbox, ids) == EXPECTED
         assert len(server.messages) == 3
+        (down,) = outbox.status(ids[3]).deliveries
+        assert (down.attempts, "b.test" in down.reason) == (0, True), "its host is held back"

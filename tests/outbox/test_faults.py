@@ -385,6 +385,31 @@ def test_another_process_that_holds_the_file_is_waited_for(tmp_path: Path) -> No
         assert outbox.counts()[State.WAITING] == 1
 
 
+@pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
+def test_a_worker_that_waits_for_the_file_for_too_long(tmp_path: Path, hold: bool) -> None:
+    path = tmp_path / "mail.db"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    locked = threading.Event()
+
+    def lock(word: str, of: str) -> bytes | None:
+        if of == "<20@example.org>" and not locked.is_set():
+            locked.set()
+            holder.execute("BEGIN IMMEDIATE")
+        return None
+
+    with (
+        Outbox(f"sqlite:///{path}", patience=0.2, lease=0.4) as outbox,
+        Judge(answer=lock) as judge,
+    ):
+        list(outbox.put_many(numbered(60), on_doubt="hold" if hold else "resend"))
+        with pytest.raises(LedgerUnavailable, match="holds a transaction for too long"):
+            outbox.run(judge.url, until_empty=True, connections=1)
+        assert 20 <= len(judge.taken) < 60
+        holder.close()
+        drained(outbox, judge)
+        check(outbox, judge, 60, 1, hold=hold, most=1 if hold else 16)
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from smtpx import Envelope
-from smtpx.outbox import Outbox, State
+import smtpx.outbox
+from smtpx import Envelope, bounces
+from smtpx.outbox import Outbox, Retries, State
 from tests.outbox.judge import Judge
 from tests.outbox.worker import SOON
 
@@ -116,8 +121,8 @@ def points(tmp_path: Path) -> list[str]:
     return str(told).split("\n")[1].split()
 
 
-def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> bool:
-    """Kill a worker at a point, and see that nothing is lost; True if it came there."""
+def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> int:
+    """Kill a worker at a point, and see that nothing is lost; the value is how many died."""
     extensions, lmtp, recipients = WAYS[way]
     count = 30
     on_doubt: Literal["hold", "resend"] = "hold" if hold else "resend"
@@ -126,10 +131,15 @@ def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> bool:
         Judge(extensions=extensions, lmtp=lmtp) as judge,
     ):
         list(outbox.put_many(numbered(count, recipients), on_doubt=on_doubt))
-        more = ["until-empty"]
-        with worker(url, judge, point=point, nth=nth, more=more) as process:
-            process.wait(timeout=120)
-            killed = bool(process.returncode == -signal.SIGKILL)
+        dying = [(point, nth, ["until-empty"])]
+        if point.startswith("reap"):
+            # Somebody has to be dead; and whoever finds out, dies of it.
+            dying = [("mark_and_note:committed", 1, []), (point, 1, [])]
+        killed = 0
+        for where, which, more in dying:
+            with worker(url, judge, point=where, nth=which, more=more) as process:
+                process.wait(timeout=120)
+                killed += process.returncode == -signal.SIGKILL
         drained(outbox, judge)
         check(outbox, judge, count, recipients, hold=hold, most=killed * (1 if hold else 16))
     return killed
@@ -150,16 +160,72 @@ NAMED = [
     *("claim:0", "claim:commit", "claim:committed"),
     *("mark_and_note:0", "mark_and_note:commit", "mark_and_note:committed"),
     *("note:0", "note:commit", "note:committed"),
-    *("register:commit", "reap:commit", "retire:0", "retire:commit"),
+    *("register:0", "register:commit", "register:committed"),
+    *("retire:0", "retire:commit", "retire:committed"),
+    *("set_back:0", "set_back:commit", "set_back:committed"),
     *("write", "written", "half a write"),
 ]
+REAPING = [*(f"reap:{n}" for n in range(6)), "reap:commit", "reap:committed"]
+# What only some workers do: those that tell senders, find no way to a domain, or stop early.
+_OTHERS = {"beat", "hold_back", "release", "report", "warn"}
 
 
 def test_every_operation_of_a_worker_has_its_points(tmp_path: Path) -> None:
+    """What is written to a ledger is written by `transact`, which has a point at each statement."""
+    known = {point.partition(":")[0] for point in [*NAMED, *REAPING]}
     passed = {point.partition(":")[0] for point in points(tmp_path)}
-    known = {point.partition(":")[0] for point in NAMED}
-    assert passed <= known | {"beat", "workers", "release", "migrate"}
-    assert {"claim", "mark_and_note", "note", "register", "retire", "write"} <= passed
+    assert passed <= known | {"beat"}
+    assert known - {"reap", "half a write"} <= passed | {"written"}
+    assert _operations() == (known - {"write", "written", "half a write"}) | _OTHERS
+
+
+def _operations() -> set[str]:
+    """What the modules of a worker hand to `transact`."""
+    found: set[str] = set()
+    for name in ("_delivering", "_owning", "_working"):
+        source = (Path(smtpx.outbox.__file__).parent / f"{name}.py").read_text("utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".transact"):
+                found.add(ast.unparse(node.args[0]).partition(".")[2])
+    return found
+
+
+def test_nothing_is_committed_in_another_place() -> None:
+    committed = {
+        path.name: text.count("COMMIT") + text.count(".commit(")
+        for path in Path(smtpx.outbox.__file__).parent.rglob("*.py")
+        if "COMMIT" in (text := path.read_text("utf-8")) or ".commit(" in text
+    }
+    assert committed == {"_sqlite.py": 1, "_postgres.py": 1}, "each by its `transact` alone"
+
+
+@pytest.mark.parametrize("point", ["report:0", "report:commit", "report:committed", "warn:commit"])
+def test_killed_while_it_tells_a_sender(tmp_path: Path, point: str) -> None:
+    """What was given up is reported, and what waits, once: a report is a message as others are."""
+    options: Any = {"bounces": "postmaster@example.org", "warn_after": timedelta(milliseconds=1)}
+
+    def refuse(word: str, of: str) -> bytes | None:
+        if word == "RCPT" and of.startswith("r"):
+            return b"550 5.1.1 nobody\r\n" if of.startswith("r0") else b"451 4.3.2 later\r\n"
+        return None
+
+    url = f"sqlite:///{tmp_path}/mail.db"
+    late = Retries(first=3600)
+    with Outbox(url, lease=LEASE, retries=late, **options) as outbox, Judge(answer=refuse) as judge:
+        list(outbox.put_many(numbered(3, recipients=2)))
+        time.sleep(0.01)  # Until they are late.
+        with worker(url, judge, point=point, more=["until-empty", "bounces"]) as process:
+            assert process.wait(timeout=60) == -signal.SIGKILL
+        outbox.run(judge.url, until_empty=True)
+        told = [bounces.parse(content) for content in judge.contents.values()]
+        actions = Counter(
+            each.action
+            for report in told
+            if isinstance(report, bounces.DeliveryReport)
+            for each in report.recipients
+        )
+        assert actions == {bounces.Action.FAILED: 3, bounces.Action.DELAYED: 3}
+        assert max(judge.count().values()) == 1
 
 
 def killed_at_random(
@@ -168,34 +234,43 @@ def killed_at_random(
     """Kill workers and putters again and again: what was acknowledged is kept, and arrives."""
     chance = random.Random(seed)
     on_doubt: Literal["hold", "resend"] = "hold" if hold else "resend"
-    acknowledged: set[str] = set()
-    killed = 0
-    with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge(delay=0.002) as judge:
+    acknowledged = {f"<{n}@example.org>" for n in range(count // 2)}
+    first, killed = count // 2, 0
+    # Slow enough that there is something to be killed at until the end.
+    with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge(delay=kills / count) as judge:
+        list(outbox.put_many(islice(keyed(count), first), on_doubt=on_doubt))
         while killed < kills:
             with ExitStack() as stack:
-                putter = stack.enter_context(putting(url, count, on_doubt))
+                putter = stack.enter_context(putting(url, first, count, on_doubt))
+                reaper = stack.enter_context(reaping(url))
                 working = [
                     stack.enter_context(worker(url, judge, connections=4)) for _ in range(workers)
                 ]
-                for process in working:
-                    assert process.stdout is not None
+                for process in (*working, reaper):
                     assert process.stdout.readline() == "ready\n"
                 time.sleep(chance.uniform(0, 0.4))
-                for process in working:
+                for process in (*working, reaper, putter):
                     process.kill()
-                    killed += 1
-                putter.kill()
+                killed += len(working)
                 told, _ = putter.communicate()
                 acknowledged |= {line for line in told.split("\n")[:-1] if line}
+            # Some are put in again: they are known.
+            first = max(first, len(acknowledged) - 5)
+            outbox.reconcile()
         known = {f"<{n}@example.org>" for n in range(count)}
         assert {d.message_id for d in outbox.find()} >= acknowledged
+        meanwhile = len(judge.count())
+        judge.delay = 0
         list(outbox.put_many(keyed(count), on_doubt=on_doubt))
         assert {d.message_id for d in outbox.find()} == known
         drained(outbox, judge, within=300)
         most = killed * 4 * (1 if hold else 16)
         doubles = check(outbox, judge, count, 1, hold=hold, most=most)
         doubt = outbox.counts()[State.IN_DOUBT]
-    return f"{killed} kills, 0 lost, {doubles} doubles, {doubt} in doubt of {most} possible"
+    return (
+        f"{killed} kills while {meanwhile} of {count} arrived, 0 lost, "
+        f"{doubles} doubles, {doubt} in doubt of {most} possible"
+    )
 
 
 def keyed(count: int) -> Iterator[Any]:
@@ -204,22 +279,41 @@ def keyed(count: int) -> Iterator[Any]:
 
 
 @contextmanager
-def putting(url: str, count: int, on_doubt: str) -> Iterator[Any]:
+def running(code: str, *arguments: object) -> Iterator[Any]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def putting(url: str, first: int, count: int, on_doubt: str) -> Any:
     """A process that puts messages in, one by one, and says which it has put in."""
-    code = (
-        "import sys; from smtpx.outbox import Outbox; from tests.outbox.test_kills import keyed\n"
-        "outbox = Outbox(sys.argv[1])\n"
-        "for n, (octets, envelope, key) in enumerate(keyed(int(sys.argv[2]))):\n"
-        "    outbox.put(octets, envelope, key=key, on_doubt=sys.argv[3])\n"
-        "    print(f'<{n}@example.org>', flush=True)\n"
-    )
-    command = [sys.executable, "-c", code, url, str(count), on_doubt]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    code = """if True:
+        import itertools, sys
+        from smtpx.outbox import Outbox
+        from tests.outbox.test_kills import keyed
+        outbox, first, count = Outbox(sys.argv[1]), *map(int, sys.argv[2:4])
+        for n, (octets, envelope, key) in itertools.islice(enumerate(keyed(count)), first, None):
+            outbox.put(octets, envelope, key=key, on_doubt=sys.argv[4])
+            print(f'<{n}@example.org>', flush=True)
+    """
+    return running(code, url, first, count, on_doubt)
+
+
+def reaping(url: str) -> Any:
+    """A process that looks for dead workers all the time."""
+    code = f"""if True:
+        import sys, time
+        from smtpx.outbox import Outbox
+        outbox = Outbox(sys.argv[1], lease={LEASE})
+        print("ready", flush=True)
+        while True:
+            outbox.reconcile()
+            time.sleep(0.05)
+    """
+    return running(code, url)
 
 
 def test_killed_at_random(ledger: str) -> None:

@@ -118,7 +118,7 @@ NOT_OF_FAILURE = (Notify.NEVER, Notify.SUCCESS, Notify.DELAY)
 
 
 def test_warnings_need_somebody_who_gives_them(open_outbox: Callable[..., Outbox]) -> None:
-    with pytest.raises(ValueError, match="^warn_after: give bounces, too"):
+    with pytest.raises(ValueError, match=r"^warn_after: give bounces, too"):
         open_outbox(warn_after=timedelta(hours=4))
     with pytest.raises(TypeError, match=r"^warn_after"):
         open_outbox(bounces="postmaster@example.org", warn_after=4)

@@ -79,7 +79,8 @@ def armed_writes(deadly: Deadly) -> None:
 
 def main() -> None:
     ledger, server, connections, window, point, nth = sys.argv[1:7]
-    outbox = Outbox(ledger, lease=LEASE, retries=SOON)
+    postmaster = "postmaster@example.org" if "bounces" in sys.argv else None
+    outbox = Outbox(ledger, lease=LEASE, retries=SOON, bounces=postmaster)
     deadly = Deadly(point, int(nth))
     if point:
         armed(outbox, deadly)

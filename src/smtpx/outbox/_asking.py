@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ._claiming import _EVENT  # pyright: ignore[reportPrivateUsage] - of the same room
-from ._putting import count, moved
+from ._putting import AT_ONCE, count, moved
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from ._stored import moment, reply_of
 from .states import Delivery, Event, NotInOutbox, State, Submission
@@ -27,19 +27,19 @@ __all__ = [
 ]
 
 _COLUMNS = """d.recipient, d.state, d.attempts, d.due, d.reply, d.reason,
-    COALESCE(d.message_id, m.message_id), d.host, d.message"""
+    COALESCE(d.message_id, m.message_id), d.host, d.message, d.changed"""
 _OVER = "state IN ('accepted', 'refused', 'expired', 'cancelled')"
 # Deliveries that one transaction changes.
 _PART = 500
 
 
 def _delivery(row: Row) -> Delivery:
-    recipient, state, attempts, due, reply, reason, message_id, host, message = row
+    recipient, state, attempts, due, reply, reason, message_id, host, message, changed = row
     return Delivery(
         recipient=recipient,
         state=State(state),
         attempts=attempts,
-        due=moment(due) if state == "waiting" else None,
+        due=moment(changed if due == AT_ONCE else due) if state == "waiting" else None,
         reply=reply_of(reply),
         reason=reason,
         message_id=message_id,
@@ -184,7 +184,7 @@ def _changed(
             "UPDATE smtpx_delivery SET state = ?, claimed = 0, owner = NULL, due = ?, changed = ?, "
             "expires = CASE WHEN expires < ? THEN ? ELSE expires END "
             f"WHERE number IN {marks(part)}",
-            [state.value, now, now, expires or 0.0, expires or 0.0, *part],
+            [state.value, AT_ONCE, now, expires or 0.0, expires or 0.0, *part],
         )
     if state is not State.WAITING:
         yield Tell(

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from ._putting import count, moved
-from ._schedule import Limit, granted
+from ._putting import AT_ONCE, count, moved
+from ._schedule import HELD_MOST, Limit, granted, held_for
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from .states import State
 
@@ -34,6 +34,7 @@ __all__ = [
     "register",
     "release",
     "retire",
+    "set_back",
     "wait_until",
     "workers",
 ]
@@ -41,6 +42,8 @@ __all__ = [
 _TOLD = (State.ACCEPTED, State.REFUSED, State.IN_DOUBT, State.EXPIRED, State.CANCELLED)
 _EVENT = """INSERT INTO smtpx_event (message, recipient, state, reply, reason, at)
     VALUES (?,?,?,?,?,?)"""
+_DESTINATION = """INSERT INTO smtpx_destination (name, held_until, failures, earliest)
+    VALUES (?,0,0,0) ON CONFLICT DO NOTHING"""
 _FREE = "state = 'waiting' AND claimed = 0"
 # Turns in which a claim looks past destinations that may get no more now.
 _LOOKS = 8
@@ -167,7 +170,11 @@ def _take(wanted: Claim, deferred: int, most: int, taken: Sequence[Row]) -> Stat
 
 
 def _held(wanted: Claim) -> Statements[set[str]]:
-    rows = yield Ask("SELECT name FROM smtpx_destination WHERE held_until > ?", [wanted.now])
+    # Nothing is held for longer than that, unless the clock was set back.
+    rows = yield Ask(
+        "SELECT name FROM smtpx_destination WHERE held_until > ? AND held_until <= ?",
+        [wanted.now, wanted.now + HELD_MOST],
+    )
     return {row[0] for row in rows}
 
 
@@ -259,11 +266,7 @@ def _destination(limits: Mapping[str, Limit], hop: str | None, domain: str) -> s
 
 
 def _granted(wanted: Claim, name: str, limit: Limit, rows: Sequence[Row]) -> Statements[int]:
-    _ = yield Tell(
-        "INSERT INTO smtpx_destination (name, held_until, failures, earliest) VALUES (?,0,0,0) "
-        "ON CONFLICT DO NOTHING",
-        [(name,)],
-    )
+    _ = yield Tell(_DESTINATION, [(name,)])
     found = yield Ask("SELECT earliest FROM smtpx_destination WHERE name = ? {wait}", [name])
     most = len(rows)
     if limit.at_once is not None:
@@ -422,7 +425,7 @@ def reap(owner: str, last_beat: int | None, now: float) -> Statements[int]:
     events: list[tuple[object, ...]] = []
     for number, hold, campaign, message, recipient in doubtful:
         state = State.IN_DOUBT if hold else State.WAITING
-        updates.append((state.value, now, _DIED, now, number))
+        updates.append((state.value, AT_ONCE, _DIED, now, number))
         moved(changed, campaign, "sending", state)
         if hold:
             events.append((message, recipient, state.value, None, _DIED, now))
@@ -446,12 +449,23 @@ def retire(owner: str, now: float) -> Statements[int]:
     return (yield from reap(owner, None, now))
 
 
-def overdue(before: float, most: int) -> Statements[list[str]]:
-    """Batches that have been due for some time, and that nobody has taken up."""
+def set_back(now: float) -> Statements[None]:
+    """Have what was deferred in the future tried at once: the clock was set back since."""
+    _ = yield Tell(
+        "UPDATE smtpx_delivery SET due = ?, changed = ? "
+        "WHERE state = 'waiting' AND claimed = 0 AND deferred = 1 AND changed > ?",
+        [(AT_ONCE, now, now)],
+    )
+
+
+def overdue(now: float, seconds: float, most: int) -> Statements[list[str]]:
+    """Batches that have been due for so long, and that nobody has taken up."""
+    before = now - seconds
+    # What has changed in the future did so before the clock was set back.
     rows = yield Ask(
         f"""SELECT DISTINCT batch FROM (SELECT batch FROM smtpx_delivery WHERE {_FREE}
-            AND due <= ? LIMIT ?) AS found""",
-        [before, most],
+            AND due <= ? AND (changed <= ? OR changed > ?) LIMIT ?) AS found""",
+        [before, before, now, most],
     )
     return [row[0] for row in rows]
 
@@ -480,11 +494,23 @@ def wait_until() -> Statements[float | None]:
     return min(dues, default=None)
 
 
-def hold_back(name: str, until: float, failures: int) -> Statements[None]:
-    """Send nothing to a destination for a while."""
-    _ = yield Tell(
-        "INSERT INTO smtpx_destination (name, held_until, failures, earliest) VALUES (?,?,?,0) "
-        "ON CONFLICT (name) DO UPDATE SET held_until = excluded.held_until, "
-        "failures = excluded.failures",
-        [(name, until, failures)],
-    )
+def hold_back(names: Sequence[str], now: float) -> Statements[None]:
+    """Send nothing to destinations for a while that could not be reached: each time for longer,
+    unless they could be for as long meanwhile.
+    """
+    for part in in_parts(sorted(names)):
+        _ = yield Tell(_DESTINATION, [(name,) for name in part])
+        rows = yield Ask(
+            "SELECT name, held_until, failures FROM smtpx_destination "
+            f"WHERE name IN {marks(part)} ORDER BY name {{wait}}",
+            part,
+        )
+        held: list[tuple[object, ...]] = []
+        for name, until, failures in rows:
+            if until > now and until <= now + HELD_MOST:
+                continue  # Whoever came before has said so.
+            before = failures if now - until < held_for(failures) else 0
+            held.append((now + held_for(before), before + 1, name))
+        _ = yield Tell(
+            "UPDATE smtpx_destination SET held_until = ?, failures = ? WHERE name = ?", held
+        )

@@ -27,6 +27,7 @@ from smtpx.results import Outcome, SendResult, Status
 from . import _claiming
 from ._claiming import Claim, Claimed, Noted
 from ._loads import Item, Load, item_of, load_of, loads_of
+from ._putting import AT_ONCE
 from ._schedule import Limit, Retries, pause
 from ._spool import Spool
 from ._store import Store
@@ -79,6 +80,8 @@ class Round:
         self._left = most
         self._batch = batch
         self._unnoted: list[Noted] = []
+        self._unreached: set[str] = set()
+        """Domains whose own servers could not be reached, and that are to be held back."""
         self._untried: list[tuple[Load, SendResult]] = []
         """Told as not tried: it depends on how the round ends what that means."""
         self._unread: dict[int, Load] = {}
@@ -124,6 +127,7 @@ class Round:
         """Note what was told, and mark what is to be sent, in one transaction."""
         for result in results:
             self.hear(result)
+        self._hold_back()
         groups = [load_of(message).numbers for message in messages]
         noted, self._unnoted = self._unnoted, []
         try:
@@ -163,6 +167,7 @@ class Round:
     def flush(self) -> None:
         """Note at once what was told."""
         self._noted_at = time.monotonic()
+        self._hold_back()
         noted, self._unnoted = self._unnoted, []
         if not noted:
             return
@@ -171,6 +176,13 @@ class Round:
         except BaseException:
             self._unnoted = noted + self._unnoted
             raise
+
+    def _hold_back(self) -> None:
+        """Before what could not be sent is given back: else it would be taken at once."""
+        if self._unreached:
+            names = sorted(self._unreached)
+            self._store.transact(_claiming.hold_back, names, time.time())
+            self._unreached.clear()
 
     def end(self, error: BaseException | None) -> None:
         """Note all that is known, and give back the rest. `error` is what ended `send_many`."""
@@ -209,6 +221,9 @@ class Round:
                 return self._given_back(delivery, str(error), host)
             case Status.NOT_TRIED if isinstance(error, _FAULTS):
                 return self._refused(delivery, error, host)
+            case Status.NOT_TRIED if self._hop is None:
+                self._unreached.add(delivery.domain)
+                return self._given_back(delivery, str(error), host)
             case _:
                 due = self._due(delivery, None)
                 return Noted(delivery.number, State.WAITING, due, True, None, str(error), host)
@@ -218,7 +233,7 @@ class Round:
         return Noted(delivery.number, State.REFUSED, 0.0, True, None, str(why), host)
 
     def _given_back(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
-        return Noted(delivery.number, State.WAITING, time.time(), False, None, reason, host)
+        return Noted(delivery.number, State.WAITING, AT_ONCE, False, None, reason, host)
 
     def _due(self, delivery: Claimed, said: Reply | None) -> float:
         seconds = pause(self._policy.retries, delivery.attempts + 1, said, random.random())

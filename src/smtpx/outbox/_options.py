@@ -19,7 +19,7 @@ from ._arguments import (
     seconds_of,
 )
 from ._dispatching import Dispatcher
-from ._putting import Terms
+from ._putting import AT_ONCE, Terms
 from ._schedule import Limit, Retries
 
 __all__ = ["FIVE_DAYS", "OutboxOptions", "PutOptions", "Settings", "settings_of", "terms_of"]
@@ -143,7 +143,7 @@ def terms_of(options: PutOptions, warn_after: float | None = None) -> Terms:
     _checks.count("priority", priority, -1000, 1000)
     _checks.one_of("on_doubt", on_doubt, ("resend", "hold"))
     now = time.time()
-    due = moment_of("not_before", options.get("not_before")) or now
+    due = moment_of("not_before", options.get("not_before")) or AT_ONCE
     return Terms(
         campaign=campaign_name(options.get("campaign")),
         hold=on_doubt == "hold",

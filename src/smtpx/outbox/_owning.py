@@ -1,8 +1,8 @@
 """Who owns what was claimed: a worker that shows that it lives, and what tells that one died.
 
-Nobody's clock is compared with another's as long as both run. A worker that has shown no new beat
-for the time of a lease, measured by the monotonic clock of whoever looks, is dead. Only of one that
-is seen for the first time, the ledger's own times say how long it has been silent.
+A worker is dead that has shown no new beat for the time of a lease, by the monotonic clock of
+whoever looks. Of one that is seen for the first time the ledger's times say how long it has been
+silent; but clocks differ, and jump. So that only shortens the time for which it is looked at.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from typing import NamedTuple
 
 from . import _claiming
 from ._preparing import new_id
@@ -22,6 +23,8 @@ __all__ = ["Owner", "Watcher"]
 _LOG = logging.getLogger("smtpx.outbox")
 # Beats in the time of a lease: as many may be missed, but one.
 _BEATS = 6
+# Seconds by which the clock is set back, if more than its drift is mended.
+_SET_BACK = 1.0
 # The workers of this process that live: a thread that has no time to beat is not dead.
 _living: set[tuple[int, str]] = set()
 
@@ -63,24 +66,50 @@ class Owner:
                 _LOG.warning("the outbox's ledger cannot be reached: %s", error)
 
 
+class _Seen(NamedTuple):
+    """What is known of a worker."""
+
+    beat: int
+    since: float
+    """When this beat was seen first, by the monotonic clock."""
+    patience: float
+    """Seconds after which it is dead that shows no other beat."""
+
+
 class Watcher:
     """Looks for workers that died, and gives to others what they had."""
 
     def __init__(self, store: Store, lease: float) -> None:
         self._store = store
         self._lease = lease
-        self._seen: dict[str, tuple[int, float]] = {}
-        """Of each worker, its last beat, and when it was first looked at."""
+        self._seen: dict[str, _Seen] = {}
+        self._ahead: float | None = None
+        """By how much the wall clock is ahead of the monotonic one."""
         self._lock = threading.Lock()
 
     def reap(self) -> int:
         """Give to others what dead workers had; the value is how many messages were in doubt."""
         with self._lock:
             dead = self._dead()
+            was_set_back = self._was_set_back()
+        if was_set_back:
+            self._store.transact(_claiming.set_back, time.time())
         found = 0
         for owner, beat in dead:
             found += self._store.transact(_claiming.reap, owner, beat, time.time())
         return found
+
+    @property
+    def suspense(self) -> float:
+        """Seconds until it is known of all that look dead whether they are; 0 if none does."""
+        with self._lock:
+            ends = [s.since + s.patience for s in self._seen.values() if s.patience < self._lease]
+        return max(0.0, *[end - time.monotonic() for end in ends], 0.0)
+
+    def _was_set_back(self) -> bool:
+        """True if the wall clock was set back since the last look, or may have been before."""
+        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        return before is None or self._ahead < before - _SET_BACK
 
     def _dead(self) -> list[tuple[str, int]]:
         rows = self._store.look(_claiming.workers)
@@ -88,13 +117,17 @@ class Watcher:
         known, self._seen = self._seen, {}
         dead: list[tuple[str, int]] = []
         for owner, beat, last in rows:
-            before, since = known.get(owner, (None, moment))
-            if before == beat:
-                is_dead = moment - since >= self._lease
-            else:
-                since = moment
-                is_dead = before is None and now - last >= 2 * self._lease
-            self._seen[owner] = beat, since
-            if is_dead and (os.getpid(), owner) not in _living:
+            if (os.getpid(), owner) in _living:
+                continue
+            seen = known.get(owner)
+            if seen is None:
+                # Silent for two leases, or in the future: dead, or one of the clocks is wrong.
+                looks_dead = abs(now - last) >= 2 * self._lease
+                patience = self._lease / 2 if looks_dead else self._lease
+                seen = _Seen(beat, moment, patience)
+            elif seen.beat != beat:
+                seen = _Seen(beat, moment, self._lease)
+            self._seen[owner] = seen
+            if moment - seen.since >= seen.patience:
                 dead.append((owner, beat))
         return dead

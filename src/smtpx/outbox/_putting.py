@@ -12,9 +12,21 @@ from ._preparing import Prepared, Receiver
 from ._statements import Ask, Statements, Tell, in_parts, marks
 from .states import IdempotencyConflict, State
 
-__all__ = ["MergeRow", "Terms", "chained", "count", "moved", "put", "put_rows", "put_template"]
+__all__ = [
+    "AT_ONCE",
+    "MergeRow",
+    "Terms",
+    "chained",
+    "count",
+    "moved",
+    "put",
+    "put_rows",
+    "put_template",
+]
 
 _WAITING = State.WAITING.value
+AT_ONCE = 0.0
+"""What is due before all else, whatever the clock says, and whoever's it is."""
 # Counters are spread over so many rows, so that transactions do not wait for each other.
 _SLOTS = 16
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from smtpx import _checks
 from smtpx.replies import Reply
 
-__all__ = ["Limit", "Retries", "granted", "is_greylisting", "pause"]
+__all__ = ["HELD_MOST", "Limit", "Retries", "granted", "held_for", "is_greylisting", "pause"]
+
+# Seconds for which nothing is sent to what could not be reached, at first and at the most.
+_HELD, HELD_MOST = 1.0, 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ def pause(retries: Retries, attempts: int, reply: Reply | None, chance: float) -
     return seconds * (1 + retries.jitter * (2 * chance - 1))
 
 
+def held_for(failures: int) -> float:
+    """Seconds for which what could not be reached is left alone, after so many failures before."""
+    return min(_HELD * 2.0 ** min(failures, 16), HELD_MOST)
+
+
 def is_greylisting(reply: Reply) -> bool:
     """True if the reply reads like greylisting: it asks for another attempt, soon."""
     if not reply.transient:
@@ -84,7 +92,8 @@ def granted(limit: Limit, wanted: int, earliest: float, now: float) -> tuple[int
     if limit.rate is None:
         return wanted, earliest
     interval = 1 / limit.rate
-    earliest = max(earliest, now)
+    # It is never further ahead than a burst, unless the clock was set back.
+    earliest = min(max(earliest, now), now + limit.burst * interval)
     # The small number forgives what floats lose of seconds since 1970.
     room = math.floor((now - earliest) / interval + limit.burst + 1e-4)
     several = max(0, min(wanted, room))

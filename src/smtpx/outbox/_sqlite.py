@@ -146,6 +146,11 @@ def said(error: sqlite3.Error, path: object) -> OutboxError:
         )
     if code == sqlite3.SQLITE_FULL:
         return LedgerUnavailable(f"{text}: make room on the disk; what is in the outbox is safe")
+    if code == sqlite3.SQLITE_IOERR:
+        return LedgerUnavailable(
+            f"{text}: look at the disk, its quota and the limits of this process; "
+            "what is in the outbox is safe"
+        )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return LedgerUnavailable(
             f"{text}: the file and its directory have to be writable for this user"

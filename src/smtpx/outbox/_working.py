@@ -19,6 +19,7 @@ from . import _claiming, _reporting
 from ._delivering import Policy, Round
 from ._options import terms_of
 from ._owning import Owner, Watcher
+from ._schedule import held_for
 from ._store import Store
 from ._via import check_via, hop_of
 from .states import OutboxError
@@ -35,8 +36,6 @@ _TURN = 4096
 _OPEN = 5
 # Seconds between two looks at the ledger, while there is nothing to do.
 _LOOK = 0.25
-# Seconds for which a server is left alone that could not be reached, at first and at the most.
-_HELD, _HELD_MOST = 1.0, 300.0
 
 
 class Core(NamedTuple):
@@ -56,10 +55,8 @@ class Core(NamedTuple):
         if self.postmaster is None:
             return 0
         told = (self.postmaster, self.policy.spool, terms_of({}))
-        return sum(
-            self.store.transact(operation, *told)
-            for operation in (_reporting.report, _reporting.warn)
-        )
+        failed = self.store.transact(_reporting.report, *told)
+        return failed + self.store.transact(_reporting.warn, *told)
 
 
 class Working:
@@ -158,7 +155,7 @@ class Working:
                 self._failures, self._pause = 0, 0.0
             return a_round.claimed
         self._failures = 0 if a_round.answered else self._failures
-        self._pause = min(_HELD * 2 ** min(self._failures, 16), _HELD_MOST)
+        self._pause = held_for(self._failures)
         self._failures += 1
         _LOG.warning("%s; tried again in %g seconds", self.failure, self._pause)
         return 0

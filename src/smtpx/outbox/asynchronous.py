@@ -226,7 +226,8 @@ class AsyncOutbox:
                         if until_empty:
                             if shift.failure is not None:
                                 raise shift.failure
-                            return
+                            if not outbox._core.watcher.suspense:
+                                return
                         await shift.sleep()
         finally:
             self._shifts.discard(shift)

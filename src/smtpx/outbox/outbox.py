@@ -416,7 +416,8 @@ class Outbox:
                 if until_empty:
                     if shift.failure is not None:
                         raise shift.failure
-                    return
+                    if not self._core.watcher.suspense:
+                        return
                 _sleep(shift)
 
     @contextmanager
@@ -459,12 +460,16 @@ class Outbox:
         the batches that nobody has taken up.
 
         For a timer, every half minute or so. A dispatcher is woken for each of them; without one
-        they are to be given to `deliver`.
+        they are to be given to `deliver`. It waits for half a lease where a worker looks dead that
+        it has not seen before.
         """
-        _ = self._core.watcher.reap()
+        watcher = self._core.watcher
+        _ = watcher.reap()
+        if suspense := watcher.suspense:
+            time.sleep(suspense)
+            _ = watcher.reap()
         _ = self._core.report()
-        before = time.time() - self._overdue
-        batches = self._store.look(_claiming.overdue, before, 10 * _PAGE)
+        batches = self._store.look(_claiming.overdue, time.time(), self._overdue, 10 * _PAGE)
         self._wake(batches)
         return batches
 
