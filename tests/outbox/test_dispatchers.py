@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +15,7 @@ from smtpx import Envelope
 from smtpx.outbox import Outbox, State
 from smtpx.outbox.testing import HostileDispatcher, verify
 from smtpx.testing import Server
+from tests.outbox import redis
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -103,37 +101,20 @@ def test_procrastinate(postgres_server: Any) -> None:
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("no Redis server is installed: apt-get install redis-server")
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
-    settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    process = subprocess.Popen([program, *settings], stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+def broker(tmp_path: Path) -> Iterator[str]:
+    with redis.running(tmp_path) as url:
+        yield url
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
-def test_celery(redis: str, tmp_path: Path) -> None:
+def test_celery(broker: str, tmp_path: Path) -> None:
     celery = pytest.importorskip("celery")
     from celery.contrib.testing.worker import start_worker
 
     from smtpx.outbox.dispatchers import RECONCILE
     from smtpx.outbox.dispatchers.celery import CeleryDispatcher
 
-    app = celery.Celery("tests", broker=redis)
+    app = celery.Celery("tests", broker=broker)
     app.conf.worker_hijack_root_logger = False
     dispatcher = CeleryDispatcher(app)
     outbox = Outbox(f"sqlite:///{tmp_path}/mail.db", dispatcher=dispatcher, overdue=5)

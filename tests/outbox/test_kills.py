@@ -242,18 +242,23 @@ def killed_at_random(
         while killed < kills:
             with ExitStack() as stack:
                 putter = stack.enter_context(putting(url, first, count, on_doubt))
-                reaper = stack.enter_context(reaping(url))
                 working = [
                     stack.enter_context(worker(url, judge, connections=4)) for _ in range(workers)
                 ]
-                for process in (*working, reaper):
+                for process in working:
                     assert process.stdout.readline() == "ready\n"
                 time.sleep(chance.uniform(0, 0.4))
-                for process in (*working, reaper, putter):
+                for process in (*working, putter):
                     process.kill()
                 killed += len(working)
                 told, _ = putter.communicate()
                 acknowledged |= {line for line in told.split("\n")[:-1] if line}
+                for process in working:
+                    process.wait()
+                # It waits for a shorter time than a worker's lease: none may live.
+                reaper = stack.enter_context(reaping(url))
+                assert reaper.stdout.readline() == "ready\n"
+                time.sleep(chance.uniform(0, 2 * LEASE))
             # Some are put in again: they are known.
             first = max(first, len(acknowledged) - 5)
             outbox.reconcile()
@@ -303,7 +308,7 @@ def putting(url: str, first: int, count: int, on_doubt: str) -> Any:
 
 
 def reaping(url: str) -> Any:
-    """A process that looks for dead workers all the time."""
+    """A process that gives to others what dead workers had."""
     code = f"""if True:
         import sys, time
         from smtpx.outbox import Outbox
