@@ -115,7 +115,7 @@ def test_the_documentation_runs(
     capsys: pytest.CaptureFixture[str],
 ):
     page = request.node.callspec.id.partition(":")[0]
-    skip_without_packages(page)
+    skip_without_packages(page, code)
     message = EmailMessage()
     message["From"] = "ann@example.org"
     message["To"] = "bob@example.net"
@@ -129,8 +129,11 @@ def test_the_documentation_runs(
     assert [breach for server in world.values() for breach in server.breaches] == []
 
 
-def skip_without_packages(page: str) -> None:
-    for package in NEEDS.get(page, ()):
+def skip_without_packages(page: str, code: str = "") -> None:
+    needed = [*NEEDS.get(page, ())]
+    if "from fastapi" in code:
+        needed += ["fastapi", "httpx2"]
+    for package in needed:
         _ = pytest.importorskip(package, reason=f"{package} is not installed: group `integrations`")
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smtpx import Envelope
+from smtpx import AsyncOutbox, Envelope
 from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, OutboxError, State
 from tests.outbox.judge import Judge
 from tests.outbox.test_kills import check, drained, numbered, worker
@@ -22,6 +23,7 @@ from tests.outbox.test_kills import check, drained, numbered, worker
 pytestmark = pytest.mark.timeout(120)
 
 COUNT = 20
+ENVELOPE = Envelope("a@example.org", "b@example.net")
 _STANDING = ("0", "commit")
 
 
@@ -272,6 +274,41 @@ def test_sigterm_finishes_what_is_on_its_way(tmp_path: Path) -> None:
         assert not outbox._core.watcher.reap()
         outbox.run(judge.url, until_empty=True)
         assert outbox.counts()[State.ACCEPTED] == 200
+
+
+@pytest.fixture
+def sigterm() -> Iterator[list[int]]:
+    """The handler that a program has for SIGTERM: it notes that it was called."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    yield seen
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_sigterm_is_the_program_s_too(tmp_path: Path, sigterm: list[int]) -> None:
+    """Two workers in one program, of which one ends before; the program's server ends as well."""
+
+    async def main() -> None:
+        async with (
+            AsyncOutbox(f"sqlite:///{tmp_path}/1.db") as first,
+            AsyncOutbox(f"sqlite:///{tmp_path}/2.db") as second,
+        ):
+            shorter = asyncio.create_task(first.run(judge.url))
+            longer = asyncio.create_task(second.run(judge.url))
+            await second.put(b"Message-ID: <1@example.org>\r\n\r\n", ENVELOPE)
+            while not judge.taken:
+                await asyncio.sleep(0.01)
+            first.stop()
+            await shorter
+            os.kill(os.getpid(), signal.SIGTERM)
+            await longer
+
+    with Judge() as judge:
+        asyncio.run(main())
+    assert sigterm == [signal.SIGTERM]
+    signal.raise_signal(signal.SIGTERM)
+    assert sigterm == [signal.SIGTERM] * 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NamedTuple
 
 from smtpx import _checks
@@ -169,17 +170,31 @@ class Working:
 
 @contextmanager
 def stopped_by_sigterm(stop: Callable[[], None]) -> Generator[None, None, None]:
-    """SIGTERM ends what runs in this process, where it runs in the main thread."""
+    """SIGTERM ends what runs in this process, where it runs in the main thread.
+
+    A handler that the program has is called, too: its server may have to end as well.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = signal.getsignal(signal.SIGTERM)
+    is_over = False
 
-    def handle(number: int, frame: object) -> None:
-        stop()
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not is_over:
+            stop()
+        if callable(before):
+            _ = before(number, frame)
+        elif is_over and before is signal.SIG_DFL:
+            _ = signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
-    before = signal.signal(signal.SIGTERM, handle)
+    _ = signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
-        # Of a handler that is none of Python's, nothing is known but that it was there.
-        _ = signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        is_over = True
+        # Of several that run side by side, the first may end first: its handler stays then.
+        if signal.getsignal(signal.SIGTERM) is handle:
+            # Of a handler that is none of Python's, nothing is known but that it was there.
+            _ = signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
