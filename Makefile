@@ -63,7 +63,7 @@ $(VENV)/integrations-ready: $(VENV)/ready
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
 test-integrations: $(VENV)/integrations-ready  ## pass the tests that need Django, Flask and the like
-	$(BIN)/python -m pytest -n 2 tests/integrations tests/docs
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/integrations tests/docs tests/outbox/test_dispatchers.py
 
 django-tests: $(VENV)/integrations-ready  ## pass Django's own tests of its SMTP backend, with ours
 	$(BIN)/python -m tests.integrations.django.theirs

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import bounces, cold, dkim, imports, merge, throughput
+from bench import bounces, cold, dkim, imports, merge, outbox, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -85,6 +85,9 @@ def main() -> None:
     over.set_defaults(run=plotted)
     merging = commands.add_parser("merge", help="personal mail: serialising, rendering, a million")
     merging.set_defaults(run=merged)
+    keeping = commands.add_parser("outbox", help="mail kept and sent, beside what people have")
+    _ = keeping.add_argument("--recipients", type=int, default=1_000_000, help="of one template")
+    keeping.set_defaults(run=lambda options: show(outbox.lines(options.recipients)))
     signing = commands.add_parser("dkim", help="what a DKIM signature costs")
     signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
     reading = commands.add_parser("bounces", help="recipients and reasons that are read right")

@@ -1,0 +1,349 @@
+"""The outbox beside what people have: a Celery task a mail, django-mailer, django-post_office.
+
+`python -m bench outbox`. Each contender is a process of its own that keeps so many mails of 2 KB,
+and then sends them to the same sink. Each of the two is measured alone, and nobody is spared the
+disk. Those are left out that are not installed: Celery and redis-server,
+django-mailer, django-post_office.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import processes
+from bench.client import octets, pieces
+
+SIZE = octets("2k")
+ROUNDS = 3
+RTT = 50.0
+PATH = os.pathsep.join([str(processes.ROOT), str(processes.ROOT / "src")])
+LINE = "The quick brown fox jumps over the lazy dog, and the dog does not mind.\n"
+TEXT = LINE * 24
+
+
+class Stopwatch:
+    """Wall time, and CPU time of this process and those that it has waited for."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), self._spent()
+
+    def _spent(self) -> float:
+        both = (
+            resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        return sum(one.ru_utime + one.ru_stime for one in both)
+
+    def read(self, count: int) -> dict[str, float]:
+        """Seconds of both, for one of so many."""
+        wall = time.perf_counter() - self._wall
+        return {"wall": wall / count, "cpu": (self._spent() - self._cpu) / count}
+
+
+def told(**figures: object) -> None:
+    print(json.dumps(figures), flush=True)
+
+
+def contents(count: int) -> Iterator[bytes]:
+    for serial in range(count):
+        yield b"".join(pieces(SIZE, serial))
+
+
+# The contenders
+
+
+def smtpx_outbox(port: int, count: int) -> None:
+    import smtpx
+
+    several = [
+        (content, smtpx.Envelope("sender@example.com", [f"r{n}@example.net"]))
+        for n, content in enumerate(contents(count))
+    ]
+    single = several[: count // 10]
+    with smtpx.Outbox("sqlite:///mail.db") as outbox:
+        watch = Stopwatch()
+        for content, envelope in single:
+            _ = outbox.put(content, envelope)
+        put = watch.read(len(single))
+        watch = Stopwatch()
+        for _ in outbox.put_many(several[len(single) :]):
+            pass
+        put_many = watch.read(count - len(single))
+        watch = Stopwatch()
+        outbox.run(f"smtp://127.0.0.1:{port}", until_empty=True)
+        told(put=put, put_many=put_many, drain=watch.read(count))
+
+
+def celery(port: int, count: int) -> None:
+    import smtplib
+
+    from celery import Celery
+    from celery.signals import worker_ready
+
+    app = Celery("bench", broker=os.environ["BENCH_REDIS"])
+    app.conf.worker_redirect_stdouts = False
+    lock, left = threading.Lock(), count
+    watch: Stopwatch | None = None
+
+    def mail(content: str, recipient: str) -> None:
+        nonlocal left
+        with smtplib.SMTP("127.0.0.1", port) as server:
+            _ = server.sendmail("sender@example.com", [recipient], content)
+        with lock:
+            left -= 1
+            if not left:
+                assert watch is not None
+                told(put=put, drain=watch.read(count))
+                os._exit(0)
+
+    def begin(**_: object) -> None:
+        nonlocal watch
+        watch = Stopwatch()
+
+    worker_ready.connect(begin, weak=False)
+    task = app.task(name="mail", acks_late=True, ignore_result=True)(mail)
+    keeping = Stopwatch()
+    for n, content in enumerate(contents(count)):
+        _ = task.delay(content.decode(), f"r{n}@example.net")
+    put = keeping.read(count)
+    words = (
+        "worker --pool threads --concurrency 4 --loglevel ERROR --without-gossip --without-mingle"
+    )
+    app.worker_main(words.split())
+
+
+def _django(port: int, *apps: str, **settings: object) -> None:
+    import django
+    from django.conf import settings as configured
+    from django.core.management import call_command
+
+    configured.configure(
+        INSTALLED_APPS=["django.contrib.contenttypes", *apps],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "mail.db"}},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        EMAIL_HOST="127.0.0.1",
+        EMAIL_PORT=port,
+        USE_TZ=True,
+        LOGGING_CONFIG=None,
+        **settings,
+    )
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def django_mailer(port: int, count: int) -> None:
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    _django(port, "mailer", EMAIL_BACKEND="mailer.backend.DbBackend", MAILER_EMAIL_BACKEND=smtp)
+    from django.core.mail import send_mail
+    from mailer.engine import send_all
+
+    watch = Stopwatch()
+    for n in range(count):
+        send_mail(f"benchmark message {n}", TEXT, "sender@example.com", [f"r{n}@example.net"])
+    put = watch.read(count)
+    watch = Stopwatch()
+    send_all()
+    told(put=put, drain=watch.read(count))
+
+
+def django_post_office(port: int, count: int) -> None:
+    templates = {"BACKEND": "django.template.backends.django.DjangoTemplates"}
+    _django(port, "post_office", EMAIL_BACKEND="post_office.EmailBackend", TEMPLATES=[templates])
+    from django.core.mail import send_mail
+    from post_office.mail import send_queued_mail_until_done
+
+    watch = Stopwatch()
+    for n in range(count):
+        send_mail(f"benchmark message {n}", TEXT, "sender@example.com", [f"r{n}@example.net"])
+    put = watch.read(count)
+    watch = Stopwatch()
+    send_queued_mail_until_done()
+    told(put=put, drain=watch.read(count))
+
+
+CONTENDERS: dict[str, tuple[Callable[[int, int], None], int]] = {
+    "smtpx.Outbox": (smtpx_outbox, 10_000),
+    "Celery, a task a mail": (celery, 1_000),
+    "django-mailer": (django_mailer, 300),
+    "django-post_office": (django_post_office, 300),
+}
+PACKAGES = {"django-mailer": "mailer", "django-post_office": "post_office"}
+
+
+# A million recipients
+
+
+def merged(port: int, count: int) -> None:
+    """Put a template in for so many, look how far it is, and send the first of them."""
+    import smtpx
+
+    letter = smtpx.compose(
+        sender="shop@example.org",
+        to="{{name}} <{{address}}>",
+        subject="Hello {{name}}",
+        text=f"Dear {{{{name}}}},\n\n{TEXT}",
+    )
+    rows = (
+        {"name": f"Customer {n}", "address": f"customer-{n}@{n % 2000}.example.net"}
+        for n in range(count)
+    )
+    with smtpx.Outbox("sqlite:///mail.db") as outbox:
+        watch = Stopwatch()
+        _ = outbox.put_merge(smtpx.Template(letter), rows, campaign="spring")
+        put = watch.read(count)
+        started = time.perf_counter()
+        assert outbox.counts("spring")[smtpx.outbox.State.WAITING] == count
+        progress = time.perf_counter() - started
+        claims = _timed(outbox, "claim")
+        most = min(count, 20_000)
+        sent = 0
+
+        class Counted(smtpx.Client):
+            def send_many(self, *arguments: Any, **named: Any) -> Iterator[Any]:
+                nonlocal sent
+                for result in super().send_many(*arguments, **named):
+                    sent += 1
+                    if sent == most:
+                        outbox.stop()
+                    yield result
+
+        watch = Stopwatch()
+        with Counted(f"smtp://127.0.0.1:{port}") as client:
+            outbox.run(client, until_empty=True)
+        drain = watch.read(sent)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    claims.sort()
+    told(
+        put=put,
+        drain=drain,
+        progress=progress,
+        claim=claims[int(len(claims) * 0.95)],
+        peak=peak,
+    )
+
+
+def _timed(outbox: Any, wanted: str) -> list[float]:
+    """What transactions of one kind will take, in seconds."""
+    times: list[float] = []
+    transact = outbox._store.transact
+
+    def timed(operation: Any, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        value = transact(operation, *arguments)
+        if operation.__name__ == wanted:
+            times.append(time.perf_counter() - started)
+        return value
+
+    outbox._store.transact = timed
+    return times
+
+
+# How they are run
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str | None]:
+    program = shutil.which("redis-server")
+    if program is None:
+        yield None
+        return
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+    command = [program, "--port", str(port), "--dir", str(folder), "--appendonly", "yes"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        try:
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
+
+
+def run(name: str, port: int, count: int, **environment: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.outbox", name, str(port), str(count)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": PATH, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        sys.exit(f"{name} failed:\n{done.stderr}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def _is_there(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
+def lines(recipients: int) -> Iterator[str]:
+    yield "Mails of 2 KB a second, kept on the disk and then sent; of CPU in brackets"
+    yield f"{'':24}{'put':>16}{'put_many':>18}{'sent':>16}{'times less CPU':>16}"
+    with ExitStack() as stack:
+        sink = stack.enter_context(processes.sink())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(redis(folder))
+        ours = 0.0
+        for name, (_, count) in CONTENDERS.items():
+            if name.startswith("Celery") and (broker is None or not _is_there("celery")):
+                yield f"{name}: it needs Celery, and redis-server"
+                continue
+            if name in PACKAGES and not _is_there(PACKAGES[name]):
+                yield f"{name}: it is not installed"
+                continue
+            rounds = [run(name, sink.port, count, BENCH_REDIS=broker or "") for _ in range(ROUNDS)]
+            taken = sink.report()["messages"]
+            if taken != ROUNDS * count:
+                sys.exit(f"{name}: {ROUNDS * count} were sent, and {taken} came")
+            best = {
+                kind: min((r[kind] for r in rounds), key=lambda figures: float(figures["cpu"]))
+                for kind in rounds[0]
+            }
+            ours = ours or best["drain"]["cpu"]
+            row = f"{name:24}"
+            for kind, width in (("put", 16), ("put_many", 18), ("drain", 16)):
+                row += f"{_rates(best[kind]) if kind in best else '':>{width}}"
+            yield f"{row}{best['drain']['cpu'] / ours:14.1f} ×"
+        yield ""
+        with processes.wire(sink, RTT) as wire:
+            far = run("smtpx.Outbox", wire.port, 5_000)
+        yield f"sent at {RTT:g} ms, over 4 connections: {_rates(far['drain'])}"
+        yield ""
+        yield "A template with so many rows: µs of CPU to put a row in, and to send it"
+        for count in dict.fromkeys([min(1_000, recipients), min(100_000, recipients), recipients]):
+            each = run("merged", sink.port, count)
+            yield (
+                f"{count:>11,}: put {each['put']['cpu'] * 1e6:4.0f}, sent "
+                f"{each['drain']['cpu'] * 1e6:4.0f}; progress in {each['progress'] * 1e3:.1f} ms, "
+                f"95 % of claims in {each['claim'] * 1e3:.1f} ms; {each['peak']:.0f} MB at most"
+            )
+
+
+def _rates(figures: dict[str, float]) -> str:
+    return f"{1 / figures['wall']:,.0f} ({1 / figures['cpu']:,.0f})"
+
+
+if __name__ == "__main__":
+    called, on, many = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    (merged if called == "merged" else CONTENDERS[called][0])(on, many)
