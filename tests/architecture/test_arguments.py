@@ -167,6 +167,7 @@ OUTBOX: dict[str, Any] = {
     "spool": NONE | {"text"},
     "dispatcher": NONE,
     "bounces": NONE,
+    "warn_after": NONE,
 }
 VIA: dict[str, Any] = {"window": NONE, "until_empty": {"True"}, "names": {"via": "via|URL"}}
 IDS = {"names": {"id": "id|message", "batch": "batch"}, "id": TEXTS, "batch": TEXTS}

@@ -13,6 +13,7 @@ from .states import State
 
 __all__ = [
     "campaign_name",
+    "id_of",
     "key_of",
     "limits_of",
     "moment_of",
@@ -30,12 +31,21 @@ def key_of(name: str, value: object) -> str | None:
         return None
     if not isinstance(value, str):
         raise _checks.complaint(name, value, "a str or None")
-    if not 0 < len(value) <= _LONGEST or "\0" in value:
+    if not 0 < len(value) <= _LONGEST:
         raise ValueError(
-            f"{name}: give 1 to {_LONGEST} characters and no NUL, not {len(value)}; "
+            f"{name}: give 1 to {_LONGEST} characters, not {len(value)}; "
             "a hash of what is longer will do"
         )
-    return value
+    return id_of(name, value)
+
+
+def id_of(name: str, value: object) -> str:
+    """Take a `str` that a database takes, too."""
+    _checks.text(name, value)
+    text = str(value)
+    if "\0" in text or any("\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError(f"{name}: give text without NUL and halves of surrogate pairs")
+    return text
 
 
 def campaign_name(value: object) -> str:

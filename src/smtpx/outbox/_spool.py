@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .states import LedgerCorrupt, LedgerUnavailable
@@ -43,7 +44,8 @@ class Spool:
             _ = unfinished.replace(path)
             _sync(self._directory)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
             raise LedgerUnavailable(
                 f"a large message cannot be kept in {self._directory}: {error.strerror or error}"
             ) from error

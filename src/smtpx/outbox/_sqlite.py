@@ -66,6 +66,8 @@ class SQLiteStore:
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Which file it is that is open: another one may get its name."""
         self._process = os.getpid()
 
     def transact(
@@ -83,6 +85,12 @@ class SQLiteStore:
             self._begin_anew()  # A connection is not carried over a fork.
         with self._lock, _complaints(self._path):
             connection = self._connection or self._connect()
+            if _identity(self._path) != self._file:
+                self.close()
+                raise LedgerUnavailable(
+                    f"{self._path}: the file was removed or replaced while it was open: "
+                    "what is done next is done with what is there then"
+                )
             cursor = connection.cursor()
             _ = cursor.execute(begin)
             try:
@@ -95,6 +103,8 @@ class SQLiteStore:
             return value
 
     def _connect(self) -> sqlite3.Connection:
+        if self._path.is_dir():
+            raise LedgerUnavailable(f"{self._path}: it is a directory: give a file in it")
         if not self._path.parent.is_dir():
             raise LedgerUnavailable(
                 f"{self._path}: there is no such directory {self._path.parent}: make it"
@@ -114,7 +124,7 @@ class SQLiteStore:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._file = connection, _identity(self._path)
         return connection
 
     def close(self) -> None:
@@ -123,6 +133,14 @@ class SQLiteStore:
             connection, self._connection = self._connection, None
             if connection is not None and self._process == os.getpid():
                 connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
@@ -156,7 +174,9 @@ def said(error: sqlite3.Error, path: object) -> OutboxError:
             f"{text}: the file and its directory have to be writable for this user"
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return LedgerCorrupt(f"{text}: this is no SQLite file, or a damaged one: give another")
+        return LedgerCorrupt(
+            f"{text}: this is no SQLite file, or a damaged one: restore it, or give another"
+        )
     if "no such table" in str(error) or "no such column" in str(error):
         return LedgerCorrupt(f"{text}: this database has no outbox: give the outbox its URL")
     return LedgerUnavailable(text)

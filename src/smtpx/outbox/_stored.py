@@ -22,10 +22,13 @@ __all__ = [
     "wishes_text",
 ]
 
+_FIRST = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
 
 def moment(seconds: float) -> datetime:
-    """A time of the ledger, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC)
+    """A time of the ledger, in UTC; of what is before or after all years, their first or last."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC)
 
 
 def reply_text(reply: Reply | None) -> str | None:

@@ -23,6 +23,7 @@ from smtpx.errors import SMTPError
 from smtpx.merging import Template
 from smtpx.results import SendResult
 
+from ._arguments import id_of
 from ._claiming import OwnerLost
 from ._delivering import Round
 from ._opening import check_url
@@ -242,7 +243,7 @@ class AsyncOutbox:
     ) -> None:
         """Send what is due of one batch; see `Outbox.deliver`."""
         outbox = await self._opened()
-        _checks.text("batch", batch)
+        _ = id_of("batch", batch)
         async with _Shift(outbox._core, via, AsyncClient, connections, window) as shift:
             while await shift.rounds(batch):
                 pass

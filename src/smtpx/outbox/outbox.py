@@ -19,7 +19,7 @@ from smtpx.errors import AddressError, SMTPError
 from smtpx.merging import Template
 
 from . import _asking, _claiming, _putting, _reporting
-from ._arguments import campaign_name, key_of, seconds_of, state_of
+from ._arguments import campaign_name, id_of, key_of, seconds_of, state_of
 from ._claiming import OwnerLost
 from ._delivering import Policy, Round
 from ._opening import opened
@@ -43,6 +43,8 @@ _BATCH = 500
 _ROWS = 100
 # Contents that are larger go to the spool, where there is one.
 _LARGE = 256 * 1024
+# No event has a larger number.
+_LAST = 2**63 - 1
 # Rows that are read at once.
 _PAGE = 500
 # Seconds after which it is looked whether to stop.
@@ -265,7 +267,7 @@ class Outbox:
         Raises:
             NotInOutbox: there is none of that id.
         """
-        _checks.text("id", id)
+        _ = id_of("id", id)
         return self._store.look(_asking.status, id)
 
     def counts(self, campaign: str | None = None) -> dict[State, int]:
@@ -300,7 +302,7 @@ class Outbox:
         Raises:
             NotInOutbox: there is none of that id.
         """
-        _checks.text("id", id)
+        _ = id_of("id", id)
         return self._store.transact(_asking.cancel, id, time.time())
 
     def retry(self, id: str, *, expires: timedelta = FIVE_DAYS) -> int:
@@ -310,7 +312,7 @@ class Outbox:
         Raises:
             NotInOutbox: there is none of that id.
         """
-        _checks.text("id", id)
+        _ = id_of("id", id)
         now = time.time()
         until = now + seconds_of("expires", expires)
         return self._store.transact(_asking.retry, id, now, until)
@@ -323,7 +325,7 @@ class Outbox:
         Raises:
             NotInOutbox: nothing of that id is in doubt for that recipient.
         """
-        _checks.text("id", id)
+        _ = id_of("id", id)
         _checks.one_of("outcome", outcome, ("accepted", "resend"))
         state = State.ACCEPTED if outcome == "accepted" else State.WAITING
         now = time.time()
@@ -353,7 +355,7 @@ class Outbox:
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """What has become of messages, in the order of their `cursor`, after one of those."""
-        _checks.count("after", after, 0)
+        _checks.count("after", after, 0, _LAST)
         return self._events(after)
 
     def _events(self, after: int) -> Iterator[Event]:
@@ -447,7 +449,7 @@ class Outbox:
             SMTPError: the server cannot be reached; what waits is kept.
             LedgerUnavailable: the database cannot be used.
         """
-        _checks.text("batch", batch)
+        _ = id_of("batch", batch)
         with _Shift(self._core, via, Client, connections, window) as shift:
             while shift.rounds(batch):
                 pass

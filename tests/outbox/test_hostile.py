@@ -1,0 +1,132 @@
+"""What nobody should give, and what befalls files: an error that says so, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpx import Envelope
+from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, State
+from tests.outbox.judge import Judge
+from tests.outbox.test_kills import drained, numbered
+
+pytestmark = pytest.mark.timeout(60)
+
+LETTER: Any = (b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net"))
+CALLS: dict[str, Callable[[Outbox, str], object]] = {
+    "key": lambda outbox, text: outbox.put(*LETTER, key=text),
+    "campaign": lambda outbox, text: outbox.put(*LETTER, campaign=text),
+    "id": lambda outbox, text: outbox.status(text),
+    "batch": lambda outbox, text: outbox.deliver(text, "smtp://localhost"),
+    "name": lambda outbox, text: outbox.report(print, name=text),
+}
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"], ids=["NUL", "half a pair"])
+@pytest.mark.parametrize("name", CALLS)
+def test_text_that_no_database_takes(outbox: Outbox, name: str, text: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: give text without NUL"):
+        CALLS[name](outbox, text)
+
+
+def test_a_name_that_is_too_long(outbox: Outbox) -> None:
+    with pytest.raises(ValueError, match=r"^key: give 1 to 255 characters, not 256; a hash of"):
+        outbox.put(*LETTER, key="x" * 256)
+    with pytest.raises(ValueError, match=r"^after=\d+"):
+        outbox.events(2**63)
+
+
+def test_times_that_no_calendar_has(outbox: Outbox) -> None:
+    late = datetime(9999, 12, 31, tzinfo=UTC)
+    id = outbox.put(*LETTER, not_before=late, expires=timedelta.max)
+    assert outbox.status(id).expires.year == 9999
+    assert [delivery.due for delivery in outbox.find()] == [late]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file is not removed there")
+def test_a_file_that_is_replaced_while_it_is_open(tmp_path: Path, judge: Judge) -> None:
+    path, backup = tmp_path / "mail.db", tmp_path / "backup.db"
+    with Outbox(f"sqlite:///{path}") as outbox:
+        list(outbox.put_many(numbered(1)))
+        outbox.close()
+        shutil.copy(path, backup)
+        outbox.put(*LETTER)
+        for each in tmp_path.glob("mail.db*"):
+            each.unlink()
+        with pytest.raises(LedgerUnavailable, match="removed or replaced while it was open"):
+            outbox.put(*LETTER)
+        backup.rename(path)
+        outbox.put(*LETTER)
+        drained(outbox, judge)
+        assert outbox.counts()[State.ACCEPTED] == 2, "that of the backup, and what came after"
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    with Outbox(f"sqlite:///{path}") as outbox:
+        list(outbox.put_many(numbered(200)))
+        outbox.close()
+        octets = bytearray(path.read_bytes())
+        octets[8192:] = bytes(len(octets) - 8192)
+        path.write_bytes(octets)
+        with pytest.raises(LedgerCorrupt, match="restore it, or give another"):
+            outbox.put(*LETTER)
+
+
+def test_a_directory_is_no_ledger(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="it is a directory"):
+        Outbox(f"sqlite:///{tmp_path}")
+
+
+def test_a_spool_that_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_bytes(b"")
+    with Outbox(f"sqlite:///{tmp_path}/mail.db", spool=tmp_path / "spool") as outbox:
+        with pytest.raises(LedgerUnavailable, match="a large message cannot be kept in"):
+            outbox.put(b"Subject: x\r\n\r\n" + b"x" * 400_000, LETTER[1])
+        assert outbox.counts()[State.WAITING] == 0
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_postgres_that_does_not_let_us(postgres_server: Any) -> None:
+    import psycopg
+
+    url, name = postgres_server.database(), "outbox that is locked"
+    with Outbox(url, patience=0.2) as outbox, psycopg.connect(url, autocommit=True) as own:
+        own.execute("BEGIN")
+        own.execute("LOCK TABLE smtpx_message")
+        with pytest.raises(LedgerUnavailable, match="another transaction holds a lock"):
+            outbox.put(*LETTER, key=name)
+        own.execute("ROLLBACK")
+        outbox.put(*LETTER, key=name)
+        own.execute("CREATE ROLE guest LOGIN")
+        with pytest.raises(LedgerUnavailable, match="this user has to be able to write there"):
+            Outbox(url.replace("postgres@", "guest@"))
+        database = url.rpartition("/")[2]
+        own.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+        with Outbox(url) as reading:
+            assert reading.counts()[State.WAITING] == 1
+            with pytest.raises(LedgerUnavailable, match="this user has to be able to write there"):
+                reading.put(*LETTER)
+        with pytest.raises(LedgerUnavailable, match='"nothing" does not exist'):
+            Outbox(postgres_server.url("nothing"), patience=0.2)
+        own.execute("UPDATE smtpx_version SET version = 99")
+        own.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = off")
+        with pytest.raises(LedgerTooNew, match="of version 99"):
+            Outbox(url)
+
+
+@pytest.mark.xdist_group("postgres")
+def test_tables_of_somebody_else_in_postgres(postgres_server: Any) -> None:
+    import psycopg
+
+    url = postgres_server.database()
+    with psycopg.connect(url, autocommit=True) as own:
+        own.execute("CREATE TABLE smtpx_message (mine TEXT)")
+    with pytest.raises(LedgerCorrupt, match="no outbox's"):
+        Outbox(url)
