@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from smtpx._core.connection import Connection
 from smtpx._core.sending import Message
@@ -85,12 +85,15 @@ class Tally:
         Raises:
             TypeError: it is a tuple, and no pair.
         """
-        if not isinstance(item, tuple):
-            outgoing = Outgoing(item, None)
-        elif len(item) == 2:
-            outgoing = Outgoing(item[0], item[1])
+        if isinstance(item, tuple):
+            pair: tuple[Any, ...] = item
+            if len(pair) != 2:
+                raise TypeError(
+                    f"messages: give tuples of message and envelope, not of {len(pair)}"
+                )
+            outgoing = Outgoing(pair[0], pair[1])
         else:
-            raise TypeError(f"messages: give tuples of message and envelope, not of {len(item)}")
+            outgoing = Outgoing(item, None)
         self._read = outgoing
         self._supply.untold[outgoing] = None
         self._supply.ready.append(outgoing)
