@@ -61,7 +61,7 @@ class Content:
             TypeError: it is something else; text must be encoded first.
         """
         if isinstance(source, (bytes, bytearray, memoryview)):
-            data = bytes(source)  # No copy of what is bytes already.
+            data = source if type(source) is bytes else bytes(source)
             size = len(data)
             is_canonical, is_ascii = _examine(data)
             # Its bytes are canonical as they stand: any part can be sent without a copy.
@@ -104,9 +104,9 @@ class Content:
         a line of DATA or BDAT. Only what is `whole` is looked at.
         """
         whole = self.whole
-        if whole is None:
-            return False
-        return bool(_LATER_COMMAND.search(whole) or _FIRST_COMMAND.match(whole))
+        return whole is not None and (
+            _LATER_COMMAND.search(whole) is not None or _FIRST_COMMAND.match(whole) is not None
+        )
 
     @property
     def internationalized_header(self) -> bool:

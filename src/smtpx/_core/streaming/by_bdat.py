@@ -150,8 +150,12 @@ class Chunks:
                 self._alone = drawn
                 break
             reset = connection.open_transaction or bool(composed or self._flight)
+            last = f"BDAT {len(data)} LAST\r\n"
             try:
-                wire = self._commands(envelope, content, len(data), reset)
+                if envelope.is_plain:
+                    wire = plain_group(connection, envelope, content, reset=reset, then=last)
+                else:
+                    wire = self._planned_group(envelope, content, reset, last)
             except SMTPError as error:
                 tell(self._supply, self._emit, outgoing, not_sent(outgoing, error))
                 continue
@@ -168,13 +172,9 @@ class Chunks:
         if composed:
             yield from self._write(parts, probe=not is_proven)
 
-    def _commands(self, envelope: Envelope, content: Content, size: int, reset: bool) -> bytes:
-        """What goes before a content of so many octets."""
-        connection = self._connection
-        last = f"BDAT {size} LAST\r\n"
-        if envelope.is_plain:
-            return plain_group(connection, envelope, content, reset=reset, then=last)
-        plan = plan_of(connection, envelope, content)
+    def _planned_group(self, envelope: Envelope, content: Content, reset: bool, last: str) -> bytes:
+        """What goes before a content whose envelope has options."""
+        plan = plan_of(self._connection, envelope, content)
         lines = [plan.mail.wire, *[rcpt.wire for rcpt in plan.rcpt], last.encode()]
         return b"".join([RSET.wire, *lines] if reset else lines)
 
