@@ -120,8 +120,6 @@ class Course:
         The driver has asked the procedure. One that was interrupted itself cannot tell, and what
         may have left it is in doubt (RFC 1047).
         """
-        if not isinstance(error, SMTPError):
-            connection.broken = True  # The driver has closed it.
         told = vars(error).get("result")
         if isinstance(told, SendResult):
             self.latest = told

@@ -21,7 +21,7 @@ from smtpx._faces.opening import Opening, Watch, not_reached
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -252,6 +252,8 @@ class Session(Opened[BlockingDriver]):
                 deadline,
             )
         except BaseException as error:
+            if not isinstance(error, SMTPError):
+                connection.broken = True  # The driver has closed it.
             course.broke_off(error)
             raise
         finally:
