@@ -654,6 +654,27 @@ CASES: dict[str, Case] = {
     ),
     **FAULTS,
     "testing.Replay": Case(testing.Replay, {"script": "S: 220 x"}, script=TEXTS, patience={"1.5"}),
+    "testing.NameFault": Case(
+        testing.NameFault,
+        {"does": testing.Misanswer.LATE},
+        name=TEXTS,
+        type=TEXTS,
+        times=NONE,
+        seconds={"1.5"},
+    ),
+    "testing.NameServer": Case(
+        testing.NameServer,
+        zone={"empty text"},
+        host=TEXTS,
+        port={"0"},
+    ),
+    "testing.NameServer.add_fault": Case(
+        lambda faults: testing.NameServer().add_fault(faults),
+        {"faults": testing.NameFault(testing.Misanswer.LATE)},
+    ),
+    "testing.NameServer.load": Case(
+        lambda zone: testing.NameServer().load(zone), {"zone": ""}, zone={"empty text"}
+    ),
     "testing.Server": Case(
         testing.Server,
         mailbox=NONE,

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from smtpx.delivery import AddressPolicy, AsyncDelivery, Delivery, NameServers
-from tests.delivery.name_server import NameServer
+from smtpx.testing import NameServer
 
 Call: TypeAlias = Callable[..., Any]
 LOOPBACK = AddressPolicy(["127.0.0.0/8", "::1"])

@@ -18,9 +18,16 @@ from cryptography.x509.oid import NameOID
 from smtpx import Envelope, TLSFailure, TLSPolicyError
 from smtpx.delivery import DeliveryFailed, Failure, Level, NameServers
 from smtpx.delivery.dane import TLSA, mismatch, usable
-from smtpx.testing import USUAL_EXTENSIONS, Extension, Server, ServerTLS
+from smtpx.testing import (
+    USUAL_EXTENSIONS,
+    Extension,
+    Misanswer,
+    NameFault,
+    NameServer,
+    Server,
+    ServerTLS,
+)
 from tests.certificates import serving
-from tests.delivery.name_server import Fault, NameServer
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -247,12 +254,8 @@ class Lab:
     def names(self, *lines: str, **options: Any) -> NameServer:
         port = self.server.port
         zone = [line.replace("_25.", f"_{port}.") for line in lines]
-        faults = {
-            (name.replace("_25.", f"_{port}."), kind): fault
-            for (name, kind), fault in options.pop("faults", {}).items()
-        }
         insecure = tuple(name.replace("_25.", f"_{port}.") for name in options.pop("insecure", ()))
-        return NameServer("\n".join(zone), faults=faults, insecure=insecure, **options)
+        return NameServer("\n".join(zone), insecure=insecure, **options)
 
     def deliver(self, dns: NameServer, envelope: Envelope = BOB, **options: Any) -> Any:
         return self._world(dns, port=self.server.port, **options).send(CONTENT, envelope)
@@ -316,9 +319,9 @@ def test_records_of_which_none_is_usable_ask_for_encryption_alone(world, issued,
 
 
 @pytest.mark.requirement("D21")
-@pytest.mark.parametrize("fault", [Fault.SERVFAIL, Fault.REFUSED, Fault.NOTIMP])
-def test_records_that_cannot_be_looked_up_are_not_taken_for_none(world, issued, fault: Fault):
-    faults = {(TLSA_AT, "TLSA"): fault}
+@pytest.mark.parametrize("fault", [Misanswer.SERVFAIL, Misanswer.REFUSED, Misanswer.NOTIMP])
+def test_records_that_cannot_be_looked_up_are_not_taken_for_none(world, issued, fault: Misanswer):
+    faults = [NameFault(fault, type="TLSA")]
     with Lab(world, issued[0]) as lab, lab.names(*HOST, faults=faults) as dns:
         with pytest.raises(DeliveryFailed, match="TLSA") as caught:
             lab.deliver(dns)

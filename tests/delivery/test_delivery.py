@@ -16,8 +16,16 @@ import trustme
 import smtpx
 from smtpx import Envelope, Status
 from smtpx.delivery import DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure, Level, Terms
-from smtpx.testing import Close, Refuse, Server, ServerTLS, TruncateReply
-from tests.delivery.name_server import Fault, NameServer
+from smtpx.testing import (
+    Close,
+    Misanswer,
+    NameFault,
+    NameServer,
+    Refuse,
+    Server,
+    ServerTLS,
+    TruncateReply,
+)
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -297,12 +305,12 @@ def test_an_address_of_this_machine_is_not_dialled(world, server):
 
 
 @pytest.mark.requirement("D1")
-@pytest.mark.parametrize("fault", [Fault.SERVFAIL, Fault.REFUSED, Fault.ALIAS_LOOP])
+@pytest.mark.parametrize("fault", [Misanswer.SERVFAIL, Misanswer.REFUSED, Misanswer.ALIAS_LOOP])
 @pytest.mark.parametrize("question", [("example.net", "MX"), ("a.example.net", "A")])
-def test_what_is_not_known_may_be_another_time(world, fault: Fault, question):
+def test_what_is_not_known_may_be_another_time(world, fault: Misanswer, question):
     lines = "example.net MX 1 a.example.net.\na.example.net A 127.0.0.1"
     with (
-        NameServer(lines, faults={question: fault}) as dns,
+        NameServer(lines, faults=[NameFault(fault, *question)]) as dns,
         pytest.raises(DeliveryFailed) as caught,
     ):
         world(dns).send(CONTENT, BOB)
@@ -311,15 +319,22 @@ def test_what_is_not_known_may_be_another_time(world, fault: Fault, question):
 
 
 @pytest.mark.requirement("D16")
+@pytest.mark.requirement("D17")
 @pytest.mark.requirement("D18")
 @pytest.mark.requirement("D50")
 @pytest.mark.parametrize(
     "fault",
-    [Fault.SERVFAIL_ONCE, Fault.TRUNCATED, Fault.GARBAGE_FIRST, Fault.WRONG_ID_FIRST],
+    [
+        NameFault(Misanswer.SERVFAIL, "example.net", "MX", times=1),
+        NameFault(Misanswer.LATE, "example.net", "MX", seconds=1.5),
+        NameFault(Misanswer.TRUNCATED, "example.net", "MX"),
+        NameFault(Misanswer.GARBAGE_FIRST, "example.net", "MX"),
+        NameFault(Misanswer.WRONG_ID_FIRST, "example.net", "MX"),
+    ],
 )
-def test_what_is_answered_in_the_end_is_taken(world, server, fault: Fault):
+def test_what_is_answered_in_the_end_is_taken(world, server, fault: NameFault):
     lines = "\n".join(HOSTS)
-    with NameServer(lines, faults={("example.net", "MX"): fault}) as dns:
+    with NameServer(lines, faults=[fault]) as dns:
         assert world(dns, port=server.port).send(CONTENT, BOB).complete
 
 

@@ -13,9 +13,8 @@ import trio
 import smtpx
 from smtpx import Envelope, MarkRefused, Status
 from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers
-from smtpx.testing import Server, Stall
+from smtpx.testing import NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
-from tests.delivery.name_server import NameServer
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 pytestmark = pytest.mark.timeout(60)

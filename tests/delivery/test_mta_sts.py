@@ -25,8 +25,7 @@ from smtpx.delivery.mta_sts import (
     StoredPolicy,
     policy_id,
 )
-from smtpx.testing import Server, ServerTLS
-from tests.delivery.name_server import Fault, NameServer
+from smtpx.testing import Misanswer, NameFault, NameServer, Server, ServerTLS
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -185,12 +184,16 @@ def lab(
         made.policy_host.close()
 
 
-def zone(*lines: str, id: str = "1", **options: Any) -> NameServer:
+def text_of(*lines: str, id: str = "1") -> str:
     known = [
         *("example.net MX 1 mx.example.net.", "mx.example.net A 127.0.0.1"),
         *(f'_mta-sts.example.net TXT "v=STSv1; id={id};"', "mta-sts.example.net A 127.0.0.1"),
     ]
-    return NameServer("\n".join([*known, *lines]), **options)
+    return "\n".join([*known, *lines])
+
+
+def zone(*lines: str, id: str = "1", **options: Any) -> NameServer:
+    return NameServer(text_of(*lines, id=id), **options)
 
 
 def test_an_enforced_policy_has_its_hosts_be_verified(world, tmp_path):
@@ -275,7 +278,7 @@ def test_a_policy_is_kept_though_it_cannot_be_seen_any_more(world, tmp_path, txt
         here.policy_host.says("nothing")
         names = {
             "gone": lambda: zone(id="-"),
-            "failed": lambda: zone(faults={record: Fault.SERVFAIL}),
+            "failed": lambda: zone(faults=[NameFault(Misanswer.SERVFAIL, *record)]),
             "twice": lambda: zone('_mta-sts.example.net TXT "v=STSv1; id=2;"'),
             "new id, no policy": lambda: zone(id="2"),
         }[txt]()
@@ -300,8 +303,7 @@ def test_a_new_policy_counts_in_the_same_run(world, tmp_path):
         delivery = here.made(dns)
         assert delivery.plan("example.net").policy == Policy.parse(ENFORCE)
         here.policy_host.says(ENFORCE.replace("enforce", "none"))
-        changed = zone(id="2")
-        dns._records = changed._records
+        dns.load(text_of(id="2"))
         (outcome,) = delivery.send(CONTENT, BOB).outcomes
         assert outcome.terms.level is Level.OPPORTUNISTIC
         assert len(outcome.attempts) == 2

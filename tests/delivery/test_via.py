@@ -13,9 +13,8 @@ import trio
 import smtpx
 from smtpx import AsyncOutbox, Outbox
 from smtpx.delivery import AsyncDelivery, Delivery, NameServers
-from smtpx.testing import Server
+from smtpx.testing import NameServer, Server
 from tests.delivery.conftest import LOOPBACK
-from tests.delivery.name_server import NameServer
 
 ZONE = """
 good.test MX 1 a.test.

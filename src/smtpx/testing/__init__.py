@@ -2,6 +2,7 @@
 
 `Server` is a real server on the loopback interface or a unix socket; `ServerProtocol` is the same
 without I/O; the faults are what can go wrong with it; `play` runs a procedure against a dialogue.
+`NameServer` is a real name server beside it, with faults of its own.
 """
 
 from __future__ import annotations
@@ -80,6 +81,13 @@ if TYPE_CHECKING:
         Stall,
         TruncateReply,
     )
+    from .name_faults import (
+        Misanswer,
+        NameFault,
+    )
+    from .name_server import (
+        NameServer,
+    )
     from .replay import (
         Replay,
     )
@@ -114,6 +122,8 @@ _HOMES = {
     "_unittest": "MailTestCase",
     "faults": "AppendToReply Close CutContent CutInput CutOutput Drip Ending Endless "
     "Fault Latency Refuse ReplaceReply Reset Shutdown Stall TruncateReply",
+    "name_faults": "Misanswer NameFault",
+    "name_server": "NameServer",
     "replay": "Replay",
     "script": "Mode Played TranscriptMismatch play",
     "server": "Server ServerTLS",
@@ -153,7 +163,10 @@ __all__ = [
     "Mailbox",
     "Mails",
     "MechanismError",
+    "Misanswer",
     "Mode",
+    "NameFault",
+    "NameServer",
     "Played",
     "ReceivedMessage",
     "Refuse",
