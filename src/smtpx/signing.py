@@ -46,6 +46,7 @@ _SEALED_WHERE_PRESENT = (
     *("list-id", "list-help", "list-unsubscribe", "list-unsubscribe-post", "list-subscribe"),
     *("list-post", "list-owner", "list-archive"),
     *("auto-submitted", "feedback-id", "cfbl-address", "cfbl-feedback-id"),
+    *("tls-report-domain", "tls-report-submitter", "tls-required"),
 )
 # As often as they are there: who resends the message adds another block (RFC 5322 §3.6.6).
 _AS_PRESENT = tuple(

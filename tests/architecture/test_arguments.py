@@ -97,6 +97,7 @@ DELIVERY: dict[str, Any] = {
     "mta_sts": {"True"},
     "ca_file": NONE | TEXTS,
     "policies": NONE | {"dict"},
+    "reports": NONE,
     "source_address": NONE,
     "timeouts": NONE,
     "observer": NONE,
@@ -745,6 +746,16 @@ CASES: dict[str, Case] = {
         **DELIVERED,
     ),
     "deliver": Case(smtpx.deliver, {"message": MESSAGE, **DELIVERING}, **DELIVERED, **DELIVERY),
+    "Delivery.send_reports": Case(
+        lambda most: smtpx.Delivery(**DELIVERING).send_reports(most=most), {"most": 1}
+    ),
+    "AsyncDelivery.send_reports": Case(_delivering("send_reports"), {"most": 1}),
+    "delivery.TLSReports": Case(
+        delivery.TLSReports,
+        {"path": "reports.db", "organization": "x", "contact": "a@x.test"},
+        path=TEXTS,
+        names={"contact": "contact|address"},
+    ),
     "delivery.AddressPolicy": Case(delivery.AddressPolicy, allow={"empty"}),
     "delivery.AddressPolicy.allows": Case(
         delivery.AddressPolicy().allows, {"address": "192.0.2.1"}, address=TEXTS
@@ -843,6 +854,7 @@ MADE_BY_US = [
     "SessionOpened",
     *("delivery.Attempt", "delivery.DeliveryOutcome", "delivery.DeliveryResult"),
     *("delivery.DeliveryFailed", "delivery.Exchanger", "delivery.Plan", "delivery.Terms"),
+    "delivery.SentReport",
     "bounces.DeliveryReport",
     "bounces.Diagnostic",
     "bounces.FeedbackReport",

@@ -29,6 +29,9 @@ class Asynchronous:
     def send(self, *args: Any) -> Any:
         return self._run(lambda: self._delivery.send(*args))
 
+    def send_reports(self, **options: Any) -> Any:
+        return self._run(lambda: self._delivery.send_reports(**options))
+
     def __enter__(self) -> Asynchronous:
         return self
 

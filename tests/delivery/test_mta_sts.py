@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +18,11 @@ from smtpx.delivery.mta_sts import (
     StoredPolicy,
     policy_id,
 )
-from smtpx.testing import Misanswer, NameFault, NameServer, Server, ServerTLS
+from smtpx.testing import Misanswer, NameFault, NameServer
+from tests.delivery.policy_lab import ENFORCE, lab
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
-ENFORCE = "version: STSv1\r\nmode: enforce\r\nmx: mx.example.net\r\nmax_age: 604800\r\n"
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -103,85 +96,6 @@ def test_a_pattern_stands_for_one_label(host: str, matches: bool):
 )
 def test_the_id_of_a_policy(records: list[str], id: str | None):
     assert policy_id(records) == id
-
-
-class PolicyHost:
-    """An HTTPS server that says what it is told, to whoever asks."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.answer = b""
-        self.asked = 0
-        self.requests: list[bytes] = []
-        self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(0.1)
-        self.port = self._listener.getsockname()[1]
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def says(self, text: str, kind: str = "text/plain", status: str = "200 OK") -> None:
-        body = text.encode()
-        self.answer = (
-            f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
-
-    def _serve(self) -> None:
-        while not self._is_stopping:
-            try:
-                connected, _ = self._listener.accept()
-            except OSError:
-                continue
-            self.asked += 1
-            connected.settimeout(5)
-            try:
-                with self._context.wrap_socket(connected, server_side=True) as channel:
-                    self.requests.append(channel.recv(4096))
-                    channel.sendall(self.answer)
-            except OSError:
-                connected.close()
-
-    def close(self) -> None:
-        self._is_stopping = True
-        socket.create_connection(self._listener.getsockname()).close()
-        self._thread.join()
-        self._listener.close()
-
-
-class Lab:
-    """A domain with a policy, its mail exchanger and its policy host."""
-
-    def __init__(self, world: Any, folder: Path, host_names: tuple[str, ...], tls: bool) -> None:
-        authority = trustme.CA()
-        self.ca_file = folder / "ca.pem"
-        authority.cert_pem.write_to_path(str(self.ca_file))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(*host_names).configure_cert(context)
-        policy_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("mta-sts.example.net").configure_cert(policy_context)
-        self.policy_host = PolicyHost(policy_context)
-        self.policy_host.says(ENFORCE)
-        options: dict[str, Any] = {"tls": ServerTLS.STARTTLS, "server_context": context}
-        self.server = Server(**(options if tls else {}))
-        self._world = world
-
-    def made(self, dns: NameServer, **options: Any) -> Any:
-        delivery = self._world(dns, port=self.server.port, ca_file=self.ca_file, **options)
-        settings = getattr(delivery, "_delivery", delivery)._settings
-        settings.rules = replace(settings.rules, policy_port=self.policy_host.port)
-        return delivery
-
-
-@contextmanager
-def lab(
-    world: Any, folder: Path, *, names: tuple[str, ...] = ("mx.example.net",), tls: bool = True
-) -> Iterator[Lab]:
-    made = Lab(world, folder, names, tls)
-    try:
-        with made.server:
-            yield made
-    finally:
-        made.policy_host.close()
 
 
 def text_of(*lines: str, id: str = "1") -> str:

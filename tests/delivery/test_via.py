@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ import trio
 
 import smtpx
 from smtpx import AsyncOutbox, Outbox
-from smtpx.delivery import AsyncDelivery, Delivery, NameServers
-from smtpx.testing import NameServer, Server
+from smtpx.delivery import AsyncDelivery, Delivery, NameServers, TLSReports
+from smtpx.delivery._tallies import Due, Tallies
+from smtpx.delivery.tls_reports import AppliedPolicy, PolicyType
+from smtpx.testing import NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
 
 ZONE = """
@@ -98,6 +102,88 @@ def test_what_waits_goes_when_its_host_is_back(tmp_path: Path):
                 (waiting,) = outbox.status(id).deliveries
                 assert waiting.state is smtpx.outbox.State.WAITING
                 assert "a.test [127.0.0.1]" in str(waiting.reason)
+
+
+class Counted:
+    """Reports that are due, of two domains."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.reports = TLSReports(tmp_path / "r.db", organization="x", contact="tls@x.test")
+        with closing(Tallies(self.reports.path)) as tallies:
+            for domain in ("good.test", "gone.test"):
+                tallies.count(AppliedPolicy(PolicyType.NONE, domain), None, time() - 2 * 86400)
+
+    @property
+    def left(self) -> Due | None:
+        with closing(Tallies(self.reports.path)) as tallies:
+            return tallies.due(time() + 86400)
+
+
+RUA = ZONE + '_smtp._tls.good.test TXT "v=TLSRPTv1; rua=mailto:tls@good.test"'
+
+
+@pytest.mark.parametrize("world", ["thread", "asyncio", "trio"])
+def test_a_worker_sends_tls_reports(tmp_path: Path, world: str):
+    counted = Counted(tmp_path)
+    path = f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"
+    with Server() as server, NameServer(RUA) as dns, Outbox(path) as outbox:
+        given = options(dns, server) | {"reports": counted.reports}
+        if world == "thread":
+            with Delivery(**given) as delivery:
+                outbox.run(delivery, until_empty=True)
+        else:
+
+            async def run() -> None:
+                async with AsyncOutbox(path) as twin, AsyncDelivery(**given) as delivery:
+                    await twin.run(delivery, until_empty=True)
+
+            _ = asyncio.run(run()) if world == "asyncio" else trio.run(run)
+        (report,) = server.messages
+        assert b"TLS-Report-Domain: good.test" in report.content
+    assert counted.left is None
+
+
+@pytest.mark.parametrize("world", ["asyncio", "trio"])
+def test_a_worker_that_is_cancelled_leaves_no_task(tmp_path: Path, world: str):
+    counted = Counted(tmp_path)
+    path = f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"
+    stalled = Server(faults=[Stall("EHLO")])
+    with stalled as server, NameServer(RUA) as dns:
+        given = options(dns, server) | {"reports": counted.reports}
+
+        async def run() -> None:
+            async with AsyncOutbox(path) as twin, AsyncDelivery(**given) as delivery:
+                await twin.run(delivery)
+
+        async def in_asyncio() -> None:
+            task = asyncio.ensure_future(run())
+            while not server.sessions:
+                await asyncio.sleep(0.01)
+            _ = task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        async def in_trio() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                while not server.sessions:
+                    await trio.sleep(0.01)
+                nursery.cancel_scope.cancel()
+
+        _ = asyncio.run(in_asyncio()) if world == "asyncio" else trio.run(in_trio)
+
+
+def test_reports_that_go_wrong_stop_no_mail(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "r.db").write_bytes(b"this is no database" * 100)
+    reports = TLSReports(tmp_path / "r.db", organization="x", contact="tls@x.test")
+    path = f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"
+    with Server() as server, NameServer(ZONE) as dns, Outbox(path) as outbox:
+        _ = outbox.put(to("good.test"))
+        with Delivery(**options(dns, server), reports=reports) as delivery:
+            outbox.run(delivery, until_empty=True)
+        assert len(server.messages) == 1
+    assert "no TLS reports were sent" in caplog.text
 
 
 def test_a_worker_sends_by_a_delivery(tmp_path: Path):

@@ -1,7 +1,7 @@
 """Delivery: from a message to the mail exchangers of its recipients (RFC 5321 §5.1).
 
-`Delivery` does it in a thread, `AsyncDelivery` in asyncio and trio. `dane` and `mta_sts` can be
-used alone.
+`Delivery` does it in a thread, `AsyncDelivery` in asyncio and trio. `dane`, `mta_sts` and
+`tls_reports` can be used alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .addressing import AddressPolicy
 from .asynchronous import AsyncDelivery
 from .blocking import Delivery, deliver
 from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
+from .reports import SentReport, TLSReports
 
 __all__ = [
     "AddressPolicy",
@@ -29,6 +30,8 @@ __all__ = [
     "Level",
     "NameServers",
     "Plan",
+    "SentReport",
+    "TLSReports",
     "Terms",
     "deliver",
 ]

@@ -1,7 +1,8 @@
-"""One GET over HTTPS, for the policy of a domain (RFC 8461 §3.3): a procedure, by h11."""
+"""HTTPS, as far as delivery needs it: a policy is fetched, a report is posted; by h11."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +11,7 @@ from smtpx.sansio import Receive, Send, StartTLS, Steps
 
 from .mta_sts import FetchFailed
 
-__all__ = ["PATH", "WITHIN", "fetched"]
+__all__ = ["PATH", "WITHIN", "fetched", "posted"]
 
 PATH = "/.well-known/mta-sts.txt"
 
@@ -20,7 +21,7 @@ _LARGEST = 65536
 
 
 def fetched(host: str, path: str) -> Steps[bytes]:
-    """What a host has to say at a path.
+    """What a host has to say at a path, for the policy of a domain (RFC 8461 §3.3).
 
     ::
 
@@ -32,14 +33,61 @@ def fetched(host: str, path: str) -> Steps[bytes]:
         FetchFailed: it is no plain text, or another status than 200; a redirection is, too.
         ExtraMissing: h11 is not installed.
     """
+    return (yield from _exchanged(host, "GET", path, [], b"", _check_policy))
+
+
+def posted(host: str, target: str, report: bytes) -> Steps[bytes]:
+    """Give a host a compressed report (RFC 8460 §5.4).
+
+    ::
+
+        C: POST /v1/tlsrpt HTTP/1.1
+        C: Content-Type: application/tlsrpt+gzip
+        S: HTTP/1.1 201 Created
+
+    Raises:
+        FetchFailed: it does not take it; a redirection is not followed.
+        ExtraMissing: h11 is not installed.
+    """
+    headers = [
+        ("Content-Type", "application/tlsrpt+gzip"),
+        ("Content-Length", str(len(report))),
+    ]
+    return (yield from _exchanged(host, "POST", target, headers, report, _check_taken))
+
+
+def _check_policy(response: Any) -> None:
+    if response.status_code != 200:
+        raise FetchFailed(f"the policy host answers {response.status_code}")
+    kinds = [value for name, value in response.headers if name == b"content-type"]
+    if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"text/plain"]:
+        raise FetchFailed("the policy is not text/plain (RFC 8461 §3.2)")
+
+
+def _check_taken(response: Any) -> None:
+    if not 200 <= response.status_code < 300:
+        raise FetchFailed(f"it answers {response.status_code}")
+
+
+def _exchanged(
+    host: str,
+    method: str,
+    target: str,
+    fields: Sequence[tuple[str, str]],
+    content: bytes,
+    check: Callable[[Any], None],
+) -> Steps[bytes]:
+    """One request; the body of the response, once that is checked."""
     try:
         http: Any = import_module("h11")
     except ImportError as error:
-        raise ExtraMissing("delivery", "h11", "MTA-STS") from error
+        raise ExtraMissing("delivery", "h11", "HTTPS") from error
     yield StartTLS(timeout=WITHIN)
     connection: Any = http.Connection(http.CLIENT)
-    headers = [("Host", host), ("User-Agent", "smtpx"), ("Connection", "close")]
-    request: bytes = connection.send(http.Request(method="GET", target=path, headers=headers))
+    headers = [("Host", host), ("User-Agent", "smtpx"), ("Connection", "close"), *fields]
+    request: bytes = connection.send(http.Request(method=method, target=target, headers=headers))
+    if content:
+        request += connection.send(http.Data(data=content))
     yield Send(request + connection.send(http.EndOfMessage()), timeout=WITHIN)
     body = b""
     try:
@@ -48,22 +96,14 @@ def fetched(host: str, path: str) -> Steps[bytes]:
             if event is http.NEED_DATA:
                 connection.receive_data((yield Receive(timeout=WITHIN, fresh=True)) or b"")
             elif isinstance(event, http.Response):
-                _check(event)
+                check(event)
             elif isinstance(event, http.Data):
                 body += event.data
                 if len(body) > _LARGEST:
-                    raise FetchFailed(f"{host}: the policy is longer than {_LARGEST} octets")
+                    raise FetchFailed(f"{host} says more than {_LARGEST} octets")
             elif isinstance(event, http.EndOfMessage):
                 return body
             elif not isinstance(event, http.InformationalResponse):
                 raise FetchFailed(f"{host} hung up before it had said all")
     except http.RemoteProtocolError as error:
         raise FetchFailed(f"{host} speaks no HTTP: {error}") from error
-
-
-def _check(response: Any) -> None:
-    if response.status_code != 200:
-        raise FetchFailed(f"the policy host answers {response.status_code}")
-    kinds = [value for name, value in response.headers if name == b"content-type"]
-    if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"text/plain"]:
-        raise FetchFailed("the policy is not text/plain (RFC 8461 §3.2)")

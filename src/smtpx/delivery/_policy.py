@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+from ._counting import of_policy
 from ._exchangers import is_literal
+from ._fetching import PATH, fetched
 from ._resolving import Route, Rules
 from ._steps import Fetch, Keep, Known, LookUps, Recall, Steps
 from .mta_sts import FetchFailed, Policy, PolicyError, StoredPolicy, policy_id
@@ -45,6 +48,9 @@ def _with(route: Route, rules: Rules, answer: Answer) -> Steps[Route]:
     id = policy_id(texts) if answer.state is AnswerState.FOUND else None
     # What is cached is never dropped because it cannot be seen any more.
     if id is None or id == known.failed_id:
+        if rules.counts and (answer.state is AnswerState.FAILED or (held and id is None)):
+            said = FetchFailed(f"the TXT record of _mta-sts.{domain} is not to be seen")
+            yield of_policy(domain, held, said)
         return replace(route, policy=held)
     if stored is not None and stored.id == id and not _is_old(stored, known.now):
         return replace(route, policy=held)
@@ -52,6 +58,8 @@ def _with(route: Route, rules: Rules, answer: Answer) -> Steps[Route]:
         policy = yield from _fetched(domain, rules)
     except (FetchFailed, PolicyError) as error:
         yield Keep(domain, id, None)
+        if rules.counts:
+            yield of_policy(domain, held, error)
         note = f"MTA-STS: the policy cannot be had: {error}"
         return replace(route, policy=held, notes=(*route.notes, note))
     yield Keep(domain, id, StoredPolicy(id, known.now, policy))
@@ -74,5 +82,5 @@ def _fetched(domain: str, rules: Rules) -> Steps[Policy]:
     allowed = tuple(each for each in found if rules.addresses.allows(each))[:4]
     if not allowed:
         raise FetchFailed(f"{host} has no address that may be dialled")
-    text: bytes = yield Fetch(host, allowed)
+    text: bytes = yield Fetch(host, allowed, partial(fetched, host, PATH))
     return Policy.parse(text)

@@ -14,9 +14,20 @@ from .mta_sts import Mode, Policy
 from .outcomes import DeliveryFailed, Failure
 from .resolver import Answer, AnswerState, Question
 
-__all__ = ["Exchanger", "Plan", "Route", "Rules", "level_of", "route_to"]
+__all__ = [
+    "TLSA_UNKNOWN",
+    "TLSA_UNUSABLE",
+    "Exchanger",
+    "Plan",
+    "Route",
+    "Rules",
+    "level_of",
+    "route_to",
+]
 
 _FOUND, _FAILED = AnswerState.FOUND, AnswerState.FAILED
+TLSA_UNKNOWN = "its TLSA records are not known (RFC 7672 §2.1)"
+TLSA_UNUSABLE = "TLSA records, none usable (RFC 7672 §2.2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,8 @@ class Rules:
     mta_sts: bool = True
     minimum: Terms = Terms.OPPORTUNISTIC
     policy_port: int = 443
+    counts: bool = False
+    """Sessions are counted for TLS reports (RFC 8460)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +217,7 @@ def _with_terms(
     try:
         dane = (yield from _dane(host.name, route, families, rules)) if rules.dane else None
     except DeliveryFailed as error:
-        return _changed(host, host.terms, "its TLSA records are not known (RFC 7672 §2.1)", error)
+        return _changed(host, host.terms, TLSA_UNKNOWN, error)
     if dane is not None and dane[0].level is Level.DANE:
         return _changed(host, *dane)
     policy = route.policy
@@ -264,7 +277,7 @@ def _dane(
 def _terms_of(base: str, answer: Answer, route: Route) -> tuple[Terms, str]:
     records = usable([record for record in answer.records if isinstance(record, TLSA)])
     if not records:
-        return Terms.ENCRYPTED, "TLSA records, none usable (RFC 7672 §2.2)"
+        return Terms.ENCRYPTED, TLSA_UNUSABLE
     names = [base]
     if route.mx_secure:
         names += [route.next_hop, route.expanded or route.next_hop]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import ssl
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import Message
 from functools import cache
 from os import PathLike
 from threading import Lock
 from time import monotonic, time
-from typing import Any, TypeAlias, TypedDict, cast
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 from smtpx import Session, _checks
 from smtpx.envelope import Envelope
@@ -24,14 +27,19 @@ from smtpx.tls import Protection, TLSMode, TLSPolicy
 
 from ._dnspython import NameServers, check_installed
 from ._exchangers import is_host, is_literal
+from ._reporting import reported
 from ._resolving import Rules
-from ._steps import Keep, Known
+from ._steps import Count, Keep, Known, Steps
 from ._terms import Level, Terms
 from .addressing import AddressPolicy
 from .dane import mismatch
 from .mta_sts import MemoryPolicies, Policies
 from .outcomes import DeliveryResult
+from .reports import SentReport, TLSReports
 from .resolver import Answer, Question
+
+if TYPE_CHECKING:
+    from ._tallies import Due, Tallies
 
 __all__ = [
     "Answers",
@@ -65,6 +73,8 @@ class DeliveryOptions(TypedDict, total=False):
     """Obey MTA-STS policies (RFC 8461)."""
     policies: Policies
     """Where MTA-STS policies are kept: `mta_sts.SQLitePolicies` outlives the process."""
+    reports: TLSReports | None
+    """Who tells other domains what became of sessions with them (RFC 8460): nobody, by default."""
     minimum: Terms
     """What is asked of TLS where neither says more: NONE, OPPORTUNISTIC, ENCRYPTED or VERIFIED."""
     ca_file: str | PathLike[str] | None
@@ -82,6 +92,7 @@ DeliveryOptions.__module__ = "smtpx.delivery"
 
 # RFC 8461 §3.3: no more than once in five minutes is asked again where it failed.
 _BACK_OFF = 300.0
+_LOG = logging.getLogger("smtpx.delivery")
 _FAILURES = 10_000
 _KINDS: dict[str, Any] = {
     "addresses": (AddressPolicy, "a smtpx.delivery.AddressPolicy"),
@@ -135,7 +146,18 @@ class Settings:
             dane=options.get("dane", True),
             mta_sts=options.get("mta_sts", True),
             minimum=minimum,
+            counts=options.get("reports") is not None,
         )
+        reports = options.get("reports")
+        if not isinstance(reports, (TLSReports, NoneType)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("reports", reports, "a smtpx.delivery.TLSReports or None")
+        self.reports = reports
+        self.tallies: Tallies | None = None
+        if reports is not None:
+            # SQLite is loaded for those who report.
+            from ._tallies import Tallies
+
+            self.tallies = Tallies(reports.path)
         policies = options.get("policies")
         self.policies: Policies = MemoryPolicies() if policies is None else policies
         if not (hasattr(self.policies, "get") and hasattr(self.policies, "put")):
@@ -168,6 +190,46 @@ class Settings:
         while len(self._failed) >= _FAILURES:
             del self._failed[next(iter(self._failed))]
         self._failed[step.domain] = step.id, time() + _BACK_OFF
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        if self.tallies is not None:
+            self.tallies.close()
+
+    def count(self, step: Count) -> None:
+        """Count a session."""
+        if self.tallies is None:
+            return
+        sending = self._sending(step.failure.address) if step.failure else ""
+        failure = step.failure and replace(step.failure, sending_address=sending)
+        self.tallies.count(step.policy, failure, time())
+
+    def _sending(self, address: str) -> str:
+        """Our own address, as far as the caller has said it."""
+        given: Any = self.session.get("source_address") or ()
+        is_one = bool(given) and isinstance(given[0], str)
+        found = [str(source[0]) for source in ([given] if is_one else given)]
+        return next((one for one in found if (":" in one) == (":" in address)), "")
+
+    def next_report(self) -> tuple[Due, Steps[SentReport]] | None:
+        """A report that has to be sent now, and what sends it.
+
+        Raises:
+            LocalProtocolError: none are to be sent.
+        """
+        if self.tallies is None or self.reports is None:
+            raise LocalProtocolError("there are no reports: give reports=TLSReports(…)")
+        due = self.tallies.due(time())
+        return None if due is None else (due, reported(due, self.reports, self.rules, time()))
+
+    def end(self, due: Due, sent: SentReport) -> None:
+        """Note what has become of a report."""
+        if self.tallies is None:
+            return
+        if sent.error is None:
+            self.tallies.end(due)
+        elif not self.tallies.postpone(due, tuple(sent.places), time()):
+            _LOG.warning("the TLS report to %s is given up: %s", sent.domain, sent.error)
 
     def policy_tls(self, host: str) -> TLSPolicy:
         """What a policy host is verified by (RFC 8461 §3.3)."""

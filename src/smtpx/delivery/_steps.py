@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from email.message import EmailMessage
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.results import SendResult
+from smtpx.sansio import Steps as Dialogue
 from smtpx.tls import Protection
 
 from ._terms import Terms
 from .mta_sts import StoredPolicy
 from .resolver import Question
+from .tls_reports import AppliedPolicy, SessionFailure
 
-__all__ = ["Fetch", "Keep", "Known", "LookUps", "Marked", "Recall", "Said", "Step", "Steps", "Try"]
+__all__ = [
+    "Count",
+    "Fetch",
+    "Keep",
+    "Known",
+    "LookUps",
+    "Mail",
+    "Marked",
+    "Recall",
+    "Said",
+    "Step",
+    "Steps",
+    "Try",
+]
 
 T = TypeVar("T")
 
@@ -28,13 +44,15 @@ class LookUps(NamedTuple):
 
 
 class Fetch(NamedTuple):
-    """Get a policy over HTTPS from one of these addresses; answered with its text.
+    """Speak HTTPS with a host at one of these addresses; answered with what it said.
 
     A `FetchFailed` is thrown in where that cannot be had.
     """
 
     host: str
     addresses: tuple[str, ...]
+    dialogue: Callable[[], Dialogue[bytes]]
+    """Begins anew at each address."""
 
 
 class Recall(NamedTuple):
@@ -68,6 +86,21 @@ class Marked(NamedTuple):
     """
 
 
+class Count(NamedTuple):
+    """Count a session for the report to the recipient's domain (RFC 8460)."""
+
+    policy: AppliedPolicy
+    failure: SessionFailure | None = None
+    """What was wrong with it, if anything was."""
+
+
+class Mail(NamedTuple):
+    """Deliver a message of our own; an `SMTPError` is thrown in where nobody takes it."""
+
+    message: EmailMessage
+    envelope: Envelope
+
+
 class Try(NamedTuple):
     """Send the message in a session at this address; answered with `Said`, and never fails."""
 
@@ -87,6 +120,6 @@ class Said(NamedTuple):
     protection: Protection | None = None
 
 
-Step: TypeAlias = LookUps | Fetch | Recall | Keep | Marked | Try
+Step: TypeAlias = LookUps | Fetch | Recall | Keep | Marked | Count | Mail | Try
 Steps: TypeAlias = Generator[Step, Any, T]
 """A procedure that returns a `T`."""

@@ -23,6 +23,7 @@ from smtpx.errors import (
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status
 
+from ._counting import is_tried, of_host, of_session
 from ._policy import renewed, with_policy
 from ._resolving import Exchanger, Plan, Route, Rules, level_of, route_to
 from ._steps import Marked, Said, Steps, Try
@@ -183,7 +184,7 @@ class _Walk:
             # Each of the first three preferences has an address of its own (D13).
             reserved = max(min(len(ranks), _RANKS) - place - 1, 0)
             for host in hosts:
-                yield from self._at(host, reserved)
+                yield from self._at(host, route, reserved)
                 if not self._remaining or self._left <= 0 or self._sessions <= 0:
                     return
 
@@ -196,10 +197,13 @@ class _Walk:
             and any(one.failure is Failure.TLS_POLICY for one in self._reasons)
         )
 
-    def _at(self, host: Exchanger, reserved: int) -> Steps[None]:
+    def _at(self, host: Exchanger, route: Route, reserved: int) -> Steps[None]:
         """Try the addresses of one host."""
         if host.skipped is not None:
             self._reasons.append(host.skipped)
+            counted = of_host(host, route) if self._rules.counts else None
+            if counted is not None:
+                yield counted
             return
         if self._envelope.require_tls and not host.terms.proves:
             self._reasons.append(
@@ -213,14 +217,31 @@ class _Walk:
             if self._left <= reserved or self._sessions <= 0 or not self._remaining:
                 return
             self._left -= 1
-            said = yield from self._try(host, address, host.terms)
+            said = yield from self._counted(host, address, route)
             if _is_broken_tls(said) and host.terms.level is Level.OPPORTUNISTIC:
                 # RFC 7435 §4: what protects a little must not be what stops the mail.
                 said = yield from self._try(host, address, Terms.NONE)
             elif isinstance(said.error, _HANDSHAKE_FAILED) and said.result is None:
                 return
 
-    def _try(self, host: Exchanger, address: str, terms: Terms) -> Steps[Said]:
+    def _counted(self, host: Exchanger, address: str, route: Route) -> Steps[Said]:
+        """Try an address, and count that for the report to the domain, where there is to be one."""
+        if not self._rules.counts or not route.is_obeyed:
+            return (yield from self._try(host, address, host.terms))
+        # RFC 8461 §5: a policy in testing is told of, and stops no mail.
+        is_trial = is_tried(host, route)
+        terms = Terms.VERIFIED if is_trial else host.terms
+        said = yield from self._try(host, address, terms, is_trial=is_trial)
+        counted = of_session(host, address, terms, route, said)
+        if counted is not None:
+            yield counted
+        if is_trial and _is_without_tls(said):
+            return (yield from self._try(host, address, host.terms))
+        return said
+
+    def _try(
+        self, host: Exchanger, address: str, terms: Terms, *, is_trial: bool = False
+    ) -> Steps[Said]:
         those = self._remaining
         recipients = [self._envelope.recipients[place] for place in those]
         part = self._envelope.replace(recipients=recipients)
@@ -241,7 +262,7 @@ class _Walk:
         if said.result is not None:
             self._sessions -= 1
             self._hear(said, those, attempt)
-        elif error is not None:
+        elif error is not None and not (is_trial and _is_without_tls(said)):
             self._note(error, attempt)
         return said
 
@@ -359,6 +380,13 @@ def _is_broken_tls(said: Said) -> bool:
     if isinstance(error, TLSPolicyError):
         return error.reason is not TLSFailure.STARTTLS_MISSING
     return isinstance(error, TLSRefused) or vars(error).get("phase") == "tls"
+
+
+def _is_without_tls(said: Said) -> bool:
+    """True if there was no TLS to be had, or none that was as it had to be."""
+    return _is_broken_tls(said) or (
+        said.result is None and isinstance(said.error, _HANDSHAKE_FAILED)
+    )
 
 
 def _looping(error: DeliveryFailed, better: Sequence[Exchanger]) -> DeliveryFailed:

@@ -16,7 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from smtpx import AsyncSession
+from smtpx import AsyncSession, _checks
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
@@ -24,7 +24,7 @@ from smtpx.marking import Mark
 from smtpx.sansio import AsyncDriver
 
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
-from ._fetching import PATH, WITHIN, fetched
+from ._fetching import WITHIN
 from ._many import Message, at_once, check_many, heed, taken, told_as, unsendable
 from ._resolving import Plan
 from ._settings import (
@@ -38,11 +38,12 @@ from ._settings import (
     ready,
     verdict,
 )
-from ._steps import Fetch, Keep, LookUps, Marked, Recall, Said, Steps, Try
+from ._steps import Count, Fetch, Keep, LookUps, Mail, Marked, Recall, Said, Steps, Try
 from ._walking import delivered, planned
 from ._worlds import in_trio, pause, together
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
+from .reports import SentReport, TLSReports
 from .resolver import Answer, AsyncResolver, Question, Resolver
 
 __all__ = ["AsyncDelivery"]
@@ -86,6 +87,7 @@ class AsyncDelivery:
     async def close(self) -> None:
         """Deliver nothing any more."""
         self._is_closed = True
+        self._settings.close()
 
     async def plan(self, domain: str) -> Plan:
         """What would be done with mail for a domain; see `Delivery.plan`.
@@ -173,6 +175,27 @@ class AsyncDelivery:
             vars(error)["results"] = [] if isinstance(error, GeneratorExit) else told
             raise
 
+    @property
+    def reports(self) -> TLSReports | None:
+        """Who reports on TLS, if anybody does."""
+        return self._settings.reports
+
+    async def send_reports(self, *, most: int = 1000) -> list[SentReport]:
+        """Send the TLS reports that are due; see `Delivery.send_reports`.
+
+        Raises:
+            LocalProtocolError, TypeError, ValueError: as `Delivery.send_reports`.
+        """
+        _checks.count("most", most, 1)
+        settings = self._settings
+        found: list[SentReport] = []
+        while len(found) < most and (due := settings.next_report()) is not None:
+            report, procedure = due
+            sent = await self._run(procedure, b"")
+            settings.end(report, sent)
+            found.append(sent)
+        return found
+
     async def _deliver(
         self,
         content: AnyContent,
@@ -213,6 +236,11 @@ class AsyncDelivery:
                         case Keep():
                             self._settings.keep(step)
                             answer = None
+                        case Count():
+                            self._settings.count(step)
+                            answer = None
+                        case Mail():
+                            answer = await self.send(step.message, step.envelope)
                 except BaseException as error:
                     step = procedure.throw(error)
                 else:
@@ -237,7 +265,7 @@ class AsyncDelivery:
         return Said(result, result.error, session.protection)
 
     async def _fetch(self, step: Fetch) -> bytes:
-        """Get a policy from whichever address has it first.
+        """Speak HTTPS at whichever address answers first.
 
         Raises:
             FetchFailed: none has.
@@ -253,7 +281,7 @@ class AsyncDelivery:
             try:
                 async with AsyncDriver(endpoint, tls=tls, timeout=left) as driver:
                     left = max(until - monotonic(), 0.001)
-                    return await driver.run(fetched(step.host, PATH), timeout=left)
+                    return await driver.run(step.dialogue(), timeout=left)
             except FetchFailed as error:
                 failure = error
             except (OSError, SMTPError) as error:

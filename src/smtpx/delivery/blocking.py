@@ -10,7 +10,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from smtpx import Session
+from smtpx import Session, _checks
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
@@ -18,7 +18,7 @@ from smtpx.marking import Mark
 from smtpx.sansio import Driver
 
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
-from ._fetching import PATH, WITHIN, fetched
+from ._fetching import WITHIN
 from ._many import Message, check_many, sent
 from ._resolving import Plan
 from ._settings import (
@@ -32,10 +32,11 @@ from ._settings import (
     ready,
     verdict,
 )
-from ._steps import Fetch, Keep, LookUps, Marked, Recall, Said, Steps, Try
+from ._steps import Count, Fetch, Keep, LookUps, Mail, Marked, Recall, Said, Steps, Try
 from ._walking import delivered, planned
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
+from .reports import SentReport, TLSReports
 from .resolver import Answer, Question, Resolver
 
 __all__ = ["Delivery", "deliver"]
@@ -95,6 +96,7 @@ class Delivery:
         """Deliver nothing any more."""
         self._is_closed = True
         self._askers.shutdown(wait=False, cancel_futures=True)
+        self._settings.close()
 
     def plan(self, domain: str) -> Plan:
         """What would be done with mail for a domain, without a connection to its exchangers.
@@ -141,6 +143,34 @@ class Delivery:
         most = check_many(messages, connections, window, mark)
         return sent(messages, most, mark, self._deliver)
 
+    @property
+    def reports(self) -> TLSReports | None:
+        """Who reports on TLS, if anybody does."""
+        return self._settings.reports
+
+    def send_reports(self, *, most: int = 1000) -> list[SentReport]:
+        """Send the TLS reports that are due (RFC 8460): what has become of each.
+
+        A day is reported on in the four hours after it, in UTC; each domain has a time of its
+        own. What cannot be sent is tried again, for a day. So this has to be called from time to
+        time, from one process or several. The worker of an outbox does so by itself. No more
+        than so many are sent as `most` says.
+
+        Raises:
+            LocalProtocolError: the delivery has no `reports`, or is closed.
+            sqlite3.Error: the file of the reports cannot be used.
+            TypeError, ValueError: `most` is no number above 0.
+        """
+        _checks.count("most", most, 1)
+        settings = self._settings
+        found: list[SentReport] = []
+        while len(found) < most and (due := settings.next_report()) is not None:
+            report, procedure = due
+            sent = self._run(procedure, b"")
+            settings.end(report, sent)
+            found.append(sent)
+        return found
+
     def _deliver(
         self, content: AnyContent, envelope: Envelope, mark: Callable[[], None]
     ) -> DeliveryResult:
@@ -175,6 +205,11 @@ class Delivery:
                         case Keep():
                             self._settings.keep(step)
                             answer = None
+                        case Count():
+                            self._settings.count(step)
+                            answer = None
+                        case Mail():
+                            answer = self.send(step.message, step.envelope)
                 except BaseException as error:
                     step = procedure.throw(error)
                 else:
@@ -199,7 +234,7 @@ class Delivery:
         return Said(result, result.error, session.protection)
 
     def _fetch(self, step: Fetch) -> bytes:
-        """Get a policy from whichever address has it first.
+        """Speak HTTPS at whichever address answers first.
 
         Raises:
             FetchFailed: none has.
@@ -215,7 +250,7 @@ class Delivery:
             try:
                 with Driver(endpoint, tls=tls, timeout=left) as driver:
                     left = max(until - monotonic(), 0.001)
-                    return driver.run(fetched(step.host, PATH), timeout=left)
+                    return driver.run(step.dialogue(), timeout=left)
             except FetchFailed as error:
                 failure = error
             except (OSError, SMTPError) as error:

@@ -29,6 +29,7 @@ from ._delivering import Round
 from ._opening import check_url
 from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of
 from ._preparing import AnyContent
+from ._tls_reporting import reporting_async
 from ._via import AsyncVia
 from ._working import Working, stopped_by_sigterm
 from .outbox import Outbox, Put
@@ -219,7 +220,7 @@ class AsyncOutbox:
         self._shifts.add(shift)
         try:
             with stopped_by_sigterm(shift.stop):
-                async with shift:
+                async with shift, reporting_async(shift.client, lambda: shift.is_stopping):
                     while not shift.is_stopping:
                         _ = await in_thread(outbox._core.watcher.reap)
                         if await shift.rounds(None) or await in_thread(outbox._core.report):

@@ -27,6 +27,7 @@ from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of, terms_o
 from ._owning import Watcher
 from ._preparing import AnyContent, Prepared, new_id, prepared
 from ._putting import Terms
+from ._tls_reporting import reporting
 from ._via import Via
 from ._working import Core, Working, stopped_by_sigterm
 from .states import Delivery, Event, State, Submission
@@ -398,7 +399,7 @@ class Outbox:
         `via` is a server's URL or a `Client`. Over each of so many `connections` up to `window`
         messages are on their way at once: as many can be in doubt after a crash. By default these
         are 16, and 1 of those whose doubt is held. With `until_empty` it returns when nothing is
-        due. Any number of processes may do so at once.
+        due. Any number of processes may do so at once. A `Delivery` sends its TLS reports, too.
 
         Raises:
             SMTPError: with `until_empty`, the server cannot be reached; what waits is kept.
@@ -410,6 +411,7 @@ class Outbox:
             _Shift(self._core, via, Client, connections, window) as shift,
             self._stoppable(shift),
             stopped_by_sigterm(shift.stop),
+            reporting(shift.client, lambda: shift.is_stopping),
         ):
             while not shift.is_stopping:
                 _ = self._core.watcher.reap()

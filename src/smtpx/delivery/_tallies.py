@@ -1,0 +1,240 @@
+"""The sessions of each day, counted in a file until they are reported (RFC 8460 §4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from datetime import UTC, date, datetime, timedelta
+from os import PathLike
+from threading import Lock
+from typing import Any, cast
+
+from .tls_reports import (
+    AppliedPolicy,
+    PolicyReport,
+    PolicyType,
+    ResultType,
+    SessionFailure,
+    grouped,
+)
+
+__all__ = ["Due", "Tallies"]
+
+_LOG = logging.getLogger("smtpx.delivery")
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS tls_reporter (id TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS tls_session (day TEXT NOT NULL, domain TEXT NOT NULL, "
+    "policy TEXT NOT NULL, failure TEXT NOT NULL, count INTEGER NOT NULL, "
+    "PRIMARY KEY (day, domain, policy, failure))",
+    "CREATE TABLE IF NOT EXISTS tls_report (day TEXT NOT NULL, domain TEXT NOT NULL, "
+    "due REAL NOT NULL, next REAL NOT NULL, attempts INTEGER NOT NULL, told TEXT NOT NULL, "
+    "PRIMARY KEY (day, domain))",
+)
+# RFC 8460 §4.1: not all at midnight, but within four hours after it.
+_SPREAD = 14400
+# RFC 8460 §5.5: tried for a day, with a pause that grows.
+_TRIED_FOR, _PAUSE = 86400.0, 900.0
+# Seconds for which whoever has taken a report has it alone.
+_LEASE = 900.0
+# Kinds of sessions of a domain and a day that are told apart.
+_MOST = 200
+_KEPT = timedelta(days=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A report that has to be sent now, and nobody else sends."""
+
+    day: date
+    domain: str
+    id: str
+    first: float
+    attempts: int
+    told: tuple[str, ...]
+    """Places that have it already."""
+    policies: tuple[PolicyReport, ...]
+
+
+class Tallies:
+    """Counts in a file, for several processes; what is counted survives a crash."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._database: sqlite3.Connection | None = None
+        self._process = 0
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again where that is needed."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def count(self, policy: AppliedPolicy, failure: SessionFailure | None, now: float) -> None:
+        """Count one session of today; mail goes though it cannot be counted."""
+        try:
+            self._count(policy, failure, now)
+        except sqlite3.Error as error:
+            _LOG.warning("a session is not in the TLS report to %s: %s", policy.domain, error)
+
+    def _count(self, policy: AppliedPolicy, failure: SessionFailure | None, now: float) -> None:
+        day = datetime.fromtimestamp(now, UTC).date()
+        with self._opened() as database:
+            known = database.execute(
+                "SELECT COUNT(*) FROM tls_session WHERE day = ? AND domain = ?",
+                (day.isoformat(), policy.domain),
+            ).fetchone()[0]
+            if not known:
+                self._begin(database, day, policy.domain)
+            kind = _written(policy, failure)
+            if known >= _MOST and not _is_there(database, day, policy.domain, kind):
+                # What a domain says must not fill our disk.
+                policy = AppliedPolicy(policy.type, policy.domain)
+                failure = failure and SessionFailure(failure.result)
+                kind = _written(policy, failure)
+            _ = database.execute(
+                "INSERT INTO tls_session VALUES (?, ?, ?, ?, 1) "
+                "ON CONFLICT DO UPDATE SET count = count + 1",
+                (day.isoformat(), policy.domain, *kind),
+            )
+
+    def _begin(self, database: sqlite3.Connection, day: date, domain: str) -> None:
+        """Have a report be due of a domain; forget what nobody has sent."""
+        reporter = _reporter(database)
+        midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC).timestamp()
+        drawn = hashlib.sha256(f"{reporter} {day} {domain}".encode()).digest()
+        due = midnight + int.from_bytes(drawn[:4]) % _SPREAD
+        _ = database.execute(
+            "INSERT OR IGNORE INTO tls_report VALUES (?, ?, ?, ?, 0, '')",
+            (day.isoformat(), domain, due, due),
+        )
+        for table in ("tls_session", "tls_report"):
+            before = (day - _KEPT).isoformat()
+            _ = database.execute(f"DELETE FROM {table} WHERE day < ?", (before,))
+
+    def due(self, now: float) -> Due | None:
+        """Take the report that has been due for longest."""
+        with self._opened() as database:
+            row = database.execute(
+                "SELECT day, domain, due, attempts, told FROM tls_report WHERE next <= ? "
+                "ORDER BY next LIMIT 1",
+                (now,),
+            ).fetchone()
+            if row is None:
+                return None
+            day, domain, first, attempts, told = row
+            _ = database.execute(
+                "UPDATE tls_report SET next = ?, attempts = attempts + 1 "
+                "WHERE day = ? AND domain = ?",
+                (now + _LEASE, day, domain),
+            )
+            rows = database.execute(
+                "SELECT policy, failure, count FROM tls_session WHERE day = ? AND domain = ? "
+                "ORDER BY policy, failure",
+                (day, domain),
+            ).fetchall()
+            drawn = hashlib.sha256(f"{_reporter(database)} {day} {domain}".encode()).hexdigest()
+        policies = grouped((_policy(one), _failure(other), count) for one, other, count in rows)
+        return Due(
+            *(date.fromisoformat(day), domain, f"{day}.{drawn[:16]}", first, attempts),
+            *(tuple(told.split()), policies),
+        )
+
+    def end(self, due: Due) -> None:
+        """Forget what has been reported, or will not be."""
+        with self._opened() as database:
+            for table in ("tls_session", "tls_report"):
+                _ = database.execute(
+                    f"DELETE FROM {table} WHERE day = ? AND domain = ?",
+                    (due.day.isoformat(), due.domain),
+                )
+
+    def postpone(self, due: Due, told: tuple[str, ...], now: float) -> bool:
+        """Try it again later; False if it has been tried for long enough."""
+        if now > due.first + _TRIED_FOR:
+            self.end(due)
+            return False
+        pause = min(_PAUSE * 2**due.attempts, _TRIED_FOR / 4)
+        with self._opened() as database:
+            _ = database.execute(
+                "UPDATE tls_report SET next = ?, told = ? WHERE day = ? AND domain = ?",
+                (now + pause, " ".join(told), due.day.isoformat(), due.domain),
+            )
+        return True
+
+    @contextmanager
+    def _opened(self) -> Generator[sqlite3.Connection, None, None]:
+        """The file, within a transaction."""
+        with self._lock:
+            database = self._connected()
+            _ = database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                _ = database.execute("ROLLBACK")
+                raise
+            _ = database.execute("COMMIT")
+
+    def _connected(self) -> sqlite3.Connection:
+        # A connection that is carried over a fork is of no use to either process.
+        if self._database is None or self._process != os.getpid():
+            database = sqlite3.connect(
+                self._path, timeout=30, isolation_level=None, check_same_thread=False
+            )
+            try:
+                # What is committed survives a crash of ours without waiting for the disk.
+                _ = database.execute("PRAGMA journal_mode = WAL")
+                _ = database.execute("PRAGMA synchronous = NORMAL")
+                for table in _TABLES:
+                    _ = database.execute(table)
+            except BaseException:
+                database.close()
+                raise
+            self._database, self._process = database, os.getpid()
+        return self._database
+
+
+def _reporter(database: sqlite3.Connection) -> str:
+    """What tells the reports of this file from those of another."""
+    row = database.execute("SELECT id FROM tls_reporter").fetchone()
+    if row is None:
+        row = (secrets.token_hex(16),)
+        _ = database.execute("INSERT INTO tls_reporter VALUES (?)", row)
+    return str(row[0])
+
+
+def _is_there(database: sqlite3.Connection, day: date, domain: str, kind: tuple[str, str]) -> bool:
+    found = database.execute(
+        "SELECT 1 FROM tls_session WHERE day = ? AND domain = ? AND policy = ? AND failure = ?",
+        (day.isoformat(), domain, *kind),
+    )
+    return found.fetchone() is not None
+
+
+def _written(policy: AppliedPolicy, failure: SessionFailure | None) -> tuple[str, str]:
+    told = [policy.type.value, policy.domain, policy.strings, policy.mx_hosts]
+    if failure is None:
+        return json.dumps(told), ""
+    result, *others = astuple(failure)
+    return json.dumps(told), json.dumps([result.value, *others])
+
+
+def _policy(text: str) -> AppliedPolicy:
+    kind, domain, strings, hosts = cast("list[Any]", json.loads(text))
+    return AppliedPolicy(PolicyType(kind), domain, tuple(strings), tuple(hosts))
+
+
+def _failure(text: str) -> SessionFailure | None:
+    if not text:
+        return None
+    result, *others = cast("list[Any]", json.loads(text))
+    return SessionFailure(ResultType(result), *others)

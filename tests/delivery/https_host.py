@@ -1,0 +1,66 @@
+"""An HTTPS server for tests: of policies, and of reports."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+
+
+class HTTPSHost:
+    """An HTTPS server that says what it is told, to whoever asks."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.answer = b""
+        self.asked = 0
+        self.requests: list[bytes] = []
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.1)
+        self.port = self._listener.getsockname()[1]
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def says(self, text: str, kind: str = "text/plain", status: str = "200 OK") -> None:
+        body = text.encode()
+        self.answer = (
+            f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    def _serve(self) -> None:
+        while not self._is_stopping:
+            try:
+                connected, _ = self._listener.accept()
+            except OSError:
+                continue
+            self.asked += 1
+            connected.settimeout(5)
+            try:
+                with self._context.wrap_socket(connected, server_side=True) as channel:
+                    self.requests.append(_read(channel))
+                    channel.sendall(self.answer)
+            except OSError:
+                connected.close()
+
+    def close(self) -> None:
+        self._is_stopping = True
+        socket.create_connection(self._listener.getsockname()).close()
+        self._thread.join()
+        self._listener.close()
+
+
+def _read(channel: ssl.SSLSocket) -> bytes:
+    """A request with its content, as far as it says how long that is."""
+    whole = channel.recv(65536)
+    head, _, content = whole.partition(b"\r\n\r\n")
+    found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    left = int(found[1]) - len(content) if found else 0
+    while left > 0:
+        part = channel.recv(65536)
+        if not part:
+            break
+        left -= len(part)
+        whole += part
+    return whole
