@@ -59,6 +59,8 @@ class Case:
     days: int = 21
     minimum: smtpx.TLSVersion | None = None
     observer: smtpx.Observer | None = None
+    is_free: bool = False
+    """Mail goes there whoever's certificate it is: what is wrong with it is only noted."""
 
 
 @dataclass(slots=True)
@@ -184,8 +186,9 @@ class Examination:
             self._at = time.monotonic()
             session.open()
         except smtpx.SMTPError as error:
-            self.code = of_error(error)
-            self._explain(error)
+            is_noted = self.case.is_free and _is_of_certificate(error)
+            self.code = Exit.DONE if is_noted else of_error(error)
+            self._explain(error, Verdict.NOTE if is_noted else Verdict.FAIL)
             return self._open_anyway(policy) if isinstance(error, smtpx.TLSPolicyError) else None
         return session
 
@@ -256,7 +259,7 @@ class Examination:
 
     # What is wrong with a session that was not opened.
 
-    def _explain(self, error: smtpx.SMTPError) -> None:
+    def _explain(self, error: smtpx.SMTPError, verdict: Verdict) -> None:
         name = _row_of(error)
         text = str(error)
         if (
@@ -271,7 +274,7 @@ class Examination:
             elif other is not None:
                 self.code = Exit.PROTOCOL
                 text = f"the server speaks {other} on this port, and not SMTP: use port 587 or 465"
-        self.add(name, Verdict.FAIL, text)
+        self.add(name, verdict, text)
 
     # What is asked of an open session.
 
@@ -398,6 +401,12 @@ class Examination:
         else:
             again = "try again later" if reply.transient else "for good"
             self.add("rcpt", Verdict.FAIL, f"{address} would be refused, {again}: {reply}")
+
+
+def _is_of_certificate(error: smtpx.SMTPError) -> bool:
+    return isinstance(error, smtpx.TLSPolicyError) and (
+        error.reason.name.startswith("CERTIFICATE") or error.reason.name.endswith("AUTHORITY")
+    )
 
 
 def _row_of(error: smtpx.SMTPError) -> str:

@@ -76,7 +76,36 @@ def of_error(error: smtpx.SMTPError) -> Exit:
     return _of_failure(error)
 
 
+# What a delivery comes to for which no server spoke; by name, so that it is not loaded for this.
+_OF_DELIVERY = {
+    "NO_SUCH_DOMAIN": Exit.NO_HOST,
+    "NULL_MX": Exit.NO_HOST,
+    "NO_ADDRESS": Exit.NO_HOST,
+    "ADDRESS_REFUSED": Exit.NO_HOST,
+    "LOOPS": Exit.REFUSED,
+    "NO_EXTENSION": Exit.REFUSED,
+    "NO_REQUIRETLS": Exit.NOT_PERMITTED,
+    "TLS_POLICY": Exit.NOT_PERMITTED,
+    "UNREACHABLE": Exit.NOT_CONNECTED,
+    "LOOKUP_FAILED": Exit.LATER,
+    "NO_ROUTE": Exit.LATER,
+}
+
+
+def _of_several(result: smtpx.SendResult) -> Exit | None:
+    """What several domains come to that have failed in different ways."""
+    failures = {getattr(outcome, "failure", None) for outcome in result.outcomes}
+    if len(failures) < 2:
+        return None
+    is_later = any(outcome.retryable for outcome in result.outcomes)
+    return Exit.LATER if is_later else Exit.NOBODY_ACCEPTED
+
+
 def _of_failure(error: smtpx.SMTPError) -> Exit:
+    failure = vars(error).get("failure")
+    if failure is not None:
+        several = None if error.result is None else _of_several(error.result)
+        return several or _OF_DELIVERY[failure.name]
     match error:
         case smtpx.ReplyError(transient=True):
             return Exit.LATER

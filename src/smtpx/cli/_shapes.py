@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import smtpx
 from smtpx.bounces import DeliveryReport, FeedbackReport, RecipientReport, Report
 
 if TYPE_CHECKING:
+    from smtpx.delivery import DeliveryOutcome
     from smtpx.outbox import Delivery
 
 __all__ = [
@@ -38,13 +39,24 @@ def result(result: smtpx.SendResult) -> JSON:
 
 
 def outcome(outcome: smtpx.Outcome) -> JSON:
-    """What became of it for one recipient."""
-    return {
+    """What became of it for one recipient, and by whom, where a delivery has found that out."""
+    told: JSON = {
         "recipient": str(outcome.recipient),
         "status": outcome.status.value,
         "retryable": outcome.retryable,
         "reply": reply(outcome.reply),
     }
+    if hasattr(outcome, "attempts"):
+        delivered: DeliveryOutcome = cast("DeliveryOutcome", outcome)
+        failure, terms = delivered.failure, delivered.terms
+        told |= {
+            "host": delivered.host,
+            "address": delivered.address,
+            "terms": None if terms is None else str(terms),
+            "failure": None if failure is None else failure.name,
+            "attempts": [str(each) for each in delivered.attempts],
+        }
+    return told
 
 
 def reply(reply: smtpx.Reply | None) -> JSON | None:

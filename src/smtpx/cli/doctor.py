@@ -11,17 +11,20 @@ import smtpx
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import Account, account_of, add_password_options, anonymous, is_target
 from smtpx.cli._console import Console, printable
+from smtpx.cli._deliveries import add_delivery_options
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._examination import Case, Examination, Verdict
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
+from smtpx.cli._plans import Route, plan_shape
 from smtpx.cli._running import Parser
 
 __all__ = ["parser", "run"]
 
 _EPILOG = """\
 TARGET is a URL, an @account, a host or domain, or an address: then its recipient is asked about.
-Without a port, the first of 587, 465 and 25 that answers is asked; an address is asked at 25.
+A domain with MX records, and an address, are asked at their best mail exchanger. Else, without a
+port, the first of 587, 465 and 25 that answers is asked.
 
 examples:
   smtpx doctor mail.example.com
@@ -42,12 +45,6 @@ _LABELS = {
     "rcpt": "recipient",
 }
 _COLOURS = {Verdict.WARN: "yellow", Verdict.FAIL: "red", Verdict.SKIPPED: "dim"}
-_LATER = {
-    "mx": "MX records are not looked up yet: the name itself is asked",
-    "dane": "not looked at yet",
-    "sts": "not looked at yet",
-    "tlsrpt": "not looked at yet",
-}
 
 
 def parser() -> Parser:
@@ -58,12 +55,16 @@ def parser() -> Parser:
     parser.add_argument("--rcpt", metavar="ADDRESS", help="would this recipient be accepted?")
     parser.add_argument("--from", dest="sender", default="", metavar="ADDRESS")
     parser.add_argument("--port", type=int, metavar="N")
+    parser.add_argument(
+        "--mx", type=int, metavar="N", help="ask the domain's Nth mail exchanger, not its best"
+    )
     parser.add_argument("--tls-min", choices=("1.2", "1.3"), help="fail below that")
     parser.add_argument("--days", type=int, default=21, help="warn of a certificate with less left")
     parser.add_argument(
         "--expect", metavar="TERMS", help="starttls, auth:NAME, size>=20M, days>=14"
     )
     parser.add_argument("--fail-on", choices=("warn", "fail"), default="fail")
+    add_delivery_options(parser)
     add_password_options(parser)
     return parser
 
@@ -74,18 +75,24 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     found: list[_shapes.JSON] = []
     codes: list[Exit] = []
     for target in arguments.targets or [None]:
-        case = _case(target, arguments, console)
+        route = Route.to(target, arguments)
+        case = _case(target, route, arguments, console)
         examination = Examination(case)
-        examination.examine()
+        examination.rows += route.first_rows()
+        if route.code is Exit.DONE:
+            examination.examine()
+        else:
+            examination.code = route.code
         for term, holds in expected:
             holds_so = examination.extensions is not None and holds(examination)
             verdict = Verdict.OK if holds_so else Verdict.FAIL
             examination.add("expect", verdict, f"{term}: {'yes' if holds_so else 'no'}")
-        for name, why in _LATER.items():
-            examination.add(name, Verdict.SKIPPED, why)
+        examination.rows += route.last_rows(examination.protection)
+        if any(row.name == "dane" and row.verdict is Verdict.FAIL for row in examination.rows):
+            examination.code = examination.code or Exit.NOT_PERMITTED
         codes.append(_code(examination, arguments.fail_on))
         _tell(examination, console)
-        found.append(_shape(target, examination))
+        found.append(_shape(target, examination) | {"plan": plan_shape(route.plan)})
     code = next((each for each in codes if each is not Exit.DONE), Exit.DONE)
     console.document("doctor", code, {"targets": found})
     return code
@@ -101,13 +108,18 @@ def _code(examination: Examination, fail_on: str) -> Exit:
 # Whom to ask.
 
 
-def _case(target: str | None, arguments: argparse.Namespace, console: Console) -> Case:
+def _case(
+    target: str | None, route: Route, arguments: argparse.Namespace, console: Console
+) -> Case:
     recipient: str | None = arguments.rcpt
-    if target is None or is_target(target):
+    if target is not None and "@" in target and not is_target(target):
+        recipient = recipient or target
+    if target is not None and route.is_taken(target, arguments):
+        account, chosen = Account(route.endpoint(arguments.port or 25)), route.chosen
+    elif target is None or is_target(target):
         account = account_of(target, arguments, console, login=arguments.login)
         chosen = "as the URL says"
     elif "@" in target:
-        recipient = recipient or target
         host = smtpx.Address.parse(target).domain
         account, chosen = Account(_endpoint(host, arguments.port or 25)), "where domains take mail"
     elif arguments.port is not None:
@@ -133,6 +145,7 @@ def _case(target: str | None, arguments: argparse.Namespace, console: Console) -
         days=arguments.days,
         minimum=version.get(arguments.tls_min),
         observer=Dialogue(console) if console.verbose else None,
+        is_free=route.is_free,
     )
 
 

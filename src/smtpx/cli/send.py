@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from smtpx.cli._accounts import (
     is_target,
 )
 from smtpx.cli._console import SCHEMA, Console, printable
+from smtpx.cli._deliveries import add_delivery_options, delivery_of, name_servers
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._exits import Exit, Stop, of_error, of_result
 from smtpx.cli._letters import Letter, composed, octets_of_size, read_letter
@@ -30,6 +33,7 @@ examples:
   smtpx send submission://ann@mail.example.com --to bob@example.net --subject Hello --text Hi
   smtpx send @work letter.eml
   smtpx send --dry-run letter.eml
+  smtpx send --deliver letter.eml                to the mail exchangers of each recipient
   smtpx send -t -i < letter.eml                  as sendmail; for php.ini's sendmail_path, too
 
 URL may be left out: SMTPX_URL says it, or [default] in ~/.config/smtpx.toml or ./smtpx.toml.
@@ -70,6 +74,11 @@ def parser() -> Parser:
     ways.add_argument("--dkim-key", metavar="PEM", help="sign; with the domain and the selector")
     ways.add_argument("--dkim-domain", metavar="DOMAIN")
     ways.add_argument("--dkim-selector", metavar="NAME")
+    ways.add_argument(
+        "--deliver", action="store_true", help="to each recipient's mail exchangers; no URL"
+    )
+    ways.add_argument("--port", type=int, default=25, metavar="N", help="of mail exchangers")
+    add_delivery_options(parser)
     instead = parser.add_argument_group("in place of sending")
     instead.add_argument("--dry-run", action="store_true", help="say what would be sent")
     instead.add_argument("--out", metavar="DIR", help="write it there as .eml")
@@ -100,11 +109,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Send, or do what is to be done instead."""
     target, file = _sorted(arguments)
     _check_flags(arguments)
+    if arguments.deliver:
+        _check_deliver(arguments, target)
     if arguments.merge is not None:
         return _merged(arguments, target, file, console)
     if arguments.out is not None or arguments.dry_run:
         letter = _letter(arguments, file, _sender_at_hand(target, arguments, console))
         return _shown(arguments, console, letter)
+    if arguments.deliver:
+        return _delivered(arguments, file, console)
     signer = _signer(arguments)
     login = arguments.stop_after != "hello"
     account = account_of(target, arguments, console, login=login)
@@ -230,6 +243,30 @@ def _signer(arguments: argparse.Namespace) -> smtpx.DKIMSigner | None:
 # What sends.
 
 
+def _check_deliver(arguments: argparse.Namespace, target: str | None) -> None:
+    if target is not None:
+        raise Stop(f"--deliver finds the servers by itself: leave it out, or leave out {target}")
+    for name in ("merge", "stop_after", "all_or_nothing"):
+        if getattr(arguments, name):
+            raise Stop(f"--{name.replace('_', '-')} does not go with --deliver: leave one out")
+
+
+def _delivered(arguments: argparse.Namespace, file: str | None, console: Console) -> int:
+    """To the mail exchangers of each recipient."""
+    dialogue = Dialogue(console, arguments.transcript)
+    options: dict[str, Any] = {"observer": dialogue, "signer": _signer(arguments)}
+    if arguments.timeout is not None:
+        options["timeouts"] = smtpx.Timeouts(total=arguments.timeout)
+    letter = _letter(arguments, file, None)
+    try:
+        servers = name_servers(arguments)
+        with delivery_of(arguments, servers, port=arguments.port, **options) as delivery:
+            send = partial(delivery.send, letter.message, letter.envelope)
+            return _told_of(send, console, is_lines=arguments.jsonl)
+    finally:
+        dialogue.save()
+
+
 def _sent(
     arguments: argparse.Namespace,
     account: Account,
@@ -237,21 +274,30 @@ def _sent(
     options: dict[str, Any],
     console: Console,
 ) -> int:
-    try:
-        with smtpx.Client(account.endpoint, **options) as client:
-            result = client.send(
+    with smtpx.Client(account.endpoint, **options) as client:
+        return _told_of(
+            lambda: client.send(
                 letter.message, letter.envelope, all_or_nothing=arguments.all_or_nothing
-            )
+            ),
+            console,
+            is_lines=arguments.jsonl,
+        )
+
+
+def _told_of(send: Callable[[], smtpx.SendResult], console: Console, *, is_lines: bool) -> int:
+    """Send, and tell what became of each recipient."""
+    try:
+        result = send()
     except smtpx.SMTPError as error:
         if error.result is None:
             raise
         code = of_error(error)
-        _tell(error.result, code, console, is_lines=arguments.jsonl)
+        _tell(error.result, code, console, is_lines=is_lines)
         console.problem(printable(f"{error}{_advice(code)}"))
         console.document("send", code, _shapes.result(error.result) | _failed(error))
         return code
     code = of_result(result)
-    _tell(result, code, console, is_lines=arguments.jsonl)
+    _tell(result, code, console, is_lines=is_lines)
     if code is not Exit.DONE:
         console.problem(printable(f"{_summary(result)}{_advice(code)}"))
     console.document("send", code, _shapes.result(result))

@@ -65,6 +65,8 @@ class Plan:
     failure: DeliveryFailed | None = None
     """Why nothing can be sent there, where nothing can."""
     notes: tuple[str, ...] = ()
+    reports_to: tuple[str, ...] = ()
+    """Where the domain wants TLS reports (RFC 8460 §3): ``mailto:`` and ``https`` URLs."""
 
     def __str__(self) -> str:
         lines = [f"{self.next_hop}: {self.row or self.failure}"]
@@ -75,6 +77,8 @@ class Plan:
             what = f"skipped: {one.skipped}" if one.skipped else f"{one.terms}: {one.row}"
             lines.append(f"  {one.preference} {one.name} [{', '.join(one.addresses)}] {what}")
             lines += [f"    {note}" for note in one.notes]
+        if self.reports_to:
+            lines.append(f"  TLS reports go to {', '.join(self.reports_to)}")
         return "\n".join(lines)
 
 

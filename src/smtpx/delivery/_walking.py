@@ -24,12 +24,15 @@ from smtpx.replies import Reply
 from smtpx.results import SendResult, Status
 
 from ._counting import is_tried, of_host, of_session
+from ._exchangers import is_literal
 from ._policy import renewed, with_policy
 from ._resolving import Exchanger, Plan, Route, Rules, level_of, route_to
-from ._steps import Marked, Said, Steps, Try
+from ._steps import LookUps, Marked, Said, Steps, Try
 from ._terms import Level, Terms
 from .mta_sts import Mode, Policy
 from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
+from .resolver import Question
+from .tls_reports import destinations
 
 __all__ = ["delivered", "planned"]
 
@@ -70,7 +73,15 @@ def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
         route.policy,
         failure,
         route.notes,
+        (yield from _reported_to(next_hop)),
     )
+
+
+def _reported_to(next_hop: str) -> Steps[tuple[str, ...]]:
+    if is_literal(next_hop):
+        return ()
+    (answer,) = yield LookUps((Question(f"_smtp._tls.{next_hop}", "TXT"),))
+    return destinations([str(each) for each in answer.records])
 
 
 def delivered(

@@ -1,0 +1,316 @@
+"""``smtpx send --deliver`` and the doctor's rows of a domain, against real name servers."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx.delivery.mta_sts import Policy
+from smtpx.pins import key_of
+from smtpx.testing import Misanswer, NameFault, NameServer, Refuse, Server, ServerTLS, TruncateReply
+
+from .command import Done
+from .conftest import Run
+
+LOOPBACK = "127.0.0.0/8"
+ZONE = """
+example.net MX 10 mx.example.net.
+example.net MX 20 mx2.example.net.
+mx.example.net A 127.0.0.1
+mx2.example.net A 127.0.0.2
+_smtp._tls.example.net TXT "v=TLSRPTv1; rua=mailto:tls@example.net"
+example.org MX 1 mx.example.net.
+null.example MX 0 .
+private.example MX 1 private.example.
+private.example A 10.0.0.1
+own.example A 127.0.0.1
+"""
+
+
+def rows(done: Done) -> dict[str, tuple[str, str]]:
+    (target,) = done.json["targets"]
+    return {row["name"]: (row["verdict"], row["text"]) for row in target["rows"]}
+
+
+def by(names: NameServer, server: Server | None = None) -> list[str]:
+    port = ["--port", str(server.port)] if server is not None else []
+    allow = ["--allow", LOOPBACK, "--client-name", "mail.example.org"]
+    return [*allow, *port, "--resolver", f"{names.host}:{names.port}"]
+
+
+def send(run: Run, names: NameServer, server: Server | None, *words: str) -> Done:
+    return run("send", "--json", "--deliver", "letter.eml", *by(names, server), *words)
+
+
+def test_it_is_delivered_to_each_domain(run: Run) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        done = send(run, names, server, "--to", "bob@example.net", "--to", "zoe@example.org")
+        assert len(server.messages) == 2
+        assert server.sessions[0].commands[0] == "EHLO mail.example.org"
+    assert done.code == 0
+    (bob, _) = done.json["outcomes"]
+    assert bob["status"] == "accepted"
+    assert bob["host"] == "mx.example.net"
+    assert bob["address"] == "127.0.0.1"
+    assert bob["terms"] == "OPPORTUNISTIC"
+    assert bob["failure"] is None
+    assert bob["attempts"] == ["mx.example.net [127.0.0.1], OPPORTUNISTIC"]
+
+
+CODES: list[tuple[str, int, list[str], dict[str, Any]]] = [
+    ("no such domain", 68, ["bob@gone.example"], {}),
+    ("null MX", 68, ["bob@null.example"], {}),
+    ("a private address", 68, ["bob@private.example"], {}),
+    ("a failed look-up", 75, ["bob@later.example"], {}),
+    ("some of them", 3, ["bob@example.net", "bob@null.example"], {}),
+    ("now and never", 75, ["bob@null.example", "bob@later.example"], {}),
+    ("never in two ways", 67, ["bob@null.example", "bob@own.example"], {"refuse_recipients": True}),
+    ("in doubt", 4, ["bob@example.net"], {"faults": [TruncateReply("END-OF-DATA", keep=0)]}),
+    ("refused", 67, ["bob@example.net"], {"refuse_recipients": True}),
+    ("not now", 75, ["bob@own.example"], {"faults": [Refuse("GREETING", "421 4.3.2 no")]}),
+]
+
+
+@pytest.mark.parametrize(("name", "code", "to", "options"), CODES, ids=[case[0] for case in CODES])
+def test_exit_codes(name: str, code: int, to: list[str], options: dict[str, Any], run: Run) -> None:
+    if options.pop("refuse_recipients", False):
+        options["refuse_recipients"] = lambda _: "550 5.1.1 no"
+    fault = NameFault(Misanswer.SERVFAIL, "later.example")
+    with Server(**options) as server, NameServer(ZONE, faults=[fault]) as names:
+        done = send(run, names, server, *(word for one in to for word in ("--to", one)))
+    assert done.code == code, done.err
+    assert done.json["command"] == "send"
+    assert done.err
+
+
+def test_nobody_listens(run: Run) -> None:
+    with Server() as server:
+        port = server.port
+    with NameServer(ZONE) as names:
+        done = run(
+            *("send", "--json", "--deliver", "letter.eml", "--to", "a@own.example"),
+            *(*by(names), "--port", str(port)),
+        )
+    assert done.code == 74
+    assert done.json["outcomes"][0]["failure"] == "UNREACHABLE"
+
+
+def test_private_addresses_are_refused_by_default(run: Run) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        words = [word for word in by(names, server) if word not in ("--allow", LOOPBACK)]
+        done = run("send", "--json", "--deliver", "letter.eml", "--to", "a@own.example", *words)
+        assert not server.sessions
+    assert done.code == 68
+    assert "not to be dialled" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["smtp://localhost"], "finds the servers by itself"),
+        (["--stop-after", "rcpt"], "--stop-after does not go with --deliver"),
+        (["--all-or-nothing"], "--all-or-nothing does not go with --deliver"),
+        (["--merge", "rows.csv"], "--merge does not go with --deliver"),
+        (["--resolver", "dns.example"], "--resolver"),
+        (["--resolver", "127.0.0.1:x"], "is no port"),
+        (["--resolver", "[::1]:99999"], "is no port"),
+        (["--allow", "everything", "--resolver", "[::1]:53"], "--allow"),
+        (["--client-name", "host", "--resolver", "::1"], "client_name"),
+        (["--port", "0", "--client-name", "a.test", "--resolver", "::1"], "port"),
+    ],
+)
+def test_what_makes_no_sense_is_told(run: Run, words: list[str], told: str) -> None:
+    done = run("send", "--deliver", "letter.eml", *words)
+    assert done.code == 2, done.err
+    assert told in done.err
+
+
+def test_a_host_without_a_full_name_has_to_be_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "laptop")
+    done = run("send", "--deliver", "letter.eml", "--resolver", "127.0.0.1:1")
+    assert done.code == 2
+    assert "laptop" in done.err
+    assert "--client-name" in done.err
+
+
+@pytest.mark.parametrize("command", ["send", "doctor"])
+def test_without_the_extra_a_sentence_says_what_to_install(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "dns"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dns", None)
+    words = ["--resolver", "127.0.0.1:1", "--client-name", "a.example.org"]
+    if command == "send":
+        done = run("send", "--deliver", "letter.eml", *words)
+        assert done.code == 78
+        assert "smtpx[delivery]" in done.err
+    else:
+        with Server() as server:
+            monkeypatch.setattr("socket.getaddrinfo", _to(server))
+            done = run("doctor", "--json", "bob@example.net", "--port", str(server.port), *words)
+        found = rows(done)
+        assert {found[name][0] for name in ("mx", "dane", "sts", "tlsrpt")} == {"skipped"}
+        assert "smtpx[delivery]" in found["mx"][1]
+
+
+def _to(server: Server) -> Any:
+    def found(*_: Any, **__: Any) -> Any:
+        return [(2, 1, 6, "", (server.host, server.port))]
+
+    return found
+
+
+# The doctor.
+
+
+def test_the_doctor_asks_the_best_exchanger_of_an_address(run: Run) -> None:
+    with Server() as server, NameServer(ZONE, insecure=["example.net"]) as names:
+        done = run("doctor", "--json", "bob@example.net", *by(names, server))
+        assert server.breaches == []
+    found = rows(done)
+    assert found["mx"] == ("ok", "10 mx.example.net  20 mx2.example.net  not known to be signed")
+    assert found["dane"][0] == "skipped"
+    assert "--validating" in found["dane"][1]
+    assert found["sts"] == ("note", "none")
+    assert found["tlsrpt"] == ("ok", "reports go to mailto:tls@example.net")
+    assert found["rcpt"][0] == "ok"
+    (target,) = done.json["targets"]
+    assert target["plan"]["exchangers"][0]["addresses"] == ["127.0.0.1"]
+    assert target["plan"]["failure"] is None
+    assert list(found)[:3] == ["mx", "connect", "greeting"]
+
+
+def test_people_read_the_same(run: Run) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        done = run("doctor", "bob@example.net", "--validating", *by(names, server))
+    assert "(mx.example.net, where example.net takes mail)" in done.out
+    assert "  mx                 10 mx.example.net  20 mx2.example.net  signed (DNSSEC)" in done.out
+    assert "  dane               none" in done.out
+    assert "  tlsrpt             reports go to mailto:tls@example.net" in done.out
+
+
+def test_another_exchanger_may_be_asked(run: Run) -> None:
+    with Server(host="127.0.0.2") as server, NameServer(ZONE) as names:
+        done = run("doctor", "--json", "example.net", "--mx", "2", *by(names, server))
+        assert rows(done)["connect"][1].startswith("127.0.0.2:")
+        done = run("doctor", "example.net", "--mx", "3", *by(names, server))
+    assert done.code == 2
+    assert "has 2 that can be asked" in done.err
+
+
+@pytest.mark.parametrize("matches", [True, False])
+def test_the_certificate_is_held_to_the_records(run: Run, matches: bool) -> None:
+    with Server(tls=ServerTLS.STARTTLS, certificate_names=["mx.example.net"]) as server:
+        digest = hashlib.sha256(key_of(_certificate(server))).hexdigest() if matches else "ab" * 32
+        tlsa = f"_{server.port}._tcp.mx.example.net TLSA 3 1 1 {digest}"
+        with NameServer(ZONE + tlsa) as names:
+            done = run("doctor", "--json", "bob@example.net", "--validating", *by(names, server))
+    found = rows(done)
+    # Nobody knows the authority, which does not matter.
+    assert found["tls.unknown_authority"][0] == "note"
+    told = "1 of 2 hosts have TLSA records"
+    if matches:
+        assert found["dane"] == ("ok", f"{told}; one matches at mx.example.net")
+        assert done.code == 0
+    else:
+        assert found["dane"][0] == "fail"
+        assert done.code == 77
+
+
+def _certificate(server: Server) -> bytes:
+    policy = smtpx.TLSPolicy(
+        smtpx.TLSMode.STARTTLS, ca_file=server.ca_file, server_hostname="mx.example.net"
+    )
+    with smtpx.Session(server.url, tls=policy) as session:
+        assert session.protection is not None
+        return session.protection.certificate
+
+
+@pytest.mark.parametrize(
+    ("domain", "fault", "code", "row", "told"),
+    [
+        ("null.example", None, 68, "mx", "null MX"),
+        ("gone.example", None, 68, "mx", "no domain"),
+        ("private.example", None, 68, "mx", "not to be dialled"),
+        ("example.net", NameFault(Misanswer.SERVFAIL, type="MX"), 75, "mx", "SERVFAIL"),
+        ("example.net", NameFault(Misanswer.BOGUS, type="TLSA"), 77, "dane", "cannot be had"),
+    ],
+)
+def test_a_domain_to_which_nothing_goes(
+    run: Run, domain: str, fault: NameFault | None, code: int, row: str, told: str
+) -> None:
+    with NameServer(ZONE, faults=[fault] if fault else []) as names:
+        done = run("doctor", "--json", "--validating", f"bob@{domain}", *by(names))
+    assert done.code == code
+    found = rows(done)
+    assert found[row][0] == "fail"
+    assert told in found[row][1]
+    assert "connect" not in found
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict", "told"),
+    [
+        ("mode: enforce\nmx: *.example.net", "ok", "enforce, for 86400 s, names every host"),
+        ("mode: testing\nmx: mx.example.net", "warn", "it does not name mx2.example.net"),
+        ("mode: enforce\nmx: other.example", "fail", "does not name mx.example.net, mx2"),
+        ("mode: none", "note", "withdrawn"),
+        (None, "warn", "MTA-STS: the policy cannot be had"),
+    ],
+)
+def test_the_policy_of_a_domain(
+    run: Run, monkeypatch: pytest.MonkeyPatch, policy: str | None, verdict: str, told: str
+) -> None:
+    from smtpx.delivery import blocking
+    from smtpx.delivery.mta_sts import FetchFailed
+
+    def fetched(*_: object) -> bytes:
+        if policy is None:
+            raise FetchFailed("404")
+        text = f"version: STSv1\n{policy}\nmax_age: 86400\n"
+        assert isinstance(Policy.parse(text), Policy)
+        return text.encode()
+
+    monkeypatch.setattr(blocking.Delivery, "_fetch", fetched)
+    sts = '_mta-sts.example.net TXT "v=STSv1; id=1"\nmta-sts.example.net A 127.0.0.1\n'
+    with Server() as server, NameServer(ZONE + sts) as names:
+        done = run("doctor", "--json", "bob@example.net", *by(names, server))
+    found = rows(done)["sts"]
+    assert found[0] == verdict
+    assert told in found[1]
+
+
+def test_a_host_is_asked_as_before(run: Run) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        done = run("doctor", "--json", "127.0.0.1", *by(names, server))
+        assert done.code == 0
+        assert rows(done)["mx"] == ("skipped", "127.0.0.1 is no domain")
+        done = run("doctor", "--json", server.url)
+        assert rows(done)["sts"] == ("skipped", "a server was named, and no domain")
+    assert done.json["targets"][0]["plan"] is None
+
+
+def test_a_host_to_which_no_mail_goes_is_asked_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        monkeypatch.setattr("socket.getaddrinfo", _to(server))
+        done = run("doctor", "--json", "submission.internal", *by(names, server))
+    assert done.code == 1  # without TLS
+    assert rows(done)["mx"][0] == "warn"
+    assert rows(done)["greeting"][0] == "ok"
+
+
+def test_an_mx_less_domain_is_asked_itself(run: Run, tmp_path: Path) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        done = run("doctor", "--json", "bob@own.example", *by(names, server))
+    assert done.code == 0
+    assert rows(done)["mx"][1].startswith("0 own.example")
