@@ -126,6 +126,7 @@ showq      unix  n       -       n       -       -       showq
 error      unix  -       -       n       -       -       error
 retry      unix  -       -       n       -       -       error
 discard    unix  -       -       n       -       -       discard
+smtp       unix  -       -       n       -       -       smtp
 virtual    unix  -       n       n       -       -       virtual
 anvil      unix  -       -       n       -       1       anvil
 postlog    unix-dgram n  -       n       -       1       postlogd
@@ -172,6 +173,7 @@ class Postfix(Harness):
     AUTH is offered under TLS only, for `users` (name to password).
     `settings` are main.cf parameters on top of the harness's own, `dovecot` are further lines of
     Dovecot's configuration. With `cyrus`, the text of an smtpd.conf, Cyrus SASL takes its place.
+    The certificate has the names in `also`, too. `around` is a command that runs it.
 
     Any local part in `domain` is a mailbox, but those that begin with `refused` get 550 5.1.1 and
     those that begin with `later` get 450 4.2.0, at RCPT. Other domains get 554 5.7.1, except after
@@ -192,12 +194,16 @@ class Postfix(Harness):
         settings: Mapping[str, str] | None = None,
         dovecot: str = "",
         cyrus: str = "",
+        also: Sequence[str] = (),
+        around: Sequence[str] = (),
     ) -> None:
         self.users = dict(users or {"user": "secret"})
         self._mechanisms = mechanisms
         self._settings = dict(settings or {})
         self._dovecot = dovecot
         self._cyrus = cyrus
+        self._also = tuple(also)
+        self._around = tuple(around)
         self._daemons: list[Daemon] = []
         self._delivered: dict[str, tuple[bytes, int]] = {}  # file: recipient, time of delivery
 
@@ -242,7 +248,10 @@ class Postfix(Harness):
         # master -s is what `postfix start-fg` comes down to, without a second of shell checks.
         master = exits.enter_context(
             Daemon(
-                [str(_daemon_directory() / "master"), "-s", "-c", str(directory / "etc")],
+                [
+                    *self._around,
+                    *(str(_daemon_directory() / "master"), "-s", "-c", str(directory / "etc")),
+                ],
                 directory,
                 [self.log_file],
             )
@@ -357,7 +366,7 @@ class Postfix(Harness):
     def _write_certificate(self) -> None:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.ca_file)
-        certificate = authority.issue_cert(self.hostname, "localhost", self.host)
+        certificate = authority.issue_cert(self.hostname, "localhost", self.host, *self._also)
         server = self.directory / "etc" / "server.pem"
         server.touch(mode=0o600)
         certificate.private_key_and_cert_chain_pem.write_to_path(server)
