@@ -238,7 +238,7 @@ def _own_address() -> str:
 def _answers(port: int, zone: str) -> bool:
     query = dns.message.make_query(zone, "SOA", want_dnssec=True)
     try:
-        said = dns.query.udp(query, "127.0.0.1", timeout=2, port=port)
+        said = dns.query.udp(query, "127.0.0.1", timeout=1, port=port)
     except (OSError, dns.exception.DNSException):
         return False
     return bool(said.answer and said.flags & dns.flags.AD)

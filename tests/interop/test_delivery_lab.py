@@ -88,7 +88,7 @@ def by_postfix(lab: DeliveryLab) -> Iterator[dict[str, Sent]]:
         yield {recipient.partition("@")[2]: one for recipient, one in sent.items()}
 
 
-# What Postfix calls what our terms ask for. "Trusted" is DANE behind MX records that are not signed.
+# What Postfix calls what our terms ask for; "Trusted" is DANE behind insecure MX records.
 CALLED = {"DANE": "Verified", "ENCRYPTED": "Untrusted", "OPPORTUNISTIC": "Untrusted"}
 # RFC 7505 §4.2 has a code for a null MX, and RFC 3463 §3.2 one for a domain that there is not.
 OTHER_CODES = {"NULL_MX": "5.1.0", "NO_SUCH_DOMAIN": "5.4.4"}
