@@ -171,6 +171,7 @@ def _to(server: Server) -> Any:
 # The doctor.
 
 
+@pytest.mark.requirement("D19")
 def test_the_doctor_asks_the_best_exchanger_of_an_address(run: Run) -> None:
     with Server() as server, NameServer(ZONE, insecure=["example.net"]) as names:
         done = run("doctor", "--json", "bob@example.net", *by(names, server))

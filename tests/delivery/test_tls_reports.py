@@ -58,6 +58,10 @@ SCHEMA = json.loads(Path(__file__).with_name("tls_report.schema.json").read_text
         ("v=TLSRPTv1; rua=https://R.Example.net:443", ["https://r.example.net/"]),
         ("v=TLSRPTv1 ; rua=mailto:a@b.test?subject=x&bcc=c@d.test", ["mailto:a@b.test"]),
         ("v=TLSRPTv1; rua=mailto:a@b.test,mailto:a@b.test", ["mailto:a@b.test"]),
+        (
+            "v=TLSRPTv1; rua = mailto:a@b.test; rua=https://r.test/x",
+            ["mailto:a@b.test", "https://r.test/x"],
+        ),
         ("v=TLSRPTv1; rua=" + ",".join(f"mailto:{n}@b.test" for n in range(9)), 4),
         *(
             (f"v=TLSRPTv1; rua={each}", [])
@@ -149,7 +153,6 @@ def test_the_example_of_the_rfc_is_read():
         ('"organization-name": "Example"', '"x": 1'),
         ("2026-11-30T00:00:00Z", "yesterday"),
         ('"policies": [', '"policies": [1, '),
-        ("validation-failure", "unheard-of"),
         ("no-policy-found", "none"),
         ('"failed-session-count": 2', '"failed-session-count": -2'),
         ('"failed-session-count": 2', '"failed-session-count": true'),
@@ -162,6 +165,28 @@ def test_what_is_no_report_is_refused(old: str, new: str):
     assert old in text
     with pytest.raises(ReportError):
         Report.parse(text.replace(old, new, 1))
+
+
+def test_what_others_leave_out_is_no_obstacle():
+    """Reports as they are seen (dmarc-report-viewer#57, #71; tlsrpt-reporter#51)."""
+    report = Report.parse(
+        """{"organization-name": "x", "date-range": {"start-datetime": "2026-01-11T00:00:00Z",
+        "end-datetime": "2026-01-12T00:00:00Z"}, "contact-info": null, "report-id": "1+",
+        "policies": [{"policy": {"policy-type": "no-policy-found"}, "failure-details": null,
+        "summary": {"total-successful-session-count": 0, "total-failure-session-count": 3}},
+        {"policy": {"policy-type": "sts", "policy-domain": "x.test", "mx-host": "*.x.test"},
+        "summary": {"total-successful-session-count": 0, "total-failure-session-count": 3},
+        "failure-details": [{"result-type": "sts-policy-fetch-error", "failed-session-count": 3},
+        {"result-type": "unheard-of", "failed-session-count": 1}]}]}"""
+    )
+    assert report.contact == ""
+    none, sts = report.policies
+    assert none == PolicyReport(AppliedPolicy(PolicyType.NONE, ""))
+    assert sts.policy.mx_hosts == ("*.x.test",)
+    assert [(one.result.value, one.reason) for one, _ in sts.failures] == [
+        ("sts-policy-fetch-error", ""),
+        ("validation-failure", "unheard-of"),
+    ]
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists) | st.binary())
@@ -464,8 +489,8 @@ def test_a_domain_cannot_fill_the_file(kept):
     due = tallies.due(NOON + DAY)
     assert due is not None
     (policy,) = due.policies
-    assert len(policy.failures) == 201
-    assert dict(policy.failures)[SessionFailure(ResultType.VALIDATION_FAILURE)] == 60
+    assert len(policy.failures) == 101
+    assert dict(policy.failures)[SessionFailure(ResultType.VALIDATION_FAILURE)] == 160
 
 
 def test_what_nobody_has_sent_is_forgotten(kept):
@@ -579,6 +604,50 @@ def test_what_was_told_is_not_told_again(receiver: Lab, clock, reports):
         assert sent.error is None
     assert len(receiver.server.messages) == 1
     assert receiver.policy_host.asked == 2
+
+
+HOSTILE = [
+    *(b"", b"HTTP/1.1 201 Created\r\n", b"SSH-2.0-x\r\n", b"\x00" * 3000),
+    *(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",),
+    *(b"HTTP/1.1 503 No\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 50),
+    b"HTTP/1.1 201 Created\r\nX: " + b"x" * 300_000,
+]
+
+
+@pytest.mark.parametrize("said", HOSTILE, ids=lambda said: said[:20])
+def test_a_host_that_does_not_take_it_is_asked_later(receiver, clock, reports, said: bytes):
+    counted(reports)
+    receiver.policy_host.answer = said
+    with rua_zone("https://mta-sts.example.net/") as dns:
+        clock.now += DAY
+        (sent,) = receiver.made(dns, reports=reports).send_reports()
+    assert sent.error is not None
+    assert sent.places == ()
+    assert receiver.policy_host.asked == 1
+
+
+def test_a_host_that_takes_it_need_not_say_more(receiver, clock, reports):
+    counted(reports)
+    receiver.policy_host.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nx"
+    with rua_zone("https://mta-sts.example.net/") as dns:
+        clock.now += DAY
+        (sent,) = receiver.made(dns, reports=reports).send_reports()
+    assert sent.error is None
+
+
+@pytest.mark.parametrize(
+    "address", ["%22a%20b%22@r.test", "a'b@r.test", "%C3%A9@r.test", "%22a%2Cb%22@r.test"]
+)
+def test_an_odd_address_is_told_once(receiver, clock, reports, address: str):
+    counted(reports)
+    receiver.policy_host.says("", status="500 Oh")
+    with rua_zone(f"mailto:{address},https://mta-sts.example.net/") as dns:
+        delivery = receiver.made(dns, reports=reports)
+        for later in (DAY, 3600):
+            clock.now += later
+            (sent,) = delivery.send_reports()
+            assert len(sent.places) == 1
+    assert len(receiver.server.messages) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import dns.dnssec
@@ -238,6 +239,21 @@ def test_a_signature_that_does_not_hold():
 def test_what_is_no_zone_is_refused(zone: str, options: dict[str, Any], told: str):
     with pytest.raises(ValueError, match=told):
         _ = NameServer(zone, **options)
+
+
+def test_nonsense_does_not_end_it():
+    drawn = Random(1)
+    with NameServer(ZONE) as server, socket.socket(2, 2) as plain:
+        whole = dns.message.make_query("mx.example.net", "A", want_dnssec=True).to_wire()
+        for _ in range(500):
+            wire = bytearray(whole)
+            for _ in range(drawn.randrange(1, 6)):
+                wire[drawn.randrange(len(wire))] = drawn.randrange(256)
+            _ = plain.sendto(wire[: drawn.randrange(len(wire) + 1)], (server.host, server.port))
+            with socket.create_connection((server.host, server.port)) as stream:
+                stream.sendall(bytes(wire))
+        assert asked(server, "mx.example.net", "A").answer
+        assert asked(server, "mx.example.net", "A", tcp=True).answer
 
 
 def test_it_is_started_once_and_its_port_is_its_own():

@@ -8,7 +8,7 @@ from ._resolving import TLSA_UNKNOWN, TLSA_UNUSABLE, Exchanger, Route
 from ._steps import Count, Said
 from ._terms import Level, Terms
 from .mta_sts import FetchFailed, Mode, Policy, PolicyError
-from .tls_reports import AppliedPolicy, PolicyType, ResultType, SessionFailure, plain
+from .tls_reports import AppliedPolicy, PolicyType, ResultType, SessionFailure, bounded, plain
 
 __all__ = ["is_tried", "of_host", "of_policy", "of_session"]
 
@@ -86,7 +86,7 @@ def of_session(
 
 def _applied(host: Exchanger, terms: Terms, route: Route) -> AppliedPolicy:
     if terms.level is Level.DANE:
-        records = tuple(str(each) for each in terms.records)
+        records = bounded(str(each) for each in terms.records)
         return AppliedPolicy(PolicyType.TLSA, route.next_hop, records, (host.name,))
     policy = route.policy
     if policy is not None and policy.mode is not Mode.NONE:
@@ -97,10 +97,11 @@ def _applied(host: Exchanger, terms: Terms, route: Route) -> AppliedPolicy:
 
 
 def _of_sts(domain: str, policy: Policy) -> AppliedPolicy:
+    hosts = bounded(policy.mx)
     lines = ["version: STSv1", f"mode: {policy.mode.value}"]
-    lines += [f"mx: {name}" for name in policy.mx]
+    lines += [f"mx: {name}" for name in hosts]
     lines.append(f"max_age: {policy.max_age}")
-    return AppliedPolicy(PolicyType.STS, domain, tuple(lines), policy.mx)
+    return AppliedPolicy(PolicyType.STS, domain, tuple(lines), hosts)
 
 
 def _result(said: Said) -> ResultType | None:

@@ -56,17 +56,19 @@ def posted(host: str, target: str, report: bytes) -> Steps[bytes]:
     return (yield from _exchanged(host, "POST", target, headers, report, _check_taken))
 
 
-def _check_policy(response: Any) -> None:
+def _check_policy(response: Any) -> bool:
     if response.status_code != 200:
         raise FetchFailed(f"the policy host answers {response.status_code}")
     kinds = [value for name, value in response.headers if name == b"content-type"]
     if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"text/plain"]:
         raise FetchFailed("the policy is not text/plain (RFC 8461 §3.2)")
+    return True
 
 
-def _check_taken(response: Any) -> None:
+def _check_taken(response: Any) -> bool:
     if not 200 <= response.status_code < 300:
         raise FetchFailed(f"it answers {response.status_code}")
+    return False
 
 
 def _exchanged(
@@ -75,9 +77,9 @@ def _exchanged(
     target: str,
     fields: Sequence[tuple[str, str]],
     content: bytes,
-    check: Callable[[Any], None],
+    check: Callable[[Any], bool],
 ) -> Steps[bytes]:
-    """One request; the body of the response, once that is checked."""
+    """One request; the body of the response, if it is worth reading."""
     try:
         http: Any = import_module("h11")
     except ImportError as error:
@@ -96,7 +98,8 @@ def _exchanged(
             if event is http.NEED_DATA:
                 connection.receive_data((yield Receive(timeout=WITHIN, fresh=True)) or b"")
             elif isinstance(event, http.Response):
-                check(event)
+                if not check(event):
+                    return b""
             elif isinstance(event, http.Data):
                 body += event.data
                 if len(body) > _LARGEST:

@@ -45,7 +45,7 @@ _TRIED_FOR, _PAUSE = 86400.0, 900.0
 # Seconds for which whoever has taken a report has it alone.
 _LEASE = 900.0
 # Kinds of sessions of a domain and a day that are told apart.
-_MOST = 200
+_MOST = 100
 _KEPT = timedelta(days=3)
 
 
@@ -114,7 +114,7 @@ class Tallies:
         drawn = hashlib.sha256(f"{reporter} {day} {domain}".encode()).digest()
         due = midnight + int.from_bytes(drawn[:4]) % _SPREAD
         _ = database.execute(
-            "INSERT OR IGNORE INTO tls_report VALUES (?, ?, ?, ?, 0, '')",
+            "INSERT OR IGNORE INTO tls_report VALUES (?, ?, ?, ?, 0, '[]')",
             (day.isoformat(), domain, due, due),
         )
         for table in ("tls_session", "tls_report"):
@@ -146,7 +146,7 @@ class Tallies:
         policies = grouped((_policy(one), _failure(other), count) for one, other, count in rows)
         return Due(
             *(date.fromisoformat(day), domain, f"{day}.{drawn[:16]}", first, attempts),
-            *(tuple(told.split()), policies),
+            *(tuple(json.loads(told)), policies),
         )
 
     def end(self, due: Due) -> None:
@@ -167,7 +167,7 @@ class Tallies:
         with self._opened() as database:
             _ = database.execute(
                 "UPDATE tls_report SET next = ?, told = ? WHERE day = ? AND domain = ?",
-                (now + pause, " ".join(told), due.day.isoformat(), due.domain),
+                (now + pause, json.dumps(told), due.day.isoformat(), due.domain),
             )
         return True
 

@@ -30,6 +30,7 @@ __all__ = [
 
 _LARGEST = 10_000_000
 _LONGEST = 256
+_ROOM = 8192
 # Of more places a domain has no need, but who wants to have others flooded.
 _MOST_PLACES = 4
 
@@ -192,7 +193,7 @@ def _report_of(document: Any) -> Report:
     dates = document["date-range"]
     return Report(
         _text(document["organization-name"]),
-        _text(document["contact-info"]),
+        _text(document.get("contact-info") or ""),
         _text(document["report-id"]),
         datetime.fromisoformat(_text(dates["start-datetime"])),
         datetime.fromisoformat(_text(dates["end-datetime"])),
@@ -205,7 +206,8 @@ def _policy_of(told: Any) -> PolicyReport:
     hosts = policy.get("mx-host", [])
     applied = AppliedPolicy(
         PolicyType(policy["policy-type"]),
-        _text(policy["policy-domain"]),
+        # Some leave it out where no policy was found.
+        _text(policy.get("policy-domain") or ""),
         tuple(map(_text, _list(policy.get("policy-string", [])))),
         # RFC 8460 §4.4 calls it a string; its example has a list, and so have others.
         (hosts,) if isinstance(hosts, str) else tuple(map(_text, _list(hosts))),
@@ -218,9 +220,13 @@ def _policy_of(told: Any) -> PolicyReport:
 
 def _failure_of(told: Any) -> tuple[SessionFailure, int]:
     known = {name: _text(told.get(key) or "") for key, name in _FIELDS.items()}
-    return SessionFailure(ResultType(told["result-type"]), **known), _count(
-        told["failed-session-count"]
-    )
+    said = _text(told["result-type"])
+    try:
+        result = ResultType(said)
+    except ValueError:
+        # RFC 8460 §6.6: there may be more of them by now.
+        result, known["reason"] = ResultType.VALIDATION_FAILURE, known["reason"] or said
+    return SessionFailure(result, **known), _count(told["failed-session-count"])
 
 
 def _text(value: object) -> str:
@@ -259,6 +265,18 @@ def grouped(
     )
 
 
+def bounded(strings: Iterable[str]) -> tuple[str, ...]:
+    """Those of a policy that a report has room for: what a domain says must not fill our disk."""
+    kept: list[str] = []
+    room = _ROOM
+    for each in strings:
+        room -= len(each)
+        if room < 0:
+            break
+        kept.append(each)
+    return tuple(kept)
+
+
 def plain(text: str) -> str:
     """What somebody else has said, as a report may have it."""
     return "".join(each if " " <= each <= "~" else "?" for each in text[:_LONGEST])
@@ -279,10 +297,9 @@ def destinations(records: Sequence[str]) -> tuple[str, ...]:
     if len(ours) != 1:
         return ()
     fields = [field.partition("=") for field in ours[0].split(";")]
+    # RFC 8460 §3: there may be more than one rua, and each may have several places.
     values = [value for name, _, value in fields if name.strip(" \t") == "rua"]
-    if not values:
-        return ()
-    found = (_destination(each.strip(" \t")) for each in values[0].split(","))
+    found = (_destination(each.strip(" \t")) for value in values for each in value.split(","))
     return tuple(dict.fromkeys(each for each in found if each))[:_MOST_PLACES]
 
 
