@@ -37,6 +37,7 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS tls_report (day TEXT NOT NULL, domain TEXT NOT NULL, "
     "due REAL NOT NULL, next REAL NOT NULL, attempts INTEGER NOT NULL, told TEXT NOT NULL, "
     "PRIMARY KEY (day, domain))",
+    "CREATE INDEX IF NOT EXISTS tls_report_next ON tls_report (next)",
 )
 # RFC 8460 §4.1: not all at midnight, but within four hours after it.
 _SPREAD = 14400
