@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime, timedelta
@@ -491,6 +492,25 @@ def test_a_domain_cannot_fill_the_file(kept):
     (policy,) = due.policies
     assert len(policy.failures) == 101
     assert dict(policy.failures)[SessionFailure(ResultType.VALIDATION_FAILURE)] == 160
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_child_counts_on_a_connection_of_its_own(kept):
+    tallies = kept("a.db")
+    tallies.count(policy_of("a.test"), None, NOON)
+    with tallies._lock:  # as another thread of the parent may have it
+        child = os.fork()
+        if not child:
+            try:
+                tallies.count(policy_of("a.test"), None, NOON)
+                tallies.close()
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    tallies.count(policy_of("a.test"), None, NOON)
+    due = tallies.due(NOON + DAY)
+    assert due is not None
+    assert due.policies == (PolicyReport(policy_of("a.test"), 3),)
 
 
 def test_what_nobody_has_sent_is_forgotten(kept):

@@ -69,12 +69,12 @@ class Tallies:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
-        self._lock = Lock()
-        self._database: sqlite3.Connection | None = None
-        self._process = 0
+        self._begin_anew()
 
     def close(self) -> None:
         """Let go of the file; it is opened again where that is needed."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             if self._database is not None:
                 self._database.close()
@@ -172,9 +172,17 @@ class Tallies:
             )
         return True
 
+    def _begin_anew(self) -> None:
+        self._lock = Lock()
+        self._database: sqlite3.Connection | None = None
+        self._process = os.getpid()
+
     @contextmanager
     def _opened(self) -> Generator[sqlite3.Connection, None, None]:
         """The file, within a transaction."""
+        if self._process != os.getpid():
+            # After a fork neither lock nor connection is ours: the parent has them.
+            self._begin_anew()
         with self._lock:
             database = self._connected()
             _ = database.execute("BEGIN IMMEDIATE")
@@ -186,8 +194,7 @@ class Tallies:
             _ = database.execute("COMMIT")
 
     def _connected(self) -> sqlite3.Connection:
-        # A connection that is carried over a fork is of no use to either process.
-        if self._database is None or self._process != os.getpid():
+        if self._database is None:
             database = sqlite3.connect(
                 self._path, timeout=30, isolation_level=None, check_same_thread=False
             )
@@ -200,7 +207,7 @@ class Tallies:
             except BaseException:
                 database.close()
                 raise
-            self._database, self._process = database, os.getpid()
+            self._database = database
         return self._database
 
 
