@@ -67,6 +67,10 @@ class Due:
 class Tallies:
     """Counts in a file, for several processes; what is counted survives a crash."""
 
+    _lock: Lock
+    _database: sqlite3.Connection | None
+    _process: int
+
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
         self._begin_anew()
@@ -174,7 +178,7 @@ class Tallies:
 
     def _begin_anew(self) -> None:
         self._lock = Lock()
-        self._database: sqlite3.Connection | None = None
+        self._database = None
         self._process = os.getpid()
 
     @contextmanager
