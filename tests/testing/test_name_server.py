@@ -46,10 +46,8 @@ def asked(server: NameServer, name: str, kind: str, *, tcp: bool = False, **opti
 def test_it_answers_and_counts():
     with NameServer(ZONE, insecure=["mx.example.net"]) as server:
         mx = asked(server, "example.net", "MX")
-        assert sorted(str(one) for one in mx.answer[0]) == [
-            "10 mx.example.net.",
-            "20 b.example.net.",
-        ]
+        # In the order of the zone.
+        assert [str(one) for one in mx.answer[0]] == ["10 mx.example.net.", "20 b.example.net."]
         assert mx.flags & dns.flags.AD
         address = asked(server, "WWW.example.net", "A", tcp=True)
         assert [str(one[0]) for one in address.answer] == ["mx.example.net.", "192.0.2.1"]

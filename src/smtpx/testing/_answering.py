@@ -123,7 +123,7 @@ class Said:
         """The message, or by UDP that it is too long for it."""
         most = 65535 if self._tcp else self._query.payload or 512
         try:
-            return bytes(response.to_wire(max_size=most))
+            return bytes(response.to_wire(max_size=most, want_shuffle=False))
         except module("exception").TooBig:
             return self._truncated()
 
