@@ -246,6 +246,33 @@ def test_a_complaint():
     assert report.returned.message_id == "<1234@example.org>"
 
 
+OUTLOOK = (
+    b"From: staff@hotmail.com\nTo: fbl@example.org\n"
+    b"Subject: complaint about message from 192.0.2.7\n"
+    b"Date: Thu, 26 Nov 2026 10:00:00 -0800\nMIME-Version: 1.0\n"
+    b"Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: message/rfc822\n\n"
+    b"X-HmXmrOriginalRecipient: bob@example.com\nFrom: news@example.org\n"
+    b"Message-ID: <1234@example.org>\n\nhello\n--x--\n"
+)
+
+
+def test_a_complaint_by_way_of_outlook():
+    report = parse(OUTLOOK)
+    assert isinstance(report, FeedbackReport)
+    assert (report.feedback_type, report.recipients) == ("abuse", ("bob@example.com",))
+    assert report.source_ip == "192.0.2.7"
+    assert report.returned is not None
+    assert report.returned.message_id == "<1234@example.org>"
+    assert report.arrival is not None
+
+
+@pytest.mark.parametrize(
+    "without", [b"X-HmXmrOriginalRecipient", b"complaint about", b"message/rfc822"]
+)
+def test_what_is_no_complaint_by_way_of_outlook(without: bytes):
+    assert parse(OUTLOOK.replace(without, b"x-y/z")) is None
+
+
 @pytest.mark.parametrize("incidents", ["many", "", "9" * 5000, "-3", "²"])
 def test_incidents_that_cannot_be_counted(incidents: str):
     message = reports.ARF.replace(b"Incidents: 3", f"Incidents: {incidents}".encode())

@@ -86,7 +86,7 @@ def _report_in(header: Fields, parts: Sequence[Part]) -> Report | None:
         return with_words(standard, header, parts)
     # A delivery status that names nobody says less than the text beside it.
     return (
-        feedback_report(parts)
+        feedback_report(header, parts)
         or free_report(header, parts, otherwise=lambda: found_by_flufl(header, parts))
         or standard
     )
