@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import Envelope, PoolLimits, Timeouts
+from smtpx import Envelope, PoolLimits, Timeouts, inbox
 from smtpx.testing import SCRAM_MECHANISMS, Extension, Latency, Server, ServerTLS
 from tests.faces.conftest import Face
 
@@ -306,13 +306,17 @@ OPENTELEMETRY = "smtpx.integrations.opentelemetry"
         ("spnego", "spnego", lambda: smtpx.sasl.NTLM(smtpx.Credentials("ann", "x"))),
         ("trustme", "testing", lambda: Server(tls=ServerTLS.STARTTLS).start()),
         ("opentelemetry.metrics", "opentelemetry", lambda: __import__(OPENTELEMETRY)),
+        ("starlette.applications", "inbox", lambda: inbox.app),
+        ("dns", "delivery", lambda: smtpx.Delivery(client_name="me.test")),
+        ("psycopg", "postgres", lambda: smtpx.Outbox("postgresql://x.test/mail")),
     ],
 )
 def test_a_missing_extra_is_one_error(
     monkeypatch: pytest.MonkeyPatch, package: str, extra: str, use: Callable[[], object]
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, OPENTELEMETRY, raising=False)
+    for ours in (OPENTELEMETRY, "smtpx.inbox._pages"):
+        monkeypatch.delitem(sys.modules, ours, raising=False)
     with pytest.raises(smtpx.ExtraMissing, match=rf"needs .*: install smtpx\[{extra}\]$") as caught:
         _ = use()
     assert caught.value.extra == extra

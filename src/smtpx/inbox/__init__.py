@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from smtpx.errors import ExtraMissing
 from smtpx.inbox._keeping import Inbox, Release
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ __all__ = ["Inbox", "Release", "app"]
 def __getattr__(name: str) -> Any:
     # Starlette comes along with this one, which the rest does without.
     if name == "app":
-        from smtpx.inbox._pages import app
-
+        try:
+            from smtpx.inbox._pages import app
+        except ModuleNotFoundError as error:
+            raise ExtraMissing("inbox", str(error.name), "smtpx.inbox.app") from error
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
