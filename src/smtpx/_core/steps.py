@@ -26,8 +26,8 @@ class Send(NamedTuple):
     """Seconds the whole write may take; ``None`` = no limit."""
 
     rate: float | None = None
-    """Octets a second that the peer must take at least; each earns its share of time, so that
-    `timeout` is what a peer may be behind. See `Limits.data_rate`."""
+    """Octets a second that the peer must take at least. Each earns its share of time: `timeout` is
+    what a peer may be behind. See `Limits.data_rate`."""
 
     def __repr__(self) -> str:
         # The octets may be a secret, and a traceback with locals shows the step.

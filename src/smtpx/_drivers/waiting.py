@@ -18,8 +18,9 @@ else:
     Selector = selectors.PollSelector
 
 KEPT = 4 * 2**20
-"""About so many octets are kept unread while we write, when a peer must get rid of its replies: it
-might stop reading, and both would wait for ever (RFC 2920 §3.1).
+"""About so many octets are kept unread while we write, when a peer must get rid of its replies.
+
+It might stop reading otherwise, and both would wait for ever (RFC 2920 §3.1).
 
 As much as `send_many` has in flight at most. A peer that says more is read no further: it takes
 what we write, or the time for that is up."""

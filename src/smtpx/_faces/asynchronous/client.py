@@ -31,7 +31,7 @@ class AsyncClient:
 
     To be shared between tasks; each has a connection of its own while it sends. What is cancelled
     closes its connection, as in an `AsyncSession`. Each loop, also in threads side by side, has
-    connections of its own, with the limits of the pool for each; so has the child after `fork`.
+    connections of its own, as many as the pool's limits allow. So has the child after `fork`.
 
     The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
     source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,

@@ -36,8 +36,8 @@ class AsyncSession(Opened[AsyncDriver]):
     """A `Session` for asyncio and trio: whichever runs the task that opens it.
 
     A call that is cancelled closes the connection at once. If it was sending, what became of the
-    message hangs on the cancellation as ``.result``, and a note names those for whom it is in
-    doubt. Not to be shared between tasks; an `AsyncClient` is.
+    message hangs on the cancellation as ``.result``. A note names those for whom it is in doubt.
+    Not to be shared between tasks; an `AsyncClient` is.
 
     The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
     source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,

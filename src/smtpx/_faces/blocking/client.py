@@ -147,7 +147,7 @@ class Client:
 
         Over each of so many `connections`, as far as the pool has them, up to `window` messages
         are on their way at once. When a connection breaks, those that were not yet written go by
-        another one; those that were, and not answered, are in doubt: reported, or sent again at
+        another one. Those that were, and not answered, are in doubt: reported, or sent again at
         the price of a possible duplicate. A `mark` is asked before they may be: see `smtpx.Mark`.
 
         Raises:
