@@ -6,6 +6,7 @@ Each names what is wrong and what is allowed. A `TypeError` quotes no value, for
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
@@ -164,4 +165,10 @@ def shown(value: object) -> str:
 
 
 def _public(kind: type) -> str:
-    return f"smtpx.{kind.__name__}" if kind.__module__.startswith("smtpx.") else kind.__name__
+    """Where users find it: as near to the top as it is."""
+    name, rooms = kind.__name__, kind.__module__.split(".")
+    if rooms[0] != "smtpx":
+        return name
+    places = (".".join(rooms[:depth]) for depth in range(1, len(rooms) + 1))
+    told = (place for place in places if name in getattr(sys.modules.get(place), "__all__", ()))
+    return f"{next(told, kind.__module__)}.{name}"

@@ -9,6 +9,7 @@ import ssl
 import sys
 import threading
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 
@@ -462,6 +463,12 @@ def test_there_is_no_url_before_the_start():
 def test_options_of_which_nothing_would_come_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         Server(**options)
+
+
+def test_what_is_allowed_is_named_where_users_find_it():
+    wrong: Any = "starttls"
+    with pytest.raises(TypeError, match=r"^tls: give a smtpx\.testing\.ServerTLS, not str$"):
+        Server(tls=wrong)
 
 
 @pytest.mark.parametrize("reply", ["250 Ok", "no", 550])
