@@ -31,6 +31,7 @@ _IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
 _ANY_IDENTIFIER = re.compile(r"<[!-;=?-~]{1,898}>")
 _BARE_IDENTIFIER = re.compile(r"[!-'*-;=?-~]{1,898}")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
+_GROUP = re.compile(r"[^:;@<>]+:[^;]*;\s*")
 _URI = re.compile(r"(?:https?://[!#-.0-;=@-~]|mailto:)[!#-;=?-~]+", re.IGNORECASE)
 # Fields that an argument of their own writes, or that describe what is in the parts.
 _OWN = {
@@ -292,6 +293,11 @@ def _written(argument: str, text: str) -> tuple[str, Address]:
     try:
         name, address = mailbox_in(text)
     except ValueError as error:
+        if _GROUP.fullmatch(text):
+            raise AddressError(
+                f"{argument}={_shown(text)} is a group: give its members as a list, or leave it "
+                "out where it has none"
+            ) from error
         raise AddressError(
             f"{argument}={_shown(text)} is no mailbox: {error}; give several as a list of strings, "
             "and a name with a comma as ('Display, Name', 'bob@example.net')"
