@@ -100,7 +100,7 @@ def test_a_batch_that_nobody_took_up_is_called_out(
 def test_a_destination_is_held_back_for_no_longer(outbox: Outbox) -> None:
     store, now = outbox._store, time.time()
     list(outbox.put_many(numbered(1)))
-    store.transact(claiming.register, "owner", now)
+    store.transact(claiming.register, "owner", 30.0, now)
     store.transact(claiming.hold_back, ["example.net"], now)
     taken = [
         len(store.transact(claiming.claim, Claim("owner", False, 9, moment))[0])
@@ -122,7 +122,7 @@ def test_what_a_dead_worker_had_is_sent(
                 assert process.wait(timeout=60) == -signal.SIGKILL
         clock.ahead = jump
         # As cron has it: it looks once, and returns when nothing is left.
-        with Outbox(url, lease=0.4) as outbox:
+        with Outbox(url) as outbox:
             outbox.run(judge.url, until_empty=True)
             assert not outbox.counts()[State.WAITING]
             check(outbox, judge, 30, 1, hold=hold, most=1 if hold else 16)
@@ -141,10 +141,10 @@ def test_a_worker_that_lives_is_left_alone(tmp_path: Path, clock: Clock, jump: f
 
     with Outbox(url) as outbox, Judge(answer=answer) as judge:
         list(outbox.put_many(numbered(20)))
-        with worker(url, judge, more=["until-empty"]) as process:
+        with worker(url, judge, lease=6, more=["until-empty"]) as process:
             assert reached.wait(60)
             clock.ahead = jump
-            with Outbox(url, lease=6) as newcomer:
+            with Outbox(url) as newcomer:
                 assert newcomer.reconcile() == []
                 newcomer.run(judge.url, until_empty=True)
             released.set()

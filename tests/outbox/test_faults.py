@@ -224,7 +224,7 @@ def test_a_zombie_does_no_harm(tmp_path: Path, hold: bool) -> None:
             time.sleep(0.1)
         return None
 
-    with Outbox(url, lease=0.3) as outbox, Judge(delay=0.005, answer=answer) as judge:
+    with Outbox(url) as outbox, Judge(delay=0.005, answer=answer) as judge:
         list(outbox.put_many(numbered(COUNT), on_doubt="hold" if hold else "resend"))
         with worker(url, judge, more=["until-empty"]) as process:
             assert stopped.wait(30)
@@ -320,7 +320,8 @@ def test_an_interrupted_worker_notes_what_it_knows(tmp_path: Path, hold: bool) -
     with Outbox(url) as outbox, Judge(delay=0.005) as judge:
         list(outbox.put_many(numbered(100), on_doubt="hold" if hold else "resend"))
         with worker(url, judge, connections=2) as process:
-            while not judge.taken:
+            # Of two connections: then the worker has read the replies of some.
+            while len(judge.taken) < 5:
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=60) != 0

@@ -22,10 +22,10 @@ import smtpx.outbox
 from smtpx import Envelope, bounces
 from smtpx.outbox import Outbox, Retries, State
 from tests.outbox.judge import Judge
-from tests.outbox.worker import SOON
+from tests.outbox.worker import LEASE, SOON
 
-# Whoever looks on in the test knows that it is dead, and need not wait for long.
-LEASE = 0.2
+# Of a worker that is alone: there is nobody who could take it for dead while it lives.
+BRIEF = 0.2
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -35,10 +35,10 @@ pytestmark = [
 
 @contextmanager
 def worker(
-    url: str, judge: Judge, *, connections=1, window=0, point="", nth=1, more=()
+    url: str, judge: Judge, *, connections=1, window=0, point="", nth=1, lease=LEASE, more=()
 ) -> Iterator[Any]:
     command = [sys.executable, "-m", "tests.outbox.worker", url, judge.url]
-    command += [str(connections), str(window), point, str(nth), *more]
+    command += [str(connections), str(window), point, str(nth), str(lease), *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield process
@@ -114,7 +114,7 @@ WAYS = {
 def points(tmp_path: Path) -> list[str]:
     """All that a worker passes on its way."""
     url = f"sqlite:///{tmp_path}/points.db"
-    with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge() as judge:
+    with Outbox(url, retries=SOON) as outbox, Judge() as judge:
         list(outbox.put_many(numbered(40)))
         with worker(url, judge, point="none", more=["until-empty", "points"]) as process:
             told, _ = process.communicate(timeout=60)
@@ -127,7 +127,7 @@ def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> int:
     count = 30
     on_doubt: Literal["hold", "resend"] = "hold" if hold else "resend"
     with (
-        Outbox(url, lease=LEASE, retries=SOON) as outbox,
+        Outbox(url, retries=SOON) as outbox,
         Judge(extensions=extensions, lmtp=lmtp) as judge,
     ):
         list(outbox.put_many(numbered(count, recipients), on_doubt=on_doubt))
@@ -137,7 +137,7 @@ def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> int:
             dying = [("mark_and_note:committed", 1, []), (point, 1, [])]
         killed = 0
         for where, which, more in dying:
-            with worker(url, judge, point=where, nth=which, more=more) as process:
+            with worker(url, judge, point=where, nth=which, lease=BRIEF, more=more) as process:
                 process.wait(timeout=120)
                 killed += process.returncode == -signal.SIGKILL
         drained(outbox, judge)
@@ -211,7 +211,7 @@ def test_killed_while_it_tells_a_sender(tmp_path: Path, point: str) -> None:
 
     url = f"sqlite:///{tmp_path}/mail.db"
     late = Retries(first=3600)
-    with Outbox(url, lease=LEASE, retries=late, **options) as outbox, Judge(answer=refuse) as judge:
+    with Outbox(url, retries=late, **options) as outbox, Judge(answer=refuse) as judge:
         list(outbox.put_many(numbered(3, recipients=2)))
         time.sleep(0.01)  # Until they are late.
         with worker(url, judge, point=point, more=["until-empty", "bounces"]) as process:
@@ -237,7 +237,7 @@ def killed_at_random(
     acknowledged = {f"<{n}@example.org>" for n in range(count // 2)}
     first, killed = count // 2, 0
     # Slow enough that there is something to be killed at until the end.
-    with Outbox(url, lease=LEASE, retries=SOON) as outbox, Judge(delay=kills / count) as judge:
+    with Outbox(url, retries=SOON) as outbox, Judge(delay=kills / count) as judge:
         list(outbox.put_many(islice(keyed(count), first), on_doubt=on_doubt))
         while killed < kills:
             with ExitStack() as stack:
@@ -255,7 +255,6 @@ def killed_at_random(
                 acknowledged |= {line for line in told.split("\n")[:-1] if line}
                 for process in working:
                     process.wait()
-                # It waits for a shorter time than a worker's lease: none may live.
                 reaper = stack.enter_context(reaping(url))
                 assert reaper.stdout.readline() == "ready\n"
                 time.sleep(chance.uniform(0, 2 * LEASE))
@@ -309,10 +308,10 @@ def putting(url: str, first: int, count: int, on_doubt: str) -> Any:
 
 def reaping(url: str) -> Any:
     """A process that gives to others what dead workers had."""
-    code = f"""if True:
+    code = """if True:
         import sys, time
         from smtpx.outbox import Outbox
-        outbox = Outbox(sys.argv[1], lease={LEASE})
+        outbox = Outbox(sys.argv[1])
         print("ready", flush=True)
         while True:
             outbox.reconcile()

@@ -53,7 +53,7 @@ class Ledger(RuleBasedStateMachine):
         self.rows: dict[str, Row] = {}
         self.living = set(OWNERS)
         for owner in OWNERS:
-            self.store.transact(claiming.register, owner, time.time())
+            self.store.transact(claiming.register, owner, 30.0, time.time())
         self.events: Counter[State] = Counter()
 
     def teardown(self) -> None:
@@ -80,7 +80,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(OWNERS))
     def begin(self, owner: str) -> None:
         if owner not in self.living:
-            self.store.transact(claiming.register, owner, time.time())
+            self.store.transact(claiming.register, owner, 30.0, time.time())
             self.living.add(owner)
 
     @rule(owner=st.sampled_from(OWNERS), hold=st.booleans(), most=st.integers(1, 3))

@@ -152,7 +152,7 @@ def test_the_limit_of_the_next_hop_is_for_all_domains(open_outbox: Callable[...,
 
 def taken_at(outbox: Outbox, moments: list[float], hop: str | None) -> list[int]:
     """How many deliveries can be claimed at some moments, in seconds from now."""
-    outbox._store.transact(claiming.register, "owner", 0.0)
+    outbox._store.transact(claiming.register, "owner", 30.0, 0.0)
     start, taken = time.time() + 1, []
     for moment in moments:
         limits = outbox._core.policy.limits

@@ -78,9 +78,9 @@ def armed_writes(deadly: Deadly) -> None:
 
 
 def main() -> None:
-    ledger, server, connections, window, point, nth = sys.argv[1:7]
+    ledger, server, connections, window, point, nth, lease = sys.argv[1:8]
     postmaster = "postmaster@example.org" if "bounces" in sys.argv else None
-    outbox = Outbox(ledger, lease=LEASE, retries=SOON, bounces=postmaster)
+    outbox = Outbox(ledger, lease=float(lease), retries=SOON, bounces=postmaster)
     deadly = Deadly(point, int(nth))
     if point:
         armed(outbox, deadly)

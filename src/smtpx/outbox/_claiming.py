@@ -107,9 +107,11 @@ class Noted(NamedTuple):
     host: str
 
 
-def register(owner: str, now: float) -> Statements[None]:
-    """Note that an owner lives."""
-    _ = yield Tell("INSERT INTO smtpx_worker (id, beat, seen) VALUES (?,0,?)", [(owner, now)])
+def register(owner: str, lease: float, now: float) -> Statements[None]:
+    """Note that an owner lives, and how long it may be silent for."""
+    _ = yield Tell(
+        "INSERT INTO smtpx_worker (id, beat, seen, lease) VALUES (?,0,?,?)", [(owner, now, lease)]
+    )
 
 
 def beat(owner: str, now: float) -> Statements[None]:
@@ -118,8 +120,8 @@ def beat(owner: str, now: float) -> Statements[None]:
 
 
 def workers() -> Statements[list[Row]]:
-    """The owners: id, beat and when each was seen."""
-    return (yield Ask("SELECT id, beat, seen FROM smtpx_worker"))
+    """The owners: id, beat, when each was seen, and its lease."""
+    return (yield Ask("SELECT id, beat, seen, lease FROM smtpx_worker"))
 
 
 def _check_owner(owner: str) -> Statements[None]:

@@ -36,7 +36,8 @@ class OutboxOptions(TypedDict, total=False):
     """How fast destinations are sent to, by all processes together: by the domain of the
     recipients, or ``"*"`` for each next hop."""
     lease: float
-    """Seconds after which a worker is dead that shows no sign of life: others send what it had."""
+    """Seconds after which this worker is dead that shows no sign of life: others send what it had.
+    """
     spool: str | Path | None
     """A directory for contents above 256 KiB. With SQLite it is beside the file. With PostgreSQL it
     has to be one that all machines share; without it they are kept in the database."""

@@ -1,6 +1,6 @@
 """Who owns what was claimed: a worker that shows that it lives, and what tells that one died.
 
-A worker is dead that has shown no new beat for the time of a lease, by the monotonic clock of
+A worker is dead that has shown no new beat for the time of its lease, by the monotonic clock of
 whoever looks. Of one that is seen for the first time the ledger's times say how long it has been
 silent; but clocks differ, and jump. So that only shortens the time for which it is looked at.
 """
@@ -35,14 +35,14 @@ class Owner:
     def __init__(self, store: Store, lease: float) -> None:
         self.id = new_id()
         self._store = store
-        self._pause = lease / _BEATS
+        self._lease = lease
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="smtpx outbox", daemon=True)
 
     def begin(self) -> None:
         """Be known to all that look at the ledger."""
         _living.add((os.getpid(), self.id))
-        self._store.transact(_claiming.register, self.id, time.time())
+        self._store.transact(_claiming.register, self.id, self._lease, time.time())
         self._thread.start()
 
     def end(self, error: BaseException | None) -> None:
@@ -59,7 +59,7 @@ class Owner:
             # Others find it dead in the time of a lease.
 
     def _live(self) -> None:
-        while not self._ended.wait(self._pause):
+        while not self._ended.wait(self._lease / _BEATS):
             try:
                 self._store.transact(_claiming.beat, self.id, time.time())
             except OutboxError as error:
@@ -74,14 +74,15 @@ class _Seen(NamedTuple):
     """When this beat was seen first, by the monotonic clock."""
     patience: float
     """Seconds after which it is dead that shows no other beat."""
+    looks_dead: bool
+    """It was silent for long before we looked: it will be known soon."""
 
 
 class Watcher:
     """Looks for workers that died, and gives to others what they had."""
 
-    def __init__(self, store: Store, lease: float) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._lease = lease
         self._seen: dict[str, _Seen] = {}
         self._ahead: float | None = None
         """By how much the wall clock is ahead of the monotonic one."""
@@ -103,7 +104,7 @@ class Watcher:
     def suspense(self) -> float:
         """Seconds until it is known of all that look dead whether they are; 0 if none does."""
         with self._lock:
-            ends = [s.since + s.patience for s in self._seen.values() if s.patience < self._lease]
+            ends = [seen.since + seen.patience for seen in self._seen.values() if seen.looks_dead]
         return max(0.0, *[end - time.monotonic() for end in ends], 0.0)
 
     def _was_set_back(self) -> bool:
@@ -116,17 +117,16 @@ class Watcher:
         moment, now = time.monotonic(), time.time()
         known, self._seen = self._seen, {}
         dead: list[tuple[str, int]] = []
-        for owner, beat, last in rows:
+        for owner, beat, last, lease in rows:
             if (os.getpid(), owner) in _living:
                 continue
             seen = known.get(owner)
             if seen is None:
                 # Silent for two leases, or in the future: dead, or one of the clocks is wrong.
-                looks_dead = abs(now - last) >= 2 * self._lease
-                patience = self._lease / 2 if looks_dead else self._lease
-                seen = _Seen(beat, moment, patience)
+                looks_dead = abs(now - last) >= 2 * lease
+                seen = _Seen(beat, moment, lease / 2 if looks_dead else lease, looks_dead)
             elif seen.beat != beat:
-                seen = _Seen(beat, moment, self._lease)
+                seen = _Seen(beat, moment, lease, looks_dead=False)
             self._seen[owner] = seen
             if moment - seen.since >= seen.patience:
                 dead.append((owner, beat))

@@ -74,7 +74,8 @@ _FIRST = (
     """CREATE TABLE smtpx_worker (
         id TEXT PRIMARY KEY,
         beat BIGINT NOT NULL,
-        seen {seconds} NOT NULL
+        seen {seconds} NOT NULL,
+        lease {seconds} NOT NULL
     )""",
     """CREATE TABLE smtpx_destination (
         name TEXT PRIMARY KEY,

@@ -85,7 +85,7 @@ class Outbox:
             self._store,
             Policy(settings.retries, settings.limits, self._spool),
             settings.lease,
-            Watcher(self._store, settings.lease),
+            Watcher(self._store),
             settings.bounces,
         )
         self._dispatcher = settings.dispatcher
