@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 
 from smtpx import AsyncOutbox, Envelope
 from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, OutboxError, State
+from smtpx.outbox._statements import Ask
 from tests.outbox.judge import Judge
 from tests.outbox.test_kills import check, drained, numbered, worker
 
@@ -446,6 +447,34 @@ def test_a_worker_that_waits_for_the_file_for_too_long(tmp_path: Path, hold: boo
         holder.close()
         drained(outbox, judge)
         check(outbox, judge, 60, 1, hold=hold, most=1 if hold else 16)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of forks where threads run.
+def test_a_fork_while_another_thread_has_a_transaction(tmp_path: Path) -> None:
+    under_way = threading.Event()
+
+    def operation() -> Generator[Any, Any, None]:
+        yield Ask("SELECT 1")
+        under_way.set()
+        time.sleep(0.2)
+
+    with Outbox(f"sqlite:///{tmp_path}/mail.db", patience=20) as outbox:
+        thread = threading.Thread(target=lambda: outbox._store.transact(operation))
+        thread.start()
+        assert under_way.wait(20)
+        child = os.fork()
+        if not child:
+            try:
+                outbox._store._patience = 10  # type: ignore[attr-defined]
+                outbox.put(b"Subject: x\r\n\r\n", ENVELOPE)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        outbox.put(b"Subject: x\r\n\r\n", ENVELOPE)
+        assert os.waitpid(child, 0)[1] == 0
+        thread.join()
+        assert outbox.counts()[State.WAITING] == 2
 
 
 @pytest.mark.parametrize(

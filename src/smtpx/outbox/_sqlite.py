@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+from weakref import WeakSet
 
 from ._statements import Dialect, Statements
 from ._store import migrate, run
@@ -54,6 +55,7 @@ class SQLiteStore:
         self._path = path
         self._patience = patience
         self._begin_anew()
+        _stores.add(self)
         try:
             self.transact(migrate, DIALECT)
         except BaseException:
@@ -70,6 +72,26 @@ class SQLiteStore:
         """Which file it is that is open: another one may get its name."""
         self._process = os.getpid()
 
+    def close_for_fork(self) -> bool:
+        """Close the file, and keep it closed until `go_on`: SQLite's locks do not survive a fork.
+
+        False if a transaction is under way for too long.
+        """
+        if not self._lock.acquire(timeout=self._patience):
+            return False
+        connection = self._connection
+        if connection is not None and not connection.in_transaction:
+            self._connection = None
+            connection.close()
+        return True
+
+    def go_on(self) -> None:
+        """The fork is over, in the one process or the other."""
+        if self._process == os.getpid():
+            self._lock.release()
+        else:
+            self._begin_anew()
+
     def transact(
         self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs
     ) -> T:
@@ -82,7 +104,7 @@ class SQLiteStore:
 
     def _run(self, begin: str, operation: Callable[[], Statements[T]]) -> T:
         if self._process != os.getpid():
-            self._begin_anew()  # A connection is not carried over a fork.
+            self._begin_anew()  # After a fork that nobody has told of.
         with self._lock, _complaints(self._path):
             connection = self._connection or self._connect()
             if _identity(self._path) != self._file:
@@ -141,6 +163,28 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+_stores: WeakSet[SQLiteStore] = WeakSet()
+_halted: list[SQLiteStore] = []
+
+
+def _before_fork() -> None:
+    # In one order, so that no two threads that fork wait for each other.
+    for store in sorted(_stores, key=id):
+        if store.close_for_fork():
+            _halted.append(store)
+
+
+def _after_fork() -> None:
+    while _halted:
+        _halted.pop().go_on()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
 
 
 @contextmanager
