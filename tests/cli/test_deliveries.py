@@ -307,7 +307,7 @@ def test_a_host_to_which_no_mail_goes_is_asked_itself(
         done = run("doctor", "--json", "submission.internal", *by(names, server))
     assert done.code == 77  # TLS is asked of a host that is not near, and not offered
     assert rows(done)["mx"][0] == "warn"
-    assert rows(done)["greeting"][0] == "ok"
+    assert rows(done)["connect"][0] == "ok"
 
 
 def test_an_mx_less_domain_is_asked_itself(run: Run, tmp_path: Path) -> None:
