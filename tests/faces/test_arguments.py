@@ -307,7 +307,7 @@ OPENTELEMETRY = "smtpx.integrations.opentelemetry"
         ("trustme", "testing", lambda: Server(tls=ServerTLS.STARTTLS).start()),
         ("opentelemetry.metrics", "opentelemetry", lambda: __import__(OPENTELEMETRY)),
         ("starlette.applications", "inbox", lambda: inbox.app),
-        ("dns", "delivery", lambda: smtpx.Delivery(client_name="me.test")),
+        ("dns.message", "delivery", lambda: smtpx.Delivery(client_name="me.test")),
         ("psycopg", "postgres", lambda: smtpx.Outbox("postgresql://x.test/mail")),
     ],
 )
