@@ -233,14 +233,14 @@ def test_how_it_is_written(text: str, written: str) -> None:
 def test_a_line_end_that_came_encoded_stays_encoded(name: str, chosen: Any) -> None:
     encoded = "=?utf-8?B?" + "VGVzdC1OYWNocmljaHQg" * 4 + "bmV3cwo=?="  # … "news\n"
     came = message_from_string(f"{name}: {encoded}\r\n\r\nhi\r\n", policy=chosen)
-    assert serialise(came) == f"{name}: {encoded}\r\n\r\nhi\r\n".encode()
     copied = EmailMessage(chosen)
     copied[name] = came[name]
     copied.set_content("hi\n")
-    again = message_from_bytes(serialise(copied), policy=policy.default)
-    assert again.keys()[0] == name
-    assert again[name].split() == came[name].split()
-    assert again.get_content() == "hi\r\n"
+    for message in (came, copied):
+        again = message_from_bytes(serialise(message), policy=policy.default)
+        assert again.keys()[0] == name
+        assert again[name].split() == came[name].split()
+        assert again.get_content() == "hi\r\n"
 
 
 @pytest.mark.requirement("T5")
