@@ -18,7 +18,7 @@ from smtpx.cli import main
 from smtpx.testing import Server
 from tests.cli.command import LETTER
 
-from .test_docs import ROOT, world
+from .test_docs import PAGES, world
 
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 __all__ = ["world"]
@@ -26,7 +26,7 @@ __all__ = ["world"]
 
 def commands() -> list[ParameterSet]:
     found: list[ParameterSet] = []
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in PAGES:
         text = path.read_text(encoding="utf-8")
         for block in BLOCK.finditer(text):
             for said in re.split(r"^\$ ", block[1], flags=re.MULTILINE):

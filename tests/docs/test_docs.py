@@ -5,6 +5,8 @@ A block of text that follows it at once is what it prints.
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import socket
 import ssl
@@ -33,6 +35,10 @@ from smtpx.testing import (
 from tests.bounces import reports
 
 ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
 _PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -42,6 +48,15 @@ DKIM_KEYS = {
 }
 
 
+# As google-auth keeps it; it is good for long, so that nothing is asked for a new one.
+TOKEN = {
+    "token": "ya29.an-access-token",
+    "refresh_token": "1//x",
+    "client_id": "x.apps.googleusercontent.com",
+    "client_secret": "x",
+    "expiry": "2099-01-01T00:00:00Z",
+}
+
 # What the blocks of a page need besides smtpx.
 NEEDS = {
     "django.md": ["django"],
@@ -50,18 +65,26 @@ NEEDS = {
     "frameworks.md": ["fastapi", "httpx2", "aiohttp", "apscheduler", "structlog", "sentry_sdk"],
 }
 
+# What a block needs that has these words.
+NAMED = {"from fastapi": ["fastapi", "httpx2"], "google.auth": ["google.auth"]}
+
 
 def blocks() -> Iterator[ParameterSet]:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in PAGES:
         text = path.read_text(encoding="utf-8")
         for match in BLOCK.finditer(text):
             line = text.count("\n", 0, match.start()) + 2
             yield pytest.param(match[1], match[2], id=f"{path.name}:{line}")
 
 
-NAMES = ["mail.example.com", "localhost"]
+NAMES = ["mail.example.com", "localhost", "smtp.gmail.com", "smtp.office365.com"]
+GONE = {"gone@example.net": "550 5.1.1 No such user here"}
 USUAL: dict[str, Any] = {
-    "users": {"user": "secret", "ann@example.org": "ya29.an-access-token"},
+    "users": {
+        "user": "secret",
+        "ann@example.org": "ya29.an-access-token",
+        "carol@example.org": "abcd efgh ijkl mnop",
+    },
     "mechanisms": (*SCRAM_MECHANISMS, *STANDARD_MECHANISMS, OAUTHBEARER, XOAUTH2),
 }
 
@@ -74,9 +97,10 @@ def world_with(
     certified: dict[str, Any] = {"certificate_names": NAMES}
     with ExitStack() as stack:
         servers = {
-            port: stack.enter_context(Server(tls=tls, **named, **USUAL | options))
+            port: stack.enter_context(Server(tls=tls, **USUAL | named | options))
             for port, tls, named in [
                 (25, ServerTLS.NONE, dict[str, Any]()),
+                (1025, ServerTLS.NONE, dict[str, Any](refuse_recipients=GONE)),
                 (465, ServerTLS.IMPLICIT, certified),
                 (587, ServerTLS.STARTTLS, certified),
             ]
@@ -95,6 +119,7 @@ def world_with(
         monkeypatch.chdir(folder)
         _ = Path("message.eml").write_bytes(b"Subject: a file\n\nhello\n")
         _ = Path("bounce.eml").write_bytes(reports.POSTFIX)
+        _ = Path("token.json").write_text(json.dumps(TOKEN), "utf-8")
         for name, key in DKIM_KEYS.items():
             _ = Path(name).write_bytes(key)
         yield servers
@@ -129,11 +154,9 @@ def test_the_documentation_runs(
     assert [breach for server in world.values() for breach in server.breaches] == []
 
 
-def skip_without_packages(page: str, code: str = "") -> None:
-    needed = [*NEEDS.get(page, ())]
-    if "from fastapi" in code:
-        needed += ["fastapi", "httpx2"]
-    for package in needed:
+def skip_without_packages(page: str, code: str) -> None:
+    named = [package for word, packages in NAMED.items() if word in code for package in packages]
+    for package in [*NEEDS.get(page, ()), *named]:
         _ = pytest.importorskip(package, reason=f"{package} is not installed: group `integrations`")
 
 
@@ -160,12 +183,32 @@ def test_a_block_needs_no_module_that_another_has_loaded(code: str, printed: str
     assert rooms - imported <= set(smtpx.__all__)
 
 
+def names_from_elsewhere(code: str) -> set[str]:
+    """The names that a block uses and does not make."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    made |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return {node.id for node in names} - made
+
+
+def test_where_a_message_comes_from_is_said():
+    """A reader who copies a block alone has to know what else it needs."""
+    said = "`message` is [a message of yours](start.md#3-send-a-message)"
+    for path in (ROOT / "docs").glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        uses = [
+            match for match in BLOCK.finditer(text) if "message" in names_from_elsewhere(match[1])
+        ]
+        assert (said in text) == bool(uses), path.name
+
+
 def test_what_is_to_be_installed_is_there():
     """From a checkout alone, until the package is published; and by the names of its extras."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for path in PAGES:
         text = path.read_text(encoding="utf-8")
         assert "smtpx[" not in text, path.name
         for wanted in re.findall(r"pip install (.*?)[`\n]", text):

@@ -77,7 +77,7 @@ def test_every_except_of_the_documentation_is_entered(
     code: str, page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """Each serves in some trouble: a clause that never strikes tells readers what is not so."""
-    skip_without_packages(page)
+    skip_without_packages(page, code)
     never = excepts(code)
     for options in TROUBLES.values():
         if not never:

@@ -480,3 +480,17 @@ def serious(page: Any) -> list[str]:
         for each in found.response["violations"]
         if each["impact"] in ("serious", "critical")
     ]
+
+
+def test_the_pictures_of_the_documentation(world: World, opened: Open, tmp_path: Path) -> None:
+    """Drawn into ``docs`` by ``SMTPX_SCREENSHOTS=docs``, and elsewhere to see that it can be."""
+    fill_for_looks(world)
+    page = opened("/", 1000, 560, color_scheme="light")
+    expect(page.locator("#list li[role=option]")).to_have_count(2)
+    page.keyboard.press("j")
+    folder = Path(LOOKED_AT) if LOOKED_AT else tmp_path
+    for tab, name in (("html", "inbox.png"), ("smtp", "inbox-dialogue.png")):
+        page.click(f"#tab-{tab}")
+        page.wait_for_timeout(300)
+        page.screenshot(path=folder / name)
+        assert (folder / name).stat().st_size > 10_000
