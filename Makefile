@@ -75,6 +75,20 @@ lint: $(VENV)/lint-ready  ## formatting, lint, types and architecture
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+$(VENV)/docs-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@$(BIN)/python -c "open('$@', 'w').close()"
+
+docs: $(VENV)/docs-ready  ## build the site into build/site; a link that leads nowhere fails
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.site
+
+test-site: $(VENV)/docs-ready  ## build the site, and look at it in Chromium where there is one
+	$(BIN)/python -m pytest -m "slow or not slow" tests/docs/test_site.py tests/docs/test_site_browser.py
+
+docs-serve: $(VENV)/docs-ready  ## show the site on this machine, and draw anew what you write
+	$(BIN)/python -m tools.site serve
+
 $(VENV)/bench-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	@$(BIN)/python -c "open('$@', 'w').close()"
@@ -82,4 +96,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture test-integrations django-tests lint bench
+.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture test-integrations django-tests test-site lint docs docs-serve bench

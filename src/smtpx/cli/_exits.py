@@ -19,6 +19,7 @@ class Exit(IntEnum):
     FOUND = 1
     """Something wrong was looked for, and found."""
     USAGE = 2
+    """The command line says what cannot be done, or not in this way."""
     PARTLY = 3
     """Some recipients were accepted, others not."""
     IN_DOUBT = 4
@@ -28,6 +29,7 @@ class Exit(IntEnum):
     NOBODY_ACCEPTED = 67
     """Every recipient was refused for good."""
     NO_HOST = 68
+    """There is no such host."""
     REFUSED = 69
     """The server refused for good, for another reason."""
     MISTAKE = 70
@@ -41,7 +43,9 @@ class Exit(IntEnum):
     NOT_PERMITTED = 77
     """The login failed, or TLS is not what it must be."""
     CONFIGURATION = 78
+    """An account or a setting is wrong, or an extra is not installed."""
     INTERRUPTED = 130
+    """Ctrl-C ended it."""
 
 
 class Stop(Exception):

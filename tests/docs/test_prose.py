@@ -1,0 +1,53 @@
+"""What is read to get something done is read once: no sentence has more than 25 words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tools import prose, site
+
+ROOT = Path(__file__).parents[2]
+HOW_TO = (
+    *("attachments", "authentication", "bounces", "composing", "connecting", "in-doubt", "inbox"),
+    *("many", "merging", "oauth", "observing", "outcomes", "production", "proxy", "pytest"),
+    *("retry", "sansio", "signing", "testing", "tls", "waiting"),
+)
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/start.md",
+    "docs/install.md",
+    "docs/migrating.md",
+    "docs/performance.md",
+    "docs/troubleshooting.md",
+    *(f"docs/{name}.md" for name in HOW_TO),
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_sentence_is_too_long(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert prose.long_sentences(text) == []
+
+
+def test_a_long_sentence_is_found_in_a_paragraph_an_item_and_a_cell():
+    long = "word " * (prose.LIMIT + 1)
+    for text in (f"{long}.", f"Short.\n\n- {long}", f"| a | {long} |\n|---|---|", f"So: {long}"):
+        assert [count for count, _ in prose.long_sentences(text)] != [], text
+
+
+def test_code_links_and_short_sentences_are_not():
+    half = "word " * 15
+    text = f"{half}. Then {half}.\n\n```python\n{half * 3}\n```\n\n[{half}](a b c d e f g h i j k)"
+    assert prose.long_sentences(text) == []
+
+
+def test_every_page_has_its_place_in_the_navigation():
+    placed = [path for _, path in site.pages()]
+    docs = ROOT / "docs"
+    written = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    own = {"index.md" if name == "README.md" else name for name in site.PROJECT}
+    assert sorted(placed) == sorted(set(placed)), "a page has two places in zensical.toml"
+    assert (written | own) - set(placed) == set(), "give it its place in zensical.toml"
+    assert set(placed) - (written | own) == set(), "there is no such page any more"

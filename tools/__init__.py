@@ -1,0 +1,1 @@
+"""What contributors run: the site, the reference, the measure of the prose; ``make`` calls them."""

@@ -1,0 +1,60 @@
+"""What to do about each error: the reference has it beside the cause, which the code says itself."""
+
+from __future__ import annotations
+
+__all__ = ["ERRORS", "TLS"]
+
+ERRORS = {
+    "SMTPError": "Catch it where you want every error of smtpx. Look at `in_doubt` before you send again.",
+    "ReplyError": "Send again later if it is `transient`. Otherwise read the reply, and change what it names.",
+    "GreetingRefused": "Ask the server's operator whether your address may connect. Try later if it is `transient`.",
+    "HelloRefused": "Give a `client_name` that the server takes: the full name of your host.",
+    "TLSRefused": "Try later, or use port 465: `smtps://`.",
+    "AuthenticationRefused": "Look at user and password; some services want an app password or a token. Try later if it is `transient`.",
+    "SenderRefused": "Use a sender that this login may use, and whose domain exists.",
+    "RecipientsRefused": "Look at `result.refused`: each recipient has its own reply. Remove addresses that are refused for good.",
+    "ContentRefused": "Read the reply: size, spam and missing signatures are the usual causes. Try later if it is `transient`.",
+    "LocalProtocolError": "Change the call as the message says. Nothing was sent.",
+    "SessionFull": "Send the rest through another session. A `Client` does so by itself.",
+    "MarkRefused": "Nothing to do: your own `mark` said no, and the message was not sent.",
+    "CheckFailed": "Mend what `findings` name, or ask for `Check.FIX`.",
+    "ExtraMissing": "Install the extra that the message names.",
+    "RemoteProtocolError": "Record the dialogue by a `Transcript`, and report it to the server's operator.",
+    "MalformedReply": "Look at host and port: something other than SMTP may answer there.",
+    "ExtensionMissing": "Leave out what needs the extension, or use a server that offers it.",
+    "TLSPolicyError": "See the [reasons below](#why-a-connection-is-not-protected).",
+    "ConnectionLost": "Look at host, port and firewall. If it is not `in_doubt`, send again.",
+    "TimedOut": "Give the phase named by `phase` more time, or try later. If it is not `in_doubt`, send again.",
+    "AddressError": "Correct the address. It is wrong before any server sees it.",
+    "EndpointError": "Correct the URL, and percent-encode `:`, `@`, `/` and `?` in a password.",
+    "smtpx.outbox.OutboxError": "Catch it where you want every error of the outbox.",
+    "smtpx.outbox.IdempotencyConflict": "Use a key of its own for each message.",
+    "smtpx.outbox.NotInOutbox": "Look at the id. What was purged is not there any more.",
+    "smtpx.outbox.LedgerUnavailable": "Look at the disk, the permissions and the database server. Then call again.",
+    "smtpx.outbox.LedgerTooNew": "Install the smtpx that made the tables, or a later one.",
+    "smtpx.outbox.LedgerCorrupt": "Look at the URL of the ledger. Restore a damaged file from a backup.",
+    "smtpx.delivery.DeliveryFailed": "See the [failures below](#why-no-mail-exchanger-has-said-anything). Try later if it is `transient`.",
+    "smtpx.delivery.mta_sts.PolicyError": "Nothing to do: the domain's operator has to mend the policy.",
+    "smtpx.delivery.mta_sts.FetchFailed": "Try later. The policy host did not answer, or its certificate is wrong.",
+    "smtpx.testing.MechanismError": "Raise it in a mechanism of your own: the server then answers 501.",
+    "smtpx.testing.TranscriptMismatch": "Compare the two dialogues that it shows. Mend the procedure or the script.",
+}
+
+TLS = {
+    "STARTTLS_MISSING": "Use `smtps://`, or ask for `?tls=opportunistic` where plain text is acceptable.",
+    "CERTIFICATE_EXPIRED": "The server's operator has to renew it. Look at your own clock, too.",
+    "CERTIFICATE_NOT_YET_VALID": "Look at your own clock first.",
+    "CERTIFICATE_OF_ANOTHER_HOST": "Use the name in the certificate, or say it: `?server_hostname=`.",
+    "CERTIFICATE_SELF_SIGNED": "Trust it by name: `?ca=FILE`, or pin it.",
+    "UNKNOWN_AUTHORITY": "Give the authority: `?ca=FILE`. `smtpx doctor` says whether an intermediate is missing.",
+    "NO_AUTHORITIES": "Install `ca-certificates`, or the extra `truststore`.",
+    "CERTIFICATE_INVALID": "Run `smtpx doctor`: it explains certificates.",
+    "PIN_MISMATCH": "Find out why the server has another key before you change the pin.",
+    "DANE_MISMATCH": "Try later. The domain's operator has to mend the TLSA records.",
+    "CLIENT_CERTIFICATE": "Give the certificate that the server knows: `ClientCertificate`.",
+    "NO_COMMON_VERSION": "The server has to learn TLS 1.2 or later.",
+    "NO_COMMON_CIPHER": "Compare both sides' ciphers. Old servers offer none that is safe.",
+    "NOT_TLS": "Use the port for STARTTLS: `submission://` or `?tls=starttls`.",
+    "TLS_EXPECTED": "Use `smtps://`: this port speaks TLS from the start.",
+    "OTHER": "Read the message, and run `smtpx doctor`.",
+}
