@@ -247,6 +247,19 @@ def test_what_is_nested_too_deep_is_found(depth: int) -> None:
         assert "nested too deep" in str(findings)
 
 
+@pytest.mark.timeout(60)
+def test_what_has_too_many_parts_is_not_parsed() -> None:
+    """A million of them would take the email package minutes."""
+    parts = b"--b\r\n\r\nx\r\n" * 200_000
+    octets = content("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b", parts)
+    (finding,) = check(octets, ENVELOPE, Extensions({}))
+    assert (finding.rule, finding.severity) == (Rule.MIME_MALFORMED, E)
+    assert "more than 10,000 parts" in finding.problem
+    assert mend(octets, ENVELOPE) == octets
+    # Dashes alone are none.
+    assert check(content(body=b"-- a comment\r\n" * 20_000), ENVELOPE) == ()
+
+
 # --- mending ------------------------------------------------------------------------------------
 
 SIGNED = MULTIPART.replace("mixed", "signed")

@@ -102,6 +102,8 @@ BAD = {
     "an address is none": ("name,address\nBob,bob@example.net\nKim,kim at x\n", "row 2"),
     "no header": ("", "no header"),
     "no rows": ("name,address\n", "no rows"),
+    "a column twice": ("name,address,name\nB,b@x.test,C\n", "two columns 'name'"),
+    "not UTF-8": ("name,address\nB\udcff,b@x.test\n", "is not UTF-8"),
     "a row is short": ("name,address\nBob\n", "row 1: it has not as many columns"),
     "injection": ('name,address\n"B\nBcc: x@y",bob@example.net\n', "row 1"),
 }
@@ -111,7 +113,7 @@ BAD = {
 def test_bad_rows_are_named_before_anything_is_sent(
     text: str, said: str, run: Run, rows: Path
 ) -> None:
-    _ = rows.write_text(text)
+    _ = rows.write_bytes(text.encode("utf-8", "surrogateescape"))
     with Server() as server:
         done = run("send", server.url, "--merge", "rows.csv", "letter.eml")
         assert server.sessions == []

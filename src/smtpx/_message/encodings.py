@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
-from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
 from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
 
@@ -64,6 +64,7 @@ def seven_bit(content: bytes) -> bytes:
     from email import message_from_bytes
 
     # The older policy gives back unchanged whatever is not touched.
+    refuse_too_many(content)
     message = message_from_bytes(content)
     if not all(_is_ascii_header(part) for part in message.walk()):
         raise LocalProtocolError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from smtpx import _checks
 from smtpx._message.encodings import as_octets, seven_bit
-from smtpx._message.messages import AnyMessage, is_message, not_too_deep
+from smtpx._message.messages import AnyMessage, is_message, not_too_deep, refuse_too_many
 from smtpx._wire.content import Content
 from smtpx._wire.extensions import Extensions
 from smtpx.checking._content import check_lines, check_parts
@@ -67,6 +67,7 @@ def _check_parsed(
 ) -> list[Finding]:
     from email import message_from_bytes
 
+    refuse_too_many(octets)
     parsed = message_from_bytes(octets)
     findings = [*check_header(parsed), *check_parts(parsed)]
     if envelope is not None:

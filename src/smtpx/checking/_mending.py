@@ -13,7 +13,7 @@ from smtpx._message import fields
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.encodings import encoded_anew, has_signed_header
 from smtpx._message.mailboxes import revealed, unfolded
-from smtpx._message.messages import AnyMessage, not_too_deep
+from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
 from smtpx._message.names import ADDRESSES, EXACT
 from smtpx._message.rewriting import addresses_anew, exactly
 from smtpx._message.serialising import serialise
@@ -63,6 +63,7 @@ def mended(
     octets = canonical(message) if Rule.BARE_LINE_END in rules else message
     try:
         with not_too_deep():
+            refuse_too_many(octets)
             parsed = message_from_bytes(octets)
             changed = _mended(parsed, rules, stamps)
         return octets if changed is parsed else canonical(serialise(changed))

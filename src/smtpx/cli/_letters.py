@@ -15,7 +15,14 @@ import smtpx
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
 
-__all__ = ["Letter", "composed", "octets_of_size", "read_letter", "read_octets"]
+__all__ = [
+    "Letter",
+    "composed",
+    "header_section",
+    "octets_of_size",
+    "read_letter",
+    "read_octets",
+]
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _BLANK = re.compile(rb"\r?\n\r?\n")
@@ -163,7 +170,7 @@ def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) ->
         if not (as_sendmail and arguments.words_to and octets.strip()):
             raise _no_message(octets, where)
         octets = b"\n" + octets
-    header = BytesHeaderParser(policy=policy.default).parsebytes(_header_section(octets))
+    header = BytesHeaderParser(policy=policy.default).parsebytes(header_section(octets))
     given = [*arguments.to, *arguments.cc, *arguments.bcc, *arguments.words_to]
     envelope = _envelope(arguments, header, given, sender, where)
     if not arguments.keep_bcc:
@@ -183,13 +190,14 @@ def _no_message(octets: bytes, where: str) -> Stop:
     return Stop(f"{where} is no message: {why}", Exit.CONTENT_REFUSED)
 
 
-def _header_section(octets: bytes) -> bytes:
+def header_section(octets: bytes) -> bytes:
+    """The fields of a message, without its body."""
     end = _BLANK.search(octets)
     return octets if end is None else octets[: end.start() + 2]
 
 
 def _without_bcc(octets: bytes) -> bytes:
-    header = _header_section(octets)
+    header = header_section(octets)
     return _BCC.sub(b"", header) + octets[len(header) :]
 
 

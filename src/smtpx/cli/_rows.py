@@ -44,7 +44,9 @@ def _rows(name: str) -> Iterator[Row]:
                     yield from _objects(name, (json.loads(line) for line in file if line.strip()))
                 case _:
                     yield from _lines(name, csv.DictReader(file, strict=True))
-        except (json.JSONDecodeError, csv.Error, UnicodeDecodeError, RecursionError) as error:
+        except UnicodeDecodeError:
+            raise Stop(f"{name} is not UTF-8: convert it", Exit.CONTENT_REFUSED) from None
+        except (json.JSONDecodeError, csv.Error, RecursionError) as error:
             raise Stop(f"{name} cannot be read: {error}", Exit.CONTENT_REFUSED) from None
 
 
@@ -63,6 +65,9 @@ def _lines(name: str, reader: csv.DictReader[str]) -> Iterator[Row]:
         raise Stop(
             f"{name} has no header: name its columns in the first line", Exit.CONTENT_REFUSED
         )
+    twice = next((each for each in names if names.count(each) > 1), None)
+    if twice is not None:
+        raise Stop(f"{name} has two columns {twice!r}: rename one", Exit.CONTENT_REFUSED)
     for number, row in enumerate(reader, 1):
         if None in row or None in row.values():
             raise Stop(

@@ -10,7 +10,7 @@ from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
 from smtpx.cli._console import Console, printable
 from smtpx.cli._exits import Exit, Stop
-from smtpx.cli._letters import read_octets
+from smtpx.cli._letters import header_section, read_octets
 from smtpx.cli._running import Parser
 
 __all__ = ["parser", "run"]
@@ -94,11 +94,12 @@ def _found(octets: bytes, extensions: smtpx.Extensions | None) -> tuple[smtpx.Fi
 
 
 def _envelope(octets: bytes) -> smtpx.Envelope | None:
-    from email import message_from_bytes
+    from email.parser import BytesHeaderParser
     from email.policy import default
 
     try:
-        return smtpx.Envelope.from_message(message_from_bytes(octets, policy=default))
+        header = BytesHeaderParser(policy=default).parsebytes(header_section(octets))
+        return smtpx.Envelope.from_message(header)
     except Exception:  # What is malformed makes the package fail in many ways: it is found below.
         return None
 

@@ -405,7 +405,8 @@ def _shown(arguments: argparse.Namespace, console: Console, letter: Letter) -> i
         console.story(printable(str(each)), "yellow")
     code = Exit.FOUND if errors else Exit.DONE
     if errors:
-        console.problem(f"{len(errors)} errors in the message; nothing was sent")
+        plural = "" if len(errors) == 1 else "s"
+        console.problem(f"{len(errors)} error{plural} in the message; nothing was sent")
     fields: _shapes.JSON = {
         "sender": str(envelope.sender or ""),
         "recipients": [str(recipient) for recipient in envelope.recipients],
