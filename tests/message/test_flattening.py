@@ -70,6 +70,12 @@ def without_rewritten(octets: bytes) -> bytes:
     )
 
 
+def breaks_out(octets: bytes) -> bool:
+    """True if the header section has a line that is neither a field nor folded."""
+    header = octets.partition(b"\r\n\r\n")[0]
+    return any(not re.match(rb"[!-9;-~]+:|[ \t]", line) for line in header.split(b"\r\n") if line)
+
+
 def agree(message: Any) -> None:
     """Ours first: the generator writes boundaries into the parts of what it is given."""
     for smtputf8, seven_bit in [(False, False), (True, False), (False, True), (True, True)]:
@@ -82,7 +88,8 @@ def agree(message: Any) -> None:
         except Exception:
             assert ours is None
             continue
-        if ours is not None:  # else a field breaks out, which the generator lets pass
+        # Else a field breaks out, which the generator lets pass, or does itself to a long name.
+        if ours is not None and not breaks_out(standard):
             ours, standard = without_rewritten(ours), without_rewritten(standard)
             assert with_boundaries_numbered(ours) == with_boundaries_numbered(standard)
 
