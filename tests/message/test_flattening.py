@@ -73,7 +73,7 @@ def without_rewritten(octets: bytes) -> bytes:
 def breaks_out(octets: bytes) -> bool:
     """True if the header section has a line that is neither a field nor folded."""
     header = octets.partition(b"\r\n\r\n")[0]
-    return any(not re.match(rb"[!-9;-~]+:|[ \t]", line) for line in header.split(b"\r\n") if line)
+    return any(not re.match(rb"[A-Za-z-]+:|[ \t]", line) for line in header.split(b"\r\n") if line)
 
 
 def agree(message: Any) -> None:
