@@ -207,19 +207,19 @@ def test_what_has_no_meaning_is_told(
 @pytest.mark.slow
 def test_u10_killed_and_resumed_nobody_is_mailed_twice(run: Run, rows: Path, home: Path) -> None:
     """kill -9 in the middle; then each has it once, and only who is listed in doubt may lack it."""
-    count = 1500
+    count = 10_000
     write_rows(rows, count)
     words = ["send", "--merge", "rows.csv", "letter.eml"]
     with Server() as server:
         process = subprocess.Popen(
-            [sys.executable, "-m", "smtpx", *words, server.url, "--rate", "1000/s"],
+            [sys.executable, "-m", "smtpx", *words, server.url, "--rate", "2000/s"],
             cwd=home,
             env=environment(home),
             stderr=subprocess.DEVNULL,
         )
         waited = threading.Event()
         for _ in range(600):
-            if len(server.messages) > 200 or process.poll() is not None:
+            if len(server.messages) > 2000 or process.poll() is not None:
                 break
             _ = waited.wait(0.05)
         process.kill()

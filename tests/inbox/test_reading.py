@@ -69,7 +69,7 @@ def as_a_tree(content: bytes) -> list[tuple[str, bytes | None]]:
     return found
 
 
-@pytest.mark.parametrize("window", [17, _structure.WINDOW])
+@pytest.mark.parametrize("window", [17, _decoding.WINDOW])
 @pytest.mark.parametrize("content", MAILS.values(), ids=MAILS)
 def test_spans_are_what_the_email_package_finds(
     content: bytes, window: int, monkeypatch: pytest.MonkeyPatch
@@ -148,3 +148,21 @@ def test_the_fixtures_on_disk_are_the_same_both_ways() -> None:
         content = path.read_bytes()
         kinds = [part.kind for part in _reading.read(content).parts]
         assert kinds == [kind for kind, _ in as_a_tree(content)], path.name
+
+
+FIELD = b"Content-Type: application/pdf; name="
+NAMES = {
+    "raw UTF-8": FIELD + b'"caf\xc3\xa9.pdf"',
+    "raw Latin-1": FIELD + b'"caf\xe9.pdf"',
+    "RFC 2231": b"Content-Type: application/pdf; name*=utf-8''caf%C3%A9.pdf",
+    "RFC 2047": FIELD + b'"=?utf-8?q?caf=C3=A9.pdf?="',
+}
+
+
+@pytest.mark.parametrize("field", NAMES.values(), ids=NAMES)
+def test_names_as_programs_write_them(field: bytes) -> None:
+    """Of bug reports of MailCatcher and MailHog: names, and fields, that nobody has encoded."""
+    content = b"Subject: caf\xe9\r\n" + field + b"\r\n\r\nx\r\n"
+    reading = _reading.read(content)
+    assert (reading.subject, reading.parts[0].name) == ("café", "café.pdf")
+    assert b"".join(reading.parts[0].octets(content)) == b"x\r\n"

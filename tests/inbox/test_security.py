@@ -105,6 +105,28 @@ def test_what_is_harmless_stays(taken: Taken) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("8547-28b3@8340be=", "8547-28b3@8340be="),
+        ("a%40b%3D", "a@b="),
+        ("x+y", "X+y"),
+        ("<a>", "a"),
+        ("a b", "a b"),
+    ],
+)
+def test_u23_images_by_odd_names(url: str, named: str, taken: Taken) -> None:
+    """Of a bug report of Mailpit: also where it is said to be an attachment."""
+    mail = (
+        b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/related; boundary=b\r\n\r\n"
+        b'--b\r\nContent-Type: text/html\r\n\r\n<img src="cid:%b">\r\n'
+        b"--b\r\nContent-Type: image/png; name=x.png\r\nContent-ID: <%b>\r\n"
+        b"Content-Disposition: attachment; filename=x.png\r\n\r\npng\r\n--b--\r\n"
+    )
+    number = taken.take(mail % (url.encode(), named.encode()))
+    assert "data:image/png;base64," in taken.get(f"/api/messages/{number}/html").text
+
+
+@pytest.mark.parametrize(
     "scheme", ["javascript:alert(1)", "data:text/html,x", "vbscript:x", "file:///x"]
 )
 def test_links_go_to_the_web_alone(scheme: str, taken: Taken) -> None:

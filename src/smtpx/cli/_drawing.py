@@ -85,6 +85,7 @@ def bar(stream: TextIO, total: int) -> Generator[Bar | None]:
         return
     parts: Any = import_module("rich.progress")
     rich = _rich(stream)
+    rich.width -= 1  # A line that is full is two on some terminals, and cannot be taken back.
     said = parts.TextColumn("{task.fields[said]}", markup=False)
     shown = [said]
     if rich.width >= _WIDE_ENOUGH_FOR_A_BAR:

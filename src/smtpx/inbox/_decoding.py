@@ -6,9 +6,10 @@ import binascii
 import codecs
 from collections.abc import Iterator
 
-from smtpx.inbox._structure import WINDOW
+__all__ = ["WINDOW", "decoded", "header_text", "text_of"]
 
-__all__ = ["decoded", "text_of"]
+WINDOW = 1 << 18
+"""How many octets are looked at in one step."""
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _OTHERS = bytes(set(range(256)) - set(_ALPHABET))
@@ -66,3 +67,10 @@ def text_of(octets: bytes, charset: str) -> str:
         return octets.decode()
     except UnicodeDecodeError:
         return octets.decode("cp1252", "replace")
+
+
+def header_text(octets: bytes) -> str:
+    """A header section's text, each line by itself: programs put together what others wrote."""
+    if octets.isascii():
+        return octets.decode()
+    return "".join(text_of(line, "") for line in octets.splitlines(keepends=True))

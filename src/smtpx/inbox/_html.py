@@ -6,6 +6,7 @@ nothing; what `nh3` takes out is what browsers connect for all the same.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from importlib import import_module
@@ -86,7 +87,7 @@ def shown(reading: Reading, content: bytes, *, is_original: bool = False) -> str
             # A page of its own, which nobody has cleaned.
             return None if start == "data:" else value
         if start.startswith("cid:"):
-            return images.get(value.strip()[4:].strip("<>").lower())
+            return images.get(_unquoted(value.strip()[4:]).strip("<>").lower())
         if start == "data:" and not value.lstrip().lower().startswith(("data:image/",)):
             return None
         return value
@@ -102,6 +103,11 @@ def shown(reading: Reading, content: bytes, *, is_original: bool = False) -> str
         strip_comments=True,
     )
     return _HEAD + cleaned
+
+
+def _unquoted(url: str) -> str:
+    """What a cid: URL names; it may have escapes (RFC 2392)."""
+    return re.sub(r"%([0-9A-Fa-f]{2})", lambda match: chr(int(match[1], 16)), url)
 
 
 def _nesting(html: str) -> int:

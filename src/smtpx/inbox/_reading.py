@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from email.header import decode_header, make_header
 from email.utils import getaddresses
 
-from smtpx.inbox._decoding import decoded, text_of
+from smtpx.inbox._decoding import decoded, header_text, text_of
 from smtpx.inbox._structure import Leaf, TooMuch, leaves
 
 __all__ = ["Part", "Reading", "read"]
@@ -105,7 +105,7 @@ def _header_section(content: bytes) -> bytes:
 
 
 def _fields(header: bytes) -> list[tuple[str, str]]:
-    text = header.decode("utf-8", "replace")
+    text = header_text(header)
     found: list[tuple[str, str]] = []
     for match in _FIELD.finditer(text):
         found.append((match[1], " ".join(match[2].split())[:_MOST_SHOWN]))

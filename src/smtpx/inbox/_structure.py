@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from email.message import Message
-from email.parser import BytesHeaderParser
+from email.parser import BytesHeaderParser, HeaderParser
 from typing import NamedTuple
 
-__all__ = ["WINDOW", "Leaf", "TooMuch", "leaves"]
+from smtpx.inbox._decoding import WINDOW, header_text
 
-WINDOW = 1 << 18
-"""How many octets are looked at in one step."""
+__all__ = ["Leaf", "TooMuch", "leaves"]
 
 _MOST_PARTS = 1000
 _MOST_DEPTH = 50
@@ -79,9 +78,11 @@ class _Splitter:
                 raise TooMuch("a header section is larger than any mail's")
             octets = content[start : most if blank is None else blank.end()]
         header = BytesHeaderParser().parsebytes(octets)
-        header.set_default_type(kind)
         # A line that is no field ends the section early; each octet is a character of the rest.
         rest = str(header.get_payload())
+        if not octets.isascii():
+            header = HeaderParser().parsestr(header_text(octets))
+        header.set_default_type(kind)
         return header, start + len(octets) - len(rest)
 
     def _spans(
