@@ -121,7 +121,8 @@ class Authority:
         with open(handle, "wb") as file:  # noqa: PTH123 - what is opened is a file descriptor
             _ = file.write(self._pem)
         self.ca_file = Path(name)
-        lifetime = timedelta(days=-1 if expired else 2)
+        # As long as public ones last: a server may run for weeks.
+        lifetime = timedelta(days=-1 if expired else 90)
         certificate = authority.issue_cert(*hostnames, not_after=datetime.now(UTC) + lifetime)
         self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self.server_context)
