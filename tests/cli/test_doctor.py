@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -341,25 +342,29 @@ def injectable(*, obeys: bool) -> Iterator[str]:
     """A server that forgets to forget what came before TLS, as many did in 2011."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+    def answer(peer: socket.socket) -> None:
+        with peer:
+            peer.settimeout(30)
+            try:
+                peer.sendall(b"220 here\r\n")
+                left = answered(peer.recv, peer.sendall)
+                with context.wrap_socket(peer, server_side=True) as stream:
+                    _ = answered(stream.recv, stream.sendall, left if obeys else b"")
+            except OSError:
+                pass
+
+    # The doctor asks it again while its first session is open.
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(8) as pool:
         listener.settimeout(0.2)
         over = threading.Event()
 
         def serve() -> None:
             while not over.is_set():
                 try:
-                    peer, _ = listener.accept()
+                    _ = pool.submit(answer, listener.accept()[0])
                 except TimeoutError:
                     continue
-                with peer:
-                    peer.settimeout(5)
-                    try:
-                        peer.sendall(b"220 here\r\n")
-                        left = answered(peer.recv, peer.sendall)
-                        with context.wrap_socket(peer, server_side=True) as stream:
-                            _ = answered(stream.recv, stream.sendall, left if obeys else b"")
-                    except OSError:
-                        pass
 
         thread = threading.Thread(target=serve)
         thread.start()
