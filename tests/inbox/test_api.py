@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from importlib.resources import files
 from pathlib import Path
@@ -343,6 +344,20 @@ def test_a_store_outlives_the_inbox(tmp_path: Path) -> None:
         (row,) = Taken(inbox).get("/api/messages", query="hello").json()["messages"]
         assert row["subject"] == "hello"
         assert Taken(inbox).take(PLAIN) == row["id"] + 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX says who may read a file")
+def test_a_store_is_for_its_owner(tmp_path: Path) -> None:
+    with Inbox(store=tmp_path / "mail.db") as inbox:
+        _ = Taken(inbox).take(PLAIN)
+        names = {path.name for path in tmp_path.iterdir()}
+        assert {"mail.db", "mail.db-wal"} <= names
+        assert not [path for path in tmp_path.iterdir() if path.stat().st_mode & 0o077]
+
+
+def test_a_store_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        _ = Inbox(store=tmp_path / "nowhere" / "mail.db")
 
 
 def test_a_file_that_is_no_store(tmp_path: Path) -> None:

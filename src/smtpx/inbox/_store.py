@@ -80,7 +80,11 @@ class Store:
 
         Raises:
             sqlite3.Error: the file is no such store, or cannot be written.
+            OSError: it cannot be made.
         """
+        if path is not None:
+            # Mail is for who caught it; what SQLite puts beside the file is like the file.
+            path.touch(mode=0o600)
         self._path = path
         self._contents: dict[int, bytes] = {}
         """Those that are kept in memory."""
