@@ -12,6 +12,8 @@ _WINDOW = 1 << 20
 
 def _count(content: bytes | bytearray, wanted: bytes) -> int:
     """Count what does not overlap with itself."""
+    if len(content) <= _WINDOW:
+        return content.count(wanted)
     beyond = _WINDOW + len(wanted) - 1
     return sum(
         content.count(wanted, start, start + beyond) for start in range(0, len(content), _WINDOW)
@@ -19,6 +21,8 @@ def _count(content: bytes | bytearray, wanted: bytes) -> int:
 
 
 def _contains(content: bytes, wanted: bytes) -> bool:
+    if len(content) <= _WINDOW:
+        return wanted in content
     beyond = _WINDOW + len(wanted) - 1
     return any(
         content.find(wanted, start, start + beyond) >= 0
