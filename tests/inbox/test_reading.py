@@ -88,6 +88,12 @@ def test_spans_are_what_the_email_package_finds(
         assert octets is None or mine == octets
 
 
+def test_what_ends_before_it_begins_is_one_part() -> None:
+    content = b"Content-Type: multipart/mixed; boundary=b\r\n\r\nhi\r\n--b--\r\n"
+    (part,) = _reading.read(content).parts
+    assert b"".join(part.octets(content)) == b"hi\r\n--b--\r\n"
+
+
 def test_what_follows_a_message_in_a_message_is_not_lost() -> None:
     reading = _reading.read(NESTED)
     assert [part.kind for part in reading.parts] == [

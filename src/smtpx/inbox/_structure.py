@@ -97,15 +97,12 @@ class _Splitter:
         except UnicodeEncodeError:
             return None
         lines = self._lines(delimiter, start, end)
-        first = next(lines, None)
-        return None if first is None else self._between(first, lines, end)
+        _, begun, is_last = next(lines, (0, 0, True))
+        return None if is_last else self._between(begun, lines, end)
 
     def _between(
-        self, first: tuple[int, int, bool], lines: Iterator[tuple[int, int, bool]], end: int
+        self, begun: int, lines: Iterator[tuple[int, int, bool]], end: int
     ) -> Iterator[tuple[int, int]]:
-        _, begun, is_last = first
-        if is_last:
-            return
         for at, after, is_last in lines:
             # The line end before a delimiter is part of it.
             back = 2 if self._content.startswith(b"\r\n", at - 2) else 1
