@@ -19,7 +19,7 @@ from smtpx.cli._console import Console, columns, has_colour
 __all__ = ["Bar", "bar", "is_terminal", "table"]
 
 _WIDE_ENOUGH_FOR_A_BAR = 72
-_NARROWEST_COLUMN = 13
+_NARROWEST_COLUMN = 16
 
 
 def is_terminal(stream: TextIO) -> bool:
