@@ -158,7 +158,8 @@ def _exchangers_row(plan: Plan, bad: Verdict) -> Row:
     hosts = "  ".join(f"{one.preference} {one.name}" for one in plan.exchangers)
     signed = "signed (DNSSEC)" if plan.mx_secure else "not known to be signed"
     text = f"{hosts}  {signed}"
-    notes = [note for note in plan.notes if not note.startswith("MTA-STS")]
+    # Of policies and of DANE their own rows tell.
+    notes = [note for note in plan.notes if not note.startswith(("MTA-STS", "no DANE"))]
     if plan.failure is not None:
         return Row("mx", bad, f"{text}; {plan.failure}")
     wrong = [str(one.skipped) for one in plan.exchangers if one.skipped] + notes
