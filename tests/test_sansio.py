@@ -13,8 +13,20 @@ import pytest
 import trio
 
 import smtpx
-from smtpx.sansio import AsyncDriver, Driver, Glance, Receive, Send, StartTLS, Steps
+from smtpx.sansio import (
+    AsyncDriver,
+    Dialled,
+    Driver,
+    Glance,
+    Receive,
+    Send,
+    StartTLS,
+    Steps,
+    dial,
+    dial_async,
+)
 from smtpx.testing import Server, ServerTLS
+from tests.network import dead
 
 Run = Callable[..., Any]
 
@@ -226,3 +238,53 @@ def test_who_is_interrupted_while_entering_leaves_no_socket(
     with theirs, pytest.raises(KeyboardInterrupt):
         run(ours, reply(), tls=policy)
     assert ours.fileno() == -1
+
+
+Dialling = Callable[..., Dialled]
+
+
+def dial_in_asyncio(*args: Any, **options: Any) -> Dialled:
+    return asyncio.run(dial_async(*args, **options))
+
+
+def dial_in_trio(*args: Any, **options: Any) -> Dialled:
+    async def main() -> Dialled:
+        return await dial_async(*args, **options)
+
+    return trio.run(main)
+
+
+@pytest.fixture(params=[dial, dial_in_asyncio, dial_in_trio])
+def dials(request: pytest.FixtureRequest) -> Dialling:
+    call: Dialling = request.param
+    return call
+
+
+def test_of_several_addresses_the_first_to_answer_is_connected(dials):
+    with Server() as server:
+        dialled = dials(["127.0.0.9", "::ffff:127.0.0.1", "127.0.0.1"], server.port, timeout=30)
+        assert dialled.socket is not None
+        dialled.socket.close()
+        assert dialled.address == "::ffff:127.0.0.1"
+        assert dialled.begun == ("127.0.0.9", "::ffff:127.0.0.1")
+        ((address, error),) = dialled.failures
+        assert (address, type(error)) == ("127.0.0.9", ConnectionRefusedError)
+
+
+def test_what_is_silent_has_its_time(dials):
+    with dead("127.0.0.8") as port:
+        dialled = dials(["127.0.0.8"], port, timeout=0.3)
+    assert (dialled.socket, dialled.address) == (None, "")
+    assert isinstance(dialled.failures[0][1], TimeoutError)
+
+
+def test_a_source_has_a_family(dials):
+    dialled = dials(["::1"], 25, sources=[("127.0.0.1", 0)])
+    assert (dialled.socket, dialled.begun) == (None, ())
+    assert "family" in str(dialled.failures[0][1])
+
+
+@pytest.mark.parametrize("addresses", [[], ["mx.test"], [""]])
+def test_what_is_no_address_is_not_dialled(dials, addresses: list[str]):
+    with pytest.raises(ValueError, match="addresses"):
+        dials(addresses, 25)

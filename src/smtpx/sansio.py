@@ -9,27 +9,30 @@ without a socket.
   step's time was up, and an `ssl.SSLError` when no TLS was agreed on.
 
 A *driver* owns one connection and runs procedures over it, one after the other: `Driver` in a
-thread, `AsyncDriver` in a task of asyncio or trio.
+thread, `AsyncDriver` in a task of asyncio or trio. `dial` and `dial_async` connect to whichever of
+several addresses answers first, for those who look hosts up themselves.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from smtpx import _checks
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps
 from smtpx._drivers import async_dialling, dialling
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.current import current_world
+from smtpx._drivers.racing import Found, Race, Source
 from smtpx._drivers.resumption import Handshakes
-from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.waiting import Deadline, Selector
 from smtpx._drivers.world import AsyncDriver as DriverInAWorld
 from smtpx._drivers.world import World
 from smtpx.endpoints import Endpoint
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import ConnectionLost, LocalProtocolError, TimedOut
 from smtpx.tls import TLSPolicy
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncDriver",
+    "Dialled",
     "Driver",
     "Glance",
     "Receive",
@@ -44,9 +48,114 @@ __all__ = [
     "StartTLS",
     "Step",
     "Steps",
+    "dial",
+    "dial_async",
 ]
 
 T = TypeVar("T")
+
+
+class Dialled(NamedTuple):
+    """What came of dialling several addresses."""
+
+    socket: socket.socket | None
+    """Connected, and the caller's; ``None`` if no address has answered."""
+    address: str
+    """The one that has."""
+    begun: tuple[str, ...]
+    """All that were dialled, in order."""
+    failures: tuple[tuple[str, OSError], ...]
+    """Those that could not be reached, and why. A `TimeoutError` is one."""
+
+
+def dial(
+    addresses: Sequence[str],
+    port: int,
+    *,
+    timeout: float | None = None,
+    sources: Sequence[tuple[str, int]] = (),
+) -> Dialled:
+    """Connect to whichever of several IP addresses of one host answers first (RFC 8305).
+
+    They are dialled in their order, families by turns: the next one a quarter of a second later,
+    or at once after a failure. Each has `timeout` seconds. `sources` are what to connect from, an
+    IP address and a port (0: any) for each family.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+    """
+    race, spelt = _race(addresses, port, timeout, sources)
+    connected: socket.socket | None = None
+    with Selector() as selector:
+        attempts = dialling.Attempts(race, selector, lambda: timeout)
+        with closing(attempts), suppress(ConnectionLost, TimedOut):  # What each has said is known.
+            connected = attempts.go_on(wait=True)
+    return _dialled(race, connected, spelt)
+
+
+async def dial_async(
+    addresses: Sequence[str],
+    port: int,
+    *,
+    timeout: float | None = None,
+    sources: Sequence[tuple[str, int]] = (),
+) -> Dialled:
+    """The same in a task of asyncio or trio.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong.
+    """
+    race, spelt = _race(addresses, port, timeout, sources)
+    connected: socket.socket | None = None
+    attempts = async_dialling.Attempts(current_world(), race, lambda: timeout)
+    with suppress(ConnectionLost, TimedOut):  # What each has said is known.
+        connected = await attempts.winner()
+    return _dialled(race, connected, spelt)
+
+
+def _race(
+    addresses: Sequence[str], port: int, timeout: float | None, sources: Sequence[Source]
+) -> tuple[Race, dict[str, str]]:
+    """What comes next, and how the addresses were spelt."""
+    _checks.each("addresses", addresses, "IP addresses as str", str)
+    _checks.count("port", port, 1, 65535)
+    _checks.amount("timeout", timeout, "seconds", or_none=True)
+    _checks.each("sources", sources, "tuples of IP address and port", tuple)
+    for source in sources:
+        _ = _checks.address_and_port("sources", source)
+    spelt: dict[str, str] = {}
+    found: list[Found] = []
+    for address in addresses:
+        known = dialling.numeric(address, port)
+        if not known:
+            raise ValueError(f"addresses: {address[:80]!r} is no IP address")
+        found += known[:1]
+        spelt[str(known[0][4][0])] = address
+    if not found:
+        raise ValueError("addresses: give one at least")
+    return Race(Endpoint(addresses[0], port), found, sources), spelt
+
+
+def _dialled(race: Race, connected: socket.socket | None, spelt: dict[str, str]) -> Dialled:
+    begun = [str(found[4][0]) for found in race.begun]
+    failures = {str(found[4][0]): error for found, error in race.failures}
+    address = ""
+    if connected is not None:
+        try:
+            address = str(connected.getpeername()[0])
+        except OSError as error:
+            # It has hung up already.
+            connected.close()
+            connected = None
+            failures[next(one for one in begun if one not in failures)] = error
+    elif not begun:
+        failures = dict.fromkeys(spelt, OSError("no source_address is of its family"))
+    return Dialled(
+        connected,
+        spelt.get(address, ""),
+        tuple(spelt[one] for one in begun),
+        tuple((spelt[one], error) for one, error in failures.items()),
+    )
 
 
 class Driver:

@@ -40,7 +40,7 @@ async def dial(
         found = await _resolve(world, endpoint.host, endpoint.port, remaining())
     except (OSError, UnicodeError) as error:
         raise not_found(endpoint, error) from error
-    return await _Attempts(world, Race(endpoint, found, sources), remaining).winner()
+    return await Attempts(world, Race(endpoint, found, sources), remaining).winner()
 
 
 async def _resolve(world: World, host: str, port: int, seconds: float | None) -> Sequence[Found]:
@@ -67,7 +67,7 @@ async def _resolve(world: World, host: str, port: int, seconds: float | None) ->
     return found_in(answers[0])
 
 
-class _Attempts:
+class Attempts:
     """The attempts at the addresses of one host, each in the background."""
 
     def __init__(self, world: World, race: Race, remaining: Callable[[], float | None]) -> None:

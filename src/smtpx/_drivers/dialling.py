@@ -59,7 +59,7 @@ class Dialling:
         """Until when the look-up may take, or a unix socket."""
         self._answers: SimpleQueue[Answer] | None = None
         self._selector: selectors.BaseSelector | None = None
-        self._attempts: _Attempts | None = None
+        self._attempts: Attempts | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +93,7 @@ class Dialling:
                 return None
             race = Race(self._endpoint, found, self._sources)
             self._selector = Selector()
-            self._attempts = _Attempts(race, self._selector, self._remaining)
+            self._attempts = Attempts(race, self._selector, self._remaining)
         return self._attempts.go_on(wait=wait)
 
     def _look_up(self, *, wait: bool) -> Sequence[Found] | None:
@@ -137,7 +137,7 @@ class Dialling:
         return attempt.connection
 
 
-class _Attempts:
+class Attempts:
     """The attempts at the addresses of one host, all in this thread."""
 
     def __init__(

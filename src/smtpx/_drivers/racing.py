@@ -59,12 +59,19 @@ class Race:
         reachable = [a for a in found if not sources or a[0] in self._sources]
         self._waiting = deque(interleaved(reachable))
         self._failures: list[tuple[str, OSError]] = []
+        self.begun: list[Found] = []
+        """Addresses that were dialled, in order."""
+        self.failures: list[tuple[Found, OSError]] = []
+        """Those that have failed, and why."""
         if not reachable:
             self._failures.append(("no address is of the family of the source_address", OSError()))
 
     def next(self) -> Found | None:
         """The address to try next."""
-        return self._waiting.popleft() if self._waiting else None
+        if not self._waiting:
+            return None
+        self.begun.append(self._waiting.popleft())
+        return self.begun[-1]
 
     @property
     def has_more(self) -> bool:
@@ -92,6 +99,7 @@ class Race:
 
     def failed(self, address: Found, error: OSError) -> None:
         """Note what became of an attempt."""
+        self.failures.append((address, error))
         host, port = address[4][:2]
         # The error names the server anyway.
         which = "" if host == self._endpoint.host else f"{host} port {port}: "
