@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import bounces, cold, dkim, imports, merge, outbox, throughput
+from bench import bounces, cold, deciding, dkim, imports, merge, outbox, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -90,6 +90,8 @@ def main() -> None:
     keeping.set_defaults(run=lambda options: show(outbox.lines(options.recipients)))
     signing = commands.add_parser("dkim", help="what a DKIM signature costs")
     signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
+    deciding_ = commands.add_parser("deciding", help="a delivery's decision where all is known")
+    deciding_.set_defaults(run=lambda _: show(deciding.lines()))
     reading = commands.add_parser("bounces", help="recipients and reasons that are read right")
     _ = reading.add_argument(
         "folder", type=Path, help="mails, and expected.tsv: see bench/bounces.py"

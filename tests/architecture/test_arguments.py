@@ -30,7 +30,7 @@ from smtpx._faces.settings import SessionOptions
 from smtpx.delivery.resolver import ScriptedResolver
 from smtpx.integrations import opentelemetry
 from smtpx.integrations.logs import MailHandler
-from smtpx.sansio import AsyncDriver, Driver
+from smtpx.sansio import AsyncDriver, Driver, dial, dial_async
 
 WRONG: dict[str, Any] = {
     "None": None,
@@ -85,6 +85,8 @@ class Case:
 
 NONE = {"None"}
 DRIVER: dict[str, set[str]] = {"tls": NONE, "timeout": NONE | {"1.5"}}
+DIALLED = {"addresses": ["127.0.0.1"], "port": 1}
+DIALLING: dict[str, Any] = {"timeout": NONE | {"1.5"}, "sources": {"list", "empty"}}
 
 
 DELIVERING: dict[str, Any] = {
@@ -103,6 +105,7 @@ DELIVERY: dict[str, Any] = {
     "observer": NONE,
     "signer": NONE,
     "seed": {"-1", "0"},
+    "resolver_timeout": {"1.5"},
 }
 DELIVERED: dict[str, Any] = {"envelope": NONE, "names": {"message": "message|envelope"}}
 DOMAIN = {"domain": "domain|address"}
@@ -760,12 +763,17 @@ CASES: dict[str, Case] = {
     "delivery.AddressPolicy.allows": Case(
         delivery.AddressPolicy().allows, {"address": "192.0.2.1"}, address=TEXTS
     ),
+    "delivery.DeliveryLimits": Case(delivery.DeliveryLimits, idle={"1.5"}, wait={"1.5"}),
     "delivery.NameServers": Case(
         delivery.NameServers, {"servers": "127.0.0.1"}, validating={"True"}
     ),
     "sansio.AsyncDriver": Case(AsyncDriver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
     "sansio.AsyncDriver.run": Case(
         _awaited(AsyncDriver, "run"), {"procedure": (_ for _ in ())}, timeout=NONE | {"1.5"}
+    ),
+    "sansio.dial": Case(dial, DIALLED, **DIALLING),
+    "sansio.dial_async": Case(
+        lambda **given: asyncio.run(dial_async(**given)), DIALLED, **DIALLING
     ),
     "sansio.Driver": Case(Driver, {"to": URL}, names={"to": "URL|to"}, **DRIVER),
     "sansio.Driver.run": Case(
@@ -860,6 +868,7 @@ MADE_BY_US = [
     "bounces.FeedbackReport",
     "bounces.RecipientReport",
     "bounces.Returned",
+    "sansio.Dialled",
     *("sansio.Receive", "sansio.Send", "sansio.StartTLS"),  # by procedures, all the time
     "testing.Answer",
     "testing.AuthContext",

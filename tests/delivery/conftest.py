@@ -29,6 +29,12 @@ class Asynchronous:
     def send(self, *args: Any) -> Any:
         return self._run(lambda: self._delivery.send(*args))
 
+    def send_many(self, *args: Any, **options: Any) -> Any:
+        async def collect() -> list[Any]:
+            return [one async for one in self._delivery.send_many(*args, **options)]
+
+        return self._run(collect)
+
     def send_reports(self, **options: Any) -> Any:
         return self._run(lambda: self._delivery.send_reports(**options))
 

@@ -172,6 +172,7 @@ MATCHES = [
 
 @pytest.mark.requirement("D25")
 @pytest.mark.requirement("D26")
+@pytest.mark.requirement("D27")
 @pytest.mark.requirement("D63")
 @pytest.mark.parametrize(("records", "chain", "is_match"), MATCHES)
 def test_a_record_matches_what_the_rfcs_say(records, chain, is_match: bool):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from ._dnspython import NameServers
+from ._places import DeliveryLimits
 from ._resolving import Exchanger, Plan
 from ._settings import DeliveryOptions
 from ._terms import Level, Terms
@@ -22,6 +23,7 @@ __all__ = [
     "Attempt",
     "Delivery",
     "DeliveryFailed",
+    "DeliveryLimits",
     "DeliveryOptions",
     "DeliveryOutcome",
     "DeliveryResult",

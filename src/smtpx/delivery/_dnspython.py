@@ -28,6 +28,10 @@ _WAIT = 5.0
 _PAUSE = 0.5
 _LINKS = 8
 _PAYLOAD = 1232
+# Of one answer so many are kept: who has more wants to keep us busy.
+_RECORDS = 100
+# Octets of a TXT record; longer ones are for nobody who sends mail.
+_TEXT = 2048
 # Seconds for which it is kept that something is not there, and that nobody knows.
 _NEGATIVE, _FAILED = 900.0, 5.0
 _LONGEST = 86400.0
@@ -184,7 +188,8 @@ def asking(question: Question, servers: NameServers) -> Asking:
             if response.flags & dns.flags.TC and not tcp:
                 response = yield Ask(query, server, servers.port, True, _WAIT)
             answer = _read(question, response, servers)
-        except (OSError, dns.exception.DNSException, ValueError, EOFError) as error:
+        except Exception as error:
+            # Whatever a foreign parser makes of foreign octets: it is no answer.
             said = str(error) or type(error).__name__
             detail = f"{server}: {said}"[:300]
             continue
@@ -220,7 +225,10 @@ def _read(question: Question, response: Any, servers: NameServers) -> Answer:
         missing = code == dns.rcode.NXDOMAIN
         state = AnswerState.NXDOMAIN if missing else AnswerState.NODATA
         return Answer(state, (), secure, name, ttl=min(chain.minimum_ttl, _NEGATIVE))
-    records = tuple(_record_of(question.type, each) for each in chain.answer)
+    given = list(chain.answer)
+    if question.type == "MX":
+        given.sort(key=lambda one: one.preference)
+    records = tuple(_record_of(question.type, each) for each in given[:_RECORDS])
     ttl = min(float(chain.minimum_ttl), _LONGEST)
     return Answer(AnswerState.FOUND, records, secure, name, ttl=ttl)
 
@@ -236,7 +244,7 @@ def _record_of(kind: str, data: Any) -> Record:
         case "TLSA":
             return TLSA(data.usage, data.selector, data.mtype, bytes(data.cert))
         case "TXT":
-            return b"".join(data.strings).decode("ascii", "replace")
+            return b"".join(data.strings)[:_TEXT].decode("ascii", "replace")
         case "CNAME":
             return _text_of(data.target)
         case _:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
+from functools import lru_cache
+from operator import itemgetter
 from random import Random
 from typing import NamedTuple
 
@@ -72,14 +74,17 @@ def exchangers(domain: str, answer: Answer, own_names: Collection[str], seed: in
             return Levels((level,), "no MX records: the domain itself (RFC 5321 §5.1)", True)
         case AnswerState.FOUND:
             records = [record for record in answer.records if isinstance(record, MX)]
-            return _of_records(domain, records, {name.lower() for name in own_names}, seed)
+            return _of_records(domain, records, own_names, seed)
 
 
-def _of_records(domain: str, records: list[MX], own: set[str], seed: int) -> Levels:
+_preference = itemgetter(0)
+
+
+def _of_records(domain: str, records: list[MX], own: Collection[str], seed: int) -> Levels:
     # RFC 7505 §3: one record, whatever its preference.
-    if records and all(record.exchanger == "" for record in records):
+    if records and not any(record.exchanger for record in records):
         raise DeliveryFailed(f"{domain} takes no mail: it has a null MX", Failure.NULL_MX)
-    records = sorted(records, key=lambda record: record.preference)[:_MOST]
+    records = sorted(records, key=_preference)[:_MOST]
     notes: list[str] = []
     by_preference: dict[int, list[str]] = {}
     for preference, exchanger in records:
@@ -105,14 +110,15 @@ def _of_records(domain: str, records: list[MX], own: set[str], seed: int) -> Lev
         raise DeliveryFailed(
             f"{domain} has no usable mail exchanger: {'; '.join(notes[:5])}", Failure.NO_ADDRESS
         )
-    shuffler = Random(seed)
     levels: list[Rank] = []
     for preference, hosts in sorted(by_preference.items()):
-        shuffler.shuffle(hosts)
+        if len(hosts) > 1:
+            Random(seed).shuffle(hosts)
         levels.append(Rank(preference, tuple(hosts)))
     return Levels(tuple(levels), "MX records (RFC 5321 §5.1)", False, tuple(notes))
 
 
+@lru_cache(4096)
 def _fault(host: str) -> str:
     """What is wrong with a host as a mail exchanger."""
     if not host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from smtpx import _checks
 from smtpx.envelope import Envelope
-from smtpx.errors import MarkRefused, SMTPError
+from smtpx.errors import LocalProtocolError, MarkRefused, SMTPError
 from smtpx.marking import Mark
 
 from ._settings import AnyContent, ready
@@ -118,9 +119,15 @@ def sent(
     events: SimpleQueue[tuple[_Worker, bool]] = SimpleQueue()
     working: set[_Worker] = set()
     untold: list[DeliveryResult] = []
+    process = os.getpid()
     try:
         is_over = False
         while True:
+            if process != os.getpid():
+                raise LocalProtocolError(
+                    "this send_many is the parent process's, which is told of all results: call "
+                    "send_many anew in the child"
+                )
             while not is_over and len(working) < most:
                 message = next(source, source)
                 is_over = message is source
@@ -143,6 +150,9 @@ def sent(
         # Nothing more begins; what has begun is brought to its end, and told.
         if isinstance(error, GeneratorExit):
             untold.clear()
+        if process != os.getpid():
+            # The threads are the parent's.
+            raise
         while working:
             worker, is_done = events.get()
             if not is_done:

@@ -1,4 +1,4 @@
-"""The MTA-STS policy of a next hop (RFC 8461 §3.3, §5.1): a procedure."""
+"""The MTA-STS policy of a next hop (RFC 8461 §3.3, §5.1): procedures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ._counting import of_policy
 from ._exchangers import is_literal
 from ._fetching import PATH, fetched
 from ._resolving import Route, Rules
-from ._steps import Fetch, Keep, Known, LookUps, Recall, Steps
+from ._steps import Begin, Fetch, Keep, Known, LookUps, Recall, Renew, Steps
 from .mta_sts import FetchFailed, Policy, PolicyError, StoredPolicy, policy_id
 from .resolver import Answer, AnswerState, Question
 
-__all__ = ["renewed", "with_policy"]
+__all__ = ["renewed", "renewing", "with_policy"]
 
 # RFC 8461 §3.3: those who block a domain's TXT record gain nothing where its policy is renewed.
 _RENEWED_AFTER = 86400.0
@@ -33,37 +33,54 @@ def renewed(route: Route, rules: Rules) -> Steps[Route | None]:
     """
     question = Question(f"_mta-sts.{route.next_hop}", "TXT")
     (answer,) = yield LookUps((question,), fresh=True)
-    again = yield from _with(route, rules, answer)
+    again = yield from _with(route, rules, answer, waits=True)
     return again if again.policy != route.policy else None
 
 
-def _with(route: Route, rules: Rules, answer: Answer) -> Steps[Route]:
+def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) -> Steps[Route]:
     domain = route.next_hop
     known: Known = yield Recall(domain)
-    stored = known.stored
-    if stored is not None and stored.expires <= known.now:
-        stored = None
-    held = None if stored is None else stored.policy
+    held = _held(known)
     texts = [str(text) for text in answer.records]
     id = policy_id(texts) if answer.state is AnswerState.FOUND else None
     # What is cached is never dropped because it cannot be seen any more.
-    if id is None or id == known.failed_id:
-        if rules.counts and (answer.state is AnswerState.FAILED or (held and id is None)):
-            said = FetchFailed(f"the TXT record of _mta-sts.{domain} is not to be seen")
-            yield of_policy(domain, held, said)
-        return replace(route, policy=held)
-    if stored is not None and stored.id == id and not _is_old(stored, known.now):
-        return replace(route, policy=held)
+    is_known = held is not None and held.id == id and not _is_old(held, known.now)
+    if id is not None and not is_known and id != known.failed_id:
+        # Where there is one that holds, no mail waits for the next.
+        waits = waits or held is None
+        yield Renew(domain, id, waits)
+        if waits:
+            known = yield Recall(domain)
+            held = _held(known)
+    if id is None and rules.counts and (answer.state is AnswerState.FAILED or held is not None):
+        said = FetchFailed(f"the TXT record of _mta-sts.{domain} is not to be seen")
+        yield of_policy(domain, None if held is None else held.policy, said)
+    notes = route.notes
+    if id is not None and id == known.failed_id:
+        notes = (*notes, f"MTA-STS: the policy cannot be had: {known.why}")
+    if held is None and notes == route.notes:
+        return route
+    return replace(route, policy=None if held is None else held.policy, notes=notes)
+
+
+def _held(known: Known) -> StoredPolicy | None:
+    stored = known.stored
+    return stored if stored is not None and stored.expires > known.now else None
+
+
+def renewing(domain: str, id: str, rules: Rules) -> Steps[None]:
+    """Fetch the policy of a domain, and keep it."""
+    yield Begin(domain)
     try:
         policy = yield from _fetched(domain, rules)
     except (FetchFailed, PolicyError) as error:
-        yield Keep(domain, id, None)
+        yield Keep(domain, id, None, str(error))
         if rules.counts:
-            yield of_policy(domain, held, error)
-        note = f"MTA-STS: the policy cannot be had: {error}"
-        return replace(route, policy=held, notes=(*route.notes, note))
+            held = _held((yield Recall(domain)))
+            yield of_policy(domain, None if held is None else held.policy, error)
+        return
+    known: Known = yield Recall(domain)
     yield Keep(domain, id, StoredPolicy(id, known.now, policy))
-    return replace(route, policy=policy)
 
 
 def _is_old(stored: StoredPolicy, now: float) -> bool:

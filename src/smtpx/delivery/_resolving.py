@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ._exchangers import Levels, Rank, exchangers, is_literal, literal_address
+from ._places import Site
 from ._steps import LookUps, Steps
 from ._terms import Level, Terms
 from .addressing import AddressPolicy
@@ -19,10 +20,12 @@ __all__ = [
     "TLSA_UNUSABLE",
     "Exchanger",
     "Plan",
+    "Reached",
     "Route",
     "Rules",
     "level_of",
     "route_to",
+    "with_terms",
 ]
 
 _FOUND, _FAILED = AnswerState.FOUND, AnswerState.FAILED
@@ -67,10 +70,14 @@ class Plan:
     notes: tuple[str, ...] = ()
     reports_to: tuple[str, ...] = ()
     """Where the domain wants TLS reports (RFC 8460 §3): ``mailto:`` and ``https`` URLs."""
+    is_validated: bool = True
+    """False where DANE is wanted, and the name servers are not believed to validate DNSSEC."""
 
     def __str__(self) -> str:
         lines = [f"{self.next_hop}: {self.row or self.failure}"]
         lines += [f"  {note}" for note in self.notes]
+        if not self.is_validated:
+            lines.append("  no DANE: the name servers are not believed to validate DNSSEC")
         if self.policy is not None:
             lines.append(f"  MTA-STS: {self.policy}")
         for one in self.exchangers:
@@ -94,6 +101,8 @@ class Rules:
     own_names: frozenset[str] = frozenset()
     own_addresses: frozenset[str] = frozenset()
     dane: bool = True
+    validates: bool = True
+    """Whoever answers is believed to have validated DNSSEC."""
     mta_sts: bool = True
     minimum: Terms = Terms.OPPORTUNISTIC
     policy_port: int = 443
@@ -116,6 +125,11 @@ class Route:
     notes: tuple[str, ...] = ()
     txt: Answer | None = None
     """What ``_mta-sts`` of the domain says."""
+
+    @property
+    def site(self) -> Site:
+        """What it has in common with other domains that have the same mail exchangers."""
+        return frozenset(host for rank in self.levels.levels for host in rank.hosts)
 
 
 def route_to(next_hop: str, rules: Rules, seed: int) -> Steps[Route]:
@@ -142,18 +156,26 @@ def route_to(next_hop: str, rules: Rules, seed: int) -> Steps[Route]:
     return Route(next_hop, levels, answer.secure, answer.name, notes=levels.notes, txt=txt)
 
 
-def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Exchanger]]:
-    """The exchangers of one preference: their addresses, and what must be true of TLS.
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A mail exchanger whose addresses are known, and not yet what must be true of TLS."""
+
+    host: Exchanger
+    families: Sequence[Answer] = ()
+
+
+def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
+    """The exchangers of one preference, and their addresses.
 
     Raises:
         DeliveryFailed: one of them is ourselves, so that this level and all worse are left out.
     """
     if is_literal(route.next_hop):
-        return [_of_literal(route.next_hop, level.preference, rules)]
+        return [Reached(_of_literal(route.next_hop, level.preference, rules))]
     kinds = ("A", "AAAA")
     questions = tuple(Question(host, kind) for host in level.hosts for kind in kinds)
     answers: Sequence[Answer] = yield LookUps(questions)
-    found: list[Exchanger] = []
+    found: list[Reached] = []
     for place, host in enumerate(level.hosts):
         families = answers[2 * place : 2 * place + 2]
         addresses = [str(each) for one in families for each in one.records]
@@ -163,10 +185,7 @@ def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Exchanger]]:
                 "addresses",
                 Failure.LOOPS,
             )
-        reached = _reached(host, level.preference, families, rules)
-        if reached.skipped is None:
-            reached = yield from _with_terms(reached, route, families, rules)
-        found.append(reached)
+        found.append(Reached(_reached(host, level.preference, families, rules), families))
     return found
 
 
@@ -211,10 +230,11 @@ def _reached(host: str, preference: int, families: Sequence[Answer], rules: Rule
     return Exchanger(host, preference, allowed, rules.minimum, row, skipped, tuple(notes))
 
 
-def _with_terms(
-    host: Exchanger, route: Route, families: Sequence[Answer], rules: Rules
-) -> Steps[Exchanger]:
-    """The same with the terms that DANE, MTA-STS and the minimum come to."""
+def with_terms(reached: Reached, route: Route, rules: Rules) -> Steps[Exchanger]:
+    """The exchanger with the terms that DANE, MTA-STS and the minimum come to."""
+    host, families = reached.host, reached.families
+    if host.skipped is not None or is_literal(route.next_hop):
+        return host
     if not route.is_obeyed:
         row = "TLS-Required: No (RFC 8689 §5)"
         return _changed(host, Terms.OPPORTUNISTIC, row)

@@ -6,47 +6,43 @@ import ipaddress
 import logging
 import re
 import ssl
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from email.message import Message
-from functools import cache
+from functools import cache, lru_cache
 from os import PathLike
-from threading import Lock
-from time import monotonic, time
+from time import time
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 from smtpx import Session, _checks
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, TLSFailure, TLSPolicyError
+from smtpx.errors import LocalProtocolError
 from smtpx.observing import Observer
 from smtpx.options import Timeouts
 from smtpx.signing import Signer
-from smtpx.tls import Protection, TLSMode, TLSPolicy
+from smtpx.tls import TLSMode, TLSPolicy
 
 from ._dnspython import NameServers, check_installed
 from ._exchangers import is_host, is_literal
+from ._places import DeliveryLimits
 from ._reporting import reported
 from ._resolving import Rules
 from ._steps import Count, Keep, Known, Steps
 from ._terms import Level, Terms
 from .addressing import AddressPolicy
-from .dane import mismatch
 from .mta_sts import MemoryPolicies, Policies
 from .outcomes import DeliveryResult
 from .reports import SentReport, TLSReports
-from .resolver import Answer, Question
 
 if TYPE_CHECKING:
     from ._tallies import Due, Tallies
 
 __all__ = [
-    "Answers",
     "AnyContent",
     "DeliveryOptions",
     "Settings",
-    "believe",
     "domain_of",
     "ready",
     "verdict",
@@ -82,6 +78,12 @@ class DeliveryOptions(TypedDict, total=False):
     source_address: tuple[str, int] | Sequence[tuple[str, int]] | None
     """IP address and port (0: any) to connect from; or one of each family."""
     timeouts: Timeouts | None
+    """Of a session. What the DNS may take is `resolver_timeout`."""
+    resolver_timeout: float
+    """Seconds that the DNS may take for one domain in all: 60. What is not known then may be
+    another time."""
+    limits: DeliveryLimits
+    """How many sessions there may be at once, and how long one is kept."""
     observer: Observer | None
     signer: Signer | None
     seed: int
@@ -98,6 +100,7 @@ _KINDS: dict[str, Any] = {
     "addresses": (AddressPolicy, "a smtpx.delivery.AddressPolicy"),
     "dane": (bool, "True or False"),
     "mta_sts": (bool, "True or False"),
+    "limits": (DeliveryLimits, "a smtpx.delivery.DeliveryLimits"),
     "minimum": (Terms, "a smtpx.delivery.Terms, such as Terms.ENCRYPTED"),
     "seed": (int, "an int"),
 }
@@ -137,6 +140,7 @@ class Settings:
             if not is_host(name.lower()):
                 raise ValueError(f"own_names: {name[:80]!r} is no host name")
         own_addresses = _texts("own_addresses", options.get("own_addresses", ()))
+        self.resolver = _resolver_of(resolver)
         self.client_name = client_name
         self.rules = Rules(
             port=port,
@@ -144,6 +148,7 @@ class Settings:
             own_names=frozenset(name.lower() for name in (client_name, *own_names)),
             own_addresses=frozenset(map(_address, own_addresses)),
             dane=options.get("dane", True),
+            validates=getattr(self.resolver, "validating", True) is True,
             mta_sts=options.get("mta_sts", True),
             minimum=minimum,
             counts=options.get("reports") is not None,
@@ -165,31 +170,46 @@ class Settings:
                 "policies: give smtpx.delivery.mta_sts.SQLitePolicies, or what has get and put, "
                 f"not {type(self.policies).__name__}"
             )
-        self._failed: dict[str, tuple[str, float]] = {}
+        self._failed: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
+        self.limits = options.get("limits") or DeliveryLimits()
+        self.resolver_timeout = options.get("resolver_timeout", 60.0)
+        _checks.amount("resolver_timeout", self.resolver_timeout, "seconds")
         self.ca_file = options.get("ca_file")
         self.seed = options.get("seed", 0)
-        self.resolver = _resolver_of(resolver)
         self.session: dict[str, Any] = {"client_name": client_name}
-        for name in ("source_address", "timeouts", "observer", "signer"):
+        for name in ("timeouts", "observer", "signer"):
             if options.get(name) is not None:
                 self.session[name] = cast("dict[str, Any]", options)[name]
         # What a session takes is looked at by one.
-        _ = Session("smtp://localhost", tls=self.tls("localhost", Terms.VERIFIED), **self.session)
+        sources: Any = options.get("source_address")
+        _ = Session(
+            "smtp://localhost",
+            tls=self.tls("localhost", Terms.VERIFIED),
+            source_address=sources,
+            **self.session,
+        )
+        self.sources: tuple[tuple[str, int], ...] = ()
+        if sources is not None:
+            self.sources = (sources,) if isinstance(sources[0], str) else tuple(sources)
+        timeouts = options.get("timeouts") or Timeouts()
+        times = [each for each in (timeouts.connect, timeouts.total) if each is not None]
+        self.connect_timeout = min(times, default=None)
 
     def known(self, domain: str) -> Known:
         """What is known of the policy of a domain."""
         now = time()
-        id, until = self._failed.get(domain, ("", 0.0))
-        return Known(now, self.policies.get(domain), id if until > now else "")
+        id, why, until = self._failed.get(domain, ("", "", 0.0))
+        stored = self.policies.get(domain)
+        return Known(now, stored, id, why) if until > now else Known(now, stored)
 
     def keep(self, step: Keep) -> None:
         """Keep a policy; or that there is none under its id, for a while."""
         if step.stored is not None:
             self.policies.put(step.domain, step.stored)
             return
-        while len(self._failed) >= _FAILURES:
-            del self._failed[next(iter(self._failed))]
-        self._failed[step.domain] = step.id, time() + _BACK_OFF
+        self._failed[step.domain] = step.id, step.why, time() + _BACK_OFF
+        while len(self._failed) > _FAILURES:
+            _ = self._failed.popitem(last=False)
 
     def close(self) -> None:
         """Let go of what is open."""
@@ -206,9 +226,7 @@ class Settings:
 
     def _sending(self, address: str) -> str:
         """Our own address, as far as the caller has said it."""
-        given: Any = self.session.get("source_address") or ()
-        is_one = bool(given) and isinstance(given[0], str)
-        found = [str(source[0]) for source in ([given] if is_one else given)]
+        found = [source[0] for source in self.sources]
         return next((one for one in found if (":" in one) == (":" in address)), "")
 
     def next_report(self) -> tuple[Due, Steps[SentReport]] | None:
@@ -290,24 +308,6 @@ def _believing() -> ssl.SSLContext:
     return context
 
 
-def believe(terms: Terms, protection: Protection | None) -> None:
-    """Make sure that what the server has shown meets the terms, before MAIL is said.
-
-    Raises:
-        TLSPolicyError: it does not.
-    """
-    if terms.level is not Level.DANE:
-        return
-    chain = () if protection is None else protection.chain or (protection.certificate,)
-    reason = mismatch(terms.records, chain, terms.names, datetime.now(UTC))
-    if reason is not None:
-        raise TLSPolicyError(
-            f"none of the {len(terms.records)} TLSA records of {terms.base} matches what the "
-            f"server has shown: {reason}",
-            TLSFailure.DANE_MISMATCH,
-        )
-
-
 def ready(message: Any, envelope: Envelope | None) -> tuple[AnyContent, Envelope]:
     """A message that can be sent more than once, and its envelope.
 
@@ -369,36 +369,12 @@ def domain_of(next_hop: str) -> str:
         AddressError: it is none.
         TypeError: it is no `str`.
     """
+    _checks.text("domain", next_hop)
+    return _domain_of(next_hop)
+
+
+@lru_cache(4096)
+def _domain_of(next_hop: str) -> str:
     from smtpx.addresses import Address
 
-    _checks.text("domain", next_hop)
     return Address.parse(f"postmaster@{next_hop.removesuffix('.')}").domain.lower()
-
-
-class Answers:
-    """Answers that were given, for as long as they hold; for several threads."""
-
-    _MOST = 10_000
-
-    def __init__(self) -> None:
-        self._kept: dict[Question, tuple[float, Answer]] = {}
-        self._lock = Lock()
-
-    def forget(self, questions: Iterable[Question]) -> None:
-        """Have these be asked anew."""
-        with self._lock:
-            for question in questions:
-                _ = self._kept.pop(question, None)
-
-    def get(self, question: Question) -> Answer | None:
-        """What was answered, if that still holds."""
-        kept = self._kept.get(question)
-        return kept[1] if kept is not None and kept[0] > monotonic() else None
-
-    def keep(self, question: Question, answer: Answer) -> None:
-        """Keep an answer; the oldest make room."""
-        with self._lock:
-            _ = self._kept.pop(question, None)
-            while len(self._kept) >= self._MOST:
-                del self._kept[next(iter(self._kept))]
-            self._kept[question] = monotonic() + answer.ttl, answer

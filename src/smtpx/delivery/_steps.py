@@ -12,12 +12,15 @@ from smtpx.results import SendResult
 from smtpx.sansio import Steps as Dialogue
 from smtpx.tls import Protection
 
+from ._places import Site
 from ._terms import Terms
 from .mta_sts import StoredPolicy
 from .resolver import Question
 from .tls_reports import AppliedPolicy, SessionFailure
 
 __all__ = [
+    "Away",
+    "Begin",
     "Count",
     "Fetch",
     "Keep",
@@ -26,6 +29,7 @@ __all__ = [
     "Mail",
     "Marked",
     "Recall",
+    "Renew",
     "Said",
     "Step",
     "Steps",
@@ -33,6 +37,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+class Begin(NamedTuple):
+    """Another next hop has its turn, and with it all of the time that the DNS may take for one."""
+
+    next_hop: str
 
 
 class LookUps(NamedTuple):
@@ -69,6 +79,8 @@ class Known(NamedTuple):
     stored: StoredPolicy | None = None
     failed_id: str = ""
     """The id under which nothing was to be had, a short time ago."""
+    why: str = ""
+    """Why it was not."""
 
 
 class Keep(NamedTuple):
@@ -77,6 +89,19 @@ class Keep(NamedTuple):
     domain: str
     id: str
     stored: StoredPolicy | None
+    why: str = ""
+    """Why it was not."""
+
+
+class Renew(NamedTuple):
+    """Have the policy of a domain be fetched and kept, once for all who ask for it.
+
+    With `waits` that is done by the time of the answer, or takes too long to be waited for.
+    """
+
+    domain: str
+    id: str
+    waits: bool
 
 
 class Marked(NamedTuple):
@@ -84,6 +109,12 @@ class Marked(NamedTuple):
 
     What it raises is thrown in; an `SMTPError` where it says no.
     """
+
+
+class Away(NamedTuple):
+    """Tell which of these addresses were not reached lately; answered with a `frozenset`."""
+
+    addresses: tuple[str, ...]
 
 
 class Count(NamedTuple):
@@ -102,12 +133,18 @@ class Mail(NamedTuple):
 
 
 class Try(NamedTuple):
-    """Send the message in a session at this address; answered with `Said`, and never fails."""
+    """Send the message in one session at whichever of these addresses answers first.
+
+    Answered with `Said`, and never fails.
+    """
 
     host: str
-    address: str
+    addresses: tuple[str, ...]
     terms: Terms
+    site: Site
     envelope: Envelope
+    is_probe: bool = False
+    """They were not reached lately: one message at a time tries them."""
 
 
 class Said(NamedTuple):
@@ -118,8 +155,18 @@ class Said(NamedTuple):
     error: SMTPError | None = None
     """Why none was, or why nobody accepted."""
     protection: Protection | None = None
+    is_kept: bool = False
+    """The session had carried other mail before."""
+    address: str = ""
+    """Where there was a session; else the empty string."""
+    begun: tuple[str, ...] = ()
+    """All addresses that were dialled."""
+    unreached: tuple[tuple[str, SMTPError], ...] = ()
+    """Those of them that did not answer."""
 
 
-Step: TypeAlias = LookUps | Fetch | Recall | Keep | Marked | Count | Mail | Try
+Step: TypeAlias = (
+    Begin | LookUps | Fetch | Recall | Renew | Keep | Away | Marked | Count | Mail | Try
+)
 Steps: TypeAlias = Generator[Step, Any, T]
 """A procedure that returns a `T`."""

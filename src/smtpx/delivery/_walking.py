@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from zlib import crc32
 
 from smtpx.envelope import Envelope
 from smtpx.errors import (
@@ -25,9 +26,10 @@ from smtpx.results import SendResult, Status
 
 from ._counting import is_tried, of_host, of_session
 from ._exchangers import is_literal
+from ._places import Site
 from ._policy import renewed, with_policy
-from ._resolving import Exchanger, Plan, Route, Rules, level_of, route_to
-from ._steps import LookUps, Marked, Said, Steps, Try
+from ._resolving import Exchanger, Plan, Reached, Route, Rules, level_of, route_to, with_terms
+from ._steps import Away, Begin, LookUps, Marked, Said, Steps, Try
 from ._terms import Level, Terms
 from .mta_sts import Mode, Policy
 from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
@@ -48,6 +50,7 @@ _FAULTS = (LocalProtocolError, AddressError)
 
 def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
     """The whole decision for a next hop, without a connection."""
+    yield Begin(next_hop)
     try:
         route = yield from route_to(next_hop, rules, seed)
     except DeliveryFailed as error:
@@ -57,7 +60,8 @@ def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
     failure: DeliveryFailed | None = None
     for rank in route.levels.levels:
         try:
-            found += yield from level_of(route, rank, rules)
+            for reached in (yield from level_of(route, rank, rules)):
+                found.append((yield from with_terms(reached, route, rules)))
         except DeliveryFailed as error:
             failure = _looping(error, found)
             break
@@ -74,6 +78,7 @@ def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
         failure,
         route.notes,
         (yield from _reported_to(next_hop)),
+        not rules.dane or rules.validates or is_literal(next_hop),
     )
 
 
@@ -103,11 +108,20 @@ def delivered(
         walks.append(_Walk(part, rules, obeys_policies=obeys_policies))
     try:
         for next_hop, walk in zip(places, walks, strict=True):
-            yield from walk.go(next_hop, seed)
+            yield from walk.go(next_hop, seed ^ _drawn_for(envelope))
     except BaseException as interruption:
         vars(interruption)["result"] = _told(places, walks)
         raise
     return _told(places, walks)
+
+
+def _drawn_for(envelope: Envelope) -> int:
+    """What spreads mail over equal hosts (RFC 5321 §5.1), and takes the same mail to the same one.
+
+    A host that greylists knows who sends to whom, and would begin anew with each host that it
+    is taken to (D51).
+    """
+    return crc32(f"{envelope.sender} {envelope.recipients[0].address}".encode())
 
 
 def _told(places: Mapping[str, Sequence[int]], walks: Sequence[_Walk]) -> DeliveryResult:
@@ -163,6 +177,7 @@ class _Walk:
 
     def go(self, next_hop: str, seed: int) -> Steps[None]:
         """Go through the hosts until nobody is left, or no host."""
+        yield Begin(next_hop)
         try:
             route = yield from route_to(next_hop, self._rules, seed)
             if self._obeys_policies:
@@ -184,20 +199,36 @@ class _Walk:
 
     def _through(self, route: Route) -> Steps[None]:
         ranks = route.levels.levels
-        seen: list[Exchanger] = []
+        seen: list[Reached] = []
+        later: list[tuple[Exchanger, tuple[str, ...]]] = []
         for place, rank in enumerate(ranks):
             try:
                 hosts = yield from level_of(route, rank, self._rules)
             except DeliveryFailed as error:
                 self._reasons.append(_looping(error, seen))
-                return
+                break
             seen += hosts
             # Each of the first three preferences has an address of its own (D13).
             reserved = max(min(len(ranks), _RANKS) - place - 1, 0)
-            for host in hosts:
-                yield from self._at(host, route, reserved)
-                if not self._remaining or self._left <= 0 or self._sessions <= 0:
+            for reached in hosts:
+                host = yield from with_terms(reached, route, self._rules)
+                if (yield from self._is_usable(host, route)):
+                    away: frozenset[str] = yield Away(host.addresses)
+                    if away:
+                        later.append((host, tuple(one for one in host.addresses if one in away)))
+                    near = [one for one in host.addresses if one not in away]
+                    yield from self._at(host, near, route, reserved)
+                if self._is_done:
                     return
+        for host, addresses in later:
+            yield from self._at(host, list(addresses), route, 0, is_probe=True)
+            if self._is_done:
+                return
+
+    @property
+    def _is_done(self) -> bool:
+        """True if nobody is left, or enough was tried."""
+        return not self._remaining or self._left <= 0 or self._sessions <= 0
 
     def _is_stopped_by(self, policy: Policy | None) -> bool:
         """True if a policy may be why somebody does not get it."""
@@ -208,14 +239,14 @@ class _Walk:
             and any(one.failure is Failure.TLS_POLICY for one in self._reasons)
         )
 
-    def _at(self, host: Exchanger, route: Route, reserved: int) -> Steps[None]:
-        """Try the addresses of one host."""
+    def _is_usable(self, host: Exchanger, route: Route) -> Steps[bool]:
+        """True if a host may be dialled for this message; else it is noted why not."""
         if host.skipped is not None:
             self._reasons.append(host.skipped)
             counted = of_host(host, route) if self._rules.counts else None
             if counted is not None:
                 yield counted
-            return
+            return False
         if self._envelope.require_tls and not host.terms.proves:
             self._reasons.append(
                 DeliveryFailed(
@@ -223,35 +254,67 @@ class _Walk:
                     Failure.NO_REQUIRETLS,
                 )
             )
-            return
-        for address in host.addresses:
-            if self._left <= reserved or self._sessions <= 0 or not self._remaining:
+            return False
+        return True
+
+    def _at(
+        self,
+        host: Exchanger,
+        addresses: list[str],
+        route: Route,
+        reserved: int,
+        *,
+        is_probe: bool = False,
+    ) -> Steps[None]:
+        """Try the addresses of one host: those that are left race each other (RFC 8305)."""
+        while addresses and self._left > reserved and not self._is_done:
+            some = tuple(addresses[: self._left - reserved])
+            said = yield from self._counted(host, some, route, is_probe=is_probe)
+            if not said.begun:
                 return
-            self._left -= 1
-            said = yield from self._counted(host, address, route)
+            self._left -= len(said.begun)
+            # Those that were overtaken come last.
+            addresses = [one for one in addresses if one not in said.begun] + [
+                one for one in said.begun if one != said.address and one not in dict(said.unreached)
+            ]
             if _is_broken_tls(said) and host.terms.level is Level.OPPORTUNISTIC:
                 # RFC 7435 §4: what protects a little must not be what stops the mail.
-                said = yield from self._try(host, address, Terms.NONE)
+                said = yield from self._try(host, (said.address,), Terms.NONE, route.site)
             elif isinstance(said.error, _HANDSHAKE_FAILED) and said.result is None:
                 return
 
-    def _counted(self, host: Exchanger, address: str, route: Route) -> Steps[Said]:
-        """Try an address, and count that for the report to the domain, where there is to be one."""
+    def _counted(
+        self, host: Exchanger, addresses: tuple[str, ...], route: Route, *, is_probe: bool
+    ) -> Steps[Said]:
+        """Try addresses, and count that for the report to the domain, where there is to be one."""
+        site = route.site
         if not self._rules.counts or not route.is_obeyed:
-            return (yield from self._try(host, address, host.terms))
+            return (yield from self._try(host, addresses, host.terms, site, is_probe=is_probe))
         # RFC 8461 §5: a policy in testing is told of, and stops no mail.
         is_trial = is_tried(host, route)
         terms = Terms.VERIFIED if is_trial else host.terms
-        said = yield from self._try(host, address, terms, is_trial=is_trial)
-        counted = of_session(host, address, terms, route, said)
+        said = yield from self._try(
+            host, addresses, terms, site, is_probe=is_probe, is_trial=is_trial
+        )
+        counted = None
+        if said.address and not said.is_kept:
+            counted = of_session(host, said.address, terms, route, said)
         if counted is not None:
             yield counted
         if is_trial and _is_without_tls(said):
-            return (yield from self._try(host, address, host.terms))
+            again = yield from self._try(host, (said.address,), host.terms, site)
+            return again._replace(begun=said.begun, unreached=said.unreached)
         return said
 
     def _try(
-        self, host: Exchanger, address: str, terms: Terms, *, is_trial: bool = False
+        self,
+        host: Exchanger,
+        addresses: tuple[str, ...],
+        terms: Terms,
+        site: Site,
+        *,
+        is_probe: bool = False,
+        is_trial: bool = False,
     ) -> Steps[Said]:
         those = self._remaining
         recipients = [self._envelope.recipients[place] for place in those]
@@ -260,22 +323,31 @@ class _Walk:
             yield Marked()
             self._is_marked = True
         try:
-            said: Said = yield Try(host.name, address, terms, part)
+            said: Said = yield Try(host.name, addresses, terms, site, part, is_probe)
         except BaseException as interruption:
             told = vars(interruption).get("result")
             if isinstance(told, SendResult):
+                address = str(vars(interruption).get("address", addresses[0]))
                 self._hear(Said(told), those, Attempt(host.name, address, terms))
             raise
-        error = said.error
-        attempt = Attempt(host.name, address, terms, error)
+        for address, error in said.unreached:
+            self._attempted(Attempt(host.name, address, terms, error), those)
+            self._note(error, self._standing[those[0]].attempts[-1])
+        if said.address:
+            attempt = Attempt(host.name, said.address, terms, said.error)
+            self._attempted(attempt, those)
+            if said.result is not None:
+                self._sessions -= 1
+                self._hear(said, those, attempt)
+            elif said.error is not None and not (is_trial and _is_without_tls(said)):
+                self._note(said.error, attempt)
+        elif said.error is not None:
+            self._note(said.error, Attempt(host.name, addresses[0], terms, said.error))
+        return said
+
+    def _attempted(self, attempt: Attempt, those: Sequence[int]) -> None:
         for place in those:
             self._standing[place].attempts.append(attempt)
-        if said.result is not None:
-            self._sessions -= 1
-            self._hear(said, those, attempt)
-        elif error is not None and not (is_trial and _is_without_tls(said)):
-            self._note(error, attempt)
-        return said
 
     def _hear(self, said: Said, those: Sequence[int], attempt: Attempt) -> None:
         """Take what a server has made of the message."""
@@ -400,7 +472,7 @@ def _is_without_tls(said: Said) -> bool:
     )
 
 
-def _looping(error: DeliveryFailed, better: Sequence[Exchanger]) -> DeliveryFailed:
+def _looping(error: DeliveryFailed, better: Sequence[object]) -> DeliveryFailed:
     """We are a mail exchanger ourselves: for good where we are the best."""
     if not better:
         return error

@@ -3,55 +3,266 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-__all__ = ["in_trio", "pause", "together"]
+if TYPE_CHECKING:
+    import asyncio
 
-T = TypeVar("T")
-A = TypeVar("A")
+    import trio
 
+__all__ = ["Background", "Bell", "Call", "World", "current_world"]
 
-def in_trio() -> bool:
-    """True in a task of trio; else asyncio runs the task."""
-    if "trio" not in sys.modules:
-        return False
-    import trio.lowlevel
-
-    return trio.lowlevel.in_trio_task()
+Call: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
-async def pause(seconds: float) -> None:
-    """Wait."""
-    if in_trio():
-        import trio
+class Bell(Protocol):
+    """What one task waits for, and any other one of its run may ring."""
 
-        await trio.sleep(seconds)
-    else:
+    def ring(self) -> None:
+        """End the wait, or the next one."""
+        ...
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until it rings, but no longer than so many seconds."""
+        ...
+
+
+class Background(Protocol):
+    """A task that nobody's `async with` holds."""
+
+    def cancel(self) -> None:
+        """Have it end."""
+        ...
+
+    async def ended(self) -> None:
+        """Wait for its end, whoever may be cancelled meanwhile."""
+        ...
+
+
+class World(Protocol):
+    """asyncio or trio."""
+
+    name: str
+    """As dnspython has it."""
+
+    def run(self) -> object:
+        """What stands for the present run: the loop, or trio's token."""
+        ...
+
+    def is_over(self, run: Any) -> bool:
+        """True if a run has ended."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    def make_bell(self) -> Bell:
+        """Make a bell for the tasks of the present run."""
+        ...
+
+    def spawn(self, call: Call) -> Background:
+        """Start a task of its own; the call catches whatever it raises but a cancellation."""
+        ...
+
+    async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
+        """What a call returns.
+
+        Raises:
+            TimeoutError: it takes longer.
+        """
+        ...
+
+
+def current_world() -> World:
+    """The world whose task is calling: trio's where one of its tasks does, else asyncio."""
+    if "trio" in sys.modules:
+        import trio.lowlevel
+
+        if trio.lowlevel.in_trio_task():
+            return _Trio()
+    return _Asyncio()
+
+
+class _Asyncio:
+    name = "asyncio"
+
+    def run(self) -> object:
+        import asyncio
+
+        return asyncio.get_running_loop()
+
+    def is_over(self, run: Any) -> bool:
+        return bool(run.is_closed())
+
+    async def pause(self, seconds: float) -> None:
         import asyncio
 
         await asyncio.sleep(seconds)
 
+    def make_bell(self) -> Bell:
+        return _AsyncioBell()
 
-async def together(call: Callable[[A], Awaitable[T]], arguments: Sequence[A]) -> list[T]:
-    """Call for each argument at once; what they return, in order."""
-    if len(arguments) == 1:
-        return [await call(arguments[0])]
-    found: dict[int, T] = {}
-
-    async def one(place: int) -> None:
-        found[place] = await call(arguments[place])
-
-    if in_trio():
-        import trio
-
-        async with trio.open_nursery() as nursery:
-            for place in range(len(arguments)):
-                nursery.start_soon(one, place)
-    else:
+    def spawn(self, call: Call) -> Background:
         import asyncio
 
-        async with asyncio.TaskGroup() as group:
-            for place in range(len(arguments)):
-                _ = group.create_task(one(place))
-    return [found[place] for place in range(len(arguments))]
+        task = asyncio.create_task(call())
+        # The loop itself keeps no hold of it.
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+        return _AsyncioBackground(task)
+
+    async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
+        import asyncio
+
+        async with asyncio.timeout(seconds):
+            return await call()
+
+
+_running: set[asyncio.Task[None]] = set()
+
+
+class _AsyncioBackground:
+    __slots__ = ("_task",)
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def cancel(self) -> None:
+        _ = self._task.cancel()
+
+    async def ended(self) -> None:
+        import asyncio
+
+        cancelled: asyncio.CancelledError | None = None
+        while not self._task.done():
+            try:
+                _ = await asyncio.wait([self._task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+
+class _AsyncioBell:
+    __slots__ = ("_has_rung", "_waiting")
+
+    def __init__(self) -> None:
+        self._has_rung = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        self._has_rung = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        import asyncio
+
+        if not self._has_rung:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            alarm = None if seconds is None else loop.call_later(seconds, self._end)
+            try:
+                await self._waiting
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+        self._has_rung = False
+
+
+class _Trio:
+    name = "trio"
+
+    def run(self) -> object:
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+
+    def is_over(self, run: Any) -> bool:
+        import trio
+
+        try:
+            run.run_sync_soon(int)
+        except trio.RunFinishedError:
+            return True
+        return False
+
+    async def pause(self, seconds: float) -> None:
+        import trio
+
+        await trio.sleep(seconds)
+
+    def make_bell(self) -> Bell:
+        return _TrioBell()
+
+    def spawn(self, call: Call) -> Background:
+        import trio
+
+        background = _TrioBackground()
+        _ = trio.lowlevel.spawn_system_task(background.run, call, context=copy_context())
+        return background
+
+    async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
+        import trio
+
+        try:
+            with trio.fail_after(seconds):
+                return await call()
+        except trio.TooSlowError:
+            raise TimeoutError from None
+
+
+class _TrioBackground:
+    __slots__ = ("_ended", "_scope")
+
+    def __init__(self) -> None:
+        import trio
+
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    async def run(self, call: Call) -> None:
+        try:
+            with self._scope:
+                await call()
+        finally:
+            self._ended.set()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    async def ended(self) -> None:
+        import trio
+
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
+
+
+class _TrioBell:
+    __slots__ = ("_has_rung", "_waiting")
+
+    def __init__(self) -> None:
+        self._has_rung = False
+        self._waiting: trio.Event | None = None
+
+    def ring(self) -> None:
+        self._has_rung = True
+        if self._waiting is not None:
+            self._waiting.set()
+
+    async def wait(self, seconds: float | None = None) -> None:
+        import math
+
+        import trio
+
+        if not self._has_rung:
+            self._waiting = trio.Event()
+            with trio.move_on_after(math.inf if seconds is None else seconds):
+                await self._waiting.wait()
+        self._has_rung = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 from smtpx import _checks
@@ -58,7 +59,7 @@ class AddressPolicy:
                 networks.append(ipaddress.ip_network(each))
             except ValueError as error:
                 raise ValueError(f"allow={each!r}: give a network such as '10.0.0.0/8'") from error
-        self._allowed = tuple(networks)
+        self._networks = tuple(networks)
 
     def allows(self, address: str) -> bool:
         """True if an IP address may be dialled; what is no address may not.
@@ -67,28 +68,35 @@ class AddressPolicy:
             TypeError: it is no `str`.
         """
         _checks.text("address", address)
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return self._is_allowed(parsed)
-
-    def _is_allowed(self, address: _Address) -> bool:
-        if any(address in network for network in self._allowed):
-            return True
-        if isinstance(address, ipaddress.IPv6Address):
-            if address.scope_id is not None:
-                return False
-            within = address.ipv4_mapped or address.sixtofour
-            if address in _TRANSLATED:
-                within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-            if within is not None:
-                return self._is_allowed(within)
-        return (
-            address.is_global
-            and not address.is_multicast
-            and not any(address in network for network in _REFUSED)
-        )
+        return _allowed(address, self._networks)
 
     def __repr__(self) -> str:
         return f"AddressPolicy({list(self.allow)!r})" if self.allow else "AddressPolicy()"
+
+
+@lru_cache(4096)
+def _allowed(text: str, networks: tuple[_Network, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return _is_within(address, networks)
+
+
+def _is_within(address: _Address, networks: tuple[_Network, ...]) -> bool:
+    """True for an address of one of the networks, or of the public Internet."""
+    if any(address in network for network in networks):
+        return True
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            return False
+        within = address.ipv4_mapped or address.sixtofour
+        if address in _TRANSLATED:
+            within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if within is not None:
+            return _is_within(within, networks)
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not any(address in network for network in _REFUSED)
+    )

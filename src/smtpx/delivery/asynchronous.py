@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -16,35 +17,53 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from smtpx import AsyncSession, _checks
+from smtpx import _checks
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
 from smtpx.sansio import AsyncDriver
 
-from ._dnspython import Ask, Asking, NameServers, Pause, asking
+from ._answers import Answers
+from ._asking_tasks import TaskAsker
+from ._dnspython import NameServers
 from ._fetching import WITHIN
+from ._flights import unheard
+from ._hosts import Hosts
 from ._many import Message, at_once, check_many, heed, taken, told_as, unsendable
+from ._policy import renewing
+from ._renewals import TaskRenewals
 from ._resolving import Plan
+from ._sessions_tasks import TaskSessions
 from ._settings import (
-    Answers,
     AnyContent,
     DeliveryOptions,
     Settings,
-    believe,
     domain_of,
     obeys_policies,
     ready,
     verdict,
 )
-from ._steps import Count, Fetch, Keep, LookUps, Mail, Marked, Recall, Said, Steps, Try
+from ._steps import (
+    Away,
+    Begin,
+    Count,
+    Fetch,
+    Keep,
+    LookUps,
+    Mail,
+    Marked,
+    Recall,
+    Renew,
+    Steps,
+    Try,
+)
 from ._walking import delivered, planned
-from ._worlds import in_trio, pause, together
+from ._worlds import Background, Call, World, current_world
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .reports import SentReport, TLSReports
-from .resolver import Answer, AsyncResolver, Question, Resolver
+from .resolver import Answer, AsyncResolver, Resolver
 
 __all__ = ["AsyncDelivery"]
 
@@ -70,8 +89,9 @@ class AsyncDelivery:
             LocalProtocolError, TypeError, ValueError, ExtraMissing: as `Delivery`.
         """
         self._settings = Settings(client_name, resolver, options)
-        self._answers = Answers()
         self._is_closed = False
+        self._runs: dict[object, _Sharing] = {}
+        self._begin_anew()
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,8 +105,11 @@ class AsyncDelivery:
         await self.close()
 
     async def close(self) -> None:
-        """Deliver nothing any more."""
+        """Deliver nothing any more; see `Delivery.close`."""
         self._is_closed = True
+        sharing = self._runs.get(current_world().run())
+        if sharing is not None and self._process == os.getpid():
+            await sharing.sessions.close()
         self._settings.close()
 
     async def plan(self, domain: str) -> Plan:
@@ -119,61 +142,92 @@ class AsyncDelivery:
     ) -> AsyncIterator[DeliveryResult]:
         """Send messages; see `Delivery.send_many`.
 
-        Messages go in batches of `connections` times `window`, at most 64. The next batch begins
-        when all of one are done. A `mark` that returns an awaitable is awaited.
+        A `mark` that returns an awaitable is awaited. What ends it early cancels what has begun.
 
         Raises:
-            TypeError, ValueError: an argument is wrong; by the call itself.
+            TypeError, ValueError, LocalProtocolError: an argument is wrong, or the delivery is
+                closed; by the call itself.
         """
         if hasattr(messages, "__aiter__"):
             most = at_once(connections, window, mark)
         else:
             most = check_many(messages, connections, window, mark)
+        self._check_open()
         return self._send_many(messages, most, mark)
 
     async def _send_many(
         self, messages: Any, most: int, mark: Mark | None
     ) -> AsyncIterator[DeliveryResult]:
         source = aiter(messages) if hasattr(messages, "__aiter__") else _each(messages)
+        world = current_world()
+        news = world.make_bell()
+        running: dict[object, Background | None] = {}
         told: list[DeliveryResult] = []
+        failures: list[Exception] = []
 
-        async def one(message: Message) -> None:
-            async def ask() -> None:
-                if mark is not None:
-                    said: Any = mark([told_as(message)], [])
-                    heed(await said if isawaitable(said) else said)
-
+        async def run(place: object, message: Message) -> None:
             try:
-                content, envelope = taken(message)
-                result = await self._deliver(content, envelope, ask)
-                result.message = told_as(message)
-            except SMTPError as error:
-                result = unsendable(message, error)
+                told.append(await self._one(message, mark))
             except BaseException as error:
                 known = vars(error).get("result")
                 if isinstance(known, DeliveryResult):
                     known.message = told_as(message)
                     told.append(known)
-                raise
-            told.append(result)
+                if not isinstance(error, Exception):
+                    raise
+                failures.append(error)
+            finally:
+                del running[place]
+                news.ring()
+
+        def begin(message: Message) -> None:
+            place = object()
+            running[place] = None
+            task = world.spawn(lambda: run(place, message))
+            if place in running:
+                running[place] = task
 
         is_over = False
         try:
-            while not is_over:
-                batch: list[Message] = []
-                while len(batch) < most and not is_over:
+            while True:
+                while not (is_over or told or failures) and len(running) < most:
                     message: Any = await anext(source, source)
                     is_over = message is source
                     if not is_over:
-                        batch.append(message)
-                if batch:
-                    _ = await together(one, batch)
+                        begin(message)
+                if failures:
+                    raise failures[0]
                 while told:
                     yield told[0]
                     del told[0]
+                if is_over and not running:
+                    return
+                if is_over or len(running) >= most:
+                    await news.wait()
         except BaseException as error:
+            tasks = [task for task in running.values() if task is not None]
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                await task.ended()
             vars(error)["results"] = [] if isinstance(error, GeneratorExit) else told
             raise
+
+    async def _one(self, message: Message, mark: Mark | None) -> DeliveryResult:
+        """What becomes of one of many messages."""
+
+        async def ask() -> None:
+            if mark is not None:
+                said: Any = mark([told_as(message)], [])
+                heed(await said if isawaitable(said) else said)
+
+        try:
+            content, envelope = taken(message)
+            result = await self._deliver(content, envelope, ask)
+            result.message = told_as(message)
+        except SMTPError as error:
+            return unsendable(message, error)
+        return result
 
     @property
     def reports(self) -> TLSReports | None:
@@ -213,32 +267,42 @@ class AsyncDelivery:
         content: AnyContent,
         mark: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
-        if self._is_closed:
+        try:
+            sharing = self._shared()
+        except LocalProtocolError:
             procedure.close()
-            raise LocalProtocolError("the delivery is closed: make another one")
+            raise
+        settings = self._settings
+        left = settings.resolver_timeout
         try:
             step = next(procedure)
             while True:
                 try:
+                    answer: Any = None
                     match step:
                         case LookUps():
-                            answer: Any = await self._look_up(step)
+                            began = monotonic()
+                            answer = await sharing.look_up(step, left)
+                            left = max(left - (monotonic() - began), 0.0)
+                        case Begin():
+                            left = settings.resolver_timeout
+                        case Away(addresses):
+                            answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
-                            answer = await self._try(step, content)
+                            answer = await sharing.sessions.attempt(step, content)
                         case Marked():
                             if mark is not None:
                                 await mark()
-                            answer = None
                         case Fetch():
                             answer = await self._fetch(step)
+                        case Renew():
+                            await sharing.renewals.renew(step)
                         case Recall():
-                            answer = self._settings.known(step.domain)
+                            answer = settings.known(step.domain)
                         case Keep():
-                            self._settings.keep(step)
-                            answer = None
+                            settings.keep(step)
                         case Count():
-                            self._settings.count(step)
-                            answer = None
+                            settings.count(step)
                         case Mail():
                             answer = await self.send(step.message, step.envelope)
                 except BaseException as error:
@@ -249,20 +313,43 @@ class AsyncDelivery:
             value: T = stop.value
             return value
 
-    async def _try(self, step: Try, content: AnyContent) -> Said:
-        settings = self._settings
-        session = AsyncSession(
-            Endpoint(step.address, settings.rules.port),
-            tls=settings.tls(step.host, step.terms),
-            **settings.session,
-        )
-        try:
-            async with session:
-                believe(step.terms, session.protection)
-                result = await session.send(content, step.envelope)
-        except SMTPError as error:
-            return Said(error.result, error, session.protection)
-        return Said(result, result.error, session.protection)
+    def _shared(self) -> _Sharing:
+        """What the tasks of the present run have in common.
+
+        Raises:
+            LocalProtocolError: the delivery is closed.
+        """
+        self._check_open()
+        world = current_world()
+        run = world.run()
+        sharing = self._runs.get(run)
+        if sharing is None:
+            self._runs = {
+                known: one for known, one in self._runs.items() if not one.world.is_over(known)
+            }
+            known = self._knowledge
+            sharing = _Sharing(self._settings, known, world, self._renewing)
+            self._runs[run] = sharing
+        return sharing
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise LocalProtocolError("the delivery is closed: make another one")
+        if self._process != os.getpid():
+            # After a fork nothing is ours, neither loops nor locks.
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._process = os.getpid()
+        self._knowledge = Answers(), Hosts()
+        self._runs = {}
+
+    def _renewing(self, step: Renew) -> Call:
+        async def renew() -> None:
+            procedure = renewing(step.domain, step.id, self._settings.rules)
+            await self._run(procedure, b"")
+
+        return renew
 
     async def _fetch(self, step: Fetch) -> bytes:
         """Speak HTTPS at whichever address answers first.
@@ -290,62 +377,47 @@ class AsyncDelivery:
                 )
         raise failure
 
-    async def _look_up(self, step: LookUps) -> Sequence[Answer]:
-        questions = step.questions
-        if step.fresh:
-            self._answers.forget(questions)
-        resolver = self._settings.resolver
-        if isinstance(resolver, NameServers):
-            return await together(self._ask, questions)
-        answers: Any = resolver.look_up(questions)
-        if isawaitable(answers):
-            answers = await answers
-        return cast("Sequence[Answer]", answers)
 
-    async def _ask(self, question: Question) -> Answer:
-        answer = self._answers.get(question)
-        if answer is None:
-            answer = await _asked(asking(question, self._settings.resolver))
-            self._answers.keep(question, answer)
-        return answer
+class _Sharing:
+    """What the tasks of one run of a loop have in common."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        knowledge: tuple[Answers, Hosts],
+        world: World,
+        renewing: Callable[[Renew], Call],
+    ) -> None:
+        self._answers, self.hosts = knowledge
+        self.world = world
+        self.sessions = TaskSessions(settings, self.hosts, world)
+        self.renewals = TaskRenewals(renewing, world)
+        self._resolver: Any = settings.resolver
+        self._asker: TaskAsker | None = None
+        if isinstance(settings.resolver, NameServers):
+            self._asker = TaskAsker(settings.resolver, self._answers, world)
+
+    async def look_up(self, step: LookUps, seconds: float) -> Sequence[Answer]:
+        """Answer questions, within so many seconds."""
+        questions = step.questions
+        if self._asker is not None:
+            if step.fresh:
+                self._answers.forget(questions)
+            return await self._asker.ask(questions, seconds)
+        answers = self._resolver.look_up(questions)
+        if not isawaitable(answers):
+            return cast("Sequence[Answer]", answers)
+
+        async def wait() -> Any:
+            return await answers
+
+        try:
+            found: Any = await self.world.within(max(seconds, 0.001), wait)
+        except TimeoutError:
+            return [unheard(seconds) for _ in questions]
+        return cast("Sequence[Answer]", found)
 
 
 async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
     for message in messages:
         yield message
-
-
-async def _asked(procedure: Asking) -> Answer:
-    """Run one question to its answer."""
-    import dns.asyncbackend
-    import dns.asyncquery
-    import dns.exception
-
-    # Given, for dnspython keeps what it has found out by itself for ever.
-    backend = dns.asyncbackend.get_backend("trio" if in_trio() else "asyncio")
-    try:
-        step = next(procedure)
-        while True:
-            try:
-                response: Any = None
-                match step:
-                    case Pause(seconds):
-                        await pause(seconds)
-                    case Ask(query, server, port, True, timeout):
-                        response = await dns.asyncquery.tcp(
-                            query, server, timeout, port, backend=backend
-                        )
-                    case Ask(query, server, port, _, timeout):
-                        response = await dns.asyncquery.udp(
-                            *(query, server, timeout, port),
-                            ignore_unexpected=True,
-                            ignore_errors=True,
-                            backend=backend,
-                        )
-            except (OSError, dns.exception.DNSException, ValueError, EOFError) as error:
-                step = procedure.throw(error)
-            else:
-                step = procedure.send(response)
-    except StopIteration as stop:
-        answer: Answer = stop.value
-        return answer

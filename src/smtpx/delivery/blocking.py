@@ -2,49 +2,68 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from ssl import SSLError
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from smtpx import Session, _checks
+from smtpx import _checks
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
 from smtpx.sansio import Driver
 
-from ._dnspython import Ask, Asking, NameServers, Pause, asking
+from ._answers import Answers
+from ._asking import Asker
+from ._dnspython import NameServers
 from ._fetching import WITHIN
+from ._hosts import Hosts
 from ._many import Message, check_many, sent
+from ._policy import renewing
+from ._renewals import Renewals
 from ._resolving import Plan
+from ._sessions import Sessions
 from ._settings import (
-    Answers,
     AnyContent,
     DeliveryOptions,
     Settings,
-    believe,
     domain_of,
     obeys_policies,
     ready,
     verdict,
 )
-from ._steps import Count, Fetch, Keep, LookUps, Mail, Marked, Recall, Said, Steps, Try
+from ._steps import (
+    Away,
+    Begin,
+    Count,
+    Fetch,
+    Keep,
+    LookUps,
+    Mail,
+    Marked,
+    Recall,
+    Renew,
+    Steps,
+    Try,
+)
 from ._walking import delivered, planned
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .reports import SentReport, TLSReports
-from .resolver import Answer, Question, Resolver
+from .resolver import Answer, Resolver
 
 __all__ = ["Delivery", "deliver"]
 
 T = TypeVar("T")
 
-# Questions that are asked at once.
-_WIDTH = 32
+_NO_CONTENT = b""
+
+
+def _unasked() -> None:
+    """Nobody has to be asked before a message may leave."""
 
 
 class Delivery:
@@ -53,7 +72,8 @@ class Delivery:
     It finds the mail exchangers in the DNS, decides what TLS has to give there (DANE, MTA-STS,
     REQUIRETLS), and tries one after the other. It does not try again later: an outbox does.
 
-    Safe to share between threads. A context, at whose end it is closed.
+    Safe to share between threads. After `fork` the child begins anew, and leaves its parent's
+    sessions alone. A context, at whose end it is closed.
     """
 
     hop = None
@@ -77,8 +97,7 @@ class Delivery:
             ExtraMissing: dnspython is not installed, and no other resolver is given.
         """
         self._settings = Settings(client_name, resolver, options)
-        self._answers = Answers()
-        self._askers = ThreadPoolExecutor(_WIDTH, "smtpx.delivery")
+        self._sharing = _Sharing(self._settings, self._renew)
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -93,9 +112,13 @@ class Delivery:
         self.close()
 
     def close(self) -> None:
-        """Deliver nothing any more."""
+        """Deliver nothing any more; what has begun is brought to its end.
+
+        Sessions that were kept are closed; five seconds are all that servers have for that.
+        """
         self._is_closed = True
-        self._askers.shutdown(wait=False, cancel_futures=True)
+        if self._sharing.process == os.getpid():
+            self._sharing.sessions.close()
         self._settings.close()
 
     def plan(self, domain: str) -> Plan:
@@ -138,9 +161,11 @@ class Delivery:
         may leave, in this thread (`smtpx.Mark`). Whatever ends it early waits for what has begun.
 
         Raises:
-            TypeError, ValueError: an argument is wrong; by the call itself.
+            TypeError, ValueError, LocalProtocolError: an argument is wrong, or the delivery is
+                closed; by the call itself.
         """
         most = check_many(messages, connections, window, mark)
+        self._check_open()
         return sent(messages, most, mark, self._deliver)
 
     @property
@@ -180,34 +205,43 @@ class Delivery:
         return self._run(procedure, content, mark)
 
     def _run(
-        self, procedure: Steps[T], content: AnyContent, mark: Callable[[], None] | None = None
+        self, procedure: Steps[T], content: AnyContent, mark: Callable[[], None] = _unasked
     ) -> T:
-        if self._is_closed:
+        try:
+            self._check_open()
+        except LocalProtocolError:
             procedure.close()
-            raise LocalProtocolError("the delivery is closed: make another one")
+            raise
+        settings, sharing = self._settings, self._sharing
+        left = settings.resolver_timeout
         try:
             step = next(procedure)
             while True:
                 try:
+                    answer: Any = None
                     match step:
                         case LookUps():
-                            answer: Any = self._look_up(step)
+                            began = monotonic()
+                            answer = sharing.look_up(step, left)
+                            left = max(left - (monotonic() - began), 0.0)
+                        case Begin():
+                            left = settings.resolver_timeout
+                        case Away(addresses):
+                            answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
-                            answer = self._try(step, content)
+                            answer = sharing.sessions.attempt(step, content)
                         case Marked():
-                            if mark is not None:
-                                mark()
-                            answer = None
+                            mark()
                         case Fetch():
                             answer = self._fetch(step)
+                        case Renew():
+                            sharing.renewals.renew(step)
                         case Recall():
-                            answer = self._settings.known(step.domain)
+                            answer = settings.known(step.domain)
                         case Keep():
-                            self._settings.keep(step)
-                            answer = None
+                            settings.keep(step)
                         case Count():
-                            self._settings.count(step)
-                            answer = None
+                            settings.count(step)
                         case Mail():
                             answer = self.send(step.message, step.envelope)
                 except BaseException as error:
@@ -218,20 +252,21 @@ class Delivery:
             value: T = stop.value
             return value
 
-    def _try(self, step: Try, content: AnyContent) -> Said:
-        settings = self._settings
-        session = Session(
-            Endpoint(step.address, settings.rules.port),
-            tls=settings.tls(step.host, step.terms),
-            **settings.session,
-        )
-        try:
-            with session:
-                believe(step.terms, session.protection)
-                result = session.send(content, step.envelope)
-        except SMTPError as error:
-            return Said(error.result, error, session.protection)
-        return Said(result, result.error, session.protection)
+    def _check_open(self) -> None:
+        """Make sure that something can be delivered.
+
+        Raises:
+            LocalProtocolError: the delivery is closed.
+        """
+        if self._is_closed:
+            raise LocalProtocolError("the delivery is closed: make another one")
+        if self._sharing.process != os.getpid():
+            # After a fork nothing is ours, neither sessions nor locks.
+            inherited, self._sharing = self._sharing, _Sharing(self._settings, self._renew)
+            inherited.sessions.abandon()
+
+    def _renew(self, step: Renew) -> None:
+        self._run(renewing(step.domain, step.id, self._settings.rules), _NO_CONTENT)
 
     def _fetch(self, step: Fetch) -> bytes:
         """Speak HTTPS at whichever address answers first.
@@ -259,57 +294,29 @@ class Delivery:
                 )
         raise failure
 
-    def _look_up(self, step: LookUps) -> Sequence[Answer]:
-        questions = step.questions
+
+class _Sharing:
+    """What the threads of one process have in common."""
+
+    def __init__(self, settings: Settings, renew: Callable[[Renew], None]) -> None:
+        self.process = os.getpid()
+        self.hosts = Hosts()
+        self.sessions = Sessions(settings, self.hosts)
+        self.renewals = Renewals(renew)
+        self._resolver: Resolver | None = None
+        self._answers = Answers()
+        if isinstance(settings.resolver, NameServers):
+            self._asker = Asker(settings.resolver, self._answers)
+        else:
+            self._resolver = settings.resolver
+
+    def look_up(self, step: LookUps, seconds: float) -> Sequence[Answer]:
+        """Answer questions, within so many seconds."""
+        if self._resolver is not None:
+            return self._resolver.look_up(step.questions)
         if step.fresh:
-            self._answers.forget(questions)
-        resolver = self._settings.resolver
-        if not isinstance(resolver, NameServers):
-            answers: Sequence[Answer] = resolver.look_up(questions)
-            return answers
-        return list(self._askers.map(self._ask, questions))
-
-    def _ask(self, question: Question) -> Answer:
-        answer = self._answers.get(question)
-        if answer is None:
-            answer = _asked(asking(question, self._settings.resolver))
-            self._answers.keep(question, answer)
-        return answer
-
-
-def _asked(procedure: Asking) -> Answer:
-    """Run one question to its answer."""
-    import dns.exception
-    import dns.query
-
-    try:
-        step = next(procedure)
-        while True:
-            try:
-                response: Any = None
-                match step:
-                    case Pause(seconds):
-                        time.sleep(seconds)
-                    case Ask(query, server, port, True, timeout):
-                        response = dns.query.tcp(query, server, timeout, port)
-                    case Ask(query, server, port, _, timeout):
-                        response = dns.query.udp(
-                            query, server, timeout, port, ignore_unexpected=True, ignore_errors=True
-                        )
-            except (OSError, dns.exception.DNSException, ValueError, EOFError) as error:
-                step = procedure.throw(error)
-            else:
-                step = procedure.send(response)
-    except StopIteration as stop:
-        answer: Answer = stop.value
-        return answer
-
-
-def _unasked() -> None:
-    """Nobody has to be asked before a message may leave."""
-
-
-_NO_CONTENT = b""
+            self._answers.forget(step.questions)
+        return self._asker.ask(step.questions, seconds)
 
 
 def deliver(

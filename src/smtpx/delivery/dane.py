@@ -16,6 +16,8 @@ from smtpx import _checks
 from smtpx.errors import ExtraMissing
 from smtpx.pins import key_of
 
+from ._naming import is_named
+
 if TYPE_CHECKING:
     from cryptography import x509
 
@@ -192,7 +194,7 @@ def _chain_fault(
         shown = _names_of(leaf)
     except (ValueError, verification.VerificationError, x509.DuplicateExtension) as error:
         return f"the chain to the trust anchor does not hold ({str(error)[:200]})"
-    if not any(_is_named(name, pattern) for name in names for pattern in shown):
+    if not any(is_named(name, pattern) for name in names for pattern in shown):
         return f"its certificate is for {', '.join(shown[:5]) or 'no host at all'}"
     return None
 
@@ -210,11 +212,3 @@ def _names_of(leaf: x509.Certificate) -> list[str]:
         return found
     common = leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return [str(each.value) for each in common]
-
-
-def _is_named(name: str, pattern: str) -> bool:
-    """``*`` stands for one whole label, the first (RFC 6125 §6.4.3)."""
-    name, pattern = name.lower().rstrip("."), pattern.lower().rstrip(".")
-    if pattern.startswith("*."):
-        return name.partition(".")[2] == pattern[2:] and "." in pattern[2:]
-    return name == pattern

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ class MemoryPolicies:
     """Policies that are forgotten when the process ends."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, StoredPolicy] = {}
+        self._kept: OrderedDict[str, StoredPolicy] = OrderedDict()
 
     def get(self, domain: str) -> StoredPolicy | None:
         """The policy of a domain, whether or not it still holds."""
@@ -160,10 +161,10 @@ class MemoryPolicies:
 
     def put(self, domain: str, stored: StoredPolicy) -> None:
         """Keep a policy; of more than 10,000 the oldest is forgotten."""
-        _ = self._kept.pop(domain, None)
-        while len(self._kept) >= _MOST:
-            del self._kept[next(iter(self._kept))]
         self._kept[domain] = stored
+        self._kept.move_to_end(domain)
+        while len(self._kept) > _MOST:
+            _ = self._kept.popitem(last=False)
 
 
 class SQLitePolicies:

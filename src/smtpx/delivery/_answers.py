@@ -1,0 +1,72 @@
+"""Answers that were given, for as long as they hold."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from time import monotonic
+
+from .dane import TLSA
+from .resolver import MX, Answer, Question
+
+__all__ = ["Answers"]
+
+_MOST = 10_000
+_OCTETS = 8 << 20
+# What an entry takes besides its texts, and a record.
+_ENTRY, _RECORD = 400, 100
+
+
+class Answers:
+    """Answers, bounded by their number and by their octets; for several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Question, tuple[float, Answer, int]] = OrderedDict()
+        self._octets = 0
+        self._lock = Lock()
+
+    def forget(self, questions: Iterable[Question]) -> None:
+        """Have these be asked anew."""
+        with self._lock:
+            for question in questions:
+                self._drop(question)
+
+    def get(self, questions: Sequence[Question]) -> list[Answer | None]:
+        """What was answered to each of these, if that still holds."""
+        now, found = monotonic(), self._kept
+        return [
+            kept[1] if (kept := found.get(question)) is not None and kept[0] > now else None
+            for question in questions
+        ]
+
+    def keep(self, question: Question, answer: Answer) -> None:
+        """Keep an answer; the oldest make room."""
+        octets = _octets_of(question, answer)
+        with self._lock:
+            self._drop(question)
+            if answer.ttl <= 0:
+                return
+            self._kept[question] = monotonic() + answer.ttl, answer, octets
+            self._octets += octets
+            while len(self._kept) > _MOST or self._octets > _OCTETS:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, question: Question) -> None:
+        kept = self._kept.pop(question, None)
+        if kept is not None:
+            self._octets -= kept[2]
+
+
+def _octets_of(question: Question, answer: Answer) -> int:
+    """About how much memory it takes."""
+    octets = _ENTRY + len(question.name) + len(answer.name) + len(answer.detail)
+    for record in answer.records:
+        match record:
+            case str():
+                octets += _RECORD + len(record)
+            case MX():
+                octets += _RECORD + len(record.exchanger)
+            case TLSA():
+                octets += _RECORD + len(record.data)
+    return octets

@@ -1,0 +1,123 @@
+"""The DNS for tasks: each question is asked by a task that nobody's cancellation ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from ._answers import Answers
+from ._dnspython import Ask, Asking, NameServers, Pause, asking
+from ._flights import Flight, Flights, unheard
+from ._worlds import Background, Bell, World
+from .resolver import Answer, Question
+
+__all__ = ["TaskAsker"]
+
+
+class _Waiter:
+    """A call, and the questions that it still waits for."""
+
+    def __init__(self, bell: Bell) -> None:
+        self.flights: dict[Question, Flight[_Waiter]] = {}
+        self.answers: dict[Question, Answer] = {}
+        self.bell = bell
+
+
+class TaskAsker:
+    """Asks name servers for all tasks of one run of a loop."""
+
+    def __init__(self, servers: NameServers, answers: Answers, world: World) -> None:
+        self._servers = servers
+        self._answers = answers
+        self._world = world
+        self._flights: Flights[_Waiter] = Flights()
+        self._tasks: dict[Flight[_Waiter], Background] = {}
+        self._is_watched = False
+
+    async def ask(self, questions: Sequence[Question], seconds: float) -> list[Answer]:
+        """Answer them all, in their order; within so many seconds, or as `FAILED`."""
+        known = self._answers.get(questions)
+        missing = [one for one, answer in zip(questions, known, strict=True) if answer is None]
+        found = await self._wait(missing, monotonic() + seconds) if missing else {}
+        return [
+            answer or found.get(question) or unheard(seconds)
+            for question, answer in zip(questions, known, strict=True)
+        ]
+
+    async def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
+        waiter = _Waiter(self._world.make_bell())
+        try:
+            for question in questions:
+                waiter.flights[question] = self._flights.join(question, waiter)
+            self._send_off()
+            while len(waiter.answers) < len(waiter.flights) and (left := until - monotonic()) > 0:
+                await waiter.bell.wait(left)
+        finally:
+            for flight in self._flights.leave(waiter.flights.values(), waiter):
+                self._tasks.pop(flight).cancel()
+            self._send_off()
+        return waiter.answers
+
+    def _send_off(self) -> None:
+        """Begin what is due, and look again when more may be."""
+        now = monotonic()
+        for flight in self._flights.due(now):
+            self._tasks[flight] = self._world.spawn(partial(self._fly, flight))
+        again = self._flights.looks_again()
+        if again is not None and not self._is_watched:
+            self._is_watched = True
+            _ = self._world.spawn(partial(self._look_again, again - now))
+
+    async def _look_again(self, seconds: float) -> None:
+        try:
+            await self._world.pause(max(seconds, 0))
+        finally:
+            self._is_watched = False
+        self._send_off()
+
+    async def _fly(self, flight: Flight[_Waiter]) -> None:
+        answer = await _asked(asking(flight.question, self._servers), self._world)
+        self._answers.keep(flight.question, answer)
+        _ = self._tasks.pop(flight, None)
+        for waiter in self._flights.landed(flight):
+            waiter.answers[flight.question] = answer
+            if len(waiter.answers) == len(waiter.flights):
+                waiter.bell.ring()
+        self._send_off()
+
+
+async def _asked(procedure: Asking, world: World) -> Answer:
+    """Run one question to its answer."""
+    import dns.asyncbackend
+    import dns.asyncquery
+
+    # Given, for dnspython keeps what it has found out by itself for ever.
+    backend = dns.asyncbackend.get_backend(world.name)
+    try:
+        step = next(procedure)
+        while True:
+            try:
+                response: Any = None
+                match step:
+                    case Pause(seconds):
+                        await world.pause(seconds)
+                    case Ask(query, server, port, True, timeout):
+                        response = await dns.asyncquery.tcp(
+                            query, server, timeout, port, backend=backend
+                        )
+                    case Ask(query, server, port, _, timeout):
+                        response = await dns.asyncquery.udp(
+                            *(query, server, timeout, port),
+                            ignore_unexpected=True,
+                            ignore_errors=True,
+                            backend=backend,
+                        )
+            except Exception as error:
+                step = procedure.throw(error)
+            else:
+                step = procedure.send(response)
+    except StopIteration as stop:
+        answer: Answer = stop.value
+        return answer

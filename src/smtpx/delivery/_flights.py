@@ -1,0 +1,103 @@
+"""Questions on their way: each is asked once for all who wait, and not too many at a time; pure.
+
+Nobody's leaving harms another: a question is given up when nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from .resolver import Answer, AnswerState, Question
+
+__all__ = ["Flight", "Flights", "unheard"]
+
+W = TypeVar("W")
+
+# Asked at once; a question that is not answered after a second makes room for another.
+_WIDTH, _YOUNG = 64, 1.0
+# Asked at once in all, whatever their age: each takes a descriptor.
+_MOST = 256
+
+
+class Flight(Generic[W]):
+    """One question, and who waits for its answer."""
+
+    __slots__ = ("began", "question", "waiting")
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.waiting: set[W] = set()
+        self.began: float | None = None
+        """When it was sent off; ``None`` while it stands in the queue."""
+
+
+class Flights(Generic[W]):
+    """All questions on their way, of those who share a cache of answers."""
+
+    def __init__(self) -> None:
+        self._known: dict[Question, Flight[W]] = {}
+        self._queue: deque[Flight[W]] = deque()
+        self._air: dict[Flight[W], None] = {}
+
+    def join(self, question: Question, who: W) -> Flight[W]:
+        """Wait for the answer to a question, whoever else does."""
+        flight = self._known.get(question)
+        if flight is None:
+            flight = self._known[question] = Flight(question)
+            self._queue.append(flight)
+        flight.waiting.add(who)
+        return flight
+
+    def leave(self, flights: Iterable[Flight[W]], who: W) -> list[Flight[W]]:
+        """Wait no more; the value is what was sent off, and is not waited for by anybody else."""
+        forsaken: list[Flight[W]] = []
+        for flight in flights:
+            flight.waiting.discard(who)
+            if not flight.waiting and self._known.get(flight.question) is flight:
+                del self._known[flight.question]
+                if flight in self._air:
+                    del self._air[flight]
+                    forsaken.append(flight)
+        return forsaken
+
+    def due(self, now: float) -> list[Flight[W]]:
+        """What is to be sent off now."""
+        begun: list[Flight[W]] = []
+        young = sum(1 for one in self._air if (one.began or now) > now - _YOUNG)
+        while self._queue and young < _WIDTH and len(self._air) < _MOST:
+            flight = self._queue.popleft()
+            if not flight.waiting:
+                continue
+            flight.began = now
+            self._air[flight] = None
+            begun.append(flight)
+            young += 1
+        return begun
+
+    def looks_again(self) -> float | None:
+        """When `due` may have more, if nothing is answered until then."""
+        if not self._queue or len(self._air) >= _MOST:
+            return None
+        began = sorted(one.began or 0.0 for one in self._air)
+        return began[-_WIDTH] + _YOUNG if len(began) >= _WIDTH else 0.0
+
+    def again(self, flight: Flight[W]) -> None:
+        """Have one be sent off anew, first of all."""
+        if flight in self._air:
+            del self._air[flight]
+            flight.began = None
+            self._queue.appendleft(flight)
+
+    def landed(self, flight: Flight[W]) -> set[W]:
+        """It is answered: the value is who has waited for it."""
+        _ = self._air.pop(flight, None)
+        if self._known.get(flight.question) is flight:
+            del self._known[flight.question]
+        return flight.waiting
+
+
+def unheard(seconds: float) -> Answer:
+    """What is known of a question for which there was no time."""
+    return Answer(AnswerState.FAILED, detail=f"the DNS did not say within {seconds:g} s")

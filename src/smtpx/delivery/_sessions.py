@@ -1,0 +1,242 @@
+"""The sessions of a delivery in threads: one for a message, or one that is open already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Condition, Lock, Thread
+from time import monotonic
+
+from smtpx import Session
+from smtpx.endpoints import Endpoint
+from smtpx.errors import SMTPError
+from smtpx.sansio import Dialled, dial
+
+from ._attempts import (
+    FAREWELL,
+    busy,
+    counts_against,
+    held_back,
+    is_gone,
+    is_too_many,
+    said_by,
+    unreached_of,
+)
+from ._belief import believe, meets
+from ._hosts import Hosts
+from ._places import Kept, Lease, Places
+from ._settings import AnyContent, Settings
+from ._steps import Said, Try
+
+__all__ = ["Sessions"]
+
+
+class Sessions:
+    """Opens sessions as far as the limits allow, and keeps them for a moment."""
+
+    def __init__(self, settings: Settings, hosts: Hosts) -> None:
+        self._settings = settings
+        self._hosts = hosts
+        self._places: Places[Session] = Places(settings.limits)
+        lock = Lock()
+        self._room = Condition(lock)
+        self._keeping = Condition(lock)
+        self._keeper: Thread | None = None
+        """Closes what was kept for long enough, while there is something."""
+        self._is_closed = False
+
+    def attempt(self, step: Try, content: AnyContent) -> Said:
+        """Send a message over one session."""
+        if not step.is_probe:
+            return self._attempt(step.addresses, step, content)
+        claimed = self._hosts.claim(step.addresses)
+        if not claimed:
+            return held_back(step)
+        try:
+            return self._attempt(claimed, step, content)
+        finally:
+            self._hosts.untried(claimed)
+
+    def _attempt(self, addresses: tuple[str, ...], step: Try, content: AnyContent) -> Said:
+        until = monotonic() + self._settings.limits.wait
+        while (lease := self._take(addresses, step, until)) is not None:
+            said = self._once(lease, step, content)
+            if said is not None:
+                return said
+        return busy(step, self._settings.limits.wait)
+
+    def _once(self, lease: Lease[Session], step: Try, content: AnyContent) -> Said | None:
+        """Send a message in this place; ``None`` if there was none, as the server says."""
+        addresses = lease.addresses
+        used: Kept[Session] | None = None
+        try:
+            if lease.kept is not None:
+                used = lease.kept
+                said = self._over(used, step, content)
+                if not is_gone(said):
+                    return said._replace(is_kept=True)
+                # It had ended meanwhile: nothing was said of this message.
+                used.session.abort()
+                used = None
+            dialled = dial(
+                lease.addresses,
+                self._settings.rules.port,
+                timeout=self._settings.connect_timeout,
+                sources=self._settings.sources,
+            )
+            unreached = unreached_of(dialled, self._settings)
+            for address, _ in unreached:
+                self._hosts.failed(address, monotonic())
+            if dialled.socket is None:
+                return Said(begun=dialled.begun or addresses, unreached=unreached)
+            with self._room:
+                self._places.settle(lease, dialled.address)
+                self._room.notify_all()
+            used, said = self._opened(step, dialled, content)
+            if used is None and self._is_crowded(said):
+                return None
+            return said._replace(begun=dialled.begun, unreached=unreached)
+        except BaseException as error:
+            if used is not None:
+                used.session.abort()
+                used = None
+            vars(error).setdefault("address", lease.addresses[0])
+            raise
+        finally:
+            self._give_back(lease, used)
+
+    def _is_crowded(self, said: Said) -> bool:
+        """True if a server takes no session because it has enough of ours; else remember it."""
+        error, now = said.error, monotonic()
+        if error is None or not counts_against(error):
+            return False
+        with self._room:
+            is_crowded = is_too_many(error) and self._places.is_crowded(said.address, now)
+        if not is_crowded:
+            self._hosts.failed(said.address, now)
+        return is_crowded
+
+    def _opened(
+        self, step: Try, dialled: Dialled, content: AnyContent
+    ) -> tuple[Kept[Session] | None, Said]:
+        """Open a session and send the message over it."""
+        settings, address = self._settings, dialled.address
+        session = Session(
+            Endpoint(address, settings.rules.port),
+            socket=dialled.socket,
+            tls=settings.tls(step.host, step.terms),
+            **settings.session,
+        )
+        try:
+            session.open()
+            believe(step.terms, session.protection)
+        except SMTPError as error:
+            session.close()
+            return None, Said(error.result, error, session.protection, address=address)
+        except BaseException:
+            session.abort()
+            raise
+        self._hosts.answered(address)
+        kept = Kept(session, step.host, address, step.terms, session.protection)
+        try:
+            return kept, self._over(kept, step, content)
+        except BaseException:
+            session.abort()
+            raise
+
+    def _over(self, kept: Kept[Session], step: Try, content: AnyContent) -> Said:
+        """Send the message over a session that is open."""
+        kept.messages += 1
+        try:
+            result = kept.session.send(content, step.envelope)
+        except SMTPError as error:
+            return said_by(kept, error.result, error)
+        return said_by(kept, result, result.error)
+
+    def _take(self, addresses: Sequence[str], step: Try, until: float) -> Lease[Session] | None:
+        """A place, or a session that is open; ``None`` if there was none for too long."""
+        with self._room:
+            while True:
+                now = monotonic()
+                lease = self._places.take(
+                    addresses, step.site, lambda kept: self._suits(kept, step), now
+                )
+                self._tidy()
+                if lease is not None or now >= until:
+                    return lease
+                _ = self._room.wait(until - now)
+
+    def _suits(self, kept: Kept[Session], step: Try) -> bool:
+        return kept.session.is_open and meets(kept, step.host, step.terms)
+
+    def _give_back(self, lease: Lease[Session], used: Kept[Session] | None) -> None:
+        if used is not None and not used.session.is_open:
+            used.session.abort()
+            used = None
+        with self._room:
+            kept = None if self._is_closed else used
+            self._places.give_back(lease, kept, monotonic())
+            self._room.notify_all()
+            self._tidy()
+        if used is not None and kept is None:
+            _part(used.session)
+
+    def _tidy(self) -> None:
+        """Have what is kept be closed in time."""
+        if self._keeper is not None:
+            if self._places.has_parting:
+                self._keeping.notify_all()
+        elif self._places.has_parting or self._places.expires() is not None:
+            keeper = Thread(target=self._keep, name="smtpx.delivery sessions", daemon=True)
+            with suppress(RuntimeError):  # There are too many, or the program ends.
+                keeper.start()
+                self._keeper = keeper
+
+    def _keep(self) -> None:
+        """Close each session that was kept for long enough, until there is none."""
+        while True:
+            with self._keeping:
+                parting = self._places.parting(monotonic())
+                if not parting:
+                    expires = self._places.expires()
+                    if expires is None:
+                        self._keeper = None
+                        return
+                    _ = self._keeping.wait(max(expires - monotonic(), 0))
+                    continue
+            _farewell(parting)
+
+    def close(self) -> None:
+        """Keep nothing any more; what is in use is closed when it is given back."""
+        with self._room:
+            self._is_closed = True
+            parting = self._places.clear()
+            self._keeping.notify_all()
+            self._room.notify_all()
+        _farewell(parting)
+
+    def abandon(self) -> None:
+        """Close what the parent process keeps, in its child: not a word to its peers."""
+        for session in self._places.clear():
+            session.abort()
+
+
+def _farewell(parting: Sequence[Session]) -> None:
+    """Say QUIT to each; one that does not listen holds up no other."""
+    if len(parting) == 1:
+        _part(parting[0])
+        return
+    threads = [Thread(target=_part, args=(one,), daemon=True) for one in parting]
+    for thread in threads:
+        thread.start()
+    until = monotonic() + FAREWELL
+    for thread in threads:
+        thread.join(max(until - monotonic(), 0))
+
+
+def _part(session: Session) -> None:
+    try:
+        session.close()
+    except Exception:
+        # An observer's: nobody is there any more to whom it could be told.
+        session.abort()

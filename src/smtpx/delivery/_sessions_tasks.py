@@ -1,0 +1,257 @@
+"""The sessions of a delivery in the tasks of one run of a loop; see `_sessions`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic
+
+from smtpx import AsyncSession
+from smtpx.endpoints import Endpoint
+from smtpx.errors import SMTPError
+from smtpx.sansio import Dialled, dial_async
+
+from ._attempts import (
+    FAREWELL,
+    busy,
+    counts_against,
+    held_back,
+    is_gone,
+    is_too_many,
+    said_by,
+    unreached_of,
+)
+from ._belief import believe, meets
+from ._hosts import Hosts
+from ._places import Kept, Lease, Places
+from ._settings import AnyContent, Settings
+from ._steps import Said, Try
+from ._worlds import Bell, World
+
+__all__ = ["TaskSessions"]
+
+
+class TaskSessions:
+    """Opens sessions as far as the limits allow, and keeps them for a moment."""
+
+    def __init__(self, settings: Settings, hosts: Hosts, world: World) -> None:
+        self._settings = settings
+        self._hosts = hosts
+        self._world = world
+        self._places: Places[AsyncSession] = Places(settings.limits)
+        self._waiting: dict[Bell, None] = {}
+        self._keeps = False
+        """A task closes what was kept for long enough, while there is something."""
+        self._news = world.make_bell()
+        self._is_closed = False
+
+    async def attempt(self, step: Try, content: AnyContent) -> Said:
+        """Send a message over one session."""
+        if not step.is_probe:
+            return await self._attempt(step.addresses, step, content)
+        claimed = self._hosts.claim(step.addresses)
+        if not claimed:
+            return held_back(step)
+        try:
+            return await self._attempt(claimed, step, content)
+        finally:
+            self._hosts.untried(claimed)
+
+    async def _attempt(self, addresses: tuple[str, ...], step: Try, content: AnyContent) -> Said:
+        until = monotonic() + self._settings.limits.wait
+        while (lease := await self._take(addresses, step, until)) is not None:
+            said = await self._once(lease, step, content)
+            if said is not None:
+                return said
+        return busy(step, self._settings.limits.wait)
+
+    async def _once(
+        self, lease: Lease[AsyncSession], step: Try, content: AnyContent
+    ) -> Said | None:
+        """Send a message in this place; ``None`` if there was none, as the server says."""
+        addresses = lease.addresses
+        used: Kept[AsyncSession] | None = None
+        try:
+            if lease.kept is not None:
+                used = lease.kept
+                said = await self._over(used, step, content)
+                if not is_gone(said):
+                    return said._replace(is_kept=True)
+                # It had ended meanwhile: nothing was said of this message.
+                used.session.abort()
+                used = None
+            dialled = await dial_async(
+                lease.addresses,
+                self._settings.rules.port,
+                timeout=self._settings.connect_timeout,
+                sources=self._settings.sources,
+            )
+            unreached = unreached_of(dialled, self._settings)
+            for address, _ in unreached:
+                self._hosts.failed(address, monotonic())
+            if dialled.socket is None:
+                return Said(begun=dialled.begun or addresses, unreached=unreached)
+            self._places.settle(lease, dialled.address)
+            self._ring()
+            used, said = await self._opened(step, dialled, content)
+            if used is None and self._is_crowded(said):
+                return None
+            return said._replace(begun=dialled.begun, unreached=unreached)
+        except BaseException as error:
+            if used is not None:
+                used.session.abort()
+                used = None
+            vars(error).setdefault("address", lease.addresses[0])
+            raise
+        finally:
+            await self._give_back(lease, used)
+
+    def _is_crowded(self, said: Said) -> bool:
+        """True if a server takes no session because it has enough of ours; else remember it."""
+        error, now = said.error, monotonic()
+        if error is None or not counts_against(error):
+            return False
+
+        is_crowded = is_too_many(error) and self._places.is_crowded(said.address, now)
+        if not is_crowded:
+            self._hosts.failed(said.address, now)
+        return is_crowded
+
+    async def _opened(
+        self, step: Try, dialled: Dialled, content: AnyContent
+    ) -> tuple[Kept[AsyncSession] | None, Said]:
+        """Open a session and send the message over it."""
+        settings, address = self._settings, dialled.address
+        session = AsyncSession(
+            Endpoint(address, settings.rules.port),
+            socket=dialled.socket,
+            tls=settings.tls(step.host, step.terms),
+            **settings.session,
+        )
+        try:
+            await session.open()
+            believe(step.terms, session.protection)
+        except SMTPError as error:
+            await session.close()
+            return None, Said(error.result, error, session.protection, address=address)
+        except BaseException:
+            session.abort()
+            raise
+        self._hosts.answered(address)
+        kept = Kept(session, step.host, address, step.terms, session.protection)
+        try:
+            return kept, await self._over(kept, step, content)
+        except BaseException:
+            session.abort()
+            raise
+
+    async def _over(self, kept: Kept[AsyncSession], step: Try, content: AnyContent) -> Said:
+        """Send the message over a session that is open."""
+        kept.messages += 1
+        try:
+            result = await kept.session.send(content, step.envelope)
+        except SMTPError as error:
+            return said_by(kept, error.result, error)
+        return said_by(kept, result, result.error)
+
+    async def _take(
+        self, addresses: Sequence[str], step: Try, until: float
+    ) -> Lease[AsyncSession] | None:
+        """A place, or a session that is open; ``None`` if there was none for too long."""
+        bell = self._world.make_bell()
+        try:
+            while True:
+                now = monotonic()
+                lease = self._places.take(
+                    addresses, step.site, lambda kept: self._suits(kept, step), now
+                )
+                self._tidy()
+                if lease is not None or now >= until:
+                    return lease
+                self._waiting[bell] = None
+                await bell.wait(until - now)
+        finally:
+            _ = self._waiting.pop(bell, None)
+
+    def _suits(self, kept: Kept[AsyncSession], step: Try) -> bool:
+        return kept.session.is_open and meets(kept, step.host, step.terms)
+
+    def _ring(self) -> None:
+        for bell in self._waiting:
+            bell.ring()
+
+    async def _give_back(self, lease: Lease[AsyncSession], used: Kept[AsyncSession] | None) -> None:
+        if used is not None and not used.session.is_open:
+            used.session.abort()
+            used = None
+        kept = None if self._is_closed else used
+        self._places.give_back(lease, kept, monotonic())
+        self._ring()
+        self._tidy()
+        if used is not None and kept is None:
+            await _part(used.session)
+
+    def _tidy(self) -> None:
+        """Have what is kept be closed in time."""
+        if self._keeps:
+            if self._places.has_parting:
+                self._news.ring()
+        elif self._places.has_parting or self._places.expires() is not None:
+            self._keeps = True
+            _ = self._world.spawn(self._keep)
+
+    async def _keep(self) -> None:
+        """Close each session that was kept for long enough, until there is none."""
+        try:
+            while True:
+                parting = self._places.parting(monotonic())
+                if parting:
+                    await self._farewell(parting)
+                    continue
+                expires = self._places.expires()
+                if expires is None:
+                    return
+                await self._news.wait(max(expires - monotonic(), 0))
+        finally:
+            # The run may be over.
+            self._keeps = False
+            for session in self._places.clear():
+                session.abort()
+
+    async def close(self) -> None:
+        """Keep nothing any more; what is in use is closed when it is given back."""
+        self._is_closed = True
+        parting = self._places.clear()
+        self._news.ring()
+        self._ring()
+        await self._farewell(parting)
+
+    async def _farewell(self, parting: Sequence[AsyncSession]) -> None:
+        """Say QUIT to each; one that does not listen holds up no other."""
+        left = len(parting)
+        bell = self._world.make_bell()
+
+        async def part(session: AsyncSession) -> None:
+            nonlocal left
+            try:
+                await _part(session)
+            finally:
+                left -= 1
+                bell.ring()
+
+        tasks = [self._world.spawn(partial(part, session)) for session in parting]
+        until = monotonic() + FAREWELL
+        try:
+            while left and monotonic() < until:
+                await bell.wait(until - monotonic())
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _part(session: AsyncSession) -> None:
+    try:
+        await session.close()
+    except Exception:
+        # An observer's: nobody is there any more to whom it could be told.
+        session.abort()

@@ -1,0 +1,311 @@
+"""Each question is asked once for all who wait, within their time, and not too many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dns.message
+import dns.name
+import dns.rrset
+import pytest
+import trio
+
+from smtpx.delivery import NameServers, _asking
+from smtpx.delivery._answers import Answers
+from smtpx.delivery._asking import Asker
+from smtpx.delivery._asking_tasks import TaskAsker
+from smtpx.delivery._dnspython import Ask, asking
+from smtpx.delivery._flights import Flights
+from smtpx.delivery._worlds import current_world
+from smtpx.delivery.dane import TLSA
+from smtpx.delivery.resolver import MX, Answer, AnswerState, Question
+from smtpx.testing import NameServer
+from tests.delivery.held_server import HeldServer
+
+pytestmark = pytest.mark.timeout(60)
+COMMON = "common.test"
+
+
+def question(name: str) -> Question:
+    return Question(name, "A")
+
+
+def servers_of(server: HeldServer | NameServer) -> NameServers:
+    return NameServers("127.0.0.1", port=server.port)
+
+
+def states(answers: Sequence[Answer]) -> list[AnswerState]:
+    return [answer.state for answer in answers]
+
+
+FOUND, FAILED = AnswerState.FOUND, AnswerState.FAILED
+
+
+def test_threads_that_ask_the_same_ask_once():
+    with HeldServer() as server, ThreadPoolExecutor(8) as threads:
+        asker = Asker(servers_of(server), Answers())
+        own = [f"own{place}.test" for place in range(8)]
+        asking = [
+            threads.submit(asker.ask, [question(COMMON), question(name)], 30.0) for name in own
+        ]
+        server.wait_for(*own)
+        server.release()
+        assert [states(one.result()) for one in asking] == [[FOUND, FOUND]] * 8
+        assert server.asked == {COMMON: 1, **dict.fromkeys(own, 1)}
+        # And what was answered is not asked again.
+        assert states(asker.ask([question(COMMON)], 30.0)) == [FOUND]
+        assert server.asked[COMMON] == 1
+
+
+def test_a_thread_whose_time_is_up_leaves_the_others_what_it_has_begun():
+    with HeldServer() as server, ThreadPoolExecutor(2) as threads:
+        asker = Asker(servers_of(server), Answers())
+        first = threads.submit(asker.ask, [question(COMMON), question("a.test")], 0.5)
+        server.wait_for("a.test")
+        second = threads.submit(asker.ask, [question(COMMON), question("b.test")], 30.0)
+        said = first.result()
+        assert states(said) == [FAILED, FAILED]
+        assert "within 0.5 s" in said[0].detail
+        server.wait_for("b.test")
+        server.release()
+        assert states(second.result()) == [FOUND, FOUND]
+        assert server.asked[COMMON] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pthread_kill")
+def test_ctrl_c_in_the_thread_that_asks_for_all_harms_no_other():
+    main = threading.get_ident()
+    with HeldServer() as server, ThreadPoolExecutor(2) as threads:
+        asker = Asker(servers_of(server), Answers())
+
+        def interrupt() -> Sequence[Answer]:
+            server.wait_for("a.test")
+            other = threads.submit(asker.ask, [question(COMMON), question("b.test")], 30.0)
+            server.wait_for("b.test")
+            signal.pthread_kill(main, signal.SIGINT)
+            return other.result()
+
+        other = threads.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            asker.ask([question(COMMON), question("a.test")], 30.0)
+        server.release()
+        assert states(other.result()) == [FOUND, FOUND]
+        assert server.asked[COMMON] == 1
+
+
+def test_a_question_that_ctrl_c_tore_is_asked_anew_for_the_others(monkeypatch):
+    """Sent, and not yet waited for: the moment at which there is a socket, and no selector."""
+    board = _asking._Air.board
+    torn: list[str] = []
+
+    def tear(air: Any, selector: Any) -> None:
+        if air._socket is not None and not torn:
+            torn.append("once")
+            raise KeyboardInterrupt
+        board(air, selector)
+
+    monkeypatch.setattr(_asking._Air, "board", tear)
+    with HeldServer() as server:
+        server.release()
+        asker = Asker(servers_of(server), Answers())
+        with pytest.raises(KeyboardInterrupt):
+            asker.ask([question(COMMON)], 30.0)
+        assert states(asker.ask([question(COMMON)], 30.0)) == [FOUND]
+        assert not asker._air
+
+
+def run_in(world: str, main: Callable[[], Any]) -> None:
+    if world == "asyncio":
+        asyncio.run(main())
+    else:
+        trio.run(main)
+
+
+async def in_a_thread(call: Callable[..., Any], *args: Any) -> None:
+    """Wait for what blocks, as this test's name server does."""
+    if current_world().name == "trio":
+        await trio.to_thread.run_sync(call, *args)
+    else:
+        await asyncio.to_thread(call, *args)
+
+
+@pytest.mark.parametrize("world", ["asyncio", "trio"])
+def test_a_task_that_is_cancelled_harms_no_other(world: str):
+    with HeldServer() as server:
+
+        async def main() -> None:
+            here = current_world()
+            asker = TaskAsker(servers_of(server), Answers(), here)
+            said: dict[str, list[AnswerState]] = {}
+            done = here.make_bell()
+
+            def asking(name: str) -> Callable[[], Any]:
+                async def ask() -> None:
+                    said[name] = states(await asker.ask([question(COMMON), question(name)], 30.0))
+                    done.ring()
+
+                return ask
+
+            own = [f"own{place}.test" for place in range(8)]
+            tasks = [here.spawn(asking(name)) for name in own]
+            await in_a_thread(server.wait_for, *own)
+            tasks[0].cancel()
+            await tasks[0].ended()
+            server.release()
+            while len(said) < 7:
+                await done.wait()
+            assert said == {name: [FOUND, FOUND] for name in own[1:]}
+            assert server.asked == {COMMON: 1, **dict.fromkeys(own, 1)}
+
+        run_in(world, main)
+
+
+@pytest.mark.parametrize("world", ["asyncio", "trio"])
+def test_when_all_tasks_have_left_nothing_is_asked_any_more(world: str):
+    with HeldServer() as server:
+
+        async def main() -> None:
+            asker = TaskAsker(servers_of(server), Answers(), current_world())
+            assert states(await asker.ask([question(COMMON)], 0.2)) == [FAILED]
+            server.release()
+            assert states(await asker.ask([question(COMMON)], 30.0)) == [FOUND]
+            # The first question was given up, so that another one had to be asked.
+            assert server.asked[COMMON] == 2
+
+        run_in(world, main)
+
+
+def test_nothing_stays_open_in_threads_when_nobody_asks():
+    with HeldServer() as server:
+        asker = Asker(servers_of(server), Answers())
+        before = threading.active_count()
+        assert states(asker.ask([question(COMMON)], 0.2)) == [FAILED]
+        server.release()
+        assert states(asker.ask([question(COMMON)], 30.0)) == [FOUND]
+        assert threading.active_count() == before
+
+
+@pytest.mark.requirement("D53")
+@pytest.mark.parametrize("world", ["thread", "asyncio", "trio"])
+def test_not_too_many_questions_are_on_their_way(world: str):
+    names = [f"n{place}.test" for place in range(300)]
+    questions = [question(name) for name in names]
+    with HeldServer() as server:
+        if world == "thread":
+            asker = Asker(servers_of(server), Answers())
+            with ThreadPoolExecutor(1) as threads:
+                asking = threads.submit(asker.ask, questions, 30.0)
+                # What is not answered after a second makes room, up to a bound.
+                server.wait_for_count(65)
+                server.wait_for_count(256)
+                assert server.asked.total() == 256
+                server.release()
+                assert states(asking.result()) == [FOUND] * 300
+        else:
+
+            async def main() -> None:
+                here = current_world()
+                asker = TaskAsker(servers_of(server), Answers(), here)
+                said: list[AnswerState] = []
+                done = here.make_bell()
+
+                async def ask() -> None:
+                    said.extend(states(await asker.ask(questions, 30.0)))
+                    done.ring()
+
+                _ = here.spawn(ask)
+                await in_a_thread(server.wait_for_count, 256)
+                assert server.asked.total() == 256
+                server.release()
+                await done.wait()
+                assert said == [FOUND] * 300
+
+            run_in(world, main)
+        assert server.asked == dict.fromkeys(names, 1)
+
+
+def test_of_many_questions_few_are_sent_off_at_a_time():
+    flights: Flights[str] = Flights()
+    for place in range(300):
+        flights.join(question(f"n{place}.test"), "ann")
+    first = flights.due(100.0)
+    assert len(first) == 64
+    assert flights.due(100.5) == []
+    assert flights.looks_again() == 101.0
+    # One that is answered makes room at once.
+    assert flights.landed(first[0]) == {"ann"}
+    assert len(flights.due(100.5)) == 1
+    # Those that are slow hold up no other, up to a bound.
+    assert len(flights.due(101.0)) == 63
+    assert len(flights.due(102.0)) == 64
+    assert len(flights.due(103.0)) == 64
+    assert len(flights.due(104.0)) == 1
+    assert flights.looks_again() is None
+    assert flights.due(200.0) == []
+
+
+def test_what_nobody_waits_for_is_not_sent_off():
+    flights: Flights[str] = Flights()
+    one, other = (flights.join(question(name), "ann") for name in ("a.test", "b.test"))
+    assert flights.join(question("a.test"), "bob") is one
+    assert flights.leave([one, other], "ann") == []
+    assert flights.due(1.0) == [one]
+    assert flights.leave([one], "bob") == [one]
+    assert flights.join(question("a.test"), "eve") is not one
+
+
+def test_answers_are_bounded_in_memory():
+    """What hostile zones say is forgotten before it takes too much."""
+    answers = Answers()
+    large = Answer(FOUND, tuple(str(place) * 500 for place in range(100)), ttl=1000.0)
+    for place in range(2000):
+        answers.keep(question(f"n{place}.test"), large)
+    assert answers._octets <= 8 << 20
+    assert answers.get([question("n1999.test")])[0] is large
+    assert answers.get([question("n0.test")])[0] is None
+    for place in range(11_000):
+        answers.keep(question(f"m{place}.test"), Answer(FOUND, ("192.0.2.1",), ttl=1000.0))
+    assert len(answers._kept) == 10_000
+    answers.forget([question("m10999.test")])
+    assert answers.get([question("m10999.test")])[0] is None
+    answers.keep(question("zero.test"), Answer(FOUND, (MX(1, "a"), TLSA(3, 1, 1, b"x"))))
+    assert answers.get([question("zero.test")])[0] is None
+
+
+def read(question: Question, *lines: str) -> Answer:
+    """What is made of a response with these records."""
+    procedure = asking(question, NameServers("127.0.0.1"))
+    step = next(procedure)
+    assert isinstance(step, Ask)
+    response = dns.message.make_response(step.query)
+    name = dns.name.from_text(question.name)
+    response.answer.append(dns.rrset.from_text(name, 300, "IN", question.type, *lines))
+    with pytest.raises(StopIteration) as stop:
+        procedure.send(dns.message.from_wire(response.to_wire(max_size=65535)))
+    answer: Answer = stop.value.value
+    return answer
+
+
+@pytest.mark.requirement("D49")
+def test_of_a_huge_answer_a_part_is_kept():
+    lines = [f"{1400 - place} mx{place}.many.test." for place in range(1400)]
+    records = read(Question("many.test", "MX"), *lines).records
+    assert [one.preference for one in records if isinstance(one, MX)] == list(range(1, 101))
+    text = f'"{"x" * 250}" ' * 200
+    assert read(Question("long.test", "TXT"), text).records == ("x" * 2048,)
+    addresses = [f"10.0.{place // 250}.{place % 250}" for place in range(2000)]
+    assert len(read(question("many.test"), *addresses).records) == 100
+
+
+def test_a_thread_hears_at_once_that_a_name_server_is_not_there():
+    with NameServer("") as server:
+        pass
+    (answer,) = Asker(servers_of(server), Answers()).ask([question("a.test")], 30.0)
+    assert answer.state is FAILED
+    assert "Connection refused" in answer.detail

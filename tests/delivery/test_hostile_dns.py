@@ -1,0 +1,105 @@
+"""Every fault of a name server at every question of a delivery: the word of the table, no other.
+
+All at once, a domain for each: what is wrong with one holds up no other, and costs no more than
+the time that the DNS has.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from smtpx import Status
+from smtpx.delivery import Failure
+from smtpx.testing import Misanswer, NameFault, NameServer, Server
+from tests.delivery.test_many import to
+
+pytestmark = pytest.mark.timeout(120)
+
+M = Misanswer
+# The right answer comes after all.
+PASSING = {M.LATE, M.TRUNCATED, M.GARBAGE_FIRST, M.WRONG_ID_FIRST}
+# Nothing is wrong that could be seen.
+LIES = {M.NXDOMAIN, M.NODATA, M.STRIPPED}
+# Until the time is up that a name server has for each of three answers.
+SILENT = {M.SILENCE, M.GARBAGE, M.WRONG_QUESTION, M.WRONG_ID, M.CUT}
+FAULTS = [fault for fault in Misanswer if fault not in LIES]
+QUESTIONS = ["MX", "TXT", "A", "AAAA", "TLSA"]
+WORDS: dict[str, Failure | None] = {
+    "MX": Failure.LOOKUP_FAILED,
+    "TXT": None,
+    "A": Failure.LOOKUP_FAILED,
+    "AAAA": None,
+    "TLSA": Failure.TLS_POLICY,
+}
+
+
+def zone(faults: list[Misanswer], port: int) -> tuple[NameServer, dict[str, Failure | None]]:
+    """A domain for each fault at each question, and what is to become of its mail."""
+    lines: list[str] = []
+    wrong: list[NameFault] = []
+    expected: dict[str, Failure | None] = {}
+    for fault in faults:
+        for question in QUESTIONS:
+            domain = f"{question.lower()}-{fault.name.lower().replace('_', '-')}.test"
+            names = {
+                "MX": domain,
+                "TXT": f"_mta-sts.{domain}",
+                "A": f"mx.{domain}",
+                "AAAA": f"mx.{domain}",
+                "TLSA": f"_{port}._tcp.mx.{domain}",
+            }
+            lines += [f"{domain} MX 1 mx.{domain}.", f"mx.{domain} A 127.0.0.1"]
+            wrong.append(NameFault(fault, names[question], question))
+            expected[domain] = None if fault in PASSING else WORDS[question]
+    return NameServer("\n".join(lines), faults=wrong), expected
+
+
+@pytest.mark.requirement("D1")
+@pytest.mark.requirement("D16")
+@pytest.mark.requirement("D17")
+@pytest.mark.requirement("D21")
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [fault for fault in FAULTS if fault not in SILENT],
+        pytest.param(FAULTS, marks=pytest.mark.slow),
+    ],
+    ids=["that are heard", "all"],
+)
+def test_every_fault_at_every_question(world: Any, faults: list[Misanswer]):
+    deadline = 20.0
+    with Server() as server:
+        dns, expected = zone(faults, server.port)
+        with dns:
+            delivery = world(dns, port=server.port, resolver_timeout=deadline)
+            began = monotonic()
+            results = list(delivery.send_many(to(*expected), connections=16))
+            took = monotonic() - began
+    outcomes = [one.outcomes[0] for one in results]
+    said = {str(one.recipient).partition("@")[2]: one.failure for one in outcomes}
+    assert said == expected
+    assert all((one.status is Status.ACCEPTED) == (one.failure is None) for one in outcomes)
+    assert all(one.retryable for one in outcomes if one.failure is not None)
+    assert len(server.messages) == sum(word is None for word in expected.values())
+    # The watchdog: far more than the time that they had together, as each had it by itself.
+    assert took < 3 * deadline
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_time_for_a_domain_is_for_all_of_its_questions(world: Any, question: str):
+    """One that is never answered costs that time, and no more; the watchdog has ten times it."""
+    with Server() as server:
+        dns, expected = zone([M.SILENCE], server.port)
+        domain = f"{question.lower()}-silence.test"
+        with dns:
+            began = monotonic()
+            delivery = world(dns, port=server.port, resolver_timeout=1.5)
+            (result,) = delivery.send_many(to(domain))
+            assert monotonic() - began < 15
+    (outcome,) = result.outcomes
+    # Where one has taken all the time, there is none for what comes after it.
+    assert outcome.failure in (expected[domain], Failure.LOOKUP_FAILED, Failure.TLS_POLICY)
+    assert outcome.retryable
