@@ -133,6 +133,7 @@ def self_signed() -> ssl.SSLContext:
         (f"2 0 1 {hashlib.sha256(SELF_SIGNED.der).hexdigest()}", False),
         (f"2 1 1 {hashlib.sha256(SELF_SIGNED.spki).hexdigest()}", False),
     ],
+    ids=["3 1 1", "2 0 1", "2 1 1"],
 )
 def test_5842_self_signed(world, record: str, is_taken: bool):
     with Lab(world, self_signed()) as lab:
