@@ -52,7 +52,7 @@ def test_all_of_it(runner: Runner, ledger: str, judge: Judge) -> None:
             several += [each async for each in outbox.put_many([(letter("x"), None)])]
             assert len({*several}) == 4
             cancelled = await outbox.put(letter("y"))
-            assert await outbox.cancel(cancelled) == 1
+            assert await outbox.cancel(cancelled, recipient="b@example.net") == 1
             await outbox.deliver(id, judge.url)
             assert (await outbox.status(id)).deliveries[0].state is State.ACCEPTED
             await outbox.run(judge.url, until_empty=True)
@@ -65,7 +65,8 @@ def test_all_of_it(runner: Runner, ledger: str, judge: Judge) -> None:
             assert len([event async for event in outbox.events()]) == 16
             told: list[Any] = []
             assert await outbox.report(told.append) == 16
-            assert await outbox.retry(cancelled) == 1
+            assert await outbox.retry(cancelled, recipient="nobody@example.net") == 0
+            assert await outbox.retry(cancelled, recipient="b@example.net") == 1
             assert await outbox.reconcile() == []
             with pytest.raises(NotInOutbox):
                 await outbox.resolve(id, "b@example.net", "accepted")

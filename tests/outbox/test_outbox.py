@@ -288,6 +288,21 @@ def test_a_cancelled_message_is_not_sent(outbox: Outbox, judge: Judge) -> None:
     assert {d.state for d in outbox.status(id).deliveries} == {State.ACCEPTED}
 
 
+def test_one_recipient_of_several_is_cancelled_and_tried_again(
+    outbox: Outbox, judge: Judge
+) -> None:
+    id = outbox.put(letter(to="b@example.net, c@example.net"))
+    assert outbox.cancel(id, recipient="c@example.net") == 1
+    assert outbox.cancel(id, recipient="nobody@example.net") == 0
+    outbox.run(judge.url, until_empty=True)
+    assert [recipient for _, recipient in judge.taken] == ["b@example.net"]
+    assert outbox.cancel(outbox.put(letter()), recipient="b@example.net") == 1
+    assert outbox.retry(id, recipient="b@example.net") == 0
+    assert outbox.retry(id, recipient="c@example.net") == 1
+    outbox.run(judge.url, until_empty=True)
+    assert [recipient for _, recipient in judge.taken] == ["b@example.net", "c@example.net"]
+
+
 def test_purging_forgets_what_is_over_and_nothing_else(outbox: Outbox, judge: Judge) -> None:
     over = [outbox.put(letter(str(n)), key=f"k{n}") for n in range(3)]
     outbox.run(judge.url, until_empty=True)

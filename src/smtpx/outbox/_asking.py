@@ -126,25 +126,34 @@ def _check_known(id: str) -> Statements[None]:
         raise _nothing_of(id)
 
 
-def cancel(id: str, now: float) -> Statements[int]:
-    """Cancel what nobody can have accepted; the value is for how many recipients.
+def cancel(id: str, recipient: str | None, now: float) -> Statements[int]:
+    """Cancel what nobody can have accepted, for one recipient or all; the value is for how many.
 
     Raises:
         NotInOutbox: there is none of that id.
     """
     yield from _check_known(id)
-    return (yield from _changed(id, "state = 'waiting'", State.CANCELLED, now))
+    where, whose = _narrowed("state = 'waiting'", recipient)
+    return (yield from _changed(id, where, State.CANCELLED, now, values=whose))
 
 
-def retry(id: str, now: float, expires: float) -> Statements[int]:
-    """Have those tried at once who wait, were refused or have expired; the value is how many.
+def retry(id: str, recipient: str | None, now: float, expires: float) -> Statements[int]:
+    """Have those tried at once who wait, were refused or have expired, one recipient or all.
+
+    The value is how many.
 
     Raises:
         NotInOutbox: there is none of that id.
     """
     yield from _check_known(id)
     over = "(state IN ('refused', 'expired', 'cancelled') OR (state = 'waiting' AND claimed = 0))"
-    return (yield from _changed(id, over, State.WAITING, now, expires))
+    where, whose = _narrowed(over, recipient)
+    return (yield from _changed(id, where, State.WAITING, now, expires, whose))
+
+
+def _narrowed(where: str, recipient: str | None) -> tuple[str, list[object]]:
+    """A condition, for one recipient where one is named."""
+    return (where, []) if recipient is None else (f"{where} AND recipient = ?", [recipient])
 
 
 def resolve(id: str, recipient: str, state: State, now: float, expires: float) -> Statements[None]:
@@ -153,8 +162,8 @@ def resolve(id: str, recipient: str, state: State, now: float, expires: float) -
     Raises:
         NotInOutbox: nothing of that id is in doubt for that recipient.
     """
-    where = "state = 'in doubt' AND recipient = ?"
-    n = yield from _changed(id, where, state, now, expires, [recipient])
+    where, whose = _narrowed("state = 'in doubt'", recipient)
+    n = yield from _changed(id, where, state, now, expires, whose)
     if not n:
         raise NotInOutbox(
             f"no message {id!r} is in doubt for {recipient}: status() tells what became of it"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from smtpx.errors import ExtraMissing
 
 from ._statements import Dialect, Statements
-from ._store import migrate, run
+from ._store import is_current, migrate, run
 from .states import LedgerCorrupt, LedgerUnavailable, OutboxError
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class PostgresStore:
         except psycopg.Error as error:
             raise said(error, self._name) from error
         try:
-            self.transact(migrate, DIALECT)
+            # To look needs no lock: whoever opens it may be within a transaction of his own.
+            if not self.look(is_current):
+                self.transact(migrate, DIALECT)
         except BaseException:
             self.close()
             raise
@@ -91,8 +93,13 @@ class PostgresStore:
 
     @property
     def _name(self) -> str:
-        # A password may stand in the URL.
-        return f"postgresql://{self._url.rpartition('@')[2].rpartition('://')[2]}"
+        # A password may stand anywhere in the URL.
+        try:
+            said = self._psycopg.conninfo.conninfo_to_dict(self._url)
+        except self._psycopg.Error:
+            return "postgresql"
+        port = f":{said['port']}" if "port" in said else ""
+        return f"postgresql://{said.get('host', '')}{port}/{said.get('dbname', '')}"
 
     def transact(
         self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs

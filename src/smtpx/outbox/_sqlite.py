@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from weakref import WeakSet
 
 from ._statements import Dialect, Statements
-from ._store import migrate, run
+from ._store import is_current, migrate, run
 from .states import LedgerCorrupt, LedgerUnavailable, OutboxError
 
 __all__ = ["DIALECT", "SQLiteStore", "said"]
@@ -57,7 +57,9 @@ class SQLiteStore:
         self._begin_anew()
         _stores.add(self)
         try:
-            self.transact(migrate, DIALECT)
+            # To look needs no lock: whoever opens it may be within a transaction of his own.
+            if not self.look(is_current):
+                self.transact(migrate, DIALECT)
         except BaseException:
             self.close()
             raise

@@ -9,7 +9,7 @@ from ._schema import MIGRATIONS, VERSION
 from ._statements import Ask, Dialect, Row, Statements, Tell
 from .states import LedgerCorrupt, LedgerTooNew
 
-__all__ = ["Cursor", "Store", "migrate", "run"]
+__all__ = ["Cursor", "Store", "is_current", "migrate", "run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,6 +87,15 @@ def run(operation: Statements[T], cursor: Cursor, dialect: Dialect) -> T:
         return value
     finally:
         operation.close()
+
+
+def is_current() -> Statements[bool]:
+    """True if the tables are there, of the present version."""
+    found = yield Ask("{tables}")
+    if not any(row[0] == "smtpx_version" for row in found):
+        return False
+    rows = yield Ask("SELECT version FROM smtpx_version")
+    return bool(rows) and rows[0][0] == VERSION
 
 
 def migrate(dialect: Dialect) -> Statements[None]:

@@ -173,13 +173,20 @@ class AsyncOutbox:
             for delivery in page:
                 yield delivery
 
-    async def cancel(self, id: str) -> int:
+    async def cancel(self, id: str, *, recipient: str | Address | None = None) -> int:
         """Send nothing of a message any more; see `Outbox.cancel`."""
-        return await in_thread((await self._opened()).cancel, id)
+        return await in_thread((await self._opened()).cancel, id, recipient=recipient)
 
-    async def retry(self, id: str, *, expires: timedelta = FIVE_DAYS) -> int:
+    async def retry(
+        self,
+        id: str,
+        *,
+        recipient: str | Address | None = None,
+        expires: timedelta = FIVE_DAYS,
+    ) -> int:
         """Try a message again at once; see `Outbox.retry`."""
-        return await in_thread((await self._opened()).retry, id, expires=expires)
+        outbox = await self._opened()
+        return await in_thread(outbox.retry, id, recipient=recipient, expires=expires)
 
     async def resolve(
         self, id: str, recipient: str | Address, outcome: Literal["accepted", "resend"]

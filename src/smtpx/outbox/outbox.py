@@ -295,20 +295,29 @@ class Outbox:
             for _, delivery in page:
                 yield delivery
 
-    def cancel(self, id: str) -> int:
+    def cancel(self, id: str, *, recipient: str | Address | None = None) -> int:
         """Send nothing of a message any more; return for how many recipients that is so.
 
-        For others it may be on its way, or all is over: `status` tells.
+        A `recipient` is the only one that it is done for. For others it may be on its way, or all is over: `status` tells.
 
         Raises:
             NotInOutbox: there is none of that id.
         """
         _ = id_of("id", id)
-        return self._store.transact(_asking.cancel, id, time.time())
+        address = None if recipient is None else _address(recipient)
+        return self._store.transact(_asking.cancel, id, address, time.time())
 
-    def retry(self, id: str, *, expires: timedelta = FIVE_DAYS) -> int:
+    def retry(
+        self,
+        id: str,
+        *,
+        recipient: str | Address | None = None,
+        expires: timedelta = FIVE_DAYS,
+    ) -> int:
         """Try a message at once for those who wait, or for whom it was refused, has expired or was
         cancelled; return how many. It then has so long, at least.
+
+        A `recipient` is the only one that it is done for.
 
         Raises:
             NotInOutbox: there is none of that id.
@@ -316,7 +325,8 @@ class Outbox:
         _ = id_of("id", id)
         now = time.time()
         until = now + seconds_of("expires", expires)
-        return self._store.transact(_asking.retry, id, now, until)
+        address = None if recipient is None else _address(recipient)
+        return self._store.transact(_asking.retry, id, address, now, until)
 
     def resolve(
         self, id: str, recipient: str | Address, outcome: Literal["accepted", "resend"]
