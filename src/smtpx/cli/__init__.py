@@ -7,7 +7,12 @@ is imported, so that ``smtpx --version`` costs no more than Python itself.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from smtpx import Endpoint, PoolLimits, SessionOptions
+    from smtpx.outbox import OutboxOptions
 
 __all__ = ["COMMANDS", "main"]
 
@@ -26,8 +31,18 @@ COMMANDS = {
 _ALIASES = {"probe": "doctor"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code; `argv` is without the program's own name."""
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    accounts: Mapping[str, tuple[Endpoint, PoolLimits | None, SessionOptions]] | None = None,
+    outbox: tuple[str, OutboxOptions] | None = None,
+) -> int:
+    """Run the command, and return its exit code; `argv` is without the program's own name.
+
+    A program that has it as a command of its own gives what its settings say: `accounts` by name,
+    which go before those of smtpx.toml, ``"default"`` before ``SMTPX_URL``; and the `outbox` that
+    is meant where ``--db`` names none, as URL and options.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     first = words[0] if words else "--help"
     if first == "--version":
@@ -41,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _unknown(first)
     from smtpx.cli._running import run
 
-    return run(name, words[1:])
+    return run(name, words[1:], accounts=accounts or {}, outbox=outbox)
 
 
 def _said(text: str) -> int:

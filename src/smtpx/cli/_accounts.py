@@ -37,6 +37,9 @@ class Account:
     endpoint: smtpx.Endpoint
     credentials: smtpx.Credentials | None = field(default=None, repr=False)
     sender: str | None = None
+    pool: smtpx.PoolLimits | None = None
+    options: smtpx.SessionOptions = field(default_factory=smtpx.SessionOptions)
+    """What else a client of it is made with."""
 
 
 def is_target(word: str) -> bool:
@@ -74,19 +77,30 @@ def account_of(
                 "use --password-file, --password-command or SMTPX_PASSWORD"
             )
         return _completed(endpoint, {}, arguments, login=login)
+    name = "default" if target is None else target.removeprefix("@")
+    if name in arguments.accounts:
+        return _given(*arguments.accounts[name])
     if target is None and (url := os.environ.get("SMTPX_URL")):
         try:
             endpoint = smtpx.Endpoint.parse(url)
         except smtpx.EndpointError as error:
             raise Stop(f"SMTPX_URL: {error}", Exit.CONFIGURATION) from None
         return _completed(endpoint, {}, arguments, login=login)
-    name = "default" if target is None else target.removeprefix("@")
     table = _table(name, arguments.config, chosen=target is not None)
     try:
         endpoint = smtpx.Endpoint.parse(_text(table, "url", name))
     except smtpx.EndpointError as error:
         raise Stop(f"the url of [{name}] in smtpx.toml: {error}", Exit.CONFIGURATION) from None
     return _completed(endpoint, table, arguments, login=login)
+
+
+def _given(
+    endpoint: smtpx.Endpoint, pool: smtpx.PoolLimits | None, options: smtpx.SessionOptions
+) -> Account:
+    """The account that the program around the command has."""
+    others = options.copy()
+    credentials = others.pop("credentials", None)
+    return Account(endpoint, credentials, pool=pool, options=others)
 
 
 def anonymous(endpoint: smtpx.Endpoint) -> smtpx.Endpoint:

@@ -53,6 +53,8 @@ class Case:
     chosen: str
     """Why this port."""
     credentials: smtpx.Credentials | None = field(default=None, repr=False)
+    options: smtpx.SessionOptions = field(default_factory=smtpx.SessionOptions)
+    """How the account's client is protected, and what it calls itself."""
     login: bool = False
     sender: str = ""
     recipient: str | None = None
@@ -170,11 +172,13 @@ class Examination:
 
     def _policy(self) -> smtpx.TLSPolicy:
         endpoint = self.case.endpoint
-        return endpoint.policy(peer_is_local=endpoint.is_local)
+        said = self.case.options.get("tls")
+        return said or endpoint.policy(peer_is_local=endpoint.is_local)
 
     def _open(self, connected: socket.socket, policy: smtpx.TLSPolicy) -> smtpx.Session | None:
         case = self.case
         options: dict[str, Any] = {
+            **case.options,
             "timeouts": smtpx.Timeouts.each(_PATIENCE),
             "observer": self._hear,
             "socket": connected,

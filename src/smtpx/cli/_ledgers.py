@@ -31,12 +31,13 @@ def ledger(url: str, **options: Any) -> Generator[Outbox]:
 
 
 def client_of(account: Account, connections: int, **options: Any) -> smtpx.Client:
-    """A client with so many connections."""
+    """A client with so many connections, unless the account says how many it may have."""
+    said: dict[str, Any] = {**account.options, **options}
     return smtpx.Client(
         account.endpoint,
         credentials=account.credentials,
-        pool=smtpx.PoolLimits(open=connections, idle=connections),
-        **options,
+        pool=account.pool or smtpx.PoolLimits(open=connections, idle=connections),
+        **said,
     )
 
 

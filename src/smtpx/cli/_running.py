@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -91,17 +91,20 @@ def _streams() -> Generator[None]:
         yield
 
 
-def run(name: str, words: Sequence[str]) -> int:
-    """Run the command `name`; return its exit code, whatever happens."""
+def run(name: str, words: Sequence[str], **given: object) -> int:
+    """Run the command `name`; return its exit code, whatever happens.
+
+    What is `given` is among its arguments, beside what the words say.
+    """
     with _streams():
-        return _run(name, words)
+        return _run(name, words, given)
 
 
-def _run(name: str, words: Sequence[str]) -> int:
+def _run(name: str, words: Sequence[str], given: Mapping[str, object]) -> int:
     command = loaded(name)
     try:
         parser = command.parser()
-        arguments = parser.parse_intermixed_args(words)
+        arguments = parser.parse_intermixed_args(words, argparse.Namespace(**given))
         forms = [form for form in _FORMS if getattr(arguments, form, False)]
         if len(forms) > 1:
             parser.error(f"--{forms[0]} and --{forms[1]}: give one of them")

@@ -139,6 +139,7 @@ def _case(
         endpoint=account.endpoint if arguments.login else anonymous(account.endpoint),
         chosen=chosen,
         credentials=account.credentials,
+        options=_seen(account.options),
         login=arguments.login,
         sender=arguments.sender,
         recipient=recipient,
@@ -147,6 +148,18 @@ def _case(
         observer=Dialogue(console) if console.verbose else None,
         is_free=route.is_free,
     )
+
+
+def _seen(options: smtpx.SessionOptions) -> smtpx.SessionOptions:
+    """Those options of a client that show in a session on which nothing is sent."""
+    seen = smtpx.SessionOptions()
+    if "tls" in options:
+        seen["tls"] = options["tls"]
+    if "mechanisms" in options:
+        seen["mechanisms"] = options["mechanisms"]
+    if "client_name" in options:
+        seen["client_name"] = options["client_name"]
+    return seen
 
 
 def _endpoint(host: str, port: int) -> smtpx.Endpoint:

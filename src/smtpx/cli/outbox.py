@@ -13,7 +13,7 @@ from smtpx.cli._drawing import table
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
 from smtpx.cli._running import Parser, count_of
-from smtpx.outbox import Delivery, Outbox, State
+from smtpx.outbox import Delivery, Outbox, OutboxOptions, State
 
 __all__ = ["parser", "run"]
 
@@ -49,10 +49,13 @@ def parser() -> Parser:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Do what is asked."""
-    url = arguments.db or os.environ.get("SMTPX_OUTBOX")
+    url, options = arguments.db, OutboxOptions()
+    if url is None and arguments.outbox is not None:
+        url, options = arguments.outbox
+    url = url or os.environ.get("SMTPX_OUTBOX")
     if url is None:
         raise Stop("which outbox? Give --db sqlite:///mail.db, or set SMTPX_OUTBOX")
-    with ledger(url) as outbox:
+    with ledger(url, **options) as outbox:
         return _WHAT[arguments.what](outbox, arguments, console)
 
 
@@ -90,8 +93,11 @@ def _show(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Ex
 def _run(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
     target = arguments.words[0] if arguments.words else None
     account = account_of(target, arguments, console)
-    with client_of(account, arguments.connections) as client:
-        outbox.run(client, connections=arguments.connections, until_empty=arguments.until_empty)
+    connections: int = arguments.connections
+    if account.pool is not None:
+        connections = min(connections, account.pool.open)
+    with client_of(account, connections) as client:
+        outbox.run(client, connections=connections, until_empty=arguments.until_empty)
     code = deliveries(outbox.counts())
     if code is not Exit.DONE:
         console.problem("not every recipient has accepted: smtpx outbox status tells")

@@ -94,8 +94,10 @@ class PostgresStore:
     @property
     def _name(self) -> str:
         # A password may stand anywhere in the URL.
+        from psycopg.conninfo import conninfo_to_dict
+
         try:
-            said = self._psycopg.conninfo.conninfo_to_dict(self._url)
+            said = conninfo_to_dict(self._url)
         except self._psycopg.Error:
             return "postgresql"
         port = f":{said['port']}" if "port" in said else ""

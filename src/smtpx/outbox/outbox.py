@@ -298,7 +298,8 @@ class Outbox:
     def cancel(self, id: str, *, recipient: str | Address | None = None) -> int:
         """Send nothing of a message any more; return for how many recipients that is so.
 
-        A `recipient` is the only one that it is done for. For others it may be on its way, or all is over: `status` tells.
+        A `recipient` is the only one that it is done for. For others it may be on its way, or all
+        is over: `status` tells.
 
         Raises:
             NotInOutbox: there is none of that id.

@@ -12,6 +12,23 @@ django = pytest.importorskip("django", reason="Django is not installed: group `i
 
 BACKEND = "smtpx.integrations.django.EmailBackend"
 HAS_MAILERS = django.VERSION >= (6, 1)
+_APPS = ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")
+_MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+_TEMPLATES = {
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {
+        "context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ]
+    },
+}
 
 
 def set_up() -> None:
@@ -23,7 +40,11 @@ def set_up() -> None:
     settings.configure(
         SECRET_KEY="for tests",
         USE_TZ=True,
-        INSTALLED_APPS=["smtpx.integrations.django"],
+        INSTALLED_APPS=[*(f"django.contrib.{app}" for app in _APPS), "smtpx.integrations.django"],
+        MIDDLEWARE=_MIDDLEWARE,
+        TEMPLATES=[_TEMPLATES],
+        ROOT_URLCONF="tests.integrations.django.urls",
+        STATIC_URL="static/",
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "mail.db"}},
         **said,
     )
@@ -40,3 +61,20 @@ def mail_by(**options: Any) -> Generator[None, None, None]:
         said = {"MAILERS": {"default": {"BACKEND": BACKEND, "OPTIONS": options}}}
     with override_settings(**said):
         yield
+
+
+@contextmanager
+def database_by(**said: Any) -> Generator[Any, None, None]:
+    """Have the alias ``default`` be another database."""
+    from django.db import connections
+
+    before = connections.settings["default"]
+    connections["default"].close()
+    connections.settings["default"] = {**before, **said}
+    del connections["default"]
+    try:
+        yield connections["default"]
+    finally:
+        connections["default"].close()
+        connections.settings["default"] = before
+        del connections["default"]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.views.decorators.debug import sensitive_variables
 
-from smtpx import SendResult, Session, SMTPError, TLSMode
+from smtpx import Outbox, SendResult, Session, SMTPError, TLSMode
 from smtpx.integrations.django._clients import alent, lent
 from smtpx.integrations.django._course import Course, results_of
+from smtpx.integrations.django._outboxes import opened
+from smtpx.integrations.django._putting import put
 from smtpx.integrations.django._settings import OPTIONS, read, said, said_in_settings
 
 
@@ -19,7 +22,10 @@ class EmailBackend(BaseEmailBackend):
     """Sends Django's messages, pipelined, by a pool of connections that the process shares.
 
     Each message gets its `smtpx.SendResult` as `message.smtpx_result`. The options are those of
-    Django's own backend, those of a `smtpx.Client`, and ``url``, ``pool`` and ``partial``.
+    Django's own backend, those of a `smtpx.Client`, and ``url``, ``pool``, ``partial``, ``outbox``.
+
+    With an ``outbox`` messages are put into that, by Django's connection and in its transaction,
+    and sent by ``manage.py smtpx outbox run``. Each gets its id there as `message.smtpx_id`.
     """
 
     __module__ = "smtpx.integrations.django"
@@ -84,6 +90,12 @@ class EmailBackend(BaseEmailBackend):
         mode = (policy or endpoint.policy(peer_is_local=False)).mode
         return not endpoint.is_local and mode in (TLSMode.NONE, TLSMode.OPPORTUNISTIC)
 
+    @property
+    def outbox(self) -> Outbox | None:
+        """The outbox that messages are put into, where there is one."""
+        kept = self._settings.outbox
+        return None if kept is None else opened(kept)
+
     def open(self) -> bool | None:
         """See to it that the server can be reached; true if it had to be asked.
 
@@ -112,16 +124,20 @@ class EmailBackend(BaseEmailBackend):
         self._is_open = False
 
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
-        """Send them all; return how many of them somebody accepted.
+        """Send them all, or put them into the outbox; return how many somebody accepted, or it did.
 
         What fails stops no other: the first failure is raised when all have been tried.
 
         Raises:
             ValueError: a message has no valid address, or a header that cannot be.
             Exception: what the message raises when it is written.
-            smtpx.SMTPError: a message was accepted by nobody; not with `fail_silently`.
+            smtpx.SMTPError: a message was accepted by nobody, or the outbox cannot be had, and then
+                none of them is in it; not with `fail_silently`.
         """
         course = Course(email_messages, partial_raises=self._settings.partial_raises)
+        if self._settings.outbox is not None:
+            put(course, self._settings.outbox)
+            return course.outcome(fail_silently=self.fail_silently)
         try:
             with lent(self._settings) as client:
                 for result in client.send_many(course.items()):
@@ -136,6 +152,8 @@ class EmailBackend(BaseEmailBackend):
 
     async def asend_messages(self, email_messages: Iterable[EmailMessage]) -> int:
         """Do as `send_messages` does, without holding up the loop."""
+        if self._settings.outbox is not None:
+            return await sync_to_async(self.send_messages)(email_messages)
         course = Course(email_messages, partial_raises=self._settings.partial_raises)
         try:
             async with alent(self._settings) as client:

@@ -2,57 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 
-from smtpx import SMTPError
-from smtpx.integrations.django._backend import EmailBackend
+from smtpx.integrations.django._mailers import MISTAKES, mailers
+from smtpx.integrations.django._settings import Settings
 
 
 def check_mail(**_: Any) -> list[CheckMessage]:
     """Look at each mailer that is ours; nothing is dialled.
 
-    ``smtpx.E001``: it cannot be made. ``smtpx.W001``: it sends in plain text over a network.
+    ``smtpx.E001``: it cannot be made. ``smtpx.E002``: it puts mail into an outbox from which a
+    worker sends by another server. ``smtpx.W001``: it sends in plain text over a network.
     """
     messages: list[CheckMessage] = []
-    for name, backend, options in _mailers():
+    by_database: dict[str, tuple[str, Settings]] = {}
+    for mailer in mailers():
         try:
-            made = backend(**options)
-        except (ImproperlyConfigured, SMTPError, TypeError, ValueError) as error:
-            messages.append(Error(f"{name}: {error}", id="smtpx.E001"))
+            made = mailer.made()
+        except MISTAKES as error:
+            messages.append(Error(f"{mailer.setting}: {error}", id="smtpx.E001"))
             continue
         if made.is_exposed:
             messages.append(
                 Warning(
-                    f"{name}: mail, and who gets it, goes over the network in plain text.",
+                    f"{mailer.setting}: mail, and who gets it, goes over the network in plain "
+                    "text.",
                     hint="Leave out use_tls=False and tls=none: STARTTLS is then required.",
                     id="smtpx.W001",
                 )
             )
+        settings = made._settings
+        if settings.outbox is not None:
+            first, others = by_database.setdefault(
+                settings.outbox.database, (mailer.setting, settings)
+            )
+            if settings != others:
+                messages.append(_two_in_one(first, mailer.setting, settings.outbox.database))
     return messages
 
 
-def _mailers() -> Iterator[tuple[str, type[EmailBackend], dict[str, Any]]]:
-    """What makes each: the name of the setting, the class, its arguments."""
-    if hasattr(settings, "MAILERS"):
-        for alias, config in settings.MAILERS.items():
-            backend = _ours(config.get("BACKEND", ""))
-            if backend is not None:
-                yield f"MAILERS[{alias!r}]", backend, {"alias": alias, **config.get("OPTIONS", {})}
-        return
-    backend = _ours(settings.EMAIL_BACKEND)
-    if backend is not None:
-        yield "EMAIL_BACKEND", backend, {}
-
-
-def _ours(path: str) -> type[EmailBackend] | None:
-    try:
-        named: object = import_string(path)
-    except ImportError:
-        return None  # Django itself complains of it.
-    return named if isinstance(named, type) and issubclass(named, EmailBackend) else None
+def _two_in_one(first: str, second: str, database: str) -> CheckMessage:
+    return Error(
+        f"{first} and {second} put mail into one outbox, that of the database {database!r}, and "
+        "differ in their options: a worker would send the mail of both by those of one.",
+        hint="Give each an outbox in a database of its own, such as an SQLite file.",
+        id="smtpx.E002",
+    )

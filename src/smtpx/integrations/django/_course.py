@@ -29,17 +29,22 @@ class Course:
 
     def items(self) -> Iterator[Item]:
         """What is to be sent. What cannot be written is passed over, and noted."""
+        for message, (content, envelope) in self.written():
+            self._under_way[id(content)] = message
+            yield content, envelope
+
+    def written(self) -> Iterator[tuple[EmailMessage, Item]]:
+        """Each message with what goes out for it. What cannot be written is passed over."""
         for message in self._messages:
             _tell(message, None)
             if not message.recipients():
                 continue
             try:
-                content, envelope = written(message)
+                item = written(message)
             except Exception as mistake:
-                self._mistake = self._mistake or mistake
+                self.refuse(mistake)
                 continue
-            self._under_way[id(content)] = message
-            yield content, envelope
+            yield message, item
 
     def note(self, result: SendResult) -> tuple[EmailMessage, Signal | None]:
         """Write down what became of a message; return it, and the signal that this calls for."""
@@ -54,12 +59,21 @@ class Course:
                 self.fail(error)
         return message, _signal(result)
 
+    def kept(self, message: EmailMessage, id: str) -> None:
+        """Write down under which id a message is in the outbox."""
+        _tell(message, None, id)
+        self._sent += 1
+
+    def refuse(self, mistake: Exception) -> None:
+        """Note that a message cannot be sent as it is: the first such counts."""
+        self._mistake = self._mistake or mistake
+
     def fail(self, error: SMTPError) -> None:
         """Note a failure: the first one counts."""
         self._failure = self._failure or error
 
     def outcome(self, *, fail_silently: bool) -> int:
-        """How many messages somebody accepted.
+        """How many messages somebody accepted, or the outbox has taken.
 
         Raises:
             Exception: a message could not be written; ValueError, if it has a wrong address.
@@ -77,8 +91,9 @@ def results_of(interruption: BaseException) -> list[SendResult]:
     return list(vars(interruption).get("results", ()))
 
 
-def _tell(message: EmailMessage, result: SendResult | None) -> None:
+def _tell(message: EmailMessage, result: SendResult | None, id: str | None = None) -> None:
     message.smtpx_result = result  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue] - ours
+    message.smtpx_id = id  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue] - ours
 
 
 def _signal(result: SendResult) -> Signal | None:

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
 
 from smtpx import Credentials, Endpoint, PoolLimits, SessionOptions, Timeouts, _checks
+from smtpx.integrations.django import _outboxes
+from smtpx.integrations.django._outboxes import Kept
 from smtpx.tls import ClientCertificate, TLSMode, TLSPolicy
 
 __all__ = ["OPTIONS", "Settings", "read", "said", "said_in_settings"]
@@ -28,7 +30,7 @@ _DJANGO = {
 _WHERE = ("host", "port", "use_tls", "use_ssl")
 # `timeout` is Django's, and means each wait.
 _SESSION = frozenset(SessionOptions.__annotations__) - {"timeout"}
-OPTIONS = frozenset(_DJANGO) | _SESSION | {"url", "pool", "partial"}
+OPTIONS = frozenset(_DJANGO) | _SESSION | {"url", "pool", "partial", "outbox"}
 """All that can be said."""
 _PARTIAL = ("signal", "raise")
 
@@ -41,6 +43,8 @@ class Settings(NamedTuple):
     options: SessionOptions
     partial_raises: bool
     """A message that only some recipients got is an error."""
+    outbox: Kept | None
+    """Where mail is put in place of being sent."""
 
 
 def said(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +95,9 @@ def read(options: Mapping[str, Any]) -> Settings:
     partial = given.get("partial", "signal")
     if partial not in _PARTIAL:
         raise ValueError(f"partial: give 'signal' or 'raise', not {partial!r}")
+    outbox = _outboxes.read(given["outbox"]) if "outbox" in given else None
+    if outbox is not None and "partial" in given:
+        raise ValueError("partial: leave it out beside an outbox, which tells of each recipient")
     endpoint = _endpoint(given)
     session: dict[str, Any] = {name: given[name] for name in _SESSION & given.keys()}
     for name, value in (
@@ -101,7 +108,7 @@ def read(options: Mapping[str, Any]) -> Settings:
         if value is not None:
             session[name] = value
     return Settings(
-        endpoint, given.get("pool"), cast("SessionOptions", session), partial == "raise"
+        endpoint, given.get("pool"), cast("SessionOptions", session), partial == "raise", outbox
     )
 
 
