@@ -60,6 +60,7 @@ TOKEN = {
 # What the blocks of a page need besides smtpx.
 NEEDS = {
     "django.md": ["django"],
+    "django-outbox.md": ["django"],
     "flask.md": ["flask"],
     "outbox.md": ["django"],
     "frameworks.md": ["fastapi", "httpx2", "aiohttp", "apscheduler", "structlog", "sentry_sdk"],
@@ -161,12 +162,14 @@ def skip_without_packages(page: str, code: str) -> None:
 
 
 def set_up(page: str) -> AbstractContextManager[None]:
-    if page not in ("django.md", "outbox.md"):
+    if page not in ("django.md", "django-outbox.md", "outbox.md"):
         return nullcontext()
     from tests.integrations.django import setting_up
 
     # Django is configured once in a process.
     setting_up.set_up()
+    if page == "django-outbox.md":
+        return setting_up.project_with_an_outbox(Path.cwd())
     return setting_up.mail_by(url="smtp://localhost")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,3 +79,17 @@ def database_by(**said: Any) -> Generator[Any, None, None]:
         connections["default"].close()
         connections.settings["default"] = before
         del connections["default"]
+
+
+@contextmanager
+def project_with_an_outbox(folder: Path) -> Generator[None, None, None]:
+    """Have a database in the folder, and an outbox in it."""
+    from django.core.management import call_command
+
+    name = str(folder / "project.db")
+    with (
+        database_by(ENGINE="django.db.backends.sqlite3", NAME=name),
+        mail_by(url="smtp://localhost", outbox={}),
+    ):
+        call_command("migrate", "smtpx", verbosity=0)
+        yield
