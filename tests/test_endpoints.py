@@ -226,7 +226,7 @@ def test_a_mistake_is_a_value_error_too() -> None:
 @given(st.text("smtplu+nix:/@?#[]%=&.0129é \r\0", max_size=40) | st.text(max_size=40))
 @example("smtp://[" + ":" * 40 + "]")
 def test_any_text_is_an_endpoint_or_an_endpoint_error(text: str) -> None:
-    for url in (text, "smtp://" + text, "lmtp+unix://" + text):
+    for url in (text, "smtp://" + text, "lmtp+unix://" + text, "gmail://" + text):
         try:
             endpoint = Endpoint.parse(url)
         except EndpointError:
@@ -274,6 +274,7 @@ MISTAKES = [
 @example("Zq7Kw@Qk4ßZ?", "smtp://ann:{}@mx.test", str)
 @example("Zq7Kw@Qk4ßZ..", "smtp://ann:{}", str)
 @example("Zq7Kw@/Qk4ßZ", "lmtp+unix://ann:{}@/run/lmtp", str)
+@example("Zq7Kw@/Qk4ßZ", "gmail://ann@gmail.com:{}", str)
 def test_the_password_shows_nowhere(password: str, url: str, encode: type[str]) -> None:
     written = url.format(encode(password))
     shown: list[str] = []
@@ -295,10 +296,15 @@ def test_the_password_shows_nowhere(password: str, url: str, encode: type[str]) 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30),
        st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))  # fmt: skip
 def test_any_user_and_password_pass_percent_encoded(user: str, password: str) -> None:
-    endpoint = Endpoint.parse(f"smtps://{quote(user, '')}:{quote(password, '')}@mx.test:99")
+    who = f"{quote(user, '')}:{quote(password, '')}"
     given = (user, password) if user or password else (None, None)
-    assert (endpoint.user, endpoint.password) == given
-    assert (endpoint.host, endpoint.port) == ("mx.test", 99)
+    for url, at in (
+        (f"smtps://{who}@mx.test:99", ("mx.test", 99)),
+        (f"gmail://{who}", ("smtp.gmail.com", 465)),
+    ):
+        endpoint = Endpoint.parse(url)
+        assert (endpoint.user, endpoint.password) == given
+        assert (endpoint.host, endpoint.port) == at
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ _HOMES = {
     "results": "Outcome SendResult Status",
     "sasl": "sasl",
     "sasl.credentials": "Credentials",
+    "services": "services",
     "signing": "DKIMKey DKIMSigner Signer",
     "testing": "testing",
     "tls": "ClientCertificate Protection TLSMode TLSPolicy TLSVersion",

@@ -4,6 +4,7 @@ from smtpx import bounces as bounces
 from smtpx import delivery as delivery
 from smtpx import outbox as outbox
 from smtpx import sasl as sasl
+from smtpx import services as services
 from smtpx import testing as testing
 from smtpx import verp as verp
 from smtpx._faces.asynchronous.client import AsyncClient as AsyncClient
@@ -194,6 +195,7 @@ __all__ = [
     "plain_text",
     "sasl",
     "send",
+    "services",
     "testing",
     "verp",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtpx import _checks
 from smtpx._secrecy import Confidential, without_frames
@@ -14,6 +14,9 @@ from smtpx._values import Value, field
 from smtpx.errors import EndpointError
 from smtpx.pins import Pin
 from smtpx.tls import TLSMode, TLSPolicy, TLSVersion
+
+if TYPE_CHECKING:
+    from smtpx.services import Service
 
 __all__ = ["Endpoint"]
 
@@ -26,6 +29,9 @@ _SCHEMES: dict[str, tuple[int, TLSMode | None, bool]] = {
     "lmtp": (24, None, True),  # RFC 2033 §5 leaves the port open, but never 25
     "lmtp+unix": (0, None, True),
 }
+
+# A service knows its host, so that the user's own @ needs no encoding.
+_SERVICE_URL = r"[^:]+://(?P<user>[^:/?]*)(?::(?P<password>[^@/?]*))?/?(?:\?(?P<query>.*))?"
 
 
 _CONTROL = r"[\x00-\x1f\x7f-\x9f]"
@@ -153,11 +159,12 @@ class Endpoint(Confidential, Value):
 
         The schemes are ``smtp`` (25), ``submission`` (587), ``smtps`` and ``submissions`` (465,
         implicit TLS), ``lmtp`` (24) and ``lmtp+unix:///path``. User and password are
-        percent-encoded. The parameters say how it is protected: ``tls`` is one of ``implicit``,
-        ``starttls``, ``opportunistic``, ``none``; ``ca`` is a PEM file of the authorities to trust;
-        ``server_hostname`` is the name in the certificate, where it is not the host;
-        ``minimum_version`` is ``TLSv1.2`` or ``TLSv1.3``; ``pin`` are pins (`Pin.parse`), with
-        commas between them. Whoever says whom to trust wants TLS, on this machine too.
+        percent-encoded. A service of `smtpx.services` is a scheme, too, and knows its host:
+        ``gmail://user:password``. The parameters say how it is protected: ``tls`` is one of
+        ``implicit``, ``starttls``, ``opportunistic``, ``none``; ``ca`` is a PEM file of the
+        authorities to trust; ``server_hostname`` is the name in the certificate, where it is not
+        the host; ``minimum_version`` is ``TLSv1.2`` or ``TLSv1.3``; ``pin`` are pins (`Pin.parse`),
+        with commas between them. Whoever says whom to trust wants TLS, on this machine too.
 
         Raises:
             EndpointError: the URL has a mistake; the message names it, never the password.
@@ -177,6 +184,12 @@ class Endpoint(Confidential, Value):
     def _read(cls, url: str) -> Endpoint:
         if not url.isprintable():
             raise EndpointError("the URL contains a control character")
+        scheme = url.partition("://")[0].lower()
+        if "://" in url and scheme not in _SCHEMES:
+            from smtpx.services import known
+
+            if scheme in known():
+                return cls._of_service(known()[scheme], url)
         match = re.fullmatch(URL, url)
         if match is None:
             raise EndpointError(
@@ -185,7 +198,7 @@ class Endpoint(Confidential, Value):
             )
         scheme = match["scheme"].lower()
         if scheme not in _SCHEMES:
-            raise EndpointError(f"unknown scheme {scheme!r}; one of {', '.join(_SCHEMES)}")
+            raise EndpointError(_unknown(scheme))
         port, tls, lmtp = _SCHEMES[scheme]
         parameters: dict[str, Any] = {"tls": tls, **_parameters_of(match["query"])}
         host, path = match["host"], plain(match["path"]) or ""
@@ -201,6 +214,23 @@ class Endpoint(Confidential, Value):
             port = port if match["port"] is None else port_of(match["port"])
         user, password = (plain(part) for part in match.group("user", "password"))
         return cls(host, port, lmtp=lmtp, path=path, user=user, password=password, **parameters)
+
+    @classmethod
+    def _of_service(cls, service: Service, url: str) -> Endpoint:
+        """What the URL of a service stands for."""
+        match = re.fullmatch(_SERVICE_URL, url)
+        user = None if match is None else plain(match["user"])
+        if match is None or (user or "").endswith(f"@{service.host}"):
+            raise EndpointError(
+                f"{service.name}:// knows its host: write {service.name}://user:password "
+                "(percent-encode : @ / ? in a password)"
+            )
+        if user and service.fixed_user and user != service.user:
+            raise EndpointError(f"another user than {service.user!r}: {service.login}")
+        base = cls.parse(service.url)
+        parameters: dict[str, Any] = {"tls": base.tls, **_parameters_of(match["query"])}
+        password = plain(match["password"])
+        return cls(base.host, base.port, user=user, password=password, **parameters)
 
     def policy(self, *, peer_is_local: bool) -> TLSPolicy:
         """What protects a session, given where the peer turned out to be.
@@ -247,6 +277,18 @@ class Endpoint(Confidential, Value):
         if self.path:
             return self.path
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _unknown(scheme: str) -> str:
+    """What to say of a scheme that is none."""
+    from difflib import get_close_matches
+
+    from smtpx.services import known
+
+    near = [name for name in known() if name.startswith(f"{scheme}-")]
+    near = near or get_close_matches(scheme, [*_SCHEMES, *known()], 3)
+    guess = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(_SCHEMES)}"
+    return f"unknown scheme {scheme!r}; {guess}"
 
 
 def _parameters_of(query: str | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import delivery, inbox, integrations, outbox, sasl, testing, verp
+from smtpx import delivery, inbox, integrations, outbox, sasl, services, testing, verp
 from smtpx._core.xclient import ClientAttributes
 from smtpx._faces.settings import SessionOptions
 from smtpx.delivery.resolver import ScriptedResolver
@@ -830,6 +830,7 @@ CASES: dict[str, Case] = {
         testing.play, {"procedure": (_ for _ in ()), "script": "S: 220 x"}, script=TEXTS
     ),
     "testing.scram": Case(testing.scram, {"digest": "SHA-256"}, plus={"True"}),
+    "services.at": Case(services.at, {"host": "mx.test"}, host=TEXTS),
     "verp.apart": Case(verp.apart, {"message": MESSAGE, "envelope": ENVELOPE}, message=set(WRONG)),
     "verp.decode": Case(verp.decode, {"address": "a@x.test"}, names={"address": "address"}),
     "verp.encode": Case(
@@ -870,6 +871,7 @@ MADE_BY_US = [
     "bounces.Returned",
     "sansio.Dialled",
     *("sansio.Receive", "sansio.Send", "sansio.StartTLS"),  # by procedures, all the time
+    "services.Service",
     "testing.Answer",
     "testing.AuthContext",
     "testing.Command",

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -62,6 +63,34 @@ def test_a_good_server(run: Run) -> None:
     assert list(target["times_ms"]) == ["dns", "connect", "greeting", "hello", "starttls", "tls"]
     assert target["round_trips"] == 1
     assert target["tls"]["verified"] is True
+
+
+def test_a_service_is_asked_by_its_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = socket.getaddrinfo
+    with Server(tls=ServerTLS.IMPLICIT, users={"ann@gmail.com": "app-password"}) as server:
+
+        def found(host: Any, port: Any, *others: Any, **options: Any) -> Any:
+            there = (host, port) == ("smtp.gmail.com", 465)
+            host, port = ("127.0.0.1", server.port) if there else (host, port)
+            return look_up(host, port, *others, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        by_name = run("doctor", "--json", "gmail")
+        monkeypatch.setenv("SMTPX_PASSWORD", "hunter2")
+        url = f"gmail://ann@gmail.com?ca={quote(str(server.ca_file), '')}&server_hostname=127.0.0.1"
+        refused = run("doctor", "--json", "--login", url)
+        unseen = run("doctor", "--json", f"smtp://127.0.0.1:{server.port}?tls=none")
+    assert by_name.code == 77, "it has another certificate than Gmail's"
+    (target,) = by_name.json["targets"]
+    assert target["server"] == "smtp.gmail.com:465"
+    verdict, text = rows(by_name)["service.login"]
+    assert verdict == "note"
+    assert "app password" in text
+    assert "500 messages a day" in rows(by_name)["service.limits"][1]
+    assert "https://developers.google.com/" in rows(by_name)["service.page"][1]
+    assert refused.code == 77
+    assert "Gmail wants the whole address as user" in str(rows(refused))
+    assert "service.login" not in rows(unseen)
 
 
 def foreign_context(**options: Any) -> ssl.SSLContext:

@@ -266,6 +266,21 @@ class TestARefusedLogin:
         assert "app password" in str(error)
         assert "secret" not in str(error)
 
+    @pytest.mark.parametrize(
+        "reply", ["535-5.7.8 Not accepted.", "534 5.7.9 App password required"]
+    )
+    def test_at_a_known_service_says_what_that_wants(self, reply: str):
+        text = reply.replace("535-", "535 ")
+
+        def logging_in() -> Steps[object]:
+            connection = at_server("AUTH PLAIN")
+            connection.server = "smtp.gmail.com:465"
+            return named(connection, log_in(connection, Credentials("ann", "secret")))
+
+        script = f"C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: {text}"
+        error = fails(logging_in, script, AuthenticationRefused)
+        assert "Gmail wants the whole address as user, and as password an app pass" in str(error)
+
     def test_for_now_says_nothing_of_the_password(self):
         error = self.refusal("C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 454 4.7.0 not now")
         assert error.transient

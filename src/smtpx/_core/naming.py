@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps, T
 from smtpx.errors import AuthenticationRefused, HelloRefused, ReplyError, SMTPError
 from smtpx.replies import Reply
 from smtpx.results import SendResult
+
+if TYPE_CHECKING:
+    from smtpx.services import Service
 
 # What servers say to a client that has not logged in, beside 530 (RFC 4954 §6).
 _WANTS_LOGIN = (
@@ -80,9 +84,13 @@ def _of_login(error: AuthenticationRefused) -> str:
     """What to do about a login that was refused for good; the command names the mechanism."""
     if error.transient:
         return "not for good, so the user and password may be right"
+    is_token = any(name in (error.command or "") for name in ("XOAUTH2", "OAUTHBEARER"))
+    service = _service_of(error)
+    if service is not None and not is_token:
+        return service.login  # Such services have codes and reasons of their own.
     if error.reply.code not in _CREDENTIALS_INVALID:
         return ""
-    if any(name in (error.command or "") for name in ("XOAUTH2", "OAUTHBEARER")):
+    if is_token:
         return "the token may have expired, or be for another user, scope or server"
     if error.command in ("AUTH EXTERNAL", "AUTH GSSAPI", "AUTH GSS-SPNEGO", "AUTH ANONYMOUS"):
         return ""
@@ -90,6 +98,14 @@ def _of_login(error: AuthenticationRefused) -> str:
         "user or password is wrong, or the server wants an app password or a token "
         "(Credentials(token=…)) in place of the account's password, as the large providers do"
     )
+
+
+def _service_of(error: SMTPError) -> Service | None:
+    """The service whose server an error came of."""
+    from smtpx.services import at
+
+    host = (error.server or "").rpartition(":")[0]
+    return at(host)
 
 
 def _of_missing_login(connection: Connection, reply: Reply) -> str:

@@ -180,8 +180,10 @@ def _checked(path: Path, name: str, table: object, *, is_own: bool) -> Mapping[s
 
 
 def _has_password(url: object) -> bool:
-    user, at, _ = str(url).partition("://")[2].rpartition("@")
-    return bool(at) and ":" in user
+    try:
+        return smtpx.Endpoint.parse(str(url)).password is not None
+    except smtpx.EndpointError:
+        return True  # Whatever it is, it may have one.
 
 
 def _refuse_readable(path: Path) -> None:

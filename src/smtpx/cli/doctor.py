@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import smtpx
+from smtpx import services
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import Account, account_of, add_password_options, anonymous, is_target
 from smtpx.cli._console import Console, printable
@@ -22,12 +23,14 @@ from smtpx.cli._running import Parser
 __all__ = ["parser", "run"]
 
 _EPILOG = """\
-TARGET is a URL, an @account, a host or domain, or an address: then its recipient is asked about.
+TARGET is a URL, an @account, a service such as gmail, a host or domain, or an address: then its
+recipient is asked about.
 A domain with MX records, and an address, are asked at their best mail exchanger. Else, without a
 port, the first of 587, 465 and 25 that answers is asked.
 
 examples:
   smtpx doctor mail.example.com
+  smtpx doctor --login gmail://ann@gmail.com
   smtpx doctor --login -q @work                              does this login work?
   smtpx doctor --rcpt bob@example.net smtp://mx.example.net  would he get mail?
   smtpx doctor --expect 'starttls, auth:SCRAM-SHA-256, size>=20M, days>=14' mail.example.com
@@ -74,7 +77,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     expected = list(_expected(arguments.expect))
     found: list[_shapes.JSON] = []
     codes: list[Exit] = []
-    for target in arguments.targets or [None]:
+    for named in arguments.targets or [None]:
+        target = f"{named}://" if _is_service(named, arguments) else named
         route = Route.to(target, arguments)
         case = _case(target, route, arguments, console)
         examination = Examination(case)
@@ -83,6 +87,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             examination.examine()
         else:
             examination.code = route.code
+        _advise(examination)
         for term, holds in expected:
             holds_so = examination.extensions is not None and holds(examination)
             verdict = Verdict.OK if holds_so else Verdict.FAIL
@@ -96,6 +101,21 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     code = next((each for each in codes if each is not Exit.DONE), Exit.DONE)
     console.document("doctor", code, {"targets": found})
     return code
+
+
+def _is_service(target: str | None, arguments: argparse.Namespace) -> bool:
+    return target in services.known() and arguments.port is None
+
+
+def _advise(examination: Examination) -> None:
+    """What is known of the service whose server it is."""
+    service = services.at(examination.case.endpoint.host)
+    if service is None:
+        return
+    examination.add("service.login", Verdict.NOTE, service.login)
+    if service.limits:
+        examination.add("service.limits", Verdict.NOTE, service.limits)
+    examination.add("service.page", Verdict.NOTE, f"{service.page} (read {service.seen})")
 
 
 def _code(examination: Examination, fail_on: str) -> Exit:

@@ -17,7 +17,8 @@ from django.db import transaction
 from django.db.models import BinaryField, QuerySet
 from django.db.models.functions import Substr
 from django.http import HttpRequest, HttpResponse
-from django.utils.timezone import make_naive
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from smtpx import Outbox
 from smtpx.integrations.django._mailers import outboxes
@@ -36,14 +37,14 @@ _Decide: TypeAlias = Callable[[Outbox, str, str], int]
 # Octets of a content in which its subject is looked for.
 _HEAD = 8192
 # Characters of a reply that the list shows.
-_SHOWN = 200
+_SHOWN = 120
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(_ModelAdmin):
     """The deliveries of the first mailer that has an outbox."""
 
-    list_display = ("recipient", "subject", "state", "tried", "said", "sender", "put_in")
+    list_display = ("recipient", "subject", "state", "tried", "said", "put_in")
     list_filter = ("state",)
     search_fields = ("recipient", "=message__id", "=message__key", "=message__message_id")
     search_help_text = "a recipient; or all of a message's id, key or Message-ID"
@@ -117,28 +118,28 @@ class DeliveryAdmin(_ModelAdmin):
         text = _plain(delivery.reply or delivery.reason)
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
-    @admin.display(description="from", ordering="message__sender")
+    @admin.display(description="from")
     def sender(self, delivery: Delivery) -> str:
         """The sender of the envelope."""
         return delivery.message.sender
 
     @admin.display(description="put in", ordering="message__created")
-    def put_in(self, delivery: Delivery) -> datetime:
+    def put_in(self, delivery: Delivery) -> str:
         """When it was put in."""
         return _moment(delivery.message.created)
 
     @admin.display(description="tried next")
-    def next_try(self, delivery: Delivery) -> datetime | None:
+    def next_try(self, delivery: Delivery) -> str:
         """When it is tried; nothing unless it waits."""
-        return _moment(delivery.due) if delivery.state == State.WAITING.value else None
+        return _moment(delivery.due) if delivery.state == State.WAITING.value else ""
 
     @admin.display(description="so since")
-    def since(self, delivery: Delivery) -> datetime:
+    def since(self, delivery: Delivery) -> str:
         """When it came into its state."""
         return _moment(delivery.changed)
 
     @admin.display(description="tried until")
-    def until(self, delivery: Delivery) -> datetime:
+    def until(self, delivery: Delivery) -> str:
         """When it expires."""
         return _moment(delivery.expires)
 
@@ -237,9 +238,9 @@ def _kept() -> Kept | None:
     return next(iter(outboxes().values()), None)
 
 
-def _moment(seconds: float) -> datetime:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment if settings.USE_TZ else make_naive(moment)
+def _moment(seconds: float) -> str:
+    """A time of the ledger, in the time zone and the format of the page."""
+    return date_format(localtime(datetime.fromtimestamp(seconds, UTC)), "DATETIME_FORMAT")
 
 
 def _subject(head: bytes) -> str:
