@@ -1,0 +1,115 @@
+"""The programs of docs/tasks.md, with a broker, a database and workers that are killed (U42)."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpx.outbox import Outbox, State
+from smtpx.testing import Server
+from tests.outbox.conftest import postgres_server as postgres_server
+from tests.outbox.test_dispatchers import broker as broker
+
+pytestmark = pytest.mark.timeout(120)
+
+PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
+CELERY, CELERY_ORDER, PROCRASTINATE, PROCRASTINATE_ORDER = re.findall(
+    r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
+
+
+class Shop:
+    """A program in a folder of its own."""
+
+    def __init__(self, folder: Path, app: str, order: str, **variables: str) -> None:
+        self.folder = folder
+        _ = (folder / "shop.py").write_text(app, encoding="utf-8")
+        self.order = order
+        self.environment = {**os.environ, **variables}
+
+    def run(self, *words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def place(self, number: int) -> None:
+        """Place an order of this number."""
+        self.run("-c", self.order.replace("order-42", f"order-{number}"))
+
+    @contextmanager
+    def worker(self, *words: str) -> Generator[None, None, None]:
+        """A worker that is killed in the end, with all that it has started."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, 9)
+            _ = process.wait(timeout=30)
+
+
+def wait_for(url: str, accepted: int) -> None:
+    """Wait until the ledger says so: a worker killed before may have to send once more."""
+    with Outbox(url) as outbox:
+        end = time.monotonic() + 60
+        while outbox.counts()[State.ACCEPTED] < accepted:
+            assert time.monotonic() < end, outbox.counts()
+            time.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no groups of processes")
+def test_celery(broker: str, tmp_path: Path):
+    _ = pytest.importorskip("celery", reason="Celery is not installed")
+    with Server() as server:
+        shop = Shop(tmp_path, CELERY, CELERY_ORDER, BROKER=broker, SMTPX_URL=server.url)
+        ledger = f"sqlite:///{tmp_path}/mail.db"
+        work = ("celery", "-A", "shop", "worker", "--beat", "--concurrency", "1", "-l", "ERROR")
+        shop.place(1)
+        shop.place(1)
+        with shop.worker(*work):
+            wait_for(ledger, 1)
+        shop.place(2)
+        shop.place(3)
+        with shop.worker(*work):
+            wait_for(ledger, 3)
+        assert len(server.messages) == 3, "the same order, placed twice, is one mail"
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no groups of processes")
+@pytest.mark.xdist_group("postgres")
+def test_procrastinate(postgres_server: Any, tmp_path: Path):
+    _ = pytest.importorskip("procrastinate", reason="procrastinate is not installed")
+    with Server() as server:
+        url = postgres_server.database()
+        app, order = PROCRASTINATE, PROCRASTINATE_ORDER
+        shop = Shop(tmp_path, app, order, DATABASE=url, SMTPX_URL=server.url)
+        shop.run("-m", "procrastinate", "--app=shop.app", "schema", "--apply")
+        shop.place(1)
+        with shop.worker("procrastinate", "--app=shop.app", "worker"):
+            wait_for(url, 1)
+        shop.place(2)
+        with shop.worker("procrastinate", "--app=shop.app", "worker"):
+            wait_for(url, 2)
+        assert len(server.messages) == 2
