@@ -10,11 +10,13 @@ import json
 import re
 import socket
 import ssl
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from email.message import EmailMessage
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -63,7 +65,10 @@ NEEDS = {
     "django-outbox.md": ["django"],
     "flask.md": ["flask"],
     "outbox.md": ["django"],
-    "frameworks.md": ["fastapi", "httpx2", "aiohttp", "apscheduler", "structlog", "sentry_sdk"],
+    "frameworks.md": [
+        *("fastapi", "httpx2", "starlette", "litestar", "aiohttp"),
+        *("apscheduler", "structlog", "sentry_sdk"),
+    ],
 }
 
 # What a block needs that has these words.
@@ -144,6 +149,7 @@ def test_the_documentation_runs(
     printed: str | None,
     world: dict[int, Server],
     request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
     page = request.node.callspec.id.partition(":")[0]
@@ -155,7 +161,10 @@ def test_the_documentation_runs(
     message.set_content("hello\n")
     with set_up(page):
         program = compile(code, "a block of the documentation", "exec", dont_inherit=True)
-        exec(program, {"message": message, "__name__": "shown"})
+        shown = ModuleType("shown")
+        vars(shown)["message"] = message
+        monkeypatch.setitem(sys.modules, "shown", shown)  # Some look there for what is in it.
+        exec(program, vars(shown))
     if printed is not None:
         assert capsys.readouterr().out == printed
     assert [breach for server in world.values() for breach in server.breaches] == []
