@@ -263,6 +263,17 @@ def test_the_outbox_is_seen_and_settled(run: Run, rows: Path, home: Path) -> Non
     assert run("outbox", "--json", "reconcile", *db).json["batches"] == []
 
 
+def test_a_run_tells_of_what_it_did_and_not_of_last_month(run: Run, rows: Path, home: Path) -> None:
+    db = ("--db", "sqlite:///rows.ledger")
+    gone = {"kim@x.test": "550 5.1.1 No such user"}
+    with Server(refuse_recipients=gone) as server:
+        assert run("send", server.url, "--merge", "rows.csv", "letter.eml").code == 3
+        assert run("outbox", "run", server.url, "--until-empty", *db).code == 0
+        (refused,) = run("outbox", "--json", "list", "refused", *db).json["deliveries"]
+        assert run("outbox", "retry", refused["submission"], *db).code == 0
+        assert run("outbox", "run", server.url, "--until-empty", *db).code == 67
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

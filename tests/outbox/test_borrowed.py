@@ -6,12 +6,14 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smtpx import Envelope
 from smtpx.outbox import AsyncOutbox, IdempotencyConflict, LedgerCorrupt, Outbox, State
+from smtpx.testing import Server
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -83,6 +85,28 @@ def test_a_connection_to_another_database(outbox: Outbox, ledger: str, tmp_path:
     for wrong in ("x", object(), sqlite3):
         with pytest.raises(TypeError, match="connection: give a connection"):
             outbox.put(*MESSAGE, connection=wrong)
+
+
+def test_a_large_content_is_gone_with_the_transaction(
+    outbox: Outbox, connect: Callable[[], Any], ledger: str
+) -> None:
+    """A file in the spool would be left behind: nothing rolls that back."""
+    large = b"Subject: x\r\n\r\n" + b"large " * 100_000
+    spool = Path(f"{path_of(ledger)}-spool")
+    with closing(connect()) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER)")
+        connection.commit()
+        connection.execute("INSERT INTO orders VALUES (1)")
+        outbox.put(large, MESSAGE[1], connection=connection)
+        connection.rollback()
+        assert not spool.exists() or not list(spool.iterdir())
+        connection.execute("INSERT INTO orders VALUES (2)")
+        outbox.put(large, MESSAGE[1], connection=connection)
+        connection.commit()
+    with Server() as server:
+        outbox.run(server.url, until_empty=True)
+        assert server.messages[0].content.endswith(b"large large \r\n")
+        assert len(server.messages[0].content) > len(large)
 
 
 def test_by_sqlalchemy(outbox: Outbox, ledger: str) -> None:

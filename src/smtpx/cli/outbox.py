@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
@@ -96,13 +96,23 @@ def _run(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exi
     connections: int = arguments.connections
     if account.pool is not None:
         connections = min(connections, account.pool.open)
+    before = outbox.counts()
     with client_of(account, connections) as client:
         outbox.run(client, connections=connections, until_empty=arguments.until_empty)
-    code = deliveries(outbox.counts())
+    code = deliveries(_done_since(before, outbox.counts())) if arguments.until_empty else Exit.DONE
     if code is not Exit.DONE:
         console.problem("not every recipient has accepted: smtpx outbox status tells")
     console.document("outbox", code, {})
     return code
+
+
+def _done_since(before: Mapping[State, int], after: Mapping[State, int]) -> dict[State, int]:
+    """For how many recipients it has ended in each state meanwhile; and how many still wait.
+
+    What has ended before is no news, and what is on its way is another worker's.
+    """
+    done = {state: max(after[state] - before[state], 0) for state in State}
+    return {**done, State.WAITING: after[State.WAITING], State.SENDING: 0}
 
 
 def _each(act: Callable[[Outbox, str], int], past: str) -> Callable[..., Exit]:

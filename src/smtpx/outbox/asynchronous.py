@@ -110,7 +110,7 @@ class AsyncOutbox:
             from ._borrowed import run_on_async
 
             operation, *arguments = await in_thread(
-                outbox._putting, message, envelope, key, options
+                outbox._putting, message, envelope, key, options, spools=False
             )
             (id,) = await run_on_async(connection, outbox._store, operation, *arguments)
             return str(id)

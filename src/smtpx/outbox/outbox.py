@@ -146,8 +146,9 @@ class Outbox:
             LedgerUnavailable: the database does not take it.
             ValueError, TypeError: an argument is wrong.
         """
-        operation, *arguments = self._putting(message, envelope, key, options)
-        if connection is None:
+        is_ours = connection is None
+        operation, *arguments = self._putting(message, envelope, key, options, spools=is_ours)
+        if is_ours:
             (id,) = self._store.transact(operation, *arguments)
             self._wake([id])
         else:
@@ -173,11 +174,17 @@ class Outbox:
         envelope: Envelope | None,
         key: str | None,
         options: PutOptions,
+        *,
+        spools: bool,
     ) -> tuple[Any, ...]:
-        """The operation that puts a message in, and its arguments; large content is kept."""
+        """The operation that puts a message in, and its arguments.
+
+        A large content goes into the spool, but not for a transaction of the caller's: no file is
+        rolled back.
+        """
         terms = terms_of(options, self._warn_after)
         one = prepared(message, _envelope_of(envelope), key_of("key", key))
-        return self._put_in, [one], terms, None, self._spooled([one])
+        return self._put_in, [one], terms, None, self._spooled([one]) if spools else {}
 
     def _spooled(self, several: Sequence[Prepared]) -> dict[bytes, bytes]:
         """Have large contents in the spool, where there is one; the value is which, by digest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +69,7 @@ def act(browser: Any, action: str, *recipients: str) -> str:
     """Choose deliveries in the list, and an action."""
     from smtpx.integrations.django.models import Delivery
 
-    chosen = Delivery.objects.filter(recipient__in=recipients)
+    chosen = Delivery.entries.filter(recipient__in=recipients)
     numbers = [delivery.number for delivery in chosen]
     assert len(numbers) == len(recipients)
     answer = browser.post(PAGE, {"action": action, "_selected_action": numbers}, follow=True)
@@ -191,8 +192,25 @@ def test_the_models_have_the_columns_of_the_tables(site: Any):
 
     mail("bob@example.net").send()
     for model in (Content, Delivery, Message):
-        _ = model.objects.get()
+        _ = model.entries.get()
     call_command("makemigrations", "smtpx", check=True, dry_run=True, verbosity=0)
+
+
+@on_sqlite
+def test_mail_is_no_fixture(site: Any, database: Any):
+    """And a project that has the app for its checks has none of the tables."""
+    from django.core.management import call_command
+
+    mail("bob@example.net").send()
+    dumped = io.StringIO()
+    call_command("dumpdata", stdout=dumped)
+    assert '"auth.user"' in dumped.getvalue()
+    assert "smtpx.delivery" not in dumped.getvalue()
+    with database.cursor() as cursor:
+        cursor.execute("DROP TABLE smtpx_delivery")
+        cursor.execute("DROP TABLE smtpx_message")
+        cursor.execute("DROP TABLE smtpx_content")
+    call_command("dumpdata", stdout=dumped)
 
 
 @on_sqlite

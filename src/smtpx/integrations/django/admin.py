@@ -82,10 +82,10 @@ class DeliveryAdmin(_ModelAdmin):
         """The deliveries, each with what its message begins with."""
         kept = _kept()
         if kept is None:
-            return Delivery.objects.none()
+            return Delivery.entries.none()
         octets: BinaryField[bytes, bytes] = BinaryField()
         head = Substr("message__content__octets", 1, _HEAD, output_field=octets)
-        found = super().get_queryset(request).using(kept.database).select_related("message")
+        found = Delivery.entries.using(kept.database).select_related("message")
         # The content may be long: of it no more than its head is read.
         return found.defer("message__content").annotate(head=head)
 

@@ -5,6 +5,8 @@ The outbox makes and changes them itself: to Django they are not managed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 
 from smtpx.outbox import State
@@ -12,9 +14,21 @@ from smtpx.outbox import State
 __all__ = ["Content", "Delivery", "Message"]
 
 
+class _Kept(models.Manager[Any]):
+    """What ``manage.py dumpdata`` sees of it: nothing.
+
+    Mail is no fixture, and a project without an outbox has no such tables.
+    """
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        return super().get_queryset().none()
+
+
 class Content(models.Model):
     """What goes out, kept once for equal messages."""
 
+    objects = _Kept()
+    entries: models.Manager[Any] = models.Manager()
     digest: models.BinaryField[bytes, bytes] = models.BinaryField(primary_key=True)
     octets: models.BinaryField[bytes | None, bytes | None] = models.BinaryField(null=True)
 
@@ -29,6 +43,8 @@ class Content(models.Model):
 class Message(models.Model):
     """What was put into the outbox by one call."""
 
+    objects = _Kept()
+    entries: models.Manager[Any] = models.Manager()
     id: models.TextField[str, str] = models.TextField(primary_key=True)
     key: models.TextField[str | None, str | None] = models.TextField(null=True)
     campaign: models.TextField[str, str] = models.TextField()
@@ -51,6 +67,8 @@ class Message(models.Model):
 class Delivery(models.Model):
     """A message on its way to one recipient."""
 
+    objects = _Kept()
+    entries: models.Manager[Any] = models.Manager()
     number: models.BigIntegerField[int, int] = models.BigIntegerField(primary_key=True)
     message_id: str
     message: models.ForeignKey[Message, Message] = models.ForeignKey(
