@@ -33,8 +33,8 @@ test: $(VENV)/ready  ## pass the whole suite
 
 SMOKE := tests/core tests/wire tests/smtplib $(wildcard tests/test_*.py) tests/architecture/test_arguments.py \
 	$(addprefix tests/faces/test_,session.py async.py client_pool.py send_many.py tls.py cancellation.py interruptions.py) \
-	tests/interruptions tests/outbox/test_outbox.py tests/testing tests/cli/test_send.py
-test-smoke: $(VENV)/ready  ## pass what a version of Python may change: core, wire, faces and worlds
+	tests/interruptions tests/outbox/test_outbox.py tests/testing tests/cli/test_send.py tests/integrations/django
+test-smoke: $(VENV)/ready  ## pass what a version of Python may change: core, wire, faces and worlds, and Django, whose versions go by it
 	$(BIN)/python -m pytest -n 6 --dist loadgroup $(SMOKE)
 
 test-slow: $(VENV)/ready  ## cancel at every await point, a thousand examples: what takes longer

@@ -63,6 +63,16 @@ def test_the_settings_of_flask_mail():
         assert len(server.sessions) == 2
 
 
+def test_a_sender_may_be_what_extensions_give():
+    local: Any = pytest.importorskip("werkzeug.local")
+    for sender in ("shop@example.org", ("Shop", "shop@example.org")):
+        app = app_with(SMTPX_URL="smtp://localhost")
+        with app.app_context():
+            proxy = local.LocalProxy(lambda sender=sender: sender)
+            message = mail_for(app).compose(sender=proxy, **HELLO)
+        assert "shop@example.org" in str(message["From"])
+
+
 def test_send_many_tells_of_each():
     with Server(refuse_recipients={"gone@example.net": "550 5.1.1 No such user"}) as server:
         app = app_with(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER="ann@example.org")

@@ -24,6 +24,7 @@ from smtpx.errors import ExtraMissing
 
 try:
     from flask import Flask, current_app
+    from werkzeug.local import LocalProxy
 except ImportError as error:
     raise ExtraMissing("flask", "Flask", "smtpx.integrations.flask") from error
 
@@ -95,6 +96,9 @@ class Mail:
         """
         if self._state.sender is not None:
             arguments = {"sender": self._state.sender, **arguments}
+        sender: Any = arguments.get("sender")
+        if isinstance(sender, LocalProxy):  # Extensions give their settings so.
+            arguments["sender"] = sender._get_current_object()
         return smtpx.compose(**arguments)
 
     def send(self, message: EmailMessage) -> smtpx.SendResult | None:
