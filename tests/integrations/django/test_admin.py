@@ -190,9 +190,12 @@ def test_the_models_have_the_columns_of_the_tables(site: Any):
 
     from smtpx.integrations.django.models import Content, Delivery, Message
 
-    mail("bob@example.net").send()
+    long = mail("bob@example.net")
+    long.body = "It is long. " * 1000
+    long.send()
     for model in (Content, Delivery, Message):
         _ = model.entries.get()
+    assert rows(page(site["viewer"]))[0][1] == "Grüße"
     call_command("makemigrations", "smtpx", check=True, dry_run=True, verbosity=0)
 
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import BinaryField, QuerySet
-from django.db.models.functions import Substr
+from django.db.models.functions import Coalesce, Substr
 from django.http import HttpRequest, HttpResponse
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
@@ -84,10 +84,11 @@ class DeliveryAdmin(_ModelAdmin):
         if kept is None:
             return Delivery.entries.none()
         octets: BinaryField[bytes, bytes] = BinaryField()
-        head = Substr("message__content__octets", 1, _HEAD, output_field=octets)
+        content = Coalesce("message__octets", "message__content__octets", output_field=octets)
+        head = Substr(content, 1, _HEAD, output_field=octets)
         found = Delivery.entries.using(kept.database).select_related("message")
         # The content may be long: of it no more than its head is read.
-        return found.defer("message__content").annotate(head=head)
+        return found.defer("message__content", "message__octets").annotate(head=head)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

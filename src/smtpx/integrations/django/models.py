@@ -25,7 +25,7 @@ class _Kept(models.Manager[Any]):
 
 
 class Content(models.Model):
-    """What goes out, kept once for equal messages."""
+    """What goes out, where it is long: kept once for equal messages."""
 
     objects = _Kept()
     entries: models.Manager[Any] = models.Manager()
@@ -50,8 +50,9 @@ class Message(models.Model):
     campaign: models.TextField[str, str] = models.TextField()
     sender: models.TextField[str, str] = models.TextField()
     message_id: models.TextField[str, str] = models.TextField()
-    content: models.ForeignKey[Content, Content] = models.ForeignKey(
-        Content, models.DO_NOTHING, db_column="content", db_constraint=False
+    octets: models.BinaryField[bytes | None, bytes | None] = models.BinaryField(null=True)
+    content: models.ForeignKey[Content | None, Content | None] = models.ForeignKey(
+        Content, models.DO_NOTHING, db_column="content", db_constraint=False, null=True
     )
     template: models.IntegerField[int, int] = models.IntegerField()
     created: models.FloatField[float, float] = models.FloatField()

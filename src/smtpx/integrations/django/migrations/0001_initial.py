@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
                 ("campaign", models.TextField()),
                 ("sender", models.TextField()),
                 ("message_id", models.TextField()),
+                ("octets", models.BinaryField(null=True)),
                 ("template", models.IntegerField()),
                 ("created", models.FloatField()),
             ],
