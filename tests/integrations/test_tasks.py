@@ -19,10 +19,12 @@ from smtpx.testing import Server
 from tests.outbox.conftest import postgres_server as postgres_server
 from tests.outbox.test_dispatchers import broker as broker
 
-pytestmark = pytest.mark.timeout(120)
+# Whole programs and workers: `make test-integrations` runs them.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
+PATHS = [os.environ.get("PYTHONPATH", "")]
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
-CELERY, CELERY_ORDER, PROCRASTINATE, PROCRASTINATE_ORDER = re.findall(
+CELERY, CELERY_ORDER, CELERY_DJANGO, PROCRASTINATE, PROCRASTINATE_ORDER = re.findall(
     r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
 
@@ -95,6 +97,55 @@ def test_celery(broker: str, tmp_path: Path):
         with shop.worker(*work):
             wait_for(ledger, 3)
         assert len(server.messages) == 3, "the same order, placed twice, is one mail"
+
+
+DJANGO_SETTINGS = """
+import os
+
+from shop.mail import dispatcher
+
+SECRET_KEY = "for tests"
+USE_TZ = True
+INSTALLED_APPS = ["smtpx.integrations.django"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "project.db"}}
+"""
+DJANGO_ORDER = """
+import django
+
+django.setup()
+from django.core.mail import send_mail
+from django.db import transaction
+
+with transaction.atomic():
+    send_mail("hi", "hello", "shop@example.org", ["bob@example.net"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no groups of processes")
+def test_celery_with_django(broker: str, tmp_path: Path):
+    _ = pytest.importorskip("celery", reason="Celery is not installed")
+    django = pytest.importorskip("django", reason="Django is not installed")
+    options = '{"url": os.environ["SMTPX_URL"], "outbox": {"dispatcher": dispatcher}}'
+    backend = '"smtpx.integrations.django.EmailBackend"'
+    if django.VERSION >= (6, 1):
+        said = f'MAILERS = {{"default": {{"BACKEND": {backend}, "OPTIONS": {options}}}}}\n'
+    else:
+        said = f"EMAIL_BACKEND = {backend}\nSMTPX = {options}\n"
+    project = tmp_path / "shop"
+    project.mkdir()
+    _ = (project / "__init__.py").write_text("", encoding="utf-8")
+    _ = (project / "mail.py").write_text(CELERY_DJANGO, encoding="utf-8")
+    _ = (project / "settings.py").write_text(DJANGO_SETTINGS + said, encoding="utf-8")
+    with Server() as server:
+        shop = Shop(tmp_path, "", DJANGO_ORDER, BROKER=broker, SMTPX_URL=server.url)
+        (tmp_path / "shop.py").unlink()
+        shop.environment["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+        shop.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tmp_path), *PATHS]))
+        shop.run("-m", "django", "migrate", "-v0")
+        shop.place(1)
+        with shop.worker("celery", "-A", "shop.mail", "worker", "--beat", "--concurrency", "1"):
+            wait_for(f"sqlite:///{tmp_path}/project.db", 1)
+        assert len(server.messages) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no groups of processes")

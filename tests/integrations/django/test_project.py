@@ -34,6 +34,7 @@ def printed() -> str:
     return str(shown)
 
 
+@pytest.mark.slow  # `make test-integrations` runs it
 @pytest.mark.timeout(120)
 def test_the_page_is_enough(tmp_path: Path):
     def manage(*words: str) -> str:
