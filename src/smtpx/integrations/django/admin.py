@@ -241,7 +241,7 @@ def _kept() -> Kept | None:
 
 def _moment(seconds: float) -> str:
     """A time of the ledger, in the time zone and the format of the page."""
-    return date_format(localtime(datetime.fromtimestamp(seconds, UTC)), "DATETIME_FORMAT")
+    return date_format(localtime(datetime.fromtimestamp(seconds, UTC)), "SHORT_DATETIME_FORMAT")
 
 
 def _subject(head: bytes) -> str:
