@@ -51,7 +51,7 @@ def test_the_page_is_enough(tmp_path: Path):
         return done.stdout
 
     start = [sys.executable, "-m", "django", "startproject", "shop", str(tmp_path)]
-    _ = subprocess.run(start, check=True, timeout=60)
+    _ = subprocess.run(start, check=True, cwd=tmp_path, timeout=60)
     with Server() as server:
         with (tmp_path / "shop" / "settings.py").open("a", encoding="utf-8") as file:
             _ = file.write(settings(server.url))
