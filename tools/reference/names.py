@@ -36,6 +36,7 @@ ROOMS = {
     "sasl": "Authentication",
     "smtplib": "The smtplib face",
     "testing": "Testing",
+    "services": "Mail services",
     "verp": "Return paths",
 }
 """The modules that have a page of their own, with its title."""

@@ -26,8 +26,6 @@ from smtpx.integrations.django._outboxes import Kept, opened
 from smtpx.integrations.django.models import Delivery
 from smtpx.outbox import NotInOutbox, State
 
-__all__ = ["DeliveryAdmin"]
-
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Delivery]
 else:

@@ -11,8 +11,6 @@ from django.db import models
 
 from smtpx.outbox import State
 
-__all__ = ["Content", "Delivery", "Message"]
-
 
 class _Kept(models.Manager[Any]):
     """What ``manage.py dumpdata`` sees of it: nothing.
