@@ -23,6 +23,8 @@ LEGEND = """
 time, CPU, sink CPU: for a message; the client's wall time and CPU, and the CPU of the sink.
 speed, CPU: so many times better than smtplib, the first of each group; what is promised is in
 brackets. peak, grown: the client's resident memory at most, and what of it the messages took.
+of limit: the share of its time that is left where a page of Python does the same exchange, with the
+same checks and nothing else (bench/limit.py).
 The sink is Python too: where its CPU comes near the time, it bounds the speed, and the client's
 CPU tells more."""
 

@@ -8,6 +8,7 @@ nothing of its neighbours, so that it can join other measurements.
 MODE is one of
   call, client          `Session.send`, `Client.send`: one message a call
   stream                `Client.send_many`; BENCH_WINDOW is its window (64)
+  own                   the same, with an envelope for each message
   acall, aclient, astream   the same on asyncio; tcall, tclient, tstream: on trio
   smtplib, std          `smtpx.smtplib`, and the standard library's
   aiosmtplib
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -164,6 +165,20 @@ def stream(server: Server) -> Send:
     return send
 
 
+def own(server: Server) -> Send:
+    import smtpx
+
+    shared = pooled(smtpx.Client, server)
+
+    def send(contents: Iterable[bytes]) -> None:
+        messages = ((content, server.envelope) for content in contents)
+        results = shared.send_many(messages, connections=server.connections, window=server.window)
+        for result in results:
+            assert result.error is None, result.error
+
+    return send
+
+
 def drop_in(server: Server) -> Send:
     from smtpx import smtplib
 
@@ -255,6 +270,7 @@ BLOCKING: dict[str, Callable[[Server], Send]] = {
     "call": session,
     "client": client,
     "stream": stream,
+    "own": own,
     "smtplib": drop_in,
     "std": standard,
 }
@@ -267,7 +283,7 @@ ASYNC: dict[str, Callable[[Server], Awaitable[AsyncSend]]] = {
 # Those that open and share out connections by themselves: which are tasks' or threads' to share,
 # and which send all there is at once.
 SHARED = (client, async_client)
-STREAMS = (stream, async_stream)
+STREAMS = (stream, own, async_stream)
 ON_TRIO = {"tcall": "acall", "tclient": "aclient", "tstream": "astream"}
 
 
@@ -401,7 +417,10 @@ def opened_for_files(mode: str, server: Server) -> Callable[[Path], None]:
     return send_file
 
 
-def main() -> None:
+def main(
+    blocking: Mapping[str, Callable[[Server], Send]] = BLOCKING,
+    in_loop: Mapping[str, Callable[[Server], Awaitable[AsyncSend]]] = ASYNC,
+) -> None:
     mode, host, port, n, size, names, connections = sys.argv[1:8]
     plain = mode.removesuffix("_tls")
     server = Server(
@@ -412,12 +431,12 @@ def main() -> None:
         int(connections),
         int(os.environ.get("BENCH_WINDOW", "64")),
     )
-    if plain in BLOCKING:
-        run_blocking(BLOCKING[plain], server, int(n), octets(size))
-    elif plain in ASYNC:
+    if plain in blocking:
+        run_blocking(blocking[plain], server, int(n), octets(size))
+    elif plain in in_loop:
         import asyncio
 
-        asyncio.run(run_async(ASYNC[plain], server, int(n), octets(size), gathered))
+        asyncio.run(run_async(in_loop[plain], server, int(n), octets(size), gathered))
     elif plain in ON_TRIO:
         import trio
 

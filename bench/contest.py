@@ -29,6 +29,12 @@ class Contender:
     """Promised: at most so many MB of it more than before the messages."""
     command: tuple[str, ...] = ()
     """A client other than bench/client.py, that speaks its protocol."""
+    of_limit: float | None = None
+    """Promised: the limit of its mode (bench/limit.py) takes so much of its time."""
+
+    @property
+    def is_limit(self) -> bool:
+        return self.command == processes.THE_LIMIT
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class Result:
     """So many times as fast as the contest's first."""
     thriftier: float
     """So many times less CPU than the contest's first."""
+    of_limit: float | None
+    """The share of its time that the limit of its mode takes, if that has run beside it."""
 
 
 def hold(contest: Contest) -> list[Result]:
@@ -96,7 +104,11 @@ def hold(contest: Contest) -> list[Result]:
             for contender in contest.contenders:
                 measure(contest, contender, server, port, figures[contender])
     first = figures[contest.contenders[0]]
-    return [result_of(contender, figures[contender], first) for contender in contest.contenders]
+    limits = {contender.mode: figures[contender] for contender in figures if contender.is_limit}
+    return [
+        result_of(contender, figures[contender], first, limits.get(contender.mode))
+        for contender in contest.contenders
+    ]
 
 
 def measure(
@@ -107,8 +119,11 @@ def measure(
     figures: Figures,
 ) -> None:
     mode = contender.mode + ("_tls" if contest.tls else "")
+    command: tuple[str, ...] = (*processes.CLIENT, mode)
+    if contender.command:
+        command = (*contender.command, mode) if contender.is_limit else contender.command
     report = processes.run_client(
-        contender.command or (*processes.CLIENT, mode),
+        command,
         port,
         contender.n,
         contest.size,
@@ -135,14 +150,16 @@ def expected(contest: Contest, contender: Contender, extra: int) -> tuple[int, s
         f"<{address}>" for address in [client.SENDER, *client.recipients(contest.recipients)]
     ).encode()
     # Other programs send the same message again and again.
-    different = 1 if contender.command else contender.n
+    different = 1 if contender.command and not contender.is_limit else contender.n
     contents = client.messages(different, client.octets(contest.size))
     dealt = [contents[i % len(contents)] for i in range(contender.n)]
     messages = dealt + [contents[0]] * extra
     return len(messages), sink.digest((envelope, content) for content in messages)
 
 
-def result_of(contender: Contender, figures: Figures, first: Figures) -> Result:
+def result_of(
+    contender: Contender, figures: Figures, first: Figures, limit: Figures | None
+) -> Result:
     median = statistics.median
     wall, cpu = median(figures.wall), median(figures.cpu)
     return Result(
@@ -155,4 +172,5 @@ def result_of(contender: Contender, figures: Figures, first: Figures) -> Result:
         median(figures.grown),
         faster=median(first.wall) / wall,
         thriftier=median(first.cpu) / cpu if cpu else 0,
+        of_limit=None if limit is None else median(limit.wall) / wall,
     )

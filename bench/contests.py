@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bench import processes
 from bench.contest import Contender, Contest
 
 
 def smtplib(n: int) -> Contender:
     return Contender("smtplib", "std", n)
+
+
+def limit(mode: str, n: int) -> Contender:
+    """What this mode comes down to."""
+    return Contender(f"the limit of {mode!r}", mode, n, command=processes.THE_LIMIT)
 
 
 def loopback() -> Contest:
@@ -17,12 +23,18 @@ def loopback() -> Contest:
         [
             smtplib(1500),
             Contender("aiosmtplib", "aiosmtplib", 500),
+            limit("smtplib", 2000),
             Contender("smtpx.smtplib", "smtplib", 2000, faster=1.7),
+            limit("call", 3000),
             Contender("Session.send", "call", 3000, faster=2),
             Contender("Client.send", "client", 3000, faster=2),
+            limit("acall", 2000),
             Contender("AsyncSession.send, asyncio", "acall", 2000),
             Contender("AsyncSession.send, trio", "tcall", 1000),
+            limit("stream", 20000),
             Contender("Client.send_many", "stream", 20000, faster=10, thriftier=8),
+            limit("own", 20000),
+            Contender("send_many, an envelope each", "own", 20000),
             Contender("AsyncClient.send_many, asyncio", "astream", 10000),
             Contender("AsyncClient.send_many, trio", "tstream", 10000),
         ],
@@ -52,7 +64,9 @@ def many_recipients() -> Contest:
         "50 recipients",
         [
             smtplib(100),
+            limit("call", 1000),
             Contender("Session.send", "call", 1000, faster=15),
+            limit("stream", 4000),
             Contender("Client.send_many", "stream", 4000, faster=30),
         ],
         recipients=50,
@@ -67,6 +81,7 @@ def large() -> Contest:
         "10 MB",
         [
             smtplib(5),
+            limit("call", 20),
             Contender("Session.send", "call", 20, thriftier=8),
             Contender("Client.send_many", "stream", 20),
         ],

@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 CLIENT = (sys.executable, str(ROOT / "bench" / "client.py"))
+THE_LIMIT = (sys.executable, "-m", "bench.limit")
 LIMIT = 300  # seconds that any client may take
 
 

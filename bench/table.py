@@ -21,6 +21,7 @@ class Table:
         yield (
             f"\n{contest.title}\n{'':{WIDTH}}{'messages/s':>11}{'time':>11}{'CPU':>11}"
             f"{'sink CPU':>11}{'speed':>9}{'':8}{'CPU':>9}{'':8}{'peak MB':>8}{'':9}{'grown':>8}"
+            f"{'of limit':>18}"
         )
         for result in results:
             contender = result.contender
@@ -32,10 +33,12 @@ class Table:
                 f"{self.at_least(f'{what}: CPU', result.thriftier, contender.thriftier)}"
                 f"{self.at_most(f'{what}: peak MB', result.peak / 1024, contender.peak)}"
                 f"{self.at_most(f'{what}: grown MB', result.grown / 1024, contender.grown)}"
+                f"{self.share(f'{what}: of the limit', result.of_limit, contender.of_limit)}"
             )
 
     def dearer(self, contest: Contest, results: Iterable[Result]) -> Iterator[str]:
-        by_mode = {result.contender.mode: result for result in results}
+        ours = (result for result in results if not result.contender.is_limit)
+        by_mode = {result.contender.mode: result for result in ours}
         for (mode, other), most in contest.dearer.items():
             one, two = by_mode[mode], by_mode[other]
             name = f"CPU of {one.contender.name}, as times that of {two.contender.name}"
@@ -61,6 +64,9 @@ class Table:
                 f"{self.at_least(f'{name}: time', time, promised)}"
                 f"{self.at_least(f'{name}: memory', memory, promised)}"
             )
+
+    def share(self, what: str, figure: float | None, promised: float | None) -> str:
+        return "" if figure is None else self.at_least(what, figure, promised)
 
     def at_least(self, what: str, figure: float, promised: float | None) -> str:
         return self._figure(what, figure, promised, promised is None or figure >= promised, "x")

@@ -15,7 +15,19 @@ import pytest
 from bench.contest import Contender, Contest
 
 import smtpx
-from bench import bounces, client, cold, contest, dkim, merge, plot, processes, sink, throughput
+from bench import (
+    bounces,
+    client,
+    cold,
+    contest,
+    dkim,
+    limit,
+    merge,
+    plot,
+    processes,
+    sink,
+    throughput,
+)
 from smtpx.sasl import Credentials
 
 ENVELOPE = smtpx.Envelope("ann@example.org", ["bob@example.net", "carol@example.net"])
@@ -79,6 +91,43 @@ def test_every_contender_sends_what_it_is_given():
     all_of_them = [Contender(mode, mode, 7) for mode in modes]
     results = contest.hold(Contest("few", all_of_them, size="3k", recipients=2, rounds=1))
     assert [result.contender.mode for result in results] == modes
+
+
+def test_the_limit_of_each_mode_sends_what_it_is_given_and_is_told_beside_it():
+    modes = [*limit.BLOCKING, *limit.ASYNC]
+    bare = [Contender(f"bare {mode}", mode, 70, command=processes.THE_LIMIT) for mode in modes]
+    results = contest.hold(
+        Contest("few", [*bare, Contender("call", "call", 7)], recipients=2, rounds=1)
+    )
+    shares = {result.contender.name: result.of_limit for result in results}
+    assert shares["bare call"] == 1
+    assert shares["call"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a\nb\r\n", b"a\rb\r\n", b"a\r\nb", b"\xfc\r\n", b"a\r\nDATA\r\n", b"bdat 1\r\n"],
+)
+def test_the_limit_looks_at_each_content(content: bytes):
+    limit.check_chunk(b"Subject: a\r\n\r\nb\r\n")
+    with pytest.raises((AssertionError, UnicodeDecodeError)):
+        limit.check_chunk(content)
+
+
+@pytest.mark.parametrize("said", [b"250 a\r\n550 b\r\n", b"250 a\r\n250 b\r\n250 c\r\n"])
+def test_the_limit_looks_at_each_reply(said: bytes):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        exchange = limit.Exchange(ours)
+        exchange.look()
+        theirs.sendall(b"250 a\r\n250 b\r\n")
+        exchange.read(2, limit.positives(2))
+        theirs.sendall(said)
+        with pytest.raises(AssertionError):
+            exchange.read(2, limit.positives(2))
+        theirs.sendall(said)
+        with pytest.raises(AssertionError):
+            exchange.look()
 
 
 def test_a_contender_uses_as_many_connections_as_asked():
