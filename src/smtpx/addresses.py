@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from smtpx import _checks
-from smtpx._values import Value, field
+from smtpx._values import Value, draft_of, field
 from smtpx.errors import AddressError
 
 __all__ = ["Address"]
@@ -114,12 +114,10 @@ class Address(Value):
     @classmethod
     def _made(cls, local_part: str, domain: str, text: str) -> Address:
         """One that was read: by `__init__`, which looks at it all again, it would take longer."""
-        address = object.__new__(cls)
-        put = object.__setattr__
-        put(address, "local_part", local_part)
-        put(address, "domain", domain)
-        put(address, "_text", text)
-        return address
+        address = _Draft()
+        address.local_part, address.domain, address._text = local_part, domain, text
+        address.__class__ = cls
+        return address  # type: ignore[no-any-return]
 
     @property
     def needs_smtputf8(self) -> bool:
@@ -131,6 +129,9 @@ class Address(Value):
 
     def __repr__(self) -> str:
         return f"<Address {self}>"
+
+
+_Draft = draft_of(Address)
 
 
 def _written(local_part: str, domain: str) -> str:

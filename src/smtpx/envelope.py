@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx._loading import loading
 from smtpx._message.messages import is_message
-from smtpx._values import Value, field, replaced
+from smtpx._values import Value, draft_of, field, replaced
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -105,11 +105,20 @@ class Recipient(Value):
             _checks.instance("notify", notify, Notify, or_none=True)
             _check_original(orcpt)
             _check_moment("unchanged_since", unchanged_since)
-        put = object.__setattr__
-        put(self, "address", address)
-        put(self, "notify", notify)
-        put(self, "orcpt", orcpt)
-        put(self, "unchanged_since", unchanged_since)
+        draft: Any = self
+        object.__setattr__(draft, "__class__", _RecipientDraft)
+        draft.address, draft.notify, draft.orcpt = address, notify, orcpt
+        draft.unchanged_since = unchanged_since
+        draft.__class__ = Recipient
+
+    @classmethod
+    def _plain(cls, address: Address) -> Recipient:
+        """One without options, as nearly every one is."""
+        draft = _RecipientDraft()
+        draft.address = address
+        draft.notify = draft.orcpt = draft.unchanged_since = None
+        draft.__class__ = cls
+        return draft  # type: ignore[no-any-return]
 
     @property
     def has_options(self) -> bool:
@@ -193,8 +202,8 @@ class Envelope(Value):
             LocalProtocolError: there is no recipient, or an option is out of its range.
             TypeError: one of them is of another kind.
         """
-        if isinstance(recipients, (str, Address, Recipient, bytes)):
-            recipients = (recipients,)
+        if isinstance(recipients, (str, bytes)) or type(recipients) in _ONE:
+            recipients = cast("tuple[Address | Recipient]", (recipients,))
         try:
             given = iter(recipients)
         except TypeError:
@@ -203,7 +212,9 @@ class Envelope(Value):
         everyone: list[Recipient] = []
         plain, utf8 = True, False
         for recipient in given:
-            if not isinstance(recipient, Recipient):
+            if isinstance(recipient, str):
+                recipient = Recipient._plain(Address.parse(recipient))
+            elif not isinstance(recipient, Recipient):
                 recipient = Recipient(recipient)
             elif recipient.has_options:
                 plain = False
@@ -236,21 +247,16 @@ class Envelope(Value):
             _check_hold(hold)
             _check_priority(priority)
             _checks.flag("drop_unsupported", drop_unsupported)
-        put = object.__setattr__
-        put(self, "sender", sender)
-        put(self, "recipients", tuple(everyone))
-        put(self, "body", body)
-        put(self, "ret", ret)
-        put(self, "envid", envid)
-        put(self, "auth", auth)
-        put(self, "require_tls", require_tls)
-        put(self, "deliver_by", deliver_by)
-        put(self, "hold", hold)
-        put(self, "priority", priority)
-        put(self, "drop_unsupported", drop_unsupported)
-        put(self, "is_plain", plain and bare)
-        put(self, "_paths", None)
-        put(self, "needs_smtputf8", utf8 or (sender is not None and sender.needs_smtputf8))
+        draft: Any = self
+        object.__setattr__(draft, "__class__", _EnvelopeDraft)
+        draft.sender, draft.recipients, draft.body = sender, tuple(everyone), body
+        draft.ret, draft.envid, draft.auth = ret, envid, auth
+        draft.require_tls, draft.deliver_by = require_tls, deliver_by
+        draft.hold, draft.priority, draft.drop_unsupported = hold, priority, drop_unsupported
+        draft.is_plain = plain and bare
+        draft.needs_smtputf8 = utf8 or (sender is not None and sender.needs_smtputf8)
+        draft._paths = None
+        draft.__class__ = Envelope
 
     @classmethod
     def from_message(
@@ -318,6 +324,11 @@ class Envelope(Value):
             or self.hold is not None
             or self.priority is not None
         )
+
+
+_RecipientDraft, _EnvelopeDraft = draft_of(Recipient), draft_of(Envelope)
+# What may be given as the one recipient, besides a string.
+_ONE = (Address, Recipient)
 
 
 def _check_moment(name: str, moment: object) -> None:
