@@ -168,10 +168,10 @@ def stream(server: Server) -> Send:
 def own(server: Server) -> Send:
     import smtpx
 
-    shared = pooled(smtpx.Client, server)
+    shared, envelope_of = pooled(smtpx.Client, server), smtpx.Envelope
 
     def send(contents: Iterable[bytes]) -> None:
-        messages = ((content, server.envelope) for content in contents)
+        messages = ((content, envelope_of(SENDER, server.names)) for content in contents)
         results = shared.send_many(messages, connections=server.connections, window=server.window)
         for result in results:
             assert result.error is None, result.error

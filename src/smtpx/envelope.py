@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum, Flag, auto
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from smtpx import _checks
@@ -224,7 +225,7 @@ class Envelope(Value):
         if not everyone:
             raise LocalProtocolError("an envelope needs at least one recipient")
         if isinstance(sender, str):
-            sender = None if sender in ("", "<>") else Address.parse(sender)
+            sender = _sender_of(sender)
         elif sender is not None and not isinstance(sender, Address):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("sender", sender, "a str, a smtpx.Address or None")
         # Of many envelopes, few have options: all the others pay for one look.
@@ -324,6 +325,12 @@ class Envelope(Value):
             or self.hold is not None
             or self.priority is not None
         )
+
+
+@lru_cache(maxsize=64)
+def _sender_of(text: str) -> Address | None:
+    """The sender, or the null one: most programs send for few, and again and again."""
+    return None if text in ("", "<>") else Address.parse(text)
 
 
 _RecipientDraft, _EnvelopeDraft = draft_of(Recipient), draft_of(Envelope)
