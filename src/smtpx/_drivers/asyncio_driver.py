@@ -226,7 +226,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             raise with_octets_written(error, taken) from error.__cause__
         if not self._is_writable or self._unwritten:
             return False
-        self._pace.took_at_once(step)
+        if self._pace.is_behind:
+            self._pace.took_at_once(step)
         return True
 
     def _is_quiet(self) -> bool:
@@ -244,7 +245,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         return self._channel is not None and self._channel.pending()
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
-        self._pace.refill()
+        if self._pace.is_behind:
+            self._pace.refill()
         if step.fresh:
             self._reply_due = _end_of(step.timeout)
         elif self._reply_due <= time.monotonic():

@@ -127,7 +127,8 @@ class BlockingDriver:
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
-        self._pace.refill()
+        if self._pace.is_behind:
+            self._pace.refill()
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
@@ -159,7 +160,8 @@ class BlockingDriver:
             _ = deadline.within(step.timeout)
             sent = self._write(unsent)
             if sent == len(unsent):
-                pace.took_at_once(step)
+                if pace.is_behind:
+                    pace.took_at_once(step)
                 return b""
             pace.begin(step)
             while True:

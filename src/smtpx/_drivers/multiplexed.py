@@ -150,7 +150,8 @@ class Lane(Generic[T]):
 
     def _answer(self, step: Step) -> bytes | None:
         if isinstance(step, Receive):
-            self._pace.refill()
+            if self._pace.is_behind:
+                self._pace.refill()
             # The rest of a reply has what is left of its time, however often we are woken up.
             if self.due is None:
                 self._begin_or_go_on(step)
@@ -234,7 +235,7 @@ class Lane(Generic[T]):
         self._unsent = None
         if waited:
             pace.end()
-        else:
+        elif pace.is_behind:
             pace.took_at_once(step)
         return b""
 

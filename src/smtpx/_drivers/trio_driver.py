@@ -172,7 +172,8 @@ class TrioDriver:
 
     async def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
-        self._pace.refill()
+        if self._pace.is_behind:
+            self._pace.refill()
         if seconds is not None:
             if step.fresh:
                 self._reply_due = time.monotonic() + seconds
@@ -211,7 +212,8 @@ class TrioDriver:
             sent = self._write(unsent)
             unsent = unsent[sent:]
             if not unsent and sent < _SLICE:
-                pace.took_at_once(step)
+                if pace.is_behind:
+                    pace.took_at_once(step)
                 return b""
             pace.begin(step)
             with Within(deadline.within(pace.left)) as scope:

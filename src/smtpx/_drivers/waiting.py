@@ -61,12 +61,20 @@ class Deadline:
             raise TimeoutError("the total time is used up")
         return left if seconds is None else min(left, seconds)
 
+    @staticmethod
+    def after(total: float | None) -> Deadline:
+        """One deadline serves all who have none."""
+        return NO_DEADLINE if total is None else Deadline(total)
+
     def for_farewell(self, most: float | None = None) -> Deadline:
         """A deadline for what is left to say: at `most` so many seconds, but never none."""
         if self._end is None:
             return self if most is None else Deadline(most)
         left = max(self._end - time.monotonic(), _MOMENT)
         return Deadline(left if most is None else min(left, most))
+
+
+NO_DEADLINE = Deadline(None)
 
 
 class Pace:
@@ -78,10 +86,12 @@ class Pace:
     fills the time up again. What goes out at once, as nearly everything does, reads no clock.
     """
 
-    __slots__ = ("_due", "_left", "_rate", "_timeout")
+    __slots__ = ("_due", "_left", "_rate", "_timeout", "is_behind")
 
     def __init__(self) -> None:
         self._left: float | None = None  # of the timeout; None is all of it
+        self.is_behind = False
+        """Some of the timeout has been used: `refill` and `took_at_once` do nothing before."""
         self._due: float | None = None
         self._rate: float | None = None
         self._timeout = 0.0
@@ -105,10 +115,12 @@ class Pace:
         """Note that everything was taken."""
         if self._due is not None and self._rate is not None:
             self._left = self._due - time.monotonic()
+            self.is_behind = True
 
     def refill(self) -> None:
         """Note that the peer replied."""
         self._left = None
+        self.is_behind = False
 
     def took_at_once(self, step: Send) -> None:
         """Note that a write did not have to wait."""

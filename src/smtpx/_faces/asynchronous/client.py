@@ -101,7 +101,7 @@ class AsyncClient:
         try:
             try:
                 course.prepare(self._check, given)
-                await self._take(course, Deadline(self._total))
+                await self._take(course, Deadline.after(self._total))
             finally:
                 if given is not message:
                     await close(given)

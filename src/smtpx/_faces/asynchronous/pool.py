@@ -10,7 +10,7 @@ from weakref import ref
 
 from smtpx._core.pool import PoolState, Ticket, Wait
 from smtpx._drivers.current import current_world
-from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.waiting import NO_DEADLINE, Deadline
 from smtpx._drivers.world import Background, World
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.forking import begins_anew_in_child
@@ -19,8 +19,6 @@ from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
 from smtpx.pooling import PoolStatistics, sum_of
-
-_NO_DEADLINE = Deadline(None)
 
 
 class TaskPool(Leasing[AsyncSession]):
@@ -50,7 +48,7 @@ class TaskPool(Leasing[AsyncSession]):
         lease = self._ask(messages)
         try:
             if isinstance(lease.place, Ticket):
-                await self._wait(lease, lease.place, deadline or _NO_DEADLINE)
+                await self._wait(lease, lease.place, deadline or NO_DEADLINE)
             await self._make_ready(lease, deadline)
         except BaseException as error:
             self.give_up(lease, error)
@@ -96,14 +94,14 @@ class TaskPool(Leasing[AsyncSession]):
         """
         self._give_back(lease)
         if self._given_up:
-            await self._part(deadline or _NO_DEADLINE)
+            await self._part(deadline or NO_DEADLINE)
         if lease.held is not None:
             lease.held._heed_observer()
 
     async def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""
         self._shut(abort=abort)
-        await self._part(_NO_DEADLINE, abort=abort)
+        await self._part(NO_DEADLINE, abort=abort)
 
     def shut(self, *, abort: bool = False) -> None:
         """Lease no more, and close without a farewell what is idle, or with `abort` everything."""
@@ -117,7 +115,7 @@ class TaskPool(Leasing[AsyncSession]):
         """Open a session, where none came with the lease."""
         if self._given_up:
             await self._part(
-                deadline or _NO_DEADLINE
+                deadline or NO_DEADLINE
             )  # First: the server never sees more than there may be.
         if lease.held is not None:
             return

@@ -73,7 +73,7 @@ class AsyncSession(Opened[AsyncDriver]):
     ) -> None:
         if error is not None and not isinstance(error, Exception):
             self.abort()  # A task that is cancelled does not wait for a farewell.
-        await self._close_by(Deadline(self._settings.timeouts.total))
+        await self._close_by(Deadline.after(self._settings.timeouts.total))
         if error is None:
             self._heed_observer()
 
@@ -83,7 +83,7 @@ class AsyncSession(Opened[AsyncDriver]):
         Raises:
             SMTPError: as `Session.open`.
         """
-        await self._open_by(Deadline(self._settings.timeouts.total))
+        await self._open_by(Deadline.after(self._settings.timeouts.total))
 
     async def _open_by(self, deadline: Deadline) -> None:
         """Open the session as part of a call that has a deadline."""
@@ -127,7 +127,7 @@ class AsyncSession(Opened[AsyncDriver]):
 
         Whatever the server does, it never fails, and what was accepted stays accepted.
         """
-        await self._close_by(Deadline(self._settings.timeouts.total))
+        await self._close_by(Deadline.after(self._settings.timeouts.total))
         self._heed_observer()
 
     async def _close_by(self, deadline: Deadline) -> None:
@@ -172,7 +172,7 @@ class AsyncSession(Opened[AsyncDriver]):
         try:
             try:
                 course.prepare(self._settings.check, given)
-                await self._attempt(course, Deadline(self._settings.timeouts.total))
+                await self._attempt(course, Deadline.after(self._settings.timeouts.total))
             finally:
                 if given is not message:
                     await close(given)
@@ -183,7 +183,7 @@ class AsyncSession(Opened[AsyncDriver]):
 
     async def _carry(self, course: Course) -> None:
         """Open, send and close, by one deadline."""
-        deadline = Deadline(self._settings.timeouts.total)
+        deadline = Deadline.after(self._settings.timeouts.total)
         await self._open_by(deadline)
         try:
             await self._attempt(course, deadline)
@@ -268,7 +268,7 @@ class AsyncSession(Opened[AsyncDriver]):
     async def _run(self, procedure: Steps[T]) -> T:
         connection, driver = self._parts
         try:
-            deadline = Deadline(self._settings.timeouts.total)
+            deadline = Deadline.after(self._settings.timeouts.total)
             value = await driver.run(named(connection, procedure), deadline)
         finally:
             if driver.closed or not connection.usable:

@@ -105,7 +105,7 @@ class Client:
         course = Course(envelope, all_or_nothing=all_or_nothing)
         try:
             course.prepare(self._check, message)
-            self._take(course, Deadline(self._total))
+            self._take(course, Deadline.after(self._total))
             return course.verdict()
         except BaseException as error:
             course.hang_on(error)

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from smtpx._core.pool import Ticket, Wait
-from smtpx._drivers.waiting import Deadline
+from smtpx._drivers.waiting import NO_DEADLINE, Deadline
 from smtpx._faces.blocking.parting import part
 from smtpx._faces.blocking.session import Session
 from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
-
-_NO_DEADLINE = Deadline(None)
 
 
 class SessionPool(Leasing[Session]):
@@ -34,7 +32,7 @@ class SessionPool(Leasing[Session]):
         lease = self._ask(messages)
         try:
             if isinstance(lease.place, Ticket):
-                self._wait(lease, lease.place, deadline or _NO_DEADLINE)
+                self._wait(lease, lease.place, deadline or NO_DEADLINE)
             self._make_ready(lease, deadline)
         except BaseException as error:
             self.give_up(lease, error)
@@ -79,20 +77,20 @@ class SessionPool(Leasing[Session]):
         """
         self._give_back(lease)
         if self._given_up:
-            self._part(deadline or _NO_DEADLINE)
+            self._part(deadline or NO_DEADLINE)
         if lease.held is not None:
             lease.held._heed_observer()
 
     def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""
         self._shut(abort=abort)
-        self._part(_NO_DEADLINE, abort=abort)
+        self._part(NO_DEADLINE, abort=abort)
 
     def _make_ready(self, lease: Lease[Session], deadline: Deadline | None) -> None:
         """Open a session, where none came with the lease."""
         if lease.held is not None:
             if self._given_up:
-                self._part(deadline or _NO_DEADLINE)
+                self._part(deadline or NO_DEADLINE)
             return
         session = self.new_session(deadline)
         try:
@@ -110,7 +108,7 @@ class SessionPool(Leasing[Session]):
         """A session that is to be opened."""
         if self._given_up:
             # First, so that the server never sees more than there may be.
-            self._part(deadline or _NO_DEADLINE)
+            self._part(deadline or NO_DEADLINE)
         return self._new_session()
 
     def _wait(self, lease: Lease[Session], ticket: Ticket[Session], deadline: Deadline) -> None:

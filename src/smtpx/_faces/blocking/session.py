@@ -77,7 +77,7 @@ class Session(Opened[BlockingDriver]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close_by(Deadline(self._settings.timeouts.total))
+        self._close_by(Deadline.after(self._settings.timeouts.total))
         if error is None:
             self._heed_observer()
 
@@ -91,7 +91,7 @@ class Session(Opened[BlockingDriver]):
             ExtensionMissing: credentials were given, and the server has no use for them.
             LocalProtocolError: the session was opened before.
         """
-        self._open_by(Deadline(self._settings.timeouts.total))
+        self._open_by(Deadline.after(self._settings.timeouts.total))
 
     def _open_by(self, deadline: Deadline) -> None:
         """Open the session as part of a call that has a deadline."""
@@ -172,7 +172,7 @@ class Session(Opened[BlockingDriver]):
 
         Whatever the server does, it never fails, and what was accepted stays accepted.
         """
-        self._close_by(Deadline(self._settings.timeouts.total))
+        self._close_by(Deadline.after(self._settings.timeouts.total))
         self._heed_observer()
 
     def _close_by(self, deadline: Deadline) -> None:
@@ -213,7 +213,7 @@ class Session(Opened[BlockingDriver]):
         course = Course(envelope, all_or_nothing=all_or_nothing)
         try:
             course.prepare(self._settings.check, message)
-            self._attempt(course, Deadline(self._settings.timeouts.total))
+            self._attempt(course, Deadline.after(self._settings.timeouts.total))
             return course.verdict()
         except BaseException as error:
             course.hang_on(error)
@@ -221,7 +221,7 @@ class Session(Opened[BlockingDriver]):
 
     def _carry(self, course: Course) -> None:
         """Open, send and close, by one deadline."""
-        deadline = Deadline(self._settings.timeouts.total)
+        deadline = Deadline.after(self._settings.timeouts.total)
         try:
             self._open_by(deadline)
             try:
@@ -304,7 +304,7 @@ class Session(Opened[BlockingDriver]):
     def _run(self, procedure: Steps[T]) -> T:
         connection, driver = self._parts
         try:
-            deadline = Deadline(self._settings.timeouts.total)
+            deadline = Deadline.after(self._settings.timeouts.total)
             value = driver.run(named(connection, procedure), deadline)
         finally:
             if driver.closed or not connection.usable:
