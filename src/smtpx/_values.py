@@ -186,7 +186,7 @@ def draft_of(kind: type[Value]) -> type[Any]:
     ``object.__setattr__`` takes nine times as long.
     """
     namespace = {
-        "__slots__": kind.__slots__,
+        "__slots__": vars(kind)["__slots__"],
         "__setattr__": object.__setattr__,
         "__delattr__": object.__delattr__,  # CPython has one slot for both.
     }

@@ -7,7 +7,7 @@ RFC 5321 §2.3.1. The options: RFC 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERB
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum, Flag, auto
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
@@ -203,10 +203,10 @@ class Envelope(Value):
             LocalProtocolError: there is no recipient, or an option is out of its range.
             TypeError: one of them is of another kind.
         """
-        if isinstance(recipients, (str, bytes)) or type(recipients) in _ONE:
-            recipients = cast("tuple[Address | Recipient]", (recipients,))
+        is_one = isinstance(recipients, (str, bytes)) or type(recipients) in _ONE
+        listed: Any = (recipients,) if is_one else recipients
         try:
-            given = iter(recipients)
+            given: Iterator[str | Address | Recipient] = iter(listed)
         except TypeError:
             allowed = "an address or a list of addresses"
             raise _checks.complaint("recipients", recipients, allowed) from None
