@@ -281,6 +281,18 @@ class TestARefusedLogin:
         error = fails(logging_in, script, AuthenticationRefused)
         assert "Gmail wants the whole address as user, and as password an app pass" in str(error)
 
+    def test_where_tls_misses_says_so(self):
+        def logging_in() -> Steps[object]:
+            connection = at_server("AUTH PLAIN", tls=False)
+            connection.local = True
+            return named(connection, log_in(connection, Credentials("ann", "secret")))
+
+        reply = "530 5.7.0 Must issue a STARTTLS command first"
+        script = f"C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: {reply}"
+        error = fails(logging_in, script, AuthenticationRefused)
+        assert "?tls=starttls" in str(error)
+        assert "password" not in str(error)
+
     def test_for_now_says_nothing_of_the_password(self):
         error = self.refusal("C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 454 4.7.0 not now")
         assert error.transient

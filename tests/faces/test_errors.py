@@ -197,6 +197,11 @@ class TestWhatIsBehindThePort:
         assert "while we waited for the greeting (greeting=0.1 seconds)" in str(caught.value)
         assert "HTTP" in str(caught.value)
 
+    def test_may_be_silent_for_the_whole_call(self, face: Face) -> None:
+        with peer() as port, pytest.raises(smtpx.TimedOut) as caught:
+            face.session(f"smtp://127.0.0.1:{port}", timeout=0.1).open()
+        assert "while we waited for the greeting (total, for the whole call)" in str(caught.value)
+
     def test_may_be_silent_where_tls_should_be(self, face: Face) -> None:
         timeouts = Timeouts(tls=0.1)
         with peer() as port, pytest.raises(smtpx.TimedOut) as caught:

@@ -273,6 +273,14 @@ def test_what_cannot_be_sent_stops_no_other(face: Face):
         assert len(server.messages) == 2
 
 
+@pytest.mark.parametrize("item", [None, 3, "To: bob@y.test"])
+def test_what_is_no_message_is_named(face: Face, item: Any):
+    with Server() as server, face.client(server.url) as client:
+        (result,) = client.send_many([item])
+    assert "message: give an EmailMessage, bytes, a binary file" in str(result.error)
+    assert f"not {type(item).__name__}" in str(result.error)
+
+
 def test_the_source_is_read_as_there_is_room(face: Face):
     read = 0
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from smtpx._core.learnt import Learnt
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps
+from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps, is_by_total
 from smtpx._core.trust import (
     check_pins,
     explained,
@@ -683,6 +683,8 @@ class Connection:
         if isinstance(error, TimeoutError):
             seconds = self._seconds[phase]
             within = "" if seconds is None else f" ({phase.field}={seconds:g} seconds)"
+            if is_by_total(error):
+                within = " (total, for the whole call)"
             advice = f": {hint}" if hint else ""
             return TimedOut(f"the time was up while {doing}{within}{advice}", phase=phase.field)
         return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)

@@ -73,7 +73,7 @@ def name(connection: Connection, error: SMTPError) -> None:
 
 
 def _hint_of(connection: Connection, error: ReplyError) -> str:
-    if isinstance(error, AuthenticationRefused):
+    if isinstance(error, AuthenticationRefused) and not _is_for_tls(connection, error.reply):
         return _of_login(error)
     if connection.authenticated or isinstance(error, HelloRefused):
         return ""
@@ -108,10 +108,16 @@ def _service_of(error: SMTPError) -> Service | None:
     return at(host)
 
 
+def _is_for_tls(connection: Connection, reply: Reply) -> bool:
+    """True if TLS is what the server misses."""
+    is_plain = reply.code == 530 and not connection.tls
+    return is_plain and re.search(_WANTS_TLS, " ".join(reply.lines)) is not None
+
+
 def _of_missing_login(connection: Connection, reply: Reply) -> str:
     """What to do about a refusal that a login would have spared us."""
     text = " ".join(reply.lines)
-    if reply.code == 530 and not connection.tls and re.search(_WANTS_TLS, text):
+    if _is_for_tls(connection, reply):
         return "use smtps://, or submission:// with ?tls=starttls"
     if reply.code != 530 and (not re.search(_WANTS_LOGIN, text) or re.search(_OF_DOMAINS, text)):
         return ""

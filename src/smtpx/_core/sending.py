@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias, cast
 
 from smtpx import _checks
@@ -25,6 +26,8 @@ from smtpx.results import SendResult
 _SEVEN_BIT, _BINARY = BodyType.SEVEN_BIT, BodyType.BINARY
 
 Message: TypeAlias = "Source | AnyMessage"
+
+CONTENT = "an EmailMessage, bytes, a binary file or an iterable of bytes"
 
 
 def deliver(
@@ -143,9 +146,12 @@ def addressed(message: Message) -> Envelope:
 
     Raises:
         LocalProtocolError, AddressError: there is none.
+        TypeError: it is no message.
     """
     if is_message(message):
         return Envelope.from_message(message)
+    if isinstance(message, str) or not (hasattr(message, "read") or isinstance(message, Iterable)):
+        raise _checks.complaint("message", message, CONTENT)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 

@@ -216,6 +216,17 @@ Step: TypeAlias = Send | Receive | Glance | StartTLS | More | Obtain | Mark
 Steps: TypeAlias = Generator[Step, bytes | None, T]
 
 
+def by_total(error: TimeoutError) -> TimeoutError:
+    """Note that it is the time of the whole call that was up, not that of a phase."""
+    error.__dict__["by_total"] = True
+    return error
+
+
+def is_by_total(error: BaseException) -> bool:
+    """True if the time of the whole call was up."""
+    return "by_total" in error.__dict__
+
+
 def with_octets_written(error: OSError, written: int) -> OSError:
     """Note on a failed Send how many octets the transport had taken."""
     error.__dict__["octets_written"] = written

@@ -97,7 +97,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                     else:
                         answer = await self._start_tls(step, deadline)
                 except OSError as error:
-                    step = procedure.throw(error)
+                    step = procedure.throw(deadline.judged(error))
                 else:
                     step = procedure.send(answer)
         except StopIteration as stop:

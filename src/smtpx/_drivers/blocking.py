@@ -78,7 +78,7 @@ class BlockingDriver:
                     else:
                         raise AssertionError("one message at a time needs no more of them")
                 except OSError as error:
-                    step = procedure.throw(error)
+                    step = procedure.throw(deadline.judged(error))
                 else:
                     step = procedure.send(answer)
         except StopIteration as stop:

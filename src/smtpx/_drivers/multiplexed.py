@@ -24,7 +24,7 @@ from smtpx._core.steps import (
 )
 from smtpx._drivers.blocking import BlockingDriver, asked
 from smtpx._drivers.interruption import value_of_lost
-from smtpx._drivers.waiting import KEPT, Deadline, Pace, Selector
+from smtpx._drivers.waiting import KEPT, NO_DEADLINE, Deadline, Pace, Selector
 
 T = TypeVar("T")
 
@@ -65,7 +65,8 @@ class Lane(Generic[T]):
         """When what it waits for will have taken too long."""
         self._procedure = procedure
         self._fetch = fetch
-        left = None if deadline is None else deadline.within(None)
+        self._deadline = deadline or NO_DEADLINE
+        left = self._deadline.within(None)
         self._end = None if left is None else time.monotonic() + left
         self._transport = driver.transport
         self._wants_read, self._wants_write = driver.wants
@@ -95,7 +96,7 @@ class Lane(Generic[T]):
                     return
                 except OSError as error:
                     self.due = None
-                    step = self._procedure.throw(error)
+                    step = self._procedure.throw(self._deadline.judged(error))
                 else:
                     self.due = None
                     step = self._procedure.send(answer)
@@ -109,7 +110,7 @@ class Lane(Generic[T]):
     def expire(self) -> None:
         """Tell the procedure that its time is up, and go on."""
         self.due = None
-        error: OSError = TimeoutError("timed out")
+        error: OSError = self._deadline.judged(TimeoutError("timed out"))
         if isinstance(self._step, Send) and self._unsent is not None:
             error = with_octets_written(error, len(self._step.data) - len(self._unsent))
         try:

@@ -126,7 +126,7 @@ class TrioDriver:
                     else:
                         answer = await self._answer(step, deadline)
                 except OSError as error:
-                    step = procedure.throw(error)
+                    step = procedure.throw(deadline.judged(error))
                 else:
                     step = procedure.send(answer)
         except StopIteration as stop:

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Protocol
 
-from smtpx._core.steps import Send
+from smtpx._core.steps import Send, by_total
 
 # For a few sockets, and without a descriptor of its own: the process may have none left.
 if sys.platform == "win32":
@@ -26,6 +26,8 @@ As much as `send_many` has in flight at most. A peer that says more is read no f
 what we write, or the time for that is up."""
 # Seconds for a farewell when the time is up.
 _MOMENT = 0.1
+# Seconds by which a wait may end too early.
+_TICK = 0.02
 
 
 class Transport(Protocol):
@@ -60,6 +62,12 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the total time is used up")
         return left if seconds is None else min(left, seconds)
+
+    def judged(self, error: OSError) -> OSError:
+        """The same error, which knows whether it comes of the total."""
+        if isinstance(error, TimeoutError) and self._end is not None:
+            return by_total(error) if self._end - time.monotonic() < _TICK else error
+        return error
 
     @staticmethod
     def after(total: float | None) -> Deadline:

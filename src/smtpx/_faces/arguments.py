@@ -8,7 +8,7 @@ from io import TextIOBase
 from typing import Any, cast
 
 from smtpx import _checks
-from smtpx._core.sending import Message, addressed
+from smtpx._core.sending import CONTENT, Message, addressed
 from smtpx._faces.checked import checked
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
@@ -18,7 +18,6 @@ __all__ = ["check_blocking", "check_many", "check_pool", "ready"]
 
 # An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
 _PASS = Check.PASS
-_CONTENT = "an EmailMessage, bytes, a binary file or an iterable of bytes"
 
 
 def ready(
@@ -115,7 +114,7 @@ def _check_message(message: object) -> None:
         return
     else:
         advice = ""
-    raise _checks.complaint("message", given, _CONTENT, advice)
+    raise _checks.complaint("message", given, CONTENT, advice)
 
 
 def _is_octets(several: Any) -> bool:
