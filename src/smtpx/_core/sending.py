@@ -150,8 +150,9 @@ def addressed(message: Message) -> Envelope:
     """
     if is_message(message):
         return Envelope.from_message(message)
-    if isinstance(message, str) or not (hasattr(message, "read") or isinstance(message, Iterable)):
-        raise _checks.complaint("message", message, CONTENT)
+    given: object = message
+    if isinstance(given, str) or not (hasattr(given, "read") or isinstance(given, Iterable)):
+        raise _checks.complaint("message", given, CONTENT)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
