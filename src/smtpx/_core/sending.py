@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from smtpx import _checks
 from smtpx._core.connection import Connection
@@ -150,7 +150,7 @@ def addressed(message: Message) -> Envelope:
     """
     if is_message(message):
         return Envelope.from_message(message)
-    given: object = message
+    given: Any = message
     if isinstance(given, str) or not (hasattr(given, "read") or isinstance(given, Iterable)):
         raise _checks.complaint("message", given, CONTENT)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
