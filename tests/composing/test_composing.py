@@ -34,7 +34,7 @@ line = st.text(characters, max_size=120)
 word = st.text(characters, min_size=1, max_size=60).filter(lambda name: name.strip() == name)
 body = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=400)
 # `email` takes <x> and "x" for x.
-file_name = word.filter(lambda name: not re.search(r'[/\\\t]|^<.*>$|^".*"$', name))
+file_name = word.filter(lambda name: not re.search(r'[/\\\t]|^<.*>$|^".*"$|^\.\.?$', name))
 
 
 def message(**options: Any) -> EmailMessage:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import socket
 import ssl
@@ -164,6 +165,7 @@ def test_the_documentation_runs(
         shown = ModuleType("shown")
         vars(shown)["message"] = message
         monkeypatch.setitem(sys.modules, "shown", shown)  # Some look there for what is in it.
+        monkeypatch.setattr(os, "environ", os.environ.copy())  # What is set is the block's alone.
         exec(program, vars(shown))
     if printed is not None:
         assert capsys.readouterr().out == printed
