@@ -63,6 +63,22 @@ def test_threads_that_ask_the_same_ask_once():
         assert server.asked[COMMON] == 1
 
 
+def test_what_is_answered_just_when_it_is_missed_is_not_asked_again():
+    class Landing(Answers):
+        """Another thread's answer comes right after somebody has looked for it in vain."""
+
+        def get(self, questions: Sequence[Question]) -> list[Answer | None]:
+            found = super().get(questions)
+            for each in questions:
+                self.keep(each, Answer(FOUND, ("192.0.2.1",), ttl=60))
+            return found
+
+    with HeldServer() as server:
+        asker = Asker(servers_of(server), Landing())
+        assert states(asker.ask([question(COMMON)], 30.0)) == [FOUND]
+        assert not server.asked
+
+
 def test_a_thread_whose_time_is_up_leaves_the_others_what_it_has_begun():
     with HeldServer() as server, ThreadPoolExecutor(2) as threads:
         asker = Asker(servers_of(server), Answers())

@@ -67,10 +67,13 @@ class Asker:
         ]
 
     def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
-        waiter = _Waiter()
+        waiter, meanwhile = _Waiter(), dict[Question, Answer]()
         try:
             with self._lock:
-                for question in questions:
+                for question, answer in zip(questions, self._answers.get(questions), strict=True):
+                    if answer is not None:
+                        meanwhile[question] = answer  # It has landed since we looked.
+                        continue
                     waiter.flights[question] = self._flights.join(question, waiter)
                 self._waiting[waiter] = None
             while not waiter.is_served and (left := until - monotonic()) > 0:
@@ -96,7 +99,7 @@ class Asker:
                     self._land_without_pilot()
                 else:
                     self._wake()
-        return waiter.answers
+        return meanwhile | waiter.answers
 
     def _land_without_pilot(self) -> None:
         """Close what nobody waits for, and have another one fly."""
