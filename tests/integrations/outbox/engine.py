@@ -53,7 +53,6 @@ def dbos(broker: str) -> tuple[Any, Callable[[], object], Callable[[], object]]:
             "name": "engine",
             "system_database_url": broker,
             "executor_id": uuid4().hex,
-            "run_admin_server": False,
             "log_level": "ERROR",
         }
     )
