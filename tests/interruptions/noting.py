@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -46,11 +47,14 @@ class Noting:
         self._listening.close()
 
     def wait_for_the_end(self) -> None:
-        """Wait until no session is left."""
-        end = time.monotonic() + 20
+        """Wait until no session is left, but for what the collector has to close."""
+        began, end = time.monotonic(), time.monotonic() + 30
         while self._sessions:
             assert time.monotonic() < end, "a session is left"
             time.sleep(0.0005)
+            if time.monotonic() > began + 5:
+                _ = gc.collect()
+                began = end
 
     def _listen(self) -> None:
         while True:

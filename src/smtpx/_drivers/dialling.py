@@ -33,9 +33,9 @@ def dial(
         TimedOut: the time was up before any answered.
     """
     with Dialling(endpoint, remaining=remaining, sources=sources) as dialling:
-        while (connected := dialling.go_on(wait=True)) is None:
-            pass
-        return connected
+        while True:
+            if (connected := dialling.go_on(wait=True)) is not None:
+                return connected
 
 
 class Dialling:
@@ -128,7 +128,9 @@ class Dialling:
             attempt = self._unix = UnixAttempt(self._endpoint)
             deadline = self._deadline = Deadline(self._remaining())
         with attempt:
-            while not attempt.is_connected():
+            while True:
+                if attempt.is_connected():
+                    break
                 seconds = deadline.within(QUEUE_DELAY) or 0
                 if not wait:
                     return None

@@ -215,7 +215,9 @@ class Leasing(Generic[S]):
             if was_torn or self._lost:
                 self._mend(was_torn)
             made = change(*args)
-            while self._later:
+            while True:
+                if not self._later:
+                    break
                 self._later[0]()
                 del self._later[0]
             self._is_torn = False

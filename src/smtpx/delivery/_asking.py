@@ -76,7 +76,9 @@ class Asker:
                         continue
                     waiter.flights[question] = self._flights.join(question, waiter)
                 self._waiting[waiter] = None
-            while not waiter.is_served and (left := until - monotonic()) > 0:
+            while True:
+                if waiter.is_served or (left := until - monotonic()) <= 0:
+                    break
                 with self._lock:
                     is_pilot = self._pilot is None
                     if is_pilot:
@@ -103,7 +105,9 @@ class Asker:
 
     def _land_without_pilot(self) -> None:
         """Close what nobody waits for, and have another one fly."""
-        while self._forsaken:
+        while True:
+            if not self._forsaken:
+                break
             self._forsaken.pop().close()
         for other in self._waiting:
             other.bell.put(None)
@@ -129,7 +133,9 @@ class Asker:
                     self._alarm = theirs
                     for air in self._air.values():
                         air.board(selector)
-                while not pilot.is_served and monotonic() < until:
+                while True:
+                    if pilot.is_served or monotonic() >= until:
+                        break
                     for key, _ in selector.select(self._pause(until)):
                         if key.data is None:
                             _ = ours.recv(4096)
@@ -156,7 +162,9 @@ class Asker:
     def _go_on(self, selector: selectors.BaseSelector) -> None:
         """Send off what is due, and take what has come."""
         with self._lock:
-            while self._forsaken:
+            while True:
+                if not self._forsaken:
+                    break
                 self._forsaken.pop().close()
             for flight in self._flights.due(monotonic()):
                 air = self._air[flight] = _Air(flight.question, self._servers)
@@ -167,15 +175,18 @@ class Asker:
                 if air.is_ready or air.until <= monotonic()
             ]
             for flight, air in flying:
-                try:
-                    answer = air.go_on()
-                except BaseException:
-                    # Whatever ends us, others may wait for it: they have it sent off anew.
-                    self._air.pop(flight).close()
-                    self._flights.again(flight)
-                    raise
-                if answer is not None:
-                    self._land(flight, answer)
+                self._carry(flight, air)
+
+    def _carry(self, flight: Flight[_Waiter], air: _Air) -> None:
+        try:
+            answer = air.go_on()
+        except BaseException:
+            # Whatever ends us, others may wait for it: they have it sent off anew.
+            self._air.pop(flight).close()
+            self._flights.again(flight)
+            raise
+        if answer is not None:
+            self._land(flight, answer)
 
     def _land(self, flight: Flight[_Waiter], answer: Answer) -> None:
         self._answers.keep(flight.question, answer)

@@ -118,7 +118,9 @@ class Client:
         try:
             try:
                 lease.session._attempt(course, deadline)
-                while course.goes_on(lease):
+                while True:
+                    if not course.goes_on(lease):
+                        break
                     with course.another_attempt():
                         pool.replace(lease, deadline)
                         lease.session._attempt(course, deadline)
@@ -182,8 +184,12 @@ class Client:
         )
         results = sending.results
         try:
-            while sending.go_on():
-                while results:
+            while True:
+                if not sending.go_on():
+                    break
+                while True:
+                    if not results:
+                        break
                     # No signal handler runs between these, as it would after a call.
                     result = results[0]
                     del results[0]

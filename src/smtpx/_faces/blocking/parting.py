@@ -29,7 +29,9 @@ def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
         for session in sessions:
             connection, driver = session._parts
             multiplexer.add(Lane(driver, quit_session(connection), lambda: True, deadline))
-        while multiplexer.lanes:
+        while True:
+            if not multiplexer.lanes:
+                break
             _ = multiplexer.turn()
     except OSError:
         pass  # What is left is closed without a word.

@@ -103,8 +103,9 @@ class Session(Opened[BlockingDriver]):
             if self._held is None:
                 dialling = self._dialling(deadline)
                 try:
-                    while not self._connects(dialling, wait=True):
-                        pass
+                    while True:
+                        if self._connects(dialling, wait=True):
+                            break
                 finally:
                     dialling.close()
             procedure, driver = self._dialled()
