@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -250,8 +251,12 @@ def test_nonsense_does_not_end_it():
             _ = plain.sendto(wire[: drawn.randrange(len(wire) + 1)], (server.host, server.port))
             with socket.create_connection((server.host, server.port)) as stream:
                 stream.sendall(bytes(wire))
-        assert asked(server, "mx.example.net", "A", tcp=True).answer  # All else comes before it.
-        assert asked(server, "mx.example.net", "A").answer
+        assert asked(server, "mx.example.net", "A", tcp=True).answer
+        for _ in range(20):  # The system drops datagrams, of so many.
+            with suppress(dns.exception.Timeout):
+                answered = asked(server, "mx.example.net", "A", timeout=1.0)
+                break
+        assert answered.answer
 
 
 def test_it_is_started_once_and_its_port_is_its_own():
