@@ -91,6 +91,8 @@ def no_descriptor_more() -> Iterator[None]:
         assert descriptors() <= before
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_place_that_is_claimed_at_once_is_given_back() -> None:
     """While what interrupted the claim is still held, and all that its frames hold."""
     at, happened = 0, True
