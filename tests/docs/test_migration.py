@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from email.message import EmailMessage
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def words(message: EmailMessage) -> str:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_before_and_after_send_the_same(name: str):
-    _ = pytest.importorskip(PACKAGES[name], reason=f"{name} is not installed: see integrations")
+    if find_spec(PACKAGES[name]) is None:  # To import one may change things for the whole process.
+        pytest.skip(f"{name} is not installed: see integrations")
     before = sent_by(PROGRAMS / f"{name}_before.py")
     after = sent_by(PROGRAMS / f"{name}_after.py")
     assert (before.sender, before.recipients) == (after.sender, after.recipients)

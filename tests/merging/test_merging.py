@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
-from email import message_from_bytes, policy
+from email import charset, message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage, MIMEPart
@@ -523,3 +523,19 @@ def test_a_part_of_the_old_kind_is_refused_for_its_fields_are_not_seen() -> None
     message.attach(MIMEText("Dear {{name}}"))  # type: ignore[arg-type] # as programs do
     with pytest.raises(LocalProtocolError, match="a part is a MIMEText"):
         Template(message)
+
+
+@pytest.mark.parametrize("encoding", ["", "Content-Transfer-Encoding: 8bit\n"])
+def test_text_is_encoded_whatever_the_program_has_set_for_its_charset(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flask-Mail, as it is imported, has the whole process write UTF-8 as it is."""
+    as_it_is = (charset.SHORTEST, None, "utf-8")
+    monkeypatch.setitem(vars(charset)["CHARSETS"], "utf-8", as_it_is)
+    header = "From: ann@example.org\nTo: {{name}} <{{address}}>\n"
+    kind = f"Content-Type: text/plain; charset=utf-8\n{encoding}"
+    octets = f"{header}{kind}\ngrüß dich\n".encode()
+    template: Any = Template(message_from_bytes(octets, policy=policy.default))
+    content, _ = template.render(ROW)
+    assert content.isascii()
+    assert "grüß dich" in message_from_bytes(content, policy=policy.default).get_content()

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from email.message import EmailMessage
 from typing import Any, NamedTuple
 
+from smtpx._message.encodings import as_octets
 from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
 from smtpx.merging._bodies import body_of
@@ -57,7 +58,13 @@ class Skeleton:
 
     def pieces(self) -> tuple[list[Piece], str]:
         """All pieces, and what stands after the last."""
-        written = serialise(self._message, seven_bit=True)
+        try:
+            written = serialise(self._message, seven_bit=True)
+        except LocalProtocolError as error:
+            if not isinstance(error.__cause__, UnicodeEncodeError):
+                raise
+            # Whoever imports Flask-Mail has the `email` package encode no UTF-8 any more.
+            written, _ = as_octets(self._message, smtputf8=False, eight_bit=False, binary=False)
         *fixed, end = re.split(rb"%b-\d+(?:: -\r\n)?" % self._mark.encode(), written)
         places = re.findall(rb"%b-(\d+)" % self._mark.encode(), written)
         writers = [self._writers[int(place)] for place in places]

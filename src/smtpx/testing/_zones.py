@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -63,14 +64,14 @@ def _rrset(line: _Line) -> Any:
         raise ValueError(f"zone: {shown!r} is no record: {error}") from None
 
 
-class Known:
+class Known(ABC):
     """What a name server knows."""
 
     trust_anchor = ""
 
+    @abstractmethod
     def answer(self, name: str, type: str) -> Spoken:
         """What is said to a question."""
-        raise NotImplementedError
 
 
 class Resolved(Known):
