@@ -85,7 +85,7 @@ class NameServer:
         """How often each question came: name, lower case without a dot at the end, and type."""
         self._asked_port = port
         self._strikes: Counter[NameFault] = Counter()
-        self._known: Known = Known()
+        self._known: Known
         self.load(zone)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
