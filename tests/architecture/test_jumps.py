@@ -18,6 +18,8 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src" / "smtpx"
 GUARDED = [
     *sorted((PACKAGE / "_faces" / "blocking").glob("*.py")),
+    *(PACKAGE / "_faces" / "asynchronous" / "client.py", PACKAGE / "outbox" / "outbox.py"),
+    PACKAGE / "_core" / "streaming" / "by_bdat.py",
     *(PACKAGE / "_faces" / "leasing.py", PACKAGE / "_drivers" / "dialling.py"),
     PACKAGE / "delivery" / "_asking.py",
 ]

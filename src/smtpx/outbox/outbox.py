@@ -17,6 +17,7 @@ from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, SMTPError
 from smtpx.merging import Template
+from smtpx.results import SendResult
 
 from . import _asking, _claiming, _putting, _reporting
 from ._arguments import campaign_name, id_of, key_of, seconds_of, state_of
@@ -431,7 +432,9 @@ class Outbox:
             stopped_by_sigterm(shift.stop),
             reporting(shift.client, lambda: shift.is_stopping),
         ):
-            while not shift.is_stopping:
+            while True:
+                if shift.is_stopping:
+                    break
                 _ = self._core.watcher.reap()
                 if shift.rounds(None) or self._core.report():
                     continue
@@ -471,8 +474,9 @@ class Outbox:
         """
         _ = id_of("batch", batch)
         with _Shift(self._core, via, Client, connections, window) as shift:
-            while shift.rounds(batch):
-                pass
+            while True:
+                if not shift.rounds(batch):
+                    break
             _ = self._core.report()
             if shift.failure is not None:
                 raise shift.failure
@@ -540,9 +544,7 @@ class _Shift(Working):
                 mark=a_round.mark,
             )
             for result in results:
-                a_round.hear(result)
-                if a_round.has_to_note:
-                    a_round.flush()
+                _hear(a_round, result)
         except SMTPError as error:
             failure = error
             self.fail(error)
@@ -551,6 +553,12 @@ class _Shift(Working):
             raise
         finally:
             a_round.end(failure)
+
+
+def _hear(a_round: Round, result: SendResult) -> None:
+    a_round.hear(result)
+    if a_round.has_to_note:
+        a_round.flush()
 
 
 def _sleep(shift: Working) -> None:

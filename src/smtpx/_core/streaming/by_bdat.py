@@ -354,7 +354,9 @@ class Chunks:
         answered, budget, learnt = self._answered, self._budget, self._connection.learnt
         again: list[Outgoing] = []
         try:
-            while answered:
+            while True:
+                if not answered:
+                    break
                 drawn, result = answered[0]
                 if drawn[0].is_told:
                     pass  # We were interrupted just then.

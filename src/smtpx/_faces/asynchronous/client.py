@@ -115,7 +115,9 @@ class AsyncClient:
         pool = self._pools.here()
         async with Turn(pool, deadline) as lease:
             await lease.session._attempt(course, deadline)
-            while course.goes_on(lease):
+            while True:
+                if not course.goes_on(lease):
+                    break
                 with course.another_attempt():
                     await pool.replace(lease, deadline)
                     await lease.session._attempt(course, deadline)
@@ -162,8 +164,12 @@ class AsyncClient:
             mark=mark,
         ) as sending:
             results = sending.results
-            while await sending.go_on():
-                while results:
+            while True:
+                if not await sending.go_on():
+                    break
+                while True:
+                    if not results:
+                        break
                     # Kept until the caller comes back: an interruption meanwhile loses none.
                     yield results[0]
                     _ = results.popleft()
