@@ -107,6 +107,7 @@ def world_with(
     monkeypatch: pytest.MonkeyPatch, folder: Path, **options: Any
 ) -> Iterator[dict[int, Server]]:
     """A world where mail.example.com and localhost are embedded servers, by their usual ports."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # What is set is the block's alone.
     certified: dict[str, Any] = {"certificate_names": NAMES}
     with ExitStack() as stack:
         servers = {
@@ -165,7 +166,6 @@ def test_the_documentation_runs(
         shown = ModuleType("shown")
         vars(shown)["message"] = message
         monkeypatch.setitem(sys.modules, "shown", shown)  # Some look there for what is in it.
-        monkeypatch.setattr(os, "environ", os.environ.copy())  # What is set is the block's alone.
         exec(program, vars(shown))
     if printed is not None:
         assert capsys.readouterr().out == printed
