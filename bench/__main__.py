@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import bounces, cold, deciding, dkim, imports, merge, outbox, throughput
+from bench import against, bounces, cold, deciding, dkim, imports, merge, outbox, throughput
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -66,6 +66,11 @@ def plotted(options: argparse.Namespace) -> None:
     print(path)
 
 
+def compared(tree: Path, rounds: int) -> None:
+    _ = share_one_core()
+    show(against.lines(tree.resolve(), rounds))
+
+
 def merged(options: argparse.Namespace) -> None:
     show(merge.lines())
 
@@ -99,6 +104,10 @@ def main() -> None:
         "folder", type=Path, help="mails, and expected.tsv: see bench/bounces.py"
     )
     reading.set_defaults(run=lambda options: show(bounces.lines(options.folder)))
+    comparing = commands.add_parser("against", help="this smtpx beside that of another checkout")
+    _ = comparing.add_argument("tree", type=Path)
+    _ = comparing.add_argument("--rounds", type=int, default=9)
+    comparing.set_defaults(run=lambda options: compared(options.tree, options.rounds))
     options = parser.parse_args()
     options.run(options)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench import client, processes, sink
 
@@ -31,6 +32,8 @@ class Contender:
     """A client other than bench/client.py, that speaks its protocol."""
     of_limit: float | None = None
     """Promised: the limit of its mode (bench/limit.py) takes so much of its time."""
+    tree: Path | None = None
+    """Another checkout, whose smtpx it is."""
 
     @property
     def is_limit(self) -> bool:
@@ -122,13 +125,16 @@ def measure(
     command: tuple[str, ...] = (*processes.CLIENT, mode)
     if contender.command:
         command = (*contender.command, mode) if contender.is_limit else contender.command
+    environment = {"BENCH_WINDOW": str(contender.window)}
+    if contender.tree is not None:
+        environment["PYTHONPATH"] = str(contender.tree / "src")
     report = processes.run_client(
         command,
         port,
         contender.n,
         contest.size,
         contest.recipients,
-        environment={"BENCH_WINDOW": str(contender.window)},
+        environment=environment,
     )
     taken = server.report()
     sent = expected(contest, contender, report.get("extra", 0))
