@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from textwrap import dedent
 
@@ -127,6 +127,16 @@ _TO_TWO = """
     """
 
 
+_ONE_BY_BDAT = """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: BDAT 4 LAST
+            C: hi
+            S: 250 ok
+            S: 250 ok
+            """
+
+
 def data(i: int, *, reset: bool) -> str:
     return f"""
         {"C: RSET" if reset else ""}
@@ -219,24 +229,118 @@ class TestAReplyTooMany:
         )
         assert statuses(result) == [IN_DOUBT]
 
-    @pytest.mark.parametrize("end", ["S!: <close>", "S!: 421 4.7.0 enough"])
-    def test_the_end_behind_the_acceptance_takes_nothing_back(self, end: str):
-        result, connection = sent(
-            f"""
-            C: MAIL FROM:<a@x.test>
-            C: RCPT TO:<b@y.test>
-            C: BDAT 4 LAST
-            C: hi
-            S: 250 ok
-            S: 250 ok
-            S: 250 taken
-            {end}
-            """,
-            *BY_BDAT,
-        )
+    def test_the_end_behind_the_acceptance_takes_nothing_back(self):
+        result, connection = sent(_ONE_BY_BDAT + "S: 250 taken\n            S!: <close>", *BY_BDAT)
         assert statuses(result) == [ACCEPTED]
         assert result.error is None
         assert not connection.usable
+
+    def test_a_421_behind_the_refusal_takes_nothing_back(self):
+        """Whichever of them answers the content, it was not taken."""
+        script = _ONE_BY_BDAT + "S: 554 spam\n            S!: 421 4.7.0 too many errors"
+        result, connection = sent(script, *BY_BDAT)
+        assert statuses(result) == [REFUSED]
+        assert not connection.usable
+
+    @pytest.mark.parametrize("window", [False, True])
+    def test_a_421_behind_the_acceptance_may_answer_the_content(self, window: bool):
+        """With a reply too many before them, the last that was due is that to RCPT."""
+        script = _ONE_BY_BDAT + "S: 250 taken\n            S!: 421 4.3.2 shutting down"
+        if window:
+            streamed = Streamed(script.replace("<a@", "<s0@"), *BY_BDAT, messages=1)
+            assert [statuses(result) for result in streamed.results] == [[IN_DOUBT]]
+            return
+        result, connection = sent(script, *BY_BDAT)
+        assert statuses(result) == [IN_DOUBT]
+        assert isinstance(result.error, RemoteProtocolError)
+        assert not connection.usable
+
+    @pytest.mark.parametrize(
+        ("first", "last", "told"),
+        [
+            ("250 taken", "250 taken", [ACCEPTED, IN_DOUBT]),
+            ("250 taken", "554 spam", [ACCEPTED, REFUSED]),
+            ("554 stray", "250 taken", [IN_DOUBT, IN_DOUBT]),
+            ("554 stray", "554 spam", [REFUSED, IN_DOUBT]),
+        ],
+    )
+    def test_behind_a_window_it_takes_back_what_a_reply_too_many_would_change(
+        self, first: str, last: str, told: list[Status]
+    ):
+        """Had one come before, the yes to the second RSET would be that to the first content."""
+        script = f"""
+            S: 250 ok
+            S: 250 ok
+            S: {first}
+            S: 250 reset
+            S: 250 ok
+            S: 250 ok
+            S: {last}
+            S!: 421 4.3.2 shutting down
+            """
+        streamed = Streamed(
+            bdat(0, reset=False) + bdat(1, reset=True) + script, *BY_BDAT, mode=Mode.WHOLE
+        )
+        assert Counter(status for [status] in map(statuses, streamed.results)) == Counter(told)
+
+    @pytest.mark.parametrize(
+        ("content", "reset", "told"),
+        [
+            ("250 taken", "250 reset", ACCEPTED),
+            ("250 stray", "502 what", IN_DOUBT),
+            ("554 stray", "250 reset", IN_DOUBT),
+            ("554 spam", "502 what", REFUSED),
+        ],
+    )
+    def test_behind_a_reset(self, content: str, reset: str, told: Status):
+        script = f"""
+            C: RSET
+            S: 250 ok
+            S: 250 ok
+            S: {content}
+            S: {reset}
+            S!: 421 4.3.2 shutting down
+            """
+        streamed = Streamed(
+            bdat(0, reset=False) + script, *BY_BDAT, takes_chunks=False, messages=1, mode=Mode.WHOLE
+        )
+        assert [statuses(result) for result in streamed.results] == [[told]]
+
+    @pytest.mark.parametrize("lmtp", [False, True])
+    def test_so_may_one_behind_a_content_that_goes_by_data(self, lmtp: bool):
+        script = """
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: DATA
+            S: 250 ok
+            S: 250 ok
+            S: 354 go ahead
+            C: hi
+            C: .
+            S: 250 stray
+            S!: 421 4.3.2 shutting down
+            """
+        result, _ = sent(script, *BY_DATA, lmtp=lmtp)
+        assert statuses(result) == [IN_DOUBT]
+
+    @pytest.mark.parametrize("stray", ["550 stray", "250 stray"])
+    def test_nor_is_a_content_behind_a_421_told_by_one_of_two_replies(self, stray: str):
+        script = f"""
+            C: MAIL FROM:<a@x.test>
+            C: RCPT TO:<b@y.test>
+            C: RCPT TO:<c@y.test>
+            C: DATA
+            S: 250 ok
+            S: 421 shutting down, in a while
+            S: 250 ok
+            S: 354 go ahead
+            C: hi
+            C: .
+            S: {stray}
+            S!: 250 taken
+            """
+        result, _ = sent(script, *BY_DATA, envelope=TWO)
+        assert statuses(result) == [REFUSED, IN_DOUBT]
 
     def test_what_came_along_with_it_in_a_window_is_in_doubt(self):
         streamed = Streamed(

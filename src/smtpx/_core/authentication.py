@@ -154,7 +154,7 @@ def authenticate(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
     connection.conceal(mechanism.secrets)
     try:
         reply = yield from _converse(connection, mechanism)
-        connection.check_in_step()
+        _ = connection.check_in_step()
     finally:
         connection.conceal(())
     if reply.intermediate:

@@ -319,7 +319,7 @@ class Connection:
         if self.observer is not None or self.parting is not None:
             return []
         last, taken = self._parser.next_positives(counts)
-        self._answered(taken)
+        self.answered(taken)
         return last
 
     @property
@@ -338,7 +338,7 @@ class Connection:
             if not parser.is_empty:
                 last = parser.next_success(count)
                 if last is not None:
-                    self._answered(count)
+                    self.answered(count)
                     return last
                 if not parser.is_promising:
                     break
@@ -346,7 +346,7 @@ class Connection:
             fresh = False
         return None
 
-    def _answered(self, count: int) -> None:
+    def answered(self, count: int) -> None:
         """Note that so many of the oldest commands have had their replies."""
         pending = self._pending
         if count == len(pending):
@@ -369,7 +369,7 @@ class Connection:
             yield from self._receive(self._pending[0], fresh=True)
         if not parser.took_go_ahead(count):
             return (yield from self.settle(fresh=parser.has_line, heard=heard))
-        self._answered(count + 1)
+        self.answered(count + 1)
         return None
 
     def settle(
@@ -538,19 +538,21 @@ class Connection:
         except OSError as error:
             raise self._lost(error, Phase.TLS, "nobody had anything to say") from error
 
-    def check_in_step(self) -> None:
+    def check_in_step(self) -> bool:
         """Make sure that what came was asked for, all replies that were due having been taken.
 
-        A 421 that follows them is kept: the server closes now.
+        True if a 421 follows them: the server closes now.
 
         Raises:
             RemoteProtocolError: there is more, so that any of them may be another's.
         """
-        if self.has_unread:
-            parting = self.parting
-            error = self._unsolicited()
-            if self.parting is parting:
-                raise error
+        if not self.has_unread:
+            return False
+        parting = self.parting
+        error = self._unsolicited()
+        if self.parting is parting:
+            raise error
+        return True
 
     def _rest(self) -> Iterable[Reply]:
         """The whole replies that have come in."""
@@ -560,10 +562,11 @@ class Connection:
         except RemoteProtocolError:
             pass  # It is no reply, and the session is over.
 
-    def look_behind(self) -> Steps[None]:
+    def look_behind(self) -> Steps[bool]:
         """Look once, without waiting, whether anything follows the last reply that was due.
 
-        The end of the stream takes nothing back; the connection is of no more use.
+        The end of the stream takes nothing back; the connection is of no more use. True if a 421
+        follows: had a reply too many come before, it would be the one to the last command.
 
         Raises:
             RemoteProtocolError: there is more, so that any of them may be another's.
@@ -574,10 +577,22 @@ class Connection:
             except OSError:
                 data = b""
             if data is None:
-                return
+                return False
             self.broken = self.broken or not data
             self._parser.feed(data)
-        self.check_in_step()
+        return self.check_in_step()
+
+    def check_behind(self, *, taken: bool) -> Steps[None]:
+        """Look behind the reply to a content; a 421 takes nothing back if that was not `taken`.
+
+        Raises:
+            RemoteProtocolError: that reply may be another's.
+        """
+        is_followed = yield from self.look_behind()
+        if is_followed and taken:
+            raise RemoteProtocolError(
+                f"what may be the reply to the content came behind a yes: {self.parting}"
+            )
 
     def upgrade(self) -> Steps[None]:
         """After the 220 to STARTTLS: do the handshake, and forget what was learnt before it.

@@ -152,7 +152,7 @@ def _at_once(
             yield from connection.settle(
                 heard=heard, fresh=not connection.has_unread, together=True
             )
-        yield from connection.look_behind()
+        yield from connection.check_behind(taken=last is not None or heard[-1].positive)
     except SESSION_OVER as over:
         # What the transport did not take whole, the server cannot have accepted.
         if octets_written(over.__cause__, written) < len(wire):
@@ -348,7 +348,8 @@ def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SM
             reply = yield from _final(connection, is_first=not finals)
             finals.append((Status.ACCEPTED if reply.positive else Status.REFUSED, reply))
         if not connection.unanswered:
-            yield from connection.look_behind()
+            taken = any(status is Status.ACCEPTED for status, _ in finals)
+            yield from connection.check_behind(taken=taken)
     except SESSION_OVER as error:
         if connection.surplus is not None:
             finals = []  # Any of them may be another's.
@@ -370,4 +371,5 @@ def _final(connection: Connection, *, is_first: bool) -> Steps[Reply]:
     words = yield from connection.last_words(Phase.DATA_TERMINATION)
     if words is None:
         raise connection.over()
+    connection.answered(1)
     return words

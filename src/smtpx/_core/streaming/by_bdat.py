@@ -336,18 +336,41 @@ class Chunks:
         A reply too many may have come at any place, and the last of them then was not the last
         content's. Nobody who has not been told yet can be told that it was accepted.
         """
-        connection = self._connection
+        connection, refused = self._connection, self._refused
         try:
-            yield from connection.look_behind()
+            if (yield from connection.look_behind()) and not self._believe(reset):
+                raise RemoteProtocolError(f"it may answer what was sent: {connection.parting}")
         except RemoteProtocolError:
-            refused = self._refused
             if refused is not None and was_read_as_commands(connection, refused, reset):
                 # Of those before the last it says nothing: a stray reply shifts theirs as well.
-                before = list(self._answered)
-                self._answered = deque(before[-1:])
-                self._tell()
-                self._answered.extend(before[:-1])
+                self._tell_first([self._answered[-1]])
             raise
+
+    def _believe(self, reset: Reply | None) -> bool:
+        """Tell what is right even if the 421 behind answers the last command; True if all is.
+
+        With a reply too many before it, each reply is the one to the command before. A yes then
+        holds if what follows it is a yes as well, and a no if that is a no.
+        """
+        answered = list(self._answered)
+        if not answered or self._reset_refused is not None:
+            return True
+        is_reset = reset is not None and reset.positive
+        following = [True] * (len(answered) - 1) + [is_reset]  # All but the last say yes to RSET.
+        believed = [
+            one
+            for one, is_yes in zip(answered, following, strict=True)
+            if not (one[1].refused if is_yes else one[1].accepted)
+        ]
+        self._tell_first(believed)
+        return len(believed) == len(answered)
+
+    def _tell_first(self, believed: list[tuple[Drawn, SendResult]]) -> None:
+        """Tell of some of those that have been answered, and keep the others."""
+        others = [each for each in self._answered if all(each is not one for one in believed)]
+        self._answered = deque(believed)
+        self._tell()
+        self._answered.extend(others)
 
     def _tell(self) -> None:
         """Tell what has been answered; what was not looked at goes back."""

@@ -335,7 +335,7 @@ class Contents:
             if answers is None or answers[-1].intermediate:
                 return answers  # The 354 answers DATA and nothing else.
             replies = answers
-        connection.check_in_step()
+        _ = connection.check_in_step()
         if not replies[0].positive and connection.parting is None:
             # A refused RSET may be the sign of a reply too many: the 221 shows that it is none.
             refused = reset_refused(connection, replies[0])
