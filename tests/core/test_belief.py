@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from textwrap import dedent
+from typing import TypeVar, cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from smtpx._core.sending import deliver
 from smtpx._core.steps import Glance, More, Receive, Send, Steps
 from smtpx._core.streaming.stream import stream
 from smtpx._core.streaming.supply import Budget, Outgoing, Supply, Window
+from smtpx._drivers.interruption import value_of_lost
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
 from smtpx.errors import (
@@ -35,6 +37,7 @@ BY_BDAT, BY_DATA = ("PIPELINING", "CHUNKING"), ("PIPELINING",)
 ONE = Envelope("a@x.test", ["b@y.test"])
 TWO = Envelope("a@x.test", ["b@y.test", "c@y.test"])
 HI = b"hi\r\n"
+Value = TypeVar("Value")
 
 
 def statuses(result: SendResult) -> list[Status]:
@@ -1220,3 +1223,87 @@ def test_a_session_that_ended_for_time_says_nothing_of_how_many_messages_it_take
     assert learnt.messages is None
     learnt.session_ended(1, Reply.of(421, "too many messages in this connection"))
     assert learnt.messages == 1
+
+
+class TestInterrupted:
+    """What was heard by then is told only as far as nothing that comes later can change it."""
+
+    @pytest.mark.parametrize(
+        "heard",
+        [
+            b"550 stray\r\n",
+            b"550 stray\r\n250 sender\r\n",
+            b"250 sender\r\n550 stray\r\n",
+            b"550 stray\r\n250 sender\r\n250 one\r\n2x what\r\n",
+        ],
+    )
+    @pytest.mark.parametrize("messages", [0, 1, 2])
+    def test_no_refusal_is_believed_that_is_not_shown_to_be_in_step(
+        self, heard: bytes, messages: int
+    ):
+        assert self.statuses_of(TWO, messages, heard) == [[IN_DOUBT, IN_DOUBT]] * max(messages, 1)
+
+    @pytest.mark.parametrize(
+        ("behind", "first"),
+        [
+            (b"250 reset\r\n250 sen", ACCEPTED),
+            (b"250 reset\r\n2x\r\n", IN_DOUBT),
+            (b"250 reset\r\n250 s\r\n250 r\r\n250 taken\r\n250 more\r\n", IN_DOUBT),
+            (b"554 refused\r\n250 sen", IN_DOUBT),
+            (b"421 enough\r\n", ACCEPTED),
+        ],
+    )
+    def test_what_has_come_behind_an_answer_is_looked_at(self, behind: bytes, first: Status):
+        heard = b"250 ok\r\n250 ok\r\n250 taken\r\n" + behind
+        assert self.statuses_of(ONE, 2, heard)[0] == [first]
+
+    def statuses_of(self, envelope: Envelope, messages: int, heard: bytes) -> list[list[Status]]:
+        """Interrupt a lone message, or a window of some, when all this was read."""
+        connection = connected(*BY_BDAT)
+        connection.learnt.takes_chunks = connection.learnt.takes_reset = True
+        if not messages:
+            return [statuses(_interrupted(deliver(connection, HI, envelope), heard))]
+        results: list[SendResult] = []
+        ready = [Outgoing(HI, envelope) for _ in range(messages)]
+        supply = Supply(ready=ready, exhausted=True)
+        _ = _interrupted(stream(connection, supply, results.append, Window(), Budget(9)), heard)
+        return [statuses(result) for result in results]
+
+
+def _interrupted(procedure: Steps[Value], heard: bytes) -> Value:
+    """What a procedure returns whose caller stops listening once this was read, or that ends."""
+    answers = [heard]
+    try:
+        step = next(procedure)
+        while answers or not isinstance(step, Receive):
+            if isinstance(step, Receive):
+                step = procedure.send(answers.pop())
+            else:
+                step = procedure.send(None if isinstance(step, Glance) else b"")
+    except StopIteration as stop:
+        return cast("Value", stop.value)
+    return cast("Value", value_of_lost(procedure))
+
+
+@pytest.mark.parametrize("behind", ["554 refused", "421 enough"])
+def test_where_the_server_hangs_up_behind_a_refused_reset(behind: str):
+    """A refused RSET may be the reply to the content before it; a 421 is the server's good-bye."""
+    script = (
+        data(0, reset=False)
+        + """
+        S: 250 ok
+        S: 250 ok
+        S: 354 go ahead
+        C: hi
+        C: .
+        """
+        + data(1, reset=True)
+        + f"""
+        S: 250 stray
+        S: {behind}
+        S: <close>
+        """
+    )
+    streamed = Streamed(script, *BY_DATA, mode=Mode.WHOLE)
+    first = ACCEPTED if behind.startswith("421") else IN_DOUBT
+    assert statuses(streamed.results[0]) == [first]

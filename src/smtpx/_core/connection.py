@@ -562,6 +562,16 @@ class Connection:
         except RemoteProtocolError:
             pass  # It is no reply, and the session is over.
 
+    def rest_is_due(self) -> bool:
+        """True if what has come and nobody has looked at are replies, and no more than are due."""
+        due = len(self._pending)
+        try:
+            while self._parser.next_reply() is not None:
+                due -= 1
+        except RemoteProtocolError:
+            return False
+        return due >= 0
+
     def look_behind(self) -> Steps[bool]:
         """Look once, without waiting, whether anything follows the last reply that was due.
 

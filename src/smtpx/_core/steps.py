@@ -233,6 +233,10 @@ def with_octets_written(error: OSError, written: int) -> OSError:
     return error
 
 
+class CallInterrupted(ConnectionAbortedError):
+    """Thrown into a procedure that nothing is answered any more: its caller was interrupted."""
+
+
 def octets_written(error: BaseException | None, otherwise: int) -> int:
     """How many octets the transport had taken when a Send failed, as far as it is known."""
     return otherwise if error is None else int(error.__dict__.get("octets_written", otherwise))

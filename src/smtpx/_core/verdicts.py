@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.plan import Plan
+from smtpx._core.steps import CallInterrupted
 from smtpx._wire.commands import DATA, Phase
 from smtpx.envelope import Envelope
 from smtpx.errors import (
@@ -55,7 +56,14 @@ def untried(envelope: Envelope, over: SMTPError) -> SendResult:
 
 def interrupted() -> ConnectionLost:
     """Why nothing more is known of what was under way."""
-    return ConnectionLost("the call was interrupted", phase=Phase.OTHER.field)
+    error = ConnectionLost("the call was interrupted", phase=Phase.OTHER.field)
+    error.__cause__ = CallInterrupted()
+    return error
+
+
+def was_interrupted(error: SMTPError) -> bool:
+    """True if the session ended by our own doing, with replies still to come."""
+    return isinstance(error.__cause__, CallInterrupted)
 
 
 def unfinished(connection: Connection, envelope: Envelope) -> SendResult:
@@ -133,6 +141,11 @@ def reset_refused(connection: Connection, reply: Reply) -> SMTPError:
     return RemoteProtocolError(f"RSET must always succeed, but the server said {reply}")
 
 
+def no_to_reset(heard: list[Reply]) -> bool:
+    """True if the first reply refuses RSET, and so may be the one to the content before it."""
+    return bool(heard) and not heard[0].positive and heard[0].code != 421
+
+
 def chunks_unknown(connection: Connection, reply: Reply) -> SMTPError | None:
     """Why nothing of a content was taken, where the server does not know the BDAT it announced."""
     if reply.code not in _UNKNOWN or connection.learnt.takes_chunks:
@@ -169,11 +182,14 @@ def broken_off(
 ) -> Performed:
     """What it means that the session ended before all was answered: `otherwise`, for the rest.
 
-    `heard` are the replies to MAIL and to each RCPT, as far as they came.
+    `heard` are the replies to MAIL and to each RCPT, as far as they came. If the content is out,
+    one too many among them would show by what comes later: whoever stops listening cannot know.
     """
     refused: Refused = {}
-    if heard:
+    if heard and not (otherwise is Status.IN_DOUBT and was_interrupted(error)):
         mail, *rcpt = heard
+        if not mail.positive and any(reply.positive for reply in rcpt):
+            return alike(len(plan.rcpt), otherwise, error)  # One of them is another's.
         refused, refusal = refusals_of(plan, mail, rcpt, None, all_or_nothing=False)
         if refusal is not None:
             return all_refused(plan, refused, refusal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from smtpx._core.steps import Steps
+from smtpx._core.steps import CallInterrupted, Steps
 from smtpx.results import SendResult
 
 # A procedure that lost its connection asks for very little more, such as the server's last words.
@@ -31,7 +31,7 @@ def with_results(interruption: BaseException | None, results: Iterable[SendResul
 
 def value_of_lost(procedure: Steps[object]) -> object:
     """What the procedure returns when nothing that it asks for is answered any more."""
-    lost = ConnectionAbortedError("the call was interrupted")
+    lost = CallInterrupted("the call was interrupted")
     try:
         for _ in range(_STEPS):
             _ = procedure.throw(lost)

@@ -31,9 +31,11 @@ from smtpx._core.verdicts import (
     broken_off,
     is_unanswered,
     judge,
+    no_to_reset,
     reset_refused,
     result_of,
     untried,
+    was_interrupted,
     was_read_as_commands,
 )
 from smtpx._wire.commands import RSET
@@ -108,7 +110,7 @@ class Chunks:
         self._alone: Drawn | None = None  # What has to be sent with nothing else in flight.
 
     def run(self) -> Steps[None]:
-        return accounted(self._run(), self._account)
+        return accounted(self._connection, self._run(), self._account)
 
     def _run(self) -> Steps[None]:
         connection, supply, window = self._connection, self._supply, self._window
@@ -404,6 +406,10 @@ class Chunks:
         if self._is_probing and isinstance(error, TimedOut):
             # As where BDAT is passed over in silence: the yes before was RSET's.
             is_misread = True
+        if flight and flight[0][3] > len(flight[0][1].recipients) + 2 and no_to_reset(heard):
+            is_misread = True
+        if was_interrupted(error):
+            heard = []  # What shows that they were in step was still to come.
         for drawn, result in self._answered:
             # What came with a reply that nobody asked for may be off by it.
             untold.append((drawn, self._doubtful(drawn, [], error) if is_misread else result))

@@ -31,6 +31,7 @@ from smtpx._core.transfer import early_reply, ended
 from smtpx._core.verdicts import (
     Refused,
     all_refused,
+    no_to_reset,
     not_given,
     refusals_of,
     reset_refused,
@@ -150,7 +151,7 @@ class Contents:
             ConnectionLost, TimedOut, RemoteProtocolError: the session is over; what was not sent
                 is back in the supply.
         """
-        return accounted(self._run(), self._account)
+        return accounted(self._connection, self._run(), self._account)
 
     def _run(self) -> Steps[None]:
         connection = self._connection
@@ -401,7 +402,8 @@ class Contents:
 
     def _account(self, error: SMTPError) -> None:
         """Say of everything that was drawn what it means that the session ended like this."""
-        if self._asked is not None and self._was_refused(self._asked, error):
+        asked = self._asked
+        if asked is not None and self._was_refused(asked, error):
             self._asked = None
         waiting = [message for message in (self._asked, self._following) if message is not None]
         unsent: list[Outgoing] = [message.drawn[0] for message in waiting]
@@ -410,7 +412,10 @@ class Contents:
         self._drawing.give_back(kept)
         self._supply.put_back(*unsent)
         if given is not None:
-            if given.finals is None or isinstance(error, RemoteProtocolError):
+            is_misread = isinstance(error, RemoteProtocolError) or (
+                asked is not None and asked.reset and no_to_reset(self._heard)
+            )
+            if given.finals is None or is_misread:
                 # What came before a reply that nobody asked for may be another's.
                 given.finals, given.error = None, error
             self._tell()

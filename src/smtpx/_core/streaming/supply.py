@@ -19,11 +19,19 @@ from smtpx._core.verdicts import (
     parted_before_the_content,
     unfinished,
     untried,
+    was_interrupted,
 )
 from smtpx._wire.commands import Phase
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
-from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SessionFull, SMTPError
+from smtpx.errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    MarkRefused,
+    RemoteProtocolError,
+    SessionFull,
+    SMTPError,
+)
 from smtpx.results import Outcome, SendResult, Status, Verdict, outcomes_of
 
 
@@ -233,16 +241,25 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
     return outgoing, share.envelope, content
 
 
-def accounted(procedure: Steps[None], account: Callable[[SMTPError], None]) -> Steps[None]:
+def accounted(
+    connection: Connection, procedure: Steps[None], account: Callable[[SMTPError], None]
+) -> Steps[None]:
     """Run a procedure; if it breaks off, `account` says of what it had drawn what that means."""
     try:
         yield from procedure
     except SESSION_OVER as error:
-        account(error)
+        account(_looked_through(connection, error))
         raise
     except BaseException:
-        account(interrupted())
+        account(_looked_through(connection, interrupted()))
         raise
+
+
+def _looked_through(connection: Connection, error: SMTPError) -> SMTPError:
+    """Why a session ended, if it was interrupted: nobody has looked at what had come by then."""
+    if was_interrupted(error) and not connection.rest_is_due():
+        return RemoteProtocolError("the call was interrupted, with a reply that nobody asked for")
+    return error
 
 
 def _another_part(outgoing: Outgoing, whole: Whole, share: Share) -> Outgoing:
