@@ -985,6 +985,16 @@ class TestLimits:
         procedure.close()
         assert connection.content_ended
 
+    def test_an_interruption_within_a_part_has_one_result(self):
+        connection = connected(*BY_BDAT, "LIMITS RCPTMAX=1")
+        procedure = deliver(connection, HI, TWO)
+        _ = next(procedure)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            _ = procedure.throw(KeyboardInterrupt())
+        result = vars(caught.value)["result"]
+        assert statuses(result) == [NOT_TRIED, NOT_TRIED]
+        assert result.error.result is result
+
     def test_a_session_that_had_its_transactions_begins_none(self):
         connection = connected(*BY_BDAT, "LIMITS MAILMAX=1")
         connection.transactions = 1

@@ -122,7 +122,10 @@ class Whole:
             for known, outcome in zip(self._outcomes, otherwise.outcomes, strict=True)
         ]
         reply = next((part.reply for part in self._parts if part.reply is not None), None)
-        return SendResult(outcomes, reply, otherwise.error)
+        joined = SendResult(outcomes, reply, otherwise.error)
+        if joined.error is not None:
+            joined.error.result = joined
+        return joined
 
     def _error(self, *, nobody: bool) -> SMTPError | None:
         """A doubt, or why something was not tried; a refusal only if nobody gets the message."""

@@ -430,8 +430,6 @@ def as_far_as_known(message: Outgoing, error: SMTPError) -> SendResult:
     otherwise = SendResult(outcomes_of(whole.envelope, verdicts), None, result.error)
     known = whole.as_far_as_known(otherwise)
     known.message = message.message
-    if known.error is not None:
-        known.error.result = known
     return known
 
 
