@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -11,12 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 import smtpx
 from smtpx import Endpoint, Envelope, Timeouts, TLSMode
+from smtpx._faces import opening
 from smtpx.testing import Server, ServerTLS
 from tests.faces.conftest import Face
 
@@ -127,6 +129,10 @@ def test_what_can_not_be_loaded_is_an_error_of_ours(call: str) -> None:
     assert "no file descriptor left to load" in told.stdout
 
 
+def no_thread(*_: Any) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
 def test_a_name_is_looked_up_without_a_thread_where_none_can_be_started(
     face: Face, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,13 +143,23 @@ def test_a_name_is_looked_up_without_a_thread_where_none_can_be_started(
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         return resolve("127.0.0.1" if host == "mx.test" else host, *args, **options)
 
-    def none(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with Server() as server:
         monkeypatch.setattr(socket, "getaddrinfo", found)
-        monkeypatch.setattr(threading.Thread, "start", none)
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
         session = face.session(f"smtp://mx.test:{server.port}?tls=none", timeouts=PATIENT)
         session.open()
         monkeypatch.undo()
         session.close()
+
+
+def test_a_message_is_sent_without_a_thread_where_none_can_be_started(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server() as server:
+        monkeypatch.setattr(opening, "_asked", [])
+        monkeypatch.setattr(opening, "start_new_thread", no_thread)
+        session = face.session(server.url, timeouts=PATIENT)
+        session.open()
+        assert session.send(CONTENT, ENVELOPE).complete
+        session.close()
+        assert opening._asked == [logging.getLogger("smtpx.wire")]

@@ -304,6 +304,46 @@ def test_what_is_logged_last_goes_out_at_exit():
         assert "last" in "".join(texts(server))
 
 
+# As CPython 3.12 has it from the moment on at which the program ends.
+THREADLESS = """
+import threading
+from smtpx._faces import opening
+
+def end():
+    def none(*_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+    threading.Thread.start = opening.start_new_thread = none
+    opening._asked.clear()
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "logging.error('late'); end()",
+        "end(); logging.error('late')",
+        "end(); logging.error('late'); handler.flush(); logging.info('after')",
+        "logging.error('first'); handler.close(); end(); logging.error('late')",
+    ],
+)
+def test_what_is_logged_last_goes_out_where_no_thread_can_be_started(program: str):
+    with Server() as server:
+        assert run(THREADLESS + program, server) == (0, "")
+        assert "late" in "".join(texts(server))
+
+
+def test_what_is_logged_when_all_is_over_holds_up_no_end():
+    program = """
+class Late:
+    def __del__(self):
+        logging.error("late")
+sys.modules["late"] = Late()
+"""
+    with Server() as server:
+        code, _ = run(program, server)
+        assert code == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_forked_child_mails_its_own():
     program = """

@@ -6,6 +6,7 @@ import math
 import os
 import selectors
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -265,6 +266,8 @@ def look_up(host: str, port: int, tell: Callable[[Answer], object]) -> None:
         _ = tell(answer)
 
     try:
+        if sys.is_finalizing():  # CPython 3.11 would wait for the thread for ever.
+            raise RuntimeError
         Thread(target=ask, name=f"smtpx looks up {host}", daemon=True).start()
     except RuntimeError:
         # The interpreter shuts down, or allows no such thread; or there are too many.

@@ -185,7 +185,10 @@ def _wire() -> logging.Logger | None:
         # Ended by Ctrl-C, `getLogger` may keep the lock of all logging for ever. Signals come to
         # the main thread alone; and `threading` is no better at them.
         answer: SimpleQueue[None] = SimpleQueue()
-        _ = start_new_thread(_ask_for_logger, (answer,))
+        try:
+            _ = start_new_thread(_ask_for_logger, (answer,))
+        except RuntimeError:  # The interpreter shuts down, or there are too many threads.
+            _ask_for_logger(answer)
         try:
             answer.get(timeout=1)
         except Empty:

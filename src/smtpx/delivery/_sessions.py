@@ -227,10 +227,15 @@ def _farewell(parting: Sequence[Session]) -> None:
         _part(parting[0])
         return
     threads = [Thread(target=_part, args=(one,), daemon=True) for one in parting]
+    begun: list[Thread] = []
     for thread in threads:
-        thread.start()
+        try:
+            thread.start()
+            begun.append(thread)
+        except RuntimeError:  # There are too many, or the program ends.
+            thread.run()
     until = monotonic() + FAREWELL
-    for thread in threads:
+    for thread in begun:
         thread.join(max(until - monotonic(), 0))
 
 

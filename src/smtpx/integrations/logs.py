@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,10 +138,10 @@ class MailHandler(logging.Handler):
                 else:
                     text = _plain(self.format(record))
                     self._entries[key] = _Entry(text, _plain(self.getSubject(record)))
-                if self._thread is None or not self._thread.is_alive():
-                    self._thread = Thread(target=self._work, name="smtpx logs", daemon=True)
-                    self._thread.start()
+                is_forsaken = not self._has_thread() and self._is_closing
                 self._changed.notify_all()
+            if is_forsaken:
+                self._mail_kept()
         except Exception:
             self.handleError(record)
 
@@ -149,7 +150,11 @@ class MailHandler(logging.Handler):
         self._leave_parent()
         with self._changed:
             self._is_hurried = bool(self._entries)
+            is_forsaken = self._is_hurried and not self._has_thread()
             self._changed.notify_all()
+        if is_forsaken:
+            self._mail_kept()
+        with self._changed:
             _ = self._changed.wait_for(
                 lambda: not (self._is_hurried or self._is_mailing), self._timeout
             )
@@ -159,7 +164,11 @@ class MailHandler(logging.Handler):
         self._leave_parent()
         with self._changed:
             self._is_closing = True
+            is_forsaken = bool(self._entries) and not self._has_thread()
             self._changed.notify_all()
+        if is_forsaken:
+            self._mail_kept()
+        with self._changed:
             _ = self._changed.wait_for(
                 lambda: not (self._entries or self._is_mailing), self._timeout
             )
@@ -170,20 +179,46 @@ class MailHandler(logging.Handler):
         if self._process != os.getpid():
             self._begin_anew()
 
+    def _has_thread(self) -> bool:
+        """See to it that a thread mails; false if there can be none, as where Python ends."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        if sys.is_finalizing():  # CPython 3.11 would wait for it to begin, and that for ever.
+            return False
+        thread = Thread(target=self._work, name="smtpx logs", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
+
     def _work(self) -> None:
         """Mail what comes, until the handler is closed."""
-        while True:
-            with self._changed:
-                while not self._is_due():
-                    if self._is_closing and not self._entries:
-                        self._thread = None
-                        return
-                    patience = self._next - time.monotonic() if self._entries else None
-                    _ = self._changed.wait(patience)
-                entries, self._entries = self._entries, {}
-                dropped, self._dropped = self._dropped, 0
-                self._is_mailing, self._is_hurried = True, False
+        while self._await():
+            self._mail_kept()
+
+    def _await(self) -> bool:
+        """Wait until a mail is due; false if there will be none any more."""
+        with self._changed:
+            while not self._is_due():
+                if self._is_closing and not self._entries:
+                    self._thread = None
+                    return False
+                patience = self._next - time.monotonic() if self._entries else None
+                _ = self._changed.wait(patience)
+            return True
+
+    def _mail_kept(self) -> None:
+        """Mail what is kept."""
+        with self._changed:
+            entries, self._entries = self._entries, {}
+            dropped, self._dropped = self._dropped, 0
+            self._is_mailing, self._is_hurried = True, False
+        is_settled = True  # Interrupted, it may have arrived.
+        try:
             is_settled = self._mail([*entries.values()], dropped)
+        finally:
             with self._changed:
                 if not (is_settled or self._is_closing):
                     self._put_back(entries, dropped)
