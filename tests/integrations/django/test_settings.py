@@ -28,6 +28,8 @@ def read(**options: Any) -> Any:
     [
         ({"host": "mail.example.com"}, smtpx.Endpoint("mail.example.com", 25)),
         ({"host": "mail.example.com", "port": 26}, smtpx.Endpoint("mail.example.com", 26)),
+        # As what is read from the environment is.
+        ({"host": "mail.example.com", "port": "26"}, smtpx.Endpoint("mail.example.com", 26)),
         (
             {"host": "mail.example.com", "use_tls": True},
             smtpx.Endpoint("mail.example.com", 587, STARTTLS),
@@ -81,7 +83,8 @@ def test_options_of_a_client_go_to_the_client():
         ({"host": "localhost", "timeout": 3, "timeouts": smtpx.Timeouts()}, "leave one out"),
         ({"host": "localhost", "partial": "loudly"}, "'signal' or 'raise'"),
         ({"host": "localhost", "hots": 1}, "[uU]nknown option"),
-        ({"host": "localhost", "timeout": "10"}, "seconds"),
+        ({"host": "localhost", "timeout": "10"}, "timeout: give seconds"),
+        ({"host": "localhost", "port": "smtp"}, "port: give an int"),
         ({"host": "localhost", "pool": 5}, "PoolLimits"),
         ({"host": "localhost", "ssl_certfile": "missing.pem"}, "missing.pem"),
     ],

@@ -119,9 +119,11 @@ def _endpoint(given: Mapping[str, Any]) -> Endpoint:
         return Endpoint.parse(given["url"])
     if not given.get("host"):
         raise ValueError("OPTIONS must define 'url' or 'host'")
-    mode = _mode(given)
+    mode, port = _mode(given), given.get("port")
+    if str(port).isdecimal():  # a str, where it comes from the environment
+        port = int(str(port))
     usual = {TLSMode.IMPLICIT: 465, TLSMode.STARTTLS: 587}.get(mode, 25) if mode else 25
-    return Endpoint(given["host"], given.get("port") or usual, mode)
+    return Endpoint(given["host"], port or usual, mode)
 
 
 def _mode(given: Mapping[str, Any]) -> TLSMode | None:
@@ -155,6 +157,7 @@ def _timeouts(given: Mapping[str, Any]) -> Timeouts | None:
         return None
     if "timeouts" in given:
         raise ValueError("timeout and timeouts both say how long to wait: leave one out")
+    _checks.amount("timeout", given["timeout"], "seconds")
     return Timeouts.each(given["timeout"])
 
 
