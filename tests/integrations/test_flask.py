@@ -51,7 +51,7 @@ def test_the_settings_of_flask_mail():
             MAIL_USE_TLS=True,
             MAIL_USERNAME="ann",
             MAIL_PASSWORD="secret",
-            MAIL_MAX_EMAILS=1,
+            MAIL_MAX_EMAILS="1",
         )
         context = server.client_context()
         policy = smtpx.TLSPolicy(smtpx.TLSMode.STARTTLS, context=context)
@@ -61,6 +61,31 @@ def test_the_settings_of_flask_mail():
                 assert mail.send(mail.compose(sender="ann@example.org", **HELLO)).complete
         assert [message.user for message in server.messages] == ["ann", "ann"]
         assert len(server.sessions) == 2
+
+
+def test_what_the_environment_does_not_have_is_not_said():
+    unset = dict.fromkeys(["SERVER", "PORT", "USE_TLS", "USERNAME", "PASSWORD", "MAX_EMAILS"])
+    app = app_with(**{f"MAIL_{name}": value for name, value in unset.items()})
+    mail = mail_for(app)
+    with app.app_context():
+        assert mail.client is not None
+
+
+def test_a_translation_that_is_made_late_is_text():
+    class Late:  # as flask_babel.LazyString has it
+        def __getattr__(self, name: str) -> Any:
+            return getattr(str(self), name)
+
+        def __str__(self) -> str:
+            return "Grüße"
+
+    app = app_with(SMTPX_URL="smtp://localhost")
+    with app.app_context():
+        message = mail_for(app).compose(
+            sender="ann@example.org", to="bob@example.net", subject=Late(), text=Late()
+        )
+    assert message["Subject"] == "Grüße"
+    assert "Grüße" in message.get_content()
 
 
 def test_a_sender_may_be_what_extensions_give():

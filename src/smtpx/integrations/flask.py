@@ -96,10 +96,7 @@ class Mail:
         """
         if self._state.sender is not None:
             arguments = {"sender": self._state.sender, **arguments}
-        sender: Any = arguments.get("sender")
-        if isinstance(sender, LocalProxy):  # Extensions give their settings so.
-            arguments["sender"] = sender._get_current_object()
-        return smtpx.compose(**arguments)
+        return smtpx.compose(**{name: _present(value) for name, value in arguments.items()})
 
     def send(self, message: EmailMessage) -> smtpx.SendResult | None:
         """Send a message; None where it was only kept.
@@ -131,10 +128,18 @@ class Mail:
         return state
 
 
+def _present(value: Any) -> Any:
+    """What stands behind a value: extensions give settings, and translations, by proxies."""
+    if isinstance(value, LocalProxy):
+        value = value._get_current_object()
+    is_late = not isinstance(value, str) and hasattr(value, "casefold")
+    return str(value) if is_late else value
+
+
 def _client(
     url: object, settings: Mapping[str, Any], options: smtpx.SessionOptions
 ) -> smtpx.Client:
-    most = settings.get("MAX_EMAILS")
+    most = _number(settings, "MAX_EMAILS")
     pool = None if most is None else smtpx.PoolLimits(messages=most)
     if url is not None:
         if twice := [f"MAIL_{name}" for name in _WHERE if settings.get(name)]:
@@ -159,10 +164,14 @@ def _endpoint(settings: Mapping[str, Any]) -> smtpx.Endpoint:
         mode = smtpx.TLSMode.IMPLICIT
     elif use_tls is not None:
         mode = smtpx.TLSMode.STARTTLS if use_tls else smtpx.TLSMode.NONE
-    port: Any = settings.get("PORT", 25)
-    if str(port).isdecimal():  # a str, where it comes from the environment
-        port = int(port)
-    return smtpx.Endpoint(settings.get("SERVER", "127.0.0.1"), port, mode)
+    port = _number(settings, "PORT")
+    return smtpx.Endpoint(settings.get("SERVER") or "127.0.0.1", port or 25, mode)
+
+
+def _number(settings: Mapping[str, Any], name: str) -> Any:
+    """A number, which is a str where it comes from the environment."""
+    value = settings.get(name)
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _flag(settings: Mapping[str, Any], name: str, *, default: bool | None = None) -> bool | None:
