@@ -1,7 +1,7 @@
 """A test kit: an embedded mail server, strict or faulty as you please, and a script player.
 
-`Server` is a real server on the loopback interface or a unix socket; `ServerProtocol` is the same
-without I/O; the faults are what can go wrong with it; `play` runs a procedure against a dialogue.
+`Server` is a real server on the loopback interface or a unix socket. `ServerProtocol` is the same
+without I/O. The faults are what can go wrong with it. `play` runs a procedure against a dialogue.
 `NameServer` is a real name server beside it, with faults of its own.
 """
 
