@@ -173,7 +173,9 @@ class NameServer:
             try:
                 packets.bind((self.host, self._asked_port))
                 self.port = packets.getsockname()[1]
-                streams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+                    # On Windows it would take the port from one that listens.
+                    streams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 streams.bind((self.host, self.port))
             except OSError:
                 packets.close()
