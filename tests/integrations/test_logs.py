@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -198,6 +199,21 @@ def test_an_exception_is_mailed_with_its_traceback(handler: Callable[..., MailHa
     assert "ZeroDivisionError" in texts(server)[0]
 
 
+def test_of_a_long_record_no_more_is_kept_than_is_mailed(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+        LOGGER.error("first")
+        _ = server.wait_for_messages(1)
+        tracemalloc.start()
+        try:
+            for number in range(10):
+                one.handle(logging.makeLogRecord({"msg": f"{number} {'x' * 1_000_000}"}))
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 2_000_000
+
+
 def test_a_record_that_cannot_be_formatted_stops_nothing(
     handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str]
 ):
@@ -307,6 +323,7 @@ def test_what_is_logged_last_goes_out_at_exit():
 # As CPython 3.12 has it from the moment on at which the program ends.
 THREADLESS = """
 import threading
+import tracemalloc
 from smtpx._faces import opening
 
 def end():

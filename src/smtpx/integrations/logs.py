@@ -129,7 +129,8 @@ class MailHandler(logging.Handler):
             self._leave_parent()
             # An exception makes it another record, whatever the message says.
             kind = record.exc_info[0] if record.exc_info else None
-            key = (record.name, record.levelno, record.getMessage(), kind)
+            message = record.getMessage()
+            key = (record.name, record.levelno, message[:_LONGEST], len(message), kind)
             with self._changed:
                 if (entry := self._entries.get(key)) is not None:
                     entry.count += 1
