@@ -131,7 +131,8 @@ class Mail:
 def _present(value: Any) -> Any:
     """What stands behind a value: extensions give settings, and translations, by proxies."""
     if isinstance(value, LocalProxy):
-        value = value._get_current_object()
+        proxy: LocalProxy[Any] = value  # pyright: ignore[reportUnknownVariableType] - of anything
+        return _present(proxy._get_current_object())
     is_late = not isinstance(value, str) and hasattr(value, "casefold")
     return str(value) if is_late else value
 
