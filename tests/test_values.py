@@ -29,6 +29,14 @@ class Point(Value):
             raise ValueError("x")
 
 
+class Nothing(Value):
+    """One without fields."""
+
+
+class Nought(Value):
+    """Another."""
+
+
 def test_it_is_made_by_place_by_name_and_by_default() -> None:
     assert repr(Point(1, y=2, label="a", scale=3.0)) == "Point(x=1, y=2, scale=3.0)"
     assert repr(Point(1)) == "Point(x=1, y=0, scale=1.0)"
@@ -45,6 +53,8 @@ def test_it_is_compared_by_what_it_holds() -> None:
     assert hash(Point(1, label="a")) == hash(Point(1, label="b"))
     assert Point(1) != (1, 0, 1.0)
     assert len({Reply.of(250, "ok"), Reply.of(250, "ok"), Reply.of(250)}) == 2
+    assert Nothing() == Nothing() != Nought()
+    assert len({Nothing(), Nothing(), Nought()}) == 2
 
 
 def test_it_is_not_changed() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from operator import attrgetter
 from types import FunctionType
-from typing import Any, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 __all__ = ["Value", "draft_of", "field", "replaced"]
 
@@ -19,12 +19,17 @@ V = TypeVar("V", bound="Value")
 _REQUIRED: Any = object()
 
 
-class _Field(NamedTuple):
-    default: Any
-    init: bool
-    repr: bool
-    compare: bool
-    kw_only: bool
+class _Field:
+    __slots__ = ("compare", "default", "init", "kw_only", "repr")
+
+    def __init__(
+        self, default: Any, *, init: bool, repr: bool, compare: bool, kw_only: bool
+    ) -> None:
+        self.default = default
+        self.init = init
+        self.repr = repr
+        self.compare = compare
+        self.kw_only = kw_only
 
 
 def field(
@@ -36,7 +41,7 @@ def field(
     kw_only: bool = False,
 ) -> Any:
     """A field that is not given, not shown, not compared or given by its name alone."""
-    return _Field(default, init, repr, compare, kw_only)
+    return _Field(default, init=init, repr=repr, compare=compare, kw_only=kw_only)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -120,12 +125,10 @@ class _Fields:
         import dataclasses
 
         specified: list[tuple[str, Any, Any]] = []
-        for name, (default, *flags) in kind.__fields__.items():
-            said: dict[str, Any] = dict(
-                zip(("init", "repr", "compare", "kw_only"), flags, strict=True)
-            )
-            if default is not _REQUIRED:
-                said["default"] = default
+        for name, field in kind.__fields__.items():
+            said = {flag: getattr(field, flag) for flag in _Field.__slots__}
+            if field.default is _REQUIRED:
+                del said["default"]
             specified.append((name, kind.__annotations__[name], dataclasses.field(**said)))
         twin = dataclasses.make_dataclass(kind.__name__, specified, init=False)
         fields: dict[str, Any] = vars(twin)["__dataclass_fields__"]
@@ -140,6 +143,7 @@ class Value(metaclass=_ValueType):
     """
 
     __dataclass_fields__ = _Fields()
+    __key__ = attrgetter("__class__")  # of what has no fields
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

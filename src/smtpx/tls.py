@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from smtpx import _checks
 from smtpx._secrecy import Confidential
@@ -230,7 +230,7 @@ class Protection(Value):
     """What binds an AUTH exchange to this channel (RFC 5929, RFC 9266): type and data."""
 
 
-class Missing(NamedTuple):
+class Missing(Value):
     """Where authorities were looked for, and none found (private to smtpx)."""
 
     places: tuple[str, ...] = ()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import NamedTuple
 
 from smtpx._core.connection import Connection
+from smtpx._values import Value
 from smtpx._wire.extensions import Extensions
 from smtpx.envelope import Envelope
 from smtpx.errors import SessionFull, SMTPError
 from smtpx.results import Outcome, SendResult, Status
 
 
-class Share(NamedTuple):
+class Share(Value):
     """Some of a message's recipients, and their places among all."""
 
     envelope: Envelope

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from smtpx._core.connection import Connection
+from smtpx._values import Value
 from smtpx._wire import commands
 from smtpx._wire.commands import Command
 from smtpx._wire.content import SMALL, Content
@@ -16,7 +15,7 @@ from smtpx.errors import LocalProtocolError
 _SEVEN_BIT = BodyType.SEVEN_BIT
 
 
-class Plan(NamedTuple):
+class Plan(Value):
     """A transaction's commands, made and checked before the first of them is sent."""
 
     mail: Command

@@ -9,8 +9,9 @@ was in flight. Steps ask for bytes, never for readiness.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
+from smtpx._values import Value
 from smtpx.errors import LocalProtocolError, RemoteProtocolError
 from smtpx.sasl.credentials import Source
 from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
@@ -18,7 +19,7 @@ from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 T = TypeVar("T")
 
 
-class Send(NamedTuple):
+class Send(Value):
     """Write all of these bytes. Answered with ``b""`` once the transport has taken them."""
 
     data: bytes | memoryview
@@ -34,7 +35,7 @@ class Send(NamedTuple):
         return f"Send(<{len(self.data)} octets>, {self.timeout})"
 
 
-class Receive(NamedTuple):
+class Receive(Value):
     """Wait for bytes. Answered with what came; ``b""`` is the end of the stream."""
 
     timeout: float | None
@@ -47,14 +48,14 @@ class Receive(NamedTuple):
     """
 
 
-class Glance(NamedTuple):
+class Glance(Value):
     """Take what has already arrived, without waiting.
 
     Answered with the bytes, ``b""`` for the end of the stream, or ``None`` when nothing is there.
     """
 
 
-class More(NamedTuple):
+class More(Value):
     """Put more into what is to be sent, messages or content, or note that there is no more.
 
     Answered with ``b""`` when that was done. For messages, ``None`` says that none is there yet:

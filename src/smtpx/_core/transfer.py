@@ -6,11 +6,11 @@ The outcome is in doubt from the write that holds the last octet of the content 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from smtpx._core.connection import SESSION_OVER, Connection
 from smtpx._core.marking import mark_refused
 from smtpx._core.steps import Steps
+from smtpx._values import Value
 from smtpx._wire.commands import END_OF_DATA, Command, Phase, bdat
 from smtpx._wire.content import Piece, with_dots_doubled
 from smtpx.errors import (
@@ -27,7 +27,7 @@ from smtpx.results import Status, Verdict
 _CHUNKS_AHEAD = 8
 
 
-class Failure(NamedTuple):
+class Failure(Value):
     """Why the content did not go out, and what that means for those who were to get it."""
 
     verdict: Verdict

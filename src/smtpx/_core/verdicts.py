@@ -5,11 +5,12 @@ What may be off by one reply is not believed: those concerned are in doubt.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.plan import Plan
 from smtpx._core.steps import CallInterrupted
+from smtpx._values import Value
 from smtpx._wire.commands import DATA, Phase
 from smtpx.envelope import Envelope
 from smtpx.errors import (
@@ -32,7 +33,7 @@ Refusal: TypeAlias = SenderRefused | RecipientsRefused | ContentRefused
 """Why nobody gets the content."""
 
 
-class Performed(NamedTuple):
+class Performed(Value):
     """What became of a plan: a verdict for each RCPT, the reply to the content, what went wrong."""
 
     verdicts: list[Verdict]
@@ -42,10 +43,10 @@ class Performed(NamedTuple):
 
 def result_of(envelope: Envelope, performed: Performed) -> SendResult:
     """Say of its recipients what became of a message."""
-    verdicts, reply, error = performed
-    result = SendResult(outcomes_of(envelope, verdicts), reply, error)
-    if error is not None:
-        error.result = result
+    outcomes = outcomes_of(envelope, performed.verdicts)
+    result = SendResult(outcomes, performed.reply, performed.error)
+    if performed.error is not None:
+        performed.error.result = result
     return result
 
 

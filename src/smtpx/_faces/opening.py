@@ -16,7 +16,7 @@ from smtpx._core.learnt import Learnt
 from smtpx._core.naming import named
 from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
-from smtpx._drivers.dialling import address_literal, is_local
+from smtpx._drivers.connected import address_literal, is_local
 from smtpx._drivers.resumption import Handshakes
 from smtpx._faces.settings import Settings
 from smtpx._wire.commands import Phase

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from smtpx._drivers.dialling import is_local
+from smtpx._drivers.connected import is_local
 from smtpx._smtplib.reading import is_genuine
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from typing import NamedTuple
 
 from smtpx._secrecy import Hidden
+from smtpx._values import Value
 from smtpx.addresses import Address
 from smtpx.errors import LocalProtocolError
 
@@ -42,7 +42,7 @@ class Phase(IntEnum):
 _LONGER = {Phase.MAIL: 2048, Phase.RCPT: 2048, Phase.AUTH: 65536}
 
 
-class Command(NamedTuple):
+class Command(Value):
     """A command line, ready to be sent."""
 
     wire: bytes
