@@ -6,6 +6,8 @@ import re
 from email import message_from_bytes, policy
 from email.header import Header
 from email.message import EmailMessage
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 from typing import Any
 
 import pytest
@@ -319,6 +321,17 @@ def test_whoever_keeps_a_message_has_it_mended(kind: Any) -> None:
     assert mend(after, ENVELOPE) == after  # nothing is wrong with it any more
 
 
+@pytest.mark.parametrize("chosen", [policy.compat32, policy.default, policy.SMTP])
+@pytest.mark.parametrize("name", ["To", "Cc", "Reply-To", "X-Sender"])
+def test_what_is_mended_has_no_field_beyond_ascii(chosen: Any, name: str) -> None:
+    """Of which one was well-formed only as the package would have written it."""
+    octets = content(f"{name}: Kör <c@x.test>", without="Date")
+    message: Any = message_from_bytes(octets, policy=chosen)
+    written = serialise(mend(message, ENVELOPE))
+    assert written.isascii()
+    assert check(written, ENVELOPE) == ()
+
+
 def test_what_is_signed_stays_as_it_is() -> None:
     signed = content("DKIM-Signature: v=1", without="Date")
     assert mend(signed) == signed
@@ -339,6 +352,20 @@ def test_a_message_is_mended_where_the_email_package_goes_wrong() -> None:
     assert target.encode() in serialise(after)
     assert (after["Date"], after["Message-ID"], after["Subject"]) == (DATE, "<new@x.test>", "grüße")
     assert "Date" not in message
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "Content-Disposition"])
+@pytest.mark.parametrize("is_attached", [False, True])
+def test_parameters_that_were_encoded_as_a_text_are_found(name: str, is_attached: bool) -> None:
+    """As the older messages write what is not ASCII: no program finds the name of the file."""
+    part = MIMEText("hi")
+    del part[name]
+    part[name] = 'text/plain; name="käse.txt"'
+    whole = MIMEMultipart(_subparts=[MIMEText("ho"), part])
+    found_there = check((whole if is_attached else part).as_bytes(), ENVELOPE)
+    assert [each.problem for each in found_there if each.rule is Rule.IDENTIFIER_ENCODED] == [
+        f"its {name} is encoded as a whole"
+    ]
 
 
 def test_what_is_mended_says_the_same() -> None:

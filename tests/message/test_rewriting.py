@@ -332,6 +332,44 @@ def test_a_text_where_there_may_be_addresses_stays_as_it_is() -> None:
         assert octets == f"X-Sender: {text}\r\n\r\n".encode()
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        'attachment; filename="käse.txt"',
+        "attachment; size=12; filename=käse.txt",
+        'attachment; filename="kä;se \\"neu\\".txt"',
+        f'attachment; filename="{"käse " * 40}.txt"',
+    ],
+)
+def test_parameters_beyond_ascii_are_no_text(value: str) -> None:
+    """As many programs write them by hand; the older messages encode all of the field."""
+    message = MIMEText("hi")
+    message["Content-Disposition"] = value
+    read = message_from_bytes(serialise(message))
+    meant = re.search(r'filename="?((?:\\"|[^"])*)', value)
+    assert meant is not None
+    assert read.get_content_disposition() == "attachment"
+    assert read.get_filename() == meant[1].replace('\\"', '"')
+    assert read.get_param("size", header="Content-Disposition") == (
+        "12" if "size" in value else None
+    )
+    assert max(map(len, serialise(message).split(b"\r\n"))) <= 78
+
+
+def test_the_type_of_a_part_keeps_its_charset_and_name() -> None:
+    message = MIMEText("hi")
+    message.replace_header("Content-Type", 'text/plain; charset="us-ascii"; name="käse.txt"')
+    read = message_from_bytes(serialise(message))
+    assert (read.get_content_charset(), read.get_filename()) == ("us-ascii", "käse.txt")
+
+
+@pytest.mark.parametrize("value", ["käse", "käse; a=b", "attachment; käse=1", "attachment; ä"])
+def test_what_are_no_parameters_is_left_to_the_package(value: str) -> None:
+    message = MIMEText("hi")
+    message["Content-Disposition"] = value
+    assert str(message_from_bytes(serialise(message))["Content-Disposition"]).startswith("=?")
+
+
 @pytest.mark.parametrize("kind", [Message, EmailMessage, MIMEText])
 @pytest.mark.parametrize(
     "value",

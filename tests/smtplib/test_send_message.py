@@ -178,6 +178,29 @@ def test_a_message_of_the_old_kind_with_a_non_ascii_address(server: Server) -> N
     assert server.messages[0].recipients == ("jürg@example.net",)
 
 
+@pytest.mark.parametrize("chosen", [policy.default, policy.compat32])
+def test_a_display_name_of_another_charset_hides_no_address(server: Server, chosen: Any) -> None:
+    source = "From: Jürg <ann@example.org>\r\nTo: Zoë <bob@example.net>, c@d.test\r\n\r\nhi\r\n"
+    with client_of(server) as client:
+        client.send_message(message_from_bytes(source.encode("latin-1"), policy=chosen))
+    arrived = server.messages[0]
+    assert (arrived.sender, arrived.recipients) == (
+        "ann@example.org",
+        ("bob@example.net", "c@d.test"),
+    )
+    assert arrived.content == source.encode("latin-1")
+
+
+def test_an_address_of_another_charset_is_none(server: Server) -> None:
+    source = "From: ann@example.org\r\nTo: jürg@example.net\r\n\r\nhi\r\n".encode("latin-1")
+    with (
+        client_of(server) as client,
+        pytest.raises(ValueError, match="is not an address"),
+    ):
+        client.send_message(message_from_bytes(source))
+    assert not server.messages
+
+
 @pytest.mark.parametrize("chosen", [policy.default, policy.SMTP, policy.compat32, policy.strict])
 def test_a_message_arrives_as_it_is(server: Server, chosen: Any) -> None:
     source = (

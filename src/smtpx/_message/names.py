@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ADDRESSES", "EXACT", "IDENTIFIERS", "OF_THE_MESSAGE", "URIS", "are_uris"]
+__all__ = ["ADDRESSES", "EXACT", "IDENTIFIERS", "OF_THE_MESSAGE", "PARAMETERS", "URIS", "are_uris"]
 
 _ONCE = ("from", "sender", "reply-to", "to", "cc", "bcc")
 OF_THE_MESSAGE = frozenset({*_ONCE, *(f"resent-{name}" for name in _ONCE)})
@@ -43,6 +43,8 @@ EXACT = (
     | {"x-priority"}
 )
 """Fields that programs read, and in which nothing may be encoded (RFC 2047 §5)."""
+PARAMETERS = frozenset({"content-type", "content-disposition"})
+"""Fields of a value with its parameters (RFC 2045 §5.1, RFC 2183 §2)."""
 
 
 def are_uris(body: str) -> bool:

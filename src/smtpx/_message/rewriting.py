@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from email.header import Header
 from email.headerregistry import BaseHeader, UnstructuredHeader
+from email.message import Message
 from email.policy import EmailPolicy
+from email.utils import collapse_rfc2231_value
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message import fields
 from smtpx._message.mailboxes import Mailbox, decoded, groups_in, unfolded
-from smtpx._message.names import ADDRESSES, EXACT
+from smtpx._message.names import ADDRESSES, EXACT, PARAMETERS
 from smtpx._message.sources import source_of
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
@@ -29,12 +31,15 @@ _READ = ADDRESSES | EXACT | {"list-id"}
 _LINE = 78
 _LONGEST_LINE = 900  # RFC 5322 §2.1.1 allows 998, the name of the field among them.
 _AS_IT_CAME = re.compile(r"[\t -~]*+(?:\r?\n[\t ][\t -~]*+)*+")
+_TOKENS = re.compile(r"[!#$&+\-./\w^`{|}~]+", re.ASCII)
 _LIST_ID = re.compile(r"([^<>]*)<([!-;=?-~]+)>")
 
 
 def rewritten(name: str, value: Any, policy: Policy[Any]) -> str | None:
     """The body of a field, folded by LF, or ``None`` if the policy is to write it."""
     kind = name.lower()
+    if kind in PARAMETERS:
+        return _parameters_anew(name, value)
     if kind not in _READ or policy.max_line_length == 0:
         return None  # Of what is signed, the package keeps the lines (RFC 1847 §2.1).
     if _is_well_written(name, value, policy):
@@ -101,6 +106,19 @@ def list_id(name: str, source: str) -> str:
         raise ValueError("it has no identifier in angle brackets")
     phrase = _readable(Mailbox("", named[1]).name)
     return fields.addresses(name, [(None, [(phrase, named[2] if phrase else f"<{named[2]}>")])])
+
+
+def _parameters_anew(name: str, value: Any) -> str | None:
+    """Parameters that a program wrote as a text, which the older messages would encode as one."""
+    if type(value) is not str or value.isascii() or _has_octets(value):
+        return None
+    read = Message()
+    read.set_raw(name, value)
+    (essence, _), *named = read.get_params([("", "")], header=name)
+    if not all(_TOKENS.fullmatch(word) for word in (essence, *dict(named))):
+        return None
+    meanings = [(attribute, collapse_rfc2231_value(meaning)) for attribute, meaning in named]
+    return fields.parameters(name, essence, meanings)
 
 
 def _readable(name: str) -> str:

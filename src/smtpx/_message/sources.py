@@ -20,13 +20,14 @@ def source_of(field: Any) -> str:
     """The body of a field as it would be parsed; what it encodes is still encoded.
 
     Raises:
-        ValueError: it is no text, or has octets that are no UTF-8.
+        ValueError: it is no text.
     """
     tree = getattr(field, "_parse_tree", None)
     if tree is not None:
         return _written(tree)
     if isinstance(field, str):
-        return field.encode("utf-8", "surrogateescape").decode("utf-8")
+        # Octets that are no UTF-8 stay what they are: they may be in a display name.
+        return field.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     if not hasattr(field, "encode"):
         raise ValueError(f"it is {field!r:.60}, and not text")
     # A `Header` as it will be sent: commas in its encoded words separate nothing. Only where

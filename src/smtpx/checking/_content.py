@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from smtpx._message.names import PARAMETERS
 from smtpx.findings import Finding, Rule, Severity
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def check_parts(message: AnyMessage) -> Iterator[Finding]:
             if "Header" not in type(defect).__name__:
                 problem = str(defect) or type(defect).__name__
                 yield Finding(Rule.MIME_MALFORMED, Severity.WARNING, where, problem)
+        for field, value in part.raw_items():
+            if field.lower() in PARAMETERS and str(value).lstrip().startswith("=?"):
+                problem = f"its {field} is encoded as a whole"
+                yield Finding(Rule.IDENTIFIER_ENCODED, Severity.ERROR, where, problem)
         name = _file_name(part)
         if name is not None and _REFUSED.search(name):
             problem = f"files named like {name!r} are refused"

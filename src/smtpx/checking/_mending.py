@@ -15,7 +15,7 @@ from smtpx._message.encodings import encoded_anew, has_signed_header
 from smtpx._message.mailboxes import revealed, unfolded
 from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
 from smtpx._message.names import ADDRESSES, EXACT
-from smtpx._message.rewriting import addresses_anew, exactly
+from smtpx._message.rewriting import addresses_anew, exactly, rewritten
 from smtpx._message.serialising import serialise
 from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
@@ -109,7 +109,7 @@ def _with_header(message: AnyMessage, after: list[tuple[str, Any]]) -> AnyMessag
         # What is folded here is not to be folded anew.
         twin.policy = twin.policy.clone(refold_source="none")
     for name, value in after:
-        twin.set_raw(name, value)
+        twin.set_raw(name, rewritten(name, value, message.policy) or value)
     return twin
 
 
