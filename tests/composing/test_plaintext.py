@@ -187,3 +187,18 @@ def test_it_is_a_text_for_compose() -> None:
     composed = compose(sender="a@x.test", to="b@x.test", html=html, text=plain_text(html))
     plain, _ = composed.iter_parts()
     assert plain.get_content() == "Hello\n\nBob\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<a href='https://x.test'>one <a href='https://y.test'>two</a>", "one <{x}> two <{y}>"),
+        ("<a href='https://x.test'>one", "one <{x}>"),
+        ("<p><a href='https://x.test'>one</p>", "one\n\n<{x}>"),
+        ("<a style='display:none'>x<a href='https://y.test'>two</a> three", "two <{y}> three"),
+        ("<a href='https://x.test'><td>one<a href='https://y.test'>two</a>", "one <{x}>two <{y}>"),
+    ],
+)
+def test_a_link_without_an_end_tag_ends_at_the_next(html: str, text: str) -> None:
+    """As in a browser (HTML §13.2.6.4.7): none is in another."""
+    assert plain_text(html) == text.format(x="https://x.test", y="https://y.test") + "\n"

@@ -38,6 +38,8 @@ _IN_URIS = re.compile(r"<(?:[a-z][a-z0-9+.-]*:|\{\{)[!-;=?-~]*>|\([^()]*\)|[\s,]
 EXACT = (
     IDENTIFIERS
     | URIS
+    | {"accept-language", "content-language", "delivered-to", "envelope-to", "expires", "reply-by"}
+    | {"thread-index", "tls-required", "x-delivered-to", "x-envelope-from", "x-envelope-to"}
     | {"auto-submitted", "autocrypt", "feedback-id", "importance", "list-unsubscribe-post"}
     | {"precedence", "priority", "return-path", "sensitivity", "x-auto-response-suppress"}
     | {"x-priority"}

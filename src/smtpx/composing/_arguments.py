@@ -157,9 +157,10 @@ def others_identifier(argument: str, given: str) -> str:
         TypeError: it is no text.
     """
     if not _ANY_IDENTIFIER.fullmatch(line(argument, given)):
+        several = "; several are a list" if argument == "references" else ""
         raise LocalProtocolError(
             f"{argument}={_shown(given)} is no Message-ID: give it as it stands in its message, "
-            "with the brackets; several are a list"
+            f"with the brackets{several}"
         )
     return given
 

@@ -42,6 +42,7 @@ _ENDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "tr": (("tr", "caption"), ("table",)),
     **dict.fromkeys(_SECTIONS, ((*_SECTIONS, "tr", "caption"), ("table",))),
     "option": (("option",), ("select",)),
+    "a": (("a",), ("table", *_CELLS)),
     "body": (("head",), ()),
 }
 _ZERO: Final = re.compile(r"0+(?:\.0*)?(?:[a-z]+|%)?|\.0+")

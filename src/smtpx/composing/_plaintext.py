@@ -65,6 +65,8 @@ class _Reader(HTMLParser):
         self._mark = ""  # What the next line begins with.
 
     def text(self) -> str:
+        if self._links:
+            self._end_link()
         self._break()
         text = "\n".join(self._lines).strip("\n")
         return text + "\n" if text else ""
@@ -86,6 +88,8 @@ class _Reader(HTMLParser):
             case "img":
                 self._words(named.get("alt") or "")
             case "a":
+                if self._links:
+                    self._end_link()
                 self._links.append((named.get("href") or "", len(self._lines), len(self._line)))
             case "ul":
                 self._lists.append(None)
@@ -193,7 +197,9 @@ class _Reader(HTMLParser):
             bare.strip(_AROUND_A_LINK).rstrip("/"),
             address if scheme == "mailto" else bare,
         }:
+            is_due = self._space
             self._words(f" <{bare}>")
+            self._space = is_due
 
 
 def _quoted(depth: int) -> str:
