@@ -47,8 +47,8 @@ def at_server(*keywords: str, tls: bool = True) -> Connection:
     return connection
 
 
-def opening(tls: TLSMode = TLSMode.NONE) -> Steps[None]:
-    connection = Connection(server=SERVER)
+def opening(tls: TLSMode = TLSMode.NONE, *, lmtp: bool = False) -> Steps[None]:
+    connection = Connection(server=SERVER, lmtp=lmtp)
     return named(connection, open_session(connection, "me.example", tls))
 
 
@@ -97,6 +97,13 @@ class TestTheServerIsNamedOnce:
         check_named(error)
         assert isinstance(error, HelloRefused)
         assert error.command == "HELO me.example"
+
+    @pytest.mark.parametrize("reply", ["500 5.5.1 unknown command", "502 not implemented"])
+    def test_where_the_other_protocol_is_spoken(self, reply: str):
+        script = f"S: 220 hi\nC: EHLO me.example\nS: {reply}\nC: HELO me.example\nS: {reply}\n"
+        assert "use lmtp://" in str(fails(opening, script, HelloRefused))
+        script = f"S: 220 hi\nC: LHLO me.example\nS: {reply}\n"
+        assert "use smtp://" in str(fails(lambda: opening(lmtp=True), script, HelloRefused))
 
     def test_in_what_takes_too_long(self):
         check_named(fails(opening, "S: <silence>", TimedOut))

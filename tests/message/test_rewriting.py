@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from email import message_from_bytes, message_from_string, policy
-from email.header import Header
+from email.header import Header, decode_header, make_header
 from email.headerregistry import Address, Group
 from email.message import EmailMessage, Message
 from email.mime.text import MIMEText
@@ -13,7 +13,7 @@ from email.utils import formataddr, getaddresses
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpx import Address as Mailbox
@@ -285,6 +285,34 @@ def test_a_name_of_a_list_is_encoded_and_its_identifier_is_not() -> None:
     assert serialise(
         _set(EmailMessage(), "List-ID", f"<{'l' * 90}.x>")
     ) == b"List-ID: <%b.x>\r\n\r\n" % (b"l" * 90)
+
+
+WORDS = ["Grüße", "a,b", "Köln", "=?", "_", "x" * 21, '"q"', "?=", "\\", "(c)", "日本語", "é" * 12]
+
+
+@pytest.mark.parametrize("name", ["Subject", "X-Campaign"])
+@given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=14))
+@example(
+    words=[
+        "Grüße",
+        "Köln",
+        "Grüße",
+        "=?",
+        "_",
+        "Köln",
+        "Köln",
+        "a,b",
+        "Köln",
+        "xxxxxxxxxxxxxxxxxxxxx",
+        "Köln",
+    ]
+)
+def test_a_text_for_people_keeps_its_spaces(name: str, words: list[str]) -> None:
+    """Of which the package loses some beside an encoded word (as of 3.11.7)."""
+    text = " ".join(words)
+    octets = serialise(_set(EmailMessage(), name, text))
+    read = message_from_bytes(octets)[name]
+    assert str(make_header(decode_header(read))) == text
 
 
 def test_what_came_folded_and_in_ascii_keeps_its_lines() -> None:

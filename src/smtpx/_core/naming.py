@@ -28,6 +28,7 @@ _WANTS_TLS = r"(?i)\b(?:START)?TLS\b|\bSSL\b|encrypt"
 _OF_DOMAINS = r"SPF|DKIM|DMARC"
 # RFC 4954 §6: 535, or another code of those who do without it; 534 and 538 are about mechanisms.
 _CREDENTIALS_INVALID = (535, 530, 550, 554)
+_UNKNOWN_COMMAND = (500, 502)
 
 
 def named(connection: Connection, procedure: Steps[T]) -> Steps[T]:
@@ -75,9 +76,20 @@ def name(connection: Connection, error: SMTPError) -> None:
 def _hint_of(connection: Connection, error: ReplyError) -> str:
     if isinstance(error, AuthenticationRefused) and not _is_for_tls(connection, error.reply):
         return _of_login(error)
-    if connection.authenticated or isinstance(error, HelloRefused):
+    if isinstance(error, HelloRefused):
+        return _of_protocol(connection, error.reply)
+    if connection.authenticated:
         return ""
     return _of_missing_login(connection, error.reply)
+
+
+def _of_protocol(connection: Connection, reply: Reply) -> str:
+    """What to do where even the first command is unknown."""
+    if reply.code not in _UNKNOWN_COMMAND:
+        return ""
+    if connection.lmtp:
+        return "a server of SMTP? use smtp://"
+    return "a server of LMTP? use lmtp://"
 
 
 def _of_login(error: AuthenticationRefused) -> str:

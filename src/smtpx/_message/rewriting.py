@@ -40,8 +40,10 @@ def rewritten(name: str, value: Any, policy: Policy[Any]) -> str | None:
     kind = name.lower()
     if kind in PARAMETERS:
         return _parameters_anew(name, value)
-    if kind not in _READ or policy.max_line_length == 0:
+    if policy.max_line_length == 0:
         return None  # Of what is signed, the package keeps the lines (RFC 1847 §2.1).
+    if kind not in _READ:
+        return _text_anew(name, value, policy)
     if _is_well_written(name, value, policy):
         return None
     try:
@@ -106,6 +108,14 @@ def list_id(name: str, source: str) -> str:
         raise ValueError("it has no identifier in angle brackets")
     phrase = _readable(Mailbox("", named[1]).name)
     return fields.addresses(name, [(None, [(phrase, named[2] if phrase else f"<{named[2]}>")])])
+
+
+def _text_anew(name: str, value: Any, policy: Policy[Any]) -> str | None:
+    """A text for people that has to be encoded: the package loses white space between its words."""
+    is_read = isinstance(value, UnstructuredHeader) and type(value).fold is BaseHeader.fold
+    if not is_read or value.isascii() or _has_octets(value) or getattr(policy, "utf8", False):
+        return None
+    return fields.unstructured(name, str(value))
 
 
 def _parameters_anew(name: str, value: Any) -> str | None:

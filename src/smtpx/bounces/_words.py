@@ -90,7 +90,8 @@ _SURE = {
         blocked using|\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|\bbanned\b
     """,
     Reason.BAD_MAILBOX: r"""
-        \b(?:user|addressee) (?:is )?unknown\b(?! or\b)|\bunknown (?:user|addressee)\b(?! or\b)
+        \b(?:user|addressee) (?:is )?unknown\b(?! or\b)
+        \bunknown (?:user|addressee)\b(?! or\b|[ -]agent\b)
         \bno such (?:user|recipient)\b(?! or\b)
         not listed in .{0,60}(?:director|address book)|n[o']t have an? (?:\S{1,80} )?account
         550[ -]#?5\.1\.0 address rejected
@@ -101,6 +102,7 @@ _SURE = {
     """,
     Reason.POLICY: r"""
         address is not verified|recipient(?:'?s)? preferences|unauthenticated senders?
+        \b(?:allowed|approved|authori[sz]ed|known|permitted|safe) senders?\b|\b(?:allow|white) ?list
         \bblocked (?:you|by (?:the )?(?:recipient|user))\b
     """,
 }
@@ -189,7 +191,8 @@ _WORDS = [
         (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:no longer|not known)
         (?:user|recipient|(?<!ip )address|mail ?box)\b.{0,60}(?:not |un)recogni[sz]ed
         (?:user|recipient|(?<!ip )address|mail ?box)\b.{0,60}not present
-        (?:unknown|invalid|no such|non-?existent) (?:user|recipient|address|mail ?box|account)
+        (?:unknown|invalid|no such|non-?existent) (?:user(?![ -]agent)|recipient|address)
+        (?:unknown|invalid|no such|non-?existent) (?:mail ?box|account)
         bad[ _](?:user|recipient|address|mail ?box|account)
         (?:unknown|invalid|no such) (?:local|virtual|e-?mail|final delivery) (?:user|address|part)
         (?:unknown|no such) (?:destination|person|local.part)|(?:unknown|illegal) alias
