@@ -51,7 +51,7 @@ TO_CONTENT = _pattern(r"\b(?:in reply to|after) end of data\b")
 
 IN_SO_MANY_WORDS = _pattern(
     r"\b(?:not found|(?:not|n't|no longer) exists?|invalid mail ?box|no mail ?box|not listed)\b"
-    r"|n[o']t have an? (?:\S{1,80} )?account"
+    r"|n[o']t have an? (?:\S{1,80} )?account|\bnot a valid recipient\b"
 )
 """Where the reply to the content tells of a mailbox that there is none."""
 
@@ -179,6 +179,7 @@ _WORDS = [
         (?:has been|is currently|temporar(?:il)?y) (?:suspended|deactivated|locked)
         archived recipient|(?:account|mail ?box) is blocked
         account (?:closed|not activated)|disabled ?user|casilla ha expirado
+        \bno longer (?:in use|used|being used|monitored|active)\b
         """,
     ),
     (
@@ -206,6 +207,8 @@ _WORDS = [
         (?:utilisateur|destinataire) inconnu|nessun utente|(?:benutzer|empf(?:ä|ae?)nger) unbekannt
         (?:usuario|destinatario) (?:desconocido|inexistente|inv[aá]lido)
         no existe (?:ese usuario|dicha persona)
+        adresse (?:wurde )?nicht gefunden|adresse (?:est )?introuvable
+        no se (?:ha )?(?:encontr\w+|podido encontrar) la direcci[oó]n
         """,
     ),
     (
