@@ -37,7 +37,7 @@ def instance(name: str, value: object, *kinds: type, or_none: bool = False) -> N
         TypeError: it is of another.
     """
     if not (isinstance(value, kinds) or (or_none and value is None)):
-        names = [f"a {_public(kind)}" for kind in kinds] + ["None"] * or_none
+        names = [_with_article(_public(kind)) for kind in kinds] + ["None"] * or_none
         raise complaint(name, value, " or ".join(names))
 
 
@@ -150,8 +150,8 @@ def unknown(
     known, kin = tuple(known), kin or {}
     told: list[str] = []
     for name in sorted(names):
-        close = [kin[name]] if name in kin else get_close_matches(name, known, 1)
-        told.append(f"{name} (did you mean {close[0]}?)" if close else name)
+        close = get_close_matches(name, [*known, *kin], 1)
+        told.append(f"{name} (did you mean {kin.get(close[0], close[0])}?)" if close else name)
     return TypeError(f"unknown {what}: {', '.join(told)}; known are {', '.join(known)}")
 
 
@@ -162,6 +162,12 @@ def shown(value: object) -> str:
     except ValueError:  # An int of more digits than Python writes.
         return f"<{type(value).__name__}>"
     return written if len(written) <= 60 else written[:57] + "..."
+
+
+def _with_article(kind: str) -> str:
+    if kind == "bytes":
+        return kind
+    return f"an {kind}" if kind[0] in "AEIOaeio" else f"a {kind}"
 
 
 def _public(kind: type) -> str:

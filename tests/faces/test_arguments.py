@@ -238,6 +238,7 @@ def test_swapped_arguments(face: Face) -> None:
         ("credential", "credentials"),
         ("username", "credentials"),
         ("password", "credentials"),
+        ("pasword", "credentials"),
         ("use_tls", "tls"),
         ("local_hostname", "client_name"),
         ("source_adress", "source_address"),

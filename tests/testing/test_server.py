@@ -20,6 +20,7 @@ from smtpx.testing import (
     USUAL_EXTENSIONS,
     Extension,
     Latency,
+    ReplaceReply,
     Server,
     ServerTLS,
     Stall,
@@ -471,6 +472,8 @@ def test_what_is_allowed_is_named_where_users_find_it():
     wrong: Any = "starttls"
     with pytest.raises(TypeError, match=r"^tls: give a smtpx\.testing\.ServerTLS, not str$"):
         Server(tls=wrong)
+    with pytest.raises(TypeError, match=r"^data: give bytes, not str$"):
+        ReplaceReply("MAIL", wrong)
 
 
 @pytest.mark.parametrize("reply", ["250 Ok", "no", 550])
