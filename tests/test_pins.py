@@ -89,6 +89,18 @@ def test_of_a_certificate(key_type: trustme.KeyType) -> None:
     assert Pin.of(PinKind.KEY, der).digest == hashlib.sha256(spki).digest()
 
 
+@pytest.mark.parametrize("kind", PinKind)
+def test_of_what_is_no_certificate(kind: PinKind) -> None:
+    """Its digest would be one that no server's certificate ever has."""
+    issued = trustme.CA().issue_cert("mail.example.org")
+    pem = issued.cert_chain_pems[0].bytes()
+    with pytest.raises(ValueError, match=r"is PEM: ssl\.PEM_cert_to_DER_cert"):
+        _ = Pin.of(kind, pem)
+    for octets in (b"", b"mail.example.org", der_of(issued)[:-1], der_of(issued) + b"\n"):
+        with pytest.raises(ValueError, match="cannot be read"):
+            _ = Pin.of(kind, octets)
+
+
 def openssl(*arguments: str) -> bytes:
     program = shutil.which("openssl")
     if program is None:
@@ -184,7 +196,7 @@ def test_the_version_may_be_left_out(first: int) -> None:
     ],
 )
 def test_what_is_no_certificate_has_no_key(certificate: bytes) -> None:
-    with pytest.raises(ValueError, match="the key of the certificate cannot be read"):
+    with pytest.raises(ValueError, match="the certificate cannot be read"):
         _ = Pin.of(PinKind.KEY, certificate)
 
 

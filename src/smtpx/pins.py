@@ -62,13 +62,17 @@ class Pin(Value):
         """The pin of a certificate (DER), such as `Protection.certificate`, or of its key.
 
         Raises:
-            ValueError: its key cannot be read.
+            ValueError: it is no DER, or its key cannot be read.
         """
         import hashlib
 
         _checks.instance("kind", kind, PinKind)
         if not isinstance(certificate, bytes):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("certificate", certificate, "its DER as bytes")
+        if certificate.lstrip().startswith(b"-----BEGIN"):
+            raise ValueError("the certificate is PEM: ssl.PEM_cert_to_DER_cert() makes DER of it")
+        if _element(certificate, 0, len(certificate), _SEQUENCE)[1] != len(certificate):
+            raise _unreadable(len(certificate))
         pinned = certificate if kind is PinKind.CERTIFICATE else key_of(certificate)
         return cls(kind, hashlib.sha256(pinned).digest())
 
@@ -116,4 +120,4 @@ def _element(der: bytes, place: int, limit: int, tag: bytes) -> tuple[int, int]:
 
 
 def _unreadable(place: int) -> ValueError:
-    return ValueError(f"the key of the certificate cannot be read: no DER at octet {place}")
+    return ValueError(f"the certificate cannot be read: no DER at octet {place}")

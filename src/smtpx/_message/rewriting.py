@@ -112,8 +112,10 @@ def list_id(name: str, source: str) -> str:
 
 def _text_anew(name: str, value: Any, policy: Policy[Any]) -> str | None:
     """A text for people that has to be encoded: the package loses white space between its words."""
-    is_read = isinstance(value, UnstructuredHeader) and type(value).fold is BaseHeader.fold
-    if not is_read or value.isascii() or _has_octets(value) or getattr(policy, "utf8", False):
+    if not isinstance(value, BaseHeader) or type(value).fold is not BaseHeader.fold:
+        return None
+    is_text = isinstance(value, UnstructuredHeader)
+    if not is_text or value.isascii() or _has_octets(value) or getattr(policy, "utf8", False):
         return None
     return fields.unstructured(name, str(value))
 
