@@ -308,3 +308,17 @@ def test_what_stands_in_a_text_of_parts_is_no_reason():
     )
     assert isinstance(report, DeliveryReport)
     assert [recipient.reason for recipient in report.failed] == [Reason.NETWORK]
+
+
+@pytest.mark.parametrize("address", ['"bob smith"@x.test', '"bob"@x.test', "bob@[192.0.2.7]"])
+def test_an_address_that_is_seldom_seen_is_the_one_that_is_named(address: str):
+    """Not the one that the returned message was written to."""
+    report = parse(
+        "From: Mail Delivery System <MAILER-DAEMON@y.test>\nSubject: Mail delivery failed\n\n"
+        "This message was created automatically by mail delivery software.\n\n"
+        f"The following address(es) failed:\n\n  {address}\n    Unrouteable address\n\n"
+        "------ This is a copy of the message, including all the headers. ------\n\n"
+        "From: ann@example.org\nTo: list@example.net\n\nhi\n".encode()
+    )
+    assert isinstance(report, DeliveryReport)
+    assert [one.final_recipient for one in report.recipients] == [address]

@@ -21,7 +21,8 @@ _NEAR = 80
 # Possessive, and only from where a word begins, so that no line takes longer than its length.
 _ADDRESS = re.compile(
     r"(?<![^\s<>():,;\"'\[\]=|*])(?!['.])(?:SMTP=)?"
-    r"([^\s<>():,;\"\[\]@|*]++@[^\s<>():,;'\"#@\[\]\\|*]++)"
+    r"((?:\"[^\"\n]{1,64}+\"|[^\s<>():,;\"\[\]@|*]++)"
+    r"@(?:\[[0-9A-Za-z.:]{1,60}+\]|[^\s<>():,;'\"#@\[\]\\|*?!]++))"
 )
 _ONLY_MARKS = re.compile(r"[^\w@]*+(?:mailto:)?[<\"']*+")
 _LABEL = re.compile(r"\W*+([^:@]{1,60}):\s*+(?:rfc822;\s*+)?[<\"'(\[]*+")
