@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 VENV ?= .venv
 BIN := $(if $(filter Windows_NT,$(OS)),$(VENV)/Scripts,$(VENV)/bin)
 .DEFAULT_GOAL := help
+# Without the kept bytecode, each worker and each of a thousand children compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
