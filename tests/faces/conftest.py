@@ -156,6 +156,10 @@ class Face:
         self.name = name
         self.runner = runner
 
+    def share_of(self, count: int) -> range:
+        """Those of so many that fall to this face, where all that differ fall to some face."""
+        return range(FACES.index(self.name), count, len(FACES))
+
     def _view(self, target: Any) -> Any:
         return target if self.runner is None else View(target, self.runner)
 
@@ -241,9 +245,10 @@ def runner_of(name: str) -> Runner | None:
 
 
 ASYNCHRONOUS = ["asyncio", "trio"] + (["uvloop"] if uvloop is not None else [])
+FACES = ["sync", *ASYNCHRONOUS]
 
 
-@pytest.fixture(params=["sync", *ASYNCHRONOUS])
+@pytest.fixture(params=FACES)
 def face(request: pytest.FixtureRequest) -> Iterator[Face]:
     runner = runner_of(request.param)
     yield Face(request.param, runner)

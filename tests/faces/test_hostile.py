@@ -136,11 +136,12 @@ def test_the_end_in_the_handshake(face: Face, fault):
 @pytest.mark.parametrize("ending", Ending)
 @pytest.mark.parametrize("extensions", [BY_DATA, ALL_EXTENSIONS], ids=["DATA", "BDAT"])
 def test_the_output_cut_at_every_octet(face: Face, ending, extensions):
+    """What an octet is to the protocol it is to all faces: each has its share of them."""
     with Server(extensions=extensions) as server:
         _ = fate_of(face, server)
         octets = server.sessions[0].bytes_out
     fates: list[Fate] = []
-    for at in range(octets + 1):
+    for at in face.share_of(octets + 1):
         with Server(extensions=extensions, faults=[CutOutput(at, ending=ending)]) as server:
             fate = fate_of(face, server)
             check(server, fate)
@@ -156,7 +157,7 @@ def test_the_input_cut_at_every_octet(face: Face, extensions):
     with Server(extensions=extensions) as server:
         _ = fate_of(face, server)
         octets = server.sessions[0].bytes_in
-    for at in range(octets + 1):
+    for at in face.share_of(octets + 1):
         with Server(extensions=extensions, faults=[CutInput(at)]) as server:
             check(server, fate_of(face, server))
 

@@ -145,7 +145,7 @@ def test_send_at_every_point(way: str, step: int) -> None:
             return outcome
 
         with no_descriptor_more():
-            each_point(attempt, min(step, 3) if way == "reused" else step)
+            each_point(attempt, min(step, 7) if way == "reused" else step)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -191,7 +191,7 @@ def test_what_is_opened_is_closed_at_every_point(way: str, step: int) -> None:
             each_point(attempt, step)
 
 
-@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", ["statistics", "send", "close", "abort"])
 @pytest.mark.parametrize("way", ["new", "reused"])
 def test_a_signal_handler_uses_the_client_that_it_interrupts(way: str, what: str, step: int):
@@ -230,10 +230,11 @@ def test_a_signal_handler_uses_the_client_that_it_interrupts(way: str, what: str
             return outcome
 
         with no_descriptor_more():
-            each_point(attempt, min(step, 3) if way == "reused" else step)
+            each_point(attempt, min(step, 7) if way == "reused" else step)
 
 
-def test_a_generator_is_collected_within_a_call_of_its_client():
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_generator_is_collected_within_a_call_of_its_client(step: int):
     """The garbage collector runs where it likes; what it ends gives its session back."""
     with Server() as server:
 
@@ -250,7 +251,7 @@ def test_a_generator_is_collected_within_a_call_of_its_client():
             return outcome
 
         with no_descriptor_more():
-            each_point(attempt, 3)
+            each_point(attempt, step)
 
 
 def test_a_place_whose_holder_has_vanished_goes_to_who_waits_for_it():

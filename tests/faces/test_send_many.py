@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from email.message import EmailMessage
+from itertools import product
 from typing import Any
 
 import pytest
@@ -85,14 +86,14 @@ def check(
 @pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
 @pytest.mark.parametrize("connections", [1, 4])
 def test_all_arrive(face: Face, way, tls, connections):
-    messages = numbered(300, recipients=2)
+    messages = numbered(140, recipients=2)  # More than two windows.
     with Server(extensions=WAYS[way], tls=tls) as server:
         policy = None
         if tls is ServerTLS.IMPLICIT:
             policy = TLSPolicy(TLSMode.IMPLICIT, ca_file=server.ca_file)
         with face.client(server.url, tls=policy) as client:
             results = list(client.send_many(messages, connections=connections))
-        assert check(server, messages, results) == {"accepted": 600}
+        assert check(server, messages, results) == {"accepted": 280}
         assert server.breaches == []
         assert len(server.sessions) <= connections
 
@@ -119,7 +120,8 @@ def test_round_trips_by_data(face: Face):
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8 * settings.default.max_examples // 30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     way=st.sampled_from(sorted(WAYS)),
@@ -150,20 +152,25 @@ def test_never_into_the_wrong_transaction(face: Face, way, mail, rcpt, end, wind
     assert tally["in doubt"] == tally["not tried"] == 0
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "command"),
+    [
+        *product(["BDAT"], ["MAIL", "RCPT", "BDAT"]),
+        *product(["DATA", "lock-step"], ["MAIL", "RCPT", "DATA", "END-OF-DATA"]),
+    ],
+)
 @pytest.mark.parametrize("connections", [1, 3])
 @pytest.mark.parametrize("fault", [Close, Reset, Shutdown])
-@pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA", "BDAT", "END-OF-DATA"])
 def test_a_session_that_ends_in_between(face: Face, way, connections, fault, command):
-    messages = numbered(60)
-    with Server(extensions=WAYS[way], faults=[fault(command, nth=20)]) as server:
+    messages = numbered(30)  # One of three sessions has ten of them.
+    with Server(extensions=WAYS[way], faults=[fault(command, nth=9)]) as server:
         with face.client(server.url, timeouts=SOON) as client:
             results = list(client.send_many(messages, window=8, connections=connections))
         tally = check(server, messages, results)
-        assert server.breaches == []
+        assert server.breaches == [] and server.unstruck == []
     # What was not written went by another session; at most a window is in doubt each time.
     assert tally["not tried"] == 0
-    assert tally["accepted"] + tally["in doubt"] + tally["refused"] == 60
+    assert tally["accepted"] + tally["in doubt"] + tally["refused"] == 30
     if way != "BDAT":
         assert tally["in doubt"] <= 4 * connections
 
