@@ -32,9 +32,10 @@ from hypothesis import strategies as st
 import smtpx
 from smtpx import DKIMKey, DKIMSigner, LocalProtocolError, Signer
 from smtpx.testing import Server
+from tests.certificates import rsa_key
 
 PrivateKey = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = rsa_key()
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 HEADER = (
     b"From: Ann <ann@example.org>\r\n"

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from smtpx import Envelope, TLSFailure, TLSPolicyError
@@ -27,7 +27,7 @@ from smtpx.testing import (
     Server,
     ServerTLS,
 )
-from tests.certificates import serving
+from tests.certificates import rsa_key, serving
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -104,7 +104,7 @@ OTHER = Issued("x", by=BETWEEN, names=("other.example",))
 ALONE = Issued("x", names=("other.example",), ends=NOW - DAY / 2)
 FORGED = Issued("x", names=(MX,))
 ED = Issued("x", key=ed25519.Ed25519PrivateKey.generate())
-RSA = Issued("x", key=rsa.generate_private_key(65537, 2048))
+RSA = Issued("x", key=rsa_key())
 SHORT = Issued("short", is_authority=True, path_length=0)
 LONG = Issued("long", by=SHORT, is_authority=True)
 TOO_DEEP = Issued("x", by=LONG, names=(MX,))

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from _pytest.mark.structures import ParameterSet
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import smtpx
@@ -36,6 +36,7 @@ from smtpx.testing import (
     ServerTLS,
 )
 from tests.bounces import reports
+from tests.certificates import rsa_key
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -46,7 +47,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.MUL
 
 _PLAIN = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 DKIM_KEYS = {
-    "rsa.pem": rsa.generate_private_key(65537, 2048).private_bytes(*_PLAIN),
+    "rsa.pem": rsa_key().private_bytes(*_PLAIN),
     "ed25519.pem": ed25519.Ed25519PrivateKey.generate().private_bytes(*_PLAIN),
 }
 

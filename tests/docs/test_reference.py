@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -12,23 +13,22 @@ from tools.reference.names import ROOMS
 import smtpx
 from smtpx import outbox, testing
 
-MADE = reference.pages()
+WRITTEN = sorted(path.name for path in reference.FOLDER.iterdir())
+made = functools.cache(reference.pages)
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_a_page_is_what_the_code_says(name: str):
-    path = reference.FOLDER / name
-    assert path.exists(), f"{name} is missing: run `python -m tools.reference`"
-    same = path.read_text(encoding="utf-8") == MADE[name]
+    same = (reference.FOLDER / name).read_text(encoding="utf-8") == made().get(name)
     assert same, f"{name} is older than the code: run `python -m tools.reference`"
 
 
-def test_there_is_no_page_that_nobody_makes():
-    assert {path.name for path in reference.FOLDER.iterdir()} == set(MADE)
+def test_each_page_is_there_and_none_that_nobody_makes():
+    assert set(WRITTEN) == set(made()), "run `python -m tools.reference`"
 
 
 def test_every_public_name_is_on_one_page():
-    told = "\n".join(MADE.values())
+    told = "\n".join(made().values())
     names = re.findall(r"^::: (\S+)$|<a id=\"(\S+)\">", told, re.MULTILINE)
     listed = [shown or anchor for shown, anchor in names]
     assert sorted(listed) == sorted(reference.public_names())
@@ -47,6 +47,6 @@ def test_the_names_are_those_that_modules_export():
 
 
 def test_every_error_has_a_cause_and_a_remedy():
-    page = MADE["errors.md"]
+    page = made()["errors.md"]
     for name in values.errors():
         assert re.search(rf"^\| \[`{re.escape(name)}`\]\[\S+\] \| [^|]+ \| [^|]+ \|$", page, re.M)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import dkim  # type: ignore[import-untyped]
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from smtpx import Client, DKIMKey, DKIMSigner, Envelope
+from tests.certificates import rsa_key
 
 from . import opendkim
 from .postfix import Postfix, added, original
 
 pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("postfix")]
 
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = rsa_key()
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 RECORDS = {
     "r._domainkey.example.org": "v=DKIM1; k=rsa; p="
