@@ -141,11 +141,12 @@ def run(server: Willing, procedure: Steps[SendResult]) -> SendResult:
 def test_every_step_fails_once(extensions: str, size: int, failure: str) -> None:
     extensions = f"STARTTLS|AUTH PLAIN|{extensions}"
     statuses: list[Status] = []
+    content = b".line\r\n" * (size // 7)
     for source in (bytes, iter_of):
         for at in range(1000):
             server = Willing(extensions, at, FAILURES[failure])
             try:
-                result = run(server, whole_session(Content(source(b".line\r\n" * (size // 7)))))
+                result = run(server, whole_session(Content(source(content))))
             except OVER:
                 assert not server.took_the_message
                 continue

@@ -101,7 +101,7 @@ MIXES = st.text("\r\n.a", max_size=12).map(str.encode) | st.lists(
 @pytest.mark.requirement("T9")
 @pytest.mark.requirement("T10")
 @given(MIXES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=5 * settings.default.max_examples)
 def test_what_is_sent_is_the_content_and_cannot_end_early(octets: bytes) -> None:
     for source in SOURCES.values():
         check(Content(source(octets)), octets)
@@ -110,7 +110,7 @@ def test_what_is_sent_is_the_content_and_cannot_end_early(octets: bytes) -> None
 
 @pytest.mark.requirement("T9")
 @given(MIXES, st.lists(st.integers(1, 7), min_size=1, max_size=5))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=5 * settings.default.max_examples)
 def test_however_the_chunks_fall(octets: bytes, sizes: list[int]) -> None:
     check(Content(chunked(octets, *sizes)), octets)
 
@@ -189,7 +189,7 @@ def test_large_content_of_every_source(source: Callable[[bytes], Any]) -> None:
 
 
 def test_a_real_file_is_read_from_where_it_stands(tmp_path: Path) -> None:
-    octets = b"head\n" + b".\r" * PIECE
+    octets = b"head\n" + b"line\n.\r" * (PIECE // 4)
     path = tmp_path / "message"
     path.write_bytes(octets)
     for buffering in (-1, 0):
@@ -291,14 +291,14 @@ def test_a_callers_bytearray_may_change_afterwards() -> None:
 @pytest.mark.requirement("T8")
 @pytest.mark.parametrize("junk", [b"\r", b"\n", b"\n.", b"\r\n.\r\n", b".", b"\r\n", b"\xe9"])
 def test_content_takes_linear_time(junk: bytes) -> None:
-    octets = junk * (8_000_000 // len(junk))
+    octets = junk * (2_000_000 // len(junk))
     began = process_time()
     for source in (octets, io.BytesIO(octets)):
         content = Content(source)
         _ = content.internationalized_header
         for _ in content.stuffed():
             pass
-    assert process_time() - began < 4
+    assert process_time() - began < 1
 
 
 # --- what is said about it ---------------------------------------------------------------------
