@@ -29,15 +29,16 @@ $(VENV)/demo-ready: pyproject.toml
 demo: $(VENV)/demo-ready  ## send real mail to a real server on this machine, and show it; DEMO_STAY=1 keeps the inbox open
 	@$(BIN)/python examples/demo.py
 
-# More processes than processors: many tests do little but wait for a timeout.
+# More processes than processors, since many tests do little but wait for a timeout; not many
+# more, since each of them collects all tests first.
 test: $(VENV)/ready  ## pass the whole suite
-	$(BIN)/python -m pytest -n 6 --dist loadgroup --durations=10
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --durations=10
 
 SMOKE := tests/core tests/wire tests/smtplib $(wildcard tests/test_*.py) tests/architecture/test_arguments.py \
 	$(addprefix tests/faces/test_,session.py async.py client_pool.py send_many.py tls.py cancellation.py interruptions.py) \
 	tests/interruptions tests/outbox/test_outbox.py tests/testing tests/cli/test_send.py tests/integrations/django
 test-smoke: $(VENV)/ready  ## pass what a version of Python may change: core, wire, faces and worlds, and Django, whose versions go by it
-	$(BIN)/python -m pytest -n 6 --dist loadgroup $(SMOKE)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(SMOKE)
 
 test-slow: $(VENV)/ready  ## cancel at every await point, a thousand examples: what takes longer
 	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile thorough --timeout 900
@@ -64,7 +65,10 @@ $(VENV)/integrations-ready: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group integrations
 	@$(BIN)/python -c "open('$@', 'w').close()"
 
-test-integrations: $(VENV)/integrations-ready  ## pass the tests that need Django, Flask and the like
+test-programs: $(VENV)/integrations-ready  ## pass the tests that run whole programs and workers: Django, Celery and the like
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow tests/integrations
+
+test-integrations: test-programs  ## pass the tests that need Django, Flask and the like
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/integrations tests/docs tests/outbox/test_dispatchers.py
 
 django-tests: $(VENV)/integrations-ready  ## pass Django's own tests of its SMTP backend, with ours
@@ -98,4 +102,4 @@ $(VENV)/bench-ready: $(VENV)/ready
 bench: $(VENV)/bench-ready  ## measure smtpx beside smtplib and aiosmtplib, as ratios
 	$(BIN)/python -m bench
 
-.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture test-integrations django-tests test-site lint docs docs-serve bench
+.PHONY: help demo test test-smoke test-slow soak held interruptions certainty outbox-torture test-programs test-integrations django-tests test-site lint docs docs-serve bench

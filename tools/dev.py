@@ -16,6 +16,8 @@ from typing import NamedTuple
 __all__ = ["COMMANDS", "Command", "main"]
 
 ROOT = Path(__file__).parents[1]
+# Each worker and child would compile everything anew; the Makefile says so too.
+_UNKEPT = "PYTHONDONTWRITEBYTECODE"
 
 
 class Command(NamedTuple):
@@ -37,7 +39,7 @@ COMMANDS = {
     "test": Command(
         "pass the whole suite",
         (_TEST,),
-        (("python", "-m", "pytest", "-n", "6", "--dist", "loadgroup", "--durations=10"),),
+        (("python", "-m", "pytest", "-n", "4", "--dist", "loadgroup", "--durations=10"),),
     ),
     "lint": Command(
         "formatting, lint, types and architecture",
@@ -76,12 +78,14 @@ def main(words: list[str] | None = None) -> int:
     command = COMMANDS[given.command]
     here = programs(given.environment.resolve())
     _prepare(given.command, command, given.environment.resolve())
+    environment = {name: value for name, value in os.environ.items() if name != _UNKEPT}
     for run in command.runs:
         program, *rest = (str(here / "python") if word == "python" else word for word in run)
         path = program if run[0] == "python" else str(here / program)
         added = more if run is command.runs[-1] else []
-        if code := subprocess.run([path, *rest, *added], cwd=ROOT, check=False).returncode:
-            return code
+        ran = subprocess.run([path, *rest, *added], cwd=ROOT, env=environment, check=False)
+        if ran.returncode:
+            return ran.returncode
     return 0
 
 
