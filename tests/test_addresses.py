@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from collections.abc import Callable
 from time import process_time
 
 import pytest
@@ -227,14 +228,27 @@ def test_what_is_no_address_is_refused_with_the_reason(text: str, why: str) -> N
         Address.parse(text)
 
 
+CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xD800, 0xDFFF]
+
+
+def refusals(read: Callable[[str], object], shape: str) -> dict[int, str]:
+    """What is said of each control character that is refused."""
+    said: dict[int, str] = {}
+    for code in CONTROLS:
+        try:
+            read(shape.format(chr(code)))
+        except AddressError as error:
+            said[code] = str(error)
+    return said
+
+
 @pytest.mark.requirement("T1")
-@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xD800, 0xDFFF])
 @pytest.mark.parametrize("shape", ["a{}b@x.test", '"a{}b"@x.test', '"a\\{}b"@x.test', "a@x{}y.test",
                                    "a@[tag:x{}y]", "a@x.test{}", "{}a@x.test"])  # fmt: skip
-def test_a_control_character_is_refused_wherever_it_stands(shape: str, code: int) -> None:
-    with pytest.raises(AddressError) as caught:
-        Address.parse(shape.format(chr(code)), bare_local_part=True)
-    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", str(caught.value))
+def test_a_control_character_is_refused_wherever_it_stands(shape: str) -> None:
+    said = refusals(lambda text: Address.parse(text, bare_local_part=True), shape)
+    assert list(said) == CONTROLS
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "".join(said.values()))
 
 
 @pytest.mark.requirement("T3")
@@ -263,11 +277,11 @@ def test_a_domain_made_by_hand_cannot_close_its_path_either(domain: str) -> None
 
 
 @pytest.mark.requirement("T1")
-@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0xD800], ids=hex)
 @pytest.mark.parametrize("shape", ["a{}", "{}a", "a{} X", "{}"])
-def test_a_local_part_made_by_hand_has_no_control_character(code: int, shape: str) -> None:
-    with pytest.raises(AddressError, match="local_part"):
-        Address(shape.format(chr(code)), "b.test")
+def test_a_local_part_made_by_hand_has_no_control_character(shape: str) -> None:
+    said = refusals(lambda text: Address(text, "b.test"), shape)
+    assert list(said) == CONTROLS
+    assert all("local_part" in words for words in said.values())
 
 
 @pytest.mark.parametrize(

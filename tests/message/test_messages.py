@@ -13,6 +13,7 @@ from email.message import EmailMessage, Message
 from email.mime.application import MIMEApplication
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
+from itertools import product
 from typing import cast
 
 import pytest
@@ -411,20 +412,17 @@ INJECTIONS = [
 @every_policy
 @pytest.mark.parametrize("value", INJECTIONS)
 @pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize("seven_bit", [False, True])
-@pytest.mark.parametrize("smtputf8", [False, True])
-def test_a_value_stays_in_its_field_or_is_refused(
-    name: str, value: str, place: int, seven_bit: bool, smtputf8: bool
-) -> None:
+def test_a_value_stays_in_its_field_or_is_refused(name: str, value: str, place: int) -> None:
     names = ["From", "Subject", "X-Other"]
     values = ["a@x.test"] * 3
     values[place] = value
-    message = raw(name, *zip(names, values, strict=True))
-    try:
-        octets = serialise(message, seven_bit=seven_bit, smtputf8=smtputf8)
-    except LocalProtocolError:
-        return
-    assert fields_and_body(octets) == (names, b"BODY")
+    for seven_bit, smtputf8 in product([False, True], repeat=2):
+        message = raw(name, *zip(names, values, strict=True))
+        try:
+            octets = serialise(message, seven_bit=seven_bit, smtputf8=smtputf8)
+        except LocalProtocolError:
+            continue
+        assert fields_and_body(octets) == (names, b"BODY"), (seven_bit, smtputf8)
 
 
 @pytest.mark.requirement("T5")

@@ -199,7 +199,7 @@ def test_new_mail_is_not_held_up_by_what_was_deferred(open_outbox: Callable[...,
         return busy(word, of)
 
     with Judge(answer=ask) as judge:
-        list(outbox.put_many((letter(str(n), f"busy-{n}@example.net"), None) for n in range(400)))
+        list(outbox.put_many((letter(str(n), f"busy-{n}@example.net"), None) for n in range(250)))
         outbox.run(judge.url, until_empty=True)
         time.sleep(1.1)  # All of them are due again.
         outbox.put(letter(to="new@example.net"))

@@ -44,25 +44,29 @@ BUILDERS: dict[str, Callable[[str], object]] = {
 every_builder = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS.keys())
 
 
+def is_refused(build: Callable[[str], object], text: str) -> bool:
+    try:
+        build(text)
+    except (LocalProtocolError, AddressError):
+        return True
+    return False
+
+
 @every_builder
 @pytest.mark.requirement("T1")
-@pytest.mark.parametrize("code", [*range(0x20), 0x7F], ids=lambda code: f"{code:02x}")
 @pytest.mark.parametrize("shape", ["a{}b", "{}ab", "ab{}"])
 def test_a_control_character_is_refused_whoever_builds_the_line(
-    build: Callable[[str], object], code: int, shape: str
+    build: Callable[[str], object], shape: str
 ) -> None:
-    with pytest.raises((LocalProtocolError, AddressError)):
-        build(shape.format(chr(code)))
+    codes = [*range(0x20), 0x7F]
+    assert [code for code in codes if not is_refused(build, shape.format(chr(code)))] == []
 
 
 @every_builder
 @pytest.mark.requirement("T4")
-@pytest.mark.parametrize("code", [0xD800, 0xDBFF, 0xDC0A, 0xDC80, 0xDFFF], ids=hex)
-def test_a_surrogate_is_refused_never_encoded_somehow(
-    build: Callable[[str], object], code: int
-) -> None:
-    with pytest.raises((LocalProtocolError, AddressError)):
-        build(f"a{chr(code)}b")
+def test_a_surrogate_is_refused_never_encoded_somehow(build: Callable[[str], object]) -> None:
+    codes = [0xD800, 0xDBFF, 0xDC0A, 0xDC80, 0xDFFF]
+    assert [hex(code) for code in codes if not is_refused(build, f"a{chr(code)}b")] == []
 
 
 @pytest.mark.requirement("T1")
