@@ -256,8 +256,10 @@ FAULTS = st.one_of(
 
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("tls", [ServerTLS.NONE, ServerTLS.IMPLICIT])
-@pytest.mark.parametrize("connections", [1, 10])
+@pytest.mark.parametrize(
+    ("tls", "connections"),
+    [(ServerTLS.NONE, 1), (ServerTLS.NONE, 10), (ServerTLS.IMPLICIT, 10)],
+)
 @pytest.mark.parametrize("send", [send_many, send_each])
 @settings(max_examples=3, derandomize=True, database=None)
 @given(
