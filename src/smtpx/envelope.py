@@ -81,7 +81,13 @@ class DeliverBy(Value):
 
 
 class Recipient(Value):
-    """One recipient, with what is asked for it alone."""
+    """One recipient, with what is asked for it alone.
+
+    Raises:
+        AddressError: the address, or that of `orcpt`, is none.
+        LocalProtocolError: an option is out of its range, or cannot be written.
+        TypeError: a field is of another kind.
+    """
 
     address: Address
     notify: Notify | None

@@ -32,6 +32,9 @@ class Timeouts(Value, kw_only=True):
     more. The names are those of RFC 5321 §4.5.3.2; the defaults suit an application, while the
     RFC's minutes suit a queue. The reply to the end of data keeps the RFC's ten minutes,
     because giving up too early there sends the message twice.
+
+    Raises:
+        ValueError, TypeError: one of them is no number of seconds above 0.
     """
 
     connect: float | None = 30.0
@@ -68,7 +71,11 @@ class Timeouts(Value, kw_only=True):
 
 
 class Limits(Value, kw_only=True):
-    """How much of the server's talk is taken before the session ends, and how far we run ahead."""
+    """How much of the server's talk is taken before the session ends, and how far we run ahead.
+
+    Raises:
+        ValueError, TypeError: one of them is no number that it can be.
+    """
 
     reply_line: int = 8192
     """Octets of one reply line. RFC 5321 §4.5.3.1.5 says 512; real servers exceed it."""
@@ -103,6 +110,10 @@ class PoolLimits(Value, kw_only=True):
 
     ``None`` sets no limit, where it may stand. The defaults keep below what servers commonly
     allow one client.
+
+    Raises:
+        ValueError, TypeError: one of them is no number that it can be, or `rate` lets no message
+            go within `wait`.
     """
 
     open: int = 5

@@ -19,7 +19,12 @@ _STREAM = {4: 0x11, 6: 0x21}  # address family and transport
 
 
 class ProxyHeader(Value):
-    """The connection for which we speak: from where, to where; IP addresses and ports."""
+    """The connection for which we speak: from where, to where; IP addresses and ports.
+
+    Raises:
+        ValueError: an address is none, has a zone, or is of another family than the other.
+        TypeError: a field is of another kind.
+    """
 
     version: Literal[1, 2]
     """1 is a line of text, 2 is binary."""

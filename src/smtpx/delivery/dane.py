@@ -120,6 +120,9 @@ def mismatch(
     `chain` is what it sent, DER, its own certificate first. `names` are those that its own must
     have one of, where a trust anchor is what matches (RFC 7672 §3.2.2). Under usage 3 nothing but
     the certificate or its key counts: neither names nor dates (RFC 7672 §3.1.1).
+
+    Raises:
+        ExtraMissing: a trust anchor has to be looked at, and ``cryptography`` is not installed.
     """
     if not chain:
         return "the server has shown no certificate"

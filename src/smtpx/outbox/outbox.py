@@ -62,7 +62,8 @@ class Outbox:
         id = outbox.put(message, key="order-42")
         outbox.run("submission://user:secret@mail.example.com")  # here, or in another process
 
-    Threads may share it, and so may processes, each with an object of its own.
+    Threads may share it, and so may processes, each with an object of its own. Every method that
+    reads or writes the ledger raises `LedgerUnavailable` while the database cannot be used.
     """
 
     def __init__(
@@ -291,7 +292,14 @@ class Outbox:
         recipient: str | Address | None = None,
         older_than: timedelta | None = None,
     ) -> Iterator[Delivery]:
-        """Those deliveries that are in a state, for a recipient, or unchanged for so long."""
+        """Those deliveries that are in a state, for a recipient, or unchanged for so long.
+
+        The ledger is read a page at a time, as the iterator goes on.
+
+        Raises:
+            AddressError: `recipient` is no address.
+            LedgerUnavailable: the database cannot be used; the iterator raises it as well.
+        """
         address = None if recipient is None else _address(recipient)
         before = None if older_than is None else time.time() - seconds_of("older_than", older_than)
         return self._find(_asking.Sought(state_of("state", state), address, before))
@@ -374,7 +382,12 @@ class Outbox:
         return over
 
     def events(self, after: int = 0) -> Iterator[Event]:
-        """What has become of messages, in the order of their `cursor`, after one of those."""
+        """What has become of messages, in the order of their `cursor`, after one of those.
+
+        Raises:
+            ValueError: `after` is no cursor.
+            LedgerUnavailable: the database cannot be used; the iterator raises it.
+        """
         _checks.count("after", after, 0, _LAST)
         return self._events(after)
 
@@ -488,6 +501,9 @@ class Outbox:
         For a timer, every half minute or so. A dispatcher is woken for each of them; without one
         they are to be given to `deliver`. It waits for half a lease where a worker looks dead that
         it has not seen before.
+
+        Raises:
+            LedgerUnavailable: the database cannot be used.
         """
         watcher = self._core.watcher
         _ = watcher.reap()

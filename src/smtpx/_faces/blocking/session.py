@@ -268,6 +268,7 @@ class Session(Opened[BlockingDriver]):
         Raises:
             LocalProtocolError: the text has control characters, or is a command with a procedure
                 of its own.
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
         """
         return self._run(say(self._parts[0], text))
 
@@ -283,23 +284,52 @@ class Session(Opened[BlockingDriver]):
         return self._run(xclient(self._parts[0], attributes))
 
     def verify(self, address: str) -> Reply:
-        """VRFY: ask whether an address is known (RFC 5321 §3.5)."""
+        """VRFY: ask whether an address is known (RFC 5321 §3.5).
+
+        The reply is returned, whatever it says.
+
+        Raises:
+            LocalProtocolError: it is empty, too long, or has a control character.
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
+        """
         return self._run(ask(self._parts[0], "VRFY", "address", address))
 
     def expand(self, mailing_list: str) -> Reply:
-        """EXPN: ask for the members of a list (RFC 5321 §3.5)."""
+        """EXPN: ask for the members of a list (RFC 5321 §3.5).
+
+        The reply is returned, whatever it says.
+
+        Raises:
+            LocalProtocolError: it is empty, too long, or has a control character.
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
+        """
         return self._run(ask(self._parts[0], "EXPN", "mailing_list", mailing_list))
 
     def help(self, topic: str = "") -> Reply:
-        """HELP (RFC 5321 §4.1.1.8)."""
+        """HELP (RFC 5321 §4.1.1.8).
+
+        The reply is returned, whatever it says.
+
+        Raises:
+            LocalProtocolError: it is too long, or has a control character.
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
+        """
         return self._run(ask(self._parts[0], "HELP", "topic", topic))
 
     def noop(self) -> Reply:
-        """NOOP: nothing, answered."""
+        """NOOP: nothing, answered (RFC 5321 §4.1.1.9).
+
+        Raises:
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
+        """
         return self.command("NOOP")
 
     def reset(self) -> Reply:
-        """RSET: give up the open mail transaction. `send` does it by itself where needed."""
+        """RSET: give up the open mail transaction. `send` does it by itself where needed.
+
+        Raises:
+            ConnectionLost, TimedOut, RemoteProtocolError: the session is over.
+        """
         return self._run(reset(self._parts[0]))
 
     def _run(self, procedure: Steps[T]) -> T:

@@ -35,7 +35,12 @@ class DBOSDispatcher:
         self._reconcile: Any = None
 
     def wake(self, batches: Sequence[str], *, connection: object = None) -> None:
-        """Enqueue a workflow for each batch."""
+        """Enqueue a workflow for each batch.
+
+        Raises:
+            ExtraMissing: the package ``dbos`` is not installed.
+            RuntimeError: `serve` has not been called.
+        """
         api = _dbos()
         if self._deliver is None:
             raise RuntimeError("call serve() first: DBOS enqueues only what it knows")
@@ -43,7 +48,11 @@ class DBOSDispatcher:
             api.enqueue_workflow(self._queue, self._deliver, batch)
 
     def serve(self, outbox: Outbox, via: Any, *, connections: int = 1) -> None:
-        """Define the workflows: one delivers a batch, one is called each minute."""
+        """Define the workflows: one delivers a batch, one is called each minute.
+
+        Raises:
+            ExtraMissing: the package ``dbos`` is not installed.
+        """
         api = _dbos()
 
         def deliver(batch: str) -> None:
@@ -56,7 +65,11 @@ class DBOSDispatcher:
         self._reconcile = api.workflow(name=RECONCILE)(reconcile)
 
     def launch(self, *, polling: float = 1.0) -> None:
-        """Launch DBOS, with the queue, which is looked at each `polling` seconds, and the timer."""
+        """Launch DBOS, with the queue, which is looked at each `polling` seconds, and the timer.
+
+        Raises:
+            ExtraMissing: the package ``dbos`` is not installed.
+        """
         api = _dbos()
         api.launch()
         api.register_queue(self._queue, polling_interval_sec=polling)
