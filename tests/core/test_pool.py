@@ -16,11 +16,10 @@ from hypothesis import settings, stateful
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from smtpx._core.pool import (
+from smtpx._core.pool.decisions import (
     Changes,
     Decision,
     Open,
-    PoolState,
     Refusal,
     Refused,
     Slot,
@@ -29,6 +28,7 @@ from smtpx._core.pool import (
     Use,
     Wait,
 )
+from smtpx._core.pool.state import PoolState
 from smtpx.options import PoolLimits
 from smtpx.pooling import CloseReason
 

@@ -22,12 +22,11 @@ from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
 from weakref import ref
 
 from smtpx._core.connection import Connection
-from smtpx._core.pool import (
+from smtpx._core.pool.decisions import (
     NO_CHANGES,
     Changes,
     Decision,
     Open,
-    PoolState,
     Refusal,
     Refused,
     Slot,
@@ -35,6 +34,7 @@ from smtpx._core.pool import (
     Use,
     Wait,
 )
+from smtpx._core.pool.state import PoolState
 from smtpx._core.verdicts import parted_before_the_content
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.forking import begins_anew_in_child

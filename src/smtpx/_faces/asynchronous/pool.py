@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any
 from weakref import ref
 
-from smtpx._core.pool import PoolState, Ticket, Wait
+from smtpx._core.pool.decisions import Ticket, Wait
+from smtpx._core.pool.state import PoolState
 from smtpx._drivers.current import current_world
 from smtpx._drivers.waiting import NO_DEADLINE, Deadline
 from smtpx._drivers.world import Background, World

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from smtpx._core.pool import Ticket, Wait
+from smtpx._core.pool.decisions import Ticket, Wait
 from smtpx._drivers.waiting import NO_DEADLINE, Deadline
 from smtpx._faces.blocking.parting import part
 from smtpx._faces.blocking.session import Session

@@ -21,166 +21,32 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable
-from enum import Enum
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
-from smtpx._values import Value
+from smtpx._core.pool.bucket import Bucket
+from smtpx._core.pool.decisions import (
+    NO_CHANGES,
+    Changes,
+    Decision,
+    Open,
+    Reference,
+    Refusal,
+    Refused,
+    Slot,
+    SlotState,
+    Ticket,
+    Use,
+    Wait,
+)
 from smtpx.options import PoolLimits
 from smtpx.pooling import CloseReason, PoolStatistics
 
 C = TypeVar("C")
 
-
-class SlotState(Enum):
-    """OPENING → BUSY ⇄ IDLE → CLOSED; from each straight to CLOSED, from there nowhere."""
-
-    OPENING = "opening"
-    BUSY = "busy"
-    IDLE = "idle"
-    CLOSED = "closed"
-
-
 # An Enum's attributes are slow to look up until Python 3.12, and these are needed all the time.
 _BUSY = SlotState.BUSY
 _IDLE = SlotState.IDLE
-
-
-class Refusal(Enum):
-    """Why a caller gets nothing."""
-
-    CLOSED = "closed"
-    """The pool is closed."""
-    TIMED_OUT = "timed out"
-    """`PoolLimits.wait` is over."""
-    CANCELLED = "cancelled"
-    """The caller itself withdrew."""
-
-
-class Holder(Protocol):
-    """A caller, as far as the pool knows it."""
-
-    def claims(self, place: Slot[Any] | Ticket[Any]) -> bool:
-        """True if it knows that it has this slot, or this place in the queue."""
-        ...
-
-
-Reference: TypeAlias = "Callable[[], Holder | None]"
-"""A weak reference: a holder that is no more holds nothing."""
-
-
-class Slot(Generic[C]):
-    """The place of one connection, from the decision to open it until it is closed.
-
-    `PoolState` alone writes to it.
-    """
-
-    __slots__ = (
-        "expires_at",
-        "granted",
-        "held",
-        "holder",
-        "messages",
-        "messages_max",
-        "opened_at",
-        "state",
-    )
-
-    def __init__(
-        self,
-        messages_max: float,
-        state: SlotState = SlotState.OPENING,
-        *,
-        granted: int = 0,
-        holder: Reference | None = None,
-    ) -> None:
-        self.messages_max = messages_max
-        """Mail transactions that it may carry in all."""
-        self.state = state
-        self.opened_at = math.inf
-        self.expires_at = math.inf
-        """When it has been idle, or open, for long enough; kept while it is idle."""
-        self.messages = 0
-        """Mail transactions that earlier holders began on it."""
-        self.granted = granted
-        """Messages that its present holder may send."""
-        self.held: C | None = None
-        self.holder = holder
-
-    def __repr__(self) -> str:
-        return f"<Slot {self.state.value}, {self.messages} messages>"
-
-    @property
-    def connection(self) -> C:
-        """What `opened` was given."""
-        if self.held is None:
-            raise AssertionError("a slot has a connection from `opened` on")
-        return self.held
-
-    @property
-    def left(self) -> float:
-        """Messages that can still be granted."""
-        return self.messages_max - self.messages - self.granted
-
-
-class Ticket(Generic[C]):
-    """A caller's place in the queue. To be read under the lock."""
-
-    __slots__ = ("deadline", "decision", "holder", "messages", "order")
-
-    decision: Decision[C]
-    """What holds now: a `Wait`, or the answer."""
-
-    def __init__(
-        self, order: int, messages: int, deadline: float, holder: Reference | None = None
-    ) -> None:
-        self.order = order
-        self.messages = messages
-        self.deadline = deadline
-        self.holder = holder
-
-
-class Use(Value, Generic[C]):
-    """The slot is the caller's until `release`; up to `messages` may go over it now."""
-
-    slot: Slot[C]
-    messages: int
-
-
-class Open(Value, Generic[C]):
-    """The caller opens a connection for this slot and says how that went: `opened` or `failed`."""
-
-    slot: Slot[C]
-    messages: int
-
-
-class Wait(Value, Generic[C]):
-    """The caller waits for its ticket's answer, and calls `evict` at `until` (``None``: never)."""
-
-    ticket: Ticket[C]
-    until: float | None
-
-
-class Refused(Value):
-    """The caller gets nothing."""
-
-    refusal: Refusal
-
-
-Decision: TypeAlias = Use[C] | Open[C] | Wait[C] | Refused
-
-
-class Changes(Value, Generic[C]):
-    """What the face carries out after a call."""
-
-    close: tuple[Slot[C], ...]
-    """Slots whose connections the face closes; each is named once, and is the pool's no more."""
-    answered: tuple[Ticket[C], ...]
-    """Tickets with a new decision: wake their holders."""
-
-
-NO_CHANGES: Changes[Any] = Changes((), ())
 
 
 class PoolState(Generic[C]):
@@ -194,7 +60,7 @@ class PoolState(Generic[C]):
         self._wait = _or_infinity(self._limits.wait)
         self._idle_time = _or_infinity(self._limits.idle_time)
         self._age = _or_infinity(self._limits.age)
-        self._bucket = _Bucket(self._limits.rate, self._limits.burst)
+        self._bucket = Bucket(self._limits.rate, self._limits.burst)
         self._now = -math.inf
         self._bound = self._limits.open
         self._raise_at = math.inf
@@ -554,36 +420,6 @@ class PoolState(Generic[C]):
 
     def _count(self, *states: SlotState) -> int:
         return sum(slot.state in states for slot in self._slots)
-
-
-class _Bucket:
-    """A token bucket as one number: when it is full again. A token lets one message go."""
-
-    __slots__ = ("_burst", "_full_at", "_interval", "ready_at")
-
-    def __init__(self, rate: float | None, burst: int) -> None:
-        self._interval = 0.0 if rate is None else 1 / rate
-        self._burst = burst
-        self._fill_at(-math.inf)
-
-    def _fill_at(self, moment: float) -> None:
-        self._full_at = moment
-        self.ready_at = moment - (self._burst - 1) * self._interval
-        """When there is a token."""
-
-    def take(self, now: float, wanted: int) -> int:
-        """Take as many as there are, up to `wanted`; not before `ready_at`, so that is one."""
-        if not self._interval:
-            return wanted
-        full_at = max(self._full_at, now)
-        # The rounding of two moments must not cost the token that is there.
-        there = int(self._burst - (full_at - now) / self._interval + 1e-6)
-        taken = max(1, min(wanted, there))
-        self._fill_at(full_at + taken * self._interval)
-        return taken
-
-    def put_back(self, tokens: int) -> None:
-        self._fill_at(self._full_at - tokens * self._interval)
 
 
 def _wait(ticket: Ticket[C], moment: float = math.inf) -> Wait[C]:
