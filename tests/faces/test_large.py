@@ -70,7 +70,7 @@ def test_what_is_received_is_what_was_sent(offer):
         Session(server.url) as session,
     ):
 
-        @settings(max_examples=settings.default.max_examples // 2)
+        @settings(max_examples=settings().max_examples // 2)
         @given(
             line=LINES,
             size=st.sampled_from([0, SMALL - 1, SMALL, SMALL + 1, PIECE - 1, PIECE, 2 * PIECE]),

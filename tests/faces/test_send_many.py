@@ -120,7 +120,7 @@ def test_round_trips_by_data(face: Face):
 
 
 @settings(
-    max_examples=8 * settings.default.max_examples // 30,
+    max_examples=8 * settings().max_examples // 30,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -101,7 +101,7 @@ MIXES = st.text("\r\n.a", max_size=12).map(str.encode) | st.lists(
 @pytest.mark.requirement("T9")
 @pytest.mark.requirement("T10")
 @given(MIXES)
-@settings(max_examples=5 * settings.default.max_examples)
+@settings(max_examples=5 * settings().max_examples)
 def test_what_is_sent_is_the_content_and_cannot_end_early(octets: bytes) -> None:
     for source in SOURCES.values():
         check(Content(source(octets)), octets)
@@ -110,7 +110,7 @@ def test_what_is_sent_is_the_content_and_cannot_end_early(octets: bytes) -> None
 
 @pytest.mark.requirement("T9")
 @given(MIXES, st.lists(st.integers(1, 7), min_size=1, max_size=5))
-@settings(max_examples=5 * settings.default.max_examples)
+@settings(max_examples=5 * settings().max_examples)
 def test_however_the_chunks_fall(octets: bytes, sizes: list[int]) -> None:
     check(Content(chunked(octets, *sizes)), octets)
 
