@@ -9,6 +9,7 @@ was in flight. Steps ask for bytes, never for readiness.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from itertools import islice
 from typing import Protocol, TypeAlias, TypeVar, cast
 
 from smtpx._values import Value
@@ -208,6 +209,18 @@ class Mark:
                 f"not {given!r}"
             )
         self.allowed = cast("Sequence[bool]", words)
+
+    @classmethod
+    def of(cls, several: Sequence[Mark]) -> Mark:
+        """One question in the place of several that are asked at once; `tell` answers those."""
+        return cls(several[0]._mark, [message for each in several for message in each.messages])
+
+    def tell(self, several: Sequence[Mark]) -> None:
+        """Answer those in whose place this was asked."""
+        words = iter(self.allowed)
+        for each in several:
+            each.allowed = [*islice(words, len(each.messages))]
+            each.failure = self.failure
 
 
 for _public in (Send, Receive, Glance, StartTLS):

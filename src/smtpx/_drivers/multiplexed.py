@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 from smtpx._core.steps import (
@@ -63,6 +63,8 @@ class Lane(Generic[T]):
         """The events it waits for."""
         self.due: float | None = None
         """When what it waits for will have taken too long."""
+        self.asks: Mark | None = None
+        """What is to be asked before it can go on."""
         self._procedure = procedure
         self._fetch = fetch
         self._deadline = deadline or NO_DEADLINE
@@ -136,6 +138,8 @@ class Lane(Generic[T]):
 
     def _wait(self, step: Step, events: int) -> None:
         self.wants = events
+        if isinstance(step, Mark):
+            return  # It is the caller's own code, which is not timed.
         if isinstance(step, StartTLS):
             if self.due is None and step.timeout is not None:
                 self.due = time.monotonic() + step.timeout
@@ -163,9 +167,19 @@ class Lane(Generic[T]):
             return b"" if self._fetch() else None
         if isinstance(step, Glance):
             return self._glance()
-        if isinstance(step, (Obtain, Mark)):
+        if isinstance(step, Mark):
+            return self._marked(step)
+        if isinstance(step, Obtain):
             return asked(step)
         return self._start_tls(step)
+
+    def _marked(self, step: Mark) -> bytes:
+        """Wait for those that ask with us; whoever advances us then has asked."""
+        if self.asks is None:
+            self.asks = step
+            raise _Blocked(0)
+        self.asks = None
+        return b""
 
     def _start_tls(self, step: StartTLS) -> bytes:
         driver = self.driver
@@ -289,6 +303,8 @@ class Multiplexer(Generic[T]):
         """
         dues = [lane.due for lane in self._events if lane.due is not None]
         timeout = max(min(dues) - time.monotonic(), 0) if dues else None
+        if self._asking:
+            timeout = 0.0
         if most is not None:
             timeout = most if timeout is None else min(timeout, most)
         before = list(self._events)
@@ -303,7 +319,22 @@ class Multiplexer(Generic[T]):
             for lane in before:
                 if lane.due is not None and lane.due <= now:
                     self._advance(lane, lane.expire)
+        while asking := self._asking:
+            self._ask(asking)
         return [lane for lane in before if lane.finished]
+
+    @property
+    def _asking(self) -> list[Lane[T]]:
+        return [lane for lane in self._events if lane.asks is not None]
+
+    def _ask(self, asking: Sequence[Lane[T]]) -> None:
+        """Ask the mark once for all: it commits, which costs as much for one as for several."""
+        several = [lane.asks for lane in asking if lane.asks is not None]
+        joint = Mark.of(several)
+        _ = asked(joint)
+        joint.tell(several)
+        for lane in asking:
+            self._advance(lane, lane.advance)
 
     def close(self) -> None:
         """Forget all lanes. Their sockets are their owners'."""
