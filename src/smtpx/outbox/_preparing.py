@@ -36,7 +36,6 @@ AnyContent: TypeAlias = "Message[str, str] | bytes | bytearray | memoryview | It
 
 # Contents of so many octets are kept with their message; of larger ones, equal ones are kept once.
 _SMALL = 8192
-_LAST_FIELD_END = re.compile(rb"\n(?=\r?\n)")
 _ANY_CASE = re.IGNORECASE | re.MULTILINE
 _FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
@@ -126,11 +125,11 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
     sender = "" if envelope.sender is None else str(envelope.sender)
     split = header_size(octets)
     head = octets[:split] if _FIRST_FIELD.match(octets) else b""
-    lowered = head.lower()
-    if b"bcc" in lowered and _HIDDEN.search(head):
+    lines = b"\n" + head.lower()
+    if b"bcc" in lines and _HIDDEN.search(head):
         shown = _HIDDEN.sub(b"", head)
-        octets, head, lowered = shown + octets[split:], shown, shown.lower()
-    stamps, message_id = _stamps(head, lowered, sender)
+        octets, head, lines = shown + octets[split:], shown, b"\n" + shown.lower()
+    stamps, message_id = _stamps(head, lines, sender)
     return Prepared(
         new_id(),
         key,
@@ -156,8 +155,10 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
 
 def header_size(octets: bytes) -> int:
     """The octets of a content's header, without the empty line."""
-    end = _LAST_FIELD_END.search(octets)
-    return len(octets) if end is None else end.end()
+    end = octets.find(b"\n\r\n")
+    if (bare := octets.find(b"\n\n", 0, None if end < 0 else end + 1)) >= 0:
+        end = bare
+    return len(octets) if end < 0 else end + 1
 
 
 def _octets(message: Any) -> bytes:
@@ -177,12 +178,16 @@ def _octets(message: Any) -> bytes:
         raise TypeError("message: give bytes, or a binary file or an iterable of them") from None
 
 
-def _stamps(head: bytes, lowered: bytes, sender: str) -> tuple[bytes, str]:
-    """What is to be added to a header, and the Message-ID that it has then."""
-    # Most of what is looked for is not there: to find that out costs little without a pattern.
-    has_id = b"message-id" in lowered and _HAS_ID.search(head) is not None
-    found = _MESSAGE_ID.search(head) if has_id else None
-    if not head or (b"-signature" in lowered and _SIGNED.search(head)):
+def _stamps(head: bytes, lines: bytes, sender: str) -> tuple[bytes, str]:
+    """What is to be added to a header, and the Message-ID that it has then.
+
+    The `lines` are the header's in lower case, each behind its line feed.
+    """
+    # Where a field may be costs little to find out; to look everywhere by a pattern does not.
+    id_at, date_at = lines.find(b"\nmessage-id"), lines.find(b"\ndate")
+    has_id = id_at >= 0 and _HAS_ID.search(head, id_at) is not None
+    found = _MESSAGE_ID.search(head, id_at) if has_id else None
+    if not head or (b"-signature" in lines and _SIGNED.search(head)):
         return b"", "" if found is None else found[1].decode("latin-1")
     stamps = b""
     if found is not None:
@@ -192,7 +197,7 @@ def _stamps(head: bytes, lowered: bytes, sender: str) -> tuple[bytes, str]:
     else:
         message_id = new_message_id(sender)
         stamps = b"Message-ID: %b\r\n" % message_id.encode()
-    if b"date" not in lowered or not _DATE.search(head):
+    if date_at < 0 or not _DATE.search(head, date_at):
         stamps += b"Date: %b\r\n" % _date(int(time.time()))
     return stamps, message_id
 

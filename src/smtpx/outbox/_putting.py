@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 from ._preparing import Prepared, Receiver
@@ -31,14 +32,15 @@ AT_ONCE = 0.0
 _SLOTS = 16
 
 _CONTENT = "INSERT INTO smtpx_content (digest, octets, size) VALUES (?,?,?) ON CONFLICT DO NOTHING"
-_MESSAGE = """INSERT INTO smtpx_message
-    (id, key, fingerprint, campaign, sender, options, stamps, message_id, octets, content, template,
-     hold, created, expires, puts)
-    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"""
-_DELIVERY = """INSERT INTO smtpx_delivery
-    (message, place, recipient, wishes, domain, message_id, data, campaign, batch, state, claimed,
-     owner, hold, deferred, priority, due, expires, attempts, reply, reason, host, changed, warn)
-    VALUES (?,?,?,?,?,?,?,?,?,'waiting',0,NULL,?,0,?,?,?,0,NULL,'','',?,?) ON CONFLICT DO NOTHING"""
+_MESSAGE = (
+    *("id", "key", "fingerprint", "campaign", "sender", "options", "stamps", "message_id"),
+    *("octets", "content", "template", "hold", "created", "expires", "puts"),
+)
+_DELIVERY = (
+    *("message", "place", "recipient", "wishes", "domain", "message_id", "data", "campaign"),
+    *("batch", "hold", "priority", "due", "expires", "changed", "warn"),
+    *("state", "claimed", "deferred", "attempts", "reason", "host"),
+)
 _COUNT = """INSERT INTO smtpx_count (campaign, slot, state, n) VALUES (?,?,?,?)
     ON CONFLICT (campaign, slot, state) DO UPDATE SET n = smtpx_count.n + excluded.n"""
 
@@ -81,7 +83,8 @@ def put(
         # Until we have committed, nobody may forget a content that we have found to be there.
         _ = yield Ask("{keeping}")
         _ = yield Tell(_CONTENT, [_content(one, one.digest in spooled) for one in shared])
-    _ = yield Tell(
+    yield from _insert(
+        "smtpx_message",
         _MESSAGE,
         [
             (
@@ -106,7 +109,7 @@ def put(
         for n, message in enumerate(new)
         for place, receiver in enumerate(message.receivers)
     ]
-    _ = yield Tell(_DELIVERY, rows)
+    yield from _insert("smtpx_delivery", _DELIVERY, rows)
     yield from count({(terms.campaign, State.WAITING): len(rows)}, terms.now)
     return [known.get(message.key or "", message.id) for message in messages]
 
@@ -173,7 +176,23 @@ def _delivery(
         *(message, place, receiver.address, receiver.wishes, receiver.domain, message_id, data),
         *(terms.campaign, batch, int(terms.hold), terms.priority, terms.due, terms.expires),
         *(terms.now, terms.warn),
+        *("waiting", 0, 0, 0, "", ""),
     )
+
+
+def _insert(
+    table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+) -> Statements[None]:
+    """Add rows to a table, but for those that are there.
+
+    Columns that no row has a value for are left out: `sqlite3` takes long to bind a ``None``.
+    """
+    if not rows:
+        return
+    filled = [values != (None,) * len(rows) for values in zip(*rows, strict=True)]
+    named = [*compress(columns, filled)]
+    text = f"INSERT INTO {table} ({','.join(named)}) VALUES {marks(named)} ON CONFLICT DO NOTHING"
+    _ = yield Tell(text, [[*compress(row, filled)] for row in rows])
 
 
 class MergeRow(NamedTuple):
@@ -206,7 +225,7 @@ def put_template(template: Prepared, terms: Terms) -> Statements[tuple[str, int,
         *(template.fingerprint, ""),
         *(None, template.digest, 1, int(terms.hold), terms.now, terms.expires, 0),
     )
-    _ = yield Tell(_MESSAGE, [row])
+    yield from _insert("smtpx_message", _MESSAGE, [row])
     return template.id, 0, b""
 
 
@@ -232,7 +251,7 @@ def put_rows(
         )
         for place, row in enumerate(rows)
     ]
-    _ = yield Tell(_DELIVERY, values)
+    yield from _insert("smtpx_delivery", _DELIVERY, values)
     _ = yield Tell(
         "UPDATE smtpx_message SET puts = ?, fingerprint = ? WHERE id = ?",
         [(before + len(rows), chain, id)],
