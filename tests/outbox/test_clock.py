@@ -15,7 +15,8 @@ from smtpx.outbox import Limit, Outbox, Retries, State
 from smtpx.outbox import _claiming as claiming
 from smtpx.outbox._claiming import Claim
 from tests.outbox.judge import Judge
-from tests.outbox.test_kills import check, drained, numbered, worker
+from tests.outbox.test_kills import check, drained, worker
+from tests.outbox.worker import numbered
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -141,7 +142,7 @@ def test_a_worker_that_lives_is_left_alone(tmp_path: Path, clock: Clock, jump: f
 
     with Outbox(url) as outbox, Judge(answer=answer) as judge:
         list(outbox.put_many(numbered(20)))
-        with worker(url, judge, lease=6, more=["until-empty"]) as process:
+        with worker(url, judge, lease=6, until_empty=True) as process:
             assert reached.wait(60)
             clock.ahead = jump
             # Whoever is patient for a shorter time has to wait for as long as others say.

@@ -19,7 +19,8 @@ from smtpx import AsyncOutbox, Envelope
 from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, OutboxError, State
 from smtpx.outbox._statements import Ask
 from tests.outbox.judge import Judge
-from tests.outbox.test_kills import check, drained, numbered, worker
+from tests.outbox.test_kills import check, drained, worker
+from tests.outbox.worker import numbered
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -227,7 +228,7 @@ def test_a_zombie_does_no_harm(tmp_path: Path, hold: bool) -> None:
 
     with Outbox(url) as outbox, Judge(delay=0.005, answer=answer) as judge:
         list(outbox.put_many(numbered(COUNT), on_doubt="hold" if hold else "resend"))
-        with worker(url, judge, more=["until-empty"]) as process:
+        with worker(url, judge, until_empty=True) as process:
             assert stopped.wait(30)
             os.kill(process.pid, signal.SIGSTOP)
             # Not in a transaction, which would hold up everybody until it goes on.
@@ -324,7 +325,7 @@ def test_an_interrupted_worker_notes_what_it_knows(tmp_path: Path, hold: bool) -
             # Of two connections: then the worker has read the replies of some.
             while len(judge.taken) < 5:
                 time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
+            os.kill(process.pid, signal.SIGINT)
             assert process.wait(timeout=60) != 0
         counts = outbox.counts()
         assert counts[State.SENDING] == 0, "nobody has to find out that it died"

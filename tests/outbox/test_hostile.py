@@ -14,7 +14,8 @@ import pytest
 from smtpx import Envelope
 from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, State
 from tests.outbox.judge import Judge
-from tests.outbox.test_kills import drained, numbered
+from tests.outbox.test_kills import drained
+from tests.outbox.worker import numbered
 
 pytestmark = pytest.mark.timeout(60)
 

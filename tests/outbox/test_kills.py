@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -19,13 +17,15 @@ from typing import Any, Literal
 import pytest
 
 import smtpx.outbox
-from smtpx import Envelope, bounces
+from smtpx import bounces
 from smtpx.outbox import Outbox, Retries, State
+from tests.outbox.children import Child, running
 from tests.outbox.judge import Judge
-from tests.outbox.worker import LEASE, SOON
+from tests.outbox.worker import LEASE, SOON, keyed, numbered, put, reap, work
 
 # Of a worker that is alone: there is nobody who could take it for dead while it lives.
 BRIEF = 0.2
+POSTMASTER = "postmaster@example.org"
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -33,30 +33,9 @@ pytestmark = [
 ]
 
 
-@contextmanager
-def worker(
-    url: str, judge: Judge, *, connections=1, window=0, point="", nth=1, lease=LEASE, more=()
-) -> Iterator[Any]:
-    command = [sys.executable, "-m", "tests.outbox.worker", url, judge.url]
-    command += [str(connections), str(window), point, str(nth), str(lease), *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def numbered(count: int, recipients: int = 1) -> Iterator[Any]:
-    for n in range(count):
-        octets = b"Message-ID: <%d@example.org>\r\nSubject: %d\r\n\r\n%b" % (
-            n,
-            n,
-            b"x" * 70 + b"\r\n",
-        )
-        everyone = [f"r{place}@example.net" for place in range(recipients)]
-        yield octets, Envelope("a@example.org", everyone)
+def worker(url: str, judge: Judge, **options: Any) -> AbstractContextManager[Child]:
+    """A worker in a process of its own; the options are those of `work`."""
+    return running(work, url, judge.url, **options)
 
 
 def drained(outbox: Outbox, judge: Judge, within: float = 60) -> None:
@@ -116,9 +95,9 @@ def points(tmp_path: Path) -> list[str]:
     url = f"sqlite:///{tmp_path}/points.db"
     with Outbox(url, retries=SOON) as outbox, Judge() as judge:
         list(outbox.put_many(numbered(40)))
-        with worker(url, judge, point="none", more=["until-empty", "points"]) as process:
-            told, _ = process.communicate(timeout=60)
-    return str(told).split("\n")[1].split()
+        with worker(url, judge, point="none", until_empty=True, print_points=True) as process:
+            told = process.rest(timeout=60)
+    return told.split("\n")[1].split()
 
 
 def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> int:
@@ -131,13 +110,14 @@ def killed_at(url: str, point: str, nth: int, way: str, *, hold: bool) -> int:
         Judge(extensions=extensions, lmtp=lmtp) as judge,
     ):
         list(outbox.put_many(numbered(count, recipients), on_doubt=on_doubt))
-        dying = [(point, nth, ["until-empty"])]
+        dying = [(point, nth, True)]
         if point.startswith("reap"):
             # Somebody has to be dead; and whoever finds out, dies of it.
-            dying = [("mark_and_note:committed", 1, []), (point, 1, [])]
+            dying = [("mark_and_note:committed", 1, False), (point, 1, False)]
         killed = 0
-        for where, which, more in dying:
-            with worker(url, judge, point=where, nth=which, lease=BRIEF, more=more) as process:
+        for where, which, until_empty in dying:
+            dies = {"point": where, "nth": which, "lease": BRIEF, "until_empty": until_empty}
+            with worker(url, judge, **dies) as process:
                 process.wait(timeout=120)
                 killed += process.returncode == -signal.SIGKILL
         drained(outbox, judge)
@@ -202,7 +182,7 @@ def test_nothing_is_committed_in_another_place() -> None:
 @pytest.mark.parametrize("point", ["report:0", "report:commit", "report:committed", "warn:commit"])
 def test_killed_while_it_tells_a_sender(tmp_path: Path, point: str) -> None:
     """What was given up is reported, and what waits, once: a report is a message as others are."""
-    options: Any = {"bounces": "postmaster@example.org", "warn_after": timedelta(milliseconds=1)}
+    options: Any = {"bounces": POSTMASTER, "warn_after": timedelta(milliseconds=1)}
 
     def refuse(word: str, of: str) -> bytes | None:
         if word == "RCPT" and of.startswith("r"):
@@ -214,7 +194,7 @@ def test_killed_while_it_tells_a_sender(tmp_path: Path, point: str) -> None:
     with Outbox(url, retries=late, **options) as outbox, Judge(answer=refuse) as judge:
         list(outbox.put_many(numbered(3, recipients=2)))
         time.sleep(0.01)  # Until they are late.
-        with worker(url, judge, point=point, more=["until-empty", "bounces"]) as process:
+        with worker(url, judge, point=point, until_empty=True, bounces=POSTMASTER) as process:
             assert process.wait(timeout=60) == -signal.SIGKILL
         outbox.run(judge.url, until_empty=True)
         told = [bounces.parse(content) for content in judge.contents.values()]
@@ -241,7 +221,7 @@ def killed_at_random(
         list(outbox.put_many(islice(keyed(count), first), on_doubt=on_doubt))
         while killed < kills:
             with ExitStack() as stack:
-                putter = stack.enter_context(putting(url, first, count, on_doubt))
+                putter = stack.enter_context(running(put, url, first, count, on_doubt))
                 working = [
                     stack.enter_context(worker(url, judge, connections=4)) for _ in range(workers)
                 ]
@@ -251,11 +231,10 @@ def killed_at_random(
                 for process in (*working, putter):
                     process.kill()
                 killed += len(working)
-                told, _ = putter.communicate()
-                acknowledged |= {line for line in told.split("\n")[:-1] if line}
+                acknowledged |= {line for line in putter.rest().split("\n")[:-1] if line}
                 for process in working:
                     process.wait()
-                reaper = stack.enter_context(reaping(url))
+                reaper = stack.enter_context(running(reap, url))
                 assert reaper.stdout.readline() == "ready\n"
                 time.sleep(chance.uniform(0, 2 * LEASE))
             # Some are put in again: they are known.
@@ -275,49 +254,6 @@ def killed_at_random(
         f"{killed} kills while {meanwhile} of {count} arrived, 0 lost, "
         f"{doubles} doubles, {doubt} in doubt of {most} possible"
     )
-
-
-def keyed(count: int) -> Iterator[Any]:
-    for n, (octets, envelope) in enumerate(numbered(count)):
-        yield octets, envelope, f"key-{n}"
-
-
-@contextmanager
-def running(code: str, *arguments: object) -> Iterator[Any]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def putting(url: str, first: int, count: int, on_doubt: str) -> Any:
-    """A process that puts messages in, one by one, and says which it has put in."""
-    code = """if True:
-        import itertools, sys
-        from smtpx.outbox import Outbox
-        from tests.outbox.test_kills import keyed
-        outbox, first, count = Outbox(sys.argv[1]), *map(int, sys.argv[2:4])
-        for n, (octets, envelope, key) in itertools.islice(enumerate(keyed(count)), first, None):
-            outbox.put(octets, envelope, key=key, on_doubt=sys.argv[4])
-            print(f'<{n}@example.org>', flush=True)
-    """
-    return running(code, url, first, count, on_doubt)
-
-
-def reaping(url: str) -> Any:
-    """A process that gives to others what dead workers had."""
-    code = """if True:
-        import sys, time
-        from smtpx.outbox import Outbox
-        outbox = Outbox(sys.argv[1])
-        print("ready", flush=True)
-        while True:
-            outbox.reconcile()
-            time.sleep(0.05)
-    """
-    return running(code, url)
 
 
 def test_killed_at_random(ledger: str) -> None:

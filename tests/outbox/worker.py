@@ -1,4 +1,4 @@
-"""A worker in a process of its own, that can be killed at a point: `python -m tests.outbox.worker`.
+"""What runs in processes that are killed: a worker, at a point; a putter, and a reaper.
 
 A point is a statement or a commit of the ledger, or a write to the server.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
+from smtpx import Envelope
 from smtpx.outbox import Outbox, Retries
 
 SOON = Retries(first=0.05, most=0.2, greylisted=0.05)
@@ -77,24 +80,60 @@ def armed_writes(deadly: Deadly) -> None:
     blocking.BlockingDriver._write = watched  # type: ignore[method-assign]
 
 
-def main() -> None:
-    ledger, server, connections, window, point, nth, lease = sys.argv[1:8]
-    postmaster = "postmaster@example.org" if "bounces" in sys.argv else None
-    outbox = Outbox(ledger, lease=float(lease), retries=SOON, bounces=postmaster)
-    deadly = Deadly(point, int(nth))
+def work(
+    ledger: str,
+    server: str,
+    *,
+    connections: int = 1,
+    point: str = "",
+    nth: int = 1,
+    lease: float = LEASE,
+    until_empty: bool = False,
+    bounces: str | None = None,
+    print_points: bool = False,
+) -> None:
+    """Send what is in a ledger, and die at a point when it is reached for the `nth` time."""
+    outbox = Outbox(ledger, lease=lease, retries=SOON, bounces=bounces)
+    deadly = Deadly(point, nth)
     if point:
         armed(outbox, deadly)
         armed_writes(deadly)
     print("ready", flush=True)
-    outbox.run(
-        server,
-        connections=int(connections),
-        window=int(window) or None,
-        until_empty="until-empty" in sys.argv,
-    )
-    if "points" in sys.argv:
+    outbox.run(server, connections=connections, until_empty=until_empty)
+    if print_points:
         print(*sorted(deadly.seen), flush=True)
 
 
-if __name__ == "__main__":
-    main()
+def put(ledger: str, first: int, count: int, on_doubt: Any) -> None:
+    """Put messages in, one by one, and say which have been."""
+    outbox = Outbox(ledger)
+    for n, (octets, envelope, key) in islice(enumerate(keyed(count)), first, None):
+        outbox.put(octets, envelope, key=key, on_doubt=on_doubt)
+        print(f"<{n}@example.org>", flush=True)
+
+
+def reap(ledger: str) -> None:
+    """Give to others what dead workers had, again and again."""
+    outbox = Outbox(ledger)
+    print("ready", flush=True)
+    while True:
+        outbox.reconcile()
+        time.sleep(0.05)
+
+
+def numbered(count: int, recipients: int = 1) -> Iterator[Any]:
+    """Messages that are told from each other by their Message-ID."""
+    for n in range(count):
+        octets = b"Message-ID: <%d@example.org>\r\nSubject: %d\r\n\r\n%b" % (
+            n,
+            n,
+            b"x" * 70 + b"\r\n",
+        )
+        everyone = [f"r{place}@example.net" for place in range(recipients)]
+        yield octets, Envelope("a@example.org", everyone)
+
+
+def keyed(count: int) -> Iterator[Any]:
+    """The same, each with a key."""
+    for n, (octets, envelope) in enumerate(numbered(count)):
+        yield octets, envelope, f"key-{n}"
