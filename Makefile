@@ -69,7 +69,7 @@ test-programs: $(VENV)/integrations-ready  ## pass the tests that run whole prog
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow tests/integrations
 
 test-integrations: test-programs  ## pass the tests that need Django, Flask and the like
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/integrations tests/docs tests/outbox/test_dispatchers.py
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/integrations tests/docs tests/outbox/test_dispatchers.py tests/outbox/test_borrowed.py
 
 django-tests: $(VENV)/integrations-ready  ## pass Django's own tests of its SMTP backend, with ours
 	$(BIN)/python -m tests.integrations.django.theirs

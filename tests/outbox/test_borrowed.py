@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from smtpx import Envelope
-from smtpx.outbox import AsyncOutbox, IdempotencyConflict, LedgerCorrupt, Outbox, State
+from smtpx.outbox import (
+    AsyncOutbox,
+    IdempotencyConflict,
+    LedgerCorrupt,
+    LedgerUnavailable,
+    Outbox,
+    State,
+)
 from smtpx.testing import Server
 
 pytestmark = pytest.mark.timeout(60)
@@ -72,6 +79,71 @@ def test_a_connection_without_a_transaction_is_refused(
         outbox.put(*MESSAGE, connection=connection)
         connection.execute("COMMIT")
     assert waiting(outbox) == 1
+
+
+def test_rows_of_any_kind(outbox: Outbox, connect: Callable[[], Any]) -> None:
+    """Applications have their rows as dicts; the outbox reads its own all the same."""
+    with closing(connect()) as connection:
+        if isinstance(connection, sqlite3.Connection):
+            connection.row_factory = lambda cursor, row: {
+                column[0]: value for column, value in zip(cursor.description, row, strict=True)
+            }
+        else:
+            from psycopg.rows import dict_row
+
+            connection.row_factory = dict_row
+        id = outbox.put(*MESSAGE, key="k", connection=connection)
+        assert outbox.put(*MESSAGE, key="k", connection=connection) == id
+        connection.commit()
+        row = connection.execute("SELECT key FROM smtpx_message").fetchone()
+        assert row == {"key": "k"}, "its own rows are as they were"
+
+
+def test_a_transaction_that_cannot_go_on(outbox: Outbox, connect: Callable[[], Any]) -> None:
+    """What is to be done about it is said; nothing of the put is left."""
+    with closing(connect()) as connection:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("BEGIN")
+            connection.execute("SELECT id FROM smtpx_message").fetchall()
+            outbox.put(*MESSAGE)
+            what = "BEGIN IMMEDIATE"
+        else:
+            import psycopg
+
+            with pytest.raises(psycopg.Error):
+                connection.execute("SELECT 1 / 0")
+            what = "roll back first"
+        before = waiting(outbox)
+        with pytest.raises(LedgerUnavailable, match=what):
+            outbox.put(*MESSAGE, connection=connection)
+        connection.rollback()
+        outbox.put(*MESSAGE, connection=connection)
+        connection.commit()
+        assert waiting(outbox) == before + 1
+        connection.close()
+        with pytest.raises(LedgerUnavailable, match="closed"):
+            outbox.put(*MESSAGE, connection=connection)
+
+
+@pytest.mark.xdist_group("postgres")
+def test_two_serializable_transactions(postgres_server: Any) -> None:
+    import psycopg
+
+    url = postgres_server.database()
+    with (
+        Outbox(url) as outbox,
+        psycopg.connect(url) as one,
+        psycopg.connect(url) as other,
+    ):
+        for connection in (one, other):
+            connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+            connection.execute("SELECT id FROM smtpx_message")
+        id = outbox.put(*MESSAGE, key="k", connection=one)
+        one.commit()
+        with pytest.raises(LedgerUnavailable, match="begin it again"):
+            outbox.put(*MESSAGE, key="k", connection=other)
+        other.rollback()
+        assert outbox.put(*MESSAGE, key="k", connection=other) == id
 
 
 def test_a_connection_to_another_database(outbox: Outbox, ledger: str, tmp_path: Any) -> None:
@@ -185,4 +257,41 @@ def test_by_an_asynchronous_connection(postgres_server: Any) -> None:
             await own.commit()
             assert (await outbox.counts())[State.WAITING] == 1
 
+            with Outbox(url) as blocking, pytest.raises(TypeError, match="not AsyncConnection of"):
+                blocking.put(*MESSAGE, connection=own)
+            with pytest.raises(TypeError, match="asynchronous connection"):
+                await outbox.put(*MESSAGE, connection=own.cursor())
+
     asyncio.run(main())
+
+
+def test_by_an_asynchronous_connection_of_sqlalchemy(outbox: Outbox, ledger: str) -> None:
+    _ = pytest.importorskip("greenlet")
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    if ledger.startswith("sqlite"):
+        _ = pytest.importorskip("aiosqlite")
+    url = ledger.replace("sqlite:", "sqlite+aiosqlite:").replace("sql:", "sql+psycopg:")
+
+    async def main() -> None:
+        engine = create_async_engine(url)
+        async with AsyncOutbox(ledger) as own:
+            async with engine.connect() as connection:
+                with pytest.raises(ValueError, match=r"engine\.begin\(\)"):
+                    await own.put(*MESSAGE, connection=connection)
+            async with engine.begin() as connection:
+                await own.put(*MESSAGE, key="k", connection=connection)
+                await connection.rollback()
+            assert waiting(outbox) == 0
+            async with engine.begin() as connection:
+                id = await own.put(*MESSAGE, key="k", connection=connection)
+                assert await own.put(*MESSAGE, key="k", connection=connection) == id
+            async with AsyncSession(engine) as session:
+                await own.put(*MESSAGE, connection=session)
+                await session.rollback()
+                await own.put(*MESSAGE, connection=session)
+                await session.commit()
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert waiting(outbox) == 2

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from contextlib import closing
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar, cast
 
 from ._statements import Ask, Dialect, Row, Statements, Tell
 from ._store import Store, run
@@ -19,6 +22,8 @@ T = TypeVar("T")
 _KINDS = (
     "a connection of sqlite3, psycopg, SQLAlchemy or Django to the database that the outbox is in"
 )
+_ASYNC = "psycopg, aiosqlite or SQLAlchemy"
+_PACKAGES = ("sqlite3", "aiosqlite", "psycopg", "psycopg2")
 
 
 def run_on(
@@ -35,18 +40,14 @@ def run_on(
         ValueError: no transaction is under way, or the database is of another kind.
         OutboxError: the database says no.
     """
-    raw = _raw(connection)
     dialect = store.dialect
-    _check(raw, dialect)
-    cursor = raw.cursor()
     try:
-        return run(operation(*args, **named), cursor, dialect)
-    except OutboxError:
+        with closing(_cursor(connection, dialect)) as cursor:
+            return run(operation(*args, **named), cursor, dialect)
+    except (OutboxError, TypeError, ValueError):
         raise
     except Exception as error:
         raise _said(error, dialect) from error
-    finally:
-        cursor.close()
 
 
 async def run_on_async(
@@ -56,17 +57,20 @@ async def run_on_async(
     *args: P.args,
     **named: P.kwargs,
 ) -> T:
-    """As `run_on`, on an asynchronous connection of psycopg."""
-    psycopg = sys.modules.get("psycopg")
-    if psycopg is None or not isinstance(connection, psycopg.AsyncConnection):
-        raise TypeError(
-            f"connection: give {_KINDS}, or a psycopg.AsyncConnection, not {_name(connection)}"
+    """As `run_on`, on an asynchronous connection of psycopg, aiosqlite or SQLAlchemy."""
+    alchemy = sys.modules.get("sqlalchemy.ext.asyncio")
+    if alchemy is not None and isinstance(
+        connection, (alchemy.AsyncConnection, alchemy.AsyncSession)
+    ):
+        return cast(
+            "T", await connection.run_sync(run_on, store, partial(operation, *args, **named))
         )
-    _check(connection, store.dialect)
+    _check(connection, store.dialect, is_async=True)
     steps = operation(*args, **named)
     rows: list[Row] = []
     try:
         async with connection.cursor() as cursor:
+            _have_tuples(cursor, connection)
             statement: Ask | Tell = next(steps)
             while True:
                 text = store.dialect.written(statement.text)
@@ -81,24 +85,25 @@ async def run_on_async(
     except StopIteration as stop:
         value: T = stop.value
         return value
-    except psycopg.Error as error:
+    except OutboxError:
+        raise
+    except Exception as error:
         raise _said(error, store.dialect) from error
     finally:
         steps.close()
 
 
-def _raw(connection: Any) -> Any:
-    """The database's own connection, from whatever wraps it."""
-    if isinstance(connection, sqlite3.Connection):
-        return connection
-    psycopg = sys.modules.get("psycopg")
-    if psycopg is not None and isinstance(connection, psycopg.Connection):
-        return connection
+def _cursor(connection: Any, dialect: Dialect) -> Any:
+    """A cursor of the connection, whose rows are tuples; whatever wraps it, and has set for it.
+
+    Raises:
+        TypeError, ValueError: it is no connection that we can put in by.
+    """
     if hasattr(connection, "ensure_connection") and hasattr(connection, "in_atomic_block"):
         if not connection.in_atomic_block:
             raise ValueError("connection: no transaction is under way: use transaction.atomic()")
         connection.ensure_connection()
-        return connection.connection
+        connection = connection.connection  # Django's
     alchemy = sys.modules.get("sqlalchemy")
     if alchemy is not None:
         if hasattr(connection, "connection") and hasattr(connection, "get_bind"):
@@ -106,25 +111,61 @@ def _raw(connection: Any) -> Any:
         if isinstance(connection, alchemy.Connection):
             if not connection.in_transaction():
                 raise ValueError("connection: no transaction is under way: use engine.begin()")
-            return connection.connection.dbapi_connection
-    raise TypeError(f"connection: give {_KINDS}, not {_name(connection)}")
+            connection = connection.connection
+            if connection.dbapi_connection is not connection.driver_connection:
+                # An asynchronous one, that looks like another: whoever calls us waits for it.
+                _check(connection.driver_connection, dialect, is_async=True)
+                return connection.cursor()
+            connection = connection.dbapi_connection
+    _check(connection, dialect)
+    if _package(connection) == "psycopg2":
+        return connection.cursor(cursor_factory=sys.modules["psycopg2"].extensions.cursor)
+    cursor = connection.cursor()
+    _have_tuples(cursor, connection)
+    return cursor
 
 
-def _check(raw: Any, dialect: Dialect) -> None:
-    is_sqlite = isinstance(raw, sqlite3.Connection)
+def _have_tuples(cursor: Any, connection: Any) -> None:
+    """Have rows that are tuples, whatever the application wants of its own."""
+    if "sqlite" in _package(connection):
+        cursor.row_factory = None
+    else:
+        from psycopg.rows import tuple_row
+
+        cursor.row_factory = tuple_row
+
+
+def _check(raw: Any, dialect: Dialect, *, is_async: bool = False) -> None:
+    """Make sure that it is a connection to such a database, with a transaction under way."""
+    package = _package(raw)
+    if not package or iscoroutinefunction(raw.commit) is not is_async:
+        whose = type(raw).__module__.partition(".")[0]
+        kinds = f"an asynchronous connection of {_ASYNC}" if is_async else _KINDS
+        raise TypeError(f"connection: give {kinds}, not {_name(raw)} of {whose}")
+    is_sqlite = "sqlite" in package
     if is_sqlite != (dialect.name == "sqlite"):
         raise ValueError(
             f"connection: it is to another database than the outbox's, which is {dialect.name}"
         )
     if is_sqlite:
+        if raw.text_factory is not str:
+            raise ValueError("connection: its text_factory has to be str")
         # Without a level, each statement would be a transaction of its own.
         is_bare = raw.isolation_level is None and getattr(raw, "autocommit", -1) in (-1, True)
         if is_bare and not raw.in_transaction:
             raise ValueError("connection: no transaction is under way: execute BEGIN first")
-    elif getattr(raw, "autocommit", False) and raw.info.transaction_status == 0:
+    elif raw.autocommit and raw.info.transaction_status == 0:
         raise ValueError(
             "connection: no transaction is under way: use `with connection.transaction():`"
         )
+
+
+def _package(raw: Any) -> str:
+    """Of which package a connection is, or what it is derived from; empty if we know none."""
+    if not hasattr(raw, "commit"):
+        return ""
+    names = [base.__module__.partition(".")[0] for base in type(raw).__mro__]
+    return next((name for name in names if name in _PACKAGES), "")
 
 
 def _said(error: Exception, dialect: Dialect) -> Exception:
@@ -137,7 +178,7 @@ def _said(error: Exception, dialect: Dialect) -> Exception:
 
         from ._postgres import said as said_by_postgres
 
-        if isinstance(error, psycopg.Error):
+        if isinstance(error, psycopg.Error) or type(error).__module__.startswith("psycopg2"):
             return said_by_postgres(error, "the connection")
     return error
 

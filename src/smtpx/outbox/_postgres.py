@@ -221,6 +221,10 @@ def said(error: Any, name: object) -> OutboxError:
         return LedgerUnavailable(f"{text}: this user has to be able to write there")
     if isinstance(error, errors.LockNotAvailable):
         return LedgerUnavailable(f"{text}: another transaction holds a lock for too long")
+    if isinstance(error, (errors.SerializationFailure, errors.DeadlockDetected)):
+        return LedgerUnavailable(f"{text}: roll the transaction back, and begin it again")
+    if isinstance(error, errors.InFailedSqlTransaction):
+        return LedgerUnavailable(f"{text}: something before has failed: roll back first")
     if isinstance(error, psycopg.OperationalError):
         return LedgerUnavailable(f"{text}: is the server up, and is the URL right?")
     return LedgerUnavailable(text)

@@ -202,11 +202,18 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 def said(error: sqlite3.Error, path: object) -> OutboxError:
     """What an error of the database means for the outbox."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    extended = getattr(error, "sqlite_errorcode", 0)
+    code = extended & 0xFF
     text = f"{path}: {error}"
+    if extended == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return LedgerUnavailable(
+            f"{text}: others have written since the transaction began: roll it back, and begin it "
+            "by BEGIN IMMEDIATE"
+        )
     if code in _BUSY:
         return LedgerUnavailable(
-            f"{text}: another process holds a transaction for too long, or was stopped in one"
+            f"{text}: another process holds a transaction for too long, or was stopped in one; "
+            "within one of your own, give connection="
         )
     if code == sqlite3.SQLITE_FULL:
         return LedgerUnavailable(f"{text}: make room on the disk; what is in the outbox is safe")

@@ -101,7 +101,8 @@ class AsyncOutbox:
     ) -> str:
         """Keep a message until it is delivered; see `Outbox.put`.
 
-        `connection` is a psycopg.AsyncConnection, or what `Outbox.put` takes.
+        `connection` is an asynchronous one of psycopg, aiosqlite or SQLAlchemy, or what `Outbox.put`
+        takes.
         """
         outbox = await self._opened()
         if connection is None:
