@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.outbox import postgres
-from tests.outbox.test_kills import NAMED, REAPING, WAYS, killed_at, killed_at_random, points
-
 
 def main() -> None:
+    # Here, as each process that is killed imports this module again.
+    from tests.outbox import postgres
+    from tests.outbox.test_kills import NAMED, REAPING, WAYS, killed_at, killed_at_random, points
+
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=500)
