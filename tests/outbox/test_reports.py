@@ -52,6 +52,31 @@ def test_the_sender_is_told_of_what_was_given_up(open_outbox: Callable[..., Outb
         assert len(judge.contents) == 3, "nothing is told twice"
 
 
+def test_the_sender_is_told_while_there_is_more_to_send(
+    open_outbox: Callable[..., Outbox],
+) -> None:
+    """Where mail comes in all the time, no worker ever has nothing to do."""
+    outbox = open_outbox(bounces="postmaster@example.org")
+    most, put, told = 40, 0, 0
+
+    def answer(word: str, of: str) -> bytes | None:
+        nonlocal put, told
+        if word == "RCPT" and of.startswith("nobody"):
+            return b"550 5.1.1 nobody\r\n"
+        if of == "a@example.org":
+            told = put
+        elif word == "END" and put < most and not told:
+            put += 1
+            outbox.put(b"Subject: x\r\n\r\n", Envelope(None, "b@example.net"))
+        return None
+
+    outbox.put(b"Subject: x\r\n\r\n", Envelope(None, "b@example.net"))
+    outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", "nobody@example.net"))
+    with Judge(answer=answer) as judge:
+        outbox.run(judge.url, until_empty=True)
+    assert 0 < told < most
+
+
 def test_there_are_no_reports_unless_somebody_asks(outbox: Outbox) -> None:
     with Judge(answer=refuse) as judge:
         outbox.put(letter(to="no@example.net"))

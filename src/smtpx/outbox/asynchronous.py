@@ -231,7 +231,8 @@ class AsyncOutbox:
                 async with shift, reporting_async(shift.client, lambda: shift.is_stopping):
                     while not shift.is_stopping:
                         _ = await in_thread(outbox._core.watcher.reap)
-                        if await shift.rounds(None) or await in_thread(outbox._core.report):
+                        sent = await shift.rounds(None)
+                        if await in_thread(outbox._core.report) or sent:
                             continue
                         if until_empty:
                             if shift.failure is not None:

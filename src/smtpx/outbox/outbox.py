@@ -449,7 +449,8 @@ class Outbox:
                 if shift.is_stopping:
                     break
                 _ = self._core.watcher.reap()
-                if shift.rounds(None) or self._core.report():
+                sent = shift.rounds(None)
+                if self._core.report() or sent:
                     continue
                 if until_empty:
                     if shift.failure is not None:
