@@ -227,7 +227,8 @@ def killed_at_random(
                 ]
                 for process in working:
                     assert process.stdout.readline() == "ready\n"
-                time.sleep(chance.uniform(0, 0.4))
+                after(judge, chance.randrange(4 * count // kills))
+                time.sleep(chance.uniform(0, 0.02))
                 for process in (*working, putter):
                     process.kill()
                 killed += len(working)
@@ -254,6 +255,13 @@ def killed_at_random(
         f"{killed} kills while {meanwhile} of {count} arrived, 0 lost, "
         f"{doubles} doubles, {doubt} in doubt of {most} possible"
     )
+
+
+def after(judge: Judge, several: int) -> None:
+    """Wait until so many more have arrived, but not for long: they may all have."""
+    until, end = len(judge.taken) + several, time.monotonic() + 2
+    while len(judge.taken) < until and time.monotonic() < end:
+        time.sleep(0.002)
 
 
 def test_killed_at_random(ledger: str) -> None:

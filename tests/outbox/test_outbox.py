@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from email import policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,6 +147,34 @@ def test_two_parts_composed_twice_say_the_same(outbox: Outbox) -> None:
         outbox.put(with_parts("y"), key="k")
 
 
+def test_octets_and_a_message_that_say_the_same(outbox: Outbox) -> None:
+    """Line ends are written anew on the way; in which order recipients are named says nothing."""
+    message = letter(to="b@example.net")
+    id = outbox.put(message, key="k")
+    to = Envelope("a@example.org", "b@example.net")
+    for octets in (message.as_bytes(), message.as_bytes(policy=policy.SMTP)):
+        assert outbox.put(octets, to, key="k") == id
+    everyone = ["b@example.net", "c@example.net", "b@EXAMPLE.net"]
+    one = outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", everyone), key="l")
+    again = Envelope("a@example.org", {*reversed(everyone)})
+    assert outbox.put(b"Subject: x\n\n", again, key="l") == one
+    with pytest.raises(IdempotencyConflict):
+        outbox.put(b"Subject: x\r\n\r\n", to, key="l")
+
+
+def test_nobody_gets_a_message_twice_for_being_named_twice(outbox: Outbox, judge: Judge) -> None:
+    """A domain is the same in capitals (RFC 5321 §2.4); a local-part need not be."""
+    named = ["b@example.net", "b@EXAMPLE.net", "B@example.net", "b@example.net"]
+    id = outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", named))
+    told = ["b@example.net", "B@example.net"]
+    assert [each.recipient for each in outbox.status(id).deliveries] == told
+    assert [each.recipient for each in outbox.find(recipient="b@Example.NET")] == told[:1]
+    assert outbox.cancel(id, recipient="B@EXAMPLE.NET") == 1
+    outbox.run(judge.url, until_empty=True)
+    assert [recipient for _, recipient in judge.taken] == told[:1]
+    assert outbox.retry(id, recipient="B@EXAMPLE.NET") == 1
+
+
 def test_many_are_put_in_and_their_keys_hold(outbox: Outbox, judge: Judge) -> None:
     def many(count: int):
         for n in range(count):
@@ -226,6 +256,27 @@ def test_a_row_that_cannot_be_sent_is_named(outbox: Outbox) -> None:
         outbox.put_merge(template(), [*rows(1), {"name": "x", "address": "no address"}])
     with pytest.raises(TypeError, match=r"row 0: .*JSON"):
         outbox.put_merge(template(), [{**next(rows(1)), "other": object()}])
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"name": "Bob", "address": "b@example.net", 5: 6}, "row 1: the name of a field is 5"),
+        (["b@example.net"], "row 1: give a dict"),
+        ({"name": "Bob", "address": "b@example.net", "x": {1, 2}}, "row 1: .*set"),
+    ],
+)
+def test_a_row_of_the_wrong_kind_is_named(outbox: Outbox, row: Any, why: str) -> None:
+    with pytest.raises(TypeError, match=why):
+        outbox.put_merge(template(), [*rows(1), row])
+
+
+@pytest.mark.parametrize("item", ["x", [b"Subject: x\r\n\r\n", None, "key"], 5])
+def test_what_is_no_message_is_named(outbox: Outbox, item: Any) -> None:
+    with pytest.raises(TypeError, match="message: give"):
+        outbox.put(item)
+    with pytest.raises(TypeError, match="message: give"):
+        list(outbox.put_many([item]))
 
 
 def test_what_is_not_due_waits(outbox: Outbox, judge: Judge) -> None:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from smtpx.addresses import Address
+
 from ._claiming import _EVENT  # pyright: ignore[reportPrivateUsage] - of the same room
 from ._putting import AT_ONCE, count, moved
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
@@ -97,7 +99,7 @@ class Sought(NamedTuple):
     """What `find` looks for."""
 
     state: State | None
-    recipient: str | None
+    recipient: Address | None
     before: float | None
 
 
@@ -108,8 +110,8 @@ def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, De
         where += " AND d.state = ?"
         values.append(sought.state.value)
     if sought.recipient is not None:
-        where += " AND d.recipient = ?"
-        values.append(sought.recipient)
+        where, whose = _narrowed(where, sought.recipient)
+        values += whose
     if sought.before is not None:
         where += " AND d.changed < ?"
         values.append(sought.before)
@@ -126,7 +128,7 @@ def _check_known(id: str) -> Statements[None]:
         raise _nothing_of(id)
 
 
-def cancel(id: str, recipient: str | None, now: float) -> Statements[int]:
+def cancel(id: str, recipient: Address | None, now: float) -> Statements[int]:
     """Cancel what nobody can have accepted, for one recipient or all; the value is for how many.
 
     Raises:
@@ -137,7 +139,7 @@ def cancel(id: str, recipient: str | None, now: float) -> Statements[int]:
     return (yield from _changed(id, where, State.CANCELLED, now, values=whose))
 
 
-def retry(id: str, recipient: str | None, now: float, expires: float) -> Statements[int]:
+def retry(id: str, recipient: Address | None, now: float, expires: float) -> Statements[int]:
     """Have those tried at once who wait, were refused or have expired, one recipient or all.
 
     The value is how many.
@@ -151,12 +153,20 @@ def retry(id: str, recipient: str | None, now: float, expires: float) -> Stateme
     return (yield from _changed(id, where, State.WAITING, now, expires, whose))
 
 
-def _narrowed(where: str, recipient: str | None) -> tuple[str, list[object]]:
-    """A condition, for one recipient where one is named."""
-    return (where, []) if recipient is None else (f"{where} AND recipient = ?", [recipient])
+def _narrowed(where: str, recipient: Address | None) -> tuple[str, list[object]]:
+    """A condition, for one recipient where one is named: its domain is the same in capitals."""
+    if recipient is None:
+        return where, []
+    local_part = str(recipient).removesuffix(recipient.domain)
+    return (
+        f"{where} AND domain = ? AND SUBSTR(recipient, 1, ?) = ?",
+        [recipient.domain.lower(), len(local_part), local_part],
+    )
 
 
-def resolve(id: str, recipient: str, state: State, now: float, expires: float) -> Statements[None]:
+def resolve(
+    id: str, recipient: Address, state: State, now: float, expires: float
+) -> Statements[None]:
     """Settle what is in doubt.
 
     Raises:

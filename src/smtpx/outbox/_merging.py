@@ -85,6 +85,8 @@ def _row(template: Template, row: object, place: int) -> MergeRow:
         if not isinstance(row, Mapping):
             raise TypeError(f"give a dict, not {type(row).__name__}")
         data: dict[str, Any] = dict(row)  # pyright: ignore[reportUnknownArgumentType] - of whatever kind
+        if wrong := [name for name in data if not isinstance(name, str)]:
+            raise TypeError(f"the name of a field is {wrong[0]!r}: give str")
         if marked_up := [name for name, value in data.items() if hasattr(value, "__html__")]:
             raise TypeError(
                 f"field {marked_up[0]!r} is markup, and only text can be kept: give str"

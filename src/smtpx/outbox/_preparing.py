@@ -6,14 +6,14 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from smtpx.envelope import Envelope
+from smtpx.envelope import Envelope, Recipient
 from smtpx.errors import LocalProtocolError
 from smtpx.messages import flatten
 
@@ -118,10 +118,12 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
         if envelope is None:
             envelope = Envelope.from_message(message)
         octets = flatten(message, smtputf8=envelope.needs_smtputf8)
-    elif envelope is None:
-        raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
     else:
         octets = _octets(message)
+        if envelope is None:
+            raise LocalProtocolError(
+                "bytes do not say who sends and who gets them: give an Envelope"
+            )
     sender = "" if envelope.sender is None else str(envelope.sender)
     split = header_size(octets)
     head = octets[:split] if _FIRST_FIELD.match(octets) else b""
@@ -147,10 +149,21 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
                     wishes_text(recipient) if recipient.has_options else None,
                     recipient.address.domain.lower(),
                 )
-                for recipient in envelope.recipients
+                for recipient in _each_once(envelope.recipients)
             ]
         ),
     )
+
+
+def _each_once(recipients: Sequence[Recipient]) -> Iterable[Recipient]:
+    """Those who get it, in their order; a domain is the same in capitals (RFC 5321 §2.4)."""
+    if len(recipients) == 1:
+        return recipients
+    first: dict[tuple[str, str], Recipient] = {}
+    for recipient in recipients:
+        address = recipient.address
+        _ = first.setdefault((address.local_part, address.domain.lower()), recipient)
+    return first.values()
 
 
 def header_size(octets: bytes) -> int:
@@ -216,16 +229,21 @@ def fingerprint(octets: bytes, size: int, envelope: Envelope) -> bytes:
     """The same for messages that say the same: composed twice, one is.
 
     Of the header, which has so many octets, Message-ID and Date are left out, and boundaries are
-    numbered.
+    numbered. Line ends, and the order of the recipients, say nothing.
     """
-    text = _VARYING.sub(b"", octets[:size]) + octets[size:]
+    text = (_VARYING.sub(b"", octets[:size]) + octets[size:]).replace(b"\r\n", b"\n")
     for number, boundary in enumerate(dict.fromkeys(_BOUNDARY.findall(text))):
         text = text.replace(boundary, b"boundary-%d" % number)
     digest = hashlib.sha256(text)
-    told = [options_text(envelope), str(envelope.sender)]
-    for recipient in envelope.recipients:
-        told += [str(recipient), wishes_text(recipient)]
-    digest.update(repr(told).encode())
+    told = sorted(
+        (
+            recipient.address.local_part,
+            recipient.address.domain.lower(),
+            wishes_text(recipient) or "",
+        )
+        for recipient in _each_once(envelope.recipients)
+    )
+    digest.update(repr([options_text(envelope), str(envelope.sender), told]).encode())
     return digest.digest()
 
 

@@ -101,8 +101,8 @@ class AsyncOutbox:
     ) -> str:
         """Keep a message until it is delivered; see `Outbox.put`.
 
-        `connection` is an asynchronous one of psycopg, aiosqlite or SQLAlchemy, or what `Outbox.put`
-        takes.
+        `connection` is an asynchronous one of psycopg, aiosqlite or SQLAlchemy. What `Outbox.put`
+        takes will do, too.
         """
         outbox = await self._opened()
         if connection is None:

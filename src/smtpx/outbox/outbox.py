@@ -613,11 +613,11 @@ def _prepared(item: Any) -> Prepared:
     return prepared(message, _envelope_of(envelope), key_of("key", key))
 
 
-def _address(recipient: object) -> str:
+def _address(recipient: object) -> Address:
     if isinstance(recipient, Address):
-        return str(recipient)
+        return recipient
     _checks.text("recipient", recipient)
     try:
-        return str(Address.parse(str(recipient), bare_local_part=True))
+        return Address.parse(str(recipient), bare_local_part=True)
     except AddressError as error:
         raise AddressError(f"recipient: {error}") from error
