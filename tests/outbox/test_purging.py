@@ -70,3 +70,24 @@ def test_a_purge_waits_for_whoever_puts_the_same_content_in(
         purging.join()
         outbox.run(judge.url, until_empty=True)
         assert [d.state for d in outbox.status(id).deliveries] == [State.ACCEPTED]
+
+
+def test_what_still_waits_does_not_hide_what_is_over(outbox: Outbox, judge: Judge) -> None:
+    """A campaign may have more recipients that are over than a transaction looks at."""
+    everyone = [f"r{n}@example.net" for n in range(1100)]
+    several = [
+        (b"Subject: x\r\n\r\n", Envelope("a@example.org", everyone)),
+        *[(b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net"))] * 3,
+    ]
+    living, *ids = outbox.put_many(several)
+    outbox.cancel(living)
+    outbox.retry(living, recipient=everyone[0])
+    for id in ids:
+        outbox.cancel(id)
+    time.sleep(0.001)
+    assert outbox.purge(older_than=BRIEF) == 3
+    assert len(outbox.status(living).deliveries) == 1100
+    assert outbox.cancel(living) == 1
+    time.sleep(0.001)
+    assert outbox.purge(older_than=BRIEF) == 1
+    assert not list(outbox.find())

@@ -15,6 +15,8 @@ from ._stored import moment, reply_of
 from .states import Delivery, Event, NotInOutbox, State, Submission
 
 __all__ = [
+    "OVER",
+    "Place",
     "Sought",
     "cancel",
     "counts",
@@ -30,7 +32,8 @@ __all__ = [
 
 _COLUMNS = """d.recipient, d.state, d.attempts, d.due, d.reply, d.reason,
     COALESCE(d.message_id, m.message_id), d.host, d.message, d.changed"""
-_OVER = "state IN ('accepted', 'refused', 'expired', 'cancelled')"
+OVER = (State.ACCEPTED, State.REFUSED, State.EXPIRED, State.CANCELLED)
+_OVER = f"state IN ({', '.join(repr(state.value) for state in OVER)})"
 # Deliveries that one transaction changes.
 _PART = 500
 
@@ -214,17 +217,35 @@ def _changed(
     return len(rows)
 
 
-def purge(before: float, now: float) -> Statements[tuple[int, list[bytes]]]:
+class Place(NamedTuple):
+    """How far a purge has come, in the order of what has become of deliveries, and when."""
+
+    state: State = OVER[0]
+    changed: float = -1.0
+    number: int = 0
+
+
+def purge(
+    before: float, now: float, place: Place
+) -> Statements[tuple[int, list[bytes], Place | None]]:
     """Forget some messages of which all is over for that long, and contents that nobody needs.
 
-    The value is how many, and the digests of those contents that were in the spool.
+    The value is how many, the digests of those contents that were in the spool, and where to go
+    on: ``None`` at the end.
     """
+    # The index wants to be named its own conditions.
     rows = yield Ask(
-        f"SELECT DISTINCT message FROM (SELECT message FROM smtpx_delivery WHERE {_OVER} "
-        "AND changed < ? LIMIT ?) AS found",
-        [before, _PART],
+        "SELECT message, changed, number FROM smtpx_delivery WHERE state = ? AND changed < ? "
+        "AND state <> 'waiting' AND state <> 'sending' AND (changed, number) > (?, ?) "
+        "ORDER BY changed, number LIMIT ?",
+        [place.state.value, before, place.changed, place.number, _PART],
     )
-    seen = [row[0] for row in rows]
+    following: Place | None = None
+    if len(rows) == _PART:
+        following = Place(place.state, *rows[-1][1:])
+    elif place.state is not OVER[-1]:
+        following = Place(OVER[OVER.index(place.state) + 1])
+    seen = [*dict.fromkeys(row[0] for row in rows)]
     living: set[str] = set()
     for part in in_parts(seen):
         rows = yield Ask(
@@ -245,9 +266,10 @@ def purge(before: float, now: float) -> Statements[tuple[int, list[bytes]]]:
             changed[campaign, State(state)] -= n
         yield Ask(f"DELETE FROM smtpx_delivery WHERE message IN {marks(part)}", part)
     spooled = yield from _forget_messages(over)
-    yield Ask("DELETE FROM smtpx_event WHERE at < ?", [before])
+    if following is None:
+        yield Ask("DELETE FROM smtpx_event WHERE at < ?", [before])
     yield from count(changed, now)
-    return len(over), spooled
+    return len(over), spooled, following
 
 
 def _forget_messages(ids: Sequence[str]) -> Statements[list[bytes]]:

@@ -84,7 +84,7 @@ def _row(template: Template, row: object, place: int) -> MergeRow:
     try:
         if not isinstance(row, Mapping):
             raise TypeError(f"give a dict, not {type(row).__name__}")
-        data: dict[str, Any] = dict(row)  # pyright: ignore[reportUnknownArgumentType] - of whatever kind
+        data: dict[Any, Any] = dict(row)  # pyright: ignore[reportUnknownArgumentType] - of whatever kind
         if wrong := [name for name in data if not isinstance(name, str)]:
             raise TypeError(f"the name of a field is {wrong[0]!r}: give str")
         if marked_up := [name for name, value in data.items() if hasattr(value, "__html__")]:

@@ -367,19 +367,21 @@ class Outbox:
         now = time.time()
         before = now - seconds_of("older_than", older_than)
         purged = 0
-        while True:
-            some = self._store.transact(self._purge, before, now)
-            if not some:
-                return purged
+        place: _asking.Place | None = _asking.Place()
+        while place is not None:
+            some, place = self._store.transact(self._purge, before, now, place)
             purged += some
+        return purged
 
-    def _purge(self, before: float, now: float) -> Generator[Any, Any, int]:
-        over, spooled = yield from _asking.purge(before, now)
+    def _purge(
+        self, before: float, now: float, place: _asking.Place
+    ) -> Generator[Any, Any, tuple[int, _asking.Place | None]]:
+        over, spooled, following = yield from _asking.purge(before, now, place)
         if self._spool is not None:
             # In the transaction: whoever puts the same content in again comes before, or after.
             for digest in spooled:
                 self._spool.forget(digest)
-        return over
+        return over, following
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """What has become of messages, in the order of their `cursor`, after one of those.
