@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from smtpx import Envelope
-from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, State
+from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, Retries, State
 from tests.outbox.judge import Judge
 from tests.outbox.test_kills import drained
 from tests.outbox.worker import numbered
@@ -131,3 +132,36 @@ def test_tables_of_somebody_else_in_postgres(postgres_server: Any) -> None:
         own.execute("CREATE TABLE smtpx_message (mine TEXT)")
     with pytest.raises(LedgerCorrupt, match="no outbox's"):
         Outbox(url)
+
+
+@pytest.mark.parametrize(
+    ("harm", "becomes"),
+    [
+        ("UPDATE smtpx_delivery SET wishes = '" + "[" * 3000 + "' WHERE place = 0", State.WAITING),
+        ("DELETE FROM smtpx_message WHERE key = 'bad'", State.REFUSED),
+    ],
+    ids=["nested without end", "gone"],
+)
+def test_what_cannot_even_be_looked_at_stops_nobody_else(
+    open_outbox: Callable[..., Outbox], ledger: str, judge: Judge, harm: str, becomes: State
+) -> None:
+    """By hand, or by a fault of ours: nothing is lost that may be mended yet."""
+    outbox = open_outbox(retries=Retries(first=3600))
+    outbox.put(*LETTER, key="bad")
+    harmed(ledger, harm)
+    good = outbox.put(*LETTER)
+    outbox.run(judge.url, until_empty=True)
+    assert outbox.status(good).deliveries[0].state is State.ACCEPTED
+    assert outbox.counts() == {**dict.fromkeys(State, 0), State.ACCEPTED: 1, becomes: 1}
+
+
+def harmed(ledger: str, text: str) -> None:
+    if ledger.startswith("sqlite"):
+        connection: Any = sqlite3.connect(ledger.removeprefix("sqlite:///"))
+    else:
+        import psycopg
+
+        connection = psycopg.connect(ledger)
+    connection.execute(text)
+    connection.commit()
+    connection.close()

@@ -472,6 +472,34 @@ def test_large_contents_are_kept_in_the_spool(
     assert list(spool.iterdir()) == []
 
 
+@pytest.mark.parametrize("extensions", ["8BITMIME", "PIPELINING", "LIMITS RCPTMAX=1"])
+def test_a_large_content_is_signed_encoded_and_sent_in_parts(
+    open_outbox: Callable[..., Outbox], tmp_path: Path, extensions: str
+) -> None:
+    """What is in the spool is sent as all else is."""
+
+    def signer(octets: bytes) -> bytes:
+        return b"Signed: yes\r\n" + octets
+
+    outbox = open_outbox(spool=tmp_path / "spool")
+    large = b"Subject: x\r\n\r\n" + "gr\u00f6\u00dfer\r\n".encode() * 40_000
+    ids = [
+        outbox.put(large, Envelope("a@example.org", ["b@example.net", "c@example.net"])),
+        outbox.put(letter()),
+    ]
+    with Judge(extensions=[extensions]) as judge, smtpx.Client(judge.url, signer=signer) as client:
+        outbox.run(client, until_empty=True)
+    for id in ids:
+        submission = outbox.status(id)
+        assert {each.state for each in submission.deliveries} == {State.ACCEPTED}, submission
+        assert b"Signed: yes" in judge.contents[submission.deliveries[0].message_id]
+    with Judge(extensions=[extensions]) as judge:
+        outbox.put(large, ENVELOPE)
+        outbox.run(judge.url, until_empty=True)
+        (content,) = judge.contents.values()
+    assert content.isascii() is ("8BITMIME" not in extensions)
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_damaged_spool_file_stops_its_message_alone(
     open_outbox: Callable[..., Outbox], judge: Judge, tmp_path: Path, damage: str

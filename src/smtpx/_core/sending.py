@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from smtpx import _checks
 from smtpx._core.connection import Connection
@@ -156,6 +156,12 @@ def addressed(message: Message) -> Envelope:
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
+def _can_be_read_again(message: object) -> TypeGuard[Iterable[bytes]]:
+    return isinstance(message, Iterable) and not (
+        isinstance(message, Iterator) or hasattr(message, "read")
+    )
+
+
 def written(
     connection: Connection, message: Message, envelope: Envelope | None
 ) -> tuple[Envelope, Content]:
@@ -187,6 +193,12 @@ def written(
             )
         if has_binary_parts and not is_binary:
             envelope, is_binary = envelope.replace(body=_BINARY), True
+    elif _can_be_read_again(message) and (
+        signer is not None or not (eight_bit or is_binary) or extensions.limits
+    ):
+        # What is signed, encoded or sent in parts is needed as a whole.
+        whole = b"".join(message)
+        source = whole if eight_bit or is_binary or body is not None else seven_bit(whole)
     else:
         source = cast("Source", message)
     content = Content(source, is_binary)

@@ -293,7 +293,11 @@ def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:
             ids,
         )
         messages |= {row[0]: row[1:] for row in rows}
-    return [Claimed(*row, *messages[row[1]]) for row in taken]
+    return [Claimed(*row, *messages.get(row[1], _GONE)) for row in taken]
+
+
+# What stands for a message that somebody has deleted: its content is not to be found.
+_GONE = ("", None, b"", None, None, 0, 0.0)
 
 
 def _contents(digests: Iterable[bytes]) -> Statements[Contents]:

@@ -118,6 +118,10 @@ class Round:
                     items.append(item_of(load, contents, self._policy.spool))
                 except SMTPError as error:
                     self._note(load, [self._refused(one, error) for one in load.deliveries])
+                except Exception as error:
+                    # Nobody has thought of that: it stops nobody else, and may be mended yet.
+                    _LOG.exception("message %s cannot be made", load.deliveries[0].message)
+                    self._note(load, [self._put_off(one, repr(error)) for one in load.deliveries])
             if items:
                 return items
             self.flush()
@@ -225,8 +229,11 @@ class Round:
                 self._unreached.add(delivery.domain)
                 return self._given_back(delivery, str(error), host)
             case _:
-                due = self._due(delivery, None)
-                return Noted(delivery.number, State.WAITING, due, True, None, str(error), host)
+                return self._put_off(delivery, str(error), host)
+
+    def _put_off(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
+        due = self._due(delivery, None)
+        return Noted(delivery.number, State.WAITING, due, True, None, reason, host)
 
     def _refused(self, delivery: Claimed, error: SMTPError, host: str = "") -> Noted:
         why = error.__cause__ if isinstance(error.__cause__, LedgerCorrupt) else error
