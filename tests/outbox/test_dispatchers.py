@@ -55,6 +55,7 @@ def test_one_that_is_down_loses_nothing(open_outbox: Callable[..., Outbox]) -> N
 @pytest.mark.xdist_group("postgres")
 def test_procrastinate(postgres_server: Any) -> None:
     procrastinate = pytest.importorskip("procrastinate")
+    alchemy = pytest.importorskip("sqlalchemy")
     import psycopg
 
     from smtpx.outbox.dispatchers.procrastinate import ProcrastinateDispatcher
@@ -91,10 +92,17 @@ def test_procrastinate(postgres_server: Any) -> None:
                     id = outbox.put(*MESSAGE, connection=own)
                     (after,) = own.execute(jobs).fetchone() or (0,)
                     assert after == before + 1, "the wake-up is part of the transaction"
+                    own.commit()
+                    engine = alchemy.create_engine(url.replace("sql:", "sql+psycopg:"))
+                    with engine.begin() as connection:
+                        ids = [id, outbox.put(*MESSAGE, connection=connection)]
+                    engine.dispose()
+                    (last,) = own.execute(jobs).fetchone() or (0,)
+                    assert last == after + 1, "of whatever kind the connection is"
                 end = time.monotonic() + 30
-                while not outbox.status(id).is_over and time.monotonic() < end:
+                while not all(outbox.status(id).is_over for id in ids) and time.monotonic() < end:
                     time.sleep(0.02)
-                assert outbox.status(id).is_over
+                assert all(outbox.status(id).is_over for id in ids)
             finally:
                 has_ended.set()
                 worker.join()

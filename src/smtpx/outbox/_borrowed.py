@@ -14,7 +14,7 @@ from ._statements import Ask, Dialect, Row, Statements, Tell
 from ._store import Store, run
 from .states import OutboxError
 
-__all__ = ["run_on", "run_on_async"]
+__all__ = ["raw_of", "run_on", "run_on_async"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,17 +93,17 @@ async def run_on_async(
         steps.close()
 
 
-def _cursor(connection: Any, dialect: Dialect) -> Any:
-    """A cursor of the connection, whose rows are tuples; whatever wraps it, and has set for it.
+def raw_of(connection: Any) -> Any:
+    """The database's own connection, from whatever wraps it.
 
     Raises:
-        TypeError, ValueError: it is no connection that we can put in by.
+        ValueError: no transaction is under way there.
     """
     if hasattr(connection, "ensure_connection") and hasattr(connection, "in_atomic_block"):
         if not connection.in_atomic_block:
             raise ValueError("connection: no transaction is under way: use transaction.atomic()")
         connection.ensure_connection()
-        connection = connection.connection  # Django's
+        return connection.connection  # Django's
     alchemy = sys.modules.get("sqlalchemy")
     if alchemy is not None:
         if hasattr(connection, "connection") and hasattr(connection, "get_bind"):
@@ -111,17 +111,27 @@ def _cursor(connection: Any, dialect: Dialect) -> Any:
         if isinstance(connection, alchemy.Connection):
             if not connection.in_transaction():
                 raise ValueError("connection: no transaction is under way: use engine.begin()")
-            connection = connection.connection
-            if connection.dbapi_connection is not connection.driver_connection:
-                # An asynchronous one, that looks like another: whoever calls us waits for it.
-                _check(connection.driver_connection, dialect, is_async=True)
-                return connection.cursor()
-            connection = connection.dbapi_connection
-    _check(connection, dialect)
-    if _package(connection) == "psycopg2":
-        return connection.cursor(cursor_factory=sys.modules["psycopg2"].extensions.cursor)
-    cursor = connection.cursor()
-    _have_tuples(cursor, connection)
+            return connection.connection.dbapi_connection
+    return connection
+
+
+def _cursor(connection: Any, dialect: Dialect) -> Any:
+    """A cursor of the connection, whose rows are tuples, whatever the application wants.
+
+    Raises:
+        TypeError, ValueError: it is no connection that we can put in by.
+    """
+    raw = raw_of(connection)
+    asynchronous = getattr(raw, "driver_connection", None)
+    if asynchronous is not None:
+        # SQLAlchemy has it look like another: whoever calls us waits for it.
+        _check(asynchronous, dialect, is_async=True)
+        return raw.cursor()
+    _check(raw, dialect)
+    if _package(raw) == "psycopg2":
+        return raw.cursor(cursor_factory=sys.modules["psycopg2"].extensions.cursor)
+    cursor = raw.cursor()
+    _have_tuples(cursor, raw)
     return cursor
 
 

@@ -154,11 +154,11 @@ class Outbox:
             (id,) = self._store.transact(operation, *arguments)
             self._wake([id])
         else:
-            from ._borrowed import run_on
+            from ._borrowed import raw_of, run_on
 
             (id,) = run_on(connection, self._store, operation, *arguments)
             if self._dispatcher is not None and self._dispatcher.transactional:
-                self._dispatcher.wake([id], connection=connection)
+                self._dispatcher.wake([id], connection=raw_of(connection))
         return str(id)
 
     def _wake(self, batches: Sequence[str]) -> None:
