@@ -157,9 +157,9 @@ def addressed(message: Message) -> Envelope:
 
 
 def _can_be_read_again(message: object) -> TypeGuard[Iterable[bytes]]:
-    return isinstance(message, Iterable) and not (
-        isinstance(message, Iterator) or hasattr(message, "read")
-    )
+    if hasattr(message, "read") or isinstance(message, Iterator):
+        return False
+    return isinstance(message, Iterable)
 
 
 def written(
