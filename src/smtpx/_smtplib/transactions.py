@@ -31,7 +31,7 @@ from smtplib import (
 from smtpx._core.connection import SESSION_OVER, Connection
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import end_data, finals_of, send_content
-from smtpx._core.transfer import send_data
+from smtpx._core.transfer import ended, send_data
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.reading import LIMITS, ReplyFile, code_and_text
 from smtpx._smtplib.replay import (
@@ -42,7 +42,7 @@ from smtpx._smtplib.replay import (
     disconnected,
     ends_session,
 )
-from smtpx._wire.commands import DATA, END_OF_DATA, Command, Phase
+from smtpx._wire.commands import DATA, Command, Phase
 from smtpx._wire.content import Content
 from smtpx._wire.parser import are_positive
 from smtpx.envelope import BodyType
@@ -105,7 +105,7 @@ class Transactions(Commands):
             return []
         if connection.has_unread or not connection.usable:
             return []
-        octets = b"".join([*content.stuffed(), END_OF_DATA.wire])
+        octets = ended(content.whole)
         due = len(lines) - 1 if self._lmtp else 1
         happened: list[bytes | OSError | None] = []
         try:
