@@ -54,6 +54,8 @@ class Address(Value):
     local_part: str
     domain: str
     """A domain, an address literal with its brackets, or empty for a bare local-part."""
+    needs_smtputf8: bool = field(init=False, repr=False, compare=False)
+    """True if only a server with SMTPUTF8 can take it (RFC 6531 §3.3)."""
     _text: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ class Address(Value):
             if given != meant:
                 raise AddressError(f"{name}={given!r}: make the address with parse()")
         object.__setattr__(self, "domain", read.domain)
+        object.__setattr__(self, "needs_smtputf8", read.needs_smtputf8)
         object.__setattr__(self, "_text", str(read))
 
     @classmethod
@@ -91,7 +94,8 @@ class Address(Value):
         except TypeError:
             raise _checks.complaint("an address", text, "a str") from None
         if plain is not None and len(text) + 2 <= _MAX_PATH:
-            return cls._made(plain[1], plain[2], plain[0])
+            local_part, domain = plain.groups()
+            return cls._made(local_part, domain, plain[0])
         if len(text) > 2 * _MAX_PATH:
             raise _refused(text, f"it is longer than {_MAX_PATH} octets")
         if re.search(_CONTROL, text):
@@ -116,13 +120,9 @@ class Address(Value):
         """One that was read: by `__init__`, which looks at it all again, it would take longer."""
         address = _Draft()
         address.local_part, address.domain, address._text = local_part, domain, text
+        address.needs_smtputf8 = not local_part.isascii()
         address.__class__ = cls
         return address  # type: ignore[no-any-return]
-
-    @property
-    def needs_smtputf8(self) -> bool:
-        """True if only a server with SMTPUTF8 can take it (RFC 6531 §3.3)."""
-        return not self.local_part.isascii()
 
     def __str__(self) -> str:
         return self._text

@@ -209,7 +209,7 @@ class Envelope(Value):
             LocalProtocolError: there is no recipient, or an option is out of its range.
             TypeError: one of them is of another kind.
         """
-        is_one = isinstance(recipients, (str, bytes)) or type(recipients) in _ONE
+        is_one = type(recipients) is not list and isinstance(recipients, _ONE)
         listed: Any = (recipients,) if is_one else recipients
         try:
             given: Iterator[str | Address | Recipient] = iter(listed)
@@ -235,16 +235,17 @@ class Envelope(Value):
         elif sender is not None and not isinstance(sender, Address):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("sender", sender, "a str, a smtpx.Address or None")
         # Of many envelopes, few have options: all the others pay for one look.
-        bare = (
-            ret is None
-            and envid is None
-            and auth is None
-            and require_tls is False
-            and deliver_by is None
-            and hold is None
-            and priority is None
-        )
-        if not (bare and body is None and drop_unsupported is False):
+        if (
+            ret is not None
+            or envid is not None
+            or auth is not None
+            or require_tls is not False
+            or deliver_by is not None
+            or hold is not None
+            or priority is not None
+        ):
+            plain = False
+        if not (plain and body is None and drop_unsupported is False):
             _checks.instance("body", body, BodyType, or_none=True)
             _checks.instance("ret", ret, Ret, or_none=True)
             _check_envid(envid)
@@ -260,7 +261,7 @@ class Envelope(Value):
         draft.ret, draft.envid, draft.auth = ret, envid, auth
         draft.require_tls, draft.deliver_by = require_tls, deliver_by
         draft.hold, draft.priority, draft.drop_unsupported = hold, priority, drop_unsupported
-        draft.is_plain = plain and bare
+        draft.is_plain = plain
         draft.needs_smtputf8 = utf8 or (sender is not None and sender.needs_smtputf8)
         draft._paths = None
         draft.__class__ = Envelope
@@ -340,8 +341,8 @@ def _sender_of(text: str) -> Address | None:
 
 
 _RecipientDraft, _EnvelopeDraft = draft_of(Recipient), draft_of(Envelope)
-# What may be given as the one recipient, besides a string.
-_ONE = (Address, Recipient)
+# What may be given as the one recipient, or in its place by mistake.
+_ONE = (str, bytes, Address, Recipient)
 
 
 def _check_moment(name: str, moment: object) -> None:

@@ -98,7 +98,7 @@ def plain_group(
     parameters = parameters_of(connection, envelope, content)
     paths = envelope._paths
     if paths is None:
-        recipients = [str(recipient.address) for recipient in envelope.recipients]
+        recipients = [recipient.address._text for recipient in envelope.recipients]
         paths = commands.paths_of(envelope.sender, recipients)
         object.__setattr__(envelope, "_paths", paths)
     return commands.envelope_commands(paths, parameters, reset=reset, then=then)
