@@ -23,7 +23,7 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-_CANONICAL = (None, "\r\n")
+_CANONICAL = ("\r\n", None)
 _LEADING_DOT = re.compile(rb"\n\.")  # found in half the time that `in` takes
 # A line of DATA or BDAT, or nearly: nothing is quicker to pass over.
 _COMMAND = rb"[BDbd][ADad][ATat][ATat][ \t\r]"
@@ -60,7 +60,7 @@ class Content:
         Raises:
             TypeError: it is something else; text must be encoded first.
         """
-        if isinstance(source, (bytes, bytearray, memoryview)):
+        if type(source) is bytes or isinstance(source, (bytes, bytearray, memoryview)):
             data = source if type(source) is bytes else bytes(source)
             size = len(data)
             is_canonical, is_ascii = _examine(data)

@@ -52,7 +52,7 @@ _WRITE = 65536
 
 # A message written by BDAT, its replies still to come: how many, and how many octets it has.
 # A plain tuple: there are many of them.
-_InFlight: TypeAlias = tuple[Outgoing, Envelope, Content, int, int]
+_InFlight: TypeAlias = tuple[Drawn, int, int]
 
 
 class Chunks:
@@ -146,7 +146,7 @@ class Chunks:
                 if drawing.has_ended or not (yield from ask_for_more(connection, self._supply)):
                     break
                 continue
-            outgoing, envelope, content = drawn
+            _, envelope, content = drawn
             data = content.whole
             if data is None or envelope.body is _BINARY or content.has_commands:
                 self._alone = drawn
@@ -159,12 +159,12 @@ class Chunks:
                 else:
                     wire = self._planned_group(envelope, content, reset, last)
             except SMTPError as error:
-                tell(self._supply, self._emit, outgoing, not_sent(outgoing, error))
+                tell(self._supply, self._emit, drawn[0], not_sent(drawn[0], error))
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
             replies = len(envelope.recipients) + 2 + reset
-            composed.append((outgoing, envelope, content, replies, octets))
+            composed.append((drawn, replies, octets))
             room -= 1
             size += octets
             octets_left -= octets
@@ -191,9 +191,9 @@ class Chunks:
                 yield from connection.check_quiet()  # What has come meanwhile answers nothing.
         octets = b"".join(parts)
         self._octets += len(octets)
-        connection.expect_group(parts[::2], sum([due for _, _, _, due, _ in composed]))
-        for written in composed:
-            written[0].is_written = True
+        connection.expect_group(parts[::2], sum([due for _, due, _ in composed]))
+        for (outgoing, _, _), _, _ in composed:
+            outgoing.is_written = True
         flight.extend(composed)
         parts.clear()
         composed.clear()
@@ -209,15 +209,15 @@ class Chunks:
             # What the transport did not take whole, the server cannot have accepted.
             missing = size - octets_written(error.__cause__, size)
             while missing > 0 and flight:
-                unsent, *_, size = flight.pop()
+                unsent, _, size = flight.pop()
                 missing -= size
-                self._supply.put_back(unsent)
+                self._supply.put_back(unsent[0])
             raise
 
     def _mark(self, mark: Marker, parts: list[bytes]) -> Steps[None]:
         """Ask whether what was composed may be written; leave out what may not."""
         composed = self._composed
-        outgoing = [message for message, *_ in composed]
+        outgoing = [drawn[0] for drawn, _, _ in composed]
         messages = [each.message for each in outgoing]
         words = yield from allowed(self._connection, mark, messages)
         for place in reversed(range(len(words))):
@@ -270,7 +270,7 @@ class Chunks:
     def _settle_successes(self) -> None:
         """Take all that has come as long as every reply is positive: nearly all are."""
         connection, flight, answered = self._connection, self._flight, self._answered
-        successes = connection.settle_successes(due for _, _, _, due, _ in flight)
+        successes = connection.settle_successes(due for _, due, _ in flight)
         if not successes:
             return
         self._refused = None
@@ -281,23 +281,23 @@ class Chunks:
             connection.learnt.takes_chunks = True
             self._budget.answered += len(successes)
             for taken in successes:
-                outgoing, envelope, _, _, octets = flight[0]
+                (outgoing, envelope, _), _, octets = flight[0]
                 tell(self._supply, self._emit, outgoing, SendResult(envelope, taken))
                 _ = flight.popleft()
                 self._octets -= octets
             return
         for taken in successes:
-            outgoing, envelope, content, _, octets = flight[0]
-            result = SendResult(envelope, taken)
+            drawn, _, octets = flight[0]
+            result = SendResult(drawn[1], taken)
             del flight[0]
             self._octets -= octets
-            answered.append(((outgoing, envelope, content), result))
+            answered.append((drawn, result))
 
     def _settle_first(self) -> Steps[None]:
         """Wait for the replies to the first in flight, whatever they are."""
         connection, flight = self._connection, self._flight
-        outgoing, envelope, content, due, octets = flight[0]
-        drawn = outgoing, envelope, content
+        drawn, due, octets = flight[0]
+        _, envelope, _ = drawn
         last = None
         if self._reset_refused is None:
             last = yield from connection.settle_success(due)
@@ -309,7 +309,7 @@ class Chunks:
             following = connection.unanswered - due
             said = yield from connection.settle(leaving=following, heard=self._heard)
             connection.open_transaction = True
-            result = self._judged(drawn, [*said], reset=due > len(envelope.recipients) + 2)
+            result = self._judged(drawn, [*said], reset=_has_reset(flight[0]))
         # No signal handler runs between these: what was heard is of the first in flight.
         del flight[0]
         self._heard = []
@@ -398,7 +398,7 @@ class Chunks:
     def _account(self, error: SMTPError) -> None:
         """Say of everything that was drawn what it means that the session ended like this."""
         supply, flight = self._supply, self._flight
-        unwritten = [outgoing for outgoing, *_ in self._composed]
+        unwritten = [drawn[0] for drawn, _, _ in self._composed]
         if self._alone is not None:  # It has not had its turn.
             unwritten.append(self._alone[0])
         untold: deque[tuple[Drawn, SendResult]] = deque()
@@ -406,18 +406,18 @@ class Chunks:
         if self._is_probing and isinstance(error, TimedOut):
             # As where BDAT is passed over in silence: the yes before was RSET's.
             is_misread = True
-        if flight and flight[0][3] > len(flight[0][1].recipients) + 2 and no_to_reset(heard):
+        if flight and _has_reset(flight[0]) and no_to_reset(heard):
             is_misread = True
         if was_interrupted(error):
             heard = []  # What shows that they were in step was still to come.
         for drawn, result in self._answered:
             # What came with a reply that nobody asked for may be off by it.
             untold.append((drawn, self._doubtful(drawn, [], error) if is_misread else result))
-        for outgoing, envelope, content, due, _ in flight:
+        for drawn, due, _ in flight:
+            outgoing, envelope, _ = drawn
             before = len(envelope.recipients) + 1
             reset = due - 1 > before
             said = [] if is_misread else heard[reset : reset + before]
-            drawn = outgoing, envelope, content
             if outgoing.is_told:
                 continue
             untold.append((drawn, self._doubtful(drawn, said, error)))
@@ -433,3 +433,9 @@ class Chunks:
         plan = plan_of(self._connection, envelope, content)
         # Each has its own error: what hangs on it is its own result.
         return result_of(envelope, broken_off(plan, heard, copy(error)))
+
+
+def _has_reset(message: _InFlight) -> bool:
+    """True if RSET is the first of its commands."""
+    (_, envelope, _), due, _ = message
+    return due > len(envelope.recipients) + 2

@@ -172,15 +172,13 @@ class Drawing:
 
         What cannot be sent at all is told of, and passed over.
         """
-        supply, budget, connection = self._supply, self._budget, self._connection
-        ready, limit = supply.ready, connection.extensions.mail_max
+        supply, budget = self._supply, self._budget
+        ready = supply.ready
         while ready and budget.left and self.full is None:
             outgoing = self._drawn = ready[0]
             del ready[0]
             try:
-                if limit is not None and connection.is_full:
-                    raise session_full(connection)
-                drawn = draw(connection, supply, outgoing)
+                drawn = draw(self._connection, supply, outgoing)
             except SessionFull as full:
                 ready.appendleft(outgoing)
                 self._drawn = None  # Another session may have it now.
@@ -212,14 +210,17 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         SessionFull: this session may not name any of its recipients, or begin a transaction.
         LocalProtocolError, AddressError, TypeError, Exception: it cannot be sent.
     """
+    extensions = connection.extensions
+    limits = extensions.limits
+    if limits and connection.is_full:
+        raise session_full(connection)
     message = outgoing.message
     if supply.check is not None:
         if outgoing.mended is None:
             outgoing.mended = supply.check(message, outgoing.envelope)
         message = outgoing.mended
     envelope, content = written(connection, message, outgoing.envelope)
-    extensions = connection.extensions
-    if outgoing.part is None and (not extensions.limits or is_undivided(extensions, envelope)):
+    if outgoing.part is None and (not limits or is_undivided(extensions, envelope)):
         connection.transactions += 1
         if connection.observer is not None:
             outgoing.ended = connection.begun(envelope)
