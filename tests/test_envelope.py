@@ -41,6 +41,21 @@ def test_recipients_keep_their_order_and_number() -> None:
     assert [str(recipient) for recipient in Envelope(None, names).recipients] == names
 
 
+def test_recipients_are_what_they_were_whenever_they_are_looked_at() -> None:
+    names = ["ann@x.test", "Bob@X.test"]
+    looked_at, not_yet = Envelope(None, names), Envelope(None, names)
+    recipients = looked_at.recipients
+    assert recipients == (Recipient(ANN), Recipient("Bob@X.test"))
+    names.clear()
+    assert looked_at.recipients is recipients
+    for twin in (not_yet, pickle.loads(pickle.dumps(not_yet)), copy.deepcopy(not_yet)):
+        assert hash(twin) == hash(looked_at)
+        assert twin == looked_at
+        assert repr(twin) == repr(looked_at)
+    with pytest.raises(FrozenInstanceError):
+        not_yet.recipients = ()  # type: ignore[misc] # the type checker knows
+
+
 def test_there_is_at_least_one_recipient() -> None:
     with pytest.raises(LocalProtocolError, match="at least one recipient"):
         Envelope("a@x.test", [])

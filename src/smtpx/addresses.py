@@ -7,6 +7,7 @@ as it is. Display names, comments and groups belong to message headers, not here
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from smtpx import _checks
 from smtpx._values import Value, draft_of, field
@@ -132,6 +133,17 @@ class Address(Value):
 
 
 _Draft = draft_of(Address)
+
+
+def are_usual(texts: list[Any]) -> bool:
+    """True if all are strings, and addresses as nearly every one is.
+
+    They are spelt as they go on the wire, need no SMTPUTF8, and `Address.parse` takes them.
+    """
+    for text in texts:
+        if type(text) is not str or len(text) + 2 > _MAX_PATH or _PLAIN.fullmatch(text) is None:
+            return False
+    return True
 
 
 def _written(local_part: str, domain: str) -> str:

@@ -7,7 +7,7 @@ RFC 5321 §2.3.1. The options: RFC 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERB
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum, Flag, auto
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
@@ -16,7 +16,7 @@ from smtpx import _checks
 from smtpx._loading import loading
 from smtpx._message.messages import is_message
 from smtpx._values import Value, draft_of, field, replaced
-from smtpx.addresses import Address
+from smtpx.addresses import Address, are_usual
 from smtpx.errors import AddressError, LocalProtocolError
 
 if TYPE_CHECKING:
@@ -209,27 +209,21 @@ class Envelope(Value):
             LocalProtocolError: there is no recipient, or an option is out of its range.
             TypeError: one of them is of another kind.
         """
-        is_one = type(recipients) is not list and isinstance(recipients, _ONE)
+        is_one = isinstance(recipients, (str, bytes)) or type(recipients) in _ONE
         listed: Any = (recipients,) if is_one else recipients
         try:
             given: Iterator[str | Address | Recipient] = iter(listed)
         except TypeError:
             allowed = "an address or a list of addresses"
             raise _checks.complaint("recipients", recipients, allowed) from None
-        everyone: list[Recipient] = []
-        plain, utf8 = True, False
-        for recipient in given:
-            if isinstance(recipient, str):
-                recipient = Recipient._plain(Address.parse(recipient))
-            elif not isinstance(recipient, Recipient):
-                recipient = Recipient(recipient)
-            elif recipient.has_options:
-                plain = False
-            if recipient.address.needs_smtputf8:
-                utf8 = True
-            everyone.append(recipient)
+        everyone: Any = [*given]
         if not everyone:
             raise LocalProtocolError("an envelope needs at least one recipient")
+        plain, utf8 = True, False
+        if not are_usual(everyone):
+            everyone = _recipients_of(everyone)
+            plain = not any(recipient.has_options for recipient in everyone)
+            utf8 = any(recipient.address.needs_smtputf8 for recipient in everyone)
         if isinstance(sender, str):
             sender = _sender_of(sender)
         elif sender is not None and not isinstance(sender, Address):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
@@ -257,7 +251,7 @@ class Envelope(Value):
             _checks.flag("drop_unsupported", drop_unsupported)
         draft: Any = self
         object.__setattr__(draft, "__class__", _EnvelopeDraft)
-        draft.sender, draft.recipients, draft.body = sender, tuple(everyone), body
+        draft.sender, draft.recipients, draft.body = sender, everyone, body
         draft.ret, draft.envid, draft.auth = ret, envid, auth
         draft.require_tls, draft.deliver_by = require_tls, deliver_by
         draft.hold, draft.priority, draft.drop_unsupported = hold, priority, drop_unsupported
@@ -265,6 +259,11 @@ class Envelope(Value):
         draft.needs_smtputf8 = utf8 or (sender is not None and sender.needs_smtputf8)
         draft._paths = None
         draft.__class__ = Envelope
+
+    def _spelt(self) -> list[str]:
+        """The addresses of the recipients, as they go on the wire."""
+        held: tuple[Recipient, ...] | list[str] = _held.__get__(self)
+        return [each.address._text for each in held] if isinstance(held, tuple) else held
 
     @classmethod
     def from_message(
@@ -340,9 +339,43 @@ def _sender_of(text: str) -> Address | None:
     return None if text in ("", "<>") else Address.parse(text)
 
 
+class _Recipients:
+    """The field `Envelope.recipients`: made of usual addresses when somebody looks at it.
+
+    Of an envelope whose message is accepted nobody does, mostly, and there may be a million.
+    """
+
+    def __get__(self, envelope: Envelope | None, kind: type[Envelope]) -> Any:
+        if envelope is None:
+            return self
+        held: tuple[Recipient, ...] | list[str] = _held.__get__(envelope)
+        if not isinstance(held, tuple):
+            held = _recipients_of(held)
+            _held.__set__(envelope, held)
+        return held
+
+    def __set__(self, envelope: Envelope, recipients: tuple[Recipient, ...]) -> None:
+        _held.__set__(envelope, recipients)  # By `Value` alone, which keeps all others from it.
+
+
+def _recipients_of(given: Sequence[str | Address | Recipient]) -> tuple[Recipient, ...]:
+    return tuple(
+        [
+            recipient
+            if isinstance(recipient, Recipient)
+            else Recipient._plain(Address.parse(recipient))
+            if isinstance(recipient, str)
+            else Recipient(recipient)
+            for recipient in given
+        ]
+    )
+
+
 _RecipientDraft, _EnvelopeDraft = draft_of(Recipient), draft_of(Envelope)
-# What may be given as the one recipient, or in its place by mistake.
-_ONE = (str, bytes, Address, Recipient)
+_held: Any = vars(Envelope)["recipients"]  # a list of usual addresses, or what is made of it
+type.__setattr__(Envelope, "recipients", _Recipients())
+# What may be given as the one recipient, besides a string.
+_ONE = (Address, Recipient)
 
 
 def _check_moment(name: str, moment: object) -> None:

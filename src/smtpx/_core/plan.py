@@ -98,7 +98,6 @@ def plain_group(
     parameters = parameters_of(connection, envelope, content)
     paths = envelope._paths
     if paths is None:
-        recipients = [recipient.address._text for recipient in envelope.recipients]
-        paths = commands.paths_of(envelope.sender, recipients)
+        paths = commands.paths_of(envelope.sender, envelope._spelt())
         object.__setattr__(envelope, "_paths", paths)
     return commands.envelope_commands(paths, parameters, reset=reset, then=then)

@@ -135,7 +135,7 @@ def _at_once(
         S: 250 queued
     """
     wire = group + octets
-    before = len(envelope.recipients) + 1
+    before = group.count(b"\n") - 1  # One reply to each command line.
     heard: list[Reply] = []
     last: bytes | None = None
     written = 0
@@ -176,7 +176,7 @@ def _plain_transaction(
     connection: Connection, envelope: Envelope, content: Content, group: bytes
 ) -> Steps[SendResult]:
     """A small message in two round trips, one for the group and one for the content."""
-    before = len(envelope.recipients) + 1
+    before = group.count(b"\n")  # One reply to each command line.
     heard: list[Reply] = []
     try:
         yield from connection.check_quiet()

@@ -163,7 +163,7 @@ class Chunks:
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
-            replies = len(envelope.recipients) + 2 + reset
+            replies = wire.count(b"\n")  # One to each command line.
             composed.append((drawn, replies, octets))
             room -= 1
             size += octets

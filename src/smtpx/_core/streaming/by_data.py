@@ -73,7 +73,7 @@ class _Planned:
     @property
     def before(self) -> int:
         """How many replies come before that to DATA."""
-        return len(self.drawn[1].recipients) + 1 + self.reset
+        return self.group.count(b"\n") - (not self.is_chunked)  # One to each command line.
 
 
 @dataclass(slots=True)
@@ -354,9 +354,10 @@ class Contents:
             self._connection.expect(DATA)
 
     def _due(self, message: _Planned, refused: Refused) -> int:
+        if not self._connection.lmtp:
+            return 1
         # RFC 2033 §4.2: LMTP answers the end of data once for each recipient it accepted.
-        accepted = len(message.drawn[1].recipients) - len(refused)
-        return accepted if self._connection.lmtp else 1
+        return len(message.drawn[1].recipients) - len(refused)
 
     def _tell(self) -> None:
         """Tell what became of the message that was given."""
