@@ -222,8 +222,9 @@ class Envelope(Value):
         plain, utf8 = True, False
         if not are_usual(everyone):
             everyone = _recipients_of(everyone)
-            plain = not any(recipient.has_options for recipient in everyone)
-            utf8 = any(recipient.address.needs_smtputf8 for recipient in everyone)
+            for recipient in everyone:
+                plain = plain and not recipient.has_options
+                utf8 = utf8 or recipient.address.needs_smtputf8
         if isinstance(sender, str):
             sender = _sender_of(sender)
         elif sender is not None and not isinstance(sender, Address):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
@@ -359,16 +360,16 @@ class _Recipients:
 
 
 def _recipients_of(given: Sequence[str | Address | Recipient]) -> tuple[Recipient, ...]:
-    return tuple(
-        [
-            recipient
-            if isinstance(recipient, Recipient)
-            else Recipient._plain(Address.parse(recipient))
-            if isinstance(recipient, str)
-            else Recipient(recipient)
-            for recipient in given
-        ]
-    )
+    recipients: list[Recipient] = []
+    for each in given:
+        if isinstance(each, str):
+            each = Recipient._plain(Address.parse(each))
+        elif isinstance(each, Address):
+            each = Recipient._plain(each)
+        elif not isinstance(each, Recipient):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            each = Recipient(each)
+        recipients.append(each)
+    return tuple(recipients)
 
 
 _RecipientDraft, _EnvelopeDraft = draft_of(Recipient), draft_of(Envelope)

@@ -180,7 +180,7 @@ def written(
     is_binary = body is _BINARY
     signer = connection.signer
     source: Source
-    if isinstance(message, (bytes, bytearray, memoryview)):
+    if type(message) is bytes or isinstance(message, (bytes, bytearray, memoryview)):
         source = seven_bit(bytes(message)) if body is None and not eight_bit else message
     elif is_message(message):
         with loading("a message"):

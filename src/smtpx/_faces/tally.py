@@ -91,12 +91,14 @@ class Tally:
                 raise TypeError(
                     f"messages: give tuples of message and envelope, not of {len(pair)}"
                 )
-            outgoing = Outgoing(pair[0], pair[1])
+            message, envelope = pair
+            outgoing = Outgoing(message, envelope)
         else:
             outgoing = Outgoing(item, None)
         self._read = outgoing
-        self._supply.untold[outgoing] = None
-        self._supply.ready.append(outgoing)
+        supply = self._supply
+        supply.untold[outgoing] = None
+        supply.ready.append(outgoing)
         self._read = None
 
     def exhaust(self, error: BaseException | None = None) -> None:

@@ -140,6 +140,7 @@ class Chunks:
             room = 0  # Messages go one by one then, each when the one before it is accepted.
         octets_left = self._window.octets - self._octets
         size = 0
+        reset = connection.open_transaction or bool(self._flight)
         while room > 0 and octets_left > 0:
             drawn = drawing.next()
             if drawn is None:
@@ -151,7 +152,6 @@ class Chunks:
             if data is None or envelope.body is _BINARY or content.has_commands:
                 self._alone = drawn
                 break
-            reset = connection.open_transaction or bool(composed or self._flight)
             last = f"BDAT {len(data)} LAST\r\n"
             try:
                 if envelope.is_plain:
@@ -165,6 +165,7 @@ class Chunks:
             octets = len(wire) + len(data)
             replies = wire.count(b"\n")  # One to each command line.
             composed.append((drawn, replies, octets))
+            reset = True
             room -= 1
             size += octets
             octets_left -= octets
@@ -377,23 +378,25 @@ class Chunks:
     def _tell(self) -> None:
         """Tell what has been answered; what was not looked at goes back."""
         answered, budget, learnt = self._answered, self._budget, self._connection.learnt
+        supply, emit = self._supply, self._emit
         again: list[Outgoing] = []
         try:
             while True:
                 if not answered:
                     break
                 drawn, result = answered[0]
-                if drawn[0].is_told:
+                outgoing = drawn[0]
+                if outgoing.is_told:
                     pass  # We were interrupted just then.
                 elif result.error is None:
                     budget.answered += 1
                     learnt.takes_chunks = True
-                    tell(self._supply, self._emit, drawn[0], result)
-                elif outgoing := settle(self._supply, self._emit, budget, drawn, result):
-                    again.append(outgoing)
+                    tell(supply, emit, outgoing, result)
+                elif left := settle(supply, emit, budget, drawn, result):
+                    again.append(left)
                 _ = answered.popleft()
         finally:
-            self._supply.put_back(*again)
+            supply.put_back(*again)
 
     def _account(self, error: SMTPError) -> None:
         """Say of everything that was drawn what it means that the session ended like this."""
