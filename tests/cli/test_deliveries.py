@@ -320,3 +320,64 @@ def test_an_mx_less_domain_is_asked_itself(run: Run, tmp_path: Path) -> None:
         done = run("doctor", "--json", "bob@own.example", *by(names, server))
     assert done.code == 0
     assert rows(done)["mx"][1].startswith("0 own.example")
+
+
+# Names.
+
+NAMES = """
+1.0.0.127.in-addr.arpa PTR mail.example.org.
+mail.example.org A 127.0.0.1
+3.0.0.127.in-addr.arpa PTR elsewhere.example.
+elsewhere.example A 192.0.2.9
+other.example A 192.0.2.9
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "greets", "verdicts", "told"),
+    [
+        ("127.0.0.1", "mail.example.org", ("ok", "ok"), "mail.example.org, which has this address"),
+        ("127.0.0.1", "MAIL.example.org.", ("ok", "ok"), "has this address"),
+        ("127.0.0.1", "other.example", ("ok", "note"), "has other addresses: 192.0.2.9"),
+        ("127.0.0.1", "gone.example", ("ok", "note"), "has no address"),
+        ("127.0.0.1", "[127.0.0.1]", ("ok", "ok"), "[127.0.0.1]"),
+        ("127.0.0.1", "localhost", ("ok", "note"), "no full name"),
+        ("127.0.0.2", "mail.example.org", ("note", "note"), "127.0.0.2 has no name"),
+        ("127.0.0.3", "elsewhere.example", ("note", "note"), "elsewhere.example, which has other"),
+    ],
+)
+def test_the_names_of_a_server_lead_back_to_it(
+    run: Run, host: str, greets: str, verdicts: tuple[str, str], told: str
+) -> None:
+    with Server(host=host, hostname=greets) as server, NameServer(NAMES) as names:
+        done = run(
+            *("doctor", "--json", "--fail-on", "warn", server.url),
+            *("--resolver", f"{names.host}:{names.port}"),
+        )
+    found = rows(done)
+    assert (found["names.address"][0], found["names.greeting"][0]) == verdicts
+    assert told in found["names.address"][1] + found["names.greeting"][1]
+    assert done.code == 0
+
+
+@pytest.mark.parametrize("misanswer", [Misanswer.SERVFAIL, Misanswer.SILENCE])
+def test_names_that_nobody_can_tell(
+    run: Run, misanswer: Misanswer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smtpx.cli import _names
+
+    monkeypatch.setattr(_names, "_PATIENCE", 0.2)
+    fault = NameFault(misanswer)
+    with Server() as server, NameServer(NAMES, faults=[fault]) as names:
+        resolver = f"{names.host}:{names.port}"
+        done = run("doctor", "--json", server.url, "--resolver", resolver)
+    assert rows(done)["names.address"][0] == "skipped"
+    assert done.code == 0
+
+
+def test_loopback_has_names_only_for_who_was_named(run: Run) -> None:
+    """The system's name servers are not asked about this machine."""
+    with Server() as server:
+        found = rows(run("doctor", "--json", server.url))
+    assert found["names.address"] == ("skipped", "127.0.0.1 is this machine itself")
+    assert found["names.greeting"][0] == "skipped"

@@ -81,7 +81,9 @@ class Examination:
     extensions: smtpx.Extensions | None = None
     protection: smtpx.Protection | None = None
     days_left: int | None = None
-    _address: Any = None
+    address: Any = None
+    """Host and port that it was reached at; None of a Unix socket."""
+    greeting: smtpx.Reply | None = None
     _at: float = 0.0
     _greeting: list[str] = field(default_factory=list[str])
     _said: list[str] = field(default_factory=list[str])
@@ -144,7 +146,7 @@ class Examination:
             connected.close()
             return kept
         self.times["connect"] = seconds
-        self._address = address[:2]
+        self.address = address[:2]
         self.rows = [
             Row(
                 row.name, Verdict.WARN, f"{row.text}: the address is published, and does not answer"
@@ -200,7 +202,7 @@ class Examination:
         """Ask on, without trust and without the login: what else is true of it?"""
         import ssl
 
-        if self._address is None:
+        if self.address is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
@@ -211,7 +213,7 @@ class Examination:
         try:
             session = smtpx.Session(
                 bare,
-                socket=socket.create_connection(self._address, _PATIENCE),
+                socket=socket.create_connection(self.address, _PATIENCE),
                 tls=smtpx.TLSPolicy(policy.mode, context=context),
                 timeouts=smtpx.Timeouts.each(_PATIENCE),
                 observer=self._hear,
@@ -269,9 +271,9 @@ class Examination:
         if (
             isinstance(error, smtpx.TimedOut)
             and error.phase == "greeting"
-            and self._address is not None
+            and self.address is not None
         ):
-            other = _peers.speaks_instead(self._address, _PATIENCE)
+            other = _peers.speaks_instead(self.address, _PATIENCE)
             if other == "TLS":
                 name, self.code = "tls.tls_expected", Exit.NOT_PERMITTED
                 text = "the server waits for TLS to begin: use smtps://, or port 587"
@@ -284,7 +286,7 @@ class Examination:
 
     def _look_at(self, session: smtpx.Session) -> None:
         self.extensions, self.protection = session.extensions, session.protection
-        greeting = session.greeting
+        self.greeting = greeting = session.greeting
         self.add("greeting", Verdict.OK, str(greeting) if greeting else "")
         self.add("extensions", Verdict.NOTE, _listed(session.extensions))
         self._look_at_tls()
@@ -312,8 +314,8 @@ class Examination:
         self._look_at_certificate(protection, mode)
         if mode is not smtpx.TLSMode.IMPLICIT:
             self._look_at_starttls()
-        if self._address is not None:
-            old = _peers.old_version(case.endpoint, self._address, mode, _PATIENCE)
+        if self.address is not None:
+            old = _peers.old_version(case.endpoint, self.address, mode, _PATIENCE)
             if old is not None:
                 self.add("tls.old_versions", Verdict.WARN, f"it still takes {old} (RFC 8996)")
             else:
@@ -324,9 +326,9 @@ class Examination:
             self.add(
                 "starttls.again", Verdict.WARN, "it is still offered under TLS (RFC 3207 §4.2)"
             )
-        if self._address is None:
+        if self.address is None:
             return
-        if _peers.obeys_injected(self.case.endpoint, self._address, _PATIENCE):
+        if _peers.obeys_injected(self.case.endpoint, self.address, _PATIENCE):
             text = "a command in plain text behind STARTTLS is obeyed under TLS (CVE-2011-0411)"
             self.add("starttls.injection", Verdict.FAIL, text)
         else:
@@ -334,8 +336,8 @@ class Examination:
 
     def _look_at_certificate(self, protection: smtpx.Protection, mode: smtpx.TLSMode) -> None:
         chain: list[_peers.Certificate] = []
-        if self._address is not None:
-            chain = _peers.certificates(self.case.endpoint, self._address, mode, _PATIENCE)
+        if self.address is not None:
+            chain = _peers.certificates(self.case.endpoint, self.address, mode, _PATIENCE)
         names = ", ".join(chain[0].names if chain else protection.names) or "without a name"
         text = f"for {names}"
         if chain:

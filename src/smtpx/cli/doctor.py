@@ -17,6 +17,7 @@ from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._examination import Case, Examination, Verdict
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
+from smtpx.cli._names import names_rows
 from smtpx.cli._plans import Route, plan_shape
 from smtpx.cli._running import Parser
 
@@ -85,6 +86,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         examination.rows += route.first_rows()
         if route.code is Exit.DONE:
             examination.examine()
+            examination.rows += names_rows(examination.address, examination.greeting, arguments)
         else:
             examination.code = route.code
         _advise(examination)
