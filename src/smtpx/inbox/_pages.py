@@ -159,16 +159,10 @@ class _Pages:
 
     async def messages(self, request: Request) -> Response:
         query = request.query_params.get("query", "")
-        before = _number(request, "before", _NEWEST)
+        before = _number(request, "before", 0) or None
         limit = max(1, min(_number(request, "limit", 50), _MOST_ROWS))
-        store = self._inbox.store
-        rows = await _off_loop(store.rows, query, before=before, limit=limit + 1)
-        more = len(rows) > limit
-        total = await _off_loop(store.count, query)
-        shown = rows[:limit]
-        return JSONResponse(
-            {"messages": shown, "next": shown[-1]["id"] if more else None, "total": total}
-        )
+        page = await _off_loop(self._inbox.store.page, query, before=before, limit=limit)
+        return JSONResponse({"messages": page.rows, "next": page.next, "total": page.total})
 
     async def remove_messages(self, request: Request) -> Response:
         if "query" not in request.query_params:

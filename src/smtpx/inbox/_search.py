@@ -30,14 +30,26 @@ _STATES = {
     ("is", "tls"): "tls = 1",
     ("has", "breach"): "breaches > 0",
 }
+_KEYS = {*_COLUMNS, "has", "is"}
+_COMPARED = "EXISTS (SELECT 1 FROM texts WHERE rowid = id AND words LIKE ? ESCAPE '\\')"
 _MOST_WORDS = 20
+# The index is of so many letters each.
+_INDEXED = 3
 
 
 class Condition(NamedTuple):
-    """A condition for ``WHERE``, and its parameters."""
+    """A condition for ``WHERE``, its parameters, and the table that knows what it asks for."""
 
     sql: str
     parameters: list[str]
+    source: str = "messages"
+    key: str = "id"
+    """The message's number in `source`; it gives the newest first at no cost."""
+
+    @property
+    def is_all(self) -> bool:
+        """True if nothing is asked for."""
+        return self.sql == "1"
 
 
 def condition_of(query: str, *, indexed: bool) -> Condition:
@@ -50,34 +62,47 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
     """
     conditions: list[str] = []
     parameters: list[str] = []
+    wanted: list[str] = []
+    unwanted: list[str] = []
     for match in list(_WORD.finditer(query[:1000]))[:_MOST_WORDS]:
         minus, key, quoted, bare = match.groups()
         word = quoted if quoted is not None else bare
         if not word:
             continue
-        sql, values = _term((key or "").lower(), word, indexed=indexed)
+        key = (key or "").lower()
+        if key in _KEYS:
+            sql, values = _term(key, word)
+        else:
+            text = f"{key}:{word}" if key else word
+            if indexed and len(text) >= _INDEXED:
+                (unwanted if minus else wanted).append(_phrase(text))
+                continue
+            sql, values = _COMPARED, [_like(text)]
         conditions.append(f"NOT ({sql})" if minus else sql)
         parameters += values
+    if wanted:
+        # By the index, from the newest on: who wants a page of them waits for no others.
+        phrases = " AND ".join(wanted) + "".join(f" NOT {phrase}" for phrase in unwanted)
+        return Condition(
+            " AND ".join(["texts MATCH ?", *conditions]),
+            [phrases, *parameters],
+            "texts CROSS JOIN messages ON id = texts.rowid",
+            "texts.rowid",
+        )
+    if unwanted:
+        conditions.append("id NOT IN (SELECT rowid FROM texts WHERE texts MATCH ?)")
+        parameters.append(" OR ".join(unwanted))
     return Condition(" AND ".join(conditions) or "1", parameters)
 
 
-def _term(key: str, word: str, *, indexed: bool) -> tuple[str, list[str]]:
-    if key in ("has", "is"):
-        state = _STATES.get((key, word.lower()))
-        if state is None:
-            known = ", ".join(f"{name}:{value}" for name, value in _STATES)
-            raise ValueError(f"{key}:{word} is not known: there are {known}")
-        return state, []
+def _term(key: str, word: str) -> tuple[str, list[str]]:
     if key in _COLUMNS:
         return f"({_COLUMNS[key]}) LIKE ? ESCAPE '\\'", [_like(word)]
-    text = f"{key}:{word}" if key else word
-    if indexed and len(text) >= 3:
-        return "id IN (SELECT rowid FROM texts WHERE texts MATCH ?)", [_phrase(text)]
-    return (
-        "(subject || ' ' || author || ' ' || sender || ' ' || recipients || ' ' || body) "
-        "LIKE ? ESCAPE '\\'",
-        [_like(text)],
-    )
+    state = _STATES.get((key, word.lower()))
+    if state is None:
+        known = ", ".join(f"{name}:{value}" for name, value in _STATES)
+        raise ValueError(f"{key}:{word} is not known: there are {known}")
+    return state, []
 
 
 def _like(word: str) -> str:

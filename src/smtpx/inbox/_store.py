@@ -14,15 +14,15 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smtpx.inbox._reading import Reading
-from smtpx.inbox._search import condition_of
+from smtpx.inbox._search import Condition, condition_of
 from smtpx.testing import ReceivedMessage
 
-__all__ = ["Kept", "Store"]
+__all__ = ["Kept", "Page", "Store"]
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -47,18 +47,23 @@ CREATE TABLE messages (
     attachments INTEGER NOT NULL DEFAULT 0,
     has_html INTEGER NOT NULL DEFAULT 0,
     findings INTEGER NOT NULL DEFAULT 0,
-    body TEXT NOT NULL DEFAULT '',
     described INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE contents (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 """
+# Apart from what is listed, too: a row is small.
 _INDEX = "CREATE VIRTUAL TABLE texts USING fts5(words, tokenize='trigram')"
+_NO_INDEX = "CREATE TABLE texts (rowid INTEGER PRIMARY KEY, words TEXT NOT NULL)"
 _ROW = (
     "id, taken, queue_id, session, sender, recipients, user, tls, size, seen, tags, breaches, "
     "subject, author, bcc, attachments, findings"
 )
 _INDEXED = 20_000
 _SHOWN = 200
+# Matches are counted as far as that.
+_COUNTED = 1000
+# In one go so many are deleted: who brings a message waits no longer.
+_DOOMED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,16 @@ class Kept:
     parameters: dict[str, str]
     helo: str
     via: str
+
+
+class Page(NamedTuple):
+    """A page of the list."""
+
+    rows: list[Any]
+    next: int | None
+    """Before which number the next page begins; None of the last."""
+    total: int
+    """How many match; of a query that says something, as far as 1000 are counted."""
 
 
 class Store:
@@ -95,6 +110,8 @@ class Store:
         try:
             self.is_indexed = self._prepare()
             self._octets, self._count = self._totals()
+            self.newest = self._newest()
+            """The number of the newest message there ever was."""
             self._reader = self._connection if path is None else self._connected()
         except sqlite3.Error:
             self._connection.close()
@@ -130,19 +147,23 @@ class Store:
         run = self._connection.execute
         _ = run("PRAGMA journal_mode=WAL")
         _ = run("PRAGMA synchronous=NORMAL")
-        # What is deleted of a mail shall not stay in the file.
-        _ = run("PRAGMA secure_delete=ON")
+        if self._path is not None:
+            # What is deleted of a mail shall not stay in the file.
+            _ = run("PRAGMA secure_delete=ON")
         version = run("PRAGMA user_version").fetchone()[0]
         if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"it is of version {version}, and not of {_VERSION}")
+            raise sqlite3.DatabaseError(
+                f"it is of version {version}, and not of {_VERSION}: give another file"
+            )
         if version == 0:
             _ = self._connection.executescript(_TABLES)
             try:
                 _ = run(_INDEX)
             except sqlite3.OperationalError:
-                pass  # This SQLite has no such index: words are compared instead.
+                _ = run(_NO_INDEX)  # This SQLite has no such index: words are compared instead.
             _ = run(f"PRAGMA user_version={_VERSION}")
-        return bool(run("SELECT count(*) FROM sqlite_master WHERE name='texts'").fetchone()[0])
+        made = run("SELECT sql FROM sqlite_master WHERE name='texts'").fetchone()[0]
+        return bool(made == _INDEX)
 
     def close(self) -> None:
         """Close the file."""
@@ -172,7 +193,9 @@ class Store:
                 "helo, user, tls, via, size) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     *(time.time(), message.queue_id, message.session, message.sender),
-                    *(json.dumps(message.recipients), json.dumps(message.mail_parameters)),
+                    # As they are searched for.
+                    json.dumps(message.recipients, ensure_ascii=False),
+                    json.dumps(message.mail_parameters),
                     *(message.helo, message.user, message.tls, message.via.value, size),
                 ),
             )
@@ -186,6 +209,7 @@ class Store:
             self._delete(connection, self._surplus(connection, size))
             self._octets += size
             self._count += 1
+        self.newest = number
         return number
 
     def describe(self, number: int, reading: Reading, findings: int, breaches: int) -> None:
@@ -199,22 +223,20 @@ class Store:
             recipients: list[str] = json.loads(row["recipients"])
             bcc = [each for each in recipients if each.lower() not in reading.to]
             body = (reading.text or reading.html or "")[:_INDEXED]
-            body = body.encode("utf-8", "replace").decode()
             _ = connection.execute(
                 "UPDATE messages SET subject=?, author=?, bcc=?, message_id=?, attachments=?, "
-                "has_html=?, findings=?, breaches=?, body=?, described=1 WHERE id=?",
+                "has_html=?, findings=?, breaches=?, described=1 WHERE id=?",
                 (
                     *(_storable(reading.subject), _storable(reading.author), json.dumps(bcc)),
                     *(_storable(reading.message_id), reading.attachments),
-                    *(reading.html is not None, findings, breaches, body, number),
+                    *(reading.html is not None, findings, breaches, number),
                 ),
             )
-            if self.is_indexed:
-                words = " ".join((reading.subject, reading.author, *recipients, body))
-                _ = connection.execute(
-                    "INSERT OR REPLACE INTO texts (rowid, words) VALUES (?, ?)",
-                    (number, _storable(words)),
-                )
+            words = " ".join((reading.subject, reading.author, *recipients, body))
+            _ = connection.execute(
+                "INSERT OR REPLACE INTO texts (rowid, words) VALUES (?, ?)",
+                (number, _storable(words)),
+            )
 
     def leave_undescribed(self, number: int) -> None:
         """Wait no longer for what a message says."""
@@ -241,10 +263,8 @@ class Store:
 
     def _delete(self, connection: sqlite3.Connection, doomed: Sequence[tuple[int, int]]) -> None:
         numbers = [(number,) for number, _ in doomed]
-        for table in ("messages WHERE id", "contents WHERE id"):
+        for table in ("messages WHERE id", "contents WHERE id", "texts WHERE rowid"):
             _ = connection.executemany(f"DELETE FROM {table}=?", numbers)
-        if self.is_indexed:
-            _ = connection.executemany("DELETE FROM texts WHERE rowid=?", numbers)
         for number, size in doomed:
             _ = self._contents.pop(number, None)
             self._count -= 1
@@ -266,27 +286,32 @@ class Store:
         Raises:
             ValueError: the query has a mistake.
         """
-        where, parameters = condition_of(query, indexed=self.is_indexed)
-        values: list[object] = [*parameters]
-        if described:
-            where += " AND described"
-        for sign, bound in (("<", before), (">", after)):
-            if bound is not None:
-                where += f" AND id {sign} ?"
-                values.append(bound)
+        condition = condition_of(query, indexed=self.is_indexed)
         with self._reading() as connection:
-            found = connection.execute(
-                f"SELECT {_ROW} FROM messages WHERE {where} ORDER BY id DESC LIMIT ?",
-                (*values, limit),
-            ).fetchall()
-        return [_row(each) for each in found]
+            return _rows(connection, condition, before, after, limit, described=described)
+
+    def page(self, query: str, *, before: int | None = None, limit: int) -> Page:
+        """The newest messages that match, and how many there are.
+
+        Raises:
+            ValueError: the query has a mistake.
+        """
+        condition = condition_of(query, indexed=self.is_indexed)
+        with self._reading() as connection:
+            found = _rows(connection, condition, before, None, limit + 1)
+            if condition.is_all:
+                total = self._count
+            elif before is None and len(found) <= limit:
+                total = len(found)
+            else:
+                total = _count(connection, condition)
+        return Page(found[:limit], found[limit - 1]["id"] if len(found) > limit else None, total)
 
     def count(self, query: str) -> int:
-        """How many match."""
-        where, parameters = condition_of(query, indexed=self.is_indexed)
+        """How many match; of a query that says something, as far as 1000 are counted."""
+        condition = condition_of(query, indexed=self.is_indexed)
         with self._reading() as connection:
-            found = connection.execute(f"SELECT count(*) FROM messages WHERE {where}", parameters)
-            return int(found.fetchone()[0])
+            return self._count if condition.is_all else _count(connection, condition)
 
     def get(self, number: int) -> Kept | None:
         """A message; None where it is no longer kept."""
@@ -325,24 +350,74 @@ class Store:
 
     def remove(self, query: str, *, number: int | None = None) -> int:
         """Forget what matches; return how many that were."""
-        where, parameters = condition_of(query, indexed=self.is_indexed)
-        values: list[object] = [*parameters]
+        condition = condition_of(query, indexed=self.is_indexed)
+        if condition.is_all and number is None:
+            return self._clear()
+        where, values = condition.sql, [*condition.parameters]
         if number is not None:
-            where += " AND id = ?"
-            values.append(number)
-        with self._writing() as connection:
-            doomed = connection.execute(
-                f"SELECT id, size FROM messages WHERE {where}", values
-            ).fetchall()
-            self._delete(connection, [(each["id"], each["size"]) for each in doomed])
-            return len(doomed)
+            where += f" AND {condition.key} = {number:d}"
+        removed = 0
+        # What comes meanwhile stays.
+        newest = self.newest
+        while True:
+            with self._writing() as connection:
+                doomed = connection.execute(
+                    f"SELECT id, size FROM {condition.source} "
+                    f"WHERE {where} AND {condition.key} <= ? LIMIT ?",
+                    (*values, newest, _DOOMED),
+                ).fetchall()
+                self._delete(connection, [(each["id"], each["size"]) for each in doomed])
+            removed += len(doomed)
+            if len(doomed) < _DOOMED:
+                return removed
 
-    @property
-    def newest(self) -> int:
-        """The number of the newest message there ever was."""
-        with self._reading() as connection:
-            found = connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
+    def _clear(self) -> int:
+        """Forget all at once: one by one, their words would have to be looked up in the index."""
+        with self._writing() as connection:
+            removed, self._count, self._octets = self._count, 0, 0
+            for statement in (
+                *("DELETE FROM messages", "DELETE FROM contents", "DROP TABLE texts"),
+                _INDEX if self.is_indexed else _NO_INDEX,
+            ):
+                _ = connection.execute(statement)
+            self._contents.clear()
+        return removed
+
+    def _newest(self) -> int:
+        found = self._connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
         return int(found[0] or 0)
+
+
+def _rows(
+    connection: sqlite3.Connection,
+    condition: Condition,
+    before: int | None,
+    after: int | None,
+    limit: int,
+    *,
+    described: bool = False,
+) -> list[Any]:
+    where, values = condition.sql, [*condition.parameters]
+    if described:
+        where += " AND described"
+    for sign, bound in (("<", before), (">", after)):
+        if bound is not None:
+            where += f" AND {condition.key} {sign} {bound:d}"
+    found = connection.execute(
+        f"SELECT {_ROW} FROM {condition.source} WHERE {where} "
+        f"ORDER BY {condition.key} DESC LIMIT {limit:d}",
+        values,
+    ).fetchall()
+    return [_row(each) for each in found]
+
+
+def _count(connection: sqlite3.Connection, condition: Condition) -> int:
+    found = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM {condition.source} "
+        f"WHERE {condition.sql} LIMIT {_COUNTED})",
+        condition.parameters,
+    )
+    return int(found.fetchone()[0])
 
 
 def _storable(text: str) -> str:

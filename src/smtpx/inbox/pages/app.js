@@ -3,6 +3,7 @@
 const at = (id) => document.getElementById(id);
 const PAGE = 50;
 const SHOWN = 300000;
+const COUNTED = 1000;
 const state = {
   rows: [], next: null, total: 0, query: "", current: null, detail: null, view: null,
   picked: new Set(), settings: {}, mode: "message",
@@ -70,8 +71,11 @@ async function page(before) {
   at("list").scrollTop = 0;
 }
 
+// Of a search, matches are counted only so far.
+const some = (word) => plural(state.total, word).replace("matchs", "matches") + (state.query && state.total >= COUNTED ? " or more" : "");
+
 function list(fresh) {
-  const words = state.query ? plural(state.total, "match").replace("matchs", "matches") : plural(state.total, "message");
+  const words = some(state.query ? "match" : "message");
   at("found").textContent = state.total ? words : state.query ? "Nothing matches" : "No messages yet";
   const items = state.rows.map((row) => item(row, fresh.has(row.id)));
   if (state.next !== null) {
@@ -368,7 +372,7 @@ function empty() {
 }
 
 async function clear() {
-  const what = state.query ? `the ${plural(state.total, "message")} that match “${state.query}”` : "all messages";
+  const what = state.query ? `the ${some("message")} that match “${state.query}”` : "all messages";
   if (!(await confirmed({ title: "Delete?", text: `This deletes ${what}.`, yes: "Delete" }))) return;
   await ask(`api/messages?query=${encodeURIComponent(state.query)}`, { method: "DELETE" });
   state.current = null;
