@@ -18,7 +18,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("SMTPX_URL", "SMTPX_PASSWORD", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("SMTPX_URL", "SMTPX_PASSWORD", "NO_COLOR", "FORCE_COLOR", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))

@@ -116,6 +116,39 @@ def test_whom_to_trust_is_told(home: Path) -> None:
         assert smtpx.send(LETTER, f"{smtp}?tls=starttls&ca={ca_file}", ENVELOPE).complete
 
 
+@POSIX
+def test_whom_to_trust_stays_the_same(home: Path) -> None:
+    told: list[tuple[str, bytes]] = []
+    for _ in range(2):
+        with serving(home, "--no-inbox", "--tls", "implicit") as (process, _smtp, _inbox):
+            assert process.stderr is not None
+            ca_file = process.stderr.readline().split()[1]
+            told.append((ca_file, Path(ca_file).read_bytes()))
+    assert told[0] == told[1]
+    assert told[0][0] == str(home / ".local" / "state" / "smtpx" / "ca.pem")
+
+
+@POSIX
+def test_where_it_cannot_be_kept_that_is_told(home: Path) -> None:
+    _ = (home / ".local").write_bytes(b"")
+    with serving(home, "--no-inbox", "--tls", "starttls") as (process, first, _):
+        assert first == "warning:"
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("SMTP")
+
+
+@POSIX
+def test_a_key_that_others_can_read_is_refused(home: Path) -> None:
+    folder = home / ".local" / "state" / "smtpx"
+    folder.mkdir(parents=True)
+    (folder / "authority.pem").touch(0o644)
+    done = as_process(
+        "serve", "--smtp", "127.0.0.1:0", "--no-inbox", "--tls", "implicit", home=home
+    )
+    assert done.code == 78
+    assert "chmod 600" in done.err
+
+
 def test_what_is_in_use_is_told(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"

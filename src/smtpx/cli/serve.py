@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
+import os
 import secrets
 import signal
 import socket
@@ -130,7 +131,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         console.problem(f"anybody who reaches {http} can read all mail")
     with _inbox(arguments, console) as inbox:
         catch = _Catch(inbox, arguments, console)
-        server = _server(arguments, smtp, faults, catch)
+        server = _server(arguments, smtp, faults, catch, _authority(arguments, console))
         inbox.watch(server)
         # It has a thread of its own: pages do not wait while a large message is judged, or read.
         sys.setswitchinterval(_TURN)
@@ -225,11 +226,13 @@ def _server(
     place: _Place,
     faults: list[Fault],
     take: Callable[[ReceivedMessage], str | None],
+    authority: Path | None,
 ) -> Server:
     return Server(
         host=place.host,
         port=place.port,
         tls=ServerTLS(arguments.tls),
+        authority=authority,
         lmtp=arguments.lmtp,
         size_limit=arguments.size,
         faults=faults,
@@ -239,6 +242,22 @@ def _server(
         hostname=socket.gethostname() if "." in socket.gethostname() else "localhost",
         **_users(arguments),
     )
+
+
+def _authority(arguments: argparse.Namespace, console: Console) -> Path | None:
+    """The folder that keeps the authority of the certificate; None where there is none."""
+    if arguments.tls == "none":
+        return None
+    try:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "smtpx"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+        why = f"{folder} cannot be written"
+    except (OSError, RuntimeError) as error:
+        why = sentence_of(error)
+    console.warning(f"clients have to trust a new certificate authority at each start: {why}")
+    return None
 
 
 def _users(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -281,6 +300,8 @@ def _tell(message: ReceivedMessage, arguments: argparse.Namespace, console: Cons
 def _running(server: Server, place: _Place) -> Generator[None]:
     try:
         server.start()
+    except ValueError as error:
+        raise Stop(str(error), Exit.CONFIGURATION) from None
     except OSError as error:
         raise _in_use("--smtp", str(place), error) from None
     with contextlib.closing(server):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import ssl
 import tempfile
 from collections.abc import Sequence
@@ -107,20 +108,27 @@ class TLSChannel:
 
 
 class Authority:
-    """A certificate authority that lives as long as its server."""
+    """A certificate authority that lives as long as its server, or in a folder that keeps it."""
 
-    def __init__(self, hostnames: Sequence[str], *, expired: bool) -> None:
+    def __init__(
+        self, hostnames: Sequence[str], *, expired: bool, folder: Path | None = None
+    ) -> None:
+        """Make it, or take the one that `folder` has.
+
+        Raises:
+            ExtraMissing: trustme is not installed.
+            ValueError: the folder's is none, or others can read its key.
+            OSError: it cannot be kept there.
+        """
         try:
             # By name, so that checking the types of this package does not need the extra either.
             trustme: Any = importlib.import_module("trustme")
         except ImportError as error:
             raise ExtraMissing("testing", "trustme", "a smtpx.testing.Server with TLS") from error
-        authority = trustme.CA()
+        self._is_kept = folder is not None
+        authority = trustme.CA() if folder is None else _kept(trustme.CA, folder)
         self._pem: bytes = authority.cert_pem.bytes()
-        handle, name = tempfile.mkstemp(prefix="smtpx-testing-", suffix=".pem")
-        with open(handle, "wb") as file:  # noqa: PTH123 - what is opened is a file descriptor
-            _ = file.write(self._pem)
-        self.ca_file = Path(name)
+        self.ca_file = _written(self._pem, folder)
         # As long as public ones last: a server may run for weeks.
         lifetime = timedelta(days=-1 if expired else 90)
         certificate = authority.issue_cert(*hostnames, not_after=datetime.now(UTC) + lifetime)
@@ -134,5 +142,43 @@ class Authority:
         return ssl.create_default_context(cadata=self._pem.decode())
 
     def close(self) -> None:
-        """Remove the file."""
-        self.ca_file.unlink(missing_ok=True)
+        """Remove the file, if it is not to be kept."""
+        if not self._is_kept:
+            self.ca_file.unlink(missing_ok=True)
+
+
+def _kept(authority: Any, folder: Path) -> Any:
+    """The authority of a folder; the first who wants it makes it."""
+    path = folder / "authority.pem"
+    if not path.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = authority()
+        draft = _draft(made.private_key_pem.bytes() + made.cert_pem.bytes(), folder)
+        try:
+            # Of several that make it at once, it is the first one's.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise ValueError(f"others can read the key of an authority: chmod 600 {path}")
+    pem = path.read_bytes()
+    try:
+        return authority.from_pem(pem, pem)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no certificate authority: remove it") from error
+
+
+def _written(pem: bytes, folder: Path | None) -> Path:
+    """The file for those who are to trust it."""
+    draft = _draft(pem, folder)
+    return draft if folder is None else draft.replace(folder / "ca.pem")
+
+
+def _draft(pem: bytes, folder: Path | None) -> Path:
+    """A file that nobody else can read, whole from the first."""
+    handle, name = tempfile.mkstemp(prefix="smtpx-testing-", suffix=".pem", dir=folder)
+    with open(handle, "wb") as file:  # noqa: PTH123 - what is opened is a file descriptor
+        _ = file.write(pem)
+    return Path(name)

@@ -96,6 +96,7 @@ class Server:
         path: str | Path | None = None,
         certificate_names: Sequence[str] = _LOCAL_NAMES,
         certificate_expired: bool = False,
+        authority: str | Path | None = None,
         server_context: ssl.SSLContext | None = None,
         buffer_size: int | None = None,
         mailbox: Mailbox | None = None,
@@ -105,12 +106,13 @@ class Server:
 
         Most keywords are those of `ServerOptions`. `port` 0 is a free one, new with each `start`.
         `path` makes it a unix socket in place of `host` and `port`. `certificate_names` are what
-        the certificate is good for; `server_context` replaces the server's own authority and
-        certificate. `buffer_size` bounds what lies between server and client in each direction,
-        as far as the operating system lets it. A client that writes without reading is then soon
-        found out. `mailbox` is where messages go, bounded if it says so. `keep_sessions` is
-        how many records of sessions are kept, the newest, each with its first 1000 lines; None is
-        all.
+        the certificate is good for. `authority` is a folder that keeps the certificate's authority,
+        made at the first use; without it each start has a new one. `server_context` replaces the
+        server's own authority and certificate. `buffer_size` bounds what lies between server and
+        client in each direction, as far as the operating system lets it. A client that writes
+        without reading is then soon found out. `mailbox` is where messages go, bounded if it says
+        so. `keep_sessions` is how many records of sessions are kept, the newest, each with its
+        first 1000 lines; None is all.
 
         Raises:
             TypeError: an argument is of another kind.
@@ -123,20 +125,23 @@ class Server:
             raise _checks.complaint("path", path, "the path of a unix socket or None")
         _checks.each("certificate_names", certificate_names, "str", str)
         _checks.flag("certificate_expired", certificate_expired)
+        if not (authority is None or isinstance(authority, (str, Path))):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise _checks.complaint("authority", authority, "the path of a folder or None")
         _checks.instance("server_context", server_context, ssl.SSLContext, or_none=True)
         _checks.count("buffer_size", buffer_size, 1, or_none=True)
         if path is not None and (port or host != _LOOPBACK):
             raise ValueError("path with host or port: give a unix socket or a port")
         named = tuple(certificate_names) != _LOCAL_NAMES
-        if tls is ServerTLS.NONE and (named or certificate_expired or server_context is not None):
+        is_own = named or certificate_expired or authority is not None
+        if tls is ServerTLS.NONE and (is_own or server_context is not None):
             raise ValueError(
-                "certificate_names, certificate_expired and server_context need "
+                "certificate_names, certificate_expired, authority and server_context need "
                 "tls=ServerTLS.STARTTLS or tls=ServerTLS.IMPLICIT"
             )
-        if server_context is not None and (named or certificate_expired):
+        if server_context is not None and is_own:
             raise ValueError(
-                "certificate_names and certificate_expired are of the server's own certificate: "
-                "leave them out beside server_context"
+                "certificate_names, certificate_expired and authority are of the server's own "
+                "certificate: leave them out beside server_context"
             )
         self.host = host
         self.port = port
@@ -182,6 +187,7 @@ class Server:
         self._own_certificate = server_context is None and tls is not ServerTLS.NONE
         self._certificate_names = tuple(certificate_names)
         self._certificate_expired = certificate_expired
+        self._authority_folder = None if authority is None else Path(authority)
         self._authority: Authority | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] | None = None
@@ -240,7 +246,11 @@ class Server:
         if self._thread is not None or self._here is not None:
             raise RuntimeError("The server has been started already.")
         if self._own_certificate:
-            self._authority = Authority(self._certificate_names, expired=self._certificate_expired)
+            self._authority = Authority(
+                self._certificate_names,
+                expired=self._certificate_expired,
+                folder=self._authority_folder,
+            )
             self._shared.tls_context = self._authority.server_context
             self._shared.certificate = self._authority.certificate
         try:
@@ -300,7 +310,10 @@ class Server:
 
     @property
     def ca_file(self) -> Path:
-        """The certificate of the server's authority, in PEM; removed by `close`."""
+        """The certificate of the server's authority, in PEM.
+
+        It is removed by `close`, if no folder keeps the authority.
+        """
         return self._own_authority().ca_file
 
     def client_context(self) -> ssl.SSLContext:
