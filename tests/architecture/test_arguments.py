@@ -690,6 +690,7 @@ CASES: dict[str, Case] = {
         refuse_senders=NONE | {"class"},
         refuse_recipients=NONE | {"class"},
         lmtp_replies=NONE,
+        authority=NONE,
         server_context=NONE,
         buffer_size=NONE,
     ),

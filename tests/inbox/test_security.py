@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smtpx.inbox import Inbox, _html, _reading, app
+from smtpx.inbox import Inbox, _html, _reading, _structure, app
 from tests.inbox.attacks import ATTACKS, LISTENER, VECTORS
 
 from .conftest import Taken, message
@@ -389,3 +389,85 @@ def test_queries_that_are_odd(query: str, taken: Taken) -> None:
         "/api/messages", params={"query": query.encode("utf-8", "replace").decode()}
     )
     assert answer.status_code == 200
+
+
+# URLs, as a browser reads them.
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("javascript:alert(1)", "java&Tab;script:alert(1)", "&#1;javascript:x", "vbscript:x"),
+        *("data:text/html,x", "d&Tab;ata:text/html,x", "d&NewLine;ata:text/html,x", " data:,x"),
+        *("file:///etc/passwd", "blob:x", "filesystem:x", "about:blank", "view-source:x"),
+        *("/api/messages", "api/faults", "?token=x", "..", "/\\evil.test", "x", "."),
+    ],
+)
+@pytest.mark.parametrize("attribute", ["a href", "img src", "table background", "td background"])
+def test_u25_a_url_leads_out_or_nowhere(url: str, attribute: str, taken: Taken) -> None:
+    """A relative one would lead into the inbox."""
+    tag, _, name = attribute.partition(" ")
+    start = "<table><tr>" if tag == "td" else ""
+    number = taken.take(html(f'{start}<{tag} {name}="{url}">x'))
+    shown = taken.get(f"/api/messages/{number}/html").text.partition("<base target=_blank>")[2]
+    assert f"{name}=" not in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ('<a href="HTTPS://example.org/?a&amp;b">', 'href="HTTPS://example.org/?a&amp;b"'),
+        ('<a href="//example.org">', 'href="//example.org"'),
+        ('<a href="mailto:ann@example.org">', 'href="mailto:ann@example.org"'),
+        ('<a href="htt&Tab;ps://example.org">', 'href="https://example.org"'),
+        ('<img src=" data:image/png;base64,AA">', 'src="data:image/png;base64,AA"'),
+        ('<table background="http://example.org/x">', 'background="http://example.org/x"'),
+    ],
+)
+def test_a_url_that_leads_out_stays(given: str, kept: str, taken: Taken) -> None:
+    number = taken.take(html(given))
+    assert kept in taken.get(f"/api/messages/{number}/html").text
+
+
+# What other pages may ask for.
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_page_gets_nothing_by_a_request_it_cannot_read(site: str, taken: Taken) -> None:
+    """How long a search takes, and that it was made at all, would tell something."""
+    for mode in ("no-cors", "cors", "websocket", ""):
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+        for path in ("/api/messages?query=secret", "/api/events", "/app.js"):
+            assert taken.client.get(path, headers=headers).status_code == 403
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    assert taken.client.get("/", headers=headers).status_code == 200  # A link leads here.
+
+
+# What is out of every range.
+
+
+@pytest.mark.parametrize("path", ["", "/source", "/parts/" + "9" * 30])
+def test_a_number_larger_than_any(path: str, taken: Taken) -> None:
+    assert taken.client.get(f"/api/messages/{'9' * 30}{path}").status_code == 404
+
+
+def test_tags_are_short(taken: Taken) -> None:
+    number = taken.take(PLAIN)
+    path = f"/api/messages/{number}"
+    for tags in ("x" * 201, "\ud800"):
+        answer = taken.client.patch(
+            path,
+            content=b'{"tags": "%s"}' % tags.encode("ascii", "backslashreplace"),
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == 400
+        assert "200 characters" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("field", ["Content-Type: text/plain", "Content-Disposition: attachment"])
+def test_u32_a_field_of_parameters_is_read_within_bounds(field: str) -> None:
+    """Reading its parameters takes as long as its length squared."""
+    content = f"From: ann@example.org\r\n{field}; name=a{';' * 150_000}\r\n\r\nx".encode()
+    assert _reading.read(content).parts[0].kind == "text/plain"
+    (leaf,) = _structure.leaves(content)
+    assert len(leaf.header[field.partition(":")[0]]) <= 4096

@@ -19,6 +19,7 @@ __all__ = ["COOKIE", "Guard"]
 
 COOKIE = "smtpx_inbox"
 _SAFE = ("GET", "HEAD")
+_OURS = ("same-origin", "none")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?")
 _MOST_BODY = 64 * 1024
@@ -86,6 +87,8 @@ class Guard:
         origin, ours = headers.get("origin"), f"{scope['scheme']}://{host}"
         if origin is not None and origin != ours:
             return _said(403, "this comes from another page")
+        if _is_from_elsewhere(headers):
+            return _said(403, "this comes from another page")
         if scope["method"] not in _SAFE:
             refusal = _changing(headers)
             if refusal is not None:
@@ -109,6 +112,15 @@ class Guard:
         )
 
 
+def _site(headers: Headers) -> str:
+    return headers.get("sec-fetch-site", "same-origin")
+
+
+def _is_from_elsewhere(headers: Headers) -> bool:
+    """True for what another page loads, even where it cannot read it; a link may lead here."""
+    return _site(headers) not in _OURS and headers.get("sec-fetch-mode") != "navigate"
+
+
 def _changing(headers: Headers) -> Response | None:
     """Why a request that changes something is refused."""
     length = headers.get("content-length", "0")
@@ -116,7 +128,7 @@ def _changing(headers: Headers) -> Response | None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if has_body and kind != "application/json":
         return _said(415, "send JSON, with Content-Type: application/json")
-    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if _site(headers) not in _OURS:
         return _said(403, "this comes from another page")
     if "transfer-encoding" in headers or not length.isdigit() or int(length) > _MOST_BODY:
         return _said(413, f"send at most {_MOST_BODY} octets, with Content-Length")

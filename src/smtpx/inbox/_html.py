@@ -48,6 +48,12 @@ _LOOKS = (
         "background",
     ),
 )
+# As browsers read a URL (https://url.spec.whatwg.org/#concept-basic-url-parser), and where it may
+# lead: a relative one would lead into the inbox, and a page of its own nobody has cleaned.
+_IGNORED = re.compile(r"[\t\n\r]")
+_SPACE = "".join(map(chr, range(0x21)))
+_LINK = re.compile(r"(?:https?:)?//|mailto:|tel:", re.IGNORECASE)
+_IMAGE = re.compile(r"(?:https?:)?//|data:image/", re.IGNORECASE)
 _HEAD = "<!doctype html><meta charset=utf-8><base target=_blank>"
 _DROPPED = {"script", "iframe", "object", "embed", "noscript", "template", "title", "textarea"}
 
@@ -82,15 +88,11 @@ def shown(reading: Reading, content: bytes, *, is_original: bool = False) -> str
     def allowed(tag: str, attribute: str, value: str) -> str | None:
         if attribute not in ("src", "background", "href"):
             return value
-        start = value.strip()[:5].lower()
-        if attribute == "href":
-            # A page of its own, which nobody has cleaned.
-            return None if start == "data:" else value
-        if start.startswith("cid:"):
-            return images.get(_unquoted(value.strip()[4:]).strip("<>").lower())
-        if start == "data:" and not value.lstrip().lower().startswith(("data:image/",)):
-            return None
-        return value
+        url = _IGNORED.sub("", value).strip(_SPACE)
+        if attribute != "href" and url[:4].lower() == "cid:":
+            return images.get(_unquoted(url[4:]).strip("<>").lower())
+        leads_out = _LINK if attribute == "href" else _IMAGE
+        return url if leads_out.match(url) else None
 
     cleaned: str = nh3.clean(
         html,

@@ -47,6 +47,7 @@ T = TypeVar("T")
 _MOST_ROWS = 200
 _LONGEST_WAIT = 60.0
 _NEWEST = 2**53
+_LONGEST_TAGS = 200
 _PATIENCE = 20.0
 _PIECE = 1 << 18
 _FILES = {
@@ -202,7 +203,7 @@ class _Pages:
         return JSONResponse({"error": f"not so many messages within {timeout} s"}, 408)
 
     async def _kept(self, request: Request) -> Kept:
-        kept = await _off_loop(self._inbox.store.get, request.path_params["id"])
+        kept = await _off_loop(self._inbox.store.get, _id(request))
         if kept is None:
             raise HTTPException(404, "there is no such message, or no longer")
         return kept
@@ -246,14 +247,16 @@ class _Pages:
         seen, tags = wish.get("seen"), wish.get("tags")
         if not isinstance(seen, bool | None) or not isinstance(tags, str | None):
             raise HTTPException(400, "seen is true or false, tags is a text")
-        number = request.path_params["id"]
+        if tags is not None and (len(tags) > _LONGEST_TAGS or not tags.isprintable()):
+            raise HTTPException(400, f"tags are {_LONGEST_TAGS} characters at most")
+        number = _id(request)
         if not await _off_loop(self._inbox.store.mark, number, seen=seen, tags=tags):
             raise HTTPException(404, "there is no such message, or no longer")
         self._inbox.changes.tell("marked")
         return JSONResponse({"id": number})
 
     async def remove_message(self, request: Request) -> Response:
-        removed = await _off_loop(self._inbox.remove, "", number=request.path_params["id"])
+        removed = await _off_loop(self._inbox.remove, "", number=_id(request))
         if not removed:
             raise HTTPException(404, "there is no such message, or no longer")
         return JSONResponse({"removed": removed})
@@ -452,6 +455,11 @@ class _Pages:
 
 async def _off_loop(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return await run_in_threadpool(function, *args, **kwargs)
+
+
+def _id(request: Request) -> int:
+    """The message's number; one that is larger than any is nobody's."""
+    return min(int(request.path_params["id"]), _NEWEST)
 
 
 def _number(request: Request, name: str, otherwise: int) -> int:

@@ -19,6 +19,9 @@ _MOST_PARTS = 1000
 _MOST_DEPTH = 50
 _MOST_HEADER = 256 * 1024
 _MOST_DELIMITERS = 20_000
+# Reading a field's parameters takes as long as its length squared.
+_MOST_PARAMETERS = 4096
+_PARAMETRIC = ("Content-Type", "Content-Disposition")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _REST = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 
@@ -82,6 +85,9 @@ class _Splitter:
         rest = str(header.get_payload())
         if not octets.isascii():
             header = HeaderParser().parsestr(header_text(octets))
+        for name in _PARAMETRIC:
+            if len(header.get(name, "")) > _MOST_PARAMETERS:
+                header.replace_header(name, header[name][:_MOST_PARAMETERS])
         header.set_default_type(kind)
         return header, start + len(octets) - len(rest)
 
