@@ -206,7 +206,7 @@ def test_bounces_in_groups(
         validator().validate(json.loads(line))
     assert {json.loads(line)[column]: json.loads(line)["count"] for line in lines} == groups
     assert run("bounces", "--group-by", column, "spool").out.endswith(
-        "2 reports, 1 other messages\n"
+        "2 reports, 1 other message\n"
     )
 
 

@@ -23,7 +23,7 @@ import smtpx
 from smtpx.cli._console import Console, printable
 from smtpx.cli._exits import Exit, Stop
 
-__all__ = ["Account", "account_of", "add_password_options", "anonymous", "is_target"]
+__all__ = ["Account", "account_of", "add_password_options", "anonymous", "first_line", "is_target"]
 
 _KEYS = ("url", "from", "password", "password-file", "password-command", "keyring")
 _COMMAND_TIME = 60.0
@@ -91,7 +91,7 @@ def account_of(
         endpoint = smtpx.Endpoint.parse(_text(table, "url", name))
     except smtpx.EndpointError as error:
         raise Stop(f"the url of [{name}] in smtpx.toml: {error}", Exit.CONFIGURATION) from None
-    return _completed(endpoint, table, arguments, login=login)
+    return _completed(endpoint, table, arguments, name, login=login)
 
 
 def _given(
@@ -170,6 +170,8 @@ def _checked(path: Path, name: str, table: object, *, is_own: bool) -> Mapping[s
             raise Stop(problem, Exit.CONFIGURATION)
     if "password" in said or _has_password(said.get("url")):
         _refuse_readable(path)
+    if not isinstance(said.get("keyring", False), bool):
+        raise Stop(f"{path}: [{name}] has keyring: write true or false", Exit.CONFIGURATION)
     if "password-command" in said and not is_own:
         raise Stop(
             f"{path}: [{name}] has a password-command, and a folder may be anybody's: keep it in "
@@ -210,10 +212,11 @@ def _completed(
     endpoint: smtpx.Endpoint,
     table: Mapping[str, object],
     arguments: argparse.Namespace,
+    name: str = "",
     *,
     login: bool,
 ) -> Account:
-    sender = _text(table, "from", "the account") if "from" in table else None
+    sender = _text(table, "from", name) if "from" in table else None
     if endpoint.user is None or endpoint.password is not None:
         for option in ("password_file", "password_command"):
             if getattr(arguments, option) is not None:
@@ -222,7 +225,7 @@ def _completed(
         return Account(endpoint, None, sender)
     if not login:
         return Account(anonymous(endpoint), None, sender)
-    credentials = _credentials(endpoint, endpoint.user, table, arguments)
+    credentials = _credentials(endpoint, endpoint.user, table, arguments, name)
     return Account(endpoint, credentials, sender)
 
 
@@ -231,6 +234,7 @@ def _credentials(
     user: str,
     table: Mapping[str, object],
     arguments: argparse.Namespace,
+    name: str,
 ) -> smtpx.Credentials:
     host = endpoint.host or endpoint.path
     if arguments.keyring:
@@ -239,11 +243,11 @@ def _credentials(
     command = arguments.password_command
     if file is None and command is None:
         if "password" in table:
-            return smtpx.Credentials(user, _text(table, "password", "the account"))
+            return smtpx.Credentials(user, _text(table, "password", name))
         if "password-file" in table:
-            file = Path(_text(table, "password-file", "the account")).expanduser()
+            file = Path(_text(table, "password-file", name)).expanduser()
         elif "password-command" in table:
-            command = _text(table, "password-command", "the account")
+            command = _text(table, "password-command", name)
         elif table.get("keyring"):
             return smtpx.Credentials.from_keyring(host, user)
     if file is not None:
@@ -257,27 +261,46 @@ def _credentials(
 
 def _from_file(path: Path) -> str:
     _refuse_readable(path)
-    with path.open(encoding="utf-8") as file:
-        line = file.readline(_MOST).rstrip("\r\n")
+    line = first_line(path)
     if not line:
         raise Stop(f"{path}: its first line is empty: write the password there")
     return line
 
 
+def first_line(path: Path) -> str:
+    """The first line of a file.
+
+    Raises:
+        Stop: it is not UTF-8.
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline(_MOST).rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise Stop(f"{path} is not UTF-8: convert it", Exit.CONFIGURATION) from None
+
+
 def _from_command(command: str) -> Callable[[], str]:
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        problem = f"the password command cannot be read: {error}"
+        raise Stop(problem, Exit.CONFIGURATION) from None
     if not words:
         raise Stop("the password command is empty: give one such as 'pass show mail'")
 
     def password() -> str:
         try:
-            done = subprocess.run(
-                words, stdout=subprocess.PIPE, text=True, timeout=_COMMAND_TIME, check=False
-            )
+            done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_TIME, check=False)
+            said = done.stdout.decode()
+        except UnicodeDecodeError:
+            problem = f"the password command {words[0]} printed what is not UTF-8"
+            raise Stop(problem, Exit.CONFIGURATION) from None
         except (OSError, subprocess.TimeoutExpired) as error:
             why = "took too long" if not isinstance(error, OSError) else error.strerror
             raise Stop(f"the password command {words[0]}: {why}", Exit.CONFIGURATION) from None
-        line = done.stdout.partition("\n")[0].rstrip("\r")
+        line = said.partition("\n")[0].rstrip("\r")
         if done.returncode or not line:
             raise Stop(
                 f"the password command {words[0]} ended with {done.returncode}"

@@ -11,12 +11,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-__all__ = ["SCHEMA", "Console", "cell", "columns", "has_colour", "printable", "written"]
+__all__ = ["SCHEMA", "Console", "cell", "columns", "counted", "has_colour", "printable", "written"]
 
 SCHEMA = 1
 """The version of everything that is printed as JSON."""
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of a thing."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 class Console:

@@ -17,6 +17,7 @@ from smtpx.cli._exits import Exit, Stop
 
 __all__ = [
     "Letter",
+    "addresses_of",
     "composed",
     "header_section",
     "octets_of_size",
@@ -24,6 +25,13 @@ __all__ = [
     "read_octets",
 ]
 
+_FLAGS = {"sender": "from", "attachments": "attach", "headers": "header", "reply_to": "reply-to"}
+_ARGUMENT = re.compile(
+    r"^(to|cc|bcc|sender|reply_to|attachments|headers|subject|text|html)\b(?:\[\d+\])?=?"
+)
+# One that is not in quotes, as a name with a comma is (RFC 5322 §3.2.5).
+_COMMA = re.compile(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 # The field, and the lines that it is folded over.
@@ -81,24 +89,38 @@ def composed(
     attachments: list[str | smtpx.Attachment] = [*arguments.attach]
     if arguments.size is not None:
         attachments.append(_padding(arguments.size))
-    message = smtpx.compose(
-        sender=author,
-        to=arguments.to,
-        cc=arguments.cc,
-        bcc=arguments.bcc,
-        reply_to=arguments.reply_to,
-        subject=arguments.subject or "",
-        text=text,
-        html=html,
-        attachments=attachments,
-        headers=_headers(arguments.header),
-    )
+    try:
+        message = smtpx.compose(
+            sender=author,
+            to=arguments.to,
+            cc=arguments.cc,
+            bcc=arguments.bcc,
+            reply_to=arguments.reply_to,
+            subject=arguments.subject or "",
+            text=text,
+            html=html,
+            attachments=attachments,
+            headers=_headers(arguments.header),
+        )
+    except (ValueError, smtpx.LocalProtocolError) as error:
+        raise Stop(_in_flags(str(error))) from error
     if is_template:
         return Letter(message, smtpx.Envelope(None, _NOBODY))
     envelope = smtpx.Envelope.from_message(message, notify=_notify(arguments.notify))
     if arguments.envelope_sender is not None:
         envelope = envelope.replace(sender=_reverse_path(arguments.envelope_sender))
     return Letter(message, envelope, str(message["Subject"] or ""))
+
+
+def _in_flags(text: str) -> str:
+    """What is said of arguments, in the words of who gave flags."""
+    told = _ARGUMENT.sub(lambda found: f"--{_FLAGS.get(found[1], found[1])}", text, count=1)
+    return told.replace("what the argument 'bcc' is for", "what --bcc is for")
+
+
+def addresses_of(text: str) -> list[str]:
+    """Read addresses, with commas between them."""
+    return [each.strip() for each in _COMMA.split(text) if each.strip()] or [text]
 
 
 def _said(value: str | None, flag: str) -> str | None:
@@ -183,6 +205,8 @@ def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) ->
 def _no_message(octets: bytes, where: str) -> Stop:
     if not octets.strip():
         why = "it is empty"
+    elif octets.startswith(_MARKS):
+        why = "it begins with a byte order mark: save it as UTF-8 without one"
     elif octets.startswith(b"From "):
         why = "it is an mbox: take one message out of it"
     else:

@@ -21,7 +21,7 @@ from typing import Any
 import smtpx
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import Account
-from smtpx.cli._console import SCHEMA, Console, cell, printable
+from smtpx.cli._console import SCHEMA, Console, cell, counted, printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
 from smtpx.cli._letters import read_octets
@@ -92,7 +92,9 @@ def preview(arguments: argparse.Namespace, console: Console, template: smtpx.Tem
             content, _ = template.render(row)
             with (folder / f"{number:06}.eml").open("xb") as file:
                 _ = file.write(content)
-    console.result(f"{count} rows, each with {', '.join(template.fields) or 'no fields'}")
+    console.result(
+        f"{counted(count, 'row')}, each with {', '.join(template.fields) or 'no fields'}"
+    )
     console.document("send", 0, {"rows": count, "written": None if folder is None else str(folder)})
     return 0
 
@@ -168,9 +170,8 @@ def _tell(
     counts = outbox.counts(_CAMPAIGN)
     code = deliveries(counts)
     told = {state.value: number for state, number in counts.items() if number}
-    console.result(
-        f"{count} rows: " + ", ".join(f"{number} {state}" for state, number in told.items())
-    )
+    states = ", ".join(f"{number} {state}" for state, number in told.items())
+    console.result(f"{counted(count, 'row')}: {states}")
     failures = _write_failures(outbox, path.with_suffix(".failures.csv"))
     for recipient in islice(_in_doubt(outbox), 20):
         console.story(f"in doubt: {printable(recipient)}", "yellow")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TextIO, TypeAlias, cast
 
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
@@ -14,6 +16,10 @@ from smtpx.cli._exits import Exit, Stop
 __all__ = ["Named", "Row", "rows_in"]
 
 Row: TypeAlias = dict[str, Any]
+
+_SEPARATORS = (";", "\t")
+# Of Excel, which does not show it.
+_SEPARATOR_LINE = re.compile(r"sep=([,;|\t])\r?\n?")
 
 
 class Named(NamedTuple):
@@ -43,11 +49,21 @@ def _rows(name: str) -> Iterator[Row]:
                 case ".jsonl" | ".ndjson":
                     yield from _objects(name, (json.loads(line) for line in file if line.strip()))
                 case _:
-                    yield from _lines(name, csv.DictReader(file, strict=True))
+                    yield from _lines(name, _table(file))
         except UnicodeDecodeError:
             raise Stop(f"{name} is not UTF-8: convert it", Exit.CONTENT_REFUSED) from None
         except (json.JSONDecodeError, csv.Error, RecursionError) as error:
             raise Stop(f"{name} cannot be read: {error}", Exit.CONTENT_REFUSED) from None
+
+
+def _table(file: TextIO) -> csv.DictReader[str]:
+    """The lines of a CSV; spreadsheets separate by what their language has no other use for."""
+    header = file.readline()
+    if (said := _SEPARATOR_LINE.fullmatch(header)) is not None:
+        return csv.DictReader(file, delimiter=said[1], strict=True)
+    others = [each for each in _SEPARATORS if each in header and "," not in header]
+    delimiter = others[0] if others else ","
+    return csv.DictReader(chain([header], file), delimiter=delimiter, strict=True)
 
 
 def _objects(name: str, found: Any) -> Iterator[Row]:

@@ -88,6 +88,9 @@ def sentence_of(error: BaseException) -> str:
     """What an error says, on one line; the file's name where it is about a file."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        # Its own text would quote an octet, which may be of a password.
+        return "it is not UTF-8: convert it"
     return str(error) or type(error).__name__
 
 

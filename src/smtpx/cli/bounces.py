@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from smtpx import bounces, verp
 from smtpx.bounces import DeliveryReport, Report
 from smtpx.cli import _shapes
-from smtpx.cli._console import SCHEMA, Console, cell, printable, written
+from smtpx.cli._console import SCHEMA, Console, cell, counted, printable, written
 from smtpx.cli._drawing import table
 from smtpx.cli._exits import Exit
 from smtpx.cli._mail_files import messages_in
@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     else:
         fields = _grouped(found, arguments, console)
     reports, others = tally["reports"], tally["others"]
-    console.result(f"{reports} reports, {others} other messages")
+    console.result(f"{counted(reports, 'report')}, {counted(others, 'other message')}")
     code = Exit.DONE if reports else Exit.FOUND
     if code is Exit.FOUND:
-        console.problem(f"no report among {others} messages")
+        console.problem(f"no report among {counted(others, 'message')}")
     console.document("bounces", code, {**fields, "others": others})
     return code
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import smtpx
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
-from smtpx.cli._console import Console, printable
+from smtpx.cli._console import Console, counted, printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import header_section, read_octets
 from smtpx.cli._running import Parser
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             _ = Path(arguments.fix).write_bytes(_mended(octets))
     code = Exit.FOUND if errors else Exit.DONE
     if errors:
-        console.problem(f"{errors} error{'' if errors == 1 else 's'} found")
+        console.problem(f"{counted(errors, 'error')} found")
     console.document("check", code, {"messages": checked})
     return code
 

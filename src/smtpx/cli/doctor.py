@@ -11,7 +11,7 @@ import smtpx
 from smtpx import services
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import Account, account_of, add_password_options, anonymous, is_target
-from smtpx.cli._console import Console, printable
+from smtpx.cli._console import Console, counted, printable
 from smtpx.cli._deliveries import add_delivery_options
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._examination import Case, Examination, Verdict
@@ -263,9 +263,7 @@ def _tell(examination: Examination, console: Console) -> None:
         console.result(f"  {'time':18} {told} ms")
     if examination.round_trips is not None:
         trips = examination.round_trips
-        console.result(
-            f"  {'a message':18} {trips} round trip{'' if trips == 1 else 's'}; 4 with smtplib"
-        )
+        console.result(f"  {'a message':18} {counted(trips, 'round trip')}; 4 with smtplib")
     counts = {
         verdict: sum(row.verdict is verdict for row in examination.rows)
         for verdict in (Verdict.OK, Verdict.WARN, Verdict.FAIL)

@@ -18,11 +18,11 @@ from smtpx.cli._accounts import (
     anonymous,
     is_target,
 )
-from smtpx.cli._console import SCHEMA, Console, printable
+from smtpx.cli._console import SCHEMA, Console, counted, printable
 from smtpx.cli._deliveries import add_delivery_options, delivery_of, name_servers
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._exits import Exit, Stop, of_error, of_result
-from smtpx.cli._letters import Letter, composed, octets_of_size, read_letter
+from smtpx.cli._letters import Letter, addresses_of, composed, octets_of_size, read_letter
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of
 
@@ -56,7 +56,9 @@ def parser() -> Parser:
     message = parser.add_argument_group("the message, where no file has it")
     message.add_argument("--from", dest="sender", metavar="ADDRESS")
     for flag in ("--to", "--cc", "--bcc", "--reply-to"):
-        message.add_argument(flag, action="append", default=[], metavar="ADDRESS")
+        message.add_argument(
+            flag, action="extend", type=addresses_of, default=[], metavar="ADDRESS"
+        )
     message.add_argument("--subject", metavar="TEXT")
     for flag in ("--text", "--html"):
         message.add_argument(flag, metavar="TEXT", help="as it stands; @FILE; or - for stdin")
@@ -405,8 +407,7 @@ def _shown(arguments: argparse.Namespace, console: Console, letter: Letter) -> i
         console.story(printable(str(each)), "yellow")
     code = Exit.FOUND if errors else Exit.DONE
     if errors:
-        plural = "" if len(errors) == 1 else "s"
-        console.problem(f"{len(errors)} error{plural} in the message; nothing was sent")
+        console.problem(f"{counted(len(errors), 'error')} in the message; nothing was sent")
     fields: _shapes.JSON = {
         "sender": str(envelope.sender or ""),
         "recipients": [str(recipient) for recipient in envelope.recipients],

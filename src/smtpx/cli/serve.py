@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 import smtpx
-from smtpx.cli._accounts import account_of, add_password_options
+from smtpx.cli._accounts import account_of, add_password_options, first_line
 from smtpx.cli._console import SCHEMA, Console, printable
 from smtpx.cli._dkim_keys import records
 from smtpx.cli._exits import Exit, Stop
@@ -152,7 +152,7 @@ def _uvicorn() -> Any:
 
 def _token(arguments: argparse.Namespace, http: _Place) -> str | None:
     if arguments.token_file is not None:
-        token = Path(arguments.token_file).read_text(encoding="utf-8").strip()
+        token = first_line(Path(arguments.token_file)).strip()
         if len(token) < 16 or not token.isascii() or not token.isprintable():
             raise Stop(
                 f"{arguments.token_file}: a token is 16 or more characters of ASCII, such as "
@@ -268,7 +268,7 @@ def _users(arguments: argparse.Namespace) -> dict[str, Any]:
     user, colon, file = arguments.auth.partition(":")
     if not (user and colon and file):
         raise Stop(f"--auth {arguments.auth!r}: write any, or USER:FILE with the password's file")
-    password = Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    password = first_line(Path(file))
     return {"users": {user: password}, "require_authentication": True}
 
 
@@ -389,7 +389,9 @@ def _listener(place: _Place) -> socket.socket:
 
 def _in_use(flag: str, place: str, error: OSError) -> Stop:
     return Stop(
-        f"{place}: {error.strerror or error}: give {flag} another port, or 0 for any",
+        # The server's own text ends with its place.
+        f"{place}: {(error.strerror or str(error)).removesuffix(f': {place}')}: "
+        f"give {flag} another port, or 0 for any",
         Exit.CONFIGURATION,
     )
 

@@ -1,0 +1,115 @@
+"""What people have lying about: files of spreadsheets, of editors, of password managers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smtpx.testing import Server
+
+from .conftest import Run
+
+LETTER = b"From: ann@example.org\nTo: {{email}}\nSubject: Hello {{name}}\n\nDear {{name}}\n"
+TABLES = {
+    "German Excel": b"email;name\r\nbob@example.net;Bob\r\n",
+    "semicolons, and a comma in a name": b'email;name\nbob@example.net;"B, Bob"\n',
+    "Excel's hidden line": b"sep=;\r\nemail;name\r\nbob@example.net;Bob\r\n",
+    "tabs": b"email\tname\nbob@example.net\tBob\n",
+    "a mark": b"\xef\xbb\xbfemail;name\r\nbob@example.net;Bob\r\n",
+    "old Mac": b"email,name\rbob@example.net,Bob\r",
+    "blank lines": b"email,name\n\nbob@example.net,Bob\n\n\n",
+    "quoted": b'"email","name"\n"bob@example.net","Bob ""B"" Builder"\n',
+    "commas, and a semicolon in a name": b"email,name\nbob@example.net,B; Bob\n",
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_tables_of_spreadsheets(table: bytes, run: Run, home: Path) -> None:
+    _ = (home / "rows.csv").write_bytes(table)
+    _ = (home / "t.eml").write_bytes(LETTER)
+    done = run("send", "--merge", "rows.csv", "t.eml", "--dry-run", "smtp://localhost")
+    assert (done.code, done.out) == (0, "1 row, each with email, name\n"), done.err
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])
+def test_a_mark_of_an_editor_is_told(mark: bytes, run: Run, home: Path) -> None:
+    _ = (home / "l.eml").write_bytes(mark + b"From: ann@example.org\n\nx\n")
+    done = run("send", "smtp://localhost", "l.eml", "--to", "bob@example.net")
+    assert done.code == 65
+    assert "byte order mark" in done.err
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        ["bob@example.net,kim@example.net"],
+        ["Bob <bob@example.net>, Kim <kim@example.net>"],
+        ['"Builder, Bob" <bob@example.net>', "kim@example.net,"],
+    ],
+)
+@pytest.mark.parametrize("letter", [[], ["letter.eml"]])
+def test_addresses_with_commas_between_them(to: list[str], letter: list[str], run: Run) -> None:
+    words = [word for one in to for word in ("--to", one)]
+    text = [] if letter else ["--text", "hi", "--from", "ann@example.org"]
+    with Server() as server:
+        done = run("send", server.url, *letter, *words, *text)
+        assert done.code == 0, done.err
+        assert server.messages[0].recipients == ("bob@example.net", "kim@example.net")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--to", "bob"], "--to: not an address: 'bob'"),
+        (["--to", "b@x.test", "--cc", "kim"], "--cc: not an address: 'kim'"),
+        (["--to", "b@x.test", "--attach", "nowhere"], "--attach cannot be read"),
+        (["--to", "b@x.test", "--header", "Bcc: x@x.test"], "--header: Bcc is what --bcc is for"),
+    ],
+)
+def test_what_is_wrong_is_told_in_flags(words: list[str], said: str, run: Run) -> None:
+    done = run("send", "smtp://localhost", "--from", "ann@example.org", "--text", "hi", *words)
+    assert done.code == 2
+    assert said in done.err
+
+
+BINARY = b"\xff\xfehunter2\xff\n"
+
+
+@pytest.mark.parametrize("flag", ["--password-file", "--password-command"])
+def test_u5_a_password_that_is_no_text_is_not_quoted(flag: str, run: Run, home: Path) -> None:
+    path = home / "secret"
+    _ = path.write_bytes(BINARY)
+    path.chmod(0o600)
+    value = "secret" if flag == "--password-file" else "cat secret"
+    with Server(users={"ann": "x"}) as server:
+        url = server.url.replace("://", "://ann@")
+        done = run("send", url, "letter.eml", flag, value)
+    assert done.code == 78
+    assert "not UTF-8" in done.err
+    assert "0xff" not in done.err
+
+
+@pytest.mark.parametrize("flag", ["--token-file=secret", "--auth=ann:secret"])
+def test_u5_nor_are_those_of_a_server(flag: str, run: Run, home: Path) -> None:
+    _ = (home / "secret").write_bytes(BINARY)
+    done = run("serve", "--smtp", "127.0.0.1:0", flag)
+    assert done.code == 78
+    assert "secret is not UTF-8" in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("password-command = 'sh -c \"'", "the password command cannot be read"),
+        ("password = 5", "[work] needs password"),
+        ("keyring = 'yes'", "[work] has keyring: write true or false"),
+    ],
+)
+def test_accounts_with_a_mistake(line: str, said: str, run: Run, home: Path) -> None:
+    path = home / "smtpx.toml"
+    _ = path.write_text(f"[work]\nurl = 'smtp://ann@localhost'\n{line}\n")
+    path.chmod(0o600)
+    done = run("send", "@work", "letter.eml")
+    assert done.code == 78
+    assert said in done.err
