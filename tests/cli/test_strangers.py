@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from smtpx.testing import Server
 
+from .command import environment
 from .conftest import Run
 
 LETTER = b"From: ann@example.org\nTo: {{email}}\nSubject: Hello {{name}}\n\nDear {{name}}\n"
@@ -71,6 +75,48 @@ def test_what_is_wrong_is_told_in_flags(words: list[str], said: str, run: Run) -
     done = run("send", "smtp://localhost", "--from", "ann@example.org", "--text", "hi", *words)
     assert done.code == 2
     assert said in done.err
+
+
+# Where output goes.
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+
+
+@FULL
+@pytest.mark.parametrize(
+    "words", [["--version"], ["check", "letter.eml", "--json"], ["send", "--help"]]
+)
+def test_a_disk_that_is_full_is_told(words: list[str], home: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "smtpx", *words],
+            cwd=home,
+            env=environment(home),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert b"Traceback" not in done.stderr
+    assert b"No space left" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows hands no closed handles on")
+@pytest.mark.parametrize("closed", ["1>&- 2>&- 0<&-", "| true"])
+@pytest.mark.parametrize("words", ["--help", "nope", "send --help"])
+def test_streams_that_are_closed(closed: str, words: str, home: Path) -> None:
+    command = f"{sys.executable} -m smtpx {words} {closed}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=home,
+        env=environment(home),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert b"Error" not in done.stderr
+    if "|" not in closed:
+        assert done.returncode == (2 if "nope" in words else 0)
 
 
 BINARY = b"\xff\xfehunter2\xff\n"

@@ -60,7 +60,9 @@ def main(
 
 
 def _said(text: str) -> int:
-    sys.stdout.write(text)
+    from smtpx.cli._console import written
+
+    written(sys.stdout, text)
     return 0
 
 
@@ -77,9 +79,9 @@ def _help() -> str:
 def _unknown(word: str) -> int:
     from difflib import get_close_matches
 
-    from smtpx.cli._console import printable
+    from smtpx.cli._console import printable, written
 
     near = get_close_matches(word, [*COMMANDS, *_ALIASES], 1)
     guess = f" Did you mean {near[0]}?" if near else ""
-    sys.stderr.write(f"smtpx: there is no command {printable(word)!r}.{guess}\n{_help()}")
+    written(sys.stderr, f"smtpx: there is no command {printable(word)!r}.{guess}\n{_help()}")
     return 2

@@ -67,8 +67,13 @@ class Console:
         written(sys.stdout, json.dumps(value) + "\n")
 
 
-def written(stream: TextIO, text: str) -> None:
-    """Write and flush; go on without a word where nobody reads."""
+def written(stream: TextIO | None, text: str) -> None:
+    """Write and flush; go on without a word where nobody reads.
+
+    What cannot be written is told on standard error: it changes nothing of what has been done.
+    """
+    if stream is None:
+        return  # It was closed before the program began.
     try:
         try:
             _ = stream.write(text)
@@ -76,11 +81,13 @@ def written(stream: TextIO, text: str) -> None:
             encoding = stream.encoding or "ascii"
             _ = stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Else the interpreter would complain of it once more at its end.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+        if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
+            written(sys.stderr, f"smtpx: the output cannot be written: {error.strerror}\n")
 
 
 def has_colour(stream: TextIO) -> bool:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, Protocol, cast
 
-from smtpx.cli._console import Console, printable
+from smtpx.cli._console import Console, printable, written
 
 __all__ = ["Command", "Parser", "count_of", "loaded", "run"]
 
@@ -53,6 +53,10 @@ class Parser(argparse.ArgumentParser):
             help="show the dialogue; -vv with times",
         )
         shared.add_argument("--debug", action="store_true", help="show Python's traceback")
+
+    def print_help(self, file: object = None) -> None:
+        """Tell what it takes, on standard output."""
+        written(sys.stdout, self.format_help())
 
     def error(self, message: str) -> NoReturn:
         """End with one sentence and what to do."""
@@ -111,7 +115,7 @@ def _run(name: str, words: Sequence[str], given: Mapping[str, object]) -> int:
     except SystemExit:
         return 0  # --help has been told.
     except _Misused as error:
-        sys.stderr.write(f"{error}\n")
+        written(sys.stderr, f"{error}\n")
         failure = {"error": {"kind": "Usage", "message": str(error)}}
         Console(json="--json" in words).document(name, 2, failure)
         return 2
