@@ -141,6 +141,32 @@ def test_allowed(smtp_server):
     result.stdout.fnmatch_lines(["*a fault never struck: RCPT kim@[*]: 451 4.3.0 later"])
 
 
+def test_a_marker_with_a_mistake_fails_its_test(run) -> None:
+    result = run("""
+@pytest.mark.smtp("starttls")
+def test_no_name(smtp_server):
+    pass
+
+
+@pytest.mark.smtp(breaches="alow")
+def test_a_typo(smtp_server):
+    pass
+
+
+@pytest.mark.smtp(unstruck=True)
+def test_another(smtp_server):
+    pass
+""")
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*@pytest.mark.smtp('starttls'): give options by name, such as tls='starttls'*",
+            "*breaches='alow': write 'allow', or leave it out*",
+            "*unstruck=True: write 'allow', or leave it out*",
+        ]
+    )
+
+
 def test_a_failing_test_shows_the_dialogue_and_the_mail(run, pytester: pytest.Pytester) -> None:
     result = run("""
 def test_fails(mailbox):

@@ -56,6 +56,9 @@ def smtp_server_factory(
         from smtpx.testing import Server
 
         allowed = {name: options.pop(name) for name in _KNOWN if name in options}
+        for name, value in allowed.items():
+            if value != "allow":
+                pytest.fail(f"{name}={value!r}: write 'allow', or leave it out", pytrace=False)
         server = Server(**_spelt(options))
         server.start()
         started.append((server, allowed))
@@ -66,9 +69,9 @@ def smtp_server_factory(
     wrong: list[str] = []
     for server, allowed in started:
         server.close()
-        if allowed.get("breaches") != "allow":
+        if "breaches" not in allowed:
             wrong += [f"the client broke the protocol: {each}" for each in server.breaches]
-        if allowed.get("unstruck") != "allow":
+        if "unstruck" not in allowed:
             wrong += [f"a fault never struck: {_fault(each)}" for each in server.unstruck]
     if wrong:
         pytest.fail("\n".join(wrong), pytrace=False)
@@ -83,6 +86,10 @@ def smtp_server(
     """A mail server for this test; its URL is in SMTPX_URL, and in Django's settings."""
     options: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("smtp"))):
+        if marker.args:
+            given = ", ".join(map(repr, marker.args))
+            problem = "give options by name, such as tls='starttls'"
+            pytest.fail(f"@pytest.mark.smtp({given}): {problem}", pytrace=False)
         options.update(marker.kwargs)
     server = smtp_server_factory(**options)
     monkeypatch.setenv("SMTPX_URL", server.url)
