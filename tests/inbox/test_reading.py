@@ -172,3 +172,49 @@ def test_names_as_programs_write_them(field: bytes) -> None:
     reading = _reading.read(content)
     assert (reading.subject, reading.parts[0].name) == ("café", "café.pdf")
     assert b"".join(reading.parts[0].octets(content)) == b"x\r\n"
+
+
+# Words and texts in the charsets of others.
+
+WORDS = {
+    "=?iso-8859-8-i?B?+ezl7Q==?=": "שלום",
+    "=?iso-8859-1?q?=93x=94?=": "“x”",
+    "=?gb2312?B?lkI=?=": "朆",
+    "=?x-gbk?B?lkI=?=": "朆",
+    "=?shift_jis?B?h0A=?=": "①",
+    "=?windows-31j?B?h0A=?=": "①",
+    "=?windows-874?B?ocM=?=": "กร",
+    "=?windows-949?B?vsiz5w==?=": "안녕",
+    "=?us-ascii?Q?=C3=BC?=": "ü",
+    "=?utf-8*en?q?=C3=BC?=": "ü",
+    "=?x-unknown?q?=C3=BC?=": "ü",
+    "=?unknown-8bit?q?=FC?=": "ü",
+    "=?utf-8?q?=C3?= x": "� x",
+    "=?utf-8?q?=E2=9C?= =?utf-8?q?=93?=": "✓",
+    '"=?utf-8?q?J=C3=BC?=" <a@b.test>': '"Jü" <a@b.test>',
+    "Grüße ✓ =?utf-8?q?=C3=BC?=": "Grüße ✓ ü",
+    "=?utf-8?Q?a_b?= c =?utf-8?Q?d?=": "a b c d",
+    "=?utf-8?b?w7": "=?utf-8?b?w7",
+}
+
+
+@pytest.mark.parametrize(("word", "text"), WORDS.items())
+def test_encoded_words_are_read_as_they_are_meant(word: str, text: str) -> None:
+    assert _reading.read(f"Subject: {word}\r\n\r\n".encode()).subject == text
+
+
+@pytest.mark.parametrize(
+    ("charset", "octets", "text"),
+    [
+        ("ISO-8859-1", b"\x93x\x94", "“x”"),
+        ("iso-8859-8-i", b"\xf9\xec\xe5\xed", "שלום"),
+        ("gb2312", b"\x96\x42", "朆"),
+        ("x-mac-cyrillic", b"\xcf", "ѕ"),
+        ("utf-7", b"+AOQ-", "ä"),
+        ("us-ascii", "ü".encode(), "ü"),
+        ("none", b"\xfc", "ü"),
+    ],
+)
+def test_texts_are_read_as_they_are_meant(charset: str, octets: bytes, text: str) -> None:
+    header = f"MIME-Version: 1.0\r\nContent-Type: text/plain; charset={charset}\r\n\r\n"
+    assert _reading.read(header.encode() + octets).text == text

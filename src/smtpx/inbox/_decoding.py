@@ -13,6 +13,31 @@ WINDOW = 1 << 18
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _OTHERS = bytes(set(range(256)) - set(_ALPHABET))
+# As mail programs and browsers read them: by the larger charset, of which they name a part
+# (https://encoding.spec.whatwg.org/#names-and-labels). ASCII with octets above 127 is none.
+_MEANT = {
+    "ascii": "",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift-jis": "cp932",
+    "euc-kr": "cp949",
+}
+_LABELS = {
+    "iso-8859-8-i": "iso8859-8",
+    "iso-8859-8-e": "iso8859-8",
+    "windows-31j": "cp932",
+    "sjis": "cp932",
+    "gb_2312-80": "gb18030",
+    "csgb2312": "gb18030",
+    "ksc_5601": "cp949",
+    "cn-big5": "big5hkscs",
+    "unicode-1-1-utf-8": "utf-8",
+    "utf8mb4": "utf-8",
+}
 # They decode names, or Python's source, and take long for it.
 _NO_CHARSETS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
 
@@ -58,15 +83,28 @@ def _from_quoted_printable(content: bytes, start: int, end: int) -> Iterator[byt
 
 def text_of(octets: bytes, charset: str) -> str:
     """The text; by its charset, or as most senders would have meant it."""
-    try:
-        if charset and codecs.lookup(charset).name.replace("_", "-") not in _NO_CHARSETS:
-            return octets.decode(charset, "replace")
-    except (LookupError, ValueError):
-        pass  # Nobody knows it.
+    codec = _codec_of(charset)
+    if codec:
+        try:
+            return octets.decode(codec, "replace")
+        except (LookupError, ValueError):
+            pass  # It is none of text, or gives up.
     try:
         return octets.decode()
     except UnicodeDecodeError:
         return octets.decode("cp1252", "replace")
+
+
+def _codec_of(charset: str) -> str:
+    """The codec of a charset; empty where nobody knows it, or nothing follows from it."""
+    label = charset.lower().removeprefix("x-")
+    for name in (_LABELS.get(label, label), label.replace("windows-", "cp")):
+        try:
+            known = codecs.lookup(name).name.replace("_", "-")
+        except (LookupError, ValueError):
+            continue
+        return "" if known in _NO_CHARSETS else _MEANT.get(known, known)
+    return ""
 
 
 def header_text(octets: bytes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.header import decode_header, make_header
+from email.header import decode_header
 from email.utils import getaddresses
 
 from smtpx.inbox._decoding import decoded, header_text, text_of
@@ -155,10 +155,19 @@ def _decoded(value: str) -> str:
     """A field's text with its encoded words read (RFC 2047), on one line."""
     text = value[:10_000]
     try:
-        text = str(make_header(decode_header(text)))
-    except Exception:  # Charsets that nobody knows, and broken words.
+        text = "".join(_word(*each) for each in decode_header(text))
+    except Exception:  # Broken words: they stay as they are.
         pass
     return " ".join(text.split())
+
+
+def _word(text: bytes | str, charset: str | None) -> str:
+    if isinstance(text, str):
+        return text
+    if charset is None:
+        return text.decode("raw-unicode-escape")  # As decode_header has it.
+    # RFC 2231 §5: a language may follow.
+    return text_of(text, charset.partition("*")[0])
 
 
 def _people(*values: str) -> tuple[str, ...]:
