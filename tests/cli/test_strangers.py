@@ -159,3 +159,21 @@ def test_accounts_with_a_mistake(line: str, said: str, run: Run, home: Path) -> 
     done = run("send", "@work", "letter.eml")
     assert done.code == 78
     assert said in done.err
+
+
+# What makes no sense.
+
+
+@pytest.mark.parametrize("what", ["status", "list", "show x", "cancel x", "reconcile"])
+def test_an_outbox_that_is_not_there_is_not_made(what: str, run: Run, home: Path) -> None:
+    done = run("outbox", *what.split(), "--db", "sqlite:///mali.db")
+    assert done.code == 78
+    assert "mali.db does not exist" in done.err
+    assert not (home / "mali.db").exists()
+
+
+@pytest.mark.parametrize("flag", ["--mx", "--port"])
+def test_flags_that_a_url_makes_nothing_of(flag: str, run: Run) -> None:
+    done = run("doctor", "smtp://127.0.0.1:1", flag, "2")
+    assert done.code == 2
+    assert f"{flag} does not go with a URL" in done.err

@@ -46,6 +46,9 @@ class Route:
             Stop: there is no such mail exchanger.
         """
         if target is None or is_target(target):
+            for flag in ("mx", "port"):
+                if getattr(arguments, flag) is not None:
+                    raise Stop(f"--{flag} does not go with a URL or an account: give a domain")
             return cls("a server was named, and no domain")
         domain = smtpx.Address.parse(target).domain if "@" in target else target
         if not _DOMAIN.fullmatch(domain):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
@@ -55,8 +56,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     url = url or os.environ.get("SMTPX_OUTBOX")
     if url is None:
         raise Stop("which outbox? Give --db sqlite:///mail.db, or set SMTPX_OUTBOX")
+    if arguments.what != "run":
+        _check_there(url)
     with ledger(url, **options) as outbox:
         return _WHAT[arguments.what](outbox, arguments, console)
+
+
+def _check_there(url: str) -> None:
+    """Whoever asks about a file that is not there has mistyped its name."""
+    path = url.removeprefix("sqlite:///")
+    if path != url and not Path(path).exists():
+        problem = f"{printable(path)} does not exist: an outbox is made by who puts mail into it"
+        raise Stop(problem, Exit.CONFIGURATION)
 
 
 def _status(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
