@@ -1317,3 +1317,27 @@ def test_where_the_server_hangs_up_behind_a_refused_reset(behind: str):
     streamed = Streamed(script, *BY_DATA, mode=Mode.WHOLE)
     first = ACCEPTED if behind.startswith("421") else IN_DOUBT
     assert statuses(streamed.results[0]) == [first]
+
+
+def test_nothing_is_written_where_the_server_may_wait_for_a_content():
+    """With a reply too many before it, the 354 to a DATA that seemed refused is left over."""
+    results: list[SendResult] = []
+    commands = b"DATA\r\n"  # Goes alone, after a go-ahead.
+    ready = [Outgoing(commands, ONE), Outgoing(HI, ONE)]
+    supply = Supply(ready=ready, exhausted=True)
+    connection = connected(*BY_BDAT)
+    connection.learnt.takes_chunks = connection.learnt.takes_reset = True
+    script = """
+        C: MAIL FROM:<a@x.test>
+        C: RCPT TO:<b@y.test>
+        C: DATA
+        S: 250 ok
+        S: 250 ok
+        S: 550 stray
+        S!: 354 go ahead
+        """
+    procedure = stream(connection, supply, results.append, Window(), Budget(9))
+    over = play(procedure, dedent(script), Mode.WHOLE).value
+    assert isinstance(over, RemoteProtocolError)
+    assert [statuses(result) for result in results] == [[REFUSED]]
+    assert len(supply.ready) == 1

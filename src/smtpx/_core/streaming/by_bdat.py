@@ -121,6 +121,7 @@ class Chunks:
                 yield from self._settle(leaving=0)
                 message, self._alone = self._alone, None
                 yield from send_alone(connection, supply, self._emit, self._budget, message)
+                yield from connection.check_quiet()  # A 354 too late, and it waits for a content.
             elif flight:
                 # Refilled when half empty, so that messages go out by the dozen.
                 leaving = 0 if drawing.has_ended else window.messages // 2
@@ -146,6 +147,8 @@ class Chunks:
             if drawn is None:
                 if drawing.has_ended or not (yield from ask_for_more(connection, self._supply)):
                     break
+                if not connection.unanswered:
+                    yield from connection.check_quiet()  # What has come meanwhile answers nothing.
                 continue
             _, envelope, content = drawn
             data = content.whole
