@@ -97,6 +97,7 @@ DELIVERY: dict[str, Any] = {
     "resolver": NONE,
     "dane": {"True"},
     "mta_sts": {"True"},
+    "prefer_ipv4": {"True"},
     "ca_file": NONE | TEXTS,
     "policies": NONE | {"dict"},
     "reports": NONE,

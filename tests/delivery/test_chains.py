@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from smtpx.testing import Server, ServerTLS
 from smtpx.tls import Protection
 from tests.delivery import test_dane
 from tests.delivery.test_dane import MATCHES, MX, Issued
+
+# There is none for Windows.
+uvloop: Any = import_module("uvloop") if find_spec("uvloop") else None
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -70,6 +75,8 @@ DRIVERS: dict[str, Any] = {
     "asyncio": lambda *args: asyncio.run(in_task(*args)),
     "trio": lambda *args: trio.run(in_task, *args),
 }
+if uvloop is not None:
+    DRIVERS["uvloop"] = lambda *args: uvloop.run(in_task(*args))
 
 
 def test_the_cases_are_those_that_can_be_served():

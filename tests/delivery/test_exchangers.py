@@ -118,6 +118,19 @@ def test_either_family_is_enough(four: Answer, six: Answer, addresses: tuple[str
     assert plan.failure is None
 
 
+@pytest.mark.requirement("D12")
+@pytest.mark.parametrize("prefers", [False, True])
+def test_addresses_of_ipv4_may_go_first(prefers: bool):
+    answers = {
+        ("example.net", "MX"): found(MX(1, "a.example.net")),
+        ("a.example.net", "A"): found(ADDRESS, OTHER),
+        ("a.example.net", "AAAA"): found("2001:4860::8"),
+    }
+    first, second = (ADDRESS, "2001:4860::8") if prefers else ("2001:4860::8", ADDRESS)
+    plan = planned(answers, prefer_ipv4=prefers)
+    assert plan.exchangers[0].addresses == (first, second, OTHER)
+
+
 @pytest.mark.parametrize("lost", ["A", "AAAA"])
 def test_a_host_of_which_nothing_is_known_may_have_an_address(lost: str):
     answers = {

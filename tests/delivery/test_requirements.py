@@ -14,7 +14,7 @@ import dns.rrset
 import pytest
 import trustme
 
-from smtpx import Envelope
+from smtpx import Envelope, SMTPError
 from smtpx.delivery import AddressPolicy, Delivery, DeliveryFailed, Failure, Level, NameServers
 from smtpx.delivery._dnspython import Ask, Pause, _configured, asking
 from smtpx.delivery.dane import TLSA, mismatch
@@ -69,6 +69,23 @@ def response_to(question: Question, rcode: str, authority: str = "") -> Answer:
     except StopIteration as stop:
         answer: Answer = stop.value
         return answer
+
+
+@pytest.mark.requirement("D12")
+def test_a_refusal_names_the_address_that_was_refused(world):
+    """Whoever reads that a PTR record is missing has to know of which address."""
+    refusal = {"bob@example.net": "550 5.7.25 there is no PTR record"}
+    names = "example.net MX 1 mx.example.net.\nmx.example.net A 127.0.0.1"
+    with (
+        Server(refuse_recipients=refusal) as server,
+        NameServer(names) as dns_,
+        pytest.raises(SMTPError) as caught,
+    ):
+        world(dns_, port=server.port).send(CONTENT, BOB)
+    (outcome,) = outcomes_of(caught.value)
+    assert outcome.source == outcome.attempts[-1].source == "127.0.0.1"
+    assert "[127.0.0.1] from 127.0.0.1: 550 5.7.25" in str(outcome)
+    assert "from 127.0.0.1" in str(outcome.attempts[-1])
 
 
 @pytest.mark.requirement("D15")

@@ -27,6 +27,7 @@ __all__ = [
     "is_gone",
     "is_too_many",
     "said_by",
+    "source_of",
     "unreached_of",
 ]
 
@@ -61,7 +62,22 @@ def busy(step: Try, seconds: float) -> Said:
 
 def said_by(kept: Kept[Any], result: SendResult | None, error: SMTPError | None) -> Said:
     """What a server has made of a message."""
-    return Said(result, error, kept.protection, address=kept.address, begun=(kept.address,))
+    return Said(
+        result,
+        error,
+        kept.protection,
+        address=kept.address,
+        source=kept.source,
+        begun=(kept.address,),
+    )
+
+
+def source_of(dialled: Dialled) -> str:
+    """Our own address of a connection, as this machine has it."""
+    try:
+        return "" if dialled.socket is None else str(dialled.socket.getsockname()[0])
+    except OSError:
+        return ""  # Some systems do not know it any more once the peer has hung up.
 
 
 def unreached_of(dialled: Dialled, settings: Settings) -> tuple[tuple[str, SMTPError], ...]:

@@ -69,10 +69,16 @@ class DeliveryLimits:
 class Kept(Generic[S]):
     """A session, and what has to be known of it before another message goes over it."""
 
-    __slots__ = ("address", "host", "messages", "protection", "session", "terms", "until")
+    __slots__ = ("address", "host", "messages", "protection", "session", "source", "terms", "until")
 
     def __init__(
-        self, session: S, host: str, address: str, terms: Terms, protection: Protection | None
+        self,
+        session: S,
+        host: str,
+        address: str,
+        terms: Terms,
+        protection: Protection | None,
+        source: str = "",
     ) -> None:
         self.session = session
         self.host = host
@@ -81,6 +87,8 @@ class Kept(Generic[S]):
         self.terms = terms
         """Those that it was opened under."""
         self.protection = protection
+        self.source = source
+        """Our own address."""
         self.messages = 0
         self.until = 0.0
 

@@ -104,6 +104,7 @@ class Rules:
     validates: bool = True
     """Whoever answers is believed to have validated DNSSEC."""
     mta_sts: bool = True
+    prefers_ipv4: bool = False
     minimum: Terms = Terms.OPPORTUNISTIC
     policy_port: int = 443
     counts: bool = False
@@ -206,9 +207,10 @@ def _of_literal(literal: str, preference: int, rules: Rules) -> Exchanger:
 def _reached(host: str, preference: int, families: Sequence[Answer], rules: Rules) -> Exchanger:
     """A host and those of its addresses that may be dialled, the families in turn."""
     four, six = ([str(each) for each in one.records] for one in families)
-    both = [each for pair in zip(six, four, strict=False) for each in pair]
+    first, second = (four, six) if rules.prefers_ipv4 else (six, four)
+    both = [each for pair in zip(first, second, strict=False) for each in pair]
     common = len(both) // 2
-    given = both + six[common:] + four[common:]
+    given = both + first[common:] + second[common:]
     allowed = tuple(each for each in given if rules.addresses.allows(each))
     notes = [
         f"{kind} could not be looked up: {one.detail}"

@@ -20,6 +20,7 @@ from ._attempts import (
     is_gone,
     is_too_many,
     said_by,
+    source_of,
     unreached_of,
 )
 from ._belief import believe, meets
@@ -121,6 +122,7 @@ class Sessions:
     ) -> tuple[Kept[Session] | None, Said]:
         """Open a session and send the message over it."""
         settings, address = self._settings, dialled.address
+        source = source_of(dialled)
         session = Session(
             Endpoint(address, settings.rules.port),
             socket=dialled.socket,
@@ -132,12 +134,13 @@ class Sessions:
             believe(step.terms, session.protection)
         except SMTPError as error:
             session.close()
-            return None, Said(error.result, error, session.protection, address=address)
+            shown = session.protection
+            return None, Said(error.result, error, shown, address=address, source=source)
         except BaseException:
             session.abort()
             raise
         self._hosts.answered(address)
-        kept = Kept(session, step.host, address, step.terms, session.protection)
+        kept = Kept(session, step.host, address, step.terms, session.protection, source)
         try:
             return kept, self._over(kept, step, content)
         except BaseException:

@@ -19,6 +19,7 @@ from ._attempts import (
     is_gone,
     is_too_many,
     said_by,
+    source_of,
     unreached_of,
 )
 from ._belief import believe, meets
@@ -122,6 +123,7 @@ class TaskSessions:
     ) -> tuple[Kept[AsyncSession] | None, Said]:
         """Open a session and send the message over it."""
         settings, address = self._settings, dialled.address
+        source = source_of(dialled)
         session = AsyncSession(
             Endpoint(address, settings.rules.port),
             socket=dialled.socket,
@@ -133,12 +135,13 @@ class TaskSessions:
             believe(step.terms, session.protection)
         except SMTPError as error:
             await session.close()
-            return None, Said(error.result, error, session.protection, address=address)
+            shown = session.protection
+            return None, Said(error.result, error, shown, address=address, source=source)
         except BaseException:
             session.abort()
             raise
         self._hosts.answered(address)
-        kept = Kept(session, step.host, address, step.terms, session.protection)
+        kept = Kept(session, step.host, address, step.terms, session.protection, source)
         try:
             return kept, await self._over(kept, step, content)
         except BaseException:

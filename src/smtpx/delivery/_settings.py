@@ -75,6 +75,9 @@ class DeliveryOptions(TypedDict, total=False):
     """What is asked of TLS where neither says more: NONE, OPPORTUNISTIC, ENCRYPTED or VERIFIED."""
     ca_file: str | PathLike[str] | None
     """A PEM file of the authorities to trust where a host is verified, instead of the system's."""
+    prefer_ipv4: bool
+    """Dial a host's IPv4 addresses before its IPv6 ones, as where yours of IPv6 has no PTR record.
+    By default it is the other way round (RFC 6724)."""
     source_address: tuple[str, int] | Sequence[tuple[str, int]] | None
     """IP address and port (0: any) to connect from; or one of each family."""
     timeouts: Timeouts | None
@@ -100,6 +103,7 @@ _KINDS: dict[str, Any] = {
     "addresses": (AddressPolicy, "a smtpx.delivery.AddressPolicy"),
     "dane": (bool, "True or False"),
     "mta_sts": (bool, "True or False"),
+    "prefer_ipv4": (bool, "True or False"),
     "limits": (DeliveryLimits, "a smtpx.delivery.DeliveryLimits"),
     "minimum": (Terms, "a smtpx.delivery.Terms, such as Terms.ENCRYPTED"),
     "seed": (int, "an int"),
@@ -150,6 +154,7 @@ class Settings:
             dane=options.get("dane", True),
             validates=getattr(self.resolver, "validating", True) is True,
             mta_sts=options.get("mta_sts", True),
+            prefers_ipv4=options.get("prefer_ipv4", False),
             minimum=minimum,
             counts=options.get("reports") is not None,
         )

@@ -159,6 +159,8 @@ class Said(NamedTuple):
     """The session had carried other mail before."""
     address: str = ""
     """Where there was a session; else the empty string."""
+    source: str = ""
+    """Our own address there."""
     begun: tuple[str, ...] = ()
     """All addresses that were dialled."""
     unreached: tuple[tuple[str, SMTPError], ...] = ()

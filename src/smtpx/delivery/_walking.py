@@ -334,7 +334,7 @@ class _Walk:
             self._attempted(Attempt(host.name, address, terms, error), those)
             self._note(error, self._standing[those[0]].attempts[-1])
         if said.address:
-            attempt = Attempt(host.name, said.address, terms, said.error)
+            attempt = Attempt(host.name, said.address, terms, said.error, said.source)
             self._attempted(attempt, those)
             if said.result is not None:
                 self._sessions -= 1

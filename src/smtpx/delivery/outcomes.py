@@ -84,10 +84,14 @@ class Attempt:
     terms: Terms
     error: SMTPError | None = None
     """Why the message did not go out here; ``None`` where each recipient had a reply."""
+    source: str = ""
+    """Our own address, as this machine has it; empty where there was no session."""
 
     def __str__(self) -> str:
-        said = "" if self.error is None else f": {self.error}"
-        return f"{self.host} [{self.address}], {self.terms}{said}"
+        told = f"{self.host} [{self.address}], {self.terms}"
+        if self.error is None:
+            return told
+        return f"{told}{_from(self.source)}: {self.error}"
 
 
 class DeliveryOutcome(Outcome):
@@ -109,6 +113,12 @@ class DeliveryOutcome(Outcome):
     """Why nobody took or refused it, where nobody did."""
 
     @property
+    def source(self) -> str:
+        """Our own address in the session that decided it; empty where none did."""
+        those = (one for one in reversed(self.attempts) if one.address == self.address)
+        return next((one.source for one in those), "")
+
+    @property
     def enhanced(self) -> EnhancedStatusCode | None:
         """The enhanced status code of the reply, or of the failure."""
         if self.reply is not None:
@@ -119,6 +129,8 @@ class DeliveryOutcome(Outcome):
         told = f"{self.recipient} {self.status.value}"
         if self.host is not None:
             told += f" by {self.host} [{self.address}]"
+            if self.status is Status.REFUSED:
+                told += _from(self.source)
         if self.reply is not None:
             return f"{told}: {self.reply}"
         return told if self.failure is None else f"{told}: {self.failure.name} {self.enhanced}"
@@ -136,3 +148,8 @@ class DeliveryResult(SendResult):
 
     def __repr__(self) -> str:
         return f"<DeliveryResult {self}>"
+
+
+def _from(source: str) -> str:
+    """As whom we were refused: it may be for want of a PTR record (5.7.25)."""
+    return f" from {source}" if source else ""
