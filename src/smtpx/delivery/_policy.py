@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from math import inf
 
 from ._counting import of_policy
 from ._exchangers import is_literal
@@ -50,8 +51,9 @@ def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) ->
         waits = waits or held is None
         yield Renew(domain, id, waits)
         if waits:
+            asked = known.now
             known = yield Recall(domain)
-            held = _held(known)
+            held = _held(known, since=asked)
     if id is None and rules.counts and (answer.state is AnswerState.FAILED or held is not None):
         said = FetchFailed(f"the TXT record of _mta-sts.{domain} is not to be seen")
         yield of_policy(domain, None if held is None else held.policy, said)
@@ -63,9 +65,12 @@ def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) ->
     return replace(route, policy=None if held is None else held.policy, notes=notes)
 
 
-def _held(known: Known) -> StoredPolicy | None:
+def _held(known: Known, since: float = inf) -> StoredPolicy | None:
+    """The policy that holds. What was fetched `since` counts now, whatever its max_age."""
     stored = known.stored
-    return stored if stored is not None and stored.expires > known.now else None
+    if stored is None or (stored.expires <= known.now and stored.fetched < since):
+        return None
+    return stored
 
 
 def renewing(domain: str, id: str, rules: Rules) -> Steps[None]:

@@ -1,0 +1,108 @@
+"""The walk over hosts as a model: whatever they say, nobody is lost, and nobody has it twice."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from smtpx import Envelope, Status
+from smtpx.delivery._steps import Said, Try
+from smtpx.delivery.resolver import MX
+from smtpx.errors import (
+    ConnectionLost,
+    ExtensionMissing,
+    GreetingRefused,
+    TimedOut,
+    TLSFailure,
+    TLSPolicyError,
+    TLSRefused,
+)
+from smtpx.replies import Reply
+
+from .script import Names, Script, found, replied, unreached
+
+ERRORS = [
+    ConnectionLost("cut", phase="greeting"),
+    ConnectionLost("cut", phase="tls"),
+    TimedOut("silence", phase="mail"),
+    GreetingRefused(None, Reply.of(421, "later")),
+    GreetingRefused(None, Reply.of(554, "no")),
+    TLSRefused("STARTTLS", Reply.of(454, "no")),
+    TLSPolicyError("bad", TLSFailure.CERTIFICATE_EXPIRED),
+    TLSPolicyError("none", TLSFailure.STARTTLS_MISSING),
+    ExtensionMissing("SMTPUTF8", "needed"),
+]
+CODES = [250, 250, 450, 421, 550, None]
+
+
+class World:
+    """Hosts that say whatever chance has them say, and what each recipient has had by that."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = Random(seed)
+        self.accepted: list[str] = []
+        self.doubted: list[str] = []
+        self.final: set[str] = set()
+        self.dialled: list[str] = []
+        self.greeted = 0
+
+    def says(self, step: Try) -> Said:
+        those = [str(each.address) for each in step.envelope.recipients]
+        assert not self.final & set(those), "who has a final word is not sent to again"
+        draw = self.chance.random()
+        if draw < 0.2:
+            self.dialled += step.addresses
+            return unreached(step)
+        self.dialled.append(step.addresses[0])
+        if draw < 0.5:
+            error = self.chance.choice(ERRORS)
+            return Said(error=error, address=step.addresses[0], begun=step.addresses[:1])
+        self.greeted += 1
+        codes = [self.chance.choice(CODES) for _ in those]
+        for name, code in zip(those, codes, strict=True):
+            if code == 250:
+                self.accepted.append(name)
+            if code is None:
+                self.doubted.append(name)
+            if code in (250, 550, None):
+                self.final.add(name)
+        return replied(step, *codes)
+
+
+def zone(chance: Random) -> Names:
+    names = {}
+    count = chance.randint(1, 5)
+    hosts = [f"m{place}.test" for place in range(count)]
+    names["example.net", "MX"] = found(*(MX(chance.randint(1, 3), host) for host in hosts))
+    for place, host in enumerate(hosts):
+        some = [f"8.8.{place}.{last}" for last in range(chance.randint(0, 3))]
+        if some:
+            names[host, "A"] = found(*some)
+    return names
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_nobody_is_lost_and_nobody_has_it_twice(block: int):
+    for seed in range(block * 250, block * 250 + 250):
+        chance, world = Random(seed), World(seed)
+        everybody = [f"u{place}@example.net" for place in range(chance.randint(1, 4))]
+        script = Script(zone(chance), says=world.says)
+        result = script.deliver(Envelope("ann@example.org", everybody))
+        assert [str(one.recipient) for one in result.outcomes] == everybody, seed
+        assert len(set(world.accepted)) == len(world.accepted), seed
+        by = {
+            status: [str(one.recipient) for one in result.outcomes if one.status is status]
+            for status in Status
+        }
+        assert sorted(by[Status.ACCEPTED]) == sorted(world.accepted), seed
+        assert sorted(by[Status.IN_DOUBT]) == sorted(world.doubted), seed
+        for one in result.outcomes:
+            is_final = one.status in (Status.ACCEPTED, Status.IN_DOUBT)
+            # What is for good has a reply that says so, or a failure.
+            assert is_final or one.reply is not None or one.failure is not None, (seed, one)
+            assert (one.host is None) == (one.reply is None and one.failure is not None), seed
+        # What TLS had broken is dialled once more; each time it is the same address.
+        assert len(set(world.dialled)) <= 5, seed
+        assert world.greeted <= 2, seed
+        assert result.error is not None or result.accepted, seed
