@@ -116,6 +116,18 @@ NARROW = Issued(
 OUTSIDE = Issued("x", by=NARROW, names=(MX,))
 LATE = Issued("late", is_authority=True, ends=NOW - DAY / 2)
 BY_LATE = Issued("x", by=LATE, names=(MX,))
+NEAR = Issued("x", by=NARROW, names=("mx.example.com",))
+PLAIN = Issued("plain")
+BY_PLAIN = Issued("x", by=PLAIN, names=(MX,))
+# The same key and name, vouched for by another root: each path leads to an anchor of its own.
+OTHER_ROOT = Issued("other root", is_authority=True)
+CROSS = Issued("between", by=OTHER_ROOT, is_authority=True, key=BETWEEN.key)
+STAR_DEEP = Issued("x", by=BETWEEN, names=("*.net",))
+STAR_PART = Issued("x", by=BETWEEN, names=("m*.example.net",))
+SHOUTED = Issued("x", by=BETWEEN, names=("MX.EXAMPLE.NET",))
+BOTH = Issued(MX, by=BETWEEN, names=("other.example",))
+NOT_YET = Issued("x", by=BETWEEN, names=(MX,), begins=NOW + DAY / 2)
+STRANGER = Issued("stranger", is_authority=True)
 JUNK = hashlib.sha256(b"junk").digest()
 MATCHES = [
     *(
@@ -161,6 +173,34 @@ MATCHES = [
     ),
     pytest.param([record(2, 1, 1, SHORT)], [TOO_DEEP.der, LONG.der, SHORT.der], False, id="depth"),
     pytest.param([record(2, 1, 1, NARROW)], [OUTSIDE.der, NARROW.der], False, id="constraints"),
+    pytest.param([record(2, 1, 1, NARROW)], [NEAR.der, NARROW.der], False, id="not of ours"),
+    pytest.param([record(2, 1, 1, LATE)], [BY_LATE.der, LATE.der], False, id="expired anchor"),
+    pytest.param([record(2, 1, 1, PLAIN)], [BY_PLAIN.der, PLAIN.der], False, id="no authority"),
+    pytest.param([record(2, 1, 1, ROOT)], [NOT_YET.der, *CHAIN[1:]], False, id="not valid yet"),
+    pytest.param([record(2, 1, 1, ROOT)], [STAR_DEEP.der, *CHAIN[1:]], False, id="two labels by *"),
+    pytest.param([record(2, 1, 1, ROOT)], [STAR_PART.der, *CHAIN[1:]], False, id="a part by *"),
+    pytest.param([record(2, 1, 1, ROOT)], [SHOUTED.der, *CHAIN[1:]], True, id="in capitals"),
+    pytest.param(
+        [record(2, 1, 1, ROOT)], [BOTH.der, *CHAIN[1:]], False, id="a common name beside others"
+    ),
+    pytest.param(
+        [record(2, 1, 1, OTHER_ROOT)],
+        [LEAF.der, BETWEEN.der, CROSS.der, OTHER_ROOT.der],
+        True,
+        id="cross-signed",
+    ),
+    pytest.param(
+        [record(2, 1, 1, ROOT)], [LEAF.der, ROOT.der, BETWEEN.der], True, id="out of order"
+    ),
+    pytest.param(
+        [record(2, 1, 1, ROOT)],
+        [LEAF.der, *[STRANGER.der] * 12, BETWEEN.der, ROOT.der],
+        False,
+        id="over-long",
+    ),
+    pytest.param(
+        [record(3, 1, 1, LEAF)], [LEAF.der, *[STRANGER.der] * 12], True, id="over-long, and its own"
+    ),
     pytest.param([record(3, 1, 1, ED)], [ED.der], True, id="Ed25519"),
     pytest.param([record(3, 1, 2, RSA)], [RSA.der], True, id="RSA"),
     pytest.param([TLSA(3, 0, 1, JUNK)], [b"junk"], True, id="3 0 1 junk"),
