@@ -16,6 +16,7 @@ from smtpx.pins import key_of
 from smtpx.testing import Misanswer, NameFault, NameServer, Refuse, Server, ServerTLS, TruncateReply
 
 from .command import Done
+from .command import smtpx as smtpx_command
 from .conftest import Run
 
 LOOPBACK = "127.0.0.0/8"
@@ -116,7 +117,6 @@ def test_private_addresses_are_refused_by_default(run: Run) -> None:
         (["smtp://localhost"], "finds the servers by itself"),
         (["--stop-after", "rcpt"], "--stop-after does not go with --deliver"),
         (["--all-or-nothing"], "--all-or-nothing does not go with --deliver"),
-        (["--merge", "rows.csv"], "--merge does not go with --deliver"),
         (["--resolver", "dns.example"], "--resolver"),
         (["--resolver", "127.0.0.1:x"], "is no port"),
         (["--resolver", "[::1]:99999"], "is no port"),
@@ -171,6 +171,59 @@ def _to(server: Server) -> Any:
         return resolve(host, *words, **options)
 
     return found
+
+
+# Many letters, by way of an outbox.
+
+LETTER = (
+    b"From: Ann <ann@example.org>\nTo: {{name}} <{{address}}>\nSubject: Hello {{name}}\n\n"
+    b"Dear {{name}}\n"
+)
+ROWS = "name,address\nBob,bob@example.net\nZoe,zoe@example.org\nKim,kim@null.example\n"
+
+
+def test_each_row_is_delivered_to_its_domain(home: Path) -> None:
+    (home / "template.eml").write_bytes(LETTER)
+    (home / "rows.csv").write_text(ROWS + "Tom,tom@later.example\n")
+    fault = NameFault(Misanswer.SERVFAIL, "later.example")
+    words = ["send", "--json", "--deliver", "--merge", "rows.csv", "template.eml"]
+    with Server() as server, NameServer(ZONE, faults=[fault]) as names:
+        done = smtpx_command(*words, *by(names, server), home=home)
+        again = smtpx_command(*words, "--resume", "rows.ledger", *by(names, server), home=home)
+        subjects = [one.parsed["Subject"] for one in server.messages]
+        assert sorted(subjects) == ["Hello Bob", "Hello Zoe"]
+        assert server.sessions[0].commands[0] == "EHLO mail.example.org"
+    for each in (done, again):
+        assert each.code == 3, each.err
+        assert each.json["counts"] == {"accepted": 2, "refused": 1, "waiting": 1}
+    failures = (home / "rows.failures.csv").read_text()
+    assert "kim@null.example,refused" in failures
+    assert "tom@later.example,waiting" in failures
+
+
+def test_an_outbox_sends_to_mail_exchangers(home: Path) -> None:
+    (home / "template.eml").write_bytes(LETTER)
+    (home / "rows.csv").write_text(ROWS)
+    with smtpx.Outbox(f"sqlite:///{home / 'mail.db'}") as outbox:
+        for to in ("bob@example.net", "zoe@example.org", "kim@null.example"):
+            outbox.put(b"Subject: hi\r\n\r\nhello\r\n", smtpx.Envelope("ann@example.org", to))
+    db = ("--db", "sqlite:///mail.db")
+    with Server() as server, NameServer(ZONE) as names:
+        words = ["outbox", "run", "--json", "--deliver", "--until-empty", *db]
+        done = smtpx_command(*words, *by(names, server), home=home)
+        assert done.code == 3, done.err
+        assert len(server.messages) == 2
+        assert names.packets["mx.example.net", "A"] == 1
+    status = smtpx_command("outbox", "status", "--json", *db, home=home)
+    counts = status.json["counts"]
+    assert (counts["accepted"], counts["refused"]) == (2, 1)
+
+
+def test_an_outbox_that_delivers_needs_no_server(run: Run) -> None:
+    words = ["--db", "sqlite:///mail.db", "--deliver", "--client-name", "a.example.org"]
+    done = run("outbox", "run", "smtp://localhost", *words, "--resolver", "::1")
+    assert done.code == 2
+    assert "finds the servers by itself" in done.err
 
 
 # The doctor.

@@ -12,7 +12,32 @@ from smtpx.cli._exits import Stop
 if TYPE_CHECKING:
     from smtpx.delivery import Delivery, NameServers
 
-__all__ = ["add_delivery_options", "delivery_of", "name_servers"]
+__all__ = ["add_deliver", "add_delivery_options", "delivering", "delivery_of", "name_servers"]
+
+
+def add_deliver(parser: argparse.ArgumentParser) -> None:
+    """What has mail go to mail exchangers in place of a server."""
+    add_delivery_options(parser)
+    group = parser.add_argument_group("in place of a server")
+    group.add_argument(
+        "--deliver", action="store_true", help="to each recipient's mail exchangers; no URL"
+    )
+    group.add_argument("--port", type=int, default=25, metavar="N", help="of mail exchangers")
+
+
+def delivering(arguments: argparse.Namespace, target: str | None, **options: Any) -> Delivery:
+    """The delivery that ``--deliver`` asks for.
+
+    Raises:
+        Stop: a flag is wrong, or there is a server as well.
+        smtpx.LocalProtocolError, smtpx.ExtraMissing: nobody can be asked.
+    """
+    if target is not None:
+        raise Stop(
+            f"--deliver finds the servers by itself: leave it out, or leave out {printable(target)}"
+        )
+    servers = name_servers(arguments)
+    return delivery_of(arguments, servers, port=arguments.port, **options)
 
 
 def add_delivery_options(parser: argparse.ArgumentParser) -> None:

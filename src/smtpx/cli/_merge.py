@@ -10,24 +10,27 @@ import argparse
 import csv
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import smtpx
 from smtpx.cli import _shapes
-from smtpx.cli._accounts import Account
 from smtpx.cli._console import SCHEMA, Console, cell, counted, printable
 from smtpx.cli._exits import Exit, Stop
-from smtpx.cli._ledgers import client_of, deliveries, ledger
+from smtpx.cli._ledgers import deliveries, ledger
 from smtpx.cli._letters import read_octets
 from smtpx.cli._progress import Progress
 from smtpx.cli._rows import Named, rows_in
 from smtpx.outbox import Limit, Outbox, State
+
+if TYPE_CHECKING:
+    from smtpx.delivery import Delivery
 
 __all__ = ["merge", "preview", "template_of"]
 
@@ -104,12 +107,14 @@ def preview(arguments: argparse.Namespace, console: Console, template: smtpx.Tem
 
 def merge(
     arguments: argparse.Namespace,
-    account: Account,
+    via: AbstractContextManager[smtpx.Client | Delivery],
     template: smtpx.Template,
-    options: dict[str, Any],
     console: Console,
 ) -> int:
-    """Put every row into the outbox, send what is due, and tell what became of it."""
+    """Put every row into the outbox, send what is due, and tell what became of it.
+
+    `via` is what sends, not yet entered.
+    """
     count = _checked(arguments, template)
     path = _ledger_path(arguments)
     how: dict[str, Any] = {"lease": _LEASE}
@@ -124,24 +129,24 @@ def merge(
                 raise
             raise Stop(f"{path} is of other rows, or of another letter: {error}") from None
         with (
-            client_of(account, arguments.connections, **options) as client,
+            via as sending,
             Progress(outbox, _CAMPAIGN, count, console),
         ):
             try:
-                _send(outbox, client, arguments.connections)
+                _send(outbox, sending, arguments.connections)
             except KeyboardInterrupt:
                 console.problem(f"it goes on with --resume {path}")
                 raise
         return _tell(arguments, outbox, count, path, console)
 
 
-def _send(outbox: Outbox, client: smtpx.Client, connections: int) -> None:
-    outbox.run(client, connections=connections, until_empty=True)
+def _send(outbox: Outbox, via: smtpx.Client | Delivery, connections: int) -> None:
+    outbox.run(via, connections=connections, until_empty=True)
     while _held_by_the_dead(outbox):
         # A run that was killed holds its rows until it has shown no sign of life so long.
         time.sleep(_LEASE)
         _ = outbox.reconcile()
-        outbox.run(client, connections=connections, until_empty=True)
+        outbox.run(via, connections=connections, until_empty=True)
 
 
 def _held_by_the_dead(outbox: Outbox) -> bool:
@@ -149,7 +154,8 @@ def _held_by_the_dead(outbox: Outbox) -> bool:
         return True
     now = datetime.now(UTC)
     waiting = outbox.find(state=State.WAITING)
-    return any(each.due is not None and each.due <= now for each in waiting)
+    # What has a reason was tried: its destination is left alone for a while.
+    return any(each.due is not None and each.due <= now and not each.reason for each in waiting)
 
 
 def _ledger_path(arguments: argparse.Namespace) -> Path:

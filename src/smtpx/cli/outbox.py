@@ -6,15 +6,21 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import smtpx
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
 from smtpx.cli._console import Console, printable
+from smtpx.cli._deliveries import add_deliver, delivering
 from smtpx.cli._drawing import table
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
 from smtpx.cli._running import Parser, count_of
 from smtpx.outbox import Delivery, Outbox, OutboxOptions, State
+
+if TYPE_CHECKING:
+    from smtpx.delivery import Delivery as MailExchangers
 
 __all__ = ["parser", "run"]
 
@@ -24,6 +30,7 @@ what:
   list [STATE]         each of them: waiting, accepted, refused, "in doubt" ...
   show ID              all about one message
   run [URL|@ACCOUNT]   send what is due, until Ctrl-C; with --until-empty, until nothing is
+  run --deliver        the same to the mail exchangers of each recipient
   retry ID...          try again what was refused or has expired
   resolve ID RECIPIENT accepted|resend     settle a doubt
   cancel ID...         what nobody can have accepted yet
@@ -44,6 +51,7 @@ def parser() -> Parser:
     parser.add_argument("--limit", type=count_of, default=1000, metavar="N", help="of the list")
     parser.add_argument("--until-empty", action="store_true", help="run: end when nothing is due")
     parser.add_argument("--connections", type=count_of, default=4, metavar="N")
+    add_deliver(parser)
     add_password_options(parser)
     return parser
 
@@ -103,13 +111,18 @@ def _show(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Ex
 
 def _run(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
     target = arguments.words[0] if arguments.words else None
-    account = account_of(target, arguments, console)
     connections: int = arguments.connections
-    if account.pool is not None:
-        connections = min(connections, account.pool.open)
+    via: smtpx.Client | MailExchangers
+    if arguments.deliver:
+        via = delivering(arguments, target)
+    else:
+        account = account_of(target, arguments, console)
+        if account.pool is not None:
+            connections = min(connections, account.pool.open)
+        via = client_of(account, connections)
     before = outbox.counts()
-    with client_of(account, connections) as client:
-        outbox.run(client, connections=connections, until_empty=arguments.until_empty)
+    with via as sending:
+        outbox.run(sending, connections=connections, until_empty=arguments.until_empty)
     code = deliveries(_done_since(before, outbox.counts())) if arguments.until_empty else Exit.DONE
     if code is not Exit.DONE:
         console.problem("not every recipient has accepted: smtpx outbox status tells")

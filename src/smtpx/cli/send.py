@@ -19,9 +19,10 @@ from smtpx.cli._accounts import (
     is_target,
 )
 from smtpx.cli._console import SCHEMA, Console, counted, printable
-from smtpx.cli._deliveries import add_delivery_options, delivery_of, name_servers
+from smtpx.cli._deliveries import add_deliver, delivering
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._exits import Exit, Stop, of_error, of_result
+from smtpx.cli._ledgers import client_of
 from smtpx.cli._letters import Letter, addresses_of, composed, octets_of_size, read_letter
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of
@@ -76,11 +77,7 @@ def parser() -> Parser:
     ways.add_argument("--dkim-key", metavar="PEM", help="sign; with the domain and the selector")
     ways.add_argument("--dkim-domain", metavar="DOMAIN")
     ways.add_argument("--dkim-selector", metavar="NAME")
-    ways.add_argument(
-        "--deliver", action="store_true", help="to each recipient's mail exchangers; no URL"
-    )
-    ways.add_argument("--port", type=int, default=25, metavar="N", help="of mail exchangers")
-    add_delivery_options(parser)
+    add_deliver(parser)
     instead = parser.add_argument_group("in place of sending")
     instead.add_argument("--dry-run", action="store_true", help="say what would be sent")
     instead.add_argument("--out", metavar="DIR", help="write it there as .eml")
@@ -112,14 +109,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     target, file = _sorted(arguments)
     _check_flags(arguments)
     if arguments.deliver:
-        _check_deliver(arguments, target)
+        _check_deliver(arguments)
     if arguments.merge is not None:
         return _merged(arguments, target, file, console)
     if arguments.out is not None or arguments.dry_run:
         letter = _letter(arguments, file, _sender_at_hand(target, arguments, console))
         return _shown(arguments, console, letter)
     if arguments.deliver:
-        return _delivered(arguments, file, console)
+        return _delivered(arguments, target, file, console)
     signer = _signer(arguments)
     login = arguments.stop_after != "hello"
     account = account_of(target, arguments, console, login=login)
@@ -161,7 +158,8 @@ def _merged(
     from smtpx.cli import _merge
 
     preview = arguments.out is not None or arguments.dry_run
-    account = None if preview else account_of(target, arguments, console)
+    is_local = preview or arguments.deliver
+    account = None if is_local else account_of(target, arguments, console)
     message: EmailMessage | None = None
     if file is None:
         sender = _sender_at_hand(target, arguments, console) if account is None else account.sender
@@ -170,16 +168,17 @@ def _merged(
     else:
         _check_read(arguments, file)
     template = _merge.template_of(file, message, arguments.envelope_sender)
-    if account is None:
+    if preview:
         return _merge.preview(arguments, console, template)
     dialogue = Dialogue(console, arguments.transcript)
-    options = {
-        "observer": dialogue,
-        "signer": _signer(arguments),
-        "timeout": arguments.timeout,
-    }
+    options: dict[str, Any] = {"observer": dialogue, "signer": _signer(arguments)}
     try:
-        return _merge.merge(arguments, account, template, options, console)
+        if account is None:
+            via = delivering(arguments, target, **options, **_timeouts(arguments))
+            return _merge.merge(arguments, via, template, console)
+        count: int = arguments.connections
+        client = client_of(account, count, **options, timeout=arguments.timeout)
+        return _merge.merge(arguments, client, template, console)
     finally:
         dialogue.save()
 
@@ -245,24 +244,27 @@ def _signer(arguments: argparse.Namespace) -> smtpx.DKIMSigner | None:
 # What sends.
 
 
-def _check_deliver(arguments: argparse.Namespace, target: str | None) -> None:
-    if target is not None:
-        raise Stop(f"--deliver finds the servers by itself: leave it out, or leave out {target}")
-    for name in ("merge", "stop_after", "all_or_nothing"):
+def _check_deliver(arguments: argparse.Namespace) -> None:
+    for name in ("stop_after", "all_or_nothing"):
         if getattr(arguments, name):
             raise Stop(f"--{name.replace('_', '-')} does not go with --deliver: leave one out")
 
 
-def _delivered(arguments: argparse.Namespace, file: str | None, console: Console) -> int:
+def _timeouts(arguments: argparse.Namespace) -> dict[str, Any]:
+    """As a delivery has them, for which the whole is a session's."""
+    given: float | None = arguments.timeout
+    return {} if given is None else {"timeouts": smtpx.Timeouts(total=given)}
+
+
+def _delivered(
+    arguments: argparse.Namespace, target: str | None, file: str | None, console: Console
+) -> int:
     """To the mail exchangers of each recipient."""
     dialogue = Dialogue(console, arguments.transcript)
     options: dict[str, Any] = {"observer": dialogue, "signer": _signer(arguments)}
-    if arguments.timeout is not None:
-        options["timeouts"] = smtpx.Timeouts(total=arguments.timeout)
-    letter = _letter(arguments, file, None)
     try:
-        servers = name_servers(arguments)
-        with delivery_of(arguments, servers, port=arguments.port, **options) as delivery:
+        with delivering(arguments, target, **options, **_timeouts(arguments)) as delivery:
+            letter = _letter(arguments, file, None)
             send = partial(delivery.send, letter.message, letter.envelope)
             return _told_of(send, console, is_lines=arguments.jsonl)
     finally:
