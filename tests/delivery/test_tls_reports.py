@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes, policy
 from importlib import import_module
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 
 import smtpx
 from smtpx import Envelope, LocalProtocolError
-from smtpx.delivery import DeliveryFailed, SentReport, Terms, TLSReports, _settings
+from smtpx.delivery import DeliveryFailed, SentReport, Terms, TLSReports, _settings, _tallies
+from smtpx.delivery._report_mail import zipped
 from smtpx.delivery._tallies import Due, Tallies
 from smtpx.delivery.tls_reports import (
     AppliedPolicy,
@@ -719,6 +721,54 @@ def test_no_more_than_so_many(receiver: Lab, clock, reports):
         clock.now += DAY
         delivery = receiver.made(dns, reports=reports)
         assert [len(delivery.send_reports(most=2)) for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_place_that_many_domains_name_is_not_flooded(receiver: Lab, clock, reports, monkeypatch):
+    """Whoever owns a thousand domains can name another's address for the reports of each."""
+    monkeypatch.setattr(_tallies, "_TO_ONE", 2)
+    monkeypatch.setattr(_tallies, "_A_DAY", 4)
+    with closing(Tallies(reports.path)) as tallies:
+        for number in range(5):
+            tallies.count(policy_of(f"d{number}.test"), None, NOON)
+    rua = [f'_smtp._tls.d{n}.test TXT "v=TLSRPTv1; rua=mailto:tls+{n}@r.test"' for n in range(5)]
+    with rua_zone("mailto:x@r.test", *rua) as dns:
+        clock.now += DAY
+        sent = receiver.made(dns, reports=reports).send_reports()
+        assert [one.error is None for one in sent].count(True) == 2
+        assert any("enough reports" in str(one.error) for one in sent)
+        # The rest may go the next day.
+        clock.now = NOON + 1.6 * DAY
+        again = receiver.made(dns, reports=reports).send_reports()
+        assert [one.error is None for one in again] == [True, True, False], again
+    assert len(receiver.server.messages) == 4
+
+
+def test_no_more_reports_go_out_a_day_than_may(kept, monkeypatch):
+    monkeypatch.setattr(_tallies, "_A_DAY", 3)
+    one, other = kept("a.db"), kept("a.db")
+    said = [tallies.allow(f"r{place}.test", NOON) for place in range(2) for tallies in (one, other)]
+    assert said == [True, True, True, False]
+    assert one.allow("r0.test", NOON + DAY)
+
+
+def test_a_huge_report_leaves_out_what_others_have_said():
+    """A hundred kinds of policies and failures, none of which can be compressed."""
+    draw = Random(1)
+    policies = tuple(
+        PolicyReport(
+            AppliedPolicy(PolicyType.STS, "d.test", (draw.randbytes(4000).hex(),), ("*.d.test",)),
+            1,
+            ((SessionFailure(ResultType.VALIDATION_FAILURE, reason=draw.randbytes(99).hex()), 2),),
+        )
+        for _ in range(100)
+    )
+    begin, end = datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
+    report = Report("Example", "tls@example.org", "1", begin, end, policies)
+    file = zipped(report)
+    assert len(file) < 100_000
+    told = Report.parse(gzip.decompress(file))
+    assert [(one.successes, one.failures[0][1]) for one in told.policies] == [(1, 2)] * 100
+    jsonschema.validate(json.loads(gzip.decompress(file)), SCHEMA)
 
 
 def test_without_reports_there_is_nothing_to_send(world, clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -10,12 +11,15 @@ from email.utils import format_datetime, make_msgid
 from typing import TYPE_CHECKING
 
 from .reports import TLSReports
-from .tls_reports import Report
+from .tls_reports import AppliedPolicy, Report
 
 if TYPE_CHECKING:
     from ._tallies import Due
 
 __all__ = ["mail_of", "report_of", "zipped"]
+
+# Octets of a file, which somebody may get who has asked for none.
+_LARGEST = 100_000
 
 
 def report_of(due: Due, reports: TLSReports) -> Report:
@@ -28,8 +32,27 @@ def report_of(due: Due, reports: TLSReports) -> Report:
 
 
 def zipped(report: Report) -> bytes:
-    """The report, compressed; the same each time."""
+    """The report, compressed; the same each time. A huge one without what others have said."""
+    whole = _compressed(report)
+    return whole if len(whole) <= _LARGEST else _compressed(_without_texts(report))
+
+
+def _compressed(report: Report) -> bytes:
     return gzip.compress(report.to_json(), mtime=0)
+
+
+def _without_texts(report: Report) -> Report:
+    return replace(
+        report,
+        policies=tuple(
+            replace(
+                each,
+                policy=AppliedPolicy(each.policy.type, each.policy.domain),
+                failures=tuple((replace(one, reason=""), count) for one, count in each.failures),
+            )
+            for each in report.policies
+        ),
+    )
 
 
 def mail_of(

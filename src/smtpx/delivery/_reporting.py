@@ -13,7 +13,7 @@ from smtpx.errors import SMTPError
 from ._fetching import posted
 from ._report_mail import mail_of, report_of, zipped
 from ._resolving import Rules
-from ._steps import Fetch, LookUps, Mail, Steps
+from ._steps import Allowance, Fetch, LookUps, Mail, Steps
 from .mta_sts import FetchFailed
 from .reports import SentReport, TLSReports
 from .resolver import AnswerState, Question
@@ -30,9 +30,10 @@ def reported(due: Due, reports: TLSReports, rules: Rules, now: float) -> Steps[S
 
     ::
 
-        LookUps TXT _smtp._tls.example.net
-        Mail    to each mailto:
-        Fetch   POST to each https:
+        LookUps     TXT _smtp._tls.example.net
+        Allowance   for each place
+        Mail        to each mailto:
+        Fetch       POST to each https:
     """
     (answer,) = yield LookUps((Question(f"_smtp._tls.{due.domain}", "TXT"),))
     if answer.state is AnswerState.FAILED:
@@ -45,6 +46,8 @@ def reported(due: Due, reports: TLSReports, rules: Rules, now: float) -> Steps[S
         if place in told:
             continue
         try:
+            if not (yield Allowance(_whose(place))):
+                raise FetchFailed("enough reports have gone out today")
             if place.startswith("mailto:"):
                 recipient = place.removeprefix("mailto:")
                 submitter = reports.contact.domain
@@ -58,6 +61,13 @@ def reported(due: Due, reports: TLSReports, rules: Rules, now: float) -> Steps[S
         else:
             told.append(place)
     return SentReport(due.domain, due.day, tuple(told), "; ".join(errors) or None)
+
+
+def _whose(place: str) -> str:
+    """Who has to bear what is sent there."""
+    if place.startswith("mailto:"):
+        return place.rpartition("@")[2].lower()
+    return str(urlsplit(place).hostname)
 
 
 def _post(url: str, report: Report, rules: Rules) -> Steps[None]:

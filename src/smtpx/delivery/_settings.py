@@ -245,6 +245,10 @@ class Settings:
         due = self.tallies.due(time())
         return None if due is None else (due, reported(due, self.reports, self.rules, time()))
 
+    def allows(self, place: str) -> bool:
+        """True if one more report may go to a place today; it is counted."""
+        return self.tallies is not None and self.tallies.allow(place, time())
+
     def end(self, due: Due, sent: SentReport) -> None:
         """Note what has become of a report."""
         if self.tallies is None:

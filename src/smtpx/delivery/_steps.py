@@ -19,6 +19,7 @@ from .resolver import Question
 from .tls_reports import AppliedPolicy, SessionFailure
 
 __all__ = [
+    "Allowance",
     "Away",
     "Begin",
     "Count",
@@ -125,6 +126,13 @@ class Count(NamedTuple):
     """What was wrong with it, if anything was."""
 
 
+class Allowance(NamedTuple):
+    """Tell whether one more report may go to a place today; answered with a `bool`."""
+
+    place: str
+    """The domain of a mail address, or the host of a URL."""
+
+
 class Mail(NamedTuple):
     """Deliver a message of our own; an `SMTPError` is thrown in where nobody takes it."""
 
@@ -168,7 +176,7 @@ class Said(NamedTuple):
 
 
 Step: TypeAlias = (
-    Begin | LookUps | Fetch | Recall | Renew | Keep | Away | Marked | Count | Mail | Try
+    Allowance | Away | Begin | Count | Fetch | Keep | LookUps | Mail | Marked | Recall | Renew | Try
 )
 Steps: TypeAlias = Generator[Step, Any, T]
 """A procedure that returns a `T`."""

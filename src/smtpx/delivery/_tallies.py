@@ -37,6 +37,8 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS tls_report (day TEXT NOT NULL, domain TEXT NOT NULL, "
     "due REAL NOT NULL, next REAL NOT NULL, attempts INTEGER NOT NULL, told TEXT NOT NULL, "
     "PRIMARY KEY (day, domain))",
+    "CREATE TABLE IF NOT EXISTS tls_sent (day TEXT NOT NULL, place TEXT NOT NULL, "
+    "count INTEGER NOT NULL, PRIMARY KEY (day, place))",
     "CREATE INDEX IF NOT EXISTS tls_report_next ON tls_report (next)",
 )
 # RFC 8460 §4.1: not all at midnight, but within four hours after it.
@@ -48,6 +50,10 @@ _LEASE = 900.0
 # Kinds of sessions of a domain and a day that are told apart.
 _MOST = 100
 _KEPT = timedelta(days=3)
+# Reports that are sent in a day, and those of them to one place. Many domains may name the address
+# of somebody who has asked for none.
+_A_DAY, _TO_ONE = 10_000, 1000
+_ALL = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ class Tallies:
             "INSERT OR IGNORE INTO tls_report VALUES (?, ?, ?, ?, 0, '[]')",
             (day.isoformat(), domain, due, due),
         )
-        for table in ("tls_session", "tls_report"):
+        for table in ("tls_session", "tls_report", "tls_sent"):
             before = (day - _KEPT).isoformat()
             _ = database.execute(f"DELETE FROM {table} WHERE day < ?", (before,))
 
@@ -173,6 +179,22 @@ class Tallies:
             _ = database.execute(
                 "UPDATE tls_report SET next = ?, told = ? WHERE day = ? AND domain = ?",
                 (now + pause, json.dumps(told), due.day.isoformat(), due.domain),
+            )
+        return True
+
+    def allow(self, place: str, now: float) -> bool:
+        """True if one more report may go there today (UTC); it is counted, for all processes."""
+        day = datetime.fromtimestamp(now, UTC).date().isoformat()
+        with self._opened() as database:
+            for one, most in ((_ALL, _A_DAY), (place, _TO_ONE)):
+                row = database.execute(
+                    "SELECT count FROM tls_sent WHERE day = ? AND place = ?", (day, one)
+                ).fetchone()
+                if row is not None and row[0] >= most:
+                    return False
+            _ = database.executemany(
+                "INSERT INTO tls_sent VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
+                [(day, _ALL), (day, place)],
             )
         return True
 

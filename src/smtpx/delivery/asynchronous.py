@@ -45,6 +45,7 @@ from ._settings import (
     verdict,
 )
 from ._steps import (
+    Allowance,
     Away,
     Begin,
     Count,
@@ -301,6 +302,8 @@ class AsyncDelivery:
                             answer = settings.known(step.domain)
                         case Keep():
                             settings.keep(step)
+                        case Allowance(place):
+                            answer = settings.allows(place)
                         case Count():
                             settings.count(step)
                         case Mail():

@@ -36,6 +36,7 @@ from ._settings import (
     verdict,
 )
 from ._steps import (
+    Allowance,
     Away,
     Begin,
     Count,
@@ -240,6 +241,8 @@ class Delivery:
                             answer = settings.known(step.domain)
                         case Keep():
                             settings.keep(step)
+                        case Allowance(place):
+                            answer = settings.allows(place)
                         case Count():
                             settings.count(step)
                         case Mail():
