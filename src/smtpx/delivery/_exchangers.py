@@ -81,9 +81,6 @@ _preference = itemgetter(0)
 
 
 def _of_records(domain: str, records: list[MX], own: Collection[str], seed: int) -> Levels:
-    # RFC 7505 §3: one record, whatever its preference.
-    if records and not any(record.exchanger for record in records):
-        raise DeliveryFailed(f"{domain} takes no mail: it has a null MX", Failure.NULL_MX)
     records = sorted(records, key=_preference)[:_MOST]
     notes: list[str] = []
     by_preference: dict[int, list[str]] = {}
@@ -107,11 +104,14 @@ def _of_records(domain: str, records: list[MX], own: Collection[str], seed: int)
             if host not in hosts:
                 hosts.append(host)
     if not by_preference:
+        # RFC 7505 §3: one record, whatever its preference.
+        if records and not any(record.exchanger for record in records):
+            raise DeliveryFailed(f"{domain} takes no mail: it has a null MX", Failure.NULL_MX)
         raise DeliveryFailed(
             f"{domain} has no usable mail exchanger: {'; '.join(notes[:5])}", Failure.NO_ADDRESS
         )
     levels: list[Rank] = []
-    for preference, hosts in sorted(by_preference.items()):
+    for preference, hosts in by_preference.items():
         if len(hosts) > 1:
             Random(seed).shuffle(hosts)
         levels.append(Rank(preference, tuple(hosts)))

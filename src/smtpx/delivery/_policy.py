@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -42,8 +41,9 @@ def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) ->
     domain = route.next_hop
     known: Known = yield Recall(domain)
     held = _held(known)
-    texts = [str(text) for text in answer.records]
-    id = policy_id(texts) if answer.state is AnswerState.FOUND else None
+    id = None
+    if answer.state is AnswerState.FOUND:
+        id = policy_id([str(text) for text in answer.records])
     # What is cached is never dropped because it cannot be seen any more.
     is_known = held is not None and held.id == id and not _is_old(held, known.now)
     if id is not None and not is_known and id != known.failed_id:
@@ -62,7 +62,7 @@ def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) ->
         notes = (*notes, f"MTA-STS: the policy cannot be had: {known.why}")
     if held is None and notes == route.notes:
         return route
-    return replace(route, policy=None if held is None else held.policy, notes=notes)
+    return route._replace(policy=None if held is None else held.policy, notes=notes)
 
 
 def _held(known: Known, since: float = inf) -> StoredPolicy | None:

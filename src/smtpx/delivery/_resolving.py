@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ._exchangers import Levels, Rank, exchangers, is_literal, literal_address
 from ._places import Site
@@ -111,8 +112,7 @@ class Rules:
     """Sessions are counted for TLS reports (RFC 8460)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What is known of a next hop before its hosts are looked at."""
 
     next_hop: str
@@ -157,12 +157,12 @@ def route_to(next_hop: str, rules: Rules, seed: int) -> Steps[Route]:
     return Route(next_hop, levels, answer.secure, answer.name, notes=levels.notes, txt=txt)
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(NamedTuple):
     """A mail exchanger whose addresses are known, and not yet what must be true of TLS."""
 
     host: Exchanger
     families: Sequence[Answer] = ()
+    """What A and AAAA said; nothing of an address literal."""
 
 
 def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
@@ -173,21 +173,30 @@ def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
     """
     if is_literal(route.next_hop):
         return [Reached(_of_literal(route.next_hop, level.preference, rules))]
-    kinds = ("A", "AAAA")
-    questions = tuple(Question(host, kind) for host in level.hosts for kind in kinds)
-    answers: Sequence[Answer] = yield LookUps(questions)
+    questions = [Question(host, kind) for host in level.hosts for kind in ("A", "AAAA")]
+    answers: Sequence[Answer] = yield LookUps(tuple(questions))
     found: list[Reached] = []
     for place, host in enumerate(level.hosts):
         families = answers[2 * place : 2 * place + 2]
-        addresses = [str(each) for one in families for each in one.records]
-        if not rules.own_addresses.isdisjoint(addresses):
+        given = _in_turn(families, rules)
+        if not rules.own_addresses.isdisjoint(given):
             raise DeliveryFailed(
                 f"mail for {route.next_hop} loops back to ourselves: {host} is one of our "
                 "addresses",
                 Failure.LOOPS,
             )
-        found.append(Reached(_reached(host, level.preference, families, rules), families))
+        reached = _reached(host, level.preference, given, families, rules)
+        found.append(Reached(reached, families))
     return found
+
+
+def _in_turn(families: Sequence[Answer], rules: Rules) -> list[str]:
+    """All addresses of a host, the families in turn."""
+    first, second = families if rules.prefers_ipv4 else reversed(families)
+    addresses = [str(each) for each in first.records]
+    for place, each in enumerate(second.records):
+        addresses.insert(2 * place + 1, str(each))
+    return addresses
 
 
 def _of_literal(literal: str, preference: int, rules: Rules) -> Exchanger:
@@ -204,14 +213,11 @@ def _of_literal(literal: str, preference: int, rules: Rules) -> Exchanger:
     return Exchanger(literal, preference, (address,), rules.minimum, row, skipped)
 
 
-def _reached(host: str, preference: int, families: Sequence[Answer], rules: Rules) -> Exchanger:
-    """A host and those of its addresses that may be dialled, the families in turn."""
-    four, six = ([str(each) for each in one.records] for one in families)
-    first, second = (four, six) if rules.prefers_ipv4 else (six, four)
-    both = [each for pair in zip(first, second, strict=False) for each in pair]
-    common = len(both) // 2
-    given = both + first[common:] + second[common:]
-    allowed = tuple(each for each in given if rules.addresses.allows(each))
+def _reached(
+    host: str, preference: int, given: list[str], families: Sequence[Answer], rules: Rules
+) -> Exchanger:
+    """A host and those of its addresses that may be dialled."""
+    allowed = tuple([each for each in given if rules.addresses.allows(each)])
     notes = [
         f"{kind} could not be looked up: {one.detail}"
         for kind, one in zip(("A", "AAAA"), families, strict=True)
@@ -235,13 +241,15 @@ def _reached(host: str, preference: int, families: Sequence[Answer], rules: Rule
 def with_terms(reached: Reached, route: Route, rules: Rules) -> Steps[Exchanger]:
     """The exchanger with the terms that DANE, MTA-STS and the minimum come to."""
     host, families = reached.host, reached.families
-    if host.skipped is not None or is_literal(route.next_hop):
+    if host.skipped is not None or not families:
         return host
     if not route.is_obeyed:
         row = "TLS-Required: No (RFC 8689 §5)"
         return _changed(host, Terms.OPPORTUNISTIC, row)
+    # Where nobody validates, nothing is secure: there is nothing to be asked.
+    is_dane = rules.dane and rules.validates
     try:
-        dane = (yield from _dane(host.name, route, families, rules)) if rules.dane else None
+        dane = (yield from _dane(host.name, route, families, rules)) if is_dane else None
     except DeliveryFailed as error:
         return _changed(host, host.terms, TLSA_UNKNOWN, error)
     if dane is not None and dane[0].level is Level.DANE:
@@ -275,9 +283,12 @@ def _dane(
     Raises:
         DeliveryFailed: nobody knows whether it does.
     """
-    known = [one for one in families if one.state is not _FAILED]
-    expanded = next((one.name for one in families if one.state is _FOUND and one.name), "")
-    if all(one.secure for one in known):
+    is_secure, expanded = True, ""
+    for one in families:
+        is_secure = is_secure and (one.secure or one.state is _FAILED)
+        if one.state is _FOUND:
+            expanded = expanded or one.name
+    if is_secure:
         bases = [expanded, host] if expanded and expanded != host else [host]
     elif expanded and expanded != host:
         # RFC 7672 §2.2.2: the alias may be signed, where what it leads to is not.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from zlib import crc32
 
 from smtpx.envelope import Envelope
@@ -86,7 +86,7 @@ def _reported_to(next_hop: str) -> Steps[tuple[str, ...]]:
     if is_literal(next_hop):
         return ()
     (answer,) = yield LookUps((Question(f"_smtp._tls.{next_hop}", "TXT"),))
-    return destinations([str(each) for each in answer.records])
+    return destinations([str(each) for each in answer.records]) if answer.records else ()
 
 
 def delivered(
@@ -183,7 +183,7 @@ class _Walk:
             if self._obeys_policies:
                 route = yield from with_policy(route, self._rules)
             else:
-                route = replace(route, is_obeyed=False)
+                route = route._replace(is_obeyed=False)
             yield from self._through(route)
             if self._is_stopped_by(route.policy):
                 again = yield from renewed(route, self._rules)

@@ -287,6 +287,8 @@ class AsyncDelivery:
                             left = max(left - (monotonic() - began), 0.0)
                         case Begin():
                             left = settings.resolver_timeout
+                        case Recall():
+                            answer = settings.known(step.domain)
                         case Away(addresses):
                             answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
@@ -298,8 +300,6 @@ class AsyncDelivery:
                             answer = await self._fetch(step)
                         case Renew():
                             await sharing.renewals.renew(step)
-                        case Recall():
-                            answer = settings.known(step.domain)
                         case Keep():
                             settings.keep(step)
                         case Allowance(place):

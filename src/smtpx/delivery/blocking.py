@@ -227,6 +227,8 @@ class Delivery:
                             left = max(left - (monotonic() - began), 0.0)
                         case Begin():
                             left = settings.resolver_timeout
+                        case Recall():
+                            answer = settings.known(step.domain)
                         case Away(addresses):
                             answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
@@ -237,8 +239,6 @@ class Delivery:
                             answer = self._fetch(step)
                         case Renew():
                             sharing.renewals.renew(step)
-                        case Recall():
-                            answer = settings.known(step.domain)
                         case Keep():
                             settings.keep(step)
                         case Allowance(place):
