@@ -6,17 +6,20 @@ import re
 import socket
 import ssl
 import threading
+import time
 
 
 class HTTPSHost:
     """An HTTPS server that says what it is told, to whoever asks."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, port: int = 0) -> None:
         self.answer = b""
+        self.drips = 0.0
+        """Seconds between any two octets of the answer."""
         self.asked = 0
         self.requests: list[bytes] = []
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._listener.settimeout(0.1)
         self.port = self._listener.getsockname()[1]
         self._is_stopping = False
@@ -40,9 +43,19 @@ class HTTPSHost:
             try:
                 with self._context.wrap_socket(connected, server_side=True) as channel:
                     self.requests.append(_read(channel))
-                    channel.sendall(self.answer)
+                    if self.drips:
+                        self._drip(channel)
+                    else:
+                        channel.sendall(self.answer)
             except OSError:
                 connected.close()
+
+    def _drip(self, channel: ssl.SSLSocket) -> None:
+        for place in range(len(self.answer)):
+            if self._is_stopping:
+                break
+            channel.sendall(self.answer[place : place + 1])
+            time.sleep(self.drips)
 
     def close(self) -> None:
         self._is_stopping = True

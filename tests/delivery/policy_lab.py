@@ -20,7 +20,9 @@ ENFORCE = "version: STSv1\r\nmode: enforce\r\nmx: mx.example.net\r\nmax_age: 604
 class Lab:
     """A domain with a policy, its mail exchanger and its policy host."""
 
-    def __init__(self, world: Any, folder: Path, host_names: tuple[str, ...], tls: bool) -> None:
+    def __init__(
+        self, world: Any, folder: Path, host_names: tuple[str, ...], tls: bool, https_port: int = 0
+    ) -> None:
         authority = trustme.CA()
         self.ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_file))
@@ -28,7 +30,7 @@ class Lab:
         authority.issue_cert(*host_names).configure_cert(context)
         policy_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("mta-sts.example.net").configure_cert(policy_context)
-        self.policy_host = HTTPSHost(policy_context)
+        self.policy_host = HTTPSHost(policy_context, https_port)
         self.policy_host.says(ENFORCE)
         options: dict[str, Any] = {"tls": ServerTLS.STARTTLS, "server_context": context}
         self.server = Server(**(options if tls else {}))
@@ -43,9 +45,14 @@ class Lab:
 
 @contextmanager
 def lab(
-    world: Any, folder: Path, *, names: tuple[str, ...] = ("mx.example.net",), tls: bool = True
+    world: Any,
+    folder: Path,
+    *,
+    names: tuple[str, ...] = ("mx.example.net",),
+    tls: bool = True,
+    https_port: int = 0,
 ) -> Iterator[Lab]:
-    made = Lab(world, folder, names, tls)
+    made = Lab(world, folder, names, tls, https_port)
     try:
         with made.server:
             yield made

@@ -7,20 +7,42 @@ from importlib import import_module
 from typing import Any
 
 from smtpx.errors import ExtraMissing
-from smtpx.sansio import Receive, Send, StartTLS, Steps
+from smtpx.sansio import Dialled, Receive, Send, StartTLS
+from smtpx.sansio import Steps as Dialogue
 
+from ._resolving import Rules, in_turn
+from ._steps import LookUps, Steps
 from .mta_sts import FetchFailed
+from .resolver import Question
 
-__all__ = ["PATH", "WITHIN", "fetched", "posted"]
+__all__ = ["PATH", "WITHIN", "addresses_of", "fetched", "left_of", "posted", "unreachable"]
 
 PATH = "/.well-known/mta-sts.txt"
 
 WITHIN = 10.0
 """Seconds for all of it: mail waits for it."""
 _LARGEST = 65536
+# Octets in all: of what frames a body there may be more than of the body.
+_MOST = 8 * _LARGEST
+# Addresses of a host that are dialled.
+_ADDRESSES = 4
 
 
-def fetched(host: str, path: str) -> Steps[bytes]:
+def addresses_of(host: str, rules: Rules) -> Steps[tuple[str, ...]]:
+    """Where a host may be dialled, families in turn.
+
+    Raises:
+        FetchFailed: nowhere.
+    """
+    answers = yield LookUps((Question(host, "A"), Question(host, "AAAA")))
+    found = in_turn(answers, rules)
+    allowed = tuple([each for each in found if rules.addresses.allows(each)])
+    if not allowed:
+        raise FetchFailed(f"{host} has no address that may be dialled")
+    return allowed[:_ADDRESSES]
+
+
+def fetched(host: str, path: str) -> Dialogue[bytes]:
     """What a host has to say at a path, for the policy of a domain (RFC 8461 §3.3).
 
     ::
@@ -36,7 +58,7 @@ def fetched(host: str, path: str) -> Steps[bytes]:
     return (yield from _exchanged(host, "GET", path, [], b"", _check_policy))
 
 
-def posted(host: str, target: str, report: bytes) -> Steps[bytes]:
+def posted(host: str, target: str, report: bytes) -> Dialogue[bytes]:
     """Give a host a compressed report (RFC 8460 §5.4).
 
     ::
@@ -78,7 +100,7 @@ def _exchanged(
     fields: Sequence[tuple[str, str]],
     content: bytes,
     check: Callable[[Any], bool],
-) -> Steps[bytes]:
+) -> Dialogue[bytes]:
     """One request; the body of the response, if it is worth reading."""
     try:
         http: Any = import_module("h11")
@@ -91,12 +113,16 @@ def _exchanged(
     if content:
         request += connection.send(http.Data(data=content))
     yield Send(request + connection.send(http.EndOfMessage()), timeout=WITHIN)
-    body = b""
+    body, read = b"", 0
     try:
         while True:
             event: Any = connection.next_event()
             if event is http.NEED_DATA:
-                connection.receive_data((yield Receive(timeout=WITHIN, fresh=True)) or b"")
+                octets = (yield Receive(timeout=WITHIN, fresh=True)) or b""
+                read += len(octets)
+                if read > _MOST:
+                    raise FetchFailed(f"{host} says far more than it has to")
+                connection.receive_data(octets)
             elif isinstance(event, http.Response):
                 if not check(event):
                     return b""
@@ -110,3 +136,15 @@ def _exchanged(
                 raise FetchFailed(f"{host} hung up before it had said all")
     except http.RemoteProtocolError as error:
         raise FetchFailed(f"{host} speaks no HTTP: {error}") from error
+
+
+def unreachable(host: str, dialled: Dialled) -> FetchFailed:
+    """None of its addresses answers."""
+    said = [f"[{address}]: {error}" for address, error in dialled.failures]
+    return FetchFailed(f"{host} cannot be reached: {'; '.join(said) or 'it took too long'}")
+
+
+def left_of(addresses: Sequence[str], dialled: Dialled) -> tuple[str, ...]:
+    """Those that have neither answered nor failed."""
+    done = {dialled.address, *(address for address, _ in dialled.failures)}
+    return tuple([each for each in addresses if each not in done])

@@ -7,7 +7,7 @@ from math import inf
 
 from ._counting import of_policy
 from ._exchangers import is_literal
-from ._fetching import PATH, fetched
+from ._fetching import PATH, addresses_of, fetched
 from ._resolving import Route, Rules
 from ._steps import Begin, Fetch, Keep, Known, LookUps, Recall, Renew, Steps
 from .mta_sts import FetchFailed, Policy, PolicyError, StoredPolicy, policy_id
@@ -99,10 +99,6 @@ def _fetched(domain: str, rules: Rules) -> Steps[Policy]:
         FetchFailed, PolicyError: there is none.
     """
     host = f"mta-sts.{domain}"
-    answers = yield LookUps((Question(host, "A"), Question(host, "AAAA")))
-    found = [str(each) for answer in answers for each in answer.records]
-    allowed = tuple(each for each in found if rules.addresses.allows(each))[:4]
-    if not allowed:
-        raise FetchFailed(f"{host} has no address that may be dialled")
-    text: bytes = yield Fetch(host, allowed, partial(fetched, host, PATH))
+    addresses = yield from addresses_of(host, rules)
+    text: bytes = yield Fetch(host, addresses, partial(fetched, host, PATH))
     return Policy.parse(text)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 
-from ._fetching import posted
+from ._fetching import addresses_of, posted
 from ._report_mail import mail_of, report_of, zipped
 from ._resolving import Rules
 from ._steps import Allowance, Fetch, LookUps, Mail, Steps
@@ -78,9 +78,5 @@ def _post(url: str, report: Report, rules: Rules) -> Steps[None]:
     """
     parts = urlsplit(url)
     host, target = str(parts.hostname), parts.path + f"?{parts.query}" * bool(parts.query)
-    answers = yield LookUps((Question(host, "A"), Question(host, "AAAA")))
-    found = [str(each) for answer in answers for each in answer.records]
-    allowed = tuple(each for each in found if rules.addresses.allows(each))[:4]
-    if not allowed:
-        raise FetchFailed(f"{host} has no address that may be dialled")
-    _ = yield Fetch(host, allowed, partial(posted, host, target, zipped(report)))
+    addresses = yield from addresses_of(host, rules)
+    _ = yield Fetch(host, addresses, partial(posted, host, target, zipped(report)))

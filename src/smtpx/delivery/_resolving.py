@@ -24,6 +24,7 @@ __all__ = [
     "Reached",
     "Route",
     "Rules",
+    "in_turn",
     "level_of",
     "route_to",
     "with_terms",
@@ -178,7 +179,7 @@ def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
     found: list[Reached] = []
     for place, host in enumerate(level.hosts):
         families = answers[2 * place : 2 * place + 2]
-        given = _in_turn(families, rules)
+        given = in_turn(families, rules)
         if not rules.own_addresses.isdisjoint(given):
             raise DeliveryFailed(
                 f"mail for {route.next_hop} loops back to ourselves: {host} is one of our "
@@ -190,7 +191,7 @@ def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
     return found
 
 
-def _in_turn(families: Sequence[Answer], rules: Rules) -> list[str]:
+def in_turn(families: Sequence[Answer], rules: Rules) -> list[str]:
     """All addresses of a host, the families in turn."""
     first, second = families if rules.prefers_ipv4 else reversed(families)
     addresses = [str(each) for each in first.records]

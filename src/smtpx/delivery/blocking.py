@@ -10,16 +10,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from smtpx import _checks
-from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
-from smtpx.sansio import Driver
+from smtpx.sansio import Driver, dial
 
 from ._answers import Answers
 from ._asking import Asker
 from ._dnspython import NameServers
-from ._fetching import WITHIN
+from ._fetching import WITHIN, left_of, unreachable
 from ._hosts import Hosts
 from ._many import Message, check_many, sent
 from ._policy import renewing
@@ -278,24 +277,27 @@ class Delivery:
             FetchFailed: none has.
         """
         until = monotonic() + WITHIN
-        failure = FetchFailed(f"{step.host} has no address")
-        for address in step.addresses:
-            endpoint = Endpoint(address, self._settings.rules.policy_port)
-            tls = self._settings.policy_tls(step.host)
-            left = until - monotonic()
-            if left <= 0:
-                break
+        tls, port = self._settings.policy_tls(step.host), self._settings.rules.policy_port
+        left, addresses = WITHIN, step.addresses
+        while True:
+            dialled = dial(addresses, port, timeout=left)
+            if dialled.socket is None:
+                raise unreachable(step.host, dialled)
+            left = max(until - monotonic(), 0.001)
             try:
-                with Driver(endpoint, tls=tls, timeout=left) as driver:
-                    left = max(until - monotonic(), 0.001)
+                with Driver(dialled.socket, tls=tls) as driver:
                     return driver.run(step.dialogue(), timeout=left)
             except FetchFailed as error:
                 failure = error
             except (OSError, SMTPError) as error:
                 failure = FetchFailed(
-                    f"{step.host} [{address}]: {error}", is_certificate=isinstance(error, SSLError)
+                    f"{step.host} [{dialled.address}]: {error}",
+                    is_certificate=isinstance(error, SSLError),
                 )
-        raise failure
+            left = until - monotonic()
+            addresses = left_of(addresses, dialled)
+            if left <= 0 or not addresses:
+                raise failure
 
 
 class _Sharing:

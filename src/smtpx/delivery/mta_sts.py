@@ -94,7 +94,7 @@ class Policy:
             name, colon, value = line.partition(":")
             if colon:
                 fields.setdefault(name.strip(" \t"), []).append(value.strip(" \t"))
-        if not text.lstrip().startswith("version") or fields.get("version", [""])[0] != "STSv1":
+        if next(iter(fields), "") != "version" or fields["version"][0] != "STSv1":
             raise PolicyError("the policy does not begin with version: STSv1")
         try:
             mode = Mode(fields.get("mode", [""])[0])
