@@ -256,13 +256,26 @@ ALIAS = {
 @row("DANE: secure alias")
 @pytest.mark.parametrize(
     ("alias", "base"),
-    [(found(B, secure=True), A), (found(B), None), (NODATA, None), (FAILED, None)],
+    [(found(B, secure=True), A), (found(B), None), (NODATA, None)],
 )
 def test_a_secure_alias_of_what_is_insecure_is_the_base(alias: Answer, base: str | None):
     names = ALIAS | {(A, "CNAME"): alias, AT_A: found(USABLE, secure=True)}
     terms, skipped, asked = of_host(names)
     assert (terms.base or None, skipped) == (base, False)
     assert asked == ({AT_A[0]} if base else set())
+
+
+@row("DANE: secure alias")
+def test_an_alias_that_is_not_known_may_be_secure():
+    """Whoever keeps the answer from us must not have switched DANE off by that."""
+    names = ALIAS | {(A, "CNAME"): FAILED, AT_A: found(USABLE, secure=True)}
+    script = Script(names, says=taken)
+    assert told(script) == (Failure.TLS_POLICY, "4.7.5")
+    assert not script.tried
+    # Where nobody validates there is no DANE, and nothing is asked for it.
+    script = Script(names, says=taken, validates=False)
+    assert script.deliver().complete
+    assert {kind for _, kind in script.asked} == {"MX", "TXT", "A", "AAAA"}
 
 
 @row("DANE: secure")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ._exchangers import Levels, Rank, exchangers, is_literal, literal_address
+from ._exchangers import Levels, Rank, exchangers, is_host, is_literal, literal_address
 from ._places import Site
 from ._steps import LookUps, Steps
 from ._terms import Level, Terms
@@ -290,10 +290,16 @@ def _dane(
         if one.state is _FOUND:
             expanded = expanded or one.name
     if is_secure:
-        bases = [expanded, host] if expanded and expanded != host else [host]
+        # Of what is no name of a host, no server can be asked.
+        bases = [expanded, host] if expanded != host and is_host(expanded) else [host]
     elif expanded and expanded != host:
         # RFC 7672 §2.2.2: the alias may be signed, where what it leads to is not.
         (alias,) = yield LookUps((Question(host, "CNAME"),))
+        if alias.state is _FAILED:
+            raise DeliveryFailed(
+                f"whether {host} is a secure alias could not be looked up: {alias.detail}",
+                Failure.TLS_POLICY,
+            )
         if alias.state is not _FOUND or not alias.secure:
             return None
         bases = [host]

@@ -19,6 +19,7 @@ _REFUSED = tuple(
     map(
         ipaddress.ip_network,
         (
+            "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
             "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1)
             "64:ff9b:1::/48",  # local translation (RFC 8215)
             "2001::/32",  # Teredo

@@ -1,0 +1,207 @@
+"""What a zone can say to harm those who send mail there: a word of the table, and no more work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dns.message
+import dns.name
+import dns.rdata
+import dns.rrset
+import pytest
+
+from smtpx import Envelope, SMTPError
+from smtpx.delivery import AddressPolicy, Delivery, Failure, NameServers
+from smtpx.delivery._dnspython import Ask, Pause, asking
+from smtpx.delivery.dane import TLSA
+from smtpx.delivery.resolver import MX, Answer, AnswerState, Question, ScriptedResolver
+from smtpx.testing import Server, ServerTLS
+
+from .script import NODATA, Script, found, replied
+
+CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
+pytestmark = pytest.mark.timeout(60)
+
+
+def answer_of(question: Question, *rrsets: tuple[str, int, str, str], rcode: int = 0) -> Answer:
+    """What is made of a response that has these records, whatever they belong to."""
+    procedure = asking(question, NameServers("127.0.0.1", validating=True))
+    step: Any = next(procedure)
+    try:
+        while True:
+            if isinstance(step, Pause):
+                step = procedure.send(None)
+                continue
+            assert isinstance(step, Ask)
+            response = dns.message.make_response(step.query)
+            response.set_rcode(rcode)
+            for name, ttl, kind, text in rrsets:
+                texts = text.split("|")
+                response.answer.append(dns.rrset.from_text(f"{name}.", ttl, "IN", kind, *texts))
+            wire = response.to_wire(max_size=65535)
+            step = procedure.send(dns.message.from_wire(wire))
+    except StopIteration as stop:
+        answer: Answer = stop.value
+        return answer
+
+
+D = "example.net"
+LINKS = [(f"l{n}.test", 60, "CNAME", f"l{n + 1}.test.") for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("rrsets", "state", "records"),
+    [
+        ([(D, 0, "MX", "1 a.test.")], AnswerState.FOUND, ["a.test"]),
+        ([(D, 2**31 - 1, "MX", "1 a.test.")], AnswerState.FOUND, ["a.test"]),
+        ([(D, 60, "MX", "1 A.Test.|2 B.TEST.")], AnswerState.FOUND, ["a.test", "b.test"]),
+        ([(D, 60, "MX", "65535 .")], AnswerState.FOUND, [""]),
+        ([(D, 60, "MX", r"1 a\000b.test.")], AnswerState.FOUND, [r"a\000b.test"]),
+        # An alias beside other data, which no zone may have: whatever is taken, it is one of both.
+        (
+            [(D, 60, "CNAME", "l11.test."), (D, 60, "MX", "1 a.test.")],
+            AnswerState.FOUND,
+            ["a.test"],
+        ),
+        # What belongs to somebody else is not taken.
+        ([("other.test", 60, "MX", "1 evil.test.")], AnswerState.NODATA, []),
+        ([(D, 60, "A", "192.0.2.1")], AnswerState.NODATA, []),
+        ([(D, 60, "CNAME", "l4.test."), *LINKS[4:]], AnswerState.FAILED, []),
+        ([(D, 60, "CNAME", f"{D}.")], AnswerState.FAILED, []),
+        ([(D, 60, "CNAME", "b.test."), ("b.test", 60, "CNAME", f"{D}.")], AnswerState.FAILED, []),
+    ],
+)
+def test_what_a_response_may_hold(rrsets: Any, state: AnswerState, records: list[str]):
+    answer = answer_of(Question(D, "MX"), *rrsets)
+    assert answer.state is state
+    assert [one.exchanger for one in answer.records if isinstance(one, MX)] == records
+    assert 0 <= answer.ttl <= 86400
+
+
+@pytest.mark.parametrize("links", range(7, 11))
+def test_a_chain_of_eight_links_is_followed_and_no_longer_one(links: int):
+    chain = [(D, 60, "CNAME", "l0.test."), *LINKS[: links - 1]]
+    last = f"l{links - 1}.test"
+    answer = answer_of(Question(D, "MX"), *chain, (last, 60, "MX", "1 a.test."))
+    assert (answer.state is AnswerState.FOUND) == (links <= 8)
+    assert answer.name == (last if links <= 8 else "")
+
+
+ODD = {
+    "a long label": "x" * 64 + ".test",
+    "octets": r"\001" * 63 + ".test",
+    "an empty label": "a..b.test",
+    "a dot at the start": ".test",
+    "a dot in a label": r"a\.b.test",
+    "a blank": "a b.test",
+    "NUL": r"\000.test",
+    "beyond ASCII": "é.test",
+    "a star": "*.test",
+    "brackets": "[127.0.0.1]",
+    "too long": "a." * 130 + "test",
+    "a line end": "a\r\nb.test",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+@pytest.mark.parametrize("where", ["exchanger", "alias"])
+def test_a_name_that_is_no_host_harms_nobody(what: str, where: str):
+    """As an exchanger it is left out. What an alias leads to is no name to ask a server for."""
+    odd, host = ODD[what], "mx.example.net"
+    with Server(tls=ServerTLS.STARTTLS) as server:
+        usable = found(TLSA(3, 1, 1, bytes(32)), secure=True)
+        script = {
+            Question(D, "MX"): found(MX(1, odd if where == "exchanger" else host), secure=True),
+            Question(host, "A"): found("127.0.0.1", secure=True, name=odd),
+            Question(host, "AAAA"): Answer(NODATA.state, secure=True, name=odd),
+            Question(odd, "A"): found("127.0.0.1", secure=True),
+            Question(f"_{server.port}._tcp.{odd}", "TLSA"): usable,
+        }
+        with Delivery(
+            "mail.example.org",
+            resolver=ScriptedResolver(script),
+            port=server.port,
+            addresses=AddressPolicy("127.0.0.0/8"),
+        ) as delivery:
+            if where == "exchanger":
+                with pytest.raises(SMTPError) as caught:
+                    delivery.send(CONTENT, Envelope("ann@example.org", f"bob@{D}"))
+                assert str(caught.value).isprintable()
+                assert not server.sessions
+            else:
+                result = delivery.send(CONTENT, Envelope("ann@example.org", f"bob@{D}"))
+                assert result.complete
+
+
+LOCAL = [
+    *("127.0.0.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
+    *("100.64.0.1", "198.18.0.1", "240.0.0.1", "255.255.255.255", "224.0.0.1"),
+    *("::1", "::", "fe80::1", "fc00::1", "fd12::1", "ff02::1", "fec0::1", "2001:db8::1"),
+    *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1"),
+    *("2002:7f00:1::1", "2002:a00:1::1", "2001:0:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a00:1"),
+    *("64:ff9b:1::a00:1", "3fff::1", "5f00::1", "100::1"),
+]
+
+
+@pytest.mark.parametrize("address", LOCAL)
+@pytest.mark.parametrize("host", ["mx.example.net", "localhost", "example.net"])
+def test_no_zone_has_us_dial_what_is_near(host: str, address: str):
+    """By a host, by localhost, by itself."""
+    kind = "AAAA" if ":" in address else "A"
+    script = Script({(D, "MX"): found(MX(1, host)), (host, kind): found(address)})
+    (outcome,) = script.deliver().outcomes
+    assert outcome.failure is Failure.ADDRESS_REFUSED
+    assert not script.tried
+
+
+def test_a_huge_set_of_hosts_costs_what_a_small_one_does():
+    """All of one preference: a hundred are looked up, five addresses are dialled."""
+    names = {(D, "MX"): found(*(MX(1, f"m{n}.test") for n in range(10_000)))}
+    script = Script(names)
+    (outcome,) = script.deliver().outcomes
+    assert outcome.failure is Failure.NO_ADDRESS
+    assert len(script.asked) == 2 + 2 * 100
+    assert script.waits == 2
+    names |= {(f"m{n}.test", "A"): found(f"8.8.{n % 250}.1") for n in range(10_000)}
+    script = Script(names)
+    (outcome,) = script.deliver().outcomes
+    assert len(outcome.attempts) == 5
+    assert len(script.asked) == 2 + 2 * 100
+
+
+def test_many_preferences_are_looked_up_as_far_as_they_are_tried():
+    names: dict[tuple[str, str], Answer] = {
+        (D, "MX"): found(*(MX(n, f"m{n}.test") for n in range(100)))
+    }
+    names |= {(f"m{n}.test", "A"): found(f"8.8.{n}.1") for n in range(100)}
+    script = Script(names, says=lambda step: replied(step, 450))
+    (outcome,) = script.deliver().outcomes
+    assert outcome.retryable
+    assert script.waits == 3
+
+
+def test_hosts_that_lead_to_each_other_end_as_any_failure():
+    loop = [("a.test", 60, "CNAME", "b.test."), ("b.test", 60, "CNAME", "a.test.")]
+    for kind in ("A", "AAAA", "TLSA", "TXT"):
+        assert answer_of(Question("a.test", kind), *loop).state is AnswerState.FAILED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("255 255 255 " + "ab" * 32, "3 1 1 ab", "3 0 0 " + "ab" * 30_000, "2 0 0 3082ffff"),
+        *("3 1 0 " + "30" * 100, "3 1 2 " + "ab" * 32),
+    ],
+)
+def test_odd_records_of_a_host_are_of_no_use(text: str):
+    answer = answer_of(Question("_25._tcp.a.test", "TLSA"), ("_25._tcp.a.test", 60, "TLSA", text))
+    assert answer.state is AnswerState.FOUND
+    secure = Answer(answer.state, answer.records, True)
+    names = {
+        (D, "MX"): found(MX(1, "a.test"), secure=True),
+        ("a.test", "A"): found("8.8.8.8", secure=True),
+        ("a.test", "AAAA"): Answer(NODATA.state, secure=True),
+        ("_25._tcp.a.test", "TLSA"): secure,
+    }
+    (one,) = Script(names).plan().exchangers
+    assert one.terms.level.name == "ENCRYPTED"
