@@ -23,7 +23,7 @@ CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 pytestmark = pytest.mark.timeout(60)
 
 
-def answer_of(question: Question, *rrsets: tuple[str, int, str, str], rcode: int = 0) -> Answer:
+def answer_of(question: Question, *rrsets: tuple[str, int, str, str]) -> Answer:
     """What is made of a response that has these records, whatever they belong to."""
     procedure = asking(question, NameServers("127.0.0.1", validating=True))
     step: Any = next(procedure)
@@ -34,7 +34,6 @@ def answer_of(question: Question, *rrsets: tuple[str, int, str, str], rcode: int
                 continue
             assert isinstance(step, Ask)
             response = dns.message.make_response(step.query)
-            response.set_rcode(rcode)
             for name, ttl, kind, text in rrsets:
                 texts = text.split("|")
                 response.answer.append(dns.rrset.from_text(f"{name}.", ttl, "IN", kind, *texts))
@@ -189,8 +188,8 @@ def test_hosts_that_lead_to_each_other_end_as_any_failure():
 @pytest.mark.parametrize(
     "text",
     [
-        *("255 255 255 " + "ab" * 32, "3 1 1 ab", "3 0 0 " + "ab" * 30_000, "2 0 0 3082ffff"),
-        *("3 1 0 " + "30" * 100, "3 1 2 " + "ab" * 32),
+        *("255 255 255 " + "ab" * 32, "3 0 0 " + "ab" * 30_000, "2 0 0 3082ffff"),
+        "3 1 0 " + "30" * 100,
     ],
 )
 def test_odd_records_of_a_host_are_of_no_use(text: str):

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from ._answers import Answers
-from ._dnspython import Ask, NameServers, Pause, asking
+from ._dnspython import Ask, NameServers, Pause, asking, response_of
 from ._flights import Flight, Flights, unheard
 from .resolver import Answer, Question
 
@@ -310,7 +310,6 @@ class _Air:
 
     def _of_datagrams(self, step: Ask) -> Any:
         import dns.exception
-        import dns.message
 
         if self._socket is None:
             return _NOTHING
@@ -320,15 +319,11 @@ class _Air:
             except BlockingIOError:
                 return _NOTHING
             try:
-                response = dns.message.from_wire(wire)
+                return response_of(step.query, wire)
             except (dns.exception.DNSException, ValueError, EOFError):
                 continue  # Anybody could have sent it (CVE-2023-29483).
-            if step.query.is_response(response):
-                return response
 
     def _of_stream(self, step: Ask) -> Any:
-        import dns.message
-
         if self._socket is None:
             return _NOTHING
         try:
@@ -350,10 +345,7 @@ class _Air:
                 self._in += came
         except BlockingIOError:
             return _NOTHING
-        response = dns.message.from_wire(self._in[2:])
-        if not step.query.is_response(response):
-            raise ValueError("it answers another question")
-        return response
+        return response_of(step.query, self._in[2:])
 
 
 _NOTHING: Any = object()

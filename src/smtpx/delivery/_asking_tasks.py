@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
 
 from ._answers import Answers
-from ._dnspython import Ask, Asking, NameServers, Pause, asking
+from ._dnspython import Ask, Asking, NameServers, Pause, asking, response_of
 from ._flights import Flight, Flights, unheard
 from ._worlds import Background, Bell, World
 from .resolver import Answer, Question
@@ -91,7 +92,6 @@ class TaskAsker:
 async def _asked(procedure: Asking, world: World) -> Answer:
     """Run one question to its answer."""
     import dns.asyncbackend
-    import dns.asyncquery
 
     # Given, for dnspython keeps what it has found out by itself for ever.
     backend = dns.asyncbackend.get_backend(world.name)
@@ -103,17 +103,9 @@ async def _asked(procedure: Asking, world: World) -> Answer:
                 match step:
                     case Pause(seconds):
                         await world.pause(seconds)
-                    case Ask(query, server, port, True, timeout):
-                        response = await dns.asyncquery.tcp(
-                            query, server, timeout, port, backend=backend
-                        )
-                    case Ask(query, server, port, _, timeout):
-                        response = await dns.asyncquery.udp(
-                            *(query, server, timeout, port),
-                            ignore_unexpected=True,
-                            ignore_errors=True,
-                            backend=backend,
-                        )
+                    case Ask():
+                        transport = _by_tcp if step.tcp else _by_udp
+                        response = await transport(step, backend)
             except Exception as error:
                 step = procedure.throw(error)
             else:
@@ -121,3 +113,53 @@ async def _asked(procedure: Asking, world: World) -> Answer:
     except StopIteration as stop:
         answer: Answer = stop.value
         return answer
+
+
+async def _by_udp(step: Ask, backend: Any) -> Any:
+    """The response by a datagram; what is none of it anybody could have sent (CVE-2023-29483)."""
+    import dns.exception
+
+    until = monotonic() + step.timeout
+    async with await _connected(step, backend, socket.SOCK_DGRAM) as channel:
+        await channel.sendto(step.query.to_wire(), None, step.timeout)
+        while True:
+            wire, _ = await channel.recvfrom(_LONGEST, max(until - monotonic(), 0.0))
+            try:
+                return response_of(step.query, wire)
+            except (dns.exception.DNSException, ValueError, EOFError):
+                continue
+
+
+async def _by_tcp(step: Ask, backend: Any) -> Any:
+    """The response over a connection.
+
+    Raises:
+        OSError, DNSException, ValueError, EOFError: there is none.
+    """
+    until = monotonic() + step.timeout
+    async with await _connected(step, backend, socket.SOCK_STREAM) as channel:
+        query = step.query.to_wire()
+        left = max(until - monotonic(), 0.0)
+        await channel.sendall(len(query).to_bytes(2) + query, left)
+        size = int.from_bytes(await _exactly(channel, 2, until))
+        return response_of(step.query, await _exactly(channel, size, until))
+
+
+async def _exactly(channel: Any, size: int, until: float) -> bytes:
+    octets = b""
+    while len(octets) < size:
+        came = await channel.recv(size - len(octets), max(until - monotonic(), 0.0))
+        if not came:
+            raise EOFError("it has hung up")
+        octets += came
+    return octets
+
+
+async def _connected(step: Ask, backend: Any, kind: socket.SocketKind) -> Any:
+    """A socket that hears nobody but this server."""
+    family = socket.AF_INET6 if ":" in step.server else socket.AF_INET
+    to = (step.server, step.port)
+    return await backend.make_socket(family, kind, 0, None, to, step.timeout)
+
+
+_LONGEST = 65535

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from smtpx import _checks
 from smtpx.errors import ExtraMissing, LocalProtocolError
 
+from ._misfits import without_misfits
 from .dane import TLSA
 from .resolver import MX, Answer, AnswerState, Question, Record
 
 if TYPE_CHECKING:
     import dns.message
 
-__all__ = ["Ask", "NameServers", "Pause", "asking", "check_installed"]
+__all__ = ["Ask", "NameServers", "Pause", "asking", "check_installed", "response_of"]
 
 _WAIT = 5.0
 _PAUSE = 0.5
@@ -156,6 +157,27 @@ class Pause(NamedTuple):
     """Wait so many seconds."""
 
     seconds: float
+
+
+def response_of(query: dns.message.Message, wire: bytes) -> dns.message.Message:
+    """The response that a name server has sent.
+
+    Raises:
+        DNSException, ValueError, EOFError: it is none to this query.
+    """
+    import dns.exception
+    import dns.message
+    import dns.rdatatype
+
+    try:
+        response = dns.message.from_wire(wire)
+    except dns.exception.FormError:
+        if query.question[0].rdtype != dns.rdatatype.TLSA:
+            raise
+        response = dns.message.from_wire(without_misfits(wire))
+    if not query.is_response(response):
+        raise ValueError("it answers another question")
+    return response
 
 
 Asking: TypeAlias = Generator[Ask | Pause, Any, Answer]

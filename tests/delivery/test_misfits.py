@@ -1,0 +1,112 @@
+"""A TLSA record that is none harms neither those beside it nor the mail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dns.exception
+import dns.message
+import dns.rrset
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpx.delivery import NameServers
+from smtpx.delivery._answers import Answers
+from smtpx.delivery._asking import Asker
+from smtpx.delivery._asking_tasks import TaskAsker
+from smtpx.delivery._misfits import without_misfits
+from smtpx.delivery._worlds import current_world
+from smtpx.delivery.dane import TLSA, usable
+from smtpx.delivery.resolver import Answer, AnswerState, Question
+
+AT = Question("_25._tcp.mx.test", "TLSA")
+GOOD = TLSA(3, 1, 1, b"\xab" * 32)
+
+
+def with_misfit(query: dns.message.Message, *others: str) -> bytes:
+    """A response with a record that says SHA-512, and has what is no longer than a SHA-256."""
+    response = dns.message.make_response(query)
+    texts = ["3 1 1 " + "cd" * 32, *others]
+    response.answer.append(dns.rrset.from_text(f"{AT.name}.", 60, "IN", "TLSA", *texts))
+    return response.to_wire().replace(b"\x01" + b"\xcd" * 32, b"\x02" + b"\xcd" * 32)
+
+
+@contextmanager
+def answering(*others: str) -> Iterator[NameServers]:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+    ):
+        udp.bind(tcp.getsockname())
+
+        def serve() -> None:
+            for truncated in (True, False):
+                if truncated:
+                    wire, who = udp.recvfrom(65535)
+                    response = dns.message.make_response(dns.message.from_wire(wire))
+                    response.flags |= 0x0200  # TC: the rest by TCP.
+                    udp.sendto(b"garbage", who)
+                    udp.sendto(response.to_wire(), who)
+                else:
+                    channel, _ = tcp.accept()
+                    with channel:
+                        query = dns.message.from_wire(channel.recv(65535)[2:])
+                        answer = with_misfit(query, *others)
+                        channel.sendall(len(answer).to_bytes(2) + answer[:20])
+                        channel.sendall(answer[20:])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield NameServers("127.0.0.1", port=tcp.getsockname()[1], validating=True)
+        thread.join()
+
+
+def in_thread(servers: NameServers) -> Answer:
+    return Asker(servers, Answers()).ask([AT], 20.0)[0]
+
+
+async def in_task(servers: NameServers) -> Answer:
+    return (await TaskAsker(servers, Answers(), current_world()).ask([AT], 20.0))[0]
+
+
+WORLDS: dict[str, Callable[[NameServers], Answer]] = {
+    "thread": in_thread,
+    "asyncio": lambda servers: asyncio.run(in_task(servers)),
+    "trio": lambda servers: trio.run(in_task, servers),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("others", [(), (str(GOOD),)])
+def test_a_record_of_the_wrong_length_is_one_that_cannot_be_used(world: str, others: Any):
+    with answering(*others) as servers:
+        answer = WORLDS[world](servers)
+    assert answer.state is AnswerState.FOUND, answer.detail
+    records = [one for one in answer.records if isinstance(one, TLSA)]
+    assert len(records) == 1 + len(others)
+    assert usable(records) == ((GOOD,) if others else ())
+
+
+def test_what_is_cut_is_no_response():
+    query = dns.message.make_query(f"{AT.name}.", "TLSA")
+    wire = with_misfit(query, str(GOOD))
+    for end in range(len(wire)):
+        with pytest.raises((EOFError, dns.exception.DNSException)):
+            dns.message.from_wire(without_misfits(wire[:end]))
+    assert dns.message.from_wire(without_misfits(wire)).answer
+
+
+@given(st.binary(max_size=200))
+def test_nothing_but_its_end_is_wrong_with_octets(wire: bytes):
+    try:
+        assert len(without_misfits(wire)) == len(wire)
+    except EOFError:
+        pass
