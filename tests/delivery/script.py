@@ -30,7 +30,7 @@ from smtpx.delivery.resolver import Answer, AnswerState, Question, Record
 from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.replies import Reply
 
-__all__ = ["FAILED", "NODATA", "NXDOMAIN", "Script", "found", "replied", "unreached"]
+__all__ = ["BOB", "FAILED", "NODATA", "NXDOMAIN", "Script", "found", "replied", "unreached"]
 
 T = TypeVar("T")
 Names: TypeAlias = Mapping[tuple[str, str], Answer]

@@ -16,6 +16,7 @@ import pytest
 
 from smtpx import Envelope, Status
 from smtpx.delivery import Failure, Level, Terms
+from smtpx.delivery._settings import obeys_policies
 from smtpx.delivery._steps import Said, Try
 from smtpx.delivery.dane import TLSA
 from smtpx.delivery.mta_sts import Mode, Policy, StoredPolicy
@@ -37,7 +38,7 @@ from smtpx.errors import (
 from smtpx.replies import Reply
 from smtpx.tls import Protection
 
-from .script import FAILED, NODATA, NXDOMAIN, Names, Script, found, replied, unreached
+from .script import BOB, FAILED, NODATA, NXDOMAIN, Names, Script, found, replied, unreached
 
 ROWS = {
     "MX": "records; null; none; no domain; failure; none usable",
@@ -695,6 +696,25 @@ def test_a_message_that_does_without_policies_is_stopped_by_none(mode: str):
         script = with_policy(mode, SIGNED | {AT_A: answer}, says=taken)
         (outcome,) = script.deliver(obeys_policies=False).outcomes
         assert outcome.terms == Terms.OPPORTUNISTIC
+
+
+@pytest.mark.parametrize(
+    ("content", "obeys"),
+    [
+        (b"TLS-Required: No\r\n\r\nx\r\n", False),
+        (b"Subject: x\r\ntls-required:NO \r\n\r\nx\r\n", False),
+        (b"TLS-Required: No\n\nx\n", False),
+        (b"TLS-Required: Yes\r\n\r\nx\r\n", True),
+        (b"Subject: x\r\n\r\nTLS-Required: No\r\n", True),
+        # A message without a header: what follows is its body.
+        (b"\r\nTLS-Required: No\r\n\r\nx\r\n", True),
+        (b"\nTLS-Required: No\n", True),
+        (b"X-TLS-Required: No\r\n\r\n", True),
+    ],
+)
+def test_the_field_is_one_of_the_header(content: bytes, obeys: bool):
+    assert obeys_policies(content, BOB) is obeys
+    assert obeys_policies(content, BOB.replace(require_tls=True))
 
 
 def test_every_row_has_a_test():

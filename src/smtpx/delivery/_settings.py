@@ -353,7 +353,7 @@ def obeys_policies(content: AnyContent, envelope: Envelope) -> bool:
     if isinstance(content, Message):
         said = [str(value) for value in content.get_all("TLS-Required", ())]
     else:
-        header = re.split(rb"\r?\n\r?\n", bytes(cast("bytes", content)), maxsplit=1)[0]
+        header = re.split(rb"(?:\A|\r?\n)\r?\n", bytes(cast("bytes", content)), maxsplit=1)[0]
         found = re.findall(rb"(?im)^TLS-Required:[ \t]*([^\r\n]*)", header)
         said = [value.decode("latin-1") for value in found]
     return not any(value.strip().lower() == "no" for value in said)
