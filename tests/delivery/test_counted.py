@@ -86,7 +86,7 @@ def test_one_host_with_dane():
 
 def test_sixty_hosts_of_one_preference_and_more():
     """Those of the first preference are looked up, and the terms of whichever is tried."""
-    hosts = [MX(1 + place // 30, f"m{place}.example.net") for place in range(16)]
+    hosts = [MX(1 + place // 30, f"m{place}.example.net") for place in range(60)]
     addresses = {(f"m{place}.example.net", "A"): found(ADDRESS) for place in range(60)}
     with Server() as server:
         said, waits = counted({("example.net", "MX"): found(*hosts), **addresses}, server)
