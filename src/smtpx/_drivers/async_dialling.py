@@ -153,6 +153,8 @@ class Attempts:
 async def _dial_unix(world: World, endpoint: Endpoint, timeout: float | None) -> socket.socket:
     deadline, bell = Deadline(timeout), world.make_bell()
     with UnixAttempt(endpoint) as attempt:
-        while not attempt.is_connected():
+        while True:
+            if attempt.is_connected():
+                break
             _ = await bell.wait(deadline.within(QUEUE_DELAY))
         return attempt.connection

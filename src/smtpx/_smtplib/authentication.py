@@ -60,7 +60,9 @@ class Authentication(Commands):
             self._auth_challenge_count = 1
         code, reply = self.docmd("AUTH", line)
         try:
-            while code == 334:
+            while True:
+                if code != 334:
+                    break
                 self._auth_challenge_count += 1
                 response = authobject(base64.decodebytes(reply))
                 code, reply = self.docmd(_base64(response or ""))

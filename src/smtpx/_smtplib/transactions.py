@@ -116,11 +116,10 @@ class Transactions(Commands):
                     return happened
                 happened.append(self._transmit(said))
                 reply = self._receive()
+                is_whole = len(reply) <= LIMITS.reply_line
+                if not is_whole or not are_positive(reply, count, go_ahead=go_ahead):
+                    return [*happened, reply]
                 happened.append(reply)
-                if len(reply) > LIMITS.reply_line:
-                    return happened
-                if not are_positive(reply, count, go_ahead=go_ahead):
-                    return happened
             surplus = self._glance()
             if surplus is not None:
                 return [*happened, surplus]

@@ -41,7 +41,9 @@ class Progress:
 
     def _watch(self) -> None:
         with bar(sys.stderr, self._count) as drawn:
-            while not self._over.wait(_EVERY if drawn is None else _FRAME):
+            while True:
+                if self._over.wait(_EVERY if drawn is None else _FRAME):
+                    break
                 self._show(drawn)
 
     def _show(self, drawn: Bar | None) -> None:

@@ -86,12 +86,12 @@ def loaded(name: str) -> Command:
 @contextmanager
 def _streams() -> Generator[None]:
     """All three: Python has None in place of one that was closed before it began."""
+    modes = {"stdin": "r", "stdout": "w", "stderr": "w"}
     with ExitStack() as stack:
-        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-            if getattr(sys, name) is None:
-                nowhere = stack.enter_context(Path(os.devnull).open(mode, encoding="utf-8"))
-                setattr(sys, name, nowhere)
-                _ = stack.callback(setattr, sys, name, None)
+        for name in [name for name in modes if getattr(sys, name) is None]:
+            nowhere = stack.enter_context(Path(os.devnull).open(modes[name], encoding="utf-8"))
+            setattr(sys, name, nowhere)
+            _ = stack.callback(setattr, sys, name, None)
         yield
 
 

@@ -49,8 +49,11 @@ class Answers:
                 return
             self._kept[question] = monotonic() + answer.ttl, answer, octets
             self._octets += octets
-            while len(self._kept) > _MOST or self._octets > _OCTETS:
-                self._drop(next(iter(self._kept)))
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while len(self._kept) > _MOST or self._octets > _OCTETS:
+            self._drop(next(iter(self._kept)))
 
     def _drop(self, question: Question) -> None:
         kept = self._kept.pop(question, None)

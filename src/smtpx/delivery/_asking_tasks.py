@@ -25,6 +25,11 @@ class _Waiter:
         self.answers: dict[Question, Answer] = {}
         self.bell = bell
 
+    async def wait(self, until: float) -> None:
+        """Wait for all answers, or as long as there is time."""
+        while len(self.answers) < len(self.flights) and (left := until - monotonic()) > 0:
+            await self.bell.wait(left)
+
 
 class TaskAsker:
     """Asks name servers for all tasks of one run of a loop."""
@@ -53,8 +58,7 @@ class TaskAsker:
             for question in questions:
                 waiter.flights[question] = self._flights.join(question, waiter)
             self._send_off()
-            while len(waiter.answers) < len(waiter.flights) and (left := until - monotonic()) > 0:
-                await waiter.bell.wait(left)
+            await waiter.wait(until)
         finally:
             for flight in self._flights.leave(waiter.flights.values(), waiter):
                 self._tasks.pop(flight).cancel()

@@ -128,7 +128,9 @@ def sent(
                     "this send_many is the parent process's, which is told of all results: call "
                     "send_many anew in the child"
                 )
-            while not is_over and len(working) < most:
+            while True:
+                if is_over or len(working) >= most:
+                    break
                 message = next(source, source)
                 is_over = message is source
                 if not is_over:

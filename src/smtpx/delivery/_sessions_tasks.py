@@ -245,7 +245,9 @@ class TaskSessions:
         tasks = [self._world.spawn(partial(part, session)) for session in parting]
         until = monotonic() + FAREWELL
         try:
-            while left and monotonic() < until:
+            while True:
+                if not left or monotonic() >= until:
+                    break
                 await bell.wait(until - monotonic())
         finally:
             for task in tasks:

@@ -190,14 +190,18 @@ class AsyncDelivery:
         is_over = False
         try:
             while True:
-                while not (is_over or told or failures) and len(running) < most:
+                while True:
+                    if is_over or told or failures or len(running) >= most:
+                        break
                     message: Any = await anext(source, source)
                     is_over = message is source
                     if not is_over:
                         begin(message)
                 if failures:
                     raise failures[0]
-                while told:
+                while True:
+                    if not told:
+                        break
                     yield told[0]
                     del told[0]
                 if is_over and not running:

@@ -33,7 +33,9 @@ class Changes:
         watcher = _Watcher(asyncio.get_running_loop())
         self._watchers.add(watcher)
         try:
-            while not self._closed:
+            while True:
+                if self._closed:
+                    return
                 try:
                     async with asyncio.timeout(_PING if timeout is None else timeout):
                         _ = await watcher.changed.wait()

@@ -162,7 +162,7 @@ class Inbox:
         reading = read(self.store.content(number))
         with self._readings_lock:
             self._readings[number] = reading
-            while len(self._readings) > _MOST_READINGS:
+            if len(self._readings) > _MOST_READINGS:
                 _ = self._readings.popitem(last=False)
         return reading
 

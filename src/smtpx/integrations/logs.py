@@ -202,13 +202,14 @@ class MailHandler(logging.Handler):
     def _await(self) -> bool:
         """Wait until a mail is due; false if there will be none any more."""
         with self._changed:
-            while not self._is_due():
+            while True:
+                if self._is_due():
+                    return True
                 if self._is_closing and not self._entries:
                     self._thread = None
                     return False
                 patience = self._next - time.monotonic() if self._entries else None
                 _ = self._changed.wait(patience)
-            return True
 
     def _mail_kept(self) -> None:
         """Mail what is kept."""

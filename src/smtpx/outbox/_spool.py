@@ -60,7 +60,10 @@ class Spool:
         seen, read, held = hashlib.sha256(), 0, b""
         try:
             with path.open("rb") as file:
-                while piece := file.read(_PIECE):
+                while True:
+                    piece = file.read(_PIECE)
+                    if not piece:
+                        break
                     if held:
                         yield held
                     held = piece

@@ -36,8 +36,9 @@ def reporting(via: Any, is_stopping: Callable[[], bool]) -> Generator[None, None
     def run() -> None:
         while True:
             try:
-                while via.send_reports(most=1) and not is_stopping():
-                    pass
+                while True:
+                    if not via.send_reports(most=1) or is_stopping():
+                        break
             except Exception as error:
                 _LOG.warning("no TLS reports were sent: %s", error)
             if stop.wait(_PAUSE):
@@ -63,8 +64,9 @@ async def reporting_async(via: Any, is_stopping: Callable[[], bool]) -> AsyncGen
     async def run(sleep: Callable[[float], Awaitable[None]]) -> None:
         while True:
             try:
-                while await via.send_reports(most=1) and not is_stopping():
-                    pass
+                while True:
+                    if not await via.send_reports(most=1) or is_stopping():
+                        break
             except Exception as error:
                 _LOG.warning("no TLS reports were sent: %s", error)
             left = _PAUSE

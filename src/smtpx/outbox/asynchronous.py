@@ -255,8 +255,9 @@ class AsyncOutbox:
         outbox = await self._opened()
         _ = id_of("batch", batch)
         async with _Shift(outbox._core, via, AsyncClient, connections, window) as shift:
-            while await shift.rounds(batch):
-                pass
+            while True:
+                if not await shift.rounds(batch):
+                    break
             _ = await in_thread(outbox._core.report)
             if shift.failure is not None:
                 raise shift.failure
@@ -313,9 +314,7 @@ class _Shift(Working):
             )
             async with aclosing(results):
                 async for result in results:
-                    a_round.hear(result)
-                    if a_round.has_to_note:
-                        await in_thread(a_round.flush)
+                    await _hear(a_round, result)
         except SMTPError as error:
             failure = error
             self.fail(error)
@@ -331,6 +330,12 @@ class _Shift(Working):
         while not self.is_stopping and left > 0:
             await _sleep(min(left, _LOOK))
             left -= _LOOK
+
+
+async def _hear(a_round: Round, result: SendResult) -> None:
+    a_round.hear(result)
+    if a_round.has_to_note:
+        await in_thread(a_round.flush)
 
 
 async def _items(a_round: Round) -> AsyncIterator[Any]:

@@ -67,7 +67,9 @@ class HostileDispatcher:
     def _work(self, deliver: Callable[[str], object]) -> None:
         while True:
             with self._changed:
-                while not self._has_ended and not self._is_due():
+                while True:
+                    if self._has_ended or self._is_due():
+                        break
                     _ = self._changed.wait(0.02)
                 if self._has_ended:
                     return

@@ -37,7 +37,9 @@ class Arriving(Fed):
     async def more(self) -> bytes:
         """Answer `More`. What the source raises is raised where it is read."""
         try:
-            while self.is_low:
+            while True:
+                if not self.is_low:
+                    break
                 self.feed(await anext(self._source))
         except StopAsyncIteration:
             self.end()

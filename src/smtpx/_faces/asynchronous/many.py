@@ -231,8 +231,7 @@ class TaskSending:
                     return  # There is no hope for any of them.
                 if self._working < self._connections and self._has_work():
                     self._news.ring()
-                while tally.at_hand >= READ_AHEAD:
-                    _ = await self._demand.wait()
+                await self._wait_for_demand()
             tally.exhaust()
         except Exception as error:
             tally.exhaust(error)
@@ -240,3 +239,7 @@ class TaskSending:
             self._news.ring()
             if isinstance(source, AsyncGenerator):
                 await source.aclose()
+
+    async def _wait_for_demand(self) -> None:
+        while self._tally.at_hand >= READ_AHEAD:
+            _ = await self._demand.wait()

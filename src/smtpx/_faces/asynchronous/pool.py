@@ -175,7 +175,9 @@ async def _together(world: World, calls: Sequence[Callable[[], Coroutine[Any, An
     try:
         for call in calls:
             tasks.append(world.spawn(partial(noted, call), lambda _: None))
-        while left:
+        while True:
+            if not left:
+                break
             _ = await news.wait()
     finally:
         for task in tasks:

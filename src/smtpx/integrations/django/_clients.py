@@ -102,10 +102,10 @@ class _Clients(Generic[C]):
     def take(self, settings: Settings) -> _Loan[C]:
         """The client with these settings, kept at least until it is given back."""
         with self._lock:
-            for loan in self._loans:
-                if loan.settings == settings:
-                    self._loans.remove(loan)
-                    break
+            known = [loan for loan in self._loans if loan.settings == settings]
+            if known:
+                loan = known[0]
+                self._loans.remove(loan)
             else:
                 loan = _Loan(settings, self._make(settings))
             self._loans.append(loan)

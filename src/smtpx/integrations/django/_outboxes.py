@@ -121,9 +121,9 @@ def opened(kept: Kept) -> Outbox:
     """
     url = url_of(kept.database)
     with _lock:
-        for known, options, outbox in _by_kept:
-            if known == url and options == kept.options:
-                return outbox
+        known = [one for where, options, one in _by_kept if (where, options) == (url, kept.options)]
+        if known:
+            return known[0]
         try:
             outbox = Outbox(url, **kept.options)
         except LedgerUnavailable as error:
