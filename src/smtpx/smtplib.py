@@ -165,6 +165,10 @@ class SMTP(Authentication, Transactions):
 
     def __exit__(self, *args: object) -> None:
         try:
+            if any(
+                isinstance(one, BaseException) and not isinstance(one, Exception) for one in args
+            ):
+                return  # Interrupted, who knows in the middle of what: QUIT might be content there.
             code, message = self.docmd("QUIT")
             if code != 221:
                 raise SMTPResponseException(code, message)

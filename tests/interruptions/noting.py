@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +25,10 @@ class Ways:
     """Messages that it takes in one session; the next MAIL gets a 421, and then nothing."""
     closes_mutely: bool = False
     """It says no 421 then."""
+    lmtp: bool = False
+    """It answers the end of data once for each recipient."""
+    tls: ssl.SSLContext | None = None
+    """It begins with TLS."""
 
 
 class Noting:
@@ -36,7 +41,8 @@ class Noting:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._sessions = 0
         self._lock = threading.Lock()
-        self.url = f"smtp://127.0.0.1:{self._listening.getsockname()[1]}"
+        scheme = "lmtp" if ways.lmtp else "smtp" if ways.tls is None else "smtps"
+        self.url = f"{scheme}://127.0.0.1:{self._listening.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -68,11 +74,14 @@ class Noting:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        context = self._ways.tls
         try:
+            if context is not None:
+                connection = context.wrap_socket(connection, server_side=True)
             with connection, connection.makefile("rb") as lines:
                 self._converse(connection, lines)
         except OSError:
-            pass
+            connection.close()
         finally:
             with self._lock:
                 self._sessions -= 1
@@ -85,11 +94,12 @@ class Noting:
 
         def take(content: bytes) -> None:
             self.taken.extend((content, recipient) for recipient in recipients)
+            say(*["250 2.0.0 taken"] * (len(recipients) if ways.lmtp else 1))
 
         say("220 noting.test")
         while line := lines.readline().decode():
             verb = line.split()[0].upper()
-            if verb == "EHLO":
+            if verb in ("EHLO", "LHLO"):
                 offers = [*ways.extensions, f"LIMITS RCPTMAX={ways.rcpt_max}"]
                 say("250-noting.test", *[f"250-{offer}" for offer in offers], "250 HELP")
             elif verb == "MAIL":
@@ -119,7 +129,6 @@ class Noting:
                     content += octets
                 take(content)
                 recipients = []
-                say("250 2.0.0 taken")
             elif verb == "BDAT":
                 size = int(line.split()[1])
                 content = lines.read(size)
@@ -130,7 +139,6 @@ class Noting:
                     continue
                 take(content)
                 recipients = []
-                say("250 2.0.0 taken")
             elif verb == "RSET":
                 recipients = []
                 say("250 2.0.0 reset")

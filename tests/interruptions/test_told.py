@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -35,9 +34,7 @@ WAYS = {
 }
 MESSAGES = 7
 # Points between one interruption and the next.
-# From CPython 3.12 on a signal may pass by a `finally` (tests/architecture/test_jumps.py), and not
-# every loop is written around that yet.
-_NOW = pytest.param(3, marks=pytest.mark.slow) if sys.version_info >= (3, 12) else 3
+_NOW = 3
 _SLOWLY = [
     pytest.param(points, marks=pytest.mark.slow)
     for points in (1, 2, 4, 5, 6, 7, 10, 14, 20, 28, 40, 60)

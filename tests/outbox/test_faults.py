@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import sqlite3
@@ -12,12 +14,23 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 
-from smtpx import AsyncOutbox, Envelope
-from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, OutboxError, State
+from smtpx import AsyncOutbox, Client, Envelope
+from smtpx.outbox import (
+    LedgerCorrupt,
+    LedgerTooNew,
+    LedgerUnavailable,
+    Outbox,
+    OutboxError,
+    State,
+    _owning,
+)
 from smtpx.outbox._statements import Ask
+from smtpx.outbox._working import Working, stopped_by_sigterm
+from tests.interruptions.points import Points
 from tests.outbox.judge import Judge
 from tests.outbox.test_kills import check, drained, worker
 from tests.outbox.worker import numbered
@@ -311,6 +324,61 @@ def test_sigterm_is_the_program_s_too(tmp_path: Path, sigterm: list[int]) -> Non
     assert sigterm == [signal.SIGTERM]
     signal.raise_signal(signal.SIGTERM)
     assert sigterm == [signal.SIGTERM] * 2
+
+
+def test_a_worker_that_nobody_holds_is_dead(tmp_path: Path) -> None:
+    """Whatever its holder was interrupted in: it shows no life, so that others take what it had."""
+    with Outbox(f"sqlite:///{tmp_path}/mail.db", lease=0.06) as outbox:
+        before = threading.active_count()
+        worker = working(outbox)
+        worker.begin()
+        assert len(_owning._living) == 1
+        del worker
+        _ = gc.collect()
+        assert not _owning._living
+        end = time.monotonic() + 10
+        while threading.active_count() > before and time.monotonic() < end:
+            time.sleep(0.01)
+        assert threading.active_count() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_a_worker_that_is_gone_holds_up_no_sigterm(tmp_path: Path, sigterm: list[int]) -> None:
+    """Wherever it was interrupted."""
+
+    def run() -> None:
+        worker = working(outbox)
+        gone.append(ref(worker))
+        with stopped_by_sigterm(worker):
+            pass
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def is_there(frame: Any) -> bool:
+        return code in (frame.f_code, frame.f_back.f_code)
+
+    stopped: Any = stopped_by_sigterm
+    code, gone = stopped.__wrapped__.__code__, list[ref[Working]]()
+    program_s = signal.getsignal(signal.SIGTERM)
+    with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
+        at, happened = 0, True
+        while happened:
+            at += 1
+            points = Points(at, interrupt, is_there)
+            with contextlib.suppress(KeyboardInterrupt):
+                points.run(run)
+            happened = points.happened
+            _ = gc.collect()
+            assert gone[-1]() is None
+            signal.raise_signal(signal.SIGTERM)
+            assert len(sigterm) == at
+            signal.signal(signal.SIGTERM, program_s)
+    assert at > 5
+
+
+def working(outbox: Outbox) -> Working:
+    return Working(outbox._core, "smtp://127.0.0.1:9", Client, 1, None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

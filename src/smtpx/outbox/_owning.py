@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from typing import NamedTuple
+from weakref import WeakValueDictionary, ref
 
 from . import _claiming
 from ._preparing import new_id
@@ -25,32 +26,39 @@ _LOG = logging.getLogger("smtpx.outbox")
 _BEATS = 6
 # Seconds by which the clock is set back, if more than its drift is mended.
 _SET_BACK = 1.0
-# The workers of this process that live: a thread that has no time to beat is not dead.
-_living: set[tuple[int, str]] = set()
 
 
 class Owner:
-    """A worker, from its first claim to its last; a thread shows that it lives."""
+    """A worker, from its first claim to its last; a thread shows that it lives.
+
+    It does so as long as somebody holds it: whatever its holder was interrupted in, it dies then.
+    """
 
     def __init__(self, store: Store, lease: float) -> None:
         self.id = new_id()
         self._store = store
         self._lease = lease
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="smtpx outbox", daemon=True)
+        lives = (ref(self), self._ended, lease / _BEATS)
+        self._thread = threading.Thread(target=_live, args=lives, name="smtpx outbox", daemon=True)
 
     def begin(self) -> None:
         """Be known to all that look at the ledger."""
-        _living.add((os.getpid(), self.id))
+        _living[os.getpid(), self.id] = self
         self._store.transact(_claiming.register, self.id, self._lease, time.time())
         self._thread.start()
 
     def end(self, error: BaseException | None) -> None:
         """Give to others what is still its own; `error` is why it ends, where there is a reason."""
-        self._ended.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        _living.discard((os.getpid(), self.id))
+        try:
+            self._ended.set()
+            if self._thread.ident is not None:
+                self._thread.join()
+        finally:
+            self._retire(error)
+
+    def _retire(self, error: BaseException | None) -> None:
+        _ = _living.pop((os.getpid(), self.id), None)
         try:
             _ = self._store.transact(_claiming.retire, self.id, time.time())
         except OutboxError:
@@ -58,12 +66,28 @@ class Owner:
                 raise
             # Others find it dead in the time of a lease.
 
-    def _live(self) -> None:
-        while not self._ended.wait(self._lease / _BEATS):
-            try:
-                self._store.transact(_claiming.beat, self.id, time.time())
-            except OutboxError as error:
-                _LOG.warning("the outbox's ledger cannot be reached: %s", error)
+    def beat(self) -> None:
+        """Show that it lives."""
+        try:
+            self._store.transact(_claiming.beat, self.id, time.time())
+        except OutboxError as error:
+            _LOG.warning("the outbox's ledger cannot be reached: %s", error)
+
+
+# The workers of this process that live: a thread that has no time to beat is not dead.
+_living: WeakValueDictionary[tuple[int, str], Owner] = WeakValueDictionary()
+
+
+def _live(reference: ref[Owner], ended: threading.Event, seconds: float) -> None:
+    while not ended.wait(seconds) and _beats(reference()):
+        pass
+
+
+def _beats(owner: Owner | None) -> bool:
+    if owner is None:
+        return False
+    owner.beat()
+    return True
 
 
 class _Seen(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
+from weakref import ref
 
 from smtpx import _checks
 from smtpx.endpoints import Endpoint
@@ -169,8 +170,8 @@ class Working:
 
 
 @contextmanager
-def stopped_by_sigterm(stop: Callable[[], None]) -> Generator[None, None, None]:
-    """SIGTERM ends what runs in this process, where it runs in the main thread.
+def stopped_by_sigterm(worker: Working) -> Generator[None, None, None]:
+    """SIGTERM stops a worker that runs in the main thread, as long as it runs.
 
     A handler that the program has is called, too: its server may have to end as well.
     """
@@ -178,14 +179,16 @@ def stopped_by_sigterm(stop: Callable[[], None]) -> Generator[None, None, None]:
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
-    is_over = False
+    # One that was interrupted in its end has left its handler, and is gone.
+    running: ref[Working] | None = ref(worker)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if not is_over:
-            stop()
+        stopped = None if running is None else running()
+        if stopped is not None:
+            stopped.stop()
         if callable(before):
             _ = before(number, frame)
-        elif is_over and before is signal.SIG_DFL:
+        elif stopped is None and before is signal.SIG_DFL:
             _ = signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
@@ -193,7 +196,7 @@ def stopped_by_sigterm(stop: Callable[[], None]) -> Generator[None, None, None]:
     try:
         yield
     finally:
-        is_over = True
+        running = None
         # Of several that run side by side, the first may end first: its handler stays then.
         if signal.getsignal(signal.SIGTERM) is handle:
             # Of a handler that is none of Python's, nothing is known but that it was there.

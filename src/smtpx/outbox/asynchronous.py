@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack
+from weakref import WeakSet
 
 from smtpx import AsyncClient, _checks
 from smtpx.addresses import Address
@@ -62,7 +63,7 @@ class AsyncOutbox:
         _ = settings_of(options)
         self._make = partial(Outbox, url, **options)
         self._outbox: Outbox | None = None
-        self._shifts: set[Working] = set()
+        self._shifts: WeakSet[Working] = WeakSet()
 
     async def __aenter__(self) -> Self:
         _ = await self._opened()
@@ -227,7 +228,7 @@ class AsyncOutbox:
         shift = _Shift(outbox._core, via, AsyncClient, connections, window)
         self._shifts.add(shift)
         try:
-            with stopped_by_sigterm(shift.stop):
+            with stopped_by_sigterm(shift):
                 async with shift, reporting_async(shift.client, lambda: shift.is_stopping):
                     while not shift.is_stopping:
                         _ = await in_thread(outbox._core.watcher.reap)

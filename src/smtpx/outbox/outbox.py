@@ -11,6 +11,7 @@ from email.message import Message
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
+from weakref import WeakSet
 
 from smtpx import Client, _checks
 from smtpx.addresses import Address
@@ -93,7 +94,7 @@ class Outbox:
         self._dispatcher = settings.dispatcher
         self._warn_after = settings.warn_after
         self._overdue = settings.overdue
-        self._shifts: set[Working] = set()
+        self._shifts: WeakSet[Working] = WeakSet()
 
         if settings.bounces is not None:
             try:
@@ -444,7 +445,7 @@ class Outbox:
         with (
             _Shift(self._core, via, Client, connections, window) as shift,
             self._stoppable(shift),
-            stopped_by_sigterm(shift.stop),
+            stopped_by_sigterm(shift),
             reporting(shift.client, lambda: shift.is_stopping),
         ):
             while True:
