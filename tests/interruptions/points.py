@@ -31,11 +31,14 @@ class Points:
     def __init__(
         self,
         at: int,
-        handle: Callable[[], object],
+        handle: Callable[[], object] | None,
         counts: Callable[[FrameType], bool] = _is_any,
         again: int = 0,
     ) -> None:
-        """Only points in frames that `counts` accepts are counted."""
+        """Only points in frames that `counts` accepts are counted.
+
+        Without a handler the signal goes to whoever handles it just then.
+        """
         self.seen = 0
         self._at = at
         self._handle = handle
@@ -49,7 +52,9 @@ class Points:
         return 0 < self._at <= self.seen
 
     def run(self, call: Callable[[], Any]) -> Any:
-        before = signal.signal(signal.SIGINT, lambda *_: self._handle())
+        handle, before = self._handle, signal.getsignal(signal.SIGINT)
+        if handle is not None:
+            _ = signal.signal(signal.SIGINT, lambda *_: handle())
         try:
             sys.setprofile(self._see)
             return call()

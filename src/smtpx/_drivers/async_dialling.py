@@ -17,7 +17,7 @@ from smtpx._drivers.dialling import (
 )
 from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, not_found
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.world import Background, World
+from smtpx._drivers.world import Background, World, end
 from smtpx.endpoints import Endpoint
 
 
@@ -105,20 +105,15 @@ class Attempts:
         return self._winner
 
     async def _call_off(self, winner: socket.socket | None = None) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        interruption: BaseException | None = None
-        for connection, task in self._tasks.items():
-            try:
-                await task.ended()
-            except BaseException as error:
-                interruption = error
-            if connection is not winner:
-                connection.close()
-        if interruption is not None:
-            if winner is not None:
-                winner.close()
-            raise interruption
+        try:
+            await end(self._tasks.values())
+        except BaseException:
+            winner = None
+            raise
+        finally:
+            for connection in self._tasks:
+                if connection is not winner:
+                    connection.close()
 
     def _start(self, address: Found) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from smtpx._core.steps import Steps
@@ -115,3 +115,20 @@ class World(Protocol):
     def call_in(self, run: Any, call: Callable[[], None]) -> bool:
         """Have a run make a call, from whatever thread; False if it has ended."""
         ...
+
+
+async def end(tasks: Collection[Background]) -> None:
+    """Cancel tasks, and wait until all have ended; what interrupts us is raised after that."""
+    interruption: BaseException | None = None
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        try:
+            await task.ended()
+        except BaseException as error:
+            interruption = error
+    try:
+        if interruption is not None:
+            raise interruption
+    finally:
+        interruption = None  # Its traceback holds us.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import trio
 
-__all__ = ["Background", "Bell", "Call", "World", "current_world"]
+__all__ = ["Background", "Bell", "Call", "World", "current_world", "end"]
 
 Call: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -74,6 +74,23 @@ class World(Protocol):
             TimeoutError: it takes longer.
         """
         ...
+
+
+async def end(tasks: Collection[Background]) -> None:
+    """Cancel tasks, and wait until all have ended; what interrupts us is raised after that."""
+    interruption: BaseException | None = None
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        try:
+            await task.ended()
+        except BaseException as error:
+            interruption = error
+    try:
+        if interruption is not None:
+            raise interruption
+    finally:
+        interruption = None  # Its traceback holds us.
 
 
 def current_world() -> World:

@@ -59,7 +59,7 @@ from ._steps import (
     Try,
 )
 from ._walking import delivered, planned
-from ._worlds import Background, Call, World, current_world
+from ._worlds import Background, Call, World, current_world, end
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .reports import SentReport, TLSReports
@@ -209,12 +209,14 @@ class AsyncDelivery:
                 if is_over or len(running) >= most:
                     await news.wait()
         except BaseException as error:
-            tasks = [task for task in running.values() if task is not None]
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                await task.ended()
-            vars(error)["results"] = [] if isinstance(error, GeneratorExit) else told
+            reason = error
+            try:
+                await end([task for task in running.values() if task is not None])
+            except BaseException as another:
+                reason = another  # It is what the caller gets.
+                raise
+            finally:
+                vars(reason)["results"] = [] if isinstance(error, GeneratorExit) else told
             raise
 
     async def _one(self, message: Message, mark: Mark | None) -> DeliveryResult:

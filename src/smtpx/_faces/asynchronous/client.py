@@ -78,8 +78,10 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A task that is cancelled does not wait for a farewell.
-        await self.close(abort=error is not None and not isinstance(error, Exception))
+        if error is not None and not isinstance(error, Exception):
+            self._pools.abort()  # A task that is cancelled waits for nothing.
+        else:
+            await self.close()
 
     async def send(
         self,

@@ -19,7 +19,7 @@ from smtpx._core.streaming.supply import Budget, Window
 from smtpx._drivers.current import current_world
 from smtpx._drivers.interruption import with_results
 from smtpx._drivers.waiting import Deadline
-from smtpx._drivers.world import Background
+from smtpx._drivers.world import Background, end
 from smtpx._faces.asynchronous.pool import TaskPool
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.forking import begins_anew_in_child, not_ours
@@ -92,11 +92,11 @@ class TaskSending:
         if self._is_parents:
             return
         self._tally.break_off()
-        for task in self._tasks:
-            task.cancel()
         try:
-            for task in self._tasks:
-                await task.ended()
+            await end(self._tasks)
+        except BaseException as another:
+            error = another  # It is what the caller gets.
+            raise
         finally:
             self._tally.interrupted()
             with_results(error, self.results)

@@ -12,7 +12,7 @@ from smtpx._core.pool.decisions import Ticket, Wait
 from smtpx._core.pool.state import PoolState
 from smtpx._drivers.current import current_world
 from smtpx._drivers.waiting import NO_DEADLINE, Deadline
-from smtpx._drivers.world import Background, World
+from smtpx._drivers.world import Background, World, end
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.forking import begins_anew_in_child
 from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
@@ -180,10 +180,7 @@ async def _together(world: World, calls: Sequence[Callable[[], Coroutine[Any, An
                 break
             _ = await news.wait()
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            await task.ended()
+        await end(tasks)
 
 
 class Turn:
@@ -280,12 +277,20 @@ class TaskPools:
 
     async def close(self, *, abort: bool) -> None:
         """Close the pool of this run, and have the other runs close theirs, without a farewell."""
+        await self._shut_others(abort=abort).close(abort=abort)
+
+    def abort(self) -> None:
+        """Close all pools at once."""
+        self._shut_others(abort=True).shut(abort=True)
+
+    def _shut_others(self, *, abort: bool) -> TaskPool:
+        """Have the other runs close their pools; the value is the pool of this one."""
         self._is_closed = True
         here = self.here()
         for known in tuple(self._runs):
             if known.pool is not here:
                 _ = known.call(partial(known.pool.shut, abort=abort))
-        await here.close(abort=abort)
+        return here
 
 
 def _nothing() -> None:

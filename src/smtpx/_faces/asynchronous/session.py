@@ -72,7 +72,8 @@ class AsyncSession(Opened[AsyncDriver]):
         traceback: TracebackType | None,
     ) -> None:
         if error is not None and not isinstance(error, Exception):
-            self.abort()  # A task that is cancelled does not wait for a farewell.
+            self.abort()  # A task that is cancelled waits for nothing: it might be cancelled again.
+            return
         await self._close_by(Deadline.after(self._settings.timeouts.total))
         if error is None:
             self._heed_observer()
