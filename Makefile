@@ -51,7 +51,7 @@ held: $(VENV)/ready  ## hold every call at every phase, in every manner: back in
 
 interruptions: $(VENV)/ready  ## interrupt 10,000 calls by signals and exceptions: nothing lost
 	$(BIN)/python -m tests.interruptions
-	$(BIN)/python -m pytest -m "slow or not slow" tests/interruptions/test_twice.py
+	$(BIN)/python -m pytest -m "slow or not slow" tests/interruptions/test_*twice.py
 
 SEED ?= 1
 MESSAGES ?= 100000

@@ -14,12 +14,20 @@ class Wait:
     the price of a message. To asyncio, what has this flag is a future (`asyncio.isfuture`).
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_error", "_loop", "_resume", "_resume_in")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_error",
+        "_is_ending",
+        "_loop",
+        "_resume",
+        "_resume_in",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._asyncio_future_blocking = False
         self._loop = loop
         self._error: BaseException | None = None
+        self._is_ending = False
         self._resume: Callable[[Wait], object] | None = None
         self._resume_in: Context | None = None
 
@@ -32,12 +40,14 @@ class Wait:
     @property
     def is_over(self) -> bool:
         """True if the task goes on, or will."""
-        return self._resume is None
+        return self._resume is None or self._is_ending
 
     def end_within_callback(self) -> None:
         """Resume the task, if the loop has called us and no other task is running."""
         resume, context = self._resume, self._resume_in
-        if resume is None or context is None or asyncio.current_task(self._loop) is not None:
+        if self._is_ending or resume is None or context is None:
+            return
+        if asyncio.current_task(self._loop) is not None:
             self.end()
             return
         self._resume = None
@@ -49,10 +59,16 @@ class Wait:
 
     def end(self, error: BaseException | None = None) -> None:
         """Have the loop resume the task, with an error if there is one."""
+        if not self.is_over:
+            self._error = error
+            _ = self._loop.call_soon(self._go_on, context=self._resume_in)
+            # Not before: Ctrl-C may come within the call, and the task would wait for ever.
+            self._is_ending = True
+
+    def _go_on(self) -> None:
         resume, self._resume = self._resume, None
         if resume is not None:
-            self._error = error
-            _ = self._loop.call_soon(resume, self, context=self._resume_in)
+            _ = resume(self)
 
     # What the task calls.
 
@@ -68,7 +84,7 @@ class Wait:
 
     def cancel(self, msg: object = None) -> bool:
         """End the wait by a cancellation, unless it has ended."""
-        if self._resume is None:
+        if self.is_over:
             return False
         self.end(asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg))
         return True
