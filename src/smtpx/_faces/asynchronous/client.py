@@ -156,7 +156,7 @@ class AsyncClient:
         on_doubt: Literal["report", "resend"],
         mark: Mark | None,
     ) -> AsyncGenerator[SendResult, None]:
-        async with TaskSending(
+        sending = TaskSending(
             self._pools.here(),
             messages,
             connections,
@@ -164,17 +164,22 @@ class AsyncClient:
             resend_doubtful=on_doubt == "resend",
             check=self._check,
             mark=mark,
-        ) as sending:
-            results = sending.results
-            while True:
-                if not await sending.go_on():
-                    break
+        )
+        results = sending.results
+        try:
+            async with sending:
                 while True:
-                    if not results:
+                    if not await sending.go_on():
                         break
-                    # Kept until the caller comes back: an interruption meanwhile loses none.
-                    yield results[0]
-                    _ = results.popleft()
+                    while True:
+                        if not results:
+                            break
+                        # Kept until the caller comes back: an interruption meanwhile loses none.
+                        yield results[0]
+                        _ = results.popleft()
+        except BaseException as error:
+            sending.tell(error)
+            raise
 
     def statistics(self) -> PoolStatistics:
         """What the pool of connections holds, and has done so far."""

@@ -98,8 +98,20 @@ class TaskSending:
             error = another  # It is what the caller gets.
             raise
         finally:
-            self._tally.interrupted()
-            with_results(error, self.results)
+            self.tell(error)
+
+    def tell(self, error: BaseException | None) -> None:
+        """Have nothing more sent; hang what was not told on what ends the call.
+
+        Once more where the end itself was interrupted.
+        """
+        if self._is_parents:
+            return
+        self._tally.break_off()
+        for task in self._tasks:
+            task.cancel()
+        self._tally.interrupted()
+        with_results(error, self.results)
 
     async def go_on(self) -> bool:
         """Send until there are results; False if there will be none.
