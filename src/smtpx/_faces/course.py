@@ -141,14 +141,10 @@ class Course:
         return accepted(result)
 
     def hang_on(self, error: BaseException) -> None:
-        """Tell what became of the message on whatever ends the call, as ``.result``."""
-        try:
-            self._hang_on(error)
-        except BaseException as interruption:
-            self._hang_on(interruption)
-            raise
+        """Tell what became of the message on whatever ends the call, as ``.result``.
 
-    def _hang_on(self, error: BaseException) -> None:
+        Whoever is interrupted in here calls it once more, for that interruption.
+        """
         if self.latest is None:
             self.broke_off(error)  # We were interrupted before that was noted.
         result = self.so_far

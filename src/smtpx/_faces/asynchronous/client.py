@@ -109,7 +109,11 @@ class AsyncClient:
                     await close(given)
             return course.verdict()
         except BaseException as error:
-            course.hang_on(error)
+            try:
+                course.hang_on(error)
+            except BaseException as another:
+                course.hang_on(another)
+                raise
             raise
 
     async def _take(self, course: Course, deadline: Deadline) -> None:
@@ -222,7 +226,11 @@ async def asend(
                 await close(given)
         return course.verdict()
     except BaseException as error:
-        course.hang_on(error)
+        try:
+            course.hang_on(error)
+        except BaseException as another:
+            course.hang_on(another)
+            raise
         raise
 
 

@@ -179,7 +179,11 @@ class AsyncSession(Opened[AsyncDriver]):
                     await close(given)
             return course.verdict()
         except BaseException as error:
-            course.hang_on(error)
+            try:
+                course.hang_on(error)
+            except BaseException as another:
+                course.hang_on(another)
+                raise
             raise
 
     async def _carry(self, course: Course) -> None:

@@ -108,7 +108,11 @@ class Client:
             self._take(course, Deadline.after(self._total))
             return course.verdict()
         except BaseException as error:
-            course.hang_on(error)
+            try:
+                course.hang_on(error)
+            except BaseException as another:
+                course.hang_on(another)
+                raise
             raise
 
     def _take(self, course: Course, deadline: Deadline) -> None:
@@ -239,7 +243,11 @@ def send(
         session._carry(course)
         return course.verdict()
     except BaseException as error:
-        course.hang_on(error)
+        try:
+            course.hang_on(error)
+        except BaseException as another:
+            course.hang_on(another)
+            raise
         raise
 
 

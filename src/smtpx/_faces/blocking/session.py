@@ -217,7 +217,11 @@ class Session(Opened[BlockingDriver]):
             self._attempt(course, Deadline.after(self._settings.timeouts.total))
             return course.verdict()
         except BaseException as error:
-            course.hang_on(error)
+            try:
+                course.hang_on(error)
+            except BaseException as another:
+                course.hang_on(another)
+                raise
             raise
 
     def _carry(self, course: Course) -> None:
