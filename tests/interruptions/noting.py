@@ -60,7 +60,7 @@ class Noting:
             time.sleep(0.0005)
             if time.monotonic() > began + 5:
                 _ = gc.collect()
-                began = end
+                began += 1  # What one collection ends may leave more to the next.
 
     def _listen(self) -> None:
         while True:
