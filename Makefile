@@ -32,13 +32,13 @@ demo: $(VENV)/demo-ready  ## send real mail to a real server on this machine, an
 # More processes than processors, since many tests do little but wait for a timeout; not many
 # more, since each of them collects all tests first.
 test: $(VENV)/ready  ## pass the whole suite
-	$(BIN)/python -m pytest -n 4 --dist loadgroup --durations=10
+	$(BIN)/python -m pytest -n 6 --dist loadgroup --durations=10
 
 SMOKE := tests/core tests/wire tests/smtplib $(wildcard tests/test_*.py) tests/architecture/test_arguments.py \
 	$(addprefix tests/faces/test_,session.py async.py client_pool.py send_many.py tls.py cancellation.py interruptions.py) \
 	tests/interruptions tests/outbox/test_outbox.py tests/testing tests/cli/test_send.py tests/integrations/django
 test-smoke: $(VENV)/ready  ## pass what a version of Python may change: core, wire, faces and worlds, and Django, whose versions go by it
-	$(BIN)/python -m pytest -n 4 --dist loadgroup $(SMOKE)
+	$(BIN)/python -m pytest -n 6 --dist loadgroup $(SMOKE)
 
 test-slow: $(VENV)/ready  ## cancel at every await point, a thousand examples: what takes longer
 	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile thorough --timeout 900

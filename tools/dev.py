@@ -39,7 +39,7 @@ COMMANDS = {
     "test": Command(
         "pass the whole suite",
         (_TEST,),
-        (("python", "-m", "pytest", "-n", "4", "--dist", "loadgroup", "--durations=10"),),
+        (("python", "-m", "pytest", "-n", "6", "--dist", "loadgroup", "--durations=10"),),
     ),
     "lint": Command(
         "formatting, lint, types and architecture",

@@ -18,7 +18,7 @@ from smtpx.tls import Presented, Protection, TLSMode
 
 from .transcripts import connected, fails
 
-CERTIFICATE = b"what a peer has shown"
+CERTIFICATE = b"\x30\x15what a peer has shown"  # As DER has it.
 PIN = Pin(PinKind.CERTIFICATE, hashlib.sha256(CERTIFICATE).digest())
 OTHER = Pin(PinKind.CERTIFICATE, bytes(32))
 

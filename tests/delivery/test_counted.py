@@ -178,7 +178,7 @@ def test_a_domain_that_is_silent_holds_up_none_of_many(world):
 def held() -> int:
     """How many objects there are of what delivery is made of."""
     gc.collect()
-    return sum(type(each).__module__.startswith("smtpx.delivery") for each in gc.get_objects())
+    return sum(str(type(each).__module__).startswith("smtpx.delivery") for each in gc.get_objects())
 
 
 def test_nothing_is_left_of_what_is_delivered(world):

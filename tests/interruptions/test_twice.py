@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
@@ -305,6 +306,8 @@ SHORT: set[tuple[str, type[Face]]] = {
     ("plain", OldSendmail),
     ("plain", OutboxRun),
 }
+if sys.version_info[:2] == (3, 12):  # One session in some runs is left, as test_told.py says.
+    SHORT -= {("LMTP, refused", ClientSendMany), ("divided, TLS", ClientSendMany)}
 
 
 @pytest.mark.parametrize(

@@ -76,18 +76,17 @@ class Course:
         if latest is None or latest.error is None:
             return False
         if lease.was_gone(latest) or self._is_learnt(lease, latest):
-            self._begin_anew()
+            self.latest = self.connection = None
             return True
         result = self.so_far
         if result is None or not isinstance(result.error, SessionFull):
             return False
         share = left_over(self._everyone or addressed(self.message), result)
-        self._before, self._share, self.envelope = result, share, share.envelope
-        self._begin_anew()
-        return True
-
-    def _begin_anew(self) -> None:
+        envelope = share.envelope
+        # No call in between: a signal handler would find what was told beside another share.
+        self._before, self._share, self.envelope = result, share, envelope
         self.latest = self.connection = None
+        return True
 
     def _is_learnt(self, lease: Lease[Any], latest: SendResult) -> bool:
         """True if the session has shown why the server took nothing, and the next does without."""

@@ -13,7 +13,7 @@ from smtpx._message.correspondents import header_addresses
 from smtpx._message.rendered import Rendered
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import AddressError, LocalProtocolError, SMTPError
 from smtpx.merging._headers import filled_address
 from smtpx.merging._patterns import Pattern, has_fields, pattern_of
 from smtpx.merging._skeleton import Skeleton
@@ -185,7 +185,10 @@ def _fixed_address(message: EmailMessage, *names: str) -> Address:
             f"{found[0]!r} has a field: only the display name of the author can have one; "
             "the argument sender can too"
         )
-    address = Address.parse(found[0])
+    try:
+        address = Address.parse(found[0])
+    except AddressError as error:
+        raise LocalProtocolError(f"the field {names[-1]} cannot be read: {error}") from error
     if address.needs_smtputf8:
         raise LocalProtocolError(f"{address} is not ASCII, as the header of a template has to be")
     return address
