@@ -1,8 +1,12 @@
 """What holds for every test."""
 
+import gc
 import signal
+import sys
+from collections.abc import Iterator
 
 import hypothesis
+import pytest
 
 pytest_plugins = ["tests.secrecy", "pytester"]
 
@@ -14,3 +18,15 @@ hypothesis.settings.load_profile("untimed")
 # Who runs the tests in the background has them ignore Ctrl-C, and what they start as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     _ = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def nothing_is_kept_of_an_interrupted_finaliser() -> Iterator[None]:
+    """pytest keeps its exception, and with its frames the places and sockets that they had.
+
+    Nor does the next module's first test fail for what is collected in it.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "unraisablehook", lambda _: None)
+        yield
+        _ = gc.collect()

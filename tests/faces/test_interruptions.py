@@ -31,7 +31,10 @@ ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 
 TWO_DOMAINS = Envelope("ann@example.org", ["bob@one.test", "eve@two.test"])
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("nothing_is_kept_of_an_interrupted_finaliser"),
+]
 
 
 class Interruption(BaseException):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
+from email.generator import BytesGenerator
 from email.message import EmailMessage
 from email.mime.text import MIMEText
+from io import BytesIO
 from typing import Any
 from unittest.mock import Mock
 
@@ -181,14 +183,17 @@ def test_a_message_of_the_old_kind_with_a_non_ascii_address(server: Server) -> N
 @pytest.mark.parametrize("chosen", [policy.default, policy.compat32])
 def test_a_display_name_of_another_charset_hides_no_address(server: Server, chosen: Any) -> None:
     source = "From: Jürg <ann@example.org>\r\nTo: Zoë <bob@example.net>, c@d.test\r\n\r\nhi\r\n"
+    message = message_from_bytes(source.encode("latin-1"), policy=chosen)
+    written = BytesIO()  # From CPython 3.13 on it encodes such a name.
+    BytesGenerator(written).flatten(message, linesep="\r\n")
     with client_of(server) as client:
-        client.send_message(message_from_bytes(source.encode("latin-1"), policy=chosen))
+        client.send_message(message)
     arrived = server.messages[0]
     assert (arrived.sender, arrived.recipients) == (
         "ann@example.org",
         ("bob@example.net", "c@d.test"),
     )
-    assert arrived.content == source.encode("latin-1")
+    assert arrived.content == written.getvalue()
 
 
 def test_an_address_of_another_charset_is_none(server: Server) -> None:
