@@ -58,6 +58,13 @@ class Points:
         try:
             sys.setprofile(self._see)
             return call()
+        except TypeError as error:
+            if "'traceback' object" not in str(error):
+                raise
+            # CPython 3.11 at times makes that of what a handler raises where an __init__ begins.
+            interruption = KeyboardInterrupt()
+            vars(interruption).update(vars(error))
+            raise interruption from error
         finally:
             sys.setprofile(None)
             signal.signal(signal.SIGINT, before)

@@ -304,7 +304,6 @@ SHORT: set[tuple[str, type[Face]]] = {
     ("LMTP", SessionSend),
     ("closed", OneShot),
     ("plain", OldSendmail),
-    ("plain", OutboxRun),
 }
 if sys.version_info[:2] == (3, 12):  # One session in some runs is left, as test_told.py says.
     SHORT -= {("LMTP, refused", ClientSendMany), ("divided, TLS", ClientSendMany)}
