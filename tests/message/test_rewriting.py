@@ -311,7 +311,7 @@ def test_a_text_for_people_keeps_its_spaces(name: str, words: list[str]) -> None
     """Of which the package loses some beside an encoded word (as of 3.11.7)."""
     text = " ".join(words)
     octets = serialise(_set(EmailMessage(), name, text))
-    read = message_from_bytes(octets)[name]
+    read = message_from_bytes(octets)[name].replace("\r\n", "").lstrip()  # It may begin folded.
     assert str(make_header(decode_header(read))) == text
 
 
