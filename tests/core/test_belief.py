@@ -12,7 +12,7 @@ import pytest
 from smtpx._core.connection import Connection
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import deliver
-from smtpx._core.steps import Glance, More, Receive, Send, Steps
+from smtpx._core.steps import Glance, More, Receive, Send, Step, Steps
 from smtpx._core.streaming.stream import stream
 from smtpx._core.streaming.supply import Budget, Outgoing, Supply, Window
 from smtpx._drivers.interruption import value_of_lost
@@ -1341,3 +1341,28 @@ def test_nothing_is_written_where_the_server_may_wait_for_a_content():
     assert isinstance(over, RemoteProtocolError)
     assert [statuses(result) for result in results] == [[REFUSED]]
     assert len(supply.ready) == 1
+
+
+@pytest.mark.parametrize("at", range(1, 13))
+def test_a_reply_that_comes_whenever_one_looks(at: int):
+    """A server that reads a refused chunk as commands says so in its own time."""
+    results: list[SendResult] = []
+    connection = connected(*BY_BDAT)
+    connection.learnt.takes_chunks = connection.learnt.takes_reset = True
+    alone = b"DATA\r\n"  # Goes alone, after a go-ahead.
+    supply = Supply(ready=[Outgoing(each, ONE) for each in (HI, alone, alone)], exhausted=True)
+    procedure = stream(connection, supply, results.append, Window(), Budget(9))
+    taken = [b"250 ok\r\n250 ok\r\n354 go ahead\r\n", b"250 taken\r\n"]
+    said = [b"250 ok\r\n250 ok\r\n552 too big\r\n", b"250 reset\r\n", *taken, *taken]
+    glances = 0
+    step: Step = next(procedure)
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            if isinstance(step, Glance):
+                glances += 1
+                step = procedure.send(b"500 what\r\n" if glances == at else None)
+            else:
+                step = procedure.send(said.pop(0) if isinstance(step, Receive) else b"")
+    over = ended.value.value
+    assert isinstance(over, SMTPError) == (glances >= at)
+    assert len(results) + len(supply.ready) == 3

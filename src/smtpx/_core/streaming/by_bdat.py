@@ -349,7 +349,7 @@ class Chunks:
         except RemoteProtocolError:
             if refused is not None and was_read_as_commands(connection, refused, reset):
                 # Of those before the last it says nothing: a stray reply shifts theirs as well.
-                self._tell_first([self._answered[-1]])
+                self._tell_first([*self._answered][-1:])
             raise
 
     def _believe(self, reset: Reply | None) -> bool:
@@ -419,11 +419,10 @@ class Chunks:
         for drawn, result in self._answered:
             # What came with a reply that nobody asked for may be off by it.
             untold.append((drawn, self._doubtful(drawn, [], error) if is_misread else result))
-        for drawn, due, _ in flight:
+        for message in flight:
+            drawn, reset = message[0], _has_reset(message)
             outgoing, envelope, _ = drawn
-            before = len(envelope.recipients) + 1
-            reset = due - 1 > before
-            said = [] if is_misread else heard[reset : reset + before]
+            said = [] if is_misread else heard[reset : reset + len(envelope.recipients) + 1]
             if outgoing.is_told:
                 continue
             untold.append((drawn, self._doubtful(drawn, said, error)))
