@@ -117,6 +117,8 @@ def _text_anew(name: str, value: Any, policy: Policy[Any]) -> str | None:
     is_text = isinstance(value, UnstructuredHeader)
     if not is_text or value.isascii() or _has_octets(value) or getattr(policy, "utf8", False):
         return None
+    if " " not in value:
+        return None  # There is none to lose.
     return fields.unstructured(name, str(value))
 
 
