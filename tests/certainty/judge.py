@@ -38,6 +38,8 @@ class Told:
         self.problems: list[tuple[str, str]] = []
         self.resends = False
         self.all_or_nothing = False
+        self.marks: dict[int, bool] | None = None
+        """What a mark has said of each: yes, if it ever did."""
         self.events: deque[object] = deque(maxlen=100)
         """What an observer was told."""
         self._by_object: dict[int, Mail] = {}
@@ -48,6 +50,13 @@ class Told:
         self._by_object[id(mail.given)] = mail
         self.read.append(mail)
         return item
+
+    def marked(self, item: object, answer: bool) -> None:
+        """Note what a mark says of what was handed over."""
+        given = item[0] if isinstance(item, tuple) else item
+        number = self._by_object[id(given)].number
+        assert self.marks is not None
+        self.marks[number] = self.marks.get(number, False) or answer
 
     def problem(self, kind: str, text: str) -> None:
         self.problems.append((kind, text))
@@ -169,6 +178,8 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> Judgement:
             found.append(Violation("another's recipients", str(entry)))
         if told.all_or_nothing and recipients != set(mail.recipients) and not misled:
             found.append(Violation("some, where it was to be all or nothing", str(entry)))
+        if told.marks is not None and not told.marks.get(mail.number) and not misled:
+            found.append(Violation("sent though no mark said yes", str(entry)))
         there.update(entry["recipients"])
     handed = {mail.number for mail in told.read}
     for mail in told.mails:

@@ -31,12 +31,16 @@ SILENT = ("missing", "garbage", "wrong")
 # What opens nothing but connections.
 POOR_FACES = ("session", "send", "threads", "one shot", "many", "failing many")
 WORLDS = ("asyncio", "uvloop", "trio")
+# What somebody else's function does that we call: nothing, or what it can.
+MARKS = ("", "", "", "yes", "no", "raise")
+SIGNERS = ("", "", "", "", "sign", "raise")
 
 ENDINGS = ("421", "close", "reset", "die")
 POINTS = {
     "greeting": ("no", "421", "close", "late", "pieces"),
     "hello": ("no", "421", "close", "reset", "late", "pieces"),
     "starttls": ("no", "421", "close", "reset", "late"),
+    "auth": ("no", "421", "close", "reset", "late", "pieces", "garbage"),
     "mail": (
         "no",
         "go on",
@@ -143,11 +147,19 @@ class Plan:
     all_or_nothing: bool = False
     observed: bool = False
     """An observer is told of everything; some of it goes another way then."""
+    total: float | None = None
+    """Seconds for a whole call."""
+    marks: str = ""
+    """What is asked before a message may be in doubt: one that says yes, no, or raises."""
+    signer: str = ""
+    """What writes the contents anew: nobody, one that signs, one that raises."""
 
     @property
     def gentle(self) -> bool:
         """True if every message must be accepted for every recipient."""
         if self.cancel or self.how == "exit" or self.server["session_end"] == "close":
+            return False
+        if self.total or self.marks in ("no", "raise") or self.signer == "raise":
             return False
         if self.server["limits"] and self.face in ("session", "one shot", "smtplib"):
             return False
@@ -197,6 +209,12 @@ class Plan:
             words.append(self.how)
         if self.callers > 1:
             words.append(f"{self.callers} callers")
+        if self.server["ignored"]:
+            words.append("without " + " ".join(self.server["ignored"]))
+        words += [f"total={self.total}"] if self.total else []
+        words += [f"mark: {self.marks}"] if self.marks else []
+        words += [f"signer: {self.signer}"] if self.signer else []
+        words += ["logs in"] if self.server["auth"] else []
         words += ["all or nothing"] * self.all_or_nothing + ["observed"] * self.observed
         return ", ".join(words)
 
@@ -244,7 +262,23 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         and not (server["limits"] or server["lmtp"])
         and chance.random() < 0.1,
         observed=face != "smtplib" and chance.random() < 0.2,
+        total=_total(chance, face),
+        marks=chance.choice(MARKS) if "many" in face else "",
+        signer=_signer(chance, face, kind),
     )
+
+
+def _total(chance: Random, face: str) -> float | None:
+    if face == "smtplib" or chance.random() < 0.85:
+        return None
+    return chance.choice((0.005, 0.02, 0.05, 0.1, 0.3))
+
+
+def _signer(chance: Random, face: str, kind: Kind) -> str:
+    """None for what can be read once, which a signer refuses."""
+    if face == "smtplib" or any(how in READ_ONCE for how in kind.hows):
+        return ""
+    return chance.choice(SIGNERS)
 
 
 def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
@@ -267,6 +301,14 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
     if theme == "poor" or lmtp:
         tls = "none"
     extensions, limits = _offer(chance, theme, lmtp)
+    ignored = []
+    if face != "smtplib" and theme != "cuts" and chance.random() < 0.1:
+        ignored = [
+            each
+            for each in ("PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8")
+            if each in extensions and chance.random() < 0.5
+        ]
+    auth = face != "smtplib" and tls != "none" and chance.random() < 0.3
     is_narrow = theme in ("cuts", "slow")
     ends = theme == "sessions" or (theme == "everything" and chance.random() < 0.3)
     return {
@@ -274,10 +316,12 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
         "tls": tls,
         "lmtp": lmtp,
         "extensions": extensions,
+        "ignored": ignored,
+        "auth": auth,
         "limits": limits,
         "faults": faults,
         "rate": rate,
-        "lone": face in LONE or "PIPELINING" not in extensions,
+        "lone": face in LONE or "PIPELINING" not in extensions or "PIPELINING" in ignored,
         "cut": {"cuts": 0.7, "everything": 0.1}.get(theme, 0),
         "receive_buffer": chance.choice((0, 2_000, 2_000, 8_000)) if is_narrow else 0,
         "read_size": chance.choice((65536, 65536, 65536, 16384, 4096)),
@@ -309,13 +353,14 @@ def _kind(chance: Random, face: str, theme: str, server: dict[str, Any]) -> Kind
         hows = [how for how in hows if how not in READ_ONCE]
     if face == "smtplib":
         hows = ["bytes", "header"]
+    heeded = set(server["extensions"]) - set(server["ignored"])
     return Kind(
         tuple(hows),
         chance.choice((3, 8) if server["limits"] else (1, 2, 3, 8)),
         commands=chance.random() < 0.3,
-        utf8="SMTPUTF8" in server["extensions"],
+        utf8="SMTPUTF8" in heeded,
         # Where EHLO fails there is none of it, and the content is encoded anew.
-        eight_bit="8BITMIME" in server["extensions"] and not server["faults"].get("hello"),
+        eight_bit="8BITMIME" in heeded and not server["faults"].get("hello"),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
-from smtpx import AsyncClient, Client, PoolLimits, Timeouts
+from smtpx import AsyncClient, Client, PoolLimits, SendResult, Timeouts
 from tests.certainty.judge import Told
 from tests.certainty.mails import Mail
 from tests.certainty.plans import Plan
@@ -38,24 +38,30 @@ class Scene:
         self.chance = Random(f"clients {plan.seed}")
         told.resends = plan.on_doubt == "resend" and "many" in plan.face
         told.all_or_nothing = plan.all_or_nothing
+        told.marks = {} if plan.marks else None
         self._fails_at = self.chance.randrange(1, plan.count + 1) if plan.fails else None
 
     @property
     def url(self) -> str:
         server = self.plan.server
         scheme = "lmtp" if server["lmtp"] else "smtps" if server["tls"] == "implicit" else "smtp"
+        user = "ann:secret@" if server["auth"] else ""
         query = {
             "none": "",
             "implicit": f"?ca={self.ca_file}",
             "starttls": f"?tls=starttls&ca={self.ca_file}",
         }[server["tls"]]
-        return f"{scheme}://127.0.0.1:{self.port}{query}"
+        return f"{scheme}://{user}127.0.0.1:{self.port}{query}"
 
     @property
     def options(self) -> dict[str, Any]:
         """Of everything that opens sessions."""
-        observer = self.told.events.append if self.plan.observed else None
-        return {"timeouts": Timeouts.each(self.plan.timeouts), "observer": observer}
+        return {
+            "timeouts": Timeouts.each(self.plan.timeouts, total=self.plan.total),
+            "observer": self.told.events.append if self.plan.observed else None,
+            "ignore_extensions": self.plan.server["ignored"],
+            "signer": self._sign if self.plan.signer else None,
+        }
 
     @property
     def each(self) -> dict[str, Any]:
@@ -74,7 +80,28 @@ class Scene:
             "connections": plan.connections,
             "window": plan.window,
             "on_doubt": plan.on_doubt,
+            "mark": self._mark if plan.marks else None,
         }
+
+    def _mark(self, messages: Sequence[object], results: Sequence[SendResult]) -> Any:
+        """Whether these may be in doubt from now on."""
+        if self.plan.marks == "raise" and self.chance.random() < 0.02:
+            raise CallersError
+        answers = [self.plan.marks != "no" or self.chance.random() < 0.9 for _ in messages]
+        for message, answer in zip(messages, answers, strict=True):
+            self.told.marked(message, answer)
+        if "async" in self.plan.face and self.chance.random() < 0.5:
+            return self._later(answers)
+        return answers
+
+    async def _later(self, answers: list[bool]) -> list[bool]:
+        return answers
+
+    def _sign(self, content: bytes) -> bytes:
+        """The same; whoever looks at the content would find anything else altered."""
+        if self.plan.signer == "raise" and self.chance.random() < 0.05:
+            raise CallersError
+        return bytes(bytearray(content))
 
     @property
     def idle_for(self) -> float:

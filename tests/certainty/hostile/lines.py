@@ -316,7 +316,10 @@ class Lines:
 
     def _check_point(self, point: str) -> None:
         """Note where a client that waits for the end of each transaction awaits nothing more."""
-        in_step = "PIPELINING" not in self.plan["extensions"] or point in ("data", "final")
+        pipelined = "PIPELINING" in self.plan["extensions"]
+        if "PIPELINING" in self.plan["ignored"]:
+            pipelined = False
+        in_step = not pipelined or point in ("data", "final")
         if in_step and not (self.owed or self._buffer or self.in_content):
             self._checkpoints.append(len(self._sent))
 

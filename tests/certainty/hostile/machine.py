@@ -66,6 +66,8 @@ class Machine(Lines):
                 if self._answer("starttls", b"220 2.0.0 go ahead\r\n"):
                     self.flush()
                     self.protect()
+            case b"AUTH":
+                _ = self._answer("auth", b"235 2.7.0 welcome\r\n")
             case b"RSET":
                 self._reset()
             case b"MAIL":
@@ -95,6 +97,8 @@ class Machine(Lines):
         lines = ["hostile.test", *self.plan["extensions"]]
         if self.plan["tls"] == "starttls" and not self.under_tls:
             lines.append("STARTTLS")
+        elif self.plan["auth"]:
+            lines.append("AUTH PLAIN")
         text = "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}\r\n"
         return text.encode()
 
