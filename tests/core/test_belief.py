@@ -535,6 +535,25 @@ class TestTheEndOfASession:
         result, _ = sent(script, *BY_DATA, envelope=TWO)
         assert statuses(result) == [REFUSED, second]
 
+    @pytest.mark.parametrize("end", ["<close>", "<silence>", "<reset>"])
+    @pytest.mark.parametrize("goes_on", [True, False])
+    def test_what_is_unanswered_after_a_421(self, goes_on: bool, end: str):
+        """Who took another message after it may have taken those behind that one as well."""
+        said = ["250 ok"] * 4 + ["421 not now", "503 no", "503 no"]
+        said += ["250 ok"] * 4 * goes_on
+        streamed = Streamed(
+            bdat(0, reset=False)
+            + "".join(bdat(number, reset=True) for number in (1, 2, 3))
+            + "".join(f"            S: {each}\n" for each in [*said, end]),
+            *BY_BDAT,
+            messages=4,
+        )
+        told = [(result.outcomes[0].status, result.reply) for result in streamed.results]
+        assert [status for status, _ in told] == (
+            [ACCEPTED, ACCEPTED, IN_DOUBT] if goes_on else [ACCEPTED]
+        )
+        assert streamed.left == (1 if goes_on else 3)
+
     @pytest.mark.parametrize("messages", [1, 2])
     @pytest.mark.parametrize("end", ["<close>", "<silence>", "<reset>"])
     def test_nothing_is_said_to_a_content_behind_a_421(self, end: str, messages: int):

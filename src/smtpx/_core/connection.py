@@ -79,6 +79,7 @@ class Connection:
     __slots__ = (
         "_first",
         "_further",
+        "_has_gone_on",
         "_is_silent",
         "_messages",
         "_parser",
@@ -173,6 +174,7 @@ class Connection:
         self.secrets: tuple[bytes, ...] = ()
         """What is cut out of replies, by `conceal`."""
         self._is_silent = False  # Nothing has come any more after the parting.
+        self._has_gone_on = False  # The server said yes after it.
         self._parser = ReplyParser(self.limits)
         self._pending: deque[Command] = deque()
         self._seconds: list[float | None] = [getattr(self.timeouts, p.field) for p in Phase]
@@ -420,14 +422,20 @@ class Connection:
 
         RFC 5321 §3.8: the server closes, so that the 421 answers it. Some go on all the same, and
         may have accepted what was already on its way: what they say counts.
+
+        Raises:
+            ConnectionLost: the server has gone on, and then said no more.
         """
         if not self._is_silent:
             words = yield from self.last_words(command.phase)
             if words is not None:
                 if words.intermediate or command.phase is Phase.DATA_INITIATION:
                     self._check_place(words, command)
+                self._has_gone_on |= words.positive
                 return words
             self._is_silent = True
+        if self._has_gone_on:
+            raise self.over()
         return parting
 
     def _receive(self, command: Command, fresh: bool) -> Steps[None]:

@@ -91,6 +91,10 @@ class Lines:
         self._read_all = False
         self._settled: int | None = None
         self._unread: list[list[str]] = []
+        self.has_parted = False
+        """We have said 421, and go on."""
+        self._goes_on_audibly = False
+        self._kept_in_secret: list[str] = []
 
     def converse(self) -> None:
         raise NotImplementedError
@@ -113,6 +117,8 @@ class Lines:
         """Note which replies may have been missed, and whom a shift of the replies concerns."""
         for recipients in self._unread:
             self.round.note("unread", recipients=recipients)
+        if self._kept_in_secret:
+            self.round.note("lied", recipients=self._kept_in_secret)
         for each in excused(
             self._sent[: self._settled],
             self._checkpoints,
@@ -275,6 +281,7 @@ class Lines:
             rest = rest[size:]
             self.pause(self.chance.random() * 0.002)
         self.owed -= 1
+        self._note_going_on(reply)
         self._sent.append(Sent(first, self._writes, self.transaction, True))
         self._check_point(point)
         self.show("S", f"{reply!r}, in pieces")
@@ -285,7 +292,8 @@ class Lines:
         octets = b"".join(reply for reply, *_ in self._out)
         if octets:
             self._write(octets)
-        for _, _, whose, due in self._out:
+        for reply, _, whose, due in self._out:
+            self._note_going_on(reply)
             self._sent.append(Sent(self._writes, self._writes, whose, due))
         point = self._out[-1][1]
         if len(self._out) > 1:
@@ -295,12 +303,20 @@ class Lines:
         if self.plan["splits"] and self.chance.random() < 0.2:
             self.pause(0.001)
 
+    def _note_going_on(self, reply: bytes) -> None:
+        """A client that hears a yes after a 421 knows that the 421 was not meant."""
+        if self.has_parted and reply.startswith((b"2", b"3")):
+            self._goes_on_audibly = True
+            self._kept_in_secret.clear()
+
     def pause_a_little(self) -> None:
         self.pause(self.chance.random() * 0.015)
 
     def kept_for(self, recipients: list[str]) -> None:
         """Note that the reply that says so may be missed."""
         self._unread.append(recipients)
+        if self.has_parted and not self._goes_on_audibly:
+            self._kept_in_secret += recipients
 
     def settle(self) -> None:
         """Note that the client waits for nothing more: it has read every reply."""

@@ -242,6 +242,7 @@ class Machine(Lines):
             case "421":
                 self._say_and_leave(LEAVING, point)
             case "go on":
+                self.has_parted = True
                 self.say(LEAVING_SOON, point)
                 return False
             case "close" | "reset" | "die":
@@ -265,6 +266,7 @@ class Machine(Lines):
             case "421" if not self.plan["lmtp"] or self.chance.random() < 0.5:
                 self._say_and_leave(LEAVING, "final")
             case "421" | "go on":
+                self.has_parted = True
                 self.say(LEAVING_SOON, "final")
             case "close" | "reset":
                 self.leave()
