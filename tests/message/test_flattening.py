@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from email import message_from_bytes, policy
 from email.generator import BytesGenerator
-from email.headerregistry import AddressHeader, HeaderRegistry
+from email.headerregistry import AddressHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage, Message
 from email.mime.application import MIMEApplication
 from email.mime.multipart import MIMEMultipart
@@ -71,14 +71,26 @@ def without_rewritten(octets: bytes) -> bytes:
 
 
 def breaks_out(octets: bytes) -> bool:
-    """True if the header section has a line that is neither a field nor folded."""
+    """True if the header section has a bare LF, or a line that is neither a field nor folded."""
     header = octets.partition(b"\r\n\r\n")[0]
+    if re.search(rb"(?<!\r)\n", header):
+        return True
     return any(not re.match(rb"[A-Za-z-]+:|[ \t]", line) for line in header.split(b"\r\n") if line)
+
+
+def without_texts_to_encode(message: Any) -> None:
+    """Those of several words are written otherwise, as the package loses spaces: test_rewriting."""
+    for part in message.walk():
+        for name, value in list(part.raw_items()):
+            if isinstance(value, UnstructuredHeader) and not value.isascii() and " " in value:
+                del part[name]
 
 
 def agree(message: Any) -> None:
     """Ours first: the generator writes boundaries into the parts of what it is given."""
-    for smtputf8, seven_bit in [(False, False), (True, False), (False, True), (True, True)]:
+    for smtputf8, seven_bit in [(True, False), (True, True), (False, False), (False, True)]:
+        if not (smtputf8 and isinstance(message.policy, policy.EmailPolicy)):
+            without_texts_to_encode(message)
         try:
             ours: bytes | None = serialise(message, smtputf8=smtputf8, seven_bit=seven_bit)
         except LocalProtocolError:
@@ -259,7 +271,14 @@ def test_what_is_composed_is_written_as_the_generator_writes_it(message: EmailMe
     agree(message)
 
 
+def with_group_without_a_name() -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = ":;"
+    return message
+
+
 @given(composed())
+@example(with_group_without_a_name())
 def test_both_ways_write_the_same(message: EmailMessage) -> None:
     if type(message.policy) is policy.EmailPolicy:
         agree_whole(message)

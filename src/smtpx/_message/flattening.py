@@ -183,8 +183,8 @@ def _field_on_one_line(value: Any) -> bytes | None:
     name, text = value.name, str.__str__(value)
     if getattr(kind.parse, "__func__", None) not in _FOLDED_AS_READ:
         tree = str(value._parse_tree)
-        if text != tree and hasattr(value, "addresses"):
-            return None  # There may be commas of what was encoded in it.
+        if hasattr(value, "addresses") and (text != tree or ":" in text):
+            return None  # There may be commas of what was encoded in it, or a group without a name.
         text = tree
     elif _holds_addresses(name):
         return None  # The same; the package takes it for a text.
