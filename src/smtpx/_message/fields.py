@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from smtpx.addresses import Address
@@ -44,18 +43,15 @@ _EASILY_QUOTED = re.compile(r"""[^";\\\x00-\x1f\x7f-\U0010ffff]+""")
 _ATTRIBUTE_CHARACTERS = frozenset(
     b"!#$&+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz{|}~"
 )
+# The categories Cc, but for the tab, Cs, Zl and Zp.
+_BREAKING = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTED_NAME = 60
 _APART = re.compile(r"""[ \t]*(?:"(?:[^"\\]|\\.)*+"?|[^ \t"])+""", re.DOTALL)
 
 
 def breaks_a_line(text: str) -> bool:
     """True if a text has what some reader takes for a line end, or any other control character."""
-    if text.isascii() and text.isprintable():
-        return False
-    return any(
-        character != "\t" and unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-        for character in text
-    )
+    return not text.isprintable() and _BREAKING.search(text) is not None
 
 
 def is_phrase(display_name: str) -> bool:
@@ -85,7 +81,7 @@ def folded_apart(name: str, text: str) -> str:
     return _folded(name, _APART.findall(text.strip()))
 
 
-def mailboxes(name: str, everyone: Iterable[tuple[str, Address]]) -> str:
+def mailboxes(name: str, everyone: Iterable[tuple[str, Address | str]]) -> str:
     """Addresses with their display names."""
     return addresses(name, [(None, everyone)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping
 from email.message import EmailMessage
 from email.policy import EmailPolicy
@@ -14,12 +15,14 @@ from smtpx._message.rendered import Rendered
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, LocalProtocolError, SMTPError
-from smtpx.merging._headers import filled_address
+from smtpx.merging._headers import filled_address, of_fields
 from smtpx.merging._patterns import Pattern, has_fields, pattern_of
 from smtpx.merging._skeleton import Skeleton
 
 __all__ = ["Template"]
 
+# What `html.escape` replaces: few texts have any of it.
+_MARKUP = re.compile("[&<>\"']")
 _FOR_ALL = ("Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc")
 
 
@@ -130,23 +133,27 @@ class Template:
             value = values.get(name)
             texts[name] = value if type(value) is str else _text(name, values)
         markup = {name: _markup(values[name], texts[name]) for name in self._markup_fields}
-        recipient = filled_address(self._to.pattern, texts)
-        sender = self._sender
+        sender, to = self._sender, self._to
         if isinstance(sender, Pattern):
             sender = filled_address(sender, texts)
+        try:
+            envelope = Envelope(sender, to.pattern.fill(texts))
+        except AddressError as error:
+            raise of_fields(to.pattern, error) from error
+        (recipient,) = envelope._spelt()
         pieces: list[str] = []
         try:
             for fixed, writer, in_markup in self._pieces:
-                if writer is self._to:
+                if writer is to:
                     # An address that needs SMTPUTF8 is sent so, or not at all (RFC 6532).
-                    written = self._to.written_with(recipient, texts)
+                    written = to.written_with(recipient, texts)
                 else:
                     written = writer.written(markup if in_markup else texts)
                 pieces += (fixed, written)
         except UnicodeEncodeError:
             raise _not_text(texts) from None
         pieces.append(self._end)
-        return Rendered.of("".join(pieces).encode(), values), Envelope(sender, recipient)
+        return Rendered.of("".join(pieces).encode(), values), envelope
 
     def __repr__(self) -> str:
         return f"<Template with {', '.join(self._fields) or 'no fields'}>"
@@ -204,9 +211,9 @@ def _text(name: str, values: Mapping[str, object]) -> str:
 
 
 def _markup(value: Any, text: str) -> str:
-    if hasattr(value, "__html__"):
+    if type(value) is not str and hasattr(value, "__html__"):
         return str(value.__html__())
-    return html.escape(text)
+    return html.escape(text) if _MARKUP.search(text) else text
 
 
 def _not_text(texts: Mapping[str, str]) -> LocalProtocolError:

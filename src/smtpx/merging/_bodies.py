@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from smtpx.merging._patterns import FIELD, pattern_of
+from smtpx.merging._patterns import FIELD, Pattern, pattern_of
 
 __all__ = ["Base64Body", "Body", "QuotedPrintableBody", "body_of"]
 
@@ -17,10 +17,10 @@ _ROOM = 40
 
 
 class _Line(NamedTuple):
-    """A line of a text, as two forms for the operator ``%``."""
+    """A line of a text, in two forms."""
 
-    encoded: str
-    form: str
+    encoded: Pattern
+    plain: Pattern
     names: frozenset[str]
 
 
@@ -31,11 +31,13 @@ class QuotedPrintableBody:
 
     def __init__(self, text: str, where: str) -> None:
         self.names = pattern_of(text, where).names
+        lines = text.split("\n")
+        encoded = [*map(_with_room, lines)]
+        self._whole = pattern_of("\r\n".join(encoded), where)
         self._lines: list[_Line] = []
-        for line in text.split("\n"):
-            pattern = pattern_of(line, where)
-            self._lines.append(_Line(_with_room(line), pattern.form, frozenset(pattern.names)))
-        self._whole = "\r\n".join([line.encoded for line in self._lines])
+        for form, line in zip(encoded, lines, strict=True):
+            plain = pattern_of(line, where)
+            self._lines.append(_Line(pattern_of(form, where), plain, frozenset(plain.names)))
 
     def written(self, values: Mapping[str, str]) -> str:
         short: dict[str, str] = {}
@@ -43,15 +45,17 @@ class QuotedPrintableBody:
             value = values[name]
             if "=" in value or value[-1:] == " " or not (value.isascii() and value.isprintable()):
                 value = _quoted(value)
+                if "\n" in value:
+                    continue
             # A line must not end with what stands before an empty value.
-            if 0 < len(value) <= _ROOM and "\n" not in value:
+            if 0 < len(value) <= _ROOM:
                 short[name] = value
         if len(short) == len(self.names):
-            return self._whole % short
+            return self._whole.fill(short)
         return "\r\n".join(
             [
-                line.encoded % short if short.keys() >= line.names else _quoted(line.form % values)
-                for line in self._lines
+                encoded.fill(short) if short.keys() >= names else _quoted(plain.fill(values))
+                for encoded, plain, names in self._lines
             ]
         )
 
@@ -64,11 +68,11 @@ class Base64Body:
     def __init__(self, text: str, where: str) -> None:
         pattern = pattern_of(text, where)
         self.names = pattern.names
-        self._whole = pattern.form
+        self._whole = pattern
 
     def written(self, values: Mapping[str, str]) -> str:
         texts = {name: _line_feeds(values[name]) for name in self.names}
-        octets = (self._whole % texts).replace("\n", "\r\n").encode()
+        octets = self._whole.fill(texts).replace("\n", "\r\n").encode()
         encoded = binascii.b2a_base64(octets, newline=False).decode("ascii")
         lines = [encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE)]
         return "\r\n".join([*lines, ""])
@@ -87,7 +91,7 @@ def body_of(text: str, where: str) -> Body:
 
 
 def _with_room(line: str) -> str:
-    """A line as a form for the operator ``%``, broken as if each value took all of its room."""
+    """A line with its fields, broken as if each value took all of its room."""
     written: list[str] = []
     column = 0
     for piece, width in _pieces(line):
@@ -104,7 +108,7 @@ def _pieces(line: str) -> Iterator[tuple[str, int]]:
     at = 0
     for field in FIELD.finditer(line):
         yield from map(_character, line[at : field.start()])
-        yield f"%({field[1]})s", _ROOM
+        yield f"{{{{{field[1]}}}}}", _ROOM
         at = field.end()
     rest = line[at:]
     yield from map(_character, rest[:-1])
@@ -113,8 +117,6 @@ def _pieces(line: str) -> Iterator[tuple[str, int]]:
 
 
 def _character(character: str) -> tuple[str, int]:
-    if character == "%":
-        return "%%", 1
     if character in " \t" or ("!" <= character <= "~" and character != "="):
         return character, 1
     return _encoded(character)

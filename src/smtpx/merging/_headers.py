@@ -22,6 +22,7 @@ __all__ = [
     "TextField",
     "Writer",
     "filled_address",
+    "of_fields",
 ]
 
 _LINE = 78
@@ -84,15 +85,16 @@ class MailboxField:
         if address.needs_smtputf8:
             names = ", ".join(map(repr, self.pattern.names))
             raise AddressError(f"field {names}: {address} is not ASCII, as {self.name} has to be")
-        return self.written_with(address, values)
+        return self.written_with(str(address), values)
 
-    def written_with(self, address: Address, values: Mapping[str, str]) -> str:
+    def written_with(self, address: str, values: Mapping[str, str]) -> str:
         display = self.display.fill(values)
         field = f"{self.name}: {display} <{address}>\r\n"
         if len(field) <= _LINE + 2 and fields.is_phrase(display):
             return field
         _refuse_controls(self.display, values)
-        return _written(self.name, fields.mailboxes(self.name, [(display.strip(" "), address)]))
+        mailbox = display.strip(" "), address
+        return _written(self.name, fields.mailboxes(self.name, [mailbox]))
 
 
 class ExactField:
@@ -164,7 +166,12 @@ def filled_address(pattern: Pattern, values: Mapping[str, str]) -> Address:
     try:
         return Address.parse(pattern.fill(values))
     except AddressError as error:
-        raise AddressError(f"field {', '.join(map(repr, pattern.names))}: {error}") from error
+        raise of_fields(pattern, error) from error
+
+
+def of_fields(pattern: Pattern, error: AddressError) -> AddressError:
+    """The error of an address, with the names of its fields."""
+    return AddressError(f"field {', '.join(map(repr, pattern.names))}: {error}")
 
 
 def _mailbox(name: str, text: str) -> tuple[str, str]:
