@@ -209,7 +209,8 @@ class Envelope(Value):
             LocalProtocolError: there is no recipient, or an option is out of its range.
             TypeError: one of them is of another kind.
         """
-        is_one = isinstance(recipients, (str, bytes)) or type(recipients) in _ONE
+        kind: object = type(recipients)
+        is_one = kind is not list and (isinstance(recipients, (str, bytes)) or kind in _ONE)
         listed: Any = (recipients,) if is_one else recipients
         try:
             given: Iterator[str | Address | Recipient] = iter(listed)

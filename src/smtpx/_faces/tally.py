@@ -95,11 +95,11 @@ class Tally:
             outgoing = Outgoing(message, envelope)
         else:
             outgoing = Outgoing(item, None)
-        self._read = outgoing
         supply = self._supply
+        # No signal handler runs between these: until then it is an item, from then on untold.
         supply.untold[outgoing] = None
-        supply.ready.append(outgoing)
         self._read = None
+        supply.ready.append(outgoing)
 
     def exhaust(self, error: BaseException | None = None) -> None:
         """Note the end of the caller's iterable, or its failure.
@@ -121,8 +121,10 @@ class Tally:
                 self.add(self._read)
                 left -= 1
                 came = time.monotonic()
-                self.is_slow = came - asked > _AT_ONCE
-                if self.is_slow or not left:
+                if came - asked > _AT_ONCE:
+                    self.is_slow = True
+                    return
+                if not left:
                     return
                 asked = came
         except Exception as error:
@@ -197,9 +199,7 @@ class Tally:
     def interrupted(self) -> None:
         """Account for everything that was read from the caller, wherever it was just then."""
         read, untold, results = self._read, self._supply.untold, self.results
-        if isinstance(read, Outgoing):
-            untold[read] = None
-        elif read is not None:
+        if read is not None:
             self.add(cast("Item", read))
         why = "send_many was interrupted before this message was sent"
         error = ConnectionLost(why, phase=Phase.OTHER.field)

@@ -106,7 +106,7 @@ def paths_of(sender: Address | None, recipients: list[str]) -> tuple[str, str]:
     Raises:
         LocalProtocolError: there is in one what may not stand in a command line.
     """
-    path = "" if sender is None else str(sender)
+    path = "" if sender is None else sender._text
     arguments = "".join([path, *recipients])
     if not arguments.isprintable():
         _ = guarded(arguments)

@@ -105,7 +105,8 @@ class Content:
         """
         whole = self.whole
         return whole is not None and (
-            _LATER_COMMAND.search(whole) is not None or _FIRST_COMMAND.match(whole) is not None
+            _LATER_COMMAND.search(whole) is not None
+            or (whole[:1] in {b"B", b"b", b"D", b"d"} and _FIRST_COMMAND.match(whole) is not None)
         )
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from copy import copy
+from operator import itemgetter
 from typing import TypeAlias
 
 from smtpx._core.connection import Connection
@@ -53,6 +55,7 @@ _WRITE = 65536
 # A message written by BDAT, its replies still to come: how many, and how many octets it has.
 # A plain tuple: there are many of them.
 _InFlight: TypeAlias = tuple[Drawn, int, int]
+_DUE: Callable[[_InFlight], int] = itemgetter(1)
 
 
 class Chunks:
@@ -274,7 +277,7 @@ class Chunks:
     def _settle_successes(self) -> None:
         """Take all that has come as long as every reply is positive: nearly all are."""
         connection, flight, answered = self._connection, self._flight, self._answered
-        successes = connection.settle_successes(due for _, due, _ in flight)
+        successes = connection.settle_successes(map(_DUE, flight))
         if not successes:
             return
         self._refused = None
