@@ -33,7 +33,7 @@ _HOMES = {
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
     "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
     "MalformedReply MarkRefused RecipientsRefused RemoteProtocolError ReplyError SMTPError "
-    "SenderRefused SessionFull TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "SenderRefused SessionFull SignerFailed TLSFailure TLSPolicyError TLSRefused TimedOut",
     "findings": "Finding Rule Severity",
     "marking": "Mark",
     "mending": "mend",

@@ -50,6 +50,7 @@ from smtpx.errors import RemoteProtocolError as RemoteProtocolError
 from smtpx.errors import ReplyError as ReplyError
 from smtpx.errors import SenderRefused as SenderRefused
 from smtpx.errors import SessionFull as SessionFull
+from smtpx.errors import SignerFailed as SignerFailed
 from smtpx.errors import SMTPError as SMTPError
 from smtpx.errors import TimedOut as TimedOut
 from smtpx.errors import TLSFailure as TLSFailure
@@ -170,6 +171,7 @@ __all__ = [
     "SessionOptions",
     "Severity",
     "Signer",
+    "SignerFailed",
     "Speaker",
     "Status",
     "TLSFailure",

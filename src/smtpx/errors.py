@@ -15,6 +15,7 @@
     │   ├── SessionFull            … of this session; another one can
     │   ├── CheckFailed            the message is not as it should be; .findings
     │   ├── MarkRefused            the caller's `mark` said no
+    │   ├── SignerFailed           the caller's `signer` did not work; another time it may
     │   └── ExtraMissing           (also ModuleNotFoundError) a package is not installed; .extra
     ├── RemoteProtocolError        the peer broke the protocol; the session is over
     │   └── MalformedReply         … by what is no reply; .line
@@ -60,6 +61,7 @@ __all__ = [
     "SMTPError",
     "SenderRefused",
     "SessionFull",
+    "SignerFailed",
     "TLSFailure",
     "TLSPolicyError",
     "TLSRefused",
@@ -199,6 +201,14 @@ class SessionFull(LocalProtocolError):
 
 class MarkRefused(LocalProtocolError):
     """The `mark` of `send_many` said no, before the last octet of the message had left."""
+
+
+class SignerFailed(LocalProtocolError):
+    """The `signer` raised an error of its own, or returned no bytes; nothing was sent.
+
+    It says nothing of the message: another time the signer may work. One that does not want a
+    message raises a `LocalProtocolError`, which goes through as it is.
+    """
 
 
 class CheckFailed(LocalProtocolError):

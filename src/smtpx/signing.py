@@ -31,7 +31,8 @@ Signer: TypeAlias = Callable[[bytes], bytes]
 
 DKIM and ARC put fields before it; S/MIME and OpenPGP write it anew. Signers that follow each other
 are one that calls another: ``lambda content: dkim(smime(content))``. It is called for each time
-a message is sent, maybe by several threads; an error of its own means that nothing is sent.
+a message is sent, maybe by several threads; an error of its own means that nothing is sent. One
+that does not want a message raises a `LocalProtocolError`: any other says nothing of the message.
 """
 
 _SELECTOR = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?", re.IGNORECASE)

@@ -200,9 +200,19 @@ def _check_kinds(options: SessionOptions) -> None:
         _checks.text(name, options.get(name), or_none=True)
     for name in _CALLED:
         value = options.get(name)
-        if value is not None and (not callable(value) or isinstance(value, type)):
+        if value is None:
+            continue
+        if not callable(value) or isinstance(value, type):
             raise _checks.complaint(name, value, "what can be called, or None")
+        if _is_awaited(value):
+            raise TypeError(f"{name}: give a function that is not async: it is called, not awaited")
     _checks.instance("check", options.get("check", Check.PASS), Check)
+
+
+def _is_awaited(value: object) -> bool:
+    from inspect import iscoroutinefunction  # Most clients have neither, and it loads much.
+
+    return iscoroutinefunction(value)
 
 
 def _endpoint_of(given: str | Endpoint) -> Endpoint:

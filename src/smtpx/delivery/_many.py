@@ -12,9 +12,10 @@ from smtpx import _checks
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, MarkRefused, SMTPError
 from smtpx.marking import Mark
+from smtpx.results import Status
 
 from ._settings import AnyContent, ready
-from .outcomes import DeliveryResult
+from .outcomes import DeliveryOutcome, DeliveryResult
 
 __all__ = ["Message", "at_once", "check_many", "heed", "sent", "taken", "told_as", "unsendable"]
 
@@ -61,9 +62,13 @@ def told_as(message: object) -> object:
     return cast("tuple[object, object]", message)[0] if isinstance(message, tuple) else message
 
 
-def unsendable(message: object, error: SMTPError) -> DeliveryResult:
-    """The result for a message that has not even an envelope."""
-    result = DeliveryResult([], None, error)
+def unsendable(
+    message: object, error: SMTPError, envelope: Envelope | None = None
+) -> DeliveryResult:
+    """The result for a message that nobody was asked to take; maybe it has not even an envelope."""
+    recipients = [] if envelope is None else envelope.recipients
+    outcomes = [DeliveryOutcome(one.address, Status.NOT_TRIED, None) for one in recipients]
+    result = DeliveryResult(outcomes, None, error)
     result.message = told_as(message)
     return result
 
@@ -95,13 +100,22 @@ class _Worker:
     def _run(self) -> None:
         try:
             content, envelope = taken(self.message)
-            self.result = self._deliver(content, envelope, self._ask)
-            self.result.message = told_as(self.message)
         except SMTPError as error:
             self.result = unsendable(self.message, error)
         except BaseException as error:
             self.failure = error
+        else:
+            self._send(content, envelope)
         self._events.put((self, True))
+
+    def _send(self, content: AnyContent, envelope: Envelope) -> None:
+        try:
+            self.result = self._deliver(content, envelope, self._ask)
+            self.result.message = told_as(self.message)
+        except SMTPError as error:  # Of the delivery, which is closed: none of the message's.
+            self.result, self.failure = unsendable(self.message, error, envelope), error
+        except BaseException as error:
+            self.failure = error
 
     def _ask(self) -> None:
         self._events.put((self, False))
@@ -142,10 +156,11 @@ def sent(
                 worker.marked.put(_is_marked(worker, mark))
                 continue
             working.discard(worker)
+            if worker.result is not None:
+                untold.append(worker.result)
             if worker.failure is not None:
                 raise worker.failure
             if worker.result is not None:
-                untold.append(worker.result)
                 yield worker.result
                 untold.clear()
     except BaseException as error:

@@ -229,10 +229,14 @@ class AsyncDelivery:
 
         try:
             content, envelope = taken(message)
-            result = await self._deliver(content, envelope, ask)
-            result.message = told_as(message)
         except SMTPError as error:
             return unsendable(message, error)
+        try:
+            result = await self._deliver(content, envelope, ask)
+        except SMTPError as error:  # Of the delivery, which is closed: none of the message's.
+            vars(error)["result"] = unsendable(message, error, envelope)
+            raise
+        result.message = told_as(message)
         return result
 
     @property

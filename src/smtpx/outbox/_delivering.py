@@ -16,9 +16,11 @@ from typing import NamedTuple
 from smtpx.errors import (
     AddressError,
     ExtensionMissing,
+    ExtraMissing,
     LocalProtocolError,
     MarkRefused,
     SessionFull,
+    SignerFailed,
     SMTPError,
 )
 from smtpx.replies import Reply
@@ -32,7 +34,7 @@ from ._schedule import Limit, Retries, pause
 from ._spool import Spool
 from ._store import Store
 from ._stored import reply_text
-from .states import LedgerCorrupt, OutboxError, State
+from .states import LedgerCorrupt, LedgerUnavailable, OutboxError, State
 
 __all__ = ["Policy", "Round"]
 
@@ -45,6 +47,8 @@ _NOTED_WITHIN = 0.5
 # What is wrong with the message, and not with the server or the way to it.
 _FAULTS = (LocalProtocolError, ExtensionMissing, AddressError, LedgerCorrupt)
 _NO_FAULTS = (MarkRefused, SessionFull)
+# What is wrong here: it says nothing of the message, which waits until that is mended.
+_OURS = (SignerFailed, ExtraMissing, LedgerUnavailable)
 
 
 class Policy(NamedTuple):
@@ -86,6 +90,8 @@ class Round:
         """Told as not tried: it depends on how the round ends what that means."""
         self._unread: dict[int, Load] = {}
         """Claimed, and not told of yet."""
+        self._complaints: set[str] = set()
+        """Of our own faults, those that the log has."""
         self._noted_at = time.monotonic()
         self.is_stopping = False
         """Nothing more is to be claimed."""
@@ -116,12 +122,8 @@ class Round:
                 self._unread[id(load)] = load
                 try:
                     items.append(item_of(load, contents, self._policy.spool))
-                except SMTPError as error:
-                    self._note(load, [self._refused(one, error) for one in load.deliveries])
                 except Exception as error:
-                    # Nobody has thought of that: it stops nobody else, and may be mended yet.
-                    _LOG.exception("message %s cannot be made", load.deliveries[0].message)
-                    self._note(load, [self._put_off(one, repr(error)) for one in load.deliveries])
+                    self._note(load, [self._unmade(one, error) for one in load.deliveries])
             if items:
                 return items
             self.flush()
@@ -224,7 +226,7 @@ class Round:
             case Status.NOT_TRIED if isinstance(error, _NO_FAULTS):
                 return self._given_back(delivery, str(error), host)
             case Status.NOT_TRIED if isinstance(error, _FAULTS):
-                return self._refused(delivery, error, host)
+                return self._unmade(delivery, error, host)
             case Status.NOT_TRIED if self._hop is None:
                 self._unreached.add(delivery.domain)
                 return self._given_back(delivery, str(error), host)
@@ -235,9 +237,16 @@ class Round:
         due = self._due(delivery, None)
         return Noted(delivery.number, State.WAITING, due, True, None, reason, host)
 
-    def _refused(self, delivery: Claimed, error: SMTPError, host: str = "") -> Noted:
-        why = error.__cause__ if isinstance(error.__cause__, LedgerCorrupt) else error
-        return Noted(delivery.number, State.REFUSED, 0.0, True, None, str(why), host)
+    def _unmade(self, delivery: Claimed, error: Exception, host: str = "") -> Noted:
+        """It cannot be made, signed, or sent as it is: for good, if that is the message's fault."""
+        why = error.__cause__ if isinstance(error.__cause__, OutboxError) else error
+        if isinstance(why, SMTPError) and not _is_ours(why):
+            return Noted(delivery.number, State.REFUSED, 0.0, True, None, str(why), host)
+        reason = str(why) if isinstance(why, SMTPError) else repr(why)
+        if reason not in self._complaints:
+            self._complaints.add(reason)
+            _LOG.warning("message %s waits, and it is our fault: %s", delivery.message, reason)
+        return self._put_off(delivery, reason, host)
 
     def _given_back(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
         return Noted(delivery.number, State.WAITING, AT_ONCE, False, None, reason, host)
@@ -245,6 +254,13 @@ class Round:
     def _due(self, delivery: Claimed, said: Reply | None) -> float:
         seconds = pause(self._policy.retries, delivery.attempts + 1, said, random.random())
         return min(time.time() + seconds, delivery.expires)
+
+
+def _is_ours(error: SMTPError) -> bool:
+    """True if the message is not at fault, though it could not be made into what is sent."""
+    if isinstance(error, LedgerCorrupt):
+        return False
+    return isinstance(error, _OURS) or isinstance(error.__cause__, (OSError, MemoryError))
 
 
 def _is_same(told: SMTPError | None, error: BaseException | None) -> bool:

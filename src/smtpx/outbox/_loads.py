@@ -15,7 +15,7 @@ from ._claiming import Claimed, Contents
 from ._preparing import date_field, stamped
 from ._spool import Spool
 from ._stored import envelope_of
-from .states import LedgerCorrupt
+from .states import LedgerCorrupt, LedgerUnavailable
 
 __all__ = ["Item", "Load", "item_of", "load_of", "loads_of"]
 
@@ -81,13 +81,16 @@ def item_of(load: Load, contents: Contents, spool: Spool | None) -> Item:
     """What `send_many` is given for a load.
 
     Raises:
+        LedgerUnavailable: its content is out of reach for this worker.
         SMTPError: it cannot be made; the message itself is at fault.
     """
     first = load.deliveries[0]
     digest = first.content or b""
     octets, size = contents.get(digest, (first.octets, 0))
-    if octets is None and (spool is None or digest not in contents):
+    if octets is None and digest not in contents:
         raise LedgerCorrupt("the content of the message is not where it was kept")
+    if octets is None and spool is None:
+        raise LedgerUnavailable("the content is in a spool, and this worker has none: give spool=")
     if octets is not None and first.template:
         return _copy(load, first, octets)
     envelope = envelope_of(

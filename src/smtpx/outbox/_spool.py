@@ -55,6 +55,7 @@ class Spool:
 
         Raises:
             LedgerCorrupt: they are not, or the file is gone.
+            LedgerUnavailable: it cannot be read now, or the directory is not there.
         """
         path = self._path(digest)
         seen, read, held = hashlib.sha256(), 0, b""
@@ -70,7 +71,9 @@ class Spool:
                     read += len(piece)
                     seen.update(piece)
         except OSError as error:
-            raise LedgerCorrupt(f"{path}: {error.strerror or error}") from error
+            is_gone = isinstance(error, FileNotFoundError) and self._directory.is_dir()
+            kind = LedgerCorrupt if is_gone else LedgerUnavailable
+            raise kind(f"{path}: {error.strerror or error}") from error
         if read != size or seen.digest() != digest:
             raise LedgerCorrupt(f"{path}: it is not what was written: restore it, then retry()")
         yield held

@@ -439,6 +439,7 @@ class Outbox:
         Raises:
             SMTPError: with `until_empty`, the server cannot be reached; what waits is kept.
             LedgerUnavailable: the database cannot be used; what was on its way is in doubt.
+            Exception: what `via` raises else, or its source of a password; what waits is kept.
             ValueError, TypeError: an argument is wrong.
         """
         _checks.flag("until_empty", until_empty)

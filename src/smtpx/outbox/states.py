@@ -49,7 +49,7 @@ class Delivery:
     recipient: str
     state: State
     attempts: int
-    """How often a server has answered it, or may have."""
+    """How often a server has answered it, or may have; or it could not be made or signed here."""
     due: datetime | None
     """When it is tried; ``None`` unless it is waiting."""
     reply: Reply | None
