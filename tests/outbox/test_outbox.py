@@ -536,3 +536,18 @@ def test_deliver_sends_its_batch_and_no_other(outbox: Outbox, judge: Judge) -> N
     assert (state(outbox, first), state(outbox, second)) == (State.ACCEPTED, State.WAITING)
     assert outbox.reconcile() == []
     assert sum(judge.count().values()) == 1
+
+
+def test_whoever_stops_reading_ids_has_put_in_whole_transactions(outbox: Outbox) -> None:
+    read: list[int] = []
+
+    def messages() -> Any:
+        for n in range(1200):
+            read.append(n)
+            yield b"Subject: %d\r\n\r\n" % n, ENVELOPE
+
+    for place, _ in enumerate(outbox.put_many(messages())):
+        if place == 500:
+            break
+    assert len(read) == 1000
+    assert outbox.counts()[State.WAITING] == 1000

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from smtpx import Envelope
-from smtpx.outbox import Outbox, State
+from smtpx.outbox import NotInOutbox, Outbox, State
 from tests.outbox.judge import Judge
+from tests.outbox.test_outbox import rows, template
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -91,3 +92,36 @@ def test_what_still_waits_does_not_hide_what_is_over(outbox: Outbox, judge: Judg
     time.sleep(0.001)
     assert outbox.purge(older_than=BRIEF) == 1
     assert not list(outbox.find())
+
+
+def test_a_template_without_rows_is_purged_like_any_other(outbox: Outbox, judge: Judge) -> None:
+    """There were none; or the call broke off before the first of them."""
+
+    def broken() -> Any:
+        raise RuntimeError("the application's own query failed")
+        yield {}
+
+    empty = outbox.put_merge(template(), iter([]), campaign="nobody")
+    assert outbox.status(empty).is_over
+    with pytest.raises(RuntimeError):
+        outbox.put_merge(template(), broken(), campaign="broken")
+    kept = outbox.put_merge(template(), rows(1), campaign="somebody")
+    assert outbox.purge(older_than=timedelta(hours=1)) == 0
+    time.sleep(0.01)
+    assert outbox.purge(older_than=timedelta(milliseconds=1)) == 2
+    with pytest.raises(NotInOutbox):
+        outbox.status(empty)
+    outbox.run(judge.url, until_empty=True)
+    assert outbox.status(kept).deliveries[0].state is State.ACCEPTED
+    assert outbox.put_merge(template(), rows(1), campaign="nobody") != empty
+
+
+def test_a_template_that_is_purged_while_its_rows_come_is_told(outbox: Outbox) -> None:
+    def slow() -> Any:
+        time.sleep(0.01)
+        outbox.purge(older_than=timedelta(milliseconds=1))
+        yield from rows(1)
+
+    with pytest.raises(NotInOutbox, match="purged meanwhile"):
+        outbox.put_merge(template(), slow(), campaign="spring")
+    assert outbox.counts()[State.WAITING] == 0

@@ -187,9 +187,9 @@ def test_a_delivery_that_is_closed_meanwhile_loses_nothing(
     ids = [outbox.put(to("good.test")) for _ in range(30)]
     with Server() as server, NameServer(ZONE) as dns:
         given = options(dns, server)
-        with Delivery(**given, signer=signer) as via:
-            with pytest.raises(smtpx.LocalProtocolError, match="the delivery is closed"):
-                outbox.run(via, until_empty=True, connections=connections, window=1)
+        via = Delivery(**given, signer=signer)
+        with pytest.raises(smtpx.LocalProtocolError, match="the delivery is closed"):
+            outbox.run(via, until_empty=True, connections=connections, window=1)
         with Delivery(**given) as again:
             outbox.run(again, until_empty=True)
         assert {outbox.status(id).deliveries[0].state for id in ids} == {State.ACCEPTED}

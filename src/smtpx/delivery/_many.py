@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias, cast
 
 from smtpx import _checks
+from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, MarkRefused, SMTPError
 from smtpx.marking import Mark
@@ -123,12 +124,17 @@ class _Worker:
 
 
 def sent(
-    messages: Iterable[Message], most: int, mark: Mark | None, deliver: _Deliver
+    unbegun: Unbegun,
+    messages: Iterable[Message],
+    most: int,
+    mark: Mark | None,
+    deliver: _Deliver,
 ) -> Iterator[DeliveryResult]:
     """Send the messages, at most so many at once, and yield each result as it comes.
 
     The messages are read, and the mark is asked, in the thread of the caller.
     """
+    unbegun.begin()
     source = iter(messages)
     events: SimpleQueue[tuple[_Worker, bool]] = SimpleQueue()
     working: set[_Worker] = set()

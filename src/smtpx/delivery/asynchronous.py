@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
 from smtpx import _checks
+from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
@@ -153,11 +154,13 @@ class AsyncDelivery:
         else:
             most = check_many(messages, connections, window, mark)
         self._check_open()
-        return self._send_many(messages, most, mark)
+        unbegun = Unbegun("AsyncDelivery.send_many()", "nothing was sent", awaited=True)
+        return self._send_many(unbegun, messages, most, mark)
 
     async def _send_many(
-        self, messages: Any, most: int, mark: Mark | None
+        self, unbegun: Unbegun, messages: Any, most: int, mark: Mark | None
     ) -> AsyncIterator[DeliveryResult]:
+        unbegun.begin()
         source = aiter(messages) if hasattr(messages, "__aiter__") else _each(messages)
         world = current_world()
         news = world.make_bell()

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from smtpx import _checks
+from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
@@ -166,7 +167,8 @@ class Delivery:
         """
         most = check_many(messages, connections, window, mark)
         self._check_open()
-        return sent(messages, most, mark, self._deliver)
+        unbegun = Unbegun("Delivery.send_many()", "nothing was sent")
+        return sent(unbegun, messages, most, mark, self._deliver)
 
     @property
     def reports(self) -> TLSReports | None:

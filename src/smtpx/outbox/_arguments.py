@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from email.message import Message
+from typing import Any, cast
 
 from smtpx import _checks
+from smtpx.envelope import Envelope
 
 from ._schedule import Limit
 from .states import State
 
 __all__ = [
     "campaign_name",
+    "check_several",
     "id_of",
     "key_of",
     "limits_of",
@@ -51,6 +54,13 @@ def id_of(name: str, value: object) -> str:
 def campaign_name(value: object) -> str:
     """Take the name of a campaign; empty for ``None``."""
     return key_of("campaign", value) or ""
+
+
+def check_several(name: str, value: Any, what: str) -> None:
+    """Make sure that it is an iterable, and not one thing that happens to be one."""
+    single: Any = (str, bytes, bytearray, memoryview, Mapping, Message, Envelope)
+    if isinstance(value, single) or not hasattr(value, "__iter__"):
+        raise _checks.complaint(name, value, f"an iterable of {what}")
 
 
 def seconds_of(name: str, value: object) -> float:

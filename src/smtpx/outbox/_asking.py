@@ -265,9 +265,15 @@ def purge(
         for campaign, state, n in rows:
             changed[campaign, State(state)] -= n
         yield Ask(f"DELETE FROM smtpx_delivery WHERE message IN {marks(part)}", part)
-    spooled = yield from _forget_messages(over)
     if following is None:
+        # Templates that have no rows: there were none, or the call broke off before the first.
+        rows = yield Ask(
+            "SELECT id FROM smtpx_message WHERE template = 1 AND puts = 0 AND created < ? {wait}",
+            [before],
+        )
+        over += [row[0] for row in rows]
         yield Ask("DELETE FROM smtpx_event WHERE at < ?", [before])
+    spooled = yield from _forget_messages(over)
     yield from count(changed, now)
     return len(over), spooled, following
 

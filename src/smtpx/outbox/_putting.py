@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ._preparing import Prepared, Receiver
 from ._statements import Ask, Statements, Tell, in_parts, marks
-from .states import IdempotencyConflict, State
+from .states import IdempotencyConflict, NotInOutbox, State
 
 __all__ = [
     "AT_ONCE",
@@ -236,11 +236,14 @@ def put_rows(
 
     Raises:
         IdempotencyConflict: another process adds rows to it.
+        NotInOutbox: it was purged meanwhile.
     """
     found = yield Ask("SELECT puts FROM smtpx_message WHERE id = ? {wait}", [id])
     if found and found[0][0] == before + len(rows):
         return  # The transaction was committed, and we had not heard of it.
-    if not found or found[0][0] != before:
+    if not found:
+        raise NotInOutbox(f"the outbox has no message {id!r} any more: it was purged meanwhile")
+    if found[0][0] != before:
         raise IdempotencyConflict(
             f"campaign {terms.campaign!r} is being put in by another call: let one of them do it"
         )

@@ -35,6 +35,7 @@ _FIRST = (
     )""",
     """CREATE INDEX smtpx_message_content ON smtpx_message (content)
         WHERE content IS NOT NULL""",
+    "CREATE INDEX smtpx_message_template ON smtpx_message (created) WHERE template = 1",
     """CREATE TABLE smtpx_delivery (
         number {number},
         message TEXT NOT NULL,

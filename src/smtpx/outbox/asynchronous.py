@@ -18,17 +18,18 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack
 from weakref import WeakSet
 
 from smtpx import AsyncClient, _checks
+from smtpx._unbegun import Unbegun
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.merging import Template
 from smtpx.results import SendResult
 
-from ._arguments import id_of
+from ._arguments import check_several, id_of
 from ._claiming import OwnerLost
 from ._delivering import Round
 from ._opening import check_url
-from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of
+from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of, terms_of
 from ._preparing import AnyContent
 from ._tls_reporting import reporting_async
 from ._via import AsyncVia
@@ -119,10 +120,23 @@ class AsyncOutbox:
         # It is the caller's, and may be his thread's alone.
         return outbox.put(message, envelope, key=key, connection=connection, **options)
 
-    async def put_many(
+    def put_many(
         self, messages: Iterable[Put] | AsyncIterable[Put], **options: Unpack[PutOptions]
     ) -> AsyncIterator[str]:
         """Keep messages as they come; yield their ids: see `Outbox.put_many`."""
+        _ = terms_of(options)
+        if not isinstance(messages, AsyncIterable):
+            check_several("messages", messages, "messages or tuples")
+        unbegun = Unbegun("AsyncOutbox.put_many()", "no message is in the outbox", awaited=True)
+        return self._put_many(unbegun, messages, options)
+
+    async def _put_many(
+        self,
+        unbegun: Unbegun,
+        messages: Iterable[Put] | AsyncIterable[Put],
+        options: PutOptions,
+    ) -> AsyncIterator[str]:
+        unbegun.begin()
         outbox = await self._opened()
         if not isinstance(messages, AsyncIterable):
             ids = outbox.put_many(messages, **options)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from email.message import Message
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
 from weakref import WeakSet
 
 from smtpx import Client, _checks
+from smtpx._unbegun import Unbegun
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, SMTPError
@@ -21,7 +21,7 @@ from smtpx.merging import Template
 from smtpx.results import SendResult
 
 from . import _asking, _claiming, _putting, _reporting
-from ._arguments import campaign_name, id_of, key_of, seconds_of, state_of
+from ._arguments import campaign_name, check_several, id_of, key_of, seconds_of, state_of
 from ._claiming import OwnerLost
 from ._delivering import Policy, Round
 from ._opening import opened
@@ -224,17 +224,21 @@ class Outbox:
         """Keep messages as they come; yield their ids. What was yielded is durable.
 
         An item is an `EmailMessage`, or a tuple of message, envelope and key, of which the last
-        may be left out. Some hundred of them are one transaction.
+        may be left out. 500 of them are one transaction. Messages are put in as the ids are read:
+        if none is, a `RuntimeWarning` tells. Whoever stops early has put in whole transactions:
+        all whose ids were read, and up to 499 more.
 
         Raises:
             SMTPError, ValueError, TypeError: as `put`; those whose ids were not yielded are not in
                 the outbox, unless they had been before.
         """
         terms = terms_of(options, self._warn_after)
-        _check_several("messages", messages, "messages or tuples")
-        return self._put_many(iter(messages), terms)
+        check_several("messages", messages, "messages or tuples")
+        unbegun = Unbegun("Outbox.put_many()", "no message is in the outbox")
+        return self._put_many(unbegun, iter(messages), terms)
 
-    def _put_many(self, messages: Iterator[Put], terms: Terms) -> Iterator[str]:
+    def _put_many(self, unbegun: Unbegun, messages: Iterator[Put], terms: Terms) -> Iterator[str]:
+        unbegun.begin()
         while several := [_prepared(item) for item in islice(messages, _BATCH)]:
             terms = terms._replace(now=time.time())
             batches = [new_id() for _ in range(0, len(several), _ROWS)]
@@ -257,6 +261,7 @@ class Outbox:
 
         Raises:
             IdempotencyConflict: the campaign was begun with other rows, or another template.
+            NotInOutbox: it was purged meanwhile.
             LocalProtocolError, AddressError: a row's copy cannot be sent; those before it are in
                 the outbox.
             LedgerUnavailable: the database does not take it.
@@ -267,7 +272,7 @@ class Outbox:
         terms = terms_of(options)
         if not isinstance(template, Template):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("template", template, "a smtpx.Template")
-        _check_several("rows", rows, "dicts")
+        check_several("rows", rows, "dicts")
         return merge(self._store, template, iter(rows), terms, _ROWS, self._wake)
 
     # What is asked, and decided
@@ -592,12 +597,6 @@ def _sleep(shift: Working) -> None:
 def _items(a_round: Round) -> Iterator[Any]:
     while items := a_round.more():
         yield from items
-
-
-def _check_several(name: str, value: Any, what: str) -> None:
-    single: Any = (str, bytes, bytearray, memoryview, Mapping, Message, Envelope)
-    if isinstance(value, single) or not hasattr(value, "__iter__"):
-        raise _checks.complaint(name, value, f"an iterable of {what}")
 
 
 def _envelope_of(value: object) -> Envelope | None:

@@ -18,6 +18,7 @@ from smtpx._faces.asynchronous.pool import TaskPools, Turn
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.course import Course
 from smtpx._faces.settings import SessionOptions, Settings
+from smtpx._unbegun import Unbegun
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.marking import Mark
@@ -149,10 +150,12 @@ class AsyncClient:
             TypeError, ValueError: as `Client.send_many`; raised by the call itself.
         """
         check_many(messages, connections, window, on_doubt, mark, self._limits)
-        return self._send_many(messages, connections, window, on_doubt, mark)
+        unbegun = Unbegun("AsyncClient.send_many()", "nothing was sent", awaited=True)
+        return self._send_many(unbegun, messages, connections, window, on_doubt, mark)
 
     async def _send_many(
         self,
+        unbegun: Unbegun,
         messages: Iterable[Message | tuple[Message, Envelope]]
         | AsyncIterable[Message | tuple[Message, Envelope]],
         connections: int,
@@ -160,6 +163,7 @@ class AsyncClient:
         on_doubt: Literal["report", "resend"],
         mark: Mark | None,
     ) -> AsyncGenerator[SendResult, None]:
+        unbegun.begin()
         sending = TaskSending(
             self._pools.here(),
             messages,

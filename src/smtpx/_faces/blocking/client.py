@@ -16,6 +16,7 @@ from smtpx._faces.blocking.session import Session
 from smtpx._faces.course import Course
 from smtpx._faces.settings import SessionOptions, Settings
 from smtpx._loading import loading
+from smtpx._unbegun import Unbegun
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.marking import Mark
@@ -163,16 +164,19 @@ class Client:
         """
         check_blocking(messages)
         check_many(messages, connections, window, on_doubt, mark, self._limits)
-        return self._send_many(messages, connections, window, on_doubt, mark)
+        unbegun = Unbegun("Client.send_many()", "nothing was sent")
+        return self._send_many(unbegun, messages, connections, window, on_doubt, mark)
 
     def _send_many(
         self,
+        unbegun: Unbegun,
         messages: Iterable[Message | tuple[Message, Envelope]],
         connections: int,
         window: int,
         on_doubt: Literal["report", "resend"],
         mark: Mark | None,
     ) -> Iterator[SendResult]:
+        unbegun.begin()
         with loading("send_many"):  # Much that nothing else needs.
             from smtpx._core.streaming.supply import Window
             from smtpx._faces.blocking.many import Sending
