@@ -126,18 +126,22 @@ def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, De
     return [(row[0], _delivery(row[1:])) for row in rows]
 
 
-def _check_known(id: str) -> Statements[None]:
+def _check_known(id: str, recipient: Address | None) -> Statements[None]:
     if not (yield Ask("SELECT id FROM smtpx_message WHERE id = ?", [id])):
         raise _nothing_of(id)
+    if recipient is not None:
+        where, whose = _narrowed("message = ?", recipient)
+        if not (yield Ask(f"SELECT number FROM smtpx_delivery WHERE {where}", [id, *whose])):
+            raise _nothing_of(id, str(recipient))
 
 
 def cancel(id: str, recipient: Address | None, now: float) -> Statements[int]:
     """Cancel what nobody can have accepted, for one recipient or all; the value is for how many.
 
     Raises:
-        NotInOutbox: there is none of that id.
+        NotInOutbox: there is none of that id, or for that recipient.
     """
-    yield from _check_known(id)
+    yield from _check_known(id, recipient)
     where, whose = _narrowed("state = 'waiting'", recipient)
     return (yield from _changed(id, where, State.CANCELLED, now, values=whose))
 
@@ -148,9 +152,9 @@ def retry(id: str, recipient: Address | None, now: float, expires: float) -> Sta
     The value is how many.
 
     Raises:
-        NotInOutbox: there is none of that id.
+        NotInOutbox: there is none of that id, or for that recipient.
     """
-    yield from _check_known(id)
+    yield from _check_known(id, recipient)
     over = "(state IN ('refused', 'expired', 'cancelled') OR (state = 'waiting' AND claimed = 0))"
     where, whose = _narrowed(over, recipient)
     return (yield from _changed(id, where, State.WAITING, now, expires, whose))

@@ -91,11 +91,15 @@ def _row(template: Template, row: object, place: int) -> MergeRow:
             raise TypeError(
                 f"field {marked_up[0]!r} is markup, and only text can be kept: give str"
             )
-        _ = json.dumps(data)
+        _ = json.dumps(data, ensure_ascii=False).encode()
         _, envelope = template.render(data)
     except SMTPError as error:
         error.args = (f"row {place}: {error}", *error.args[1:])
         raise
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"rows: row {place}: give text without halves of surrogate pairs"
+        ) from error
     except (TypeError, ValueError) as error:
         raise type(error)(f"rows: row {place}: {error}") from error
     recipient = envelope.recipients[0].address

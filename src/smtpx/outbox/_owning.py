@@ -39,7 +39,7 @@ class Owner:
         self._store = store
         self._lease = lease
         self._ended = threading.Event()
-        lives = (ref(self), self._ended, lease / _BEATS)
+        lives = (ref(self), self._ended, min(lease / _BEATS, threading.TIMEOUT_MAX))
         self._thread = threading.Thread(target=_live, args=lives, name="smtpx outbox", daemon=True)
 
     def begin(self) -> None:

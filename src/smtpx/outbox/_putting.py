@@ -205,28 +205,37 @@ class MergeRow(NamedTuple):
 
 def put_template(template: Prepared, terms: Terms) -> Statements[tuple[str, int, bytes]]:
     """Put a template in, or find it; the value is its id, how many rows it has, and their chain."""
-    name = None if not terms.campaign else f"campaign:{terms.campaign}"
-    if name is not None:
-        rows = yield Ask(
-            "SELECT id, puts, fingerprint, stamps FROM smtpx_message WHERE key = ?", [name]
-        )
-        if rows:
-            id, puts, chain, fingerprint = rows[0]
-            if bytes(fingerprint) != template.fingerprint:
-                raise IdempotencyConflict(
-                    f"campaign {terms.campaign!r} was begun with another template ({id}): "
-                    "give each campaign a name of its own"
-                )
-            return id, puts, bytes(chain)
+    if known := (yield from _begun(template, terms)):
+        return known
     _ = yield Ask("{keeping}")
     _ = yield Tell(_CONTENT, [_content(template, spooled=False)])
     row = (
-        *(template.id, name, b"", terms.campaign, template.sender, template.options),
+        *(template.id, None, b"", terms.campaign, template.sender, template.options),
         *(template.fingerprint, ""),
         *(None, template.digest, 1, int(terms.hold), terms.now, terms.expires, 0),
     )
     yield from _insert("smtpx_message", _MESSAGE, [row])
-    return template.id, 0, b""
+    # Another process may have begun the campaign meanwhile, and was first.
+    return (yield from _begun(template, terms)) or (template.id, 0, b"")
+
+
+def _begun(template: Prepared, terms: Terms) -> Statements[tuple[str, int, bytes] | None]:
+    if not terms.campaign:
+        return None
+    rows = yield Ask(
+        "SELECT id, puts, fingerprint, stamps FROM smtpx_message "
+        "WHERE template = 1 AND campaign <> '' AND campaign = ?",
+        [terms.campaign],
+    )
+    if not rows:
+        return None
+    id, puts, chain, fingerprint = rows[0]
+    if bytes(fingerprint) != template.fingerprint:
+        raise IdempotencyConflict(
+            f"campaign {terms.campaign!r} was begun with another template ({id}): "
+            "give each campaign a name of its own"
+        )
+    return id, puts, bytes(chain)
 
 
 def put_rows(
@@ -238,12 +247,13 @@ def put_rows(
         IdempotencyConflict: another process adds rows to it.
         NotInOutbox: it was purged meanwhile.
     """
-    found = yield Ask("SELECT puts FROM smtpx_message WHERE id = ? {wait}", [id])
-    if found and found[0][0] == before + len(rows):
-        return  # The transaction was committed, and we had not heard of it.
+    found = yield Ask("SELECT puts, fingerprint FROM smtpx_message WHERE id = ? {wait}", [id])
     if not found:
         raise NotInOutbox(f"the outbox has no message {id!r} any more: it was purged meanwhile")
-    if found[0][0] != before:
+    puts, known = found[0]
+    if puts == before + len(rows) and bytes(known) == chain:
+        return  # The transaction was committed, and we had not heard of it.
+    if puts != before:
         raise IdempotencyConflict(
             f"campaign {terms.campaign!r} is being put in by another call: let one of them do it"
         )

@@ -36,6 +36,8 @@ _FIRST = (
     """CREATE INDEX smtpx_message_content ON smtpx_message (content)
         WHERE content IS NOT NULL""",
     "CREATE INDEX smtpx_message_template ON smtpx_message (created) WHERE template = 1",
+    """CREATE UNIQUE INDEX smtpx_message_campaign ON smtpx_message (campaign)
+        WHERE template = 1 AND campaign <> ''""",
     """CREATE TABLE smtpx_delivery (
         number {number},
         message TEXT NOT NULL,

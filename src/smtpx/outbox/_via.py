@@ -36,8 +36,8 @@ One whose attribute `hop` is ``None`` finds the server of each domain by itself;
 AsyncVia: TypeAlias = str | Endpoint | _SendsAsync
 
 
-def check_via(via: object) -> None:
-    """Make sure that the outbox can send by it.
+def check_via(via: object, *, is_async: bool) -> None:
+    """Make sure that an outbox of this face can send by it.
 
     Raises:
         TypeError: it cannot.
@@ -47,6 +47,10 @@ def check_via(via: object) -> None:
     ):
         given = type(via).__name__
         raise TypeError(f"via: give a server's URL, an Endpoint or a Client, not {given}")
+    ours, theirs = ("__aenter__", "__enter__") if is_async else ("__enter__", "__aenter__")
+    if hasattr(via, theirs) and not hasattr(via, ours):
+        outbox, kind = ("AsyncOutbox", "asynchronous") if is_async else ("Outbox", "blocking")
+        raise TypeError(f"via: an {outbox} sends by {kind} clients, not by {type(via).__name__}")
 
 
 def hop_of(via: object) -> str | None:

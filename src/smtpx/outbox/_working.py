@@ -64,6 +64,8 @@ class Core(NamedTuple):
 class Working:
     """A worker: its owner in the ledger, its rounds, and what it knows of the server."""
 
+    is_async = False
+
     def __init__(
         self,
         core: Core,
@@ -77,7 +79,7 @@ class Working:
         Raises:
             TypeError, ValueError, EndpointError, LocalProtocolError: one of them is wrong.
         """
-        check_via(via)
+        check_via(via, is_async=self.is_async)
         _checks.count("connections", connections, 1)
         if window is not None:
             _checks.count("window", window, 1)

@@ -285,6 +285,8 @@ class AsyncOutbox:
 class _Shift(Working):
     """A worker of the asynchronous face."""
 
+    is_async = True
+
     async def __aenter__(self) -> Self:
         await in_thread(self.begin)
         return self

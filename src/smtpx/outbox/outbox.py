@@ -324,7 +324,7 @@ class Outbox:
         is over: `status` tells.
 
         Raises:
-            NotInOutbox: there is none of that id.
+            NotInOutbox: there is none of that id, or for that recipient.
         """
         _ = id_of("id", id)
         address = None if recipient is None else _address(recipient)
@@ -343,7 +343,7 @@ class Outbox:
         A `recipient` is the only one that it is done for.
 
         Raises:
-            NotInOutbox: there is none of that id.
+            NotInOutbox: there is none of that id, or for that recipient.
         """
         _ = id_of("id", id)
         now = time.time()

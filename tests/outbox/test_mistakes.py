@@ -1,0 +1,86 @@
+"""Mistakes of callers: each is told where it is made, and nothing is sent or lost by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx.outbox import AsyncOutbox, NotInOutbox, Outbox, State
+from tests.outbox.judge import Judge
+from tests.outbox.test_outbox import letter, rows, template
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_a_key_is_never_a_campaigns(outbox: Outbox) -> None:
+    """Whatever somebody has thought of for either."""
+    first = outbox.put(letter(), key="campaign:spring")
+    merged = outbox.put_merge(template(), rows(2), campaign="spring")
+    assert outbox.put_merge(template(), rows(2), campaign="spring") == merged
+    second = outbox.put(letter("other"), key="spring")
+    assert len({first, merged, second}) == 3
+    assert outbox.status(merged).key is None
+    assert outbox.counts("spring")[State.WAITING] == 2
+
+
+def test_a_campaign_that_two_processes_begin_at_once_is_one(
+    open_outbox: Callable[..., Outbox],
+) -> None:
+    first, second = open_outbox(), open_outbox()
+
+    def meanwhile() -> Any:
+        second.put_merge(template(), rows(2), campaign="spring")
+        yield from reversed([*rows(2)])
+
+    with pytest.raises(smtpx.outbox.IdempotencyConflict, match="by another call"):
+        first.put_merge(template(), meanwhile(), campaign="spring")
+    assert first.counts("spring")[State.WAITING] == 2
+    assert {each.recipient for each in first.find()} == {row["address"] for row in rows(2)}
+
+
+@pytest.mark.parametrize("call", [Outbox.cancel, Outbox.retry])
+def test_a_recipient_that_a_message_does_not_have_is_told(outbox: Outbox, call: Any) -> None:
+    id = outbox.put(letter(to="b@example.net, c@example.net"))
+    with pytest.raises(NotInOutbox, match=r"for d@example\.net"):
+        call(outbox, id, recipient="d@example.net")
+    assert call(outbox, id, recipient="c@EXAMPLE.net") == 1
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x\udfff"])
+def test_a_row_of_what_no_database_takes_names_it(outbox: Outbox, text: str) -> None:
+    row = {**next(iter(rows(1))), "unused": text}
+    with pytest.raises(ValueError, match=r"^rows: row 0: give text without halves of surrogate"):
+        outbox.put_merge(template(), [row])
+
+
+def test_what_is_of_the_other_face_is_refused_at_once(outbox: Outbox, judge: Judge) -> None:
+    id = outbox.put(letter())
+    for via in (smtpx.AsyncClient(judge.url), smtpx.AsyncDelivery("mail.example.org")):
+        for call in (lambda: outbox.run(via, until_empty=True), lambda: outbox.deliver(id, via)):
+            with pytest.raises(TypeError, match=r"^via: an Outbox sends by blocking clients"):
+                call()
+
+    async def main() -> None:
+        async with AsyncOutbox(str(outbox._store)) as own:
+            for via in (smtpx.Client(judge.url), smtpx.Delivery("mail.example.org")):
+                with pytest.raises(TypeError, match=r"^via: an AsyncOutbox sends by asynchronous"):
+                    await own.run(via, until_empty=True)  # type: ignore[arg-type]
+                with pytest.raises(TypeError, match=r"^via: an AsyncOutbox sends by asynchronous"):
+                    await own.deliver(id, via)  # type: ignore[arg-type]
+
+    if str(outbox._store).startswith("sqlite"):
+        asyncio.run(main())
+    assert outbox.counts()[State.WAITING] == 1
+
+
+def test_a_lease_longer_than_any_clock_counts_is_a_lease(
+    open_outbox: Callable[..., Outbox], judge: Judge
+) -> None:
+    outbox = open_outbox(lease=1e18)
+    outbox.put(letter())
+    outbox.run(judge.url, until_empty=True)
+    assert outbox.counts()[State.ACCEPTED] == 1
