@@ -232,3 +232,47 @@ def test_new_mail_is_not_held_up_by_what_was_deferred(open_outbox: Callable[...,
         outbox.run(judge.url, until_empty=True)
         assert len(judge.taken) == 1
         assert asked.index("new@example.net") < 150, "one claim at the most goes before it"
+
+
+HELD, FREE = 1.0, 10.0
+"""Seconds until what was held back once, or limited to a letter in ten seconds, may go."""
+
+
+@pytest.mark.parametrize(
+    ("hop", "limits", "held", "domains", "seconds"),
+    [
+        (None, {}, "down.test", ["down.test"], HELD),
+        (None, {}, "down.test", ["down.test", "b.test"], 0),
+        ("relay", {}, "relay", ["b.test"], HELD),
+        (None, {"*": Limit(rate=0.1)}, None, ["b.test"], FREE),
+        (None, {"*": Limit(rate=0.1)}, None, ["b.test", "c.test"], 0),
+        (None, {"*": Limit(rate=0.1)}, "down.test", ["b.test", "down.test"], HELD),
+        ("relay", {"*": Limit(rate=0.1)}, None, ["b.test", "c.test"], FREE),
+        ("relay", {"*": Limit(rate=0.1), "c.test": Limit(rate=1)}, None, ["b.test", "c.test"], 0),
+        ("relay", {"*": Limit(rate=0.1), "c.test": Limit(rate=1)}, None, ["b.test"], FREE),
+    ],
+)
+def test_a_worker_waits_for_what_is_held_back_and_does_not_ask_for_it_all_the_time(
+    open_outbox: Callable[..., Outbox],
+    hop: str | None,
+    limits: dict[str, Limit],
+    held: str | None,
+    domains: list[str],
+    seconds: float,
+) -> None:
+    outbox = open_outbox()
+    transact, start = outbox._store.transact, time.time() + 1
+    transact(claiming.register, "owner", 30.0, 0.0)
+    wanted = Claim("owner", False, 1, start, limits=limits, hop=hop)
+    outbox.put(letter(to="x@b.test"))
+    if limits:
+        assert len(transact(claiming.claim, wanted)[0]) == 1
+    if held is not None:
+        transact(claiming.hold_back, [held], start)
+    for domain in domains:
+        outbox.put(letter(to=f"x@{domain}"))
+    if domains == ["down.test"]:
+        outbox.cancel(next(one.submission for one in outbox.find(recipient="x@b.test")))
+    found = outbox._store.look(claiming.wait_until, wanted)
+    assert found is not None
+    assert max(found - start, 0) == pytest.approx(seconds, abs=0.001)

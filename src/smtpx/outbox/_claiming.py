@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from ._putting import AT_ONCE, count, moved
-from ._schedule import HELD_MOST, Limit, granted, held_for
+from ._schedule import HELD_MOST, Limit, free_at, granted, held_for
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from .states import State
 
@@ -156,7 +156,7 @@ def claim(wanted: Claim) -> Statements[tuple[list[Claimed], Contents]]:
 def _take(wanted: Claim, deferred: int, most: int, taken: Sequence[Row]) -> Statements[list[Row]]:
     """Find deliveries of a kind, of the highest priority first."""
     found: list[Row] = []
-    held = yield from _held(wanted)
+    held = {*(yield from _held(wanted))}
     if wanted.hop in held:
         return found
     for _ in range(_LOOKS):
@@ -171,13 +171,28 @@ def _take(wanted: Claim, deferred: int, most: int, taken: Sequence[Row]) -> Stat
     return found
 
 
-def _held(wanted: Claim) -> Statements[set[str]]:
+def _held(wanted: Claim) -> Statements[dict[str, float]]:
+    """Destinations that are held back, each with when that ends."""
     # Nothing is held for longer than that, unless the clock was set back.
     rows = yield Ask(
-        "SELECT name FROM smtpx_destination WHERE held_until > ? AND held_until <= ?",
+        "SELECT name, held_until FROM smtpx_destination WHERE held_until > ? AND held_until <= ?",
         [wanted.now, wanted.now + HELD_MOST],
     )
-    return {row[0] for row in rows}
+    return dict(rows)
+
+
+def _limited(wanted: Claim) -> Statements[dict[str, float]]:
+    """Destinations of which a limit allows nothing more now, each with when it will."""
+    limits, now = wanted.limits or {}, wanted.now
+    if not limits:
+        return {}
+    rows = yield Ask("SELECT name, earliest FROM smtpx_destination WHERE earliest > ?", [now])
+    found = {
+        name: free_at(limit, earliest, now)
+        for name, earliest in rows
+        if (limit := limits.get(name) or limits.get("*"))
+    }
+    return {name: until for name, until in found.items() if until > now}
 
 
 def _due(
@@ -476,9 +491,21 @@ def overdue(now: float, seconds: float, most: int) -> Statements[list[str]]:
     return [row[0] for row in rows]
 
 
-def wait_until() -> Statements[float | None]:
-    """When the next delivery is due that nobody has claimed; ``None`` if there is none."""
-    dues: list[float] = []
+def wait_until(wanted: Claim) -> Statements[float | None]:
+    """When there will be something to claim, if nobody puts anything in; ``None`` if never."""
+    held = yield from _held(wanted)
+    if wanted.hop in held:
+        return held[wanted.hop]
+    limited = yield from _limited(wanted)
+    dues = [*held.values(), *limited.values()]
+    closed = [*held.keys() | limited.keys()]
+    where = f" AND domain NOT IN {marks(closed)}" if closed else ""
+    if wanted.hop in limited:
+        # What has limits of its own does not wait for that of all the rest.
+        own = [name for name in wanted.limits or {} if name not in (*closed, "*")]
+        if not own:
+            return min(dues)
+        where, closed = f" AND domain IN {marks(own)}", own
     for hold in (0, 1):
         for deferred in (0, 1):
             priority: int | None = None
@@ -493,10 +520,11 @@ def wait_until() -> Statements[float | None]:
                 if priority is None:
                     break
                 rows = yield Ask(
-                    f"SELECT MIN(due) FROM smtpx_delivery WHERE {kind} AND priority = ?",
-                    [hold, deferred, priority],
+                    f"SELECT due FROM smtpx_delivery WHERE {kind} AND priority = ?{where} "
+                    "ORDER BY due, number LIMIT 1",
+                    [hold, deferred, priority, *closed],
                 )
-                dues += [row[0] for row in rows if row[0] is not None]
+                dues += [row[0] for row in rows]
     return min(dues, default=None)
 
 

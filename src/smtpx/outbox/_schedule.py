@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from smtpx import _checks
 from smtpx.replies import Reply
 
-__all__ = ["HELD_MOST", "Limit", "Retries", "granted", "held_for", "is_greylisting", "pause"]
+__all__ = [
+    "HELD_MOST",
+    "Limit",
+    "Retries",
+    "free_at",
+    "granted",
+    "held_for",
+    "is_greylisting",
+    "pause",
+]
 
 # Seconds for which nothing is sent to what could not be reached, at first and at the most.
 _HELD, HELD_MOST = 1.0, 300.0
@@ -98,6 +107,14 @@ def granted(limit: Limit, wanted: int, earliest: float, now: float) -> tuple[int
     room = math.floor((now - earliest) / interval + limit.burst + 1e-4)
     several = max(0, min(wanted, room))
     return several, earliest + several * interval
+
+
+def free_at(limit: Limit, earliest: float, now: float) -> float:
+    """When the next message may go, if that is not now."""
+    if limit.rate is None:
+        return now
+    interval = 1 / limit.rate
+    return min(earliest, now + limit.burst * interval) - (limit.burst - 1) * interval
 
 
 def _check_amount(

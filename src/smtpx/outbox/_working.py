@@ -18,6 +18,7 @@ from smtpx.errors import SMTPError
 from smtpx.options import PoolLimits
 
 from . import _claiming, _reporting
+from ._claiming import Claim
 from ._delivering import Policy, Round
 from ._options import terms_of
 from ._owning import Owner, Watcher
@@ -166,8 +167,11 @@ class Working:
 
     def pause(self) -> float:
         """Seconds until there may be something to do."""
-        due = self._core.store.look(_claiming.wait_until)
-        seconds = _LOOK if due is None else min(max(due - time.time(), 0.02), _LOOK)
+        now = time.time()
+        limits = self._core.policy.limits
+        wanted = Claim("", hold=False, most=0, now=now, limits=limits, hop=self._hop)
+        due = self._core.store.look(_claiming.wait_until, wanted)
+        seconds = _LOOK if due is None else min(max(due - now, 0.02), _LOOK)
         return max(seconds, self._pause)
 
 
