@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,9 +62,9 @@ def test_what_is_of_the_other_face_is_refused_at_once(outbox: Outbox, judge: Jud
     id = outbox.put(letter())
     for via in (smtpx.AsyncClient(judge.url), smtpx.AsyncDelivery("mail.example.org")):
         with pytest.raises(TypeError, match=r"^via: an Outbox sends by blocking clients"):
-            outbox.run(via, until_empty=True)
+            outbox.run(via, until_empty=True)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"^via: an Outbox sends by blocking clients"):
-            outbox.deliver(id, via)
+            outbox.deliver(id, via)  # type: ignore[arg-type]
 
     async def main() -> None:
         async with AsyncOutbox(str(outbox._store)) as own:
@@ -85,3 +86,21 @@ def test_a_lease_longer_than_any_clock_counts_is_a_lease(
     outbox.put(letter())
     outbox.run(judge.url, until_empty=True)
     assert outbox.counts()[State.ACCEPTED] == 1
+
+
+@pytest.mark.parametrize("face", [Outbox, AsyncOutbox])
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda outbox: outbox.find(state="waiting"), r"^state: give a smtpx\.outbox\.State"),
+        (lambda outbox: outbox.find(recipient="a b"), r"^recipient: not an address"),
+        (lambda outbox: outbox.find(older_than=5), r"^older_than: give a datetime\.timedelta"),
+        (lambda outbox: outbox.events(-1), r"^after=-1"),
+        (lambda outbox: outbox.events("1"), r"^after: give an int"),
+    ],
+)
+def test_what_is_looked_for_is_looked_at_by_the_call_itself(
+    face: Any, call: Callable[[Any], Any], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        call(face(f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"))

@@ -8,24 +8,30 @@ from email.message import Message
 from typing import Any, cast
 
 from smtpx import _checks
+from smtpx.addresses import Address
 from smtpx.envelope import Envelope
+from smtpx.errors import AddressError
 
 from ._schedule import Limit
 from .states import State
 
 __all__ = [
     "campaign_name",
+    "check_cursor",
     "check_several",
     "id_of",
     "key_of",
     "limits_of",
     "moment_of",
+    "recipient_of",
     "seconds_of",
     "state_of",
 ]
 
 # Longer names would not fit every index.
 _LONGEST = 255
+# No event has a larger number.
+_LAST = 2**63 - 1
 
 
 def key_of(name: str, value: object) -> str | None:
@@ -81,6 +87,22 @@ def moment_of(name: str, value: object) -> float | None:
     if value.utcoffset() is None:
         raise ValueError(f"{name}={value}: it has no time zone: give datetime.now({UTC}) and such")
     return value.timestamp()
+
+
+def recipient_of(value: object) -> Address:
+    """Take an `Address`, or one as text; ``postmaster`` needs no domain."""
+    if isinstance(value, Address):
+        return value
+    _checks.text("recipient", value)
+    try:
+        return Address.parse(str(value), bare_local_part=True)
+    except AddressError as error:
+        raise AddressError(f"recipient: {error}") from error
+
+
+def check_cursor(name: str, value: object) -> None:
+    """Make sure that it is the number of an event, or 0."""
+    _checks.count(name, value, 0, _LAST)
 
 
 def state_of(name: str, value: object) -> State | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from smtpx.addresses import Address
 
+from ._arguments import recipient_of, seconds_of, state_of
 from ._claiming import _EVENT  # pyright: ignore[reportPrivateUsage] - of the same room
 from ._putting import AT_ONCE, count, moved
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
@@ -27,6 +30,7 @@ __all__ = [
     "purge",
     "resolve",
     "retry",
+    "sought_of",
     "status",
 ]
 
@@ -104,6 +108,19 @@ class Sought(NamedTuple):
     state: State | None
     recipient: Address | None
     before: float | None
+
+
+def sought_of(
+    state: State | None, recipient: str | Address | None, older_than: timedelta | None
+) -> Sought:
+    """Look at what somebody looks for.
+
+    Raises:
+        TypeError, ValueError, AddressError: an argument is wrong.
+    """
+    address = None if recipient is None else recipient_of(recipient)
+    before = None if older_than is None else time.time() - seconds_of("older_than", older_than)
+    return Sought(state_of("state", state), address, before)
 
 
 def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, Delivery]]]:

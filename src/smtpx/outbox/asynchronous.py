@@ -25,7 +25,8 @@ from smtpx.errors import SMTPError
 from smtpx.merging import Template
 from smtpx.results import SendResult
 
-from ._arguments import check_several, id_of
+from ._arguments import check_cursor, check_several, id_of
+from ._asking import Sought, sought_of
 from ._claiming import OwnerLost
 from ._delivering import Round
 from ._opening import check_url
@@ -175,7 +176,7 @@ class AsyncOutbox:
         """How many recipients are in each state; see `Outbox.counts`."""
         return await in_thread((await self._opened()).counts, campaign)
 
-    async def find(
+    def find(
         self,
         *,
         state: State | None = None,
@@ -183,8 +184,10 @@ class AsyncOutbox:
         older_than: timedelta | None = None,
     ) -> AsyncIterator[Delivery]:
         """Some of the deliveries; see `Outbox.find`."""
-        outbox = await self._opened()
-        found = outbox.find(state=state, recipient=recipient, older_than=older_than)
+        return self._find(sought_of(state, recipient, older_than))
+
+    async def _find(self, sought: Sought) -> AsyncIterator[Delivery]:
+        found = (await self._opened())._find(sought)
         while page := await in_thread(_some, found):
             for delivery in page:
                 yield delivery
@@ -214,9 +217,13 @@ class AsyncOutbox:
         """Forget messages of which all is over; see `Outbox.purge`."""
         return await in_thread((await self._opened()).purge, older_than=older_than)
 
-    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+    def events(self, after: int = 0) -> AsyncIterator[Event]:
         """What has become of messages; see `Outbox.events`."""
-        found = (await self._opened()).events(after)
+        check_cursor("after", after)
+        return self._events(after)
+
+    async def _events(self, after: int) -> AsyncIterator[Event]:
+        found = (await self._opened())._events(after)
         while page := await in_thread(_some, found):
             for event in page:
                 yield event

@@ -16,12 +16,21 @@ from smtpx import Client, _checks
 from smtpx._unbegun import Unbegun
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
-from smtpx.errors import AddressError, SMTPError
+from smtpx.errors import SMTPError
 from smtpx.merging import Template
 from smtpx.results import SendResult
 
 from . import _asking, _claiming, _putting, _reporting
-from ._arguments import campaign_name, check_several, id_of, key_of, seconds_of, state_of
+from ._arguments import (
+    campaign_name,
+    check_cursor,
+    check_several,
+    id_of,
+    key_of,
+    recipient_of,
+    seconds_of,
+)
+from ._asking import sought_of
 from ._claiming import OwnerLost
 from ._delivering import Policy, Round
 from ._opening import opened
@@ -46,8 +55,6 @@ _BATCH = 500
 _ROWS = 100
 # Contents that are larger go to the spool, where there is one.
 _LARGE = 256 * 1024
-# No event has a larger number.
-_LAST = 2**63 - 1
 # Rows that are read at once.
 _PAGE = 500
 # Seconds after which it is looked whether to stop.
@@ -306,9 +313,7 @@ class Outbox:
             AddressError: `recipient` is no address.
             LedgerUnavailable: the database cannot be used; the iterator raises it as well.
         """
-        address = None if recipient is None else _address(recipient)
-        before = None if older_than is None else time.time() - seconds_of("older_than", older_than)
-        return self._find(_asking.Sought(state_of("state", state), address, before))
+        return self._find(sought_of(state, recipient, older_than))
 
     def _find(self, sought: _asking.Sought) -> Iterator[Delivery]:
         after = 0
@@ -327,7 +332,7 @@ class Outbox:
             NotInOutbox: there is none of that id, or for that recipient.
         """
         _ = id_of("id", id)
-        address = None if recipient is None else _address(recipient)
+        address = None if recipient is None else recipient_of(recipient)
         return self._store.transact(_asking.cancel, id, address, time.time())
 
     def retry(
@@ -348,7 +353,7 @@ class Outbox:
         _ = id_of("id", id)
         now = time.time()
         until = now + seconds_of("expires", expires)
-        address = None if recipient is None else _address(recipient)
+        address = None if recipient is None else recipient_of(recipient)
         return self._store.transact(_asking.retry, id, address, now, until)
 
     def resolve(
@@ -364,7 +369,7 @@ class Outbox:
         state = State.ACCEPTED if outcome == "accepted" else State.WAITING
         now = time.time()
         until = now + FIVE_DAYS.total_seconds()
-        self._store.transact(_asking.resolve, id, _address(recipient), state, now, until)
+        self._store.transact(_asking.resolve, id, recipient_of(recipient), state, now, until)
 
     def purge(self, *, older_than: timedelta) -> int:
         """Forget messages of which all is over for that long, their keys and their events; return
@@ -396,7 +401,7 @@ class Outbox:
             ValueError: `after` is no cursor.
             LedgerUnavailable: the database cannot be used; the iterator raises it.
         """
-        _checks.count("after", after, 0, _LAST)
+        check_cursor("after", after)
         return self._events(after)
 
     def _events(self, after: int) -> Iterator[Event]:
@@ -614,13 +619,3 @@ def _prepared(item: Any) -> Prepared:
     message: Any = given[0]
     envelope, key = (*given[1:], None, None)[:2]
     return prepared(message, _envelope_of(envelope), key_of("key", key))
-
-
-def _address(recipient: object) -> Address:
-    if isinstance(recipient, Address):
-        return recipient
-    _checks.text("recipient", recipient)
-    try:
-        return Address.parse(str(recipient), bare_local_part=True)
-    except AddressError as error:
-        raise AddressError(f"recipient: {error}") from error
