@@ -14,18 +14,17 @@ class Unbegun:
     coroutine that was never awaited. Once it has begun nothing of this runs.
     """
 
-    __slots__ = ("_is_begun", "_warning")
+    _warning = ""
 
     def __init__(self, call: str, nothing: str, *, awaited: bool = False) -> None:
         """The name of what was called, and what has not happened."""
-        self._is_begun = False
         loop = "async for" if awaited else "for"
         self._warning = f"{call} was never iterated over: {nothing}; loop over it by {loop}"
 
     def begin(self) -> None:
         """The generator runs."""
-        self._is_begun = True
+        self._warning = ""
 
     def __del__(self) -> None:
-        if not self._is_begun:
+        if self._warning:
             warnings.warn(self._warning, RuntimeWarning, stacklevel=2, source=self)
