@@ -67,7 +67,7 @@ def unsendable(
     message: object, error: SMTPError, envelope: Envelope | None = None
 ) -> DeliveryResult:
     """The result for a message that nobody was asked to take; maybe it has not even an envelope."""
-    recipients = [] if envelope is None else envelope.recipients
+    recipients = () if envelope is None else envelope.recipients
     outcomes = [DeliveryOutcome(one.address, Status.NOT_TRIED, None) for one in recipients]
     result = DeliveryResult(outcomes, None, error)
     result.message = told_as(message)
