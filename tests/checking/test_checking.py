@@ -18,6 +18,7 @@ from smtpx import Attachment, Envelope, Rule, Severity, check, compose, mend
 from smtpx._message.names import ADDRESSES
 from smtpx._message.serialising import serialise
 from smtpx._wire.extensions import Extensions
+from smtpx.checking._content import long_line
 from smtpx.checking._mending import Stamps, mended
 
 ENVELOPE = Envelope("a@x.test", "b@y.test")
@@ -415,3 +416,27 @@ def test_a_field_that_was_encoded_as_a_whole_is_read() -> None:
 def test_what_cannot_be_mended_is_found_again(octets: bytes) -> None:
     before = check(octets, ENVELOPE)
     assert check(mended(octets, before, STAMPS), ENVELOPE) == before
+
+
+@given(st.lists(st.tuples(st.integers(980, 1010), st.sampled_from(["\r\n", "\n", "\r", ""]))))
+def test_a_line_that_is_too_long_is_found_where_it_begins(lines: list[tuple[int, str]]) -> None:
+    octets = "".join("x" * length + end for length, end in lines).encode()
+    expected = re.search(rb"[^\r\n]{999,}", octets)
+    assert long_line(octets) == (None if expected is None else expected.start())
+
+
+class Counted(bytes):
+    """Octets that count how often they are searched."""
+
+    searches = 0
+
+    def rfind(self, *arguments: Any) -> int:
+        self.searches += 1
+        return super().rfind(*arguments)
+
+
+def test_looking_for_long_lines_takes_no_longer_the_longer_lines_are() -> None:
+    """From each octet on, 2 MB of the longest lines there may be took half a minute."""
+    octets = Counted((b"x" * 998 + b"\r\n") * 2_000)
+    assert long_line(octets) is None
+    assert octets.searches <= 5 * 2_000

@@ -12,11 +12,10 @@ from smtpx.findings import Finding, Rule, Severity
 if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage
 
-__all__ = ["LONGEST_LINE", "check_lines", "check_parts"]
+__all__ = ["LONGEST_LINE", "check_lines", "check_parts", "long_line"]
 
 LONGEST_LINE = 998
 """Octets, the CRLF left out (RFC 5322 §2.1.1)."""
-_LONG = re.compile(rb"[^\r\n]{%d,}" % (LONGEST_LINE + 1))
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -43,10 +42,24 @@ def check_lines(octets: bytes) -> Iterator[Finding]:
     nul = octets.find(b"\0")
     if nul >= 0:
         yield _found(Rule.NUL, octets, nul, "it has a NUL octet")
-    for long in _LONG.finditer(octets):
-        problem = f"it has {len(long[0])} octets, {LONGEST_LINE} are allowed"
-        yield _found(Rule.LINE_TOO_LONG, octets, long.start(), problem)
-        break
+    long = long_line(octets)
+    if long is not None:
+        end = _LINE_END.search(octets, long)
+        length = (len(octets) if end is None else end.start()) - long
+        problem = f"it has {length} octets, {LONGEST_LINE} are allowed"
+        yield _found(Rule.LINE_TOO_LONG, octets, long, problem)
+
+
+def long_line(octets: bytes) -> int | None:
+    """Where the first line begins that is too long; None if there is none."""
+    begin, most = 0, LONGEST_LINE + 1
+    while begin + most <= len(octets):
+        # A search from each octet on would take a time that grows with the length of lines.
+        end = max(octets.rfind(each, begin, begin + most) for each in (b"\n", b"\r"))
+        if end < 0:
+            return begin
+        begin = end + 1
+    return None
 
 
 def check_parts(message: AnyMessage) -> Iterator[Finding]:

@@ -20,14 +20,13 @@ from smtpx._message.serialising import serialise
 from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
-from smtpx.checking._content import LONGEST_LINE
+from smtpx.checking._content import LONGEST_LINE, long_line
 from smtpx.checking._header import ONCE
 from smtpx.errors import AddressError, LocalProtocolError
 from smtpx.findings import Finding, Rule
 
 __all__ = ["mended"]
 
-_LONG = re.compile(rb"[^\r\n]{%d,}" % (LONGEST_LINE + 1))
 # Of several of these, what they say together.
 _LISTS = {
     **dict.fromkeys(("to", "cc", "bcc", "reply-to"), ", "),
@@ -192,4 +191,4 @@ def _is_empty(name: str, value: Any) -> bool:
 
 
 def _does_not_fit(data: bytes, is_binary: bool) -> bool:
-    return not is_binary and (b"\0" in data or _LONG.search(data) is not None)
+    return not is_binary and (b"\0" in data or long_line(data) is not None)
