@@ -133,6 +133,85 @@ def test_as_sendmail_by_the_command_line(run: Run) -> None:
     assert received.parsed.get_content() == "disk is full\n"
 
 
+MAIL = b"From: Ann <ann@example.org>\nTo: bob@example.net\nSubject: x\n\nhello\n"
+CRON = b"From: root (Cron Daemon)\nTo: ann@example.org\nSubject: Cron <root@host> ls\n\na\n"
+CALLS = {
+    "PHP": ("-t -i", MAIL),
+    "PHP, its letters together": ("-ti", MAIL),
+    "cronie": ("-FCronDaemon -i -B8BITMIME -oem -f cron@example.org bob@example.net", CRON),
+    "Vixie's cron": ("-i -FCronDaemon -odi -oem -oi -t -f cron@example.org", MAIL),
+    "git send-email": ("-i bob@example.net", MAIL),
+    "mutt": ("-oem -oi -f ann@example.org -- bob@example.net", MAIL),
+    "mutt, with reports": (
+        "-oi -N failure,delay -R hdrs -f ann@example.org -- bob@example.net",
+        MAIL,
+    ),
+    "logwatch": ("-t", MAIL),
+    "procmail, a mailbox's line": ("-oi bob@example.net", b"From ann Mon Nov 29\n" + MAIL),
+    "mail": ("-f ann@example.org bob@example.net", MAIL),
+    "an option, and a mode": ("-O DeliveryMode=b -bm bob@example.net", MAIL),
+}
+
+
+@pytest.mark.parametrize(("words", "mail"), CALLS.values(), ids=CALLS)
+def test_as_programs_call_sendmail(words: str, mail: bytes, run: Run) -> None:
+    with Server() as server:
+        done = run("send", server.url, *words.split(), stdin=mail)
+        assert done.code == 0, done.err
+        (received,) = server.messages
+    assert received.recipients == ("bob@example.net",)
+    assert received.sender == ("cron@example.org" if "Cron" in words else "ann@example.org")
+    if "Cron" in words and mail is CRON:
+        assert received.parsed["From"].addresses[0].addr_spec == "cron@example.org"
+    assert received.parsed.get_content() in ("hello\n", "a\n")
+    if "-N" in words:
+        assert received.recipient_parameters[0]["NOTIFY"] == "FAILURE,DELAY"
+        assert received.mail_parameters["RET"] == "HDRS"
+
+
+def test_as_sendmail_several_recipients_and_a_full_name(run: Run) -> None:
+    with Server() as server:
+        done = run(
+            *("send", server.url, "-i", "-F", "Ann Ö", "-fann@example.org"),
+            *("bob@example.net,carol@example.net", "kim@example.net"),
+            stdin=b"Subject: x\n\nhello\n",
+        )
+        assert done.code == 0, done.err
+        (received,) = server.messages
+    assert received.recipients == ("bob@example.net", "carol@example.net", "kim@example.net")
+    assert received.parsed["From"] == "Ann Ö <ann@example.org>"
+
+
+def test_the_account_says_who_sends_for_users_of_this_machine(run: Run, home: Path) -> None:
+    with Server() as server:
+        text = f"[default]\nurl = '{server.url}'\nfrom = 'Cron <cron@example.org>'\n"
+        _ = (home / "smtpx.toml").write_text(text)
+        for words in ("-i -t", "-i -t -f root"):
+            assert run("send", *words.split(), stdin=CRON).code == 0
+        assert [each.sender for each in server.messages] == ["cron@example.org"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "mail", "said"),
+    [
+        ("-i root", CRON, "the recipient 'root' has no domain"),
+        ("-t -i -f root", CRON, "the sender 'root' has no domain"),
+        ("-i bob@example.net", CRON, "does not say whom it is from (not an address: 'root'"),
+        ("-t", b"To: bob@example.net\n\nx\n", "give --from or -f, or an account's from"),
+        ("-bs", b"", "of sendmail's modes there is only -bm"),
+        ("bob@example.net", MAIL, "name a recipient by --to bob@example.net"),
+    ],
+)
+def test_what_is_wrong_as_sendmail_is_one_sentence(
+    words: str, mail: bytes, said: str, run: Run
+) -> None:
+    done = run("send", "smtp://127.0.0.1:9", *words.split(), stdin=mail)
+    assert done.code in (2, 65)
+    assert said in done.err
+    assert "Envelope" not in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_the_null_reverse_path(run: Run) -> None:
     with Server() as server:
         assert run("send", server.url, "letter.eml", "-f", "").code == 0
@@ -234,7 +313,13 @@ BAD = {
     "two files": (["letter.eml", "letter.eml"], "too many"),
     "flags of another way": (["letter.eml", "--subject", "x"], "leave out letter.eml"),
     "notify": (["letter.eml", "--notify", "often"], "success,failure,delay"),
+    "never, and more": (["letter.eml", "--notify", "never,failure"], "give never, or some"),
     "a size": (["letter.eml", "--size", "big"], "no size"),
+    "a size beyond all": (["letter.eml", "--size", "9999999G"], "more than 1024G"),
+    "one input for two": (
+        ["--from", "a@b.test", "--to", "b@b.test", "--text", "-", "--html", "-"],
+        "standard input can be one of them",
+    ),
     "a URL": (["smpt://localhost", "letter.eml"], "unknown scheme"),
 }
 

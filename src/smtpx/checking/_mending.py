@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Iterable
 from email import message_from_bytes
 from email.policy import EmailPolicy

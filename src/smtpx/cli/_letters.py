@@ -14,12 +14,13 @@ from pathlib import Path
 import smtpx
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._headers import BCC, header_section, without
+from smtpx.cli._sendmail import qualified, ret_of, with_author, without_mark
 
 __all__ = [
     "Letter",
     "addresses_of",
     "composed",
-    "header_section",
     "octets_of_size",
     "read_letter",
     "read_octets",
@@ -33,10 +34,8 @@ _ARGUMENT = re.compile(
 _COMMA = re.compile(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
-_BLANK = re.compile(rb"\r?\n\r?\n")
-# The field, and the lines that it is folded over.
-_BCC = re.compile(rb"^(?:resent-)?bcc[ \t]*:.*\r?\n(?:[ \t].*\r?\n)*", re.IGNORECASE | re.MULTILINE)
 _NOBODY = "nobody@example.invalid"
+_MOST_OCTETS = 1024**4
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _NOTIFY = {"never": smtpx.Notify.NEVER} | {
     name.lower(): smtpx.Notify[name] for name in ("SUCCESS", "FAILURE", "DELAY")
@@ -58,10 +57,13 @@ def octets_of_size(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
-    match = re.fullmatch(r"(\d{1,12})([KMG]?)B?", text.strip().upper())
+    match = re.fullmatch(r"([0-9]{1,12})([KMG]?)B?", text.strip().upper())
     if match is None or not int(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 500K, 20M or 1G")
-    return int(match[1]) * _UNITS[match[2]]
+    size = int(match[1]) * _UNITS[match[2]]
+    if size > _MOST_OCTETS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than 1024G")
+    return size
 
 
 # From flags.
@@ -83,6 +85,8 @@ def composed(
         raise Stop("say whom it is from: --from 'Ann <ann@example.org>'")
     if not (arguments.to or arguments.cc or arguments.bcc):
         raise Stop("say who gets it: --to bob@example.net")
+    if arguments.text == arguments.html == "-":
+        raise Stop("--text - and --html -: standard input can be one of them")
     text, html = _said(arguments.text, "--text"), _said(arguments.html, "--html")
     if text is None and html is None and not arguments.attach:
         text = "" if sys.stdin.isatty() else _decoded(read_octets("-"), "standard input")
@@ -161,8 +165,9 @@ def _notify(text: str | None) -> smtpx.Notify | None:
     if text is None:
         return None
     wanted = smtpx.Notify.NEVER
-    for word in text.lower().split(","):
-        if word not in _NOTIFY:
+    words = text.lower().split(",")
+    for word in words:
+        if word not in _NOTIFY or (word == "never" and len(words) > 1):
             raise Stop(f"--notify {printable(word)}: give never, or some of success,failure,delay")
         wanted |= _NOTIFY[word]
     return wanted
@@ -187,18 +192,20 @@ def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) ->
     """
     octets = read_octets(name)
     where = "standard input" if name == "-" else name
-    as_sendmail = arguments.from_header or arguments.ignore_dots
+    if arguments.as_sendmail:
+        octets = without_mark(octets)
     if not _FIELD.match(octets):
-        if not (as_sendmail and arguments.words_to and octets.strip()):
+        if not (arguments.as_sendmail and arguments.words_to and octets.strip()):
             raise _no_message(octets, where)
         octets = b"\n" + octets
     header = BytesHeaderParser(policy=policy.default).parsebytes(header_section(octets))
     given = [*arguments.to, *arguments.cc, *arguments.bcc, *arguments.words_to]
     envelope = _envelope(arguments, header, given, sender, where)
     if not arguments.keep_bcc:
-        octets = _without_bcc(octets)
-    if as_sendmail and header["From"] is None:
-        octets = b"From: %s\n%s" % (str(envelope.sender or "MAILER-DAEMON").encode(), octets)
+        octets = without(BCC, octets)
+    if arguments.as_sendmail and not _has_author(header):
+        author = str(envelope.sender or "MAILER-DAEMON")
+        octets = with_author(octets, author, arguments.full_name or header["From"])
     return Letter(octets, envelope, str(header["Subject"] or ""))
 
 
@@ -214,17 +221,6 @@ def _no_message(octets: bytes, where: str) -> Stop:
     return Stop(f"{where} is no message: {why}", Exit.CONTENT_REFUSED)
 
 
-def header_section(octets: bytes) -> bytes:
-    """The fields of a message, without its body."""
-    end = _BLANK.search(octets)
-    return octets if end is None else octets[: end.start() + 2]
-
-
-def _without_bcc(octets: bytes) -> bytes:
-    header = header_section(octets)
-    return _BCC.sub(b"", header) + octets[len(header) :]
-
-
 def _envelope(
     arguments: argparse.Namespace,
     header: EmailMessage,
@@ -232,40 +228,73 @@ def _envelope(
     sender: str | None,
     where: str,
 ) -> smtpx.Envelope:
-    recipients = [_address_of(address) for address in given]
+    recipients = [qualified(_address_of(address), "the recipient") for address in given]
     if arguments.from_header or not recipients:
         try:
             named = smtpx.Envelope.from_message(header, sender=_NOBODY).recipients
         except smtpx.SMTPError as error:
             if not recipients:
-                problem = f"{where} does not say who gets it ({error}): give --to"
+                problem = f"{where} does not say who gets it ({_without_python(error)}): give --to"
                 raise Stop(problem, Exit.CONTENT_REFUSED) from None
             named = ()
         recipients = list(dict.fromkeys([*recipients, *(str(each) for each in named)]))
     notify = _notify(arguments.notify)
     return smtpx.Envelope(
-        _sender(arguments, header, sender),
+        _sender(arguments, header, sender, where),
         [smtpx.Recipient(address, notify=notify) for address in recipients],
+        ret=ret_of(arguments),
+    )
+
+
+def _without_python(error: smtpx.SMTPError) -> str:
+    """What is wrong with a header, without what programs can do about it."""
+    return re.sub(
+        r"(?:: set one, or|; mend it, or|; |: set it, or) give an Envelope.*", "", str(error)
     )
 
 
 def _sender(
-    arguments: argparse.Namespace, header: EmailMessage, sender: str | None
+    arguments: argparse.Namespace, header: EmailMessage, sender: str | None, where: str
 ) -> str | smtpx.Address | None:
     if arguments.envelope_sender is not None:
-        return _reverse_path(arguments.envelope_sender)
+        return _said_sender(arguments.envelope_sender, arguments, sender)
     if arguments.sender is not None:
         return _address_of(arguments.sender)
     if header["From"] is not None:
-        probe = EmailMessage(policy=policy.default)
-        for name in ("From", "Sender"):
-            if header[name] is not None:
-                probe[name] = str(header[name])
-        probe["To"] = _NOBODY
-        return smtpx.Envelope.from_message(probe).sender
+        try:
+            return _author_of(header)
+        except smtpx.SMTPError as error:
+            # Of cron it is root, a user of this machine.
+            if not (arguments.as_sendmail and sender):
+                problem = f"{where} does not say whom it is from ({_without_python(error)})"
+                raise Stop(f"{problem}: give --from or -f", Exit.CONTENT_REFUSED) from None
     if sender is not None:
         return _address_of(sender)
-    raise Stop("it does not say whom it is from: give --from or -f")
+    raise Stop(f"{where} does not say whom it is from: give --from or -f, or an account's from")
+
+
+def _said_sender(text: str, arguments: argparse.Namespace, sender: str | None) -> str | None:
+    """The reverse-path of the flag; an account's, where it names a user of this machine."""
+    path = _reverse_path(text)
+    if path is None or "@" in path or not arguments.as_sendmail:
+        return path
+    return qualified(path, "the sender") if sender is None else _address_of(sender)
+
+
+def _has_author(header: EmailMessage) -> bool:
+    try:
+        return header["From"] is not None and _author_of(header) is not None
+    except smtpx.SMTPError:
+        return False
+
+
+def _author_of(header: EmailMessage) -> smtpx.Address | None:
+    probe = EmailMessage(policy=policy.default)
+    for name in ("From", "Sender"):
+        if header[name] is not None:
+            probe[name] = str(header[name])
+    probe["To"] = _NOBODY
+    return smtpx.Envelope.from_message(probe).sender
 
 
 def _reverse_path(text: str) -> str | None:

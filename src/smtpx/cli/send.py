@@ -26,6 +26,7 @@ from smtpx.cli._ledgers import client_of
 from smtpx.cli._letters import Letter, addresses_of, composed, octets_of_size, read_letter
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of
+from smtpx.cli._sendmail import add_sendmail, is_recipient, is_sendmail
 
 __all__ = ["parser", "run"]
 
@@ -70,7 +71,9 @@ def parser() -> Parser:
     )
     ways = parser.add_argument_group("how it goes")
     ways.add_argument("--all-or-nothing", action="store_true", help="to everybody, or to nobody")
-    ways.add_argument("--notify", metavar="WHEN", help="success,failure,delay or never (RFC 3461)")
+    ways.add_argument(
+        *("--notify", "-N"), metavar="WHEN", help="success,failure,delay or never (RFC 3461)"
+    )
     ways.add_argument("--keep-bcc", action="store_true", help="leave Bcc in a file's header")
     ways.add_argument("--timeout", type=float, metavar="SECONDS", help="for the whole of it")
     ways.add_argument("--transcript", metavar="FILE", help="write the dialogue there")
@@ -82,16 +85,7 @@ def parser() -> Parser:
     instead.add_argument("--dry-run", action="store_true", help="say what would be sent")
     instead.add_argument("--out", metavar="DIR", help="write it there as .eml")
     instead.add_argument("--stop-after", choices=_PHASES, help="go no further than that")
-    sendmail = parser.add_argument_group("as sendmail")
-    sendmail.add_argument(
-        "-t", dest="from_header", action="store_true", help="the header says who gets it"
-    )
-    sendmail.add_argument("-i", dest="ignore_dots", action="store_true", help="read all of stdin")
-    sendmail.add_argument(
-        *("-f", "-r"), dest="envelope_sender", metavar="ADDRESS", help="the reverse-path"
-    )
-    sendmail.add_argument("-o", dest="other", action="append", help=argparse.SUPPRESS)
-    sendmail.add_argument("-F", dest="full_name", help=argparse.SUPPRESS)
+    add_sendmail(parser)
     many = parser.add_argument_group("to each row of a table")
     many.add_argument("--merge", metavar="ROWS", help=".csv with a header, .json or .jsonl")
     many.add_argument("--group-by", metavar="COLUMN", help="one letter to all rows of the same")
@@ -128,7 +122,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         "timeout": arguments.timeout,
         "signer": signer,
     }
-    if arguments.from_header or arguments.ignore_dots:
+    if arguments.as_sendmail:
         # What programs hand to sendmail may lack a Date, and has line ends of its own.
         options["check"] = smtpx.Check.FIX
     try:
@@ -185,22 +179,22 @@ def _merged(
 
 def _sorted(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     """Which word is the server, which the message; as sendmail, the others are recipients."""
-    target: str | None = None
-    files: list[str] = []
-    recipients: list[str] = []
-    as_sendmail = arguments.from_header or arguments.ignore_dots
-    for word in arguments.words:
-        if target is None and is_target(word):
-            target = word
-        elif as_sendmail and "@" in word and not Path(word).exists():
-            recipients.append(word)
-        else:
-            files.append(word)
+    target = next((word for word in arguments.words if is_target(word)), None)
+    others = [word for word in arguments.words if word is not target]
+    arguments.as_sendmail = is_sendmail(arguments, others)
+    arguments.words_to = []
+    if arguments.as_sendmail:
+        files = [word for word in others if word == "-" or Path(word).exists()]
+        for word in others:
+            if word not in files:
+                arguments.words_to += addresses_of(word)
+        files = files or ["-"]
+    else:
+        files = others
     if len(files) > 1:
         raise Stop(f"{printable(files[1])!r} is one file too many: give one message")
-    if not files and as_sendmail:
-        files = ["-"]
-    arguments.words_to = recipients
+    if files and not arguments.as_sendmail and is_recipient(files[0]):
+        raise Stop(f"{printable(files[0])} is no file: name a recipient by --to {files[0]}")
     return target, files[0] if files else None
 
 
