@@ -106,6 +106,10 @@ BAD = {
     "a column twice": ("name,address,name\nB,b@x.test,C\n", "two columns 'name'"),
     "not UTF-8": ("name,address\nB\udcff,b@x.test\n", "is not UTF-8"),
     "a row is short": ("name,address\nBob\n", "row 1: it has not as many columns"),
+    "a cell larger than any": (
+        "name,address\nB,b@x.test\n" + "x" * 200_000 + ",b@x.test\n",
+        "rows.csv, row 2 cannot be read: field larger",
+    ),
     "injection": ('name,address\n"B\nBcc: x@y",bob@example.net\n', "row 1"),
 }
 
@@ -120,6 +124,26 @@ def test_bad_rows_are_named_before_anything_is_sent(
         assert server.sessions == []
     assert done.code == 65
     assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+JSON = {
+    "a list in it": ('{"name": ["B"], "address": "b@x.test"}', "row 1: field 'name' is [\"B\"]"),
+    "neither yes nor no": ('{"name": true, "address": "b@x.test"}', "row 1: field 'name' is true"),
+    "no number": ('{"name": NaN, "address": "b@x.test"}', "row 1 cannot be read: NaN is no JSON"),
+    "the second line": ('{"name": "B", "address": "b@x.test"}\n{', "row 2 cannot be read"),
+    "a number longer than any": ('{"name": ' + "1" * 5000 + "}", "row 1 cannot be read"),
+    "nested too deep": ("[" * 100_000, "row 1 cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), JSON.values(), ids=JSON)
+def test_bad_rows_of_json_are_named(text: str, said: str, run: Run, home: Path, rows: Path) -> None:
+    _ = (home / "rows.jsonl").write_text(text)
+    done = run("send", "smtp://127.0.0.1:9", "--merge", "rows.jsonl", "letter.eml")
+    assert done.code == 65
+    assert f"rows.jsonl, {said}" in done.err
+    assert "sys.set" not in done.err
     assert done.err.count("\n") == 1
 
 

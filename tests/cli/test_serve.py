@@ -168,7 +168,7 @@ BAD = {
     "release to anybody": (["--release-to", "smtp://localhost"], "--release-allow"),
     "allowed nowhere": (["--release-allow", "*"], "--release-to"),
     "a size": (["--size", "huge"], "no size"),
-    "nothing kept": (["--keep", "0"], "1 or more"),
+    "nothing kept": (["--keep", "0"], "no number from 1 on"),
     "a login": (["--auth", "ann"], "USER:FILE"),
 }
 

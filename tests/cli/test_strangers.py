@@ -150,6 +150,7 @@ def test_u5_nor_are_those_of_a_server(flag: str, run: Run, home: Path) -> None:
         ("password-command = 'sh -c \"'", "the password command cannot be read"),
         ("password = 5", "[work] needs password"),
         ("keyring = 'yes'", "[work] has keyring: write true or false"),
+        ("from = " + "[" * 100_000, "is no TOML: "),
     ],
 )
 def test_accounts_with_a_mistake(line: str, said: str, run: Run, home: Path) -> None:
@@ -161,7 +162,49 @@ def test_accounts_with_a_mistake(line: str, said: str, run: Run, home: Path) -> 
     assert said in done.err
 
 
+@pytest.mark.parametrize(
+    "line", ["password = 'x'", "password-file = 'x'", "password-command = 'x'", "keyring = true"]
+)
+@pytest.mark.parametrize("user", ["", "ann:secret@"])
+def test_a_password_that_would_be_passed_over(line: str, user: str, run: Run, home: Path) -> None:
+    path = home / "smtpx.toml"
+    _ = path.write_text(f"[work]\nurl = 'smtp://{user}localhost'\n{line}\n")
+    path.chmod(0o600)
+    done = run("send", "@work", "letter.eml", "--config", "smtpx.toml")
+    assert done.code == 78
+    assert "its url needs a user, and no password" in done.err
+
+
+def test_accounts_that_are_a_folder(run: Run, home: Path) -> None:
+    (home / "smtpx.toml").mkdir()
+    done = run("send", "letter.eml")
+    assert done.code == 78
+    assert "smtpx.toml: " in done.err
+
+
 # What makes no sense.
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("send --timeout -1 letter.eml", "--timeout: "),
+        ("send --timeout nan letter.eml", "--timeout: 'nan' is no number of seconds"),
+        ("send --deliver --port 99999 letter.eml", "--port: '99999' is no port"),
+        ("doctor localhost --port 0", "--port: '0' is no number from 1 on"),
+        ("doctor localhost --mx 0", "--mx: '0' is no number"),
+        ("doctor localhost --days x", "--days: 'x' is no number"),
+        ("bench --to b@x.test --window 0", "--window: '0' is no number"),
+        ("bench --to b@x.test --messages ٣", "--messages: '٣' is no number"),
+        ("bench smtp://localhost --from a@x.test --to bob", "--to: not an address: 'bob'"),
+        ("serve --keep 0", "--keep: '0' is no number"),
+    ],
+)
+def test_numbers_and_addresses_that_are_none(words: str, said: str, run: Run) -> None:
+    done = run(*words.split())
+    assert done.code == 2
+    assert said in done.err or "expected one argument" in done.err
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("what", ["status", "list", "show x", "cancel x", "reconcile"])

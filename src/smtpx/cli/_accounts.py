@@ -135,6 +135,8 @@ def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, objec
             if config is not None:
                 raise Stop(f"{path} does not exist", Exit.CONFIGURATION) from None
             continue
+        except OSError as error:
+            raise Stop(f"{path}: {error.strerror}", Exit.CONFIGURATION) from None
         tables = _read(path, octets)
         known += tables
         if name in tables:
@@ -152,9 +154,9 @@ def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, objec
 def _read(path: Path, octets: bytes) -> dict[str, object]:
     try:
         return tomllib.loads(octets.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         # The text of a UnicodeDecodeError would quote what may be a password.
-        problem = error if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        problem = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         raise Stop(f"{path} is no TOML: {problem}", Exit.CONFIGURATION) from None
 
 
@@ -218,10 +220,12 @@ def _completed(
 ) -> Account:
     sender = _text(table, "from", name) if "from" in table else None
     if endpoint.user is None or endpoint.password is not None:
-        for option in ("password_file", "password_command"):
-            if getattr(arguments, option) is not None:
-                flag = option.replace("_", "-")
-                raise Stop(f"--{flag} is of no use: the URL needs a user, and no password")
+        for key in ("password", "password-file", "password-command", "keyring"):
+            if getattr(arguments, key.replace("-", "_"), None):
+                raise Stop(f"--{key} is of no use: the URL needs a user, and no password")
+            if table.get(key):
+                problem = f"[{name}] has {key}: its url needs a user, and no password"
+                raise Stop(f"smtpx.toml: {problem}", Exit.CONFIGURATION)
         return Account(endpoint, None, sender)
     if not login:
         return Account(anonymous(endpoint), None, sender)

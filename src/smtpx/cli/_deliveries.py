@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Stop
+from smtpx.cli._running import port_of
 
 if TYPE_CHECKING:
     from smtpx.delivery import Delivery, NameServers
@@ -22,7 +23,7 @@ def add_deliver(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--deliver", action="store_true", help="to each recipient's mail exchangers; no URL"
     )
-    group.add_argument("--port", type=int, default=25, metavar="N", help="of mail exchangers")
+    group.add_argument("--port", type=port_of, default=25, metavar="N", help="of mail exchangers")
 
 
 def delivering(arguments: argparse.Namespace, target: str | None, **options: Any) -> Delivery:

@@ -21,6 +21,7 @@ __all__ = [
     "Letter",
     "addresses_of",
     "composed",
+    "in_flags",
     "octets_of_size",
     "read_letter",
     "read_octets",
@@ -107,7 +108,7 @@ def composed(
             headers=_headers(arguments.header),
         )
     except (ValueError, smtpx.LocalProtocolError) as error:
-        raise Stop(_in_flags(str(error))) from error
+        raise Stop(in_flags(str(error))) from error
     if is_template:
         return Letter(message, smtpx.Envelope(None, _NOBODY))
     envelope = smtpx.Envelope.from_message(message, notify=_notify(arguments.notify))
@@ -116,7 +117,7 @@ def composed(
     return Letter(message, envelope, str(message["Subject"] or ""))
 
 
-def _in_flags(text: str) -> str:
+def in_flags(text: str) -> str:
     """What is said of arguments, in the words of who gave flags."""
     told = _ARGUMENT.sub(lambda found: f"--{_FLAGS.get(found[1], found[1])}", text, count=1)
     return told.replace("what the argument 'bcc' is for", "what --bcc is for")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -76,6 +77,11 @@ def _checked(arguments: argparse.Namespace, template: smtpx.Template) -> int:
                 f"there are {', '.join(map(str, row))}",
                 Exit.CONTENT_REFUSED,
             )
+        odd = [field for field in template.fields if isinstance(row[field], (bool, dict, list))]
+        if odd:
+            value = json.dumps(row[odd[0]])[:60]
+            problem = f"{where}: field {odd[0]!r} is {value}: give text, or a number"
+            raise Stop(problem, Exit.CONTENT_REFUSED)
         try:
             _ = template.render(row)
         except (smtpx.SMTPError, ValueError) as error:
@@ -161,8 +167,8 @@ def _held_by_the_dead(outbox: Outbox) -> bool:
 def _ledger_path(arguments: argparse.Namespace) -> Path:
     if arguments.resume is not None:
         path = Path(arguments.resume)
-        if not path.exists():
-            raise Stop(f"{path} does not exist: leave out --resume to begin anew")
+        if not path.is_file():
+            raise Stop(f"{path} is no file: leave out --resume to begin anew")
         return path
     path = Path(arguments.merge).with_suffix(".ledger")
     if path.exists():

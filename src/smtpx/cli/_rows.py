@@ -40,20 +40,38 @@ def rows_in(name: str, group_by: str | None = None) -> Iterator[Named]:
 
 
 def _rows(name: str) -> Iterator[Row]:
-    path = Path(name)
+    path, done = Path(name), 0
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
-            match path.suffix.lower():
-                case ".json":
-                    yield from _objects(name, json.load(file))
-                case ".jsonl" | ".ndjson":
-                    yield from _objects(name, (json.loads(line) for line in file if line.strip()))
-                case _:
-                    yield from _lines(name, _table(file))
+            for row in _read(name, path.suffix.lower(), file):
+                yield row
+                done += 1
         except UnicodeDecodeError:
             raise Stop(f"{name} is not UTF-8: convert it", Exit.CONTENT_REFUSED) from None
-        except (json.JSONDecodeError, csv.Error, RecursionError) as error:
-            raise Stop(f"{name} cannot be read: {error}", Exit.CONTENT_REFUSED) from None
+        except (ValueError, csv.Error, RecursionError) as error:
+            # Of a number that is longer than any, Python tells what programs can do about it.
+            why = str(error).partition(" (4300 digits)")[0]
+            raise Stop(
+                f"{name}, row {done + 1} cannot be read: {why}", Exit.CONTENT_REFUSED
+            ) from None
+
+
+def _read(name: str, kind: str, file: TextIO) -> Iterator[Row]:
+    match kind:
+        case ".json":
+            return _objects(name, _loaded(file.read()))
+        case ".jsonl" | ".ndjson":
+            return _objects(name, (_loaded(line) for line in file if line.strip()))
+        case _:
+            return _lines(name, _table(file))
+
+
+def _loaded(text: str) -> Any:
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _table(file: TextIO) -> csv.DictReader[str]:

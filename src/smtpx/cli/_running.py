@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol, cast
 
 from smtpx.cli._console import Console, printable, written
 
-__all__ = ["Command", "Parser", "count_of", "loaded", "run"]
+__all__ = ["Command", "Parser", "count_of", "loaded", "port_of", "run", "seconds_of"]
 
 _FORMS = ("json", "jsonl", "csv")
 
@@ -72,6 +72,28 @@ def count_of(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def port_of(text: str) -> int:
+    """Read the number of a port.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not 0 < (port := count_of(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+    return port
+
+
+def seconds_of(text: str) -> float:
+    """Read a time in seconds, above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return float(text)
 
 
 class _Misused(Exception):

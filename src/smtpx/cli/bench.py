@@ -18,8 +18,8 @@ from smtpx.cli._accounts import Account, account_of, add_password_options
 from smtpx.cli._console import Console, printable
 from smtpx.cli._drawing import table
 from smtpx.cli._exits import Exit, Stop, of_result, worst
-from smtpx.cli._letters import octets_of_size
-from smtpx.cli._running import Parser
+from smtpx.cli._letters import in_flags, octets_of_size
+from smtpx.cli._running import Parser, count_of
 
 __all__ = ["parser", "run"]
 
@@ -42,10 +42,10 @@ def parser() -> Parser:
     parser.add_argument("target", nargs="?", metavar="URL|@ACCOUNT")
     parser.add_argument("--from", dest="sender", metavar="ADDRESS")
     parser.add_argument("--to", required=True, metavar="ADDRESS", help="who gets the messages")
-    parser.add_argument("--messages", type=int, default=100, metavar="N")
+    parser.add_argument("--messages", type=count_of, default=100, metavar="N")
     parser.add_argument("--size", type=octets_of_size, default=10240, metavar="SIZE")
-    parser.add_argument("--connections", type=int, default=1, metavar="N")
-    parser.add_argument("--window", type=int, default=4096, metavar="OCTETS")
+    parser.add_argument("--connections", type=count_of, default=1, metavar="N")
+    parser.add_argument("--window", type=count_of, default=4096, metavar="OCTETS")
     parser.add_argument("--compare", metavar="smtplib,aiosmtplib", help="measure these beside it")
     add_password_options(parser)
     return parser
@@ -58,13 +58,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if sender is None:
         raise Stop("say whom it is from: --from ann@example.org")
     _check_bounds(arguments, account)
-    message = smtpx.compose(
-        sender=sender,
-        to=arguments.to,
-        subject="smtpx bench",
-        text="x" * 70 + "\n",
-        attachments=[smtpx.Attachment(bytes(arguments.size * 3 // 4), "padding.bin")],
-    )
+    try:
+        message = smtpx.compose(
+            sender=sender,
+            to=arguments.to,
+            subject="smtpx bench",
+            text="x" * 70 + "\n",
+            attachments=[smtpx.Attachment(bytes(arguments.size * 3 // 4), "padding.bin")],
+        )
+    except (ValueError, smtpx.LocalProtocolError) as error:
+        raise Stop(in_flags(str(error))) from None
     envelope = smtpx.Envelope.from_message(message)
     content = message.as_bytes(policy=SMTP)
     load = _Load(arguments, account, content, envelope)

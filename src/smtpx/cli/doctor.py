@@ -19,7 +19,7 @@ from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
 from smtpx.cli._names import names_rows
 from smtpx.cli._plans import Route, plan_shape
-from smtpx.cli._running import Parser
+from smtpx.cli._running import Parser, count_of, port_of
 
 __all__ = ["parser", "run"]
 
@@ -58,12 +58,14 @@ def parser() -> Parser:
     parser.add_argument("--login", action="store_true", help="log in, too")
     parser.add_argument("--rcpt", metavar="ADDRESS", help="would this recipient be accepted?")
     parser.add_argument("--from", dest="sender", default="", metavar="ADDRESS")
-    parser.add_argument("--port", type=int, metavar="N")
+    parser.add_argument("--port", type=port_of, metavar="N")
     parser.add_argument(
-        "--mx", type=int, metavar="N", help="ask the domain's Nth mail exchanger, not its best"
+        "--mx", type=count_of, metavar="N", help="ask the domain's Nth mail exchanger, not its best"
     )
     parser.add_argument("--tls-min", choices=("1.2", "1.3"), help="fail below that")
-    parser.add_argument("--days", type=int, default=21, help="warn of a certificate with less left")
+    parser.add_argument(
+        "--days", type=count_of, default=21, help="warn of a certificate with less left"
+    )
     parser.add_argument(
         "--expect", metavar="TERMS", help="starttls, auth:NAME, size>=20M, days>=14"
     )

@@ -25,7 +25,7 @@ from smtpx.cli._exits import Exit, Stop, of_error, of_result
 from smtpx.cli._ledgers import client_of
 from smtpx.cli._letters import Letter, addresses_of, composed, octets_of_size, read_letter
 from smtpx.cli._rates import rate_of
-from smtpx.cli._running import Parser, count_of
+from smtpx.cli._running import Parser, count_of, seconds_of
 from smtpx.cli._sendmail import add_sendmail, is_recipient, is_sendmail
 
 __all__ = ["parser", "run"]
@@ -75,7 +75,7 @@ def parser() -> Parser:
         *("--notify", "-N"), metavar="WHEN", help="success,failure,delay or never (RFC 3461)"
     )
     ways.add_argument("--keep-bcc", action="store_true", help="leave Bcc in a file's header")
-    ways.add_argument("--timeout", type=float, metavar="SECONDS", help="for the whole of it")
+    ways.add_argument("--timeout", type=seconds_of, metavar="SECONDS", help="for the whole of it")
     ways.add_argument("--transcript", metavar="FILE", help="write the dialogue there")
     ways.add_argument("--dkim-key", metavar="PEM", help="sign; with the domain and the selector")
     ways.add_argument("--dkim-domain", metavar="DOMAIN")

@@ -25,7 +25,7 @@ from smtpx.cli._console import SCHEMA, Console, printable
 from smtpx.cli._dkim_keys import records
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
-from smtpx.cli._running import Parser
+from smtpx.cli._running import Parser, count_of
 from smtpx.cli._shapes import sentence_of
 from smtpx.inbox import Inbox, Release
 from smtpx.testing import Fault, Mailbox, ReceivedMessage, Server, ServerTLS, read_fault
@@ -66,7 +66,7 @@ def parser() -> Parser:
     how.add_argument("--fault", action="append", default=[], metavar="SPEC", help="what goes wrong")
     kept = parser.add_argument_group("what it keeps")
     kept.add_argument("--store", metavar="FILE", help="an SQLite file, in place of memory")
-    kept.add_argument("--keep", type=int, default=1000, metavar="N", help="messages")
+    kept.add_argument("--keep", type=count_of, default=1000, metavar="N", help="messages")
     kept.add_argument("--keep-bytes", type=octets_of_size, default="256M", metavar="SIZE")
     kept.add_argument("--jsonl", action="store_true", help="print each message as a JSON value")
     kept.add_argument(
