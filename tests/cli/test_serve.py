@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,3 +197,129 @@ def test_a_store_that_is_none(run: Run, home: Path) -> None:
     done = run("serve", "--smtp", "127.0.0.1:0", "--store", "mail.db")
     assert done.code == 78
     assert "mail.db" in done.err
+
+
+# What would take all there is.
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[str]]]:
+    """An application that answers, streams without end, or has a mistake, within small bounds."""
+    _web = pytest.importorskip("smtpx.cli._web", reason="the inbox's extra is not there")
+    monkeypatch.setattr(_web, "_MOST_CONNECTIONS", 4)
+    monkeypatch.setattr(_web, "_REQUEST", 0.5)
+    monkeypatch.setattr(_web, "_STALL", 0.5)
+    told: list[str] = []
+    ends: list[Callable[[], object]] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        async def main() -> None:
+            ended = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            ends.append(lambda: loop.call_soon_threadsafe(ended.set))
+            await _web.serve(application, listener, ended=ended, before_end=int, tell=told.append)
+
+        thread = threading.Thread(target=lambda: asyncio.run(main()))
+        thread.start()
+        yield listener.getsockname()[1], told
+        ends[0]()
+        thread.join()
+
+
+WRITTEN = threading.Event()
+
+
+async def application(scope: Any, _: Any, send: Any) -> None:
+    if scope["path"] == "/mistake":
+        raise KeyError("oh")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(4 if scope["path"] == "/slow" else 0):
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await asyncio.sleep(0.4)
+    for _ in range(100 if scope["path"] == "/large" else 0):
+        await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+    WRITTEN.set()
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+def said_by(port: int, octets: bytes) -> bytes:
+    """What the server says until it ends the connection."""
+    with socket.create_connection(("127.0.0.1", port), 20) as client, suppress(ConnectionError):
+        client.sendall(octets)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+    return b""
+
+
+GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nX: ",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
+        GET % b"/",
+    ],
+)
+def test_who_says_nothing_more_is_left(octets: bytes, web: tuple[int, list[str]]) -> None:
+    said = said_by(web[0], octets)
+    assert said.startswith(b"HTTP/1.1 200 OK") == (b"\r\n\r\n" in octets)
+
+
+def test_who_says_an_octet_now_and_then_is_left(web: tuple[int, list[str]]) -> None:
+    with socket.create_connection(("127.0.0.1", web[0]), 20) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nX: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(200):
+                client.sendall(b"x")
+                time.sleep(0.1)
+
+
+def test_what_is_asked_for_may_take_its_time(web: tuple[int, list[str]]) -> None:
+    with socket.create_connection(("127.0.0.1", web[0]), 20) as client:
+        client.sendall(GET % b"/slow")
+        said = b""
+        while not said.endswith(b"done\r\n0\r\n\r\n"):
+            piece = client.recv(65536)
+            assert piece
+            said += piece
+        client.sendall(GET % b"/")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_who_does_not_read_is_left(web: tuple[int, list[str]]) -> None:
+    with socket.create_connection(("127.0.0.1", web[0]), 20) as client:
+        WRITTEN.clear()
+        client.sendall(GET % b"/large")
+        # No system keeps 100 MB: what is left of it is written to nobody.
+        assert WRITTEN.wait(20)
+        with suppress(ConnectionError):
+            assert len(b"".join(iter(lambda: client.recv(1 << 20), b""))) < 100 << 20
+
+
+def test_one_connection_too_many_ends_at_once(web: tuple[int, list[str]]) -> None:
+    with ExitStack() as stack:
+        for _ in range(4):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", web[0]), 20))
+            client.sendall(GET % b"/slow")
+            assert client.recv(65536)
+        assert said_by(web[0], GET % b"/") == b""
+    assert said_by(web[0], GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") % b"/")
+
+
+def test_a_mistake_is_told_in_one_sentence(web: tuple[int, list[str]]) -> None:
+    assert said_by(web[0], GET % b"/mistake").startswith(b"HTTP/1.1 500")
+    assert web[1] == ["a mistake in smtpx (KeyError: 'oh'): --debug shows where"]
+
+
+@POSIX
+def test_a_request_that_breaks_off_is_no_mistake(home: Path) -> None:
+    with serving(home) as (process, _, inbox):
+        place = urllib.parse.urlsplit(inbox)
+        with socket.create_connection(("127.0.0.1", place.port), 20) as client:
+            request = f"PUT /api/faults HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 9\r\n"
+            client.sendall(f"{request}Content-Type: application/json\r\n\r\n{{".encode())
+        assert asked(f"{inbox}livez") == b"ok\n"
+        code, said = ended(process)
+    assert (code, said) == (0, "")

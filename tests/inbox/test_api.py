@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -349,6 +351,31 @@ def test_a_file_that_is_no_store(tmp_path: Path) -> None:
     _ = path.write_bytes(b"this is no database" * 100)
     with pytest.raises(OSError, match=r"x\.db"):
         _ = Inbox(store=path)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "CREATE TABLE messages (id); CREATE TABLE texts (w); PRAGMA user_version=2",
+            "an older smtpx",
+        ),
+        (
+            "CREATE TABLE messages (id); CREATE TABLE texts (w); PRAGMA user_version=4",
+            "a newer smtpx",
+        ),
+        ("CREATE TABLE users (id)", "another program"),
+        ("CREATE TABLE users (id); PRAGMA user_version=3", "another program"),
+    ],
+)
+def test_a_store_of_another_kind_stays_as_it_is(script: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    with closing(sqlite3.connect(path)) as connection:
+        _ = connection.executescript(script)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match=said):
+        _ = Inbox(store=path)
+    assert path.read_bytes() == before
 
 
 def test_a_store_that_is_full_refuses_for_now(tmp_path: Path) -> None:

@@ -203,6 +203,13 @@ def test_u27_u29_another_origin(origin: str, method: str, path: str, taken: Take
     assert taken.get(f"/api/messages/{number}")
 
 
+def test_u29_none_of_several_origins_may_be_another(taken: Taken) -> None:
+    ours = [("Origin", "http://testserver"), ("Origin", "http://evil.example")]
+    for headers in (ours, ours[::-1]):
+        answer = taken.client.get("/livez", headers=headers)
+        assert answer.status_code == 403
+
+
 def test_u29_json_alone(taken: Taken) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         answer = taken.client.put(

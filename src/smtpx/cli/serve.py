@@ -121,10 +121,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     smtp, http = _Place.of("--smtp", arguments.smtp), _Place.of("--http", arguments.http)
     token = _token(arguments, http)
     faults = [_fault(text) for text in arguments.fault]
-    if arguments.no_inbox:
-        uvicorn = None
-    else:
-        uvicorn = _uvicorn()
+    if not arguments.no_inbox:
+        _check_extra()
     if not smtp.is_loopback:
         console.problem(f"anybody who reaches {smtp} can send mail to this server")
     if not http.is_loopback and not arguments.no_inbox and token is None:
@@ -136,16 +134,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         # It has a thread of its own: pages do not wait while a large message is judged, or read.
         sys.setswitchinterval(_TURN)
         with _running(server, smtp):
-            url = asyncio.run(_serve(arguments, server, inbox, http, token, uvicorn, console))
+            url = asyncio.run(_serve(arguments, server, inbox, http, token, console))
             fields = {"smtp": server.url, "inbox": url, "taken": catch.taken}
         console.document("serve", Exit.DONE, fields)
     return Exit.DONE
 
 
-def _uvicorn() -> Any:
+def _check_extra() -> None:
     try:
-        _ = import_module("starlette"), import_module("nh3")
-        return import_module("uvicorn")
+        for name in ("starlette", "nh3", "uvicorn"):
+            _ = import_module(name)
     except ImportError as error:
         raise smtpx.ExtraMissing("inbox", str(error.name), "the inbox") from None
 
@@ -314,19 +312,16 @@ async def _serve(
     inbox: Inbox,
     http: _Place,
     token: str | None,
-    uvicorn: Any,
     console: Console,
 ) -> str | None:
     """Serve until it is to end; return the address of the inbox."""
     ended = asyncio.Event()
     with _ending(asyncio.get_running_loop(), ended):
-        if uvicorn is not None:
-            return await _serve_pages(
-                arguments, server, inbox, http, token, uvicorn, console, ended
-            )
-        _announce(server, None, arguments, console)
-        _ = await ended.wait()
-        return None
+        if arguments.no_inbox:
+            _announce(server, None, arguments, console)
+            _ = await ended.wait()
+            return None
+        return await _serve_pages(arguments, server, inbox, http, token, console, ended)
 
 
 async def _serve_pages(
@@ -335,41 +330,24 @@ async def _serve_pages(
     inbox: Inbox,
     place: _Place,
     token: str | None,
-    uvicorn: Any,
     console: Console,
     ended: asyncio.Event,
 ) -> str:
+    from smtpx.cli import _web
     from smtpx.inbox import app
 
     names = [*arguments.host_name, f"[{place.host}]" if ":" in place.host else place.host]
     listener = _listener(place)
-    pages = uvicorn.Server(
-        uvicorn.Config(
-            app(inbox, hosts=names, token=token),
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-    )
-    # It would raise each signal anew once it has ended; ours says what ends.
-    pages.capture_signals = contextlib.nullcontext
-    port = listener.getsockname()[1]
-    bare = f"http://{_Place(place.host, port)}/"
-    url = bare if token is None else f"{bare}?token={token}"
-    serving = asyncio.ensure_future(pages.serve(sockets=[listener]))
-    stopping = asyncio.ensure_future(ended.wait())
-    _announce(server, url, arguments, console)
-    try:
-        _ = await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
+    bare = f"http://{_Place(place.host, listener.getsockname()[1])}/"
+    _announce(server, bare if token is None else f"{bare}?token={token}", arguments, console)
+    await _web.serve(
+        app(inbox, hosts=names, token=token),
+        listener,
+        ended=ended,
         # A tab that is open waits for events for ever.
-        inbox.changes.close()
-        pages.should_exit = True
-        _ = stopping.cancel()
-        await serving
-        listener.close()
+        before_end=inbox.changes.close,
+        tell=None if arguments.debug else console.problem,
+    )
     return bare
 
 

@@ -84,8 +84,8 @@ class Guard:
         match = _HOST.fullmatch(host)
         if match is None or match[1].lower() not in self._hosts:
             return Response(status_code=400)
-        origin, ours = headers.get("origin"), f"{scope['scheme']}://{host}"
-        if origin is not None and origin != ours:
+        ours = f"{scope['scheme']}://{host}"
+        if any(origin != ours for origin in headers.getlist("origin")):
             return _said(403, "this comes from another page")
         if _is_from_elsewhere(headers):
             return _said(403, "this comes from another page")

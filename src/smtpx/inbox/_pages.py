@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
     JSONResponse,
     PlainTextResponse,
@@ -483,6 +483,8 @@ def _amount(request: Request, name: str, otherwise: float) -> float:
 async def _json(request: Request) -> dict[str, Any]:
     try:
         found = json.loads(await request.body())
+    except ClientDisconnect:
+        raise HTTPException(400, "the end is missing") from None
     except (ValueError, RecursionError):
         raise HTTPException(400, "that is no JSON") from None
     if not isinstance(found, dict):

@@ -145,16 +145,13 @@ class Store:
 
     def _prepare(self) -> bool:
         run = self._connection.execute
+        version = run("PRAGMA user_version").fetchone()[0]
+        _refuse_another(version, {row["name"] for row in run("SELECT name FROM sqlite_master")})
         _ = run("PRAGMA journal_mode=WAL")
         _ = run("PRAGMA synchronous=NORMAL")
         if self._path is not None:
             # What is deleted of a mail shall not stay in the file.
             _ = run("PRAGMA secure_delete=ON")
-        version = run("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise sqlite3.DatabaseError(
-                f"it is of version {version}, and not of {_VERSION}: give another file"
-            )
         if version == 0:
             _ = self._connection.executescript(_TABLES)
             try:
@@ -386,6 +383,24 @@ class Store:
     def _newest(self) -> int:
         found = self._connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
         return int(found[0] or 0)
+
+
+def _refuse_another(version: int, tables: set[str]) -> None:
+    """Refuse a file that is no store of this version.
+
+    Raises:
+        sqlite3.DatabaseError: it is none.
+    """
+    if not tables:
+        return
+    if not {"messages", "texts"} <= tables:
+        raise sqlite3.DatabaseError("it has tables of another program: give another file")
+    if version != _VERSION:
+        age = "an older" if version < _VERSION else "a newer"
+        raise sqlite3.DatabaseError(
+            f"{age} smtpx made it (version {version}, and this one has {_VERSION}), and it cannot "
+            "be taken over: give another file, or remove it"
+        )
 
 
 def _rows(
