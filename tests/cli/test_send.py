@@ -71,6 +71,16 @@ def test_u9_a_files_bcc_is_in_the_envelope_alone(run: Run, home: Path, line_end:
     )
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n , kim@example.net"])
+def test_u9_nor_where_it_ends_the_file(end: str, run: Run, home: Path) -> None:
+    text = f"From: ann@example.org\nTo: bob@example.net\nBcc: carol@example.net{end}"
+    _ = (home / "b.eml").write_text(text)
+    with Server() as server:
+        assert run("send", server.url, "b.eml").code == 0
+        assert "carol@example.net" in server.messages[0].recipients
+        assert b"carol" not in server.messages[0].content.lower()
+
+
 def test_u9_unless_it_is_to_be_kept(run: Run, home: Path) -> None:
     _ = (home / "b.eml").write_bytes(FOLDED_BCC)
     with Server() as server:

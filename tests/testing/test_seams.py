@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import smtplib
 
 import pytest
@@ -38,6 +39,19 @@ def test_s2_on_the_callers_loop() -> None:
         return server.messages
 
     assert len(asyncio.run(main())) == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_url_of_all_addresses_is_one_that_clients_can_dial(host: str) -> None:
+    server = Server(host=host)
+    try:
+        server.start()
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with contextlib.closing(server):
+        assert smtpx.Endpoint.parse(server.url).host in ("127.0.0.1", "::1")
+        send(server)
+        assert len(server.messages) == 1
 
 
 def test_s2_what_is_open_is_closed() -> None:

@@ -11,7 +11,7 @@ _BLANK = re.compile(rb"\r?\n\r?\n")
 
 def _fields(names: bytes) -> re.Pattern[bytes]:
     """Fields of these names, each with the lines that it is folded over."""
-    pattern = rb"^(?:%s)[ \t]*:.*\r?\n(?:[ \t].*\r?\n)*" % names
+    pattern = rb"^(?:%s)[ \t]*:.*(?:\r?\n[ \t].*)*(?:\r?\n|\Z)" % names
     return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
 
 

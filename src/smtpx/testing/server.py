@@ -287,8 +287,8 @@ class Server:
     def url(self) -> str:
         """The endpoint, as ``smtp://``, ``smtps://``, ``lmtp://`` or with ``+unix``.
 
-        With STARTTLS it says nothing of TLS, which clients on this machine then do without:
-        append ``?tls=starttls``.
+        Of a server at all addresses it has that of loopback. With STARTTLS it says nothing of
+        TLS, which clients on this machine then do without: append ``?tls=starttls``.
 
         Raises:
             RuntimeError: the port is not known before `start`.
@@ -300,8 +300,11 @@ class Server:
             return f"{scheme}+unix://{self.path.absolute().as_posix()}"
         if self.port == 0:
             raise RuntimeError("The server has no port before it has started: enter it first.")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}"
+        # Nobody can dial what stands for all addresses.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return (
+            f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
+        )
 
     def __repr__(self) -> str:
         state = "running" if self._thread or self._here else "closed"
