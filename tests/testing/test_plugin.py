@@ -9,7 +9,7 @@ import unittest
 import pytest
 
 import smtpx
-from smtpx.testing import MailTestCase, Server
+from smtpx.testing import MailTestCase, Server, read_fault
 
 SEND = """
 import os, smtplib
@@ -141,6 +141,75 @@ def test_allowed(smtp_server):
     result.stdout.fnmatch_lines(["*a fault never struck: RCPT kim@[*]: 451 4.3.0 later"])
 
 
+SHARED = """
+@pytest.fixture(scope="session")
+def shared(session_smtp_server_factory):
+    return session_smtp_server_factory(faults=["MAIL kim@*: 451 4.3.0 later"], unstruck="allow")
+
+@pytest.fixture
+def mails(shared):
+    from smtpx.testing import Mails
+    shared.clear_messages()
+    return Mails(shared)
+
+ports = set()
+
+@pytest.mark.parametrize("to", ["a@example.net", "b@example.net"])
+def test_it_is_the_same(shared, mails, to):
+    ports.add(shared.port)
+    send(shared.url, to=to)
+    assert mails.only().recipients == (to,)
+    assert len(ports) == 1
+"""
+
+
+def test_a_server_of_a_whole_session(run) -> None:
+    run(SHARED).assert_outcomes(passed=2)
+
+
+def test_a_server_of_a_whole_session_is_as_strict(run) -> None:
+    result = run(
+        SHARED
+        + """
+def test_broken(shared):
+    with smtplib.SMTP("127.0.0.1", shared.port) as client:
+        client.docmd("MAIL", "FROM:<ann@example.org>")
+
+def test_failing(shared):
+    assert not shared.breaches
+
+def test_another():
+    assert False
+"""
+    )
+    result.assert_outcomes(passed=3, failed=2, errors=1)
+    result.stdout.fnmatch_lines(["*the client broke the protocol: session 3: out of order: MAIL*"])
+    told = result.stdout.str()
+    assert told.count("--- SMTP dialogue ---") == 1, "that of the test which had the server"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("tls='bogus'", "tls: 'bogus' is not known; there are none, starttls, implicit"),
+        ("extensions='-BOGUS'", "extensions: 'BOGUS' is not known; there are "),
+        ("faults=['RCPT: nonsense']", "'RCPT: nonsense' is no fault"),
+        ("nope=1", "unexpected keyword argument 'nope'"),
+    ],
+)
+def test_an_option_with_a_mistake_is_one_sentence(options: str, said: str, run) -> None:
+    result = run(f"""
+@pytest.mark.smtp({options})
+def test_it(smtp_server):
+    pass
+""")
+    result.assert_outcomes(errors=1)
+    told = result.stdout.str()
+    assert "the mail server cannot be made: " in told
+    assert said in told
+    assert "_pytest.py" not in told
+
+
 def test_a_marker_with_a_mistake_fails_its_test(run) -> None:
     result = run("""
 @pytest.mark.smtp("starttls")
@@ -253,12 +322,40 @@ class Signup(MailTestCase):
 Signup.__test__ = False  # type: ignore[attr-defined] # it is run below
 
 
-@pytest.mark.parametrize(("name", "good"), [("test_good", True), ("test_bad", False)])
-def test_the_mixin_for_unittest(name: str, good: bool) -> None:
+class Unstruck(Signup):
+    def make_smtp_server(self) -> Server:
+        return Server(faults=[read_fault("RCPT kim@*: 451 4.3.0 later")])
+
+    def tearDown(self) -> None:
+        """As people write it: without a word to those before."""
+
+
+class Asynchronous(MailTestCase, unittest.IsolatedAsyncioTestCase):
+    async def test_good(self) -> None:
+        message = smtpx.compose(sender="a@example.org", to="b@example.net", text="x")
+        _ = await smtpx.asend(message, self.smtp_server.url)
+        assert (await self.mail.wait_one(to="b@example.net")).text == "x\n"
+
+
+Asynchronous.__test__ = False  # type: ignore[attr-defined] # it is run below
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        (Signup("test_good"), ""),
+        (Signup("test_bad"), "the client broke the protocol: session 1: out of order: RCPT"),
+        (Unstruck("test_good"), "a fault never struck: RCPT kim@*"),
+        (Unstruck("test_bad"), "the client broke the protocol: session 1: out of order: RCPT"),
+        (Asynchronous("test_good"), ""),
+    ],
+)
+def test_the_mixin_for_unittest(case: MailTestCase, said: str) -> None:
     result = unittest.TestResult()
-    Signup(name).run(result)
-    assert result.wasSuccessful() is good
+    case.run(result)
     assert result.errors == []
+    assert said in "".join(text for _, text in result.failures)
+    assert result.wasSuccessful() is not bool(said)
 
 
 def test_waiting_for_what_the_test_wants() -> None:

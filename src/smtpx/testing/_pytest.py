@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SERVERS = pytest.StashKey[list[Any]]()
 _KNOWN = ("breaches", "unstruck")
+_SHOWN = 20
+"""Sessions, and mails, of a test that fails: the last ones."""
 _SHOWN_LINES = 200
 
 
@@ -35,22 +37,19 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the dialogue and the mail of a test that failed."""
     report = yield
-    servers = item.stash.get(_SERVERS, None)
-    if servers and report.failed:
+    if report.failed:
+        servers = item.stash.get(_SERVERS, [])
+        if "session_smtp_server_factory" in getattr(item, "fixturenames", ()):
+            servers = servers + item.session.stash.get(_SERVERS, [])
         for server in servers:
             report.sections.append(("SMTP dialogue", _dialogue(server)))
             report.sections.append(("mail received", _received(item, server)))
     return report
 
 
-@pytest.fixture
-def smtp_server_factory(
-    request: pytest.FixtureRequest,
-) -> Generator[Callable[..., Server]]:
-    """Start mail servers, each by the options of the marker `smtp`; they end with the test."""
+def _factory(request: pytest.FixtureRequest) -> Generator[Callable[..., Server]]:
     started: list[tuple[Server, dict[str, Any]]] = []
-    item = request.node
-    servers = item.stash.setdefault(_SERVERS, [])
+    servers = request.node.stash.setdefault(_SERVERS, [])
 
     def start(**options: Any) -> Server:
         from smtpx.testing import Server
@@ -59,8 +58,11 @@ def smtp_server_factory(
         for name, value in allowed.items():
             if value != "allow":
                 pytest.fail(f"{name}={value!r}: write 'allow', or leave it out", pytrace=False)
-        server = Server(**_spelt(options))
-        server.start()
+        try:
+            server = Server(**_spelt(options))
+            server.start()
+        except (TypeError, ValueError, OSError) as error:
+            pytest.fail(f"the mail server cannot be made: {error}", pytrace=False)
         started.append((server, allowed))
         servers.append(server)
         return server
@@ -75,6 +77,20 @@ def smtp_server_factory(
             wrong += [f"a fault never struck: {_fault(each)}" for each in server.unstruck]
     if wrong:
         pytest.fail("\n".join(wrong), pytrace=False)
+
+
+@pytest.fixture
+def smtp_server_factory(request: pytest.FixtureRequest) -> Generator[Callable[..., Server]]:
+    """Start mail servers, each by the options of the marker `smtp`; they end with the test."""
+    yield from _factory(request)
+
+
+@pytest.fixture(scope="session")
+def session_smtp_server_factory(
+    request: pytest.FixtureRequest,
+) -> Generator[Callable[..., Server]]:
+    """The same for fixtures of a class, a module or a session; they end with the session."""
+    yield from _factory(request)
 
 
 @pytest.fixture
@@ -134,7 +150,7 @@ def _spelt(options: dict[str, Any]) -> dict[str, Any]:
 
     spelt = dict(options)
     if isinstance(spelt.get("tls"), str):
-        spelt["tls"] = ServerTLS(spelt["tls"])
+        spelt["tls"] = _named(ServerTLS, "tls", spelt["tls"])
     if "faults" in spelt:
         faults = [spelt["faults"]] if isinstance(spelt["faults"], str) else spelt["faults"]
         spelt["faults"] = [read_fault(each) if isinstance(each, str) else each for each in faults]
@@ -143,10 +159,18 @@ def _spelt(options: dict[str, Any]) -> dict[str, Any]:
         changed = any(word[0] in "+-" for word in words)
         extensions = set(USUAL_EXTENSIONS) if changed else set[Extension]()
         for word in words:
-            extension = Extension(word.lstrip("+-").upper())
+            extension = _named(Extension, "extensions", word.lstrip("+-").upper())
             (extensions.discard if word.startswith("-") else extensions.add)(extension)
         spelt["extensions"] = frozenset(extensions)
     return spelt
+
+
+def _named(kind: Any, what: str, name: str) -> Any:
+    try:
+        return kind(name)
+    except ValueError:
+        known = ", ".join(each.value for each in kind)
+        raise ValueError(f"{what}: {name!r} is not known; there are {known}") from None
 
 
 def _fault(fault: Any) -> str:
@@ -183,7 +207,7 @@ def _django(server: Server) -> Any:
 
 def _dialogue(server: Server) -> str:
     lines: list[str] = []
-    for session in server.sessions:
+    for session in server.sessions[-_SHOWN:]:
         lines.append(f"# session {session.number}")
         for said in session.dialogue[:_SHOWN_LINES]:
             who = "#" if said.speaker is None else f"{said.speaker.value}:"
@@ -200,7 +224,7 @@ def _received(item: pytest.Item, server: Server) -> str:
     factory: Any = getattr(item.config, "_tmp_path_factory", None)
     folder = None if factory is None else factory.mktemp("mail")
     told: list[str] = []
-    for number, received in enumerate(server.messages, 1):
+    for number, received in enumerate(server.messages[-_SHOWN:], 1):
         told.append(repr(Mail(received)))
         if folder is not None:
             path = folder / f"{number:03}.eml"

@@ -7,6 +7,7 @@ import unittest
 from unittest import mock
 
 from ._mails import Mail, Mails
+from ._spelling import fault_text
 from .server import Server
 
 
@@ -20,7 +21,7 @@ class MailTestCase(unittest.TestCase):
                 sign_up("bob@example.net")
                 self.assertMailSent(to="bob@example.net", subject="Welcome")
 
-    At its end, a test whose client broke the protocol fails.
+    At its end, a test whose client broke the protocol fails, and one in which a fault never struck.
     """
 
     __module__ = "smtpx.testing"
@@ -30,6 +31,8 @@ class MailTestCase(unittest.TestCase):
         super().setUp()
         self.smtp_server = self.make_smtp_server()
         self.smtp_server.start()
+        # The last that is added comes first.
+        self.addCleanup(self._check_smtp_server)
         self.addCleanup(self.smtp_server.close)
         self.mail = Mails(self.smtp_server)
         """What was received, to be asked for."""
@@ -41,12 +44,12 @@ class MailTestCase(unittest.TestCase):
         """Make the server; override it for one that behaves otherwise."""
         return Server()
 
-    def tearDown(self) -> None:
-        """Look whether the client kept to the protocol."""
-        breaches = self.smtp_server.breaches
-        if breaches:
-            self.fail("the client broke the protocol: " + "; ".join(breaches))
-        super().tearDown()
+    def _check_smtp_server(self) -> None:
+        server = self.smtp_server
+        wrong = [f"the client broke the protocol: {each}" for each in server.breaches]
+        wrong += [f"a fault never struck: {fault_text(each)}" for each in server.unstruck]
+        if wrong:
+            self.fail("\n".join(wrong))
 
     def assertMailSent(  # noqa: N802 - as unittest's own
         self, *, to: str | None = None, sender: str | None = None, subject: str | None = None
