@@ -128,6 +128,20 @@ def test_u6_a_certificate_that_is_wrong(
     assert "extensions" in found
 
 
+@pytest.mark.parametrize("options", [{}, {"certificate_names": ["other.test"]}])
+@pytest.mark.parametrize("command", ["doctor", "send"])
+def test_u6_what_to_do_is_said_in_the_words_of_urls(
+    options: dict[str, Any], command: str, run: Run, home: Path
+) -> None:
+    with Server(tls=ServerTLS.IMPLICIT, **options) as server:
+        ca = f"?ca={server.ca_file}" if options else ""
+        words = ["letter.eml"] if command == "send" else []
+        done = run(command, f"{server.url.replace('127.0.0.1', 'localhost')}{ca}", *words)
+    assert done.code == 77
+    assert ("?server_hostname=NAME" if options else "by ?ca=FILE in the URL") in done.out + done.err
+    assert "TLSPolicy" not in done.out + done.err
+
+
 def test_u6_an_authority_that_nobody_knows(run: Run) -> None:
     with Server(tls=ServerTLS.STARTTLS) as server:
         done = run("doctor", "--json", f"{server.url}{STARTTLS}")

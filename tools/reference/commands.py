@@ -40,6 +40,8 @@ def _of_parser(parser: argparse.ArgumentParser) -> str:
     for action in parser._actions:
         if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):
             continue
+        if action.help is argparse.SUPPRESS:
+            continue
         value = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
         if action.choices and not action.metavar:
             value = "{" + ",".join(map(str, action.choices)) + "}"

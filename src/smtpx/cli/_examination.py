@@ -18,6 +18,7 @@ import smtpx
 from smtpx import sasl
 from smtpx.cli import _peers
 from smtpx.cli._exits import Exit, of_error
+from smtpx.cli._shapes import sentence_of
 
 __all__ = ["Case", "Examination", "Row", "Verdict"]
 
@@ -267,7 +268,7 @@ class Examination:
 
     def _explain(self, error: smtpx.SMTPError, verdict: Verdict) -> None:
         name = _row_of(error)
-        text = str(error)
+        text = sentence_of(error)
         if (
             isinstance(error, smtpx.TimedOut)
             and error.phase == "greeting"

@@ -16,6 +16,7 @@ from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._headers import BCC, header_section, without
 from smtpx.cli._sendmail import qualified, ret_of, with_author, without_mark
+from smtpx.cli._shapes import sentence_of
 
 __all__ = [
     "Letter",
@@ -235,7 +236,7 @@ def _envelope(
             named = smtpx.Envelope.from_message(header, sender=_NOBODY).recipients
         except smtpx.SMTPError as error:
             if not recipients:
-                problem = f"{where} does not say who gets it ({_without_python(error)}): give --to"
+                problem = f"{where} does not say who gets it ({sentence_of(error)}): give --to"
                 raise Stop(problem, Exit.CONTENT_REFUSED) from None
             named = ()
         recipients = list(dict.fromkeys([*recipients, *(str(each) for each in named)]))
@@ -244,13 +245,6 @@ def _envelope(
         _sender(arguments, header, sender, where),
         [smtpx.Recipient(address, notify=notify) for address in recipients],
         ret=ret_of(arguments),
-    )
-
-
-def _without_python(error: smtpx.SMTPError) -> str:
-    """What is wrong with a header, without what programs can do about it."""
-    return re.sub(
-        r"(?:: set one, or|; mend it, or|; |: set it, or) give an Envelope.*", "", str(error)
     )
 
 
@@ -267,7 +261,7 @@ def _sender(
         except smtpx.SMTPError as error:
             # Of cron it is root, a user of this machine.
             if not (arguments.as_sendmail and sender):
-                problem = f"{where} does not say whom it is from ({_without_python(error)})"
+                problem = f"{where} does not say whom it is from ({sentence_of(error)})"
                 raise Stop(f"{problem}: give --from or -f", Exit.CONTENT_REFUSED) from None
     if sender is not None:
         return _address_of(sender)

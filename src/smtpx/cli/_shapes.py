@@ -84,8 +84,33 @@ def error(error: BaseException) -> JSON:
     return said
 
 
+# What programs are told to do, as people say it who have a URL, an account and flags.
+_FOR_PEOPLE = (
+    (
+        "TLSPolicy(pins=…, pins_suffice=True), or the certificate as TLSPolicy.ca_file",
+        "the certificate by ?ca=FILE in the URL",
+    ),
+    ("as TLSPolicy.ca_file", "by ?ca=FILE in the URL"),
+    ("TLSPolicy.ca_file=", "?ca="),
+    ("TLSPolicy(server_hostname=…)", "?server_hostname=NAME in the URL"),
+    ("TLSPolicy.minimum_version", "?minimum_version in the URL"),
+    (" (Credentials(token=…))", ""),
+    ("the URL (submission://user:password@…), or give credentials=smtpx.Credentials(…)", "the URL"),
+    (": set one, or give an Envelope", ": set one"),
+    (": set it, or give an Envelope", ": set it"),
+    ("; mend it, or give an Envelope", ": mend it"),
+)
+
+
 def sentence_of(error: BaseException) -> str:
     """What an error says, on one line; the file's name where it is about a file."""
+    said = _said_by(error)
+    for of_programs, of_people in _FOR_PEOPLE:
+        said = said.replace(of_programs, of_people)
+    return said
+
+
+def _said_by(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, UnicodeDecodeError):

@@ -291,7 +291,7 @@ def _told_of(send: Callable[[], smtpx.SendResult], console: Console, *, is_lines
             raise
         code = of_error(error)
         _tell(error.result, code, console, is_lines=is_lines)
-        console.problem(printable(f"{error}{_advice(code)}"))
+        console.problem(printable(f"{_shapes.sentence_of(error)}{_advice(code)}"))
         console.document("send", code, _shapes.result(error.result) | _failed(error))
         return code
     code = of_result(result)
