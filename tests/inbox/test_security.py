@@ -389,13 +389,34 @@ def test_what_cannot_be_read_stops_nothing(taken: Taken, monkeypatch: pytest.Mon
     assert found["messages"][0]["subject"] == "next"
 
 
-@pytest.mark.parametrize("query", ["\0", "\ud800", "a" * 5000, '"' * 50, "to:" * 300, "NEAR(", "*"])
+@pytest.mark.parametrize("query", ["\ud800", "a" * 1000, '"' * 40, "to:" * 300, "NEAR(", "*"])
 def test_queries_that_are_odd(query: str, taken: Taken) -> None:
     _ = taken.take(PLAIN)
     answer = taken.client.get(
         "/api/messages", params={"query": query.encode("utf-8", "replace").decode()}
     )
     assert answer.status_code == 200
+
+
+TOO_MUCH = ["\0", "to:bob\0", "a" * 1001, "to:bob " * 21]
+
+
+@pytest.mark.parametrize("query", TOO_MUCH)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_no_part_of_a_query_is_passed_over(method: str, query: str, taken: Taken) -> None:
+    _ = taken.take(PLAIN)
+    answer = taken.client.request(method, "/api/messages", params={"query": query})
+    assert answer.status_code == 400
+    assert "20 words and 1000 characters at most" in answer.json()["error"]
+    assert taken.get("/api/messages").json()["total"] == 1
+
+
+@pytest.mark.parametrize("query", ['"', '""', 'to:""', " ", '-""'])
+def test_what_asks_for_nothing_deletes_nothing(query: str, taken: Taken) -> None:
+    _ = taken.take(PLAIN)
+    assert taken.client.delete("/api/messages", params={"query": query}).status_code == 400
+    assert taken.get("/api/messages").json()["total"] == 1
+    assert taken.client.delete("/api/messages", params={"query": ""}).json() == {"removed": 1}
 
 
 # URLs, as a browser reads them.
@@ -453,7 +474,7 @@ def test_another_page_gets_nothing_by_a_request_it_cannot_read(site: str, taken:
 # What is out of every range.
 
 
-@pytest.mark.parametrize("path", ["", "/source", "/parts/" + "9" * 30])
+@pytest.mark.parametrize("path", ["", "/source", "/parts/" + "9" * 30, "/parts/" + "9" * 5000])
 def test_a_number_larger_than_any(path: str, taken: Taken) -> None:
     assert taken.client.get(f"/api/messages/{'9' * 30}{path}").status_code == 404
 

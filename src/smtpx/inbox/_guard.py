@@ -23,6 +23,7 @@ _OURS = ("same-origin", "none")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?")
 _MOST_BODY = 64 * 1024
+_LONGEST_PATH = 500
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -84,6 +85,8 @@ class Guard:
         match = _HOST.fullmatch(host)
         if match is None or match[1].lower() not in self._hosts:
             return Response(status_code=400)
+        if len(scope["path"]) > _LONGEST_PATH:
+            return _said(404, "there is no such page")
         ours = f"{scope['scheme']}://{host}"
         if any(origin != ours for origin in headers.getlist("origin")):
             return _said(403, "this comes from another page")

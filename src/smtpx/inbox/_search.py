@@ -33,6 +33,7 @@ _STATES = {
 _KEYS = {*_COLUMNS, "has", "is"}
 _COMPARED = "EXISTS (SELECT 1 FROM texts WHERE rowid = id AND words LIKE ? ESCAPE '\\')"
 _MOST_WORDS = 20
+_LONGEST = 1000
 # The index is of so many letters each.
 _INDEXED = 3
 
@@ -58,13 +59,20 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
     With the index, a word of three letters or more is looked up there; else it is compared.
 
     Raises:
-        ValueError: a term is unknown; the message lists those that are known.
+        ValueError: a term is unknown, and the message lists those that are known; or there is
+            more of it than anybody's query.
     """
+    found = list(_WORD.finditer(query))
+    if len(query) > _LONGEST or len(found) > _MOST_WORDS or "\0" in query:
+        # What is passed over would match, and perhaps be deleted.
+        raise ValueError(
+            f"a query has {_MOST_WORDS} words and {_LONGEST} characters at most, no NUL"
+        )
     conditions: list[str] = []
     parameters: list[str] = []
     wanted: list[str] = []
     unwanted: list[str] = []
-    for match in list(_WORD.finditer(query[:1000]))[:_MOST_WORDS]:
+    for match in found:
         minus, key, quoted, bare = match.groups()
         word = quoted if quoted is not None else bare
         if not word:

@@ -346,9 +346,15 @@ class Store:
             return changed.rowcount > 0
 
     def remove(self, query: str, *, number: int | None = None) -> int:
-        """Forget what matches; return how many that were."""
+        """Forget what matches; return how many that were.
+
+        Raises:
+            ValueError: the query has a mistake, or says nothing and is not empty.
+        """
         condition = condition_of(query, indexed=self.is_indexed)
         if condition.is_all and number is None:
+            if query:
+                raise ValueError(f"{query!r} asks for nothing: an empty query means all")
             return self._clear()
         where, values = condition.sql, [*condition.parameters]
         if number is not None:
