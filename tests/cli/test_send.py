@@ -179,6 +179,14 @@ def test_as_programs_call_sendmail(words: str, mail: bytes, run: Run) -> None:
         assert received.mail_parameters["RET"] == "HDRS"
 
 
+def test_as_sendmail_it_says_nothing_but_what_is_wrong(run: Run) -> None:
+    with Server(refuse_recipients={"kim@example.net": "550 5.1.1 No such user"}) as server:
+        assert run("send", server.url, "-t", "-i", stdin=MAIL) == (0, "", "")
+        done = run("send", server.url, "-i", "bob@example.net", "kim@example.net", stdin=MAIL)
+    assert (done.code, done.out) == (3, "")
+    assert "kim@example.net refused: 550 5.1.1 No such user" in done.err
+
+
 def test_as_sendmail_several_recipients_and_a_full_name(run: Run) -> None:
     with Server() as server:
         done = run(

@@ -101,6 +101,9 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Send, or do what is to be done instead."""
     target, file = _sorted(arguments)
+    if arguments.as_sendmail and not arguments.verbose:
+        # What it prints would be part of a page where PHP runs as CGI.
+        console.is_for_people = False
     _check_flags(arguments)
     if arguments.deliver:
         _check_deliver(arguments)
