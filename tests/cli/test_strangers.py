@@ -101,6 +101,38 @@ def test_a_disk_that_is_full_is_told(words: list[str], home: Path) -> None:
     assert b"No space left" in done.stderr
 
 
+@FULL
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_was_sent_was_sent_though_its_transcript_cannot_be_written(
+    form: list[str], run: Run
+) -> None:
+    """A code that says "no connection" would have it sent again."""
+    with Server() as server:
+        done = run("send", server.url, "letter.eml", "--transcript", "/dev/full", *form)
+        assert len(server.messages) == 1
+    assert done.code == 0
+    assert "smtpx: the transcript cannot be written: /dev/full: No space left" in done.err
+    assert not form or done.json["outcomes"]
+
+
+@FULL
+def test_failures_that_cannot_be_written_change_no_code(run: Run, home: Path) -> None:
+    _ = (home / "rows.csv").write_bytes(TABLES["tabs"])
+    _ = (home / "t.eml").write_bytes(LETTER)
+    (home / "rows.failures.csv").symlink_to("/dev/full")
+    with Server(refuse_recipients={"bob@example.net": "550 5.1.1 No such user"}) as server:
+        done = run("send", server.url, "--merge", "rows.csv", "t.eml")
+    assert done.code == 67
+    assert "rows.failures.csv cannot be written: No space left" in done.err
+
+
+@pytest.mark.parametrize("merge", [[], ["--merge", "rows.csv"]])
+def test_a_file_in_place_of_a_folder_is_told(merge: list[str], run: Run, home: Path) -> None:
+    _ = (home / "rows.csv").write_bytes(TABLES["tabs"])
+    done = run("send", "smtp://localhost", "letter.eml", "--out", "letter.eml", *merge)
+    assert (done.code, done.err) == (2, "smtpx: letter.eml is no folder: give another\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows hands no closed handles on")
 @pytest.mark.parametrize("closed", ["1>&- 2>&- 0<&-", "| true"])
 @pytest.mark.parametrize("words", ["--help", "nope", "send --help"])

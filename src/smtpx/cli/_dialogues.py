@@ -38,6 +38,12 @@ class Dialogue:
             self._console.story(f"{stamp}{event}", "dim")
 
     def save(self) -> None:
-        """Write the transcript, if one is wanted."""
-        if self._path is not None:
+        """Write the transcript, if one is wanted; what was sent was sent, be it written or not."""
+        if self._path is None:
+            return
+        try:
             self._transcript.save(self._path)
+        except OSError as error:
+            self._console.problem(
+                f"the transcript cannot be written: {self._path}: {error.strerror}"
+            )

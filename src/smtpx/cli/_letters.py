@@ -23,6 +23,7 @@ __all__ = [
     "addresses_of",
     "composed",
     "in_flags",
+    "make_folder",
     "octets_of_size",
     "read_letter",
     "read_octets",
@@ -176,6 +177,19 @@ def _notify(text: str | None) -> smtpx.Notify | None:
 
 
 # From a file, or from standard input.
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if there is none.
+
+    Raises:
+        Stop: a file is in its place.
+        OSError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise Stop(f"{path} is no folder: give another") from None
 
 
 def read_octets(name: str) -> bytes:

@@ -25,7 +25,7 @@ from smtpx.cli import _shapes
 from smtpx.cli._console import SCHEMA, Console, cell, counted, printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import deliveries, ledger
-from smtpx.cli._letters import read_octets
+from smtpx.cli._letters import make_folder, read_octets
 from smtpx.cli._progress import Progress
 from smtpx.cli._rows import Named, rows_in
 from smtpx.outbox import Limit, Outbox, State
@@ -96,7 +96,7 @@ def preview(arguments: argparse.Namespace, console: Console, template: smtpx.Tem
     count = _checked(arguments, template)
     folder = None if arguments.out is None else Path(arguments.out)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for number, (_, row) in enumerate(_rows(arguments), 1):
             content, _ = template.render(row)
             with (folder / f"{number:06}.eml").open("xb") as file:
@@ -184,12 +184,13 @@ def _tell(
     told = {state.value: number for state, number in counts.items() if number}
     states = ", ".join(f"{number} {state}" for state, number in told.items())
     console.result(f"{counted(count, 'row')}: {states}")
-    failures = _write_failures(outbox, path.with_suffix(".failures.csv"))
+    failures = _failures(outbox, path.with_suffix(".failures.csv"), console)
     for recipient in islice(_in_doubt(outbox), 20):
         console.story(f"in doubt: {printable(recipient)}", "yellow")
     if code is not Exit.DONE:
         again = f"; later: --resume {path}" if told.get("waiting") else ""
-        console.problem(f"not everybody has accepted it: see {failures}{again}")
+        seen = f": see {failures}" if failures else ""
+        console.problem(f"not everybody has accepted it{seen}{again}")
     if arguments.jsonl:
         for delivery in outbox.find():
             console.line({"schema": SCHEMA, **_shapes.delivery(delivery)})
@@ -200,6 +201,14 @@ def _tell(
 
 def _in_doubt(outbox: Outbox) -> Iterator[str]:
     return (delivery.recipient for delivery in outbox.find(state=State.IN_DOUBT))
+
+
+def _failures(outbox: Outbox, path: Path, console: Console) -> str | None:
+    try:
+        return _write_failures(outbox, path)
+    except OSError as error:
+        console.problem(f"{path} cannot be written: {error.strerror}")
+        return None
 
 
 def _write_failures(outbox: Outbox, path: Path) -> str | None:

@@ -23,7 +23,14 @@ from smtpx.cli._deliveries import add_deliver, delivering
 from smtpx.cli._dialogues import Dialogue
 from smtpx.cli._exits import Exit, Stop, of_error, of_result
 from smtpx.cli._ledgers import client_of
-from smtpx.cli._letters import Letter, addresses_of, composed, octets_of_size, read_letter
+from smtpx.cli._letters import (
+    Letter,
+    addresses_of,
+    composed,
+    make_folder,
+    octets_of_size,
+    read_letter,
+)
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of, seconds_of
 from smtpx.cli._sendmail import add_sendmail, is_recipient, is_sendmail
@@ -428,7 +435,7 @@ def _content_of(message: EmailMessage | bytes) -> bytes:
 
 def _written(folder: Path, content: bytes) -> Path:
     """Write a message under a name of ours: nothing in a message becomes a path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     number = 1
     while True:
         path = folder / f"{number:06}.eml"
