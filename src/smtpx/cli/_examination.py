@@ -9,8 +9,6 @@ import socket
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import Enum
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,51 +17,13 @@ from smtpx import sasl
 from smtpx.cli import _peers
 from smtpx.cli._exits import Exit, of_error
 from smtpx.cli._shapes import sentence_of
+from smtpx.cli._tls_rows import TLSRows
+from smtpx.cli._verdicts import Case, Row, Verdict
 
-__all__ = ["Case", "Examination", "Row", "Verdict"]
+__all__ = ["Examination"]
 
 _PATIENCE = 10.0
 _MOST_ADDRESSES = 6
-
-
-class Verdict(Enum):
-    """What a row comes to."""
-
-    OK = "ok"
-    NOTE = "note"
-    WARN = "warn"
-    FAIL = "fail"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One thing that was looked at."""
-
-    name: str
-    """For programs, such as ``tls.expiry``."""
-    verdict: Verdict
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """Whom to ask, and about what."""
-
-    endpoint: smtpx.Endpoint
-    chosen: str
-    """Why this port."""
-    credentials: smtpx.Credentials | None = field(default=None, repr=False)
-    options: smtpx.SessionOptions = field(default_factory=smtpx.SessionOptions)
-    """How the account's client is protected, and what it calls itself."""
-    login: bool = False
-    sender: str = ""
-    recipient: str | None = None
-    days: int = 21
-    minimum: smtpx.TLSVersion | None = None
-    observer: smtpx.Observer | None = None
-    is_free: bool = False
-    """Mail goes there whoever's certificate it is: what is wrong with it is only noted."""
 
 
 @dataclass(slots=True)
@@ -290,87 +250,14 @@ class Examination:
         self.greeting = greeting = session.greeting
         self.add("greeting", Verdict.OK, str(greeting) if greeting else "")
         self.add("extensions", Verdict.NOTE, _listed(session.extensions))
-        self._look_at_tls()
+        found = TLSRows(self.case, self._policy().mode, self.address, session.extensions, _PATIENCE)
+        found.look(self.protection, self.offered)
+        self.rows += found.rows
+        self.days_left = found.days_left
         self._look_at_auth()
         if self.case.recipient is not None:
             self._ask_for(session, self.case.recipient)
         self.round_trips = _round_trips(session.extensions, lmtp=self.case.endpoint.lmtp)
-
-    def _look_at_tls(self) -> None:
-        protection, case = self.protection, self.case
-        mode = self._policy().mode
-        if protection is None:
-            offers = self.offered is not None and self.offered.starttls
-            is_safe = case.endpoint.is_local
-            text = "none: STARTTLS is offered, and was not asked for" if offers else "none"
-            self.add("tls.version", Verdict.NOTE if is_safe else Verdict.FAIL, text)
-            return
-        minimum = case.minimum
-        is_old = minimum is smtpx.TLSVersion.TLS_1_3 and protection.version != "TLSv1.3"
-        self.add(
-            "tls.version",
-            Verdict.FAIL if is_old else Verdict.OK,
-            f"{protection.version}, {protection.cipher}",
-        )
-        self._look_at_certificate(protection, mode)
-        if mode is not smtpx.TLSMode.IMPLICIT:
-            self._look_at_starttls()
-        if self.address is not None:
-            old = _peers.old_version(case.endpoint, self.address, mode, _PATIENCE)
-            if old is not None:
-                self.add("tls.old_versions", Verdict.WARN, f"it still takes {old} (RFC 8996)")
-            else:
-                self.add("tls.old_versions", Verdict.OK, "nothing older than TLS 1.2")
-
-    def _look_at_starttls(self) -> None:
-        if self.extensions is not None and self.extensions.starttls:
-            self.add(
-                "starttls.again", Verdict.WARN, "it is still offered under TLS (RFC 3207 §4.2)"
-            )
-        if self.address is None:
-            return
-        if _peers.obeys_injected(self.case.endpoint, self.address, _PATIENCE):
-            text = "a command in plain text behind STARTTLS is obeyed under TLS (CVE-2011-0411)"
-            self.add("starttls.injection", Verdict.FAIL, text)
-        else:
-            self.add("starttls.injection", Verdict.OK, "nothing is obeyed that came before TLS")
-
-    def _look_at_certificate(self, protection: smtpx.Protection, mode: smtpx.TLSMode) -> None:
-        chain: list[_peers.Certificate] = []
-        if self.address is not None:
-            chain = _peers.certificates(self.case.endpoint, self.address, mode, _PATIENCE)
-        names = ", ".join(chain[0].names if chain else protection.names) or "without a name"
-        text = f"for {names}"
-        if chain:
-            text += f", {chain[0].key}, issued by {chain[0].issuer}"
-        self.add("tls.certificate", Verdict.OK if protection.is_verified else Verdict.NOTE, text)
-        self._look_at_expiry(chain[0].expires if chain else protection.expires)
-        if chain and not protection.is_verified:
-            self._look_at_chain(chain)
-
-    def _look_at_expiry(self, expires: datetime | None) -> None:
-        if expires is None:
-            return
-        left = expires - datetime.now(UTC)
-        self.days_left = left.days
-        verdict = Verdict.OK if left.days >= self.case.days else Verdict.WARN
-        if left.total_seconds() < 0:
-            verdict = Verdict.FAIL
-        told = f"{left.days} days left" if left.total_seconds() >= 0 else "it is over"
-        self.add("tls.expiry", verdict, f"valid until {expires:%Y-%m-%d}, {told}")
-
-    def _look_at_chain(self, chain: list[_peers.Certificate]) -> None:
-        if chain[0].is_self_signed:
-            text = "the certificate vouches for itself: no authority has signed it"
-        elif len(chain) == 1:
-            text = (
-                f"the server shows its own certificate alone, without one of {chain[0].issuer}: "
-                "an intermediate may be missing, so serve the full chain; for an authority of "
-                "your own give ?ca=FILE"
-            )
-        else:
-            text = f"{len(chain)} certificates; the last was issued by {chain[-1].issuer}"
-        self.add("tls.chain", Verdict.NOTE, text)
 
     def _look_at_auth(self) -> None:
         case, extensions = self.case, self.extensions

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import smtpx
 from smtpx.cli._deliveries import name_servers
-from smtpx.cli._examination import Row, Verdict
+from smtpx.cli._verdicts import Row, Verdict
 
 if TYPE_CHECKING:
     from dns.resolver import Resolver

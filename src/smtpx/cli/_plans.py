@@ -12,8 +12,8 @@ from smtpx.cli import _shapes
 from smtpx.cli._accounts import is_target
 from smtpx.cli._console import printable
 from smtpx.cli._deliveries import delivery_of, name_servers
-from smtpx.cli._examination import Row, Verdict
 from smtpx.cli._exits import Exit, Stop, of_error
+from smtpx.cli._verdicts import Row, Verdict
 from smtpx.delivery import Exchanger, Level, Plan
 from smtpx.delivery.dane import mismatch
 from smtpx.delivery.mta_sts import Mode

@@ -14,12 +14,13 @@ from smtpx.cli._accounts import Account, account_of, add_password_options, anony
 from smtpx.cli._console import Console, counted, printable
 from smtpx.cli._deliveries import add_delivery_options
 from smtpx.cli._dialogues import Dialogue
-from smtpx.cli._examination import Case, Examination, Verdict
+from smtpx.cli._examination import Examination
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
 from smtpx.cli._names import names_rows
 from smtpx.cli._plans import Route, plan_shape
 from smtpx.cli._running import Parser, count_of, port_of
+from smtpx.cli._verdicts import Case, Verdict
 
 __all__ = ["parser", "run"]
 

@@ -7,13 +7,11 @@ import json
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable
 from importlib import resources
-from typing import Any, TypeVar, cast
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import (
     JSONResponse,
     PlainTextResponse,
@@ -26,27 +24,26 @@ from starlette.routing import Route
 import smtpx
 from smtpx import _checks
 from smtpx.inbox import _html
+from smtpx.inbox._asking import (
+    MOST_ROWS,
+    NEWEST,
+    amount_of,
+    id_of,
+    json_of,
+    number_of,
+    off_loop,
+    texts_in,
+)
 from smtpx.inbox._guard import Guard
 from smtpx.inbox._keeping import Inbox
 from smtpx.inbox._reading import Reading
+from smtpx.inbox._server_pages import ServerPages
 from smtpx.inbox._store import Kept
-from smtpx.observing import Speaker
-from smtpx.testing import (
-    Server,
-    SessionRecord,
-    codes_in,
-    fault_text,
-    links_in,
-    read_fault,
-)
+from smtpx.testing import codes_in, links_in
 
 __all__ = ["app"]
 
-T = TypeVar("T")
-
-_MOST_ROWS = 200
 _LONGEST_WAIT = 60.0
-_NEWEST = 2**53
 _LONGEST_TAGS = 200
 _PATIENCE = 20.0
 _PIECE = 1 << 18
@@ -117,7 +114,7 @@ class _Pages:
 
     def routes(self) -> list[Route]:
         """Every address there is; ``openapi.json`` lists the same."""
-        message = "/api/messages/{id:int}"
+        message, server = "/api/messages/{id:int}", ServerPages(self._inbox)
         return [
             *(Route(f"/{name}", _file(name), methods=["GET"]) for name in _FILES),
             Route("/m/{id:int}", _deep_link, methods=["GET"]),
@@ -139,11 +136,11 @@ class _Pages:
             Route(f"{message}/links", self.links, methods=["GET"]),
             Route(f"{message}/codes", self.codes, methods=["GET"]),
             Route(f"{message}/release", self.release, methods=["POST"]),
-            Route("/api/sessions", self.sessions, methods=["GET"]),
-            Route("/api/sessions/{number:int}", self.session, methods=["GET"]),
-            Route("/api/faults", self.faults, methods=["GET"]),
-            Route("/api/faults", self.put_faults, methods=["PUT"]),
-            Route("/api/faults", self.clear_faults, methods=["DELETE"]),
+            Route("/api/sessions", server.sessions, methods=["GET"]),
+            Route("/api/sessions/{number:int}", server.session, methods=["GET"]),
+            Route("/api/faults", server.faults, methods=["GET"]),
+            Route("/api/faults", server.put_faults, methods=["PUT"]),
+            Route("/api/faults", server.clear_faults, methods=["DELETE"]),
             Route("/api/events", self.events, methods=["GET"]),
         ]
 
@@ -160,23 +157,23 @@ class _Pages:
 
     async def messages(self, request: Request) -> Response:
         query = request.query_params.get("query", "")
-        before = _number(request, "before", 0) or None
-        limit = max(1, min(_number(request, "limit", 50), _MOST_ROWS))
-        page = await _off_loop(self._inbox.store.page, query, before=before, limit=limit)
+        before = number_of(request, "before", 0) or None
+        limit = max(1, min(number_of(request, "limit", 50), MOST_ROWS))
+        page = await off_loop(self._inbox.store.page, query, before=before, limit=limit)
         return JSONResponse({"messages": page.rows, "next": page.next, "total": page.total})
 
     async def remove_messages(self, request: Request) -> Response:
         if "query" not in request.query_params:
             raise HTTPException(400, "say which: ?query=, empty for all")
-        removed = await _off_loop(self._inbox.remove, request.query_params["query"])
+        removed = await off_loop(self._inbox.remove, request.query_params["query"])
         return JSONResponse({"removed": removed})
 
     async def wait(self, request: Request) -> Response:
         """Answer once so many messages match, or 408 when the time is up."""
         query = request.query_params.get("query", "")
-        after = _number(request, "after", 0)
-        count = max(1, min(_number(request, "count", 1), _MOST_ROWS))
-        timeout = min(_amount(request, "timeout", 10.0), _LONGEST_WAIT)
+        after = number_of(request, "after", 0)
+        count = max(1, min(number_of(request, "count", 1), MOST_ROWS))
+        timeout = min(amount_of(request, "timeout", 10.0), _LONGEST_WAIT)
         store = self._inbox.store
         # It watches before it looks, so that nothing is missed.
         watch = self._inbox.changes.watch()
@@ -186,7 +183,7 @@ class _Pages:
                 await asyncio.sleep(0)
                 while True:
                     # What it says belongs to it: a subject may be what is waited for.
-                    rows = await _off_loop(
+                    rows = await off_loop(
                         store.rows, query, after=after, limit=count, described=True
                     )
                     if len(rows) >= count:
@@ -203,13 +200,13 @@ class _Pages:
         return JSONResponse({"error": f"not so many messages within {timeout} s"}, 408)
 
     async def _kept(self, request: Request) -> Kept:
-        kept = await _off_loop(self._inbox.store.get, _id(request))
+        kept = await off_loop(self._inbox.store.get, id_of(request))
         if kept is None:
             raise HTTPException(404, "there is no such message, or no longer")
         return kept
 
     async def _reading(self, kept: Kept) -> Reading:
-        return await _off_loop(self._inbox.reading, kept)
+        return await off_loop(self._inbox.reading, kept)
 
     async def message(self, request: Request) -> Response:
         kept = await self._kept(request)
@@ -243,30 +240,30 @@ class _Pages:
         )
 
     async def mark(self, request: Request) -> Response:
-        wish = await _json(request)
+        wish = await json_of(request)
         seen, tags = wish.get("seen"), wish.get("tags")
         if not isinstance(seen, bool | None) or not isinstance(tags, str | None):
             raise HTTPException(400, "seen is true or false, tags is a text")
         if tags is not None and (len(tags) > _LONGEST_TAGS or not tags.isprintable()):
             raise HTTPException(400, f"tags are {_LONGEST_TAGS} characters at most")
-        number = _id(request)
-        if not await _off_loop(self._inbox.store.mark, number, seen=seen, tags=tags):
+        number = id_of(request)
+        if not await off_loop(self._inbox.store.mark, number, seen=seen, tags=tags):
             raise HTTPException(404, "there is no such message, or no longer")
         self._inbox.changes.tell("marked")
         return JSONResponse({"id": number})
 
     async def remove_message(self, request: Request) -> Response:
-        removed = await _off_loop(self._inbox.remove, "", number=_id(request))
+        removed = await off_loop(self._inbox.remove, "", number=id_of(request))
         if not removed:
             raise HTTPException(404, "there is no such message, or no longer")
         return JSONResponse({"removed": removed})
 
     async def _content(self, kept: Kept) -> bytes:
-        return await _off_loop(self._inbox.store.content, kept.row["id"])
+        return await off_loop(self._inbox.store.content, kept.row["id"])
 
     async def source(self, request: Request) -> Response:
         kept = await self._kept(request)
-        most = _number(request, "limit", _NEWEST)
+        most = number_of(request, "limit", NEWEST)
         content = await self._content(kept)
         end = min(len(content), most)
         name = f"{kept.row['id']}.eml"
@@ -290,7 +287,7 @@ class _Pages:
         try:
             async with asyncio.timeout(_PATIENCE):
                 content = await self._content(kept)
-                page = await _off_loop(_html.shown, reading, content, is_original=is_original)
+                page = await off_loop(_html.shown, reading, content, is_original=is_original)
         except TimeoutError:
             page = None
         if page is None:
@@ -335,8 +332,8 @@ class _Pages:
 
     async def findings(self, request: Request) -> Response:
         kept = await self._kept(request)
-        found = await _off_loop(self._inbox.findings, kept)
-        signed = await _off_loop(self._inbox.signatures, kept)
+        found = await off_loop(self._inbox.findings, kept)
+        signed = await off_loop(self._inbox.signatures, kept)
         return JSONResponse(
             {
                 "findings": [_finding(each) for each in found],
@@ -346,17 +343,17 @@ class _Pages:
 
     async def links(self, request: Request) -> Response:
         reading = await self._reading(await self._kept(request))
-        found = await _off_loop(links_in, reading.text or "", reading.html or "")
+        found = await off_loop(links_in, reading.text or "", reading.html or "")
         return JSONResponse({"links": found})
 
     async def codes(self, request: Request) -> Response:
         reading = await self._reading(await self._kept(request))
         text = reading.text or reading.html or ""
-        return JSONResponse({"codes": await _off_loop(codes_in, reading.subject, text)})
+        return JSONResponse({"codes": await off_loop(codes_in, reading.subject, text)})
 
     async def release(self, request: Request) -> Response:
-        wish = await _json(request)
-        to = _texts(wish.get("to"))
+        wish = await json_of(request)
+        to = texts_in(wish.get("to"))
         if not to:
             raise HTTPException(400, 'say to whom: {"to": ["bob@example.net"]}')
         kept = await self._kept(request)
@@ -384,57 +381,7 @@ class _Pages:
             200 if result.complete else 502,
         )
 
-    # Sessions and faults.
-
-    def _server(self) -> Server:
-        if self._inbox.server is None:
-            raise HTTPException(404, "no server is watched")
-        return self._inbox.server
-
-    async def sessions(self, request: Request) -> Response:
-        limit = max(1, min(_number(request, "limit", 50), _MOST_ROWS))
-        newest = (await _off_loop(lambda: self._server().sessions))[::-1][:limit]
-        return JSONResponse({"sessions": [_session(each) for each in newest]})
-
-    async def session(self, request: Request) -> Response:
-        number = request.path_params["number"]
-        found = self._server().session(number) if number else None
-        if found is None:
-            raise HTTPException(404, "there is no such session, or no longer")
-        lines = [
-            {
-                "ms": round(said.at * 1000, 2),
-                "who": "" if said.speaker is None else said.speaker.value,
-                "text": said.text,
-                "breaches": list(said.breaches),
-            }
-            for said in found.dialogue
-        ]
-        return JSONResponse({**_session(found), "dialogue": lines, "test": _as_test(found)})
-
-    async def faults(self, _: Request) -> Response:
-        server = self._server()
-        listed = [
-            {"fault": fault_text(each), "struck": server.strikes(each)} for each in server.faults
-        ]
-        return JSONResponse({"faults": listed})
-
-    async def put_faults(self, request: Request) -> Response:
-        wish = await _json(request)
-        texts = _texts(wish.get("faults"))
-        if texts is None:
-            raise HTTPException(400, 'say which: {"faults": ["RCPT bob@*: 451 4.3.0 later x2"]}')
-        faults = [read_fault(each) for each in texts]
-        server = self._server()
-        server.clear_faults()
-        server.add_fault(*faults)
-        self._inbox.changes.tell("faults")
-        return await self.faults(request)
-
-    async def clear_faults(self, request: Request) -> Response:
-        self._server().clear_faults()
-        self._inbox.changes.tell("faults")
-        return await self.faults(request)
+    # What changes.
 
     async def events(self, _: Request) -> Response:
         return StreamingResponse(self._stream(), media_type="text/event-stream")
@@ -453,54 +400,6 @@ class _Pages:
 # Small things.
 
 
-async def _off_loop(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    return await run_in_threadpool(function, *args, **kwargs)
-
-
-def _id(request: Request) -> int:
-    """The message's number; one that is larger than any is nobody's."""
-    return min(int(request.path_params["id"]), _NEWEST)
-
-
-def _number(request: Request, name: str, otherwise: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return otherwise
-    if not re.fullmatch(r"\d{1,15}", text):
-        raise HTTPException(400, f"{name} is a whole number")
-    return int(text)
-
-
-def _amount(request: Request, name: str, otherwise: float) -> float:
-    text = request.query_params.get(name)
-    if text is None:
-        return otherwise
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text):
-        raise HTTPException(400, f"{name} is a number of seconds")
-    return float(text)
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    try:
-        found = json.loads(await request.body())
-    except ClientDisconnect:
-        raise HTTPException(400, "the end is missing") from None
-    except (ValueError, RecursionError):
-        raise HTTPException(400, "that is no JSON") from None
-    if not isinstance(found, dict):
-        raise HTTPException(400, "send a JSON object")
-    return cast("dict[str, Any]", found)
-
-
-def _texts(value: object) -> list[str] | None:
-    """A list of texts; None where it is something else."""
-    if not isinstance(value, list):
-        return None
-    listed = cast("list[object]", value)
-    texts = [each for each in listed if isinstance(each, str)]
-    return texts if len(texts) == len(listed) else None
-
-
 def _finding(finding: smtpx.Finding) -> dict[str, str]:
     return {
         "rule": finding.rule.name,
@@ -510,32 +409,6 @@ def _finding(finding: smtpx.Finding) -> dict[str, str]:
         "section": finding.section,
         "remedy": finding.remedy,
     }
-
-
-def _session(record: SessionRecord) -> dict[str, Any]:
-    return {
-        "number": record.number,
-        "open": record.open,
-        "quit": record.quit,
-        "user": record.user,
-        "tls": record.tls_version,
-        "tls_resumed": record.tls_resumed,
-        "tls_error": record.tls_error,
-        "server_name": record.server_name,
-        "round_trips": record.round_trips,
-        "octets_in": record.bytes_in,
-        "octets_out": record.bytes_out,
-        "breaches": record.breaches[:100],
-    }
-
-
-def _as_test(record: SessionRecord) -> str:
-    """The dialogue as a script that `smtpx.testing.Replay` and `play` take."""
-    return "".join(
-        f"{said.speaker.value}: {said.text}\n"
-        for said in record.dialogue
-        if said.speaker in (Speaker.CLIENT, Speaker.SERVER)
-    )
 
 
 def _file(name: str) -> Callable[[Request], Response]:
