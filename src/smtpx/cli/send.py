@@ -192,15 +192,16 @@ def _sorted(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     target = next((word for word in arguments.words if is_target(word)), None)
     others = [word for word in arguments.words if word is not target]
     arguments.as_sendmail = is_sendmail(arguments, others)
-    arguments.words_to = []
+    recipients: list[str] = []
     if arguments.as_sendmail:
         files = [word for word in others if word == "-" or Path(word).exists()]
         for word in others:
             if word not in files:
-                arguments.words_to += addresses_of(word)
+                recipients += addresses_of(word)
         files = files or ["-"]
     else:
         files = others
+    arguments.words_to = recipients
     if len(files) > 1:
         raise Stop(f"{printable(files[1])!r} is one file too many: give one message")
     if files and not arguments.as_sendmail and is_recipient(files[0]):

@@ -38,9 +38,9 @@ def pytest_runtest_makereport(
     """Show the dialogue and the mail of a test that failed."""
     report = yield
     if report.failed:
-        servers = item.stash.get(_SERVERS, [])
+        servers: list[Any] = item.stash.get(_SERVERS, list[Any]())
         if "session_smtp_server_factory" in getattr(item, "fixturenames", ()):
-            servers = servers + item.session.stash.get(_SERVERS, [])
+            servers = servers + item.session.stash.get(_SERVERS, list[Any]())
         for server in servers:
             report.sections.append(("SMTP dialogue", _dialogue(server)))
             report.sections.append(("mail received", _received(item, server)))
