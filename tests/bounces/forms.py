@@ -207,7 +207,34 @@ FORMS: dict[str, tuple[bytes, Told]] = {
             f"Your message with Subject: news\ncould not be delivered to the following recipients:\n\n"
             f"{BOB}\n\nDelivery attempts will continue to be made for 5 day(s).\n"
         ).replace(b"MAILER-DAEMON", b"gateway"),
-        [(BOB, FAILED, Reason.OTHER)],
+        [(BOB, DELAYED, Reason.OTHER)],
+    ),
+    "a gateway that goes on trying": (
+        plain(
+            f'Delivery of email to this address\n\n"{BOB}"\n\nhas been postponed due to a full mailbox.\n\n'
+            "We will continue to try to deliver your message over the next few days.\n"
+        ),
+        [(BOB, DELAYED, Reason.MAILBOX_FULL)],
+    ),
+    "a gateway that has stopped trying": (
+        plain(
+            f"Unable to deliver your message to:\n\n<{BOB}>\n\nThe mailbox is full. No further delivery "
+            "attempts will be made, and we will not continue to try.\n"
+        ),
+        [(BOB, FAILED, Reason.MAILBOX_FULL)],
+    ),
+    "a message came back that tells of a delay": (
+        plain(
+            f"<{BOB}>:\nSorry, no mailbox here by that name. (#5.1.1)\n"
+            + "\n> and so on" * 20
+            + "\n> The concert has been postponed. We will keep trying.\n"
+        ),
+        [(BOB, FAILED, Reason.BAD_MAILBOX)],
+    ),
+    "without a word in the header": (
+        b"Return-Path: <>\nFrom: <>\nTo: news@example.org\nAuto-Submitted: auto-replied\n\n"
+        b"You sent mail to bob@example.net. That's not a valid user here.\n",
+        [(BOB, FAILED, Reason.BAD_MAILBOX)],
     ),
     "sendmail: an alias, and what is made of it": (
         plain(

@@ -99,6 +99,13 @@ def test_the_global_form():
         ("x400; /S=bob/", "x400;/S=bob/"),
         ("rfc822;", None),
         ("rfc822; rfc822;bob@example.net", "bob@example.net"),
+        ("rfc/822;bob@example.net", "bob@example.net"),
+        ("RFC-822; bob@example.net", "bob@example.net"),
+        ("rfc822; bob@example.net>", "bob@example.net"),
+        ("rfc822; <bob@example.net", "bob@example.net"),
+        ("rfc822; Bob <bob@example.net>", "bob@example.net"),
+        ('rfc822; "<b>"@example.net', '"<b>"@example.net'),
+        ("rfc822; <>", None),
     ],
 )
 def test_addresses_by_their_type(written: str, read: str | None):
@@ -140,6 +147,16 @@ def test_all_fields_in_one_group():
     report = delivery(reports.report(written))
     assert report.reporting_mta == "x"
     assert [r.final_recipient for r in report.recipients] == ["a@b.test"]
+
+
+def test_an_action_among_the_fields_of_the_message_is_no_recipient():
+    written = (
+        "Reporting-MTA: dns; x\nAction: failed\n\nFinal-Recipient: rfc822;a@b.test\nStatus: 5.0.0\n"
+    )
+    report = delivery(reports.report(written))
+    assert [r.final_recipient for r in report.recipients] == ["a@b.test"]
+    nameless = delivery(reports.report("Reporting-MTA: dns; x\n\nAction: failed\n"))
+    assert [r.final_recipient for r in nameless.recipients] == [None]
 
 
 @pytest.mark.parametrize(

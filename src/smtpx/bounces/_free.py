@@ -32,6 +32,8 @@ _COMPLETED = 100
 """Recipients of a delivery status of whom the text is asked."""
 _LINES = 50
 """Lines about a recipient that are read."""
+_NEARBY = 12
+"""Lines that may tell of a delay, from the first recipient on."""
 
 _OF_RECIPIENTS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, Reason.INACTIVE, Reason.MAILBOX_FULL)
 
@@ -66,7 +68,7 @@ _OPENING = re.compile(
 )
 _FAILURE = re.compile(
     r"deliver|fail|unknown|reject|refused|returned|bounce|unable|could ?n[o']t|cannot|not reach"
-    r"|no such|invalid|exceed|error",
+    r"|no such|invalid|not (?:a )?valid|exceed|error",
     re.IGNORECASE,
 )
 _DELAY = re.compile(
@@ -74,6 +76,12 @@ _DELAY = re.compile(
     r"|(?:has|have|is|was|message) (?:been )?delayed|delivery (?:is delayed|incomplete)"
     r"|temporary (?:failure report|problem delivering)|still being retried"
     r"|will (?:retry|(?:be|keep|continue) (?:re)?try)|transient non-fatal",
+    re.IGNORECASE,
+)
+# Said after whom it is about.
+_STILL_TRYING = re.compile(
+    r"(?<!no further )(?:delivery )?attempts will continue|\bwill (?:continue|keep) (?:to )?try"
+    r"|\bhas been postponed",
     re.IGNORECASE,
 )
 _DELAY_BY_SUBJECT = re.compile(
@@ -179,8 +187,10 @@ class Prose:
         for place in places:
             self._lines_of.setdefault(place.address.lower(), []).append(lines[place.line])
         first = min((one.line for one in self._named.values()), default=len(lines))
-        is_a_delay = _DELAY_BY_SUBJECT.match(header.first("Subject") or "") or _DELAY.search(
-            "\n".join(lines[: first + 1])
+        is_a_delay = (
+            _DELAY_BY_SUBJECT.match(header.first("Subject") or "")
+            or _DELAY.search("\n".join(lines[: first + 1]))
+            or _STILL_TRYING.search("\n".join(lines[: first + _NEARBY]))
         )
         self._action = Action.DELAYED if is_a_delay else Action.FAILED
 

@@ -35,11 +35,10 @@ _DEFINITE = {
     Reason.SYSTEM: "2.4 3.1 3.2 3.5 4.6",
 }
 _BY_DETAIL = {code: reason for reason, codes in _DEFINITE.items() for code in codes.split()}
-# Those whose class makes the difference. Exchange Online has 5.4.1 for a recipient it has not.
+# Those whose class makes the difference.
 _BY_CODE = {
     "5.2.1": Reason.INACTIVE,
     "4.4.1": Reason.NETWORK,
-    "5.4.1": Reason.BAD_MAILBOX,
     "4.4.4": Reason.NETWORK,
     "5.4.4": Reason.BAD_DOMAIN,
 }

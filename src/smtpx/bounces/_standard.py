@@ -31,7 +31,7 @@ _ACTIONS = {action.value: action for action in Action}
 _ACTION_OF_CLASS = {2: Action.DELIVERED, 4: Action.DELAYED, 5: Action.FAILED}
 # RFC 6533 §3: what a character that has no place in the field is written as.
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
-_MAILBOX_TYPES = ("rfc822", "utf-8", "")
+_MAILBOX_TYPES = ("rfc822", "rfc/822", "rfc-822", "utf-8", "")
 
 
 def delivery_report(parts: Sequence[Part]) -> DeliveryReport | None:
@@ -46,8 +46,11 @@ def report_in(octets: bytes, parts: Sequence[Part], *, is_standard: bool) -> Del
     groups = [Fields.of(one) for section in sections for one in _parted(section)][:RECIPIENTS]
     # Some write the fields of the message and of its one recipient without an empty line.
     message = next((group for group in groups if group.first("Reporting-MTA")), groups[0])
+    # Some write the action there, too.
+    named = [group for group in groups if _names_recipient(group)]
+    of_recipients = named or [group for group in groups if group.first("Action")]
     return DeliveryReport(
-        recipients=tuple(_recipient(group) for group in groups if _is_of_recipient(group)),
+        recipients=tuple(map(_recipient, of_recipients)),
         is_standard=is_standard,
         envid=message.first("Original-Envelope-Id"),
         returned=returned_in(parts),
@@ -67,8 +70,8 @@ def _parted(section: bytes) -> list[bytes]:
     return [before + groups[0], *groups[1:]]
 
 
-def _is_of_recipient(group: Fields) -> bool:
-    return any(group.first(name) for name in ("Final-Recipient", "Original-Recipient", "Action"))
+def _names_recipient(group: Fields) -> bool:
+    return any(group.first(name) for name in ("Final-Recipient", "Original-Recipient"))
 
 
 def _recipient(group: Fields) -> RecipientReport:
@@ -134,8 +137,9 @@ def recipient_of(field: str | None) -> str | None:
         address = address[7:].lstrip()
     if kind == "utf-8":
         address = printable(_EMBEDDED.sub(_embedded, address))
-    if address.startswith("<") and address.endswith(">"):
-        address = address[1:-1]
+    if address.endswith(">"):  # Beside a name, and with or without the other bracket.
+        address = address[address.rfind("<") + 1 : -1]
+    address = address.removeprefix("<")
     if not address:
         return None
     return address if kind in _MAILBOX_TYPES else f"{kind};{address}"

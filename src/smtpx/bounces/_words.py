@@ -46,8 +46,8 @@ OF_SENDER = _pattern(
 )
 """It is about whom a message is from, or about the host that it came by."""
 
-TO_CONTENT = _pattern(r"\b(?:in reply to|after) end of data\b")
-"""It is the reply to the content, so the server had accepted the recipient before."""
+TO_CONTENT = _pattern(r"\b(?:in reply to|after|SMTP command)(?: pipelined)? (?:end of )?DATA\b")
+"""It is the reply to DATA or the content, so the server had accepted the recipient before."""
 
 IN_SO_MANY_WORDS = _pattern(
     r"\b(?:not found|(?:not|n't|no longer) exists?|invalid mail ?box|no mail ?box|not listed)\b"
@@ -90,9 +90,10 @@ _SURE = {
         blocked using|\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|\bbanned\b
     """,
     Reason.BAD_MAILBOX: r"""
-        \b(?:user|addressee) (?:is )?unknown\b(?! or\b)
-        \bunknown (?:user|addressee)\b(?! or\b|[ -]agent\b)
-        \bno such (?:user|recipient)\b(?! or\b)
+        \b(?:user|addressee) (?:is )?unknown\b(?!/| or\b| ou?\b| oder\b)
+        \bunknown (?:user|addressee)\b(?!/| or\b| ou?\b| oder\b|[ -]agent\b)
+        \bno such (?:user|recipient)\b(?!/| or\b| ou?\b| oder\b)
+        5\.4\.1\b.{0,80}?\brecipient address(?:es)? rejected
         not listed in .{0,60}(?:director|address book)|n[o']t have an? (?:\S{1,80} )?account
         550[ -]#?5\.1\.0 address rejected
     """,
@@ -186,7 +187,7 @@ _WORDS = [
         Reason.BAD_MAILBOX,
         r"""
         (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}invalid
-        (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}unknown(?! or\b)
+        (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}unknown(?!/| or\b)
         (?:user|recipient|(?<!ip )address(?:es)?|mail ?box|account|rcpt)\b.{0,60}not (?:be )?found
         (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:(?<!may )not|n't) exist
         (?:user|recipient|(?<!ip )address|mail ?box|account)\b.{0,60}(?:no longer|not known)
@@ -203,9 +204,10 @@ _WORDS = [
         recip(?:ient)? ?notfound|not found by smtp address lookup|in name directory
         not an? (?:registered|valid|known|active) (?:\w+ )?(?:user|recipient|mailbox|address)
         unknown in (?:virtual|local|relay)
-        mail ?box (?:\S{1,99} )?(?:is )?(?:currently )?unavail?able\b(?! or\b)
-        (?:utilisateur|destinataire) inconnu|nessun utente|(?:benutzer|empf(?:ä|ae?)nger) unbekannt
-        (?:usuario|destinatario) (?:desconocido|inexistente|inv[aá]lido)
+        mail ?box (?:\S{1,99} )?(?:is )?(?:currently )?unavail?able\b(?!/| or\b)
+        (?:utilisateur|destinataire) inconnu(?!/| ou\b)|nessun utente
+        (?:benutzer|empf(?:ä|ae?)nger) unbekannt(?!/| oder\b)
+        (?:usuario|destinatario) (?:desconocido|inexistente|inv[aá]lido)(?!/| ou?\b)
         no existe (?:ese usuario|dicha persona)
         adresse (?:wurde )?nicht gefunden|adresse (?:est )?introuvable
         no se (?:ha )?(?:encontr\w+|podido encontrar) la direcci[oó]n
