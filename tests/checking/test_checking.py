@@ -108,6 +108,12 @@ E, W = Severity.ERROR, Severity.WARNING
         (content("List-Post: a@b.test"), Rule.URI_MALFORMED, W),
         (content("Archived-At: <https://x.test> and more"), Rule.URI_MALFORMED, W),
         (content("List-ID: list.example.org"), Rule.LIST_ID_MALFORMED, W),
+        (
+            content("Disposition-Notification-To: a@x\r\nDisposition-Notification-To: b@x"),
+            Rule.FIELD_REPEATED,
+            E,
+        ),
+        (content("Auto-Submitted: no\r\nAuto-Submitted: no"), Rule.FIELD_REPEATED, E),
         (content("List-ID: <a.b>\r\nlist-id: <c.d>"), Rule.FIELD_REPEATED, E),
         (content("Cc: "), Rule.ADDRESS_MISSING, E),
         (content("To: undisclosed-recipients:;", without="To"), Rule.GROUP_EMPTY, W),

@@ -181,6 +181,9 @@ def test_an_answer_carries_the_thread() -> None:
     answer = parsed(message(in_reply_to=original))
     assert (answer["In-Reply-To"], answer["References"]) == ("<2@x>", "<0@x> <1@x> <2@x>")
     answer = parsed(message(in_reply_to="<2@x>"))
+    folded = message_from_bytes(b"Message-ID:\r\n\t<2@x> \r\n\r\n")["Message-ID"]
+    again = parsed(message(in_reply_to=folded, references=[folded]))
+    assert again["In-Reply-To"] == again["References"] == "<2@x>"
     assert (answer["In-Reply-To"], answer["References"]) == ("<2@x>", "<2@x>")
     first = message(message_id="<1@x>", in_reply_to="<0@x>")
     del first["References"]
@@ -559,6 +562,9 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
         ({"to": ["undisclosed-recipients:;"]}, r"to\[0\]=.* is a group: .*leave it out"),
         ({"to": "Team: a@x.test, B <b@x.test>; "}, "to=.* is a group"),
         ({"to": "mailto:a@x.test"}, "to=.* is no mailbox"),
+        ({"sender": "a@x.test, b@x.test"}, "sender=.* has 2 addresses; give one, and a name with"),
+        ({"headers": {"Sender": "a@x.test, b@x.test"}}, r"headers\['Sender'\]=.* is one mailbox"),
+        ({"headers": {"Resent-Sender": "a@x.test, b@x.test"}}, "is one mailbox"),
         ({"bcc": ("Bob\nX: y", "b@x.test")}, "bcc's display name.*line end"),
         ({"bcc": "b@x.test\r\nX: y"}, "bcc=.*line end"),
         ({"reply_to": ("x", "y z")}, "reply_to: not an address"),
@@ -636,9 +642,9 @@ def test_a_mistake_names_its_argument_and_the_remedy(options: dict[str, Any], wh
         ({"list_unsubscribe": b"https://x.test"}, "list_unsubscribe: give one, .* not bytes"),
         ({"in_reply_to": b"Message-ID: <a@b>"}, "in_reply_to: give a message or .*, not bytes"),
         ({"to": ("a@x.test", "b@x.test", "c@x.test")}, r"to: give .* are a list"),
-        ({"cc": ("a@x.test",)}, r"cc: give .* are a list"),
+        ({"cc": ("a@x.test",)}, r"cc: give .*, not \('a@x.test',\); several .* are a list"),
         ({"bcc": [["a@x.test", "b@x.test"]]}, r"bcc\[0\]: give .* are a list"),
-        ({"sender": ["a@x.test", "b@x.test"]}, r"sender: give .* are a list"),
+        ({"sender": ["a@x.test", "b@x.test"]}, r"sender: give .*, not \['a@x.test', 'b@x.test'\]$"),
         ({"subject": b"x"}, "subject: give a str"),
         ({"text": b"x"}, "text: give a str"),
         ({"attachments": b"x"}, "attachments: bytes have no name"),

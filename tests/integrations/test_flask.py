@@ -166,7 +166,10 @@ def test_an_app_without_mail_is_told_what_to_do():
         ({"MAIL_USE_TLS": "False"}, "MAIL_USE_TLS"),
         ({"MAIL_SUPPRESS_SEND": "yes"}, "MAIL_SUPPRESS_SEND"),
         ({"MAIL_USERNAME": "ann"}, "MAIL_PASSWORD"),
-        ({"MAIL_PORT": "smtp"}, "port"),
+        ({"MAIL_PORT": "smtp"}, "MAIL_PORT: give an int, not str"),
+        ({"MAIL_MAX_EMAILS": "many"}, "MAIL_MAX_EMAILS: give an int"),
+        ({"SMTPX_TIMEOUT": 5}, r"SMTPX_TIMEOUT \(did you mean the argument timeout of Mail\?\)"),
+        ({"SMTPX_URI": "smtp://localhost"}, r"SMTPX_URI \(did you mean SMTPX_URL\?\)"),
         ({"MAIL_MAX_EMAILS": 0}, "messages"),
     ],
 )

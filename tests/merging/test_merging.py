@@ -482,6 +482,12 @@ def test_a_message_that_makes_no_template_is_refused(message: Any, why: str) -> 
         Template(message)
 
 
+@pytest.mark.parametrize("wrong", [None, "Dear {{name}}", b"To: x", EmailMessage, [letter()]])
+def test_what_is_no_message_makes_no_template(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="message: give "):
+        Template(wrong)
+
+
 @pytest.mark.parametrize(
     "octets",
     [

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from email import message_from_bytes, policy
 from email.header import Header
 from email.message import EmailMessage, Message
@@ -14,7 +15,7 @@ from email.mime.application import MIMEApplication
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from itertools import product
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import example, given
@@ -151,6 +152,20 @@ def test_an_internationalized_address_is_read(kind: str) -> None:
 def test_a_field_may_come_more_than_once(name: str) -> None:
     message = parsed("From: a@x.test\nTo: b@x.test\nTo: c@x.test\n", name)
     assert recipients(message) == ["b@x.test", "c@x.test"]
+
+
+@pytest.mark.parametrize("kind", [EmailMessage, Message])
+def test_a_field_that_is_none_is_empty(kind: type[Message[Any, Any]]) -> None:
+    """``message["Cc"] = cc``, where there is none."""
+    message = cast("AnyMessage", kind())
+    nothing: Any = None
+    message["From"], message["To"], message["Cc"] = "a@x.test", "b@x.test", nothing
+    assert recipients(message) == ["b@x.test"]
+    assert b"None" not in serialise(message)
+    lost = EmailMessage()
+    lost["From"], lost["To"] = "a@x.test", ["b@x.test", None]
+    with pytest.raises(LocalProtocolError, match="None in it is neither text nor an address"):
+        _ = recipients(lost)
 
 
 def test_a_header_object_is_read_too() -> None:
@@ -379,6 +394,14 @@ def test_a_message_that_cannot_be_written_is_refused() -> None:
     message = parsed("Content-Type: text/plain; charset=nonsense\n", "default", "\n\xe9\n")
     with pytest.raises(LocalProtocolError, match="cannot be written"):
         serialise(message, seven_bit=True)
+
+
+@pytest.mark.parametrize("value", [1, datetime(2026, 1, 1), ["a@x.test"], b"high"])
+def test_a_field_that_is_no_text_is_named(value: Any) -> None:
+    message = MIMEText("hi")
+    message["X-Priority"] = value
+    with pytest.raises(LocalProtocolError, match=r"the message's X-Priority is .*, and not text"):
+        serialise(message)
 
 
 # --- header injection --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message.mailboxes import addresses_in
-from smtpx._message.sources import source_of
+from smtpx._message.sources import is_none, source_of
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def header_addresses(message: AnyMessage, *names: str) -> list[str]:
 
 def _addresses_of(field: Any) -> list[str]:
     """What one field says, be it as it came, or as the `email` package's policies keep it."""
+    if is_none(field):
+        return []
     if hasattr(field, "addresses") and not any(map(_is_doubtful, field.defects)):
         try:
             return [address.addr_spec for address in field.addresses]
         except AttributeError:
             _check_texts(field.addresses)
-    if field is None:  # The older messages take it for an empty field.
-        return []
     return addresses_in(source_of(field))
 
 

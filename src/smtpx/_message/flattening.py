@@ -25,6 +25,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from smtpx._message.names import ADDRESSES
+from smtpx._message.sources import is_none
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -183,7 +184,7 @@ def _field_on_one_line(value: Any) -> bytes | None:
     name, text = value.name, str.__str__(value)
     if getattr(kind.parse, "__func__", None) not in _FOLDED_AS_READ:
         tree = str(value._parse_tree)
-        if hasattr(value, "addresses") and (text != tree or ":" in text):
+        if hasattr(value, "addresses") and (text != tree or ":" in text or is_none(value)):
             return None  # There may be commas of what was encoded in it, or a group without a name.
         text = tree
     elif _holds_addresses(name):

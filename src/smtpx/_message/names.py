@@ -42,7 +42,7 @@ EXACT = (
     | {"thread-index", "tls-required", "x-delivered-to", "x-envelope-from", "x-envelope-to"}
     | {"auto-submitted", "autocrypt", "feedback-id", "importance", "list-unsubscribe-post"}
     | {"precedence", "priority", "return-path", "sensitivity", "x-auto-response-suppress"}
-    | {"x-priority"}
+    | {"bimi-selector", "disposition-notification-options", "original-recipient", "x-priority"}
 )
 """Fields that programs read, and in which nothing may be encoded (RFC 2047 §5)."""
 PARAMETERS = frozenset({"content-type", "content-disposition"})

@@ -7,6 +7,7 @@ import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from smtpx._checks import shown
 from smtpx.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -92,7 +93,10 @@ def careful(kind: type[Policy[Any]], *, lenient: bool = False) -> type[Policy[An
         body = rewritten(name, value, self)
         folded = b""
         if body is None or (lenient and not utf8 and not body.isascii()):
-            folded = kind.fold_binary(self, name, value)
+            try:
+                folded = kind.fold_binary(self, name, value)
+            except AttributeError as error:
+                raise _no_text(name, value) from error
             body = None if re.fullmatch(_FIELD, folded) else as_it_came(name, value)
         if body is not None:
             lines = f"{name}: {body}".rstrip(" ").replace("\n", self.linesep) + self.linesep
@@ -105,3 +109,7 @@ def careful(kind: type[Policy[Any]], *, lenient: bool = False) -> type[Policy[An
         return folded
 
     return type(kind.__name__, (kind,), {"fold_binary": fold_binary})
+
+
+def _no_text(name: str, value: Any) -> LocalProtocolError:
+    return LocalProtocolError(f"the message's {name} is {shown(value)}, and not text: give a str")

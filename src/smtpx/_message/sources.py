@@ -11,7 +11,7 @@ import base64
 import re
 from typing import Any
 
-__all__ = ["source_of"]
+__all__ = ["is_none", "source_of"]
 
 _IN_COMMENT = re.compile(r"[()\\]")
 
@@ -22,6 +22,8 @@ def source_of(field: Any) -> str:
     Raises:
         ValueError: it is no text.
     """
+    if is_none(field):
+        return ""
     tree = getattr(field, "_parse_tree", None)
     if tree is not None:
         return _written(tree)
@@ -34,6 +36,11 @@ def source_of(field: Any) -> str:
     # the addresses are encoded too, which no reader will understand, as it was meant.
     encoded: str = field.encode()
     return encoded if "@" in encoded else str(field)
+
+
+def is_none(field: Any) -> bool:
+    """Whether a program set the field to ``None``, which the newer messages take for a name."""
+    return field is None or getattr(field, "addresses", ()) == (None,)
 
 
 def _written(token: Any) -> str:

@@ -22,10 +22,11 @@ __all__ = ["ONCE", "check_alignment", "check_header", "is_utf8"]
 ONCE = frozenset(
     {"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references"}
     | {"subject", "date", "mime-version", "content-type", "content-transfer-encoding"}
-    | {"content-disposition", "content-id", "list-id", "list-unsubscribe-post"}
+    | {"content-disposition", "content-id", "list-id", "list-unsubscribe-post", "return-path"}
+    | {"auto-submitted", "disposition-notification-to"}
     | (URIS - {"archived-at"})
 )
-"""Fields that come once at most (RFC 5322 §3.6, RFC 2045 §3, RFC 2369 §3, RFC 2919 §3)."""
+"""Fields that come once at most (RFC 5322 §3.6, RFC 2045 §3, RFC 2369 §3, 2919 §3, 8098 §2.1)."""
 _MESSAGE_ID = re.compile(r"\s*<[^\s<>@]+@[^\s<>@]+>\s*")
 _LIST_ID = re.compile(r"<[!-;=?-~]+>\s*$")
 _HTTPS = re.compile(r"<\s*https:[^<>]+>", re.IGNORECASE)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
 
+from smtpx import _checks
 from smtpx._message import fields
 from smtpx._message.mailboxes import groups_in, mailbox_in
 from smtpx._message.names import ADDRESSES, EXACT, IDENTIFIERS, OF_THE_MESSAGE, URIS, are_uris
@@ -26,6 +27,7 @@ The address may be a field, ``{{address}}``, in a message that becomes a `Templa
 """
 Mailboxes: TypeAlias = "Mailbox | Iterable[Mailbox]"
 
+_ONE = "sender"  # The argument of which there is only one.
 _IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
 # What others write, who do not keep to the grammar; programs compare it octet by octet.
 _ANY_IDENTIFIER = re.compile(r"<[!-;=?-~]{1,898}>")
@@ -156,7 +158,9 @@ def others_identifier(argument: str, given: str) -> str:
         LocalProtocolError: it has no angle brackets, or what cannot stand in them.
         TypeError: it is no text.
     """
-    if not _ANY_IDENTIFIER.fullmatch(line(argument, given)):
+    _checks.text(argument, given)
+    given = line(argument, given.strip())  # Of a field that was folded before it.
+    if not _ANY_IDENTIFIER.fullmatch(given):
         several = "; several are a list" if argument == "references" else ""
         raise LocalProtocolError(
             f"{argument}={_shown(given)} is no Message-ID: give it as it stands in its message, "
@@ -246,6 +250,8 @@ def _groups(
     ]
     if not found:
         raise AddressError(f"{argument} is empty: give an address, or leave it out")
+    if kind in ("sender", "resent-sender") and len(found) > 1:
+        raise AddressError(f"{argument}={_shown(text)}: Sender is one mailbox (RFC 5322 §3.6.2)")
     return found
 
 
@@ -300,7 +306,8 @@ def _written(argument: str, text: str) -> tuple[str, Address]:
                 "out where it has none"
             ) from error
         raise AddressError(
-            f"{argument}={_shown(text)} is no mailbox: {error}; give several as a list of strings, "
+            f"{argument}={_shown(text)} is no mailbox: {error}; give "
+            f"{'one' if argument == _ONE else 'several as a list of strings'}, "
             "and a name with a comma as ('Display, Name', 'bob@example.net')"
         ) from error
     return _name(argument, name), _address(argument, address)
@@ -321,9 +328,10 @@ def _address(argument: str, text: str, *, bare: bool = False) -> Address:
 
 
 def _no_mailbox(argument: str, given: object) -> TypeError:
+    several = "" if argument == _ONE else "; several addresses are a list"
     return TypeError(
         f"{argument}: give 'bob@example.net', 'Bob <bob@example.net>' or "
-        f"('Bob', 'bob@example.net'), not {_shown(repr(given))}; several addresses are a list"
+        f"('Bob', 'bob@example.net'), not {_checks.shown(given)}{several}"
     )
 
 

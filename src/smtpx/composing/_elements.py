@@ -14,7 +14,8 @@ __all__ = ["BLOCKS", "PARAGRAPHS", "Elements", "is_hidden", "with_end_tags"]
 
 BLOCKS: Final = frozenset(
     {"address", "article", "aside", "center", "div", "dd", "dl", "dt", "footer", "form", "header"}
-    | {"li", "main", "nav", "ol", "section", "table", "tr", "ul", "pre"}
+    | {"li", "main", "nav", "ol", "section", "table", "tr", "ul", "pre", "figure", "figcaption"}
+    | {"details", "summary", "fieldset", "legend"}
 )
 PARAGRAPHS: Final = frozenset(
     {"p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "table", "pre", "dl"}
@@ -33,7 +34,7 @@ _WITHOUT_END_TAG: Final = _OF_A_TABLE | {
 # What a start tag ends, and within what it does not look for it.
 _ENDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     **dict.fromkeys(
-        (BLOCKS | PARAGRAPHS | {"hr", "fieldset", "figure", "details"}) - {"li", "dd", "dt", "tr"},
+        (BLOCKS | PARAGRAPHS | {"hr"}) - {"li", "dd", "dt", "tr"},
         (("p",), ("table", *_CELLS)),
     ),
     "li": (("li",), ("ul", "ol", "table", *_CELLS)),

@@ -71,8 +71,7 @@ class Mail:
         if not isinstance(app, Flask):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("app", app, "a Flask app")
         settings = app.config.get_namespace("MAIL_", lowercase=False)
-        url = app.config.get_namespace("SMTPX_", lowercase=False).get("URL")
-        client = _client(url, settings, self._options)
+        client = _client(_url(app.config), settings, self._options)
         is_suppressed = _flag(settings, "SUPPRESS_SEND", default=app.testing)
         sender = settings.get("DEFAULT_SENDER")
         app.extensions["smtpx"] = _State(client, sender, is_suppressed is True)
@@ -128,6 +127,15 @@ class Mail:
         return state
 
 
+def _url(config: Mapping[str, Any]) -> object:
+    names = {name for name in config if name.startswith("SMTPX_")}
+    if unknown := names - {"SMTPX_URL"}:
+        arguments = smtpx.SessionOptions.__annotations__
+        kin = {f"SMTPX_{name.upper()}": f"the argument {name} of Mail" for name in arguments}
+        raise _checks.unknown("setting", unknown, ["SMTPX_URL"], kin)
+    return config.get("SMTPX_URL")
+
+
 def _present(value: Any) -> Any:
     """What stands behind a value: extensions give settings, and translations, by proxies."""
     if isinstance(value, LocalProxy):
@@ -172,7 +180,11 @@ def _endpoint(settings: Mapping[str, Any]) -> smtpx.Endpoint:
 def _number(settings: Mapping[str, Any], name: str) -> Any:
     """A number, which is a str where it comes from the environment."""
     value = settings.get(name)
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if value is not None:
+        _checks.count(f"MAIL_{name}", value, 0)
+    return value
 
 
 def _flag(settings: Mapping[str, Any], name: str, *, default: bool | None = None) -> bool | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.policy import EmailPolicy
 from typing import Any, Self
 
@@ -54,7 +54,7 @@ class Template:
             LocalProtocolError: it has no From or To, it has recipients who would get every
                 copy, or fields where there can be none.
             AddressError: an address in it is none.
-            TypeError: `sender` is of another kind.
+            TypeError: it is no message, or `sender` is of another kind.
         """
         _check(message)
         _checks.text("sender", sender, or_none=True)
@@ -160,6 +160,7 @@ class Template:
 
 
 def _check(message: Any) -> None:
+    _checks.instance("message", message, Message)
     if not isinstance(message, EmailMessage) or not isinstance(message.policy, EmailPolicy):
         raise LocalProtocolError(
             "a template is made of an EmailMessage with one of email.policy's EmailPolicies"

@@ -164,6 +164,5 @@ def _address(name: str, value: str) -> str:
 
 
 def _check_names(options: Mapping[str, Any], known: Any) -> None:
-    names: list[str] = [*known.__annotations__]
-    if unknown := [name for name in options if name not in names]:
-        raise TypeError(f"unknown option: {unknown[0]}; known are {', '.join(names)}")
+    if unknown := options.keys() - known.__annotations__.keys():
+        raise _checks.unknown("option", unknown, known.__annotations__)

@@ -201,7 +201,7 @@ class TestOptions:
         [
             ({"outbox": "default"}, "outbox"),
             ({"outbox": {"database": "other"}}, "has no 'other'"),
-            ({"outbox": {"retry": 1}}, "outbox: unknown option: retry"),
+            ({"outbox": {"retry": 1}}, r"outbox: unknown option: retry \(did you mean retries\?\)"),
             ({"outbox": {"lease": -1}}, "outbox: lease"),
             ({"outbox": {}, "partial": "raise"}, "partial: leave it out"),
         ],

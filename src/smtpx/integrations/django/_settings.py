@@ -89,8 +89,7 @@ def read(options: Mapping[str, Any]) -> Settings:
     """
     unknown = options.keys() - OPTIONS
     if unknown:
-        names, known = ", ".join(sorted(unknown)), ", ".join(sorted(OPTIONS))
-        raise TypeError(f"unknown option: {names}; known are {known}")
+        raise _checks.unknown("option", unknown, sorted(OPTIONS))
     given = said(options)
     partial = given.get("partial", "signal")
     if partial not in _PARTIAL:
