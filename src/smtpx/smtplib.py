@@ -43,7 +43,7 @@ from smtpx._smtplib.arguments import (
     sender_path,
 )
 from smtpx._smtplib.authentication import MAXCHALLENGE, Authentication
-from smtpx._smtplib.protection import check_key_arguments, own_context, protected
+from smtpx._smtplib.protection import check_key_arguments, own_context, part, protected
 from smtpx._smtplib.reading import MAXLINE
 from smtpx._smtplib.replay import CodeAndText, accepts
 from smtpx._smtplib.secrecy import Secrecy
@@ -170,6 +170,7 @@ class SMTP(Authentication, Transactions):
             ):
                 return  # Interrupted, who knows in the middle of what: QUIT might be content there.
             code, message = self.docmd("QUIT")
+            part(self.sock)
             if code != 221:
                 raise SMTPResponseException(code, message)
         except SMTPServerDisconnected:
@@ -220,6 +221,7 @@ class SMTP(Authentication, Transactions):
     def quit(self) -> CodeAndText:
         """Say QUIT and close the connection; `connect` may follow."""
         reply = self.docmd("quit")
+        part(self.sock)
         self._forget()
         self.close()
         return reply

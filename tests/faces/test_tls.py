@@ -46,6 +46,7 @@ from tests.certificates import (
     serving,
 )
 from tests.faces.conftest import Face
+from tests.tls_endings import Endings
 
 ENVELOPE = Envelope("ann@example.org", "bob@example.net")
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -631,6 +632,18 @@ def test_the_end_of_a_session_is_said_in_tls_too(
         thread.join()
     assert said[0] == b"EHLO [127.0.0.1]\r\n"
     assert said[2:] == ([b"close_notify"] if ending != "broken off" else [])
+
+
+@pytest.mark.requirement("RFC 8446 §6.1")
+def test_the_end_of_each_of_several_sessions_is_said_in_tls_too(face: Face, ca_file: Path) -> None:
+    with Endings(issued("127.0.0.1")) as server:
+        policy = TLSPolicy(TLSMode.IMPLICIT, ca_file=ca_file)
+        url = f"smtps://127.0.0.1:{server.port}"
+        with face.client(url, tls=policy, timeouts=PATIENT) as client:
+            mails = [(CONTENT, ENVELOPE)] * 30
+            assert all(result.complete for result in client.send_many(mails, connections=3))
+    assert len(server.said) > 1
+    assert set(server.said) == {"close_notify"}
 
 
 @pytest.mark.parametrize("behind", ["close_notify", "what is no record", "half a record"])

@@ -19,7 +19,9 @@ import trustme
 from smtpx import smtplib
 from smtpx._smtplib import protection
 from smtpx.testing import AppendToReply, Server, ServerTLS
+from tests import certificates
 from tests.smtplib.scripted import serving
+from tests.tls_endings import Endings
 
 MESSAGE = "use a custom context"
 
@@ -61,6 +63,21 @@ def test_starttls_with_a_context(starttls: Server) -> None:
         assert client.sendmail("a@example.org", "b@example.net", "hi") == {}
         assert client.sendmail("a@example.org", "b@example.net", "hi") == {}
     assert len(starttls.messages) == 2
+
+
+@pytest.mark.requirement("RFC 8446 §6.1")
+def test_the_end_of_a_session_is_said_in_tls_too() -> None:
+    context = certificates.serving(trustme.CA().issue_cert("localhost"))
+    with Endings(context) as server:
+        client = ssl_client_of(server)
+        assert client.sendmail("a@example.org", "b@example.net", "hi") == {}
+        assert client.quit()[0] == 221
+    assert server.said == ["close_notify"]
+    with Endings(context) as server:
+        with ssl_client_of(server) as client:
+            assert client.noop()[0] == 250
+        ssl_client_of(server).close()
+    assert sorted(server.said) == ["close_notify", "the end of the stream"]
 
 
 def test_this_machine_needs_no_certificate(starttls: Server, implicit: Server) -> None:

@@ -14,7 +14,7 @@ from smtpx._smtplib.reading import is_genuine
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLSocket
 
-__all__ = ["check_key_arguments", "own_context", "protected"]
+__all__ = ["check_key_arguments", "own_context", "part", "protected"]
 
 
 def check_key_arguments(
@@ -61,6 +61,20 @@ def protected(
             error.args = (error.errno, text)
             error.strerror = text
         raise
+
+
+def part(sock: Any) -> None:
+    """Under TLS, write close_notify, if there is room (RFC 8446 §6.1).
+
+    The peer's own is not waited for.
+    """
+    if not (is_genuine(sock) and hasattr(sock, "unwrap")):
+        return
+    try:
+        sock.settimeout(0)
+        sock.unwrap()
+    except (OSError, ValueError):
+        pass  # The peer has yet to say the same, or has gone already.
 
 
 def own_context(

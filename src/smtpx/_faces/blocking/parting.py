@@ -26,12 +26,18 @@ def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
     except OSError:
         return  # No descriptor is left for it.
     try:
+        lanes: list[Lane[object]] = []
         for session in sessions:
             connection, driver = session._parts
-            multiplexer.add(Lane(driver, quit_session(connection), lambda: True, deadline))
+            lanes.append(Lane(driver, quit_session(connection), lambda: True, deadline))
+            multiplexer.add(lanes[-1])
         while True:
+            for lane in lanes:
+                if lane.finished:
+                    lane.driver.part()
             if not multiplexer.lanes:
                 break
+            lanes = [*multiplexer.lanes]
             _ = multiplexer.turn()
     except OSError:
         pass  # What is left is closed without a word.
