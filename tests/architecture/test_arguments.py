@@ -582,7 +582,7 @@ CASES: dict[str, Case] = {
     "Template": Case(
         smtpx.Template,
         {"message": TEMPLATE},
-        names={"message": "template", "sender": "sender|address"},
+        names={"message": "message: give an EmailMessage|template", "sender": "sender|address"},
         sender=NONE | {"empty text"},
     ),
     "Template.render": Case(

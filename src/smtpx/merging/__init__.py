@@ -160,7 +160,8 @@ class Template:
 
 
 def _check(message: Any) -> None:
-    _checks.instance("message", message, Message)
+    if not isinstance(message, Message):
+        raise _checks.complaint("message", message, "an EmailMessage")
     if not isinstance(message, EmailMessage) or not isinstance(message.policy, EmailPolicy):
         raise LocalProtocolError(
             "a template is made of an EmailMessage with one of email.policy's EmailPolicies"
