@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import sys
@@ -37,19 +38,51 @@ class Resolver:
         return self._others(host, port, *args, **options)  # type: ignore[return-value] # an enum
 
 
+_ATTEMPTS = 100
+
+
 @contextmanager
-def dead(host: str) -> Iterator[int]:
-    """A port where connecting takes for ever: its queue is full, so that nobody is let in."""
+def one_port(*hosts: str) -> Iterator[int]:
+    """A port that is free at all of these addresses, for servers of ours that ask for it.
+
+    On Linux nobody else is given it meanwhile; what listens there needs SO_REUSEADDR. Elsewhere no
+    more can be done than to let go of it at the last moment.
+    """
+    for attempt in range(_ATTEMPTS):
+        with ExitStack() as stack:
+            port = 0
+            try:
+                for host in hosts:
+                    bound = stack.enter_context(socket.socket(entry(host, 0)[0]))
+                    if sys.platform == "linux":
+                        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    bound.bind((host, port))
+                    port = bound.getsockname()[1]
+            except OSError as error:
+                if not port:
+                    pytest.skip(f"{hosts[0]} is not of this machine: {error}")
+                if error.errno == errno.EADDRINUSE and attempt < _ATTEMPTS - 1:
+                    continue
+                raise
+            if sys.platform != "linux":
+                stack.close()
+            yield port
+            return
+
+
+@contextmanager
+def dead(host: str, *, beside: Sequence[str] = ()) -> Iterator[int]:
+    """A port where connecting takes for ever: its queue is full, so that nobody is let in.
+
+    It is free at the addresses `beside` this one, as `one_port` says.
+    """
     if sys.platform != "linux":
         pytest.skip("only Linux is known to drop connections when the queue is full")
-    with ExitStack() as stack:
+    with one_port(host, *beside) as port, ExitStack() as stack:
         listener = stack.enter_context(socket.socket(entry(host, 0)[0]))
-        try:
-            listener.bind((host, 0))
-        except OSError as error:
-            pytest.skip(f"{host} is not of this machine: {error}")
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
         listener.listen(0)
-        port = listener.getsockname()[1]
         while True:
             filler = stack.enter_context(socket.socket(entry(host, 0)[0]))
             filler.setblocking(False)

@@ -22,6 +22,7 @@ from tests.delivery.conftest import LOOPBACK
 from tests.delivery.policy_lab import lab
 from tests.delivery.test_many import to
 from tests.delivery.test_mta_sts import zone
+from tests.network import one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -153,8 +154,9 @@ def test_a_domain_that_is_silent_holds_up_none_of_many(world):
     lines += ["mx.test A 127.0.0.1", "slow.test MX 1 s.test.", "s.test A 127.0.0.2"]
     domains = ["silent.test", "slow.test", *(f"d{place}.test" for place in range(100))]
     with (
-        Server() as server,
-        Server(host="127.0.0.2", port=server.port, faults=[Stall("EHLO", times=None)]) as slow,
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port) as server,
+        Server(host="127.0.0.2", port=port, faults=[Stall("EHLO", times=None)]) as slow,
         NameServer("\n".join(lines), faults=[NameFault(Misanswer.SILENCE, *silent)]) as dns,
     ):
         delivered: list[int] = []

@@ -28,6 +28,7 @@ from smtpx.testing import (
     ServerTLS,
 )
 from tests.certificates import rsa_key, serving
+from tests.network import one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -280,10 +281,10 @@ WRONG = "ab" * 32
 class Lab:
     """A host with TLSA records, and the name server that says so."""
 
-    def __init__(self, world: Any, context: ssl.SSLContext | None) -> None:
+    def __init__(self, world: Any, context: ssl.SSLContext | None, port: int = 0) -> None:
         self._world = world
         tls = ServerTLS.NONE if context is None else ServerTLS.STARTTLS
-        self.server = Server(tls=tls, server_context=context)
+        self.server = Server(port=port, tls=tls, server_context=context)
 
     def __enter__(self) -> Lab:
         self.server.start()
@@ -442,10 +443,11 @@ def test_records_of_an_alias(world, issued, at: str, insecure: tuple[str, ...], 
 def test_the_next_host_takes_it_where_the_first_does_not_match(world, issued):
     context, key, _ = issued
     with (
-        Lab(world, context) as lab,
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Lab(world, context, port) as lab,
         Server(
             host="127.0.0.2",
-            port=lab.server.port,
+            port=port,
             tls=ServerTLS.STARTTLS,
             server_context=context,
         ) as other,

@@ -6,7 +6,8 @@ import copy
 import pickle
 import ssl
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import Any
 
@@ -26,6 +27,7 @@ from smtpx.testing import (
     ServerTLS,
     TruncateReply,
 )
+from tests.network import one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -33,9 +35,13 @@ BOB = Envelope("ann@example.org", "bob@example.net")
 pytestmark = pytest.mark.timeout(60)
 
 
+# Addresses of this machine that servers of a test share a port at.
+AT_HAND = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
+    with one_port(*AT_HAND) as port, Server(port=port) as running:
         yield running
 
 
@@ -58,9 +64,18 @@ def zone(*lines: str) -> NameServer:
     return NameServer("\n".join(lines))
 
 
-def beside(server: Server, host: str, **options: Any) -> Server:
-    """Another server on the same port of another address of this machine."""
-    return Server(host=host, port=server.port, **options)
+@contextmanager
+def a_pair(
+    first: Mapping[str, Any] | None = None, second: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Server, Server]]:
+    """Servers on the same port of two addresses of this machine."""
+    one, other = AT_HAND[:2]
+    with (
+        one_port(one, other) as port,
+        Server(host=one, port=port, **(first or {})) as here,
+        Server(host=other, port=port, **(second or {})) as there,
+    ):
+        yield here, there
 
 
 HOSTS = [
@@ -109,7 +124,7 @@ def test_a_message_of_the_email_package_needs_no_envelope(world, server):
 
 def test_each_domain_gets_its_own_and_the_outcomes_keep_their_order(world, server):
     with (
-        beside(server, "127.0.0.2") as other,
+        Server(host="127.0.0.2", port=server.port) as other,
         zone(
             *("example.net MX 1 a.example.net.", "a.example.net A 127.0.0.1"),
             *("example.com MX 1 b.example.com.", "b.example.com A 127.0.0.2"),
@@ -174,7 +189,7 @@ def test_a_host_may_be_an_alias(world, server):
 @pytest.mark.requirement("D13")
 def test_the_next_host_takes_it_where_the_first_cannot_be_reached(world, server):
     with (
-        beside(server, "127.0.0.3") as last,
+        Server(host="127.0.0.3", port=server.port) as last,
         zone(
             *("example.net MX 1 a.example.net.", "example.net MX 2 b.example.net."),
             "example.net MX 3 c.example.net.",
@@ -195,7 +210,7 @@ def test_the_next_host_takes_it_where_the_first_cannot_be_reached(world, server)
 )
 def test_who_is_refused_for_now_is_taken_to_the_next_host(world, command: str, transient: bool):
     fault = Refuse(command, "450 4.0.0 no" if transient else "550 5.0.0 no")
-    with Server(faults=[fault]) as server, beside(server, "127.0.0.2") as other:
+    with a_pair({"faults": [fault]}) as (server, other):
         with zone(*HOSTS) as dns:
             delivery = world(dns, port=server.port)
             if transient:
@@ -210,7 +225,7 @@ def test_who_is_refused_for_now_is_taken_to_the_next_host(world, command: str, t
 def test_who_is_taken_is_not_sent_to_again(world, server):
     refusals = {"eve@example.net": "450 4.2.0 greylisted"}
     both = Envelope("ann@example.org", ["bob@example.net", "eve@example.net"])
-    with Server(refuse_recipients=refusals) as first, beside(first, "127.0.0.2") as second:
+    with a_pair({"refuse_recipients": refusals}) as (first, second):
         with zone(*HOSTS) as dns:
             result = world(dns, port=first.port).send(CONTENT, both)
         assert [one.host for one in result.outcomes] == ["a.example.net", "b.example.net"]
@@ -220,7 +235,7 @@ def test_who_is_taken_is_not_sent_to_again(world, server):
 
 def test_what_every_host_refuses_for_now_is_told_by_the_first_reply(world):
     options: dict[str, Any] = {"refuse_recipients": {"bob@example.net": "450 4.2.0 later"}}
-    with Server(**options) as server, beside(server, "127.0.0.2", **options) as other:
+    with a_pair(options, options) as (server, other):
         with zone(*HOSTS) as dns, pytest.raises(smtpx.RecipientsRefused) as caught:
             world(dns, port=server.port).send(CONTENT, BOB)
         assert (len(server.sessions), len(other.sessions)) == (1, 1)
@@ -230,12 +245,16 @@ def test_what_every_host_refuses_for_now_is_told_by_the_first_reply(world):
 
 
 def test_a_permanent_greeting_is_final_only_if_no_other_host_answers(world):
-    with Server(greeting="554 5.7.1 go away") as server, zone(*HOSTS) as dns:
+    with (
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port, greeting="554 5.7.1 go away") as server,
+        zone(*HOSTS) as dns,
+    ):
         with pytest.raises(smtpx.SMTPError) as caught:
             world(dns, port=server.port).send(CONTENT, BOB)
         assert outcomes_of(caught.value)[0].status is Status.REFUSED
         assert not outcomes_of(caught.value)[0].retryable
-        with beside(server, "127.0.0.2") as other:
+        with Server(host="127.0.0.2", port=port) as other:
             result = world(dns, port=server.port).send(CONTENT, BOB)
             assert result.outcomes[0].host == "b.example.net"
             assert len(other.messages) == 1
@@ -371,7 +390,7 @@ def test_what_became_of_it_can_be_pickled_and_copied(world, server):
 
 def test_a_message_in_doubt_is_taken_to_no_other_host(world):
     cut = TruncateReply("END-OF-DATA", keep=0)
-    with Server(faults=[cut]) as server, beside(server, "127.0.0.2") as other:
+    with a_pair({"faults": [cut]}) as (server, other):
         with zone(*HOSTS) as dns, pytest.raises(smtpx.ConnectionLost) as caught:
             world(dns, port=server.port).send(CONTENT, BOB)
         assert caught.value.in_doubt

@@ -31,6 +31,7 @@ from smtpx.testing import (
 from tests.certificates import serving
 from tests.delivery.test_delivery import HOSTS, outcomes_of
 from tests.delivery.test_many import to
+from tests.network import one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -55,8 +56,9 @@ def test_what_one_host_breaks_off_the_next_one_takes(world, what: str):
         options: dict[str, Any] = {"tls": ServerTLS.STARTTLS} if phase == "STARTTLS" else {}
         options["extensions"] = USUAL_EXTENSIONS - {Extension.CHUNKING}
         with (
-            Server(faults=[FAULTS[what](phase)], **options) as first,
-            Server(host="127.0.0.2", port=first.port) as second,
+            one_port("127.0.0.1", "127.0.0.2") as port,
+            Server(port=port, faults=[FAULTS[what](phase)], **options) as first,
+            Server(host="127.0.0.2", port=port) as second,
             NameServer("\n".join(HOSTS)) as dns,
         ):
             try:
@@ -79,8 +81,9 @@ def test_what_one_host_breaks_off_the_next_one_takes(world, what: str):
 
 def test_a_host_that_says_nothing_after_the_data_leaves_it_in_doubt(world):
     with (
-        Server(faults=[Stall("END-OF-DATA")]) as first,
-        Server(host="127.0.0.2", port=first.port) as second,
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port, faults=[Stall("END-OF-DATA")]) as first,
+        Server(host="127.0.0.2", port=port) as second,
         NameServer("\n".join(HOSTS)) as dns,
     ):
         delivery = world(dns, port=first.port, timeouts=Timeouts(data_termination=0.3))
@@ -101,9 +104,10 @@ def test_who_refuses_everybody_for_now_is_asked_by_two_sessions_at_most(world):
     options: dict[str, Any] = {"faults": [Refuse("RCPT", "451 4.7.1 later", times=None)]}
     names = "\n".join([*HOSTS, "example.net MX 30 c.example.net.", "c.example.net A 127.0.0.3"])
     with (
-        Server(**options) as first,
-        Server(host="127.0.0.2", port=first.port, **options) as second,
-        Server(host="127.0.0.3", port=first.port) as third,
+        one_port("127.0.0.1", "127.0.0.2", "127.0.0.3") as port,
+        Server(port=port, **options) as first,
+        Server(host="127.0.0.2", port=port, **options) as second,
+        Server(host="127.0.0.3", port=port) as third,
         NameServer(names) as dns,
         pytest.raises(SMTPError) as caught,
     ):
@@ -172,8 +176,9 @@ def test_a_session_that_lacks_what_the_next_message_needs_does_not_refuse_it(wor
     beyond = Envelope("ann@example.org", "b\u00fccher@example.net")
     without = USUAL_EXTENSIONS - {Extension.SMTPUTF8}
     with (
-        Server(extensions=without) as first,
-        Server(host="127.0.0.2", port=first.port) as second,
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port, extensions=without) as first,
+        Server(host="127.0.0.2", port=port) as second,
         NameServer("\n".join(HOSTS)) as dns,
     ):
         messages = [(CONTENT, BOB), (CONTENT, beyond), (CONTENT, BOB)]

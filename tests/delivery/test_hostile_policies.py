@@ -209,7 +209,10 @@ def test_ids_of_odd_characters(record: str, id: str | None):
 
 def test_a_silent_address_of_a_policy_host_costs_no_policy(world, tmp_path: Path):
     """What would be an easy way to switch it off: a blackhole of one of several addresses."""
-    with dead("127.0.0.8") as port, lab(world, tmp_path, https_port=port) as here:
+    with (
+        dead("127.0.0.8", beside=["127.0.0.1"]) as port,
+        lab(world, tmp_path, https_port=port) as here,
+    ):
         names = text_of().replace(
             "mta-sts.example.net A 127.0.0.1",
             "mta-sts.example.net A 127.0.0.8\nmta-sts.example.net A 127.0.0.1",

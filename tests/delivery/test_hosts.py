@@ -13,6 +13,7 @@ from smtpx.delivery._hosts import Hosts
 from smtpx.observing import Event, SessionBegun
 from smtpx.testing import NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
+from tests.network import one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -100,9 +101,7 @@ def test_the_next_message_goes_to_the_host_that_answers_first(world):
 
 def test_the_last_candidate_is_tried_whatever_is_known_of_it(world):
     zone = "example.net MX 1 a.example.net.\na.example.net A 127.0.0.1"
-    with NameServer(zone) as dns:
-        with Server() as server:
-            port = server.port
+    with one_port("127.0.0.1") as port, NameServer(zone) as dns:
         delivery = world(dns, port=port)
         for _ in range(2):
             with pytest.raises(DeliveryFailed) as caught:
@@ -117,7 +116,11 @@ def test_the_last_candidate_is_tried_whatever_is_known_of_it(world):
 @pytest.mark.parametrize("greeting", ["421 4.3.2 not now", "554 5.7.1 go away"])
 def test_a_host_that_takes_no_session_comes_last_next_time(world, greeting: str):
     zone = ZONE.replace("127.0.0.8", "127.0.0.2")
-    with Server() as server, Server(host="127.0.0.2", port=server.port, greeting=greeting) as no:
+    with (
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port) as server,
+        Server(host="127.0.0.2", port=port, greeting=greeting) as no,
+    ):
         with NameServer(zone) as dns:
             delivery = world(dns, port=server.port)
             assert all(delivery.send(CONTENT, BOB).complete for _ in range(3))
@@ -129,8 +132,9 @@ def test_a_host_that_refuses_a_recipient_is_not_held_for_dead(world):
     zone = ZONE.replace("127.0.0.8", "127.0.0.2")
     refusals = {"bob@example.net": "450 4.2.0 greylisted"}
     with (
-        Server() as server,
-        Server(host="127.0.0.2", port=server.port, refuse_recipients=refusals) as no,
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port) as server,
+        Server(host="127.0.0.2", port=port, refuse_recipients=refusals) as no,
         NameServer(zone) as dns,
     ):
         delivery = world(dns, port=server.port)
@@ -154,9 +158,8 @@ def test_while_one_message_tries_a_silent_host_others_do_not_wait_for_it():
         assert caught.value.result is not None
         return caught.value.result.outcomes[0]
 
-    with NameServer("example.net MX 1 a.example.net.\na.example.net A 127.0.0.1") as dns:
-        with Server() as server:
-            port = server.port
+    zone = "example.net MX 1 a.example.net.\na.example.net A 127.0.0.1"
+    with one_port("127.0.0.1") as port, NameServer(zone) as dns:
         delivery = Delivery(
             "mail.example.org",
             resolver=NameServers("127.0.0.1", port=dns.port),

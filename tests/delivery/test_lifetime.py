@@ -21,6 +21,7 @@ from tests.delivery.conftest import LOOPBACK
 from tests.delivery.held_server import HeldServer
 from tests.delivery.test_many import to
 from tests.faces.test_forked import in_child
+from tests.network import one_port
 
 ZONE = "a.test MX 1 mx.test.\nb.test MX 1 mx.test.\nmx.test A 127.0.0.1"
 
@@ -210,9 +211,13 @@ def test_what_is_on_its_way_when_it_is_closed_is_brought_to_its_end():
 def test_a_server_that_does_not_say_goodbye_holds_up_no_end():
     """Four of them cost as much as one."""
     lines = [f"d{n}.test MX 1 m{n}.test.\nm{n}.test A 127.0.0.{n + 1}" for n in range(4)]
-    servers = [Server(faults=[Stall("QUIT", times=None)])]
-    with servers[0] as first, NameServer("\n".join(lines)) as dns:
-        others = [Server(host=f"127.0.0.{n + 1}", port=first.port) for n in range(1, 4)]
+    hosts = [f"127.0.0.{n + 1}" for n in range(4)]
+    with (
+        one_port(*hosts) as port,
+        Server(port=port, faults=[Stall("QUIT", times=None)]) as first,
+        NameServer("\n".join(lines)) as dns,
+    ):
+        others = [Server(host=host, port=port) for host in hosts[1:]]
         for other in others:
             other.add_fault(Stall("QUIT", times=None))
             other.start()

@@ -15,6 +15,7 @@ from smtpx import Envelope, MarkRefused, Status
 from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers
 from smtpx.testing import NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
+from tests.network import one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 pytestmark = pytest.mark.timeout(60)
@@ -129,8 +130,9 @@ def test_a_domain_that_is_silent_holds_up_no_other():
         *(f"{domain} MX 1 mx.test." for domain in domains),
     ]
     with (
-        Server(faults=[Stall("EHLO")]) as slow,
-        Server(host="127.0.0.2", port=slow.port) as server,
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port, faults=[Stall("EHLO")]),
+        Server(host="127.0.0.2", port=port) as server,
         NameServer("\n".join(lines)) as dns,
         Delivery(
             "mail.example.org",

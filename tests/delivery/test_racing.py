@@ -10,7 +10,7 @@ from smtpx import Envelope, SMTPError, Timeouts
 from smtpx.delivery import DeliveryFailed
 from smtpx.testing import NameServer, Refuse, Server, ServerTLS
 from tests.delivery.test_delivery import outcomes_of
-from tests.network import dead
+from tests.network import dead, one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 BOB = Envelope("ann@example.org", "bob@example.net")
@@ -26,7 +26,11 @@ def zone(*addresses: str, more: str = "") -> NameServer:
 @pytest.mark.requirement("D9")
 @pytest.mark.parametrize("silent", ["127.0.0.8", "::1"])
 def test_a_silent_address_does_not_hold_up_the_other(world, silent: str):
-    with dead(silent) as port, Server(port=port) as server, zone(silent, "127.0.0.1") as dns:
+    with (
+        dead(silent, beside=["127.0.0.1"]) as port,
+        Server(port=port) as server,
+        zone(silent, "127.0.0.1") as dns,
+    ):
         # Whoever waited for the silent one would wait for ever.
         delivery = world(dns, port=port, timeouts=Timeouts(connect=None))
         (outcome,) = delivery.send(CONTENT, BOB).outcomes
@@ -38,7 +42,10 @@ def test_a_silent_address_does_not_hold_up_the_other(world, silent: str):
 def test_addresses_that_are_overtaken_are_tried_where_the_first_takes_nothing(world):
     """And the silent one has its time after all; then it is another time for the message."""
     refusal = Refuse("EHLO", "421 4.3.2 later")
-    with dead("127.0.0.8") as port, Server(port=port, faults=[refusal]) as server:
+    with (
+        dead("127.0.0.8", beside=["127.0.0.1"]) as port,
+        Server(port=port, faults=[refusal]) as server,
+    ):
         with zone("127.0.0.8", "127.0.0.1") as dns, pytest.raises(SMTPError) as caught:
             world(dns, port=port, timeouts=Timeouts(connect=0.6)).send(CONTENT, BOB)
         (outcome,) = outcomes_of(caught.value)
@@ -66,9 +73,12 @@ def test_a_source_of_one_family_leaves_out_the_other(world):
 
 def test_what_is_broken_is_tried_without_tls_at_the_same_address(world):
     fault = Refuse("STARTTLS", "454 4.7.0 not now", times=None)
-    with Server(tls=ServerTLS.STARTTLS, faults=[fault]) as server:
-        options: dict[str, Any] = {"tls": ServerTLS.STARTTLS, "faults": [fault]}
-        other = Server(host="127.0.0.2", port=server.port, **options)
-        with other, zone("127.0.0.1", "127.0.0.2") as dns:
-            (outcome,) = world(dns, port=server.port).send(CONTENT, BOB).outcomes
+    with one_port("127.0.0.1", "127.0.0.2") as port:
+        options: dict[str, Any] = {"tls": ServerTLS.STARTTLS, "faults": [fault], "port": port}
+        with (
+            Server(**options),
+            Server(host="127.0.0.2", **options),
+            zone("127.0.0.1", "127.0.0.2") as dns,
+        ):
+            (outcome,) = world(dns, port=port).send(CONTENT, BOB).outcomes
             assert [one.address for one in outcome.attempts] == [outcome.address] * 2

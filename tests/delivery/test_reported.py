@@ -15,6 +15,7 @@ from smtpx.testing import NameServer, Refuse, Server, Stall
 from tests.delivery.conftest import LOOPBACK
 from tests.delivery.test_many import to
 from tests.delivery.test_sharing import ZONE, in_one_run
+from tests.network import one_port
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -153,9 +154,10 @@ def test_connections_that_fail_take_up_no_place_for_good():
     """haraka/Haraka#2597: after many refusals nothing went out any more."""
     lines = [f"d{n}.test MX 1 mx.test." for n in range(100)]
     domains = [f"d{n}.test" for n in range(100)]
-    with NameServer("\n".join([*lines, "mx.test A 127.0.0.1"])) as dns:
-        with Server() as server:
-            port = server.port
+    with (
+        one_port("127.0.0.1") as port,
+        NameServer("\n".join([*lines, "mx.test A 127.0.0.1"])) as dns,
+    ):
         with Delivery(
             "mail.example.org",
             resolver=NameServers("127.0.0.1", port=dns.port),

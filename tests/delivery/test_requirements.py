@@ -28,6 +28,7 @@ from tests.delivery.test_delivery import outcomes_of
 from tests.delivery.test_exchangers import failure, found
 from tests.delivery.test_many import to
 from tests.delivery.test_mta_sts import zone
+from tests.network import one_port
 from tests.test_pins import KEYS, openssl
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -178,7 +179,11 @@ def test_a_key_is_what_stands_in_the_certificate(kind: str, tmp_path: Path):
 @pytest.mark.requirement("D48")
 def test_the_address_that_was_checked_is_the_one_that_is_dialled(world):
     """A zone that says something else the next time is not asked again."""
-    with Server() as server, Server(host="127.0.0.2", port=server.port) as other:
+    with (
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(port=port) as server,
+        Server(host="127.0.0.2", port=port) as other,
+    ):
         names = "example.net MX 1 mx.example.net.\nmx.example.net A 127.0.0.1"
         with NameServer(names) as first:
             delivery = world(first, port=server.port, addresses=AddressPolicy("127.0.0.1"))
@@ -200,8 +205,9 @@ def test_the_same_mail_goes_to_the_same_host_first_and_other_mail_to_others(worl
     hosts = [f"m{place}.test" for place in range(4)]
     lines = [f"a.test MX 1 {host}." for host in hosts]
     lines += [f"{host} A 127.0.0.{place + 1}" for place, host in enumerate(hosts)]
-    with Server(host="127.0.0.1") as one:
-        others = [Server(host=f"127.0.0.{place}", port=one.port) for place in (2, 3, 4)]
+    addresses = [f"127.0.0.{place + 1}" for place in range(4)]
+    with one_port(*addresses) as port, Server(port=port) as one:
+        others = [Server(host=address, port=port) for address in addresses[1:]]
         for other in others:
             other.start()
         with NameServer("\n".join(lines)) as server:

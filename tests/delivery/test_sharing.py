@@ -22,6 +22,7 @@ from smtpx.testing import NameServer, Refuse, Server, ServerTLS
 from smtpx.tls import Protection
 from tests.certificates import serving
 from tests.delivery.test_many import to
+from tests.network import one_port
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 WRONG = "ab" * 32
@@ -76,9 +77,7 @@ def test_a_session_carries_no_more_messages_than_it_may(world):
 
 
 def test_a_session_that_has_ended_meanwhile_costs_nobody_a_message(world):
-    with NameServer(ZONE) as dns:
-        with Server() as server:
-            port = server.port
+    with one_port("127.0.0.1") as port, NameServer(ZONE) as dns:
         servers: list[Server] = []
 
         def messages() -> Iterator[Any]:

@@ -269,3 +269,12 @@ def test_it_is_started_once_and_its_port_is_its_own():
             NameServer(port=server.port).start()
     with server:
         assert asked(server, "a.test", "A").rcode() == dns.rcode.NXDOMAIN
+
+
+def test_from_the_moment_that_it_is_bound_nobody_else_listens_there():
+    """Two that are bound with SO_REUSEADDR go together, until one of them listens."""
+    packets, streams = NameServer()._bound()
+    with packets, streams, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(streams.getsockname())

@@ -25,6 +25,7 @@ from smtpx.testing import (
     ServerTLS,
     Stall,
 )
+from tests.network import one_port
 
 from .wire import ENVELOPE, Wire, opened
 
@@ -402,13 +403,12 @@ def test_what_is_no_text_is_parsed_to_the_octet():
 
 
 def test_a_port_of_ones_own_again_and_again():
-    with Server() as server:
-        port = server.port
-    for _ in range(3):
-        with Server(port=port) as server:
-            assert server.url == f"smtp://127.0.0.1:{port}"
-            with opened(server):
-                pass  # The server ends the connection, and its port is not free at once.
+    with one_port("127.0.0.1") as port:
+        for _ in range(3):
+            with Server(port=port) as server:
+                assert server.url == f"smtp://127.0.0.1:{port}"
+                with opened(server):
+                    pass  # The server ends the connection, and its port is not free at once.
 
 
 def test_a_port_in_use_is_named():

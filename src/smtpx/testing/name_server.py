@@ -177,6 +177,8 @@ class NameServer:
                     # On Windows it would take the port from one that listens.
                     streams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 streams.bind((self.host, self.port))
+                # Before that another socket of the same option may be bound there, and listen.
+                streams.listen()
             except OSError:
                 packets.close()
                 streams.close()
