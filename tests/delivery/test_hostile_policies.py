@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from itertools import permutations
 from pathlib import Path
 from time import monotonic
 
@@ -136,8 +137,8 @@ def test_what_is_compressed_is_no_policy_and_is_never_unpacked():
         ENFORCE.replace("\r\n", "\r"),
         ENFORCE.replace("mode: enforce", "mode: Enforce"),
         ENFORCE.replace("mode", "Mode"),
-        ENFORCE.replace("version: STSv1\r\n", "x: y\r\nversion: STSv1\r\n"),
-        ENFORCE.replace("version: STSv1", "versions: 1\r\nversion: STSv1"),
+        ENFORCE.replace("version: STSv1\r\n", ""),
+        ENFORCE.replace("version: STSv1", "version: STSv2\r\nversion: STSv1"),
         ENFORCE.replace("version: STSv1", "version: STSv1\x00"),
         ENFORCE.replace("604800", "99999999999"),
         ENFORCE.replace("604800", "+5"),
@@ -156,6 +157,11 @@ def test_a_text_that_is_nearly_a_policy_is_none(text: str):
         Policy.parse(text)
     with pytest.raises(PolicyError):
         Policy.parse(text.encode())
+
+
+@pytest.mark.parametrize("lines", list(permutations(ENFORCE.splitlines())))
+def test_the_fields_of_a_policy_stand_in_any_order(lines: tuple[str, ...]):
+    assert Policy.parse("x: y\n" + "\n".join(lines)) == Policy.parse(ENFORCE)
 
 
 @pytest.mark.parametrize(

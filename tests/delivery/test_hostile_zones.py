@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import dns.flags
 import dns.message
 import dns.name
 import dns.rdata
@@ -23,7 +25,12 @@ CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
 pytestmark = pytest.mark.timeout(60)
 
 
-def answer_of(question: Question, *rrsets: tuple[str, int, str, str]) -> Answer:
+RRset = tuple[str, int, str, str]
+
+
+def answer_of(
+    question: Question, *rrsets: RRset, flags: int = dns.flags.RA, authority: Sequence[RRset] = ()
+) -> Answer:
     """What is made of a response that has these records, whatever they belong to."""
     procedure = asking(question, NameServers("127.0.0.1", validating=True))
     step: Any = next(procedure)
@@ -34,9 +41,11 @@ def answer_of(question: Question, *rrsets: tuple[str, int, str, str]) -> Answer:
                 continue
             assert isinstance(step, Ask)
             response = dns.message.make_response(step.query)
-            for name, ttl, kind, text in rrsets:
-                texts = text.split("|")
-                response.answer.append(dns.rrset.from_text(f"{name}.", ttl, "IN", kind, *texts))
+            response.flags |= flags
+            for section, given in ((response.answer, rrsets), (response.authority, authority)):
+                for name, ttl, kind, text in given:
+                    texts = text.split("|")
+                    section.append(dns.rrset.from_text(f"{name}.", ttl, "IN", kind, *texts))
             wire = response.to_wire(max_size=65535)
             step = procedure.send(dns.message.from_wire(wire))
     except StopIteration as stop:
@@ -75,6 +84,41 @@ def test_what_a_response_may_hold(rrsets: Any, state: AnswerState, records: list
     assert answer.state is state
     assert [one.exchanger for one in answer.records if isinstance(one, MX)] == records
     assert 0 <= answer.ttl <= 86400
+
+
+NS = ("test", 300, "NS", "ns.test.")
+SOA = ("test", 300, "SOA", "ns.test. hostmaster.test. 1 2 3 4 60")
+RA, AA = dns.flags.RA, dns.flags.AA
+
+
+@pytest.mark.parametrize(
+    ("flags", "aliases", "authority", "state"),
+    [
+        # What a resolver says that has asked, and an authority of its own names.
+        (RA, [], [], AnswerState.NODATA),
+        (RA, [], [SOA], AnswerState.NODATA),
+        (RA, [], [SOA, NS], AnswerState.NODATA),
+        (RA, LINKS[:1], [SOA], AnswerState.NODATA),
+        (RA, LINKS[:1], [], AnswerState.NODATA),
+        (AA, [], [SOA], AnswerState.NODATA),
+        (AA, [], [NS], AnswerState.NODATA),
+        # What somebody says who has not asked.
+        (0, [], [NS], AnswerState.FAILED),
+        (RA, [], [NS], AnswerState.FAILED),
+        (0, [], [], AnswerState.FAILED),
+        (AA, LINKS[:1], [], AnswerState.FAILED),
+        (AA, LINKS[:1], [NS], AnswerState.FAILED),
+    ],
+)
+@pytest.mark.parametrize("kind", ["MX", "A", "TLSA"])
+def test_a_server_that_refers_to_others_has_not_said_that_nothing_is_there(
+    flags: int, aliases: Any, authority: Any, state: AnswerState, kind: str
+):
+    """It would be a word for good: a domain without hosts, or a host without addresses."""
+    answer = answer_of(Question("l0.test", kind), *aliases, flags=flags, authority=authority)
+    assert answer.state is state
+    if state is AnswerState.FAILED:
+        assert "refers to others" in answer.detail
 
 
 @pytest.mark.parametrize("links", range(7, 11))

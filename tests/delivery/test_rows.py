@@ -133,6 +133,30 @@ def test_a_domain_without_records_is_its_own_host(secure: bool):
     assert outcome.terms.names == (*base, "example.net") * secure + base * (not secure)
 
 
+@row("MX: none")
+def test_a_domain_without_records_that_is_ourselves_loops():
+    script = Script({(A, "A"): found(ONE)}, own_names=frozenset({A}), says=taken)
+    (outcome,) = script.deliver(Envelope("ann@example.org", f"bob@{A}")).outcomes
+    assert (outcome.failure, script.tried) == (Failure.LOOPS, [])
+
+
+@pytest.mark.parametrize(
+    ("literal", "own"),
+    [
+        ("[IPv6:2A00:0:0::1]", "2a00::1"),
+        ("[IPv6:2a00:0:0:0:0:0:0:1]", "2a00::1"),
+        ("[8.8.8.8]", "8.8.8.8"),
+    ],
+)
+def test_an_address_of_ours_is_ours_however_it_is_spelt(literal: str, own: str):
+    envelope = Envelope("ann@example.org", f"bob@{literal}")
+    script = Script({}, own_addresses=frozenset({own}), says=taken)
+    (outcome,) = script.deliver(envelope).outcomes
+    assert (outcome.failure, script.tried) == (Failure.LOOPS, [])
+    (outcome,) = Script({}, says=taken).deliver(envelope).outcomes
+    assert outcome.address == own
+
+
 @row("MX: no domain")
 def test_a_domain_that_is_not_there_is_refused_for_good():
     script = Script({MX_A: NXDOMAIN})
@@ -688,6 +712,39 @@ def test_precedence(mode: str, required: bool):
         level = expected(state, mode, named, required)
         assert (outcome.terms and outcome.terms.level) == level, (state, named)
         assert len(script.tried) == (level is not None)
+
+
+@pytest.mark.parametrize("mode", ["enforce", "testing", "none"])
+@pytest.mark.parametrize("named", [True, False])
+def test_who_forges_mx_records_gets_past_no_policy_by_records_of_his_own(mode: str, named: bool):
+    """TLSA records say who a host is, and not that it is one of the domain's."""
+    names = SIGNED | {MX_A: found(MX(1, A)), AT_A: found(USABLE, secure=True)}
+    script = with_policy(mode, names, says=taken)
+    if not named:
+        script.policy = (script.policy or "").replace("*.", "other.")
+    (outcome,) = script.deliver().outcomes
+    if mode == "enforce" and not named:
+        assert (outcome.failure, script.tried) == (Failure.TLS_POLICY, [])
+        return
+    assert outcome.terms is not None
+    assert outcome.terms.level is Level.DANE
+    # A host that an enforced policy names is not forged, and keeps REQUIRETLS.
+    is_vouched = mode == "enforce"
+    assert outcome.terms.proves is is_vouched
+    assert outcome.terms.mx_insecure is not is_vouched
+    (outcome,) = script.deliver(BOB.replace(require_tls=True)).outcomes
+    assert outcome.failure is (None if is_vouched else Failure.NO_REQUIRETLS)
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_minimum_keeps_requiretls_where_the_mx_records_cannot_be_forged(secure: bool):
+    """RFC 8689 §8.2: a certificate of the host is worth no more than the host's name."""
+    script = Script(hosts(A, secure=secure), minimum=Terms.VERIFIED, says=taken)
+    (outcome,) = script.deliver().outcomes
+    assert outcome.terms == Terms(Level.VERIFIED, mx_insecure=not secure)
+    assert str(outcome.terms) == "VERIFIED" + " (MX insecure)" * (not secure)
+    (outcome,) = script.deliver(BOB.replace(require_tls=True)).outcomes
+    assert outcome.failure is (None if secure else Failure.NO_REQUIRETLS)
 
 
 @pytest.mark.parametrize("mode", ["enforce", "testing", "none"])

@@ -245,6 +245,8 @@ def _read(question: Question, response: Any, servers: NameServers) -> Answer:
     name = "" if expanded == question.name else expanded
     if code == dns.rcode.NXDOMAIN or chain.answer is None:
         missing = code == dns.rcode.NXDOMAIN
+        if not missing and _is_referral(response):
+            return _failed("it refers to others: it does not look up for us (RFC 2308 §2.2)")
         state = AnswerState.NXDOMAIN if missing else AnswerState.NODATA
         return Answer(state, (), secure, name, ttl=min(chain.minimum_ttl, _NEGATIVE))
     given = list(chain.answer)
@@ -253,6 +255,20 @@ def _read(question: Question, response: Any, servers: NameServers) -> Answer:
     records = tuple(_record_of(question.type, each) for each in given[:_RECORDS])
     ttl = min(float(chain.minimum_ttl), _LONGEST)
     return Answer(AnswerState.FOUND, records, secure, name, ttl=ttl)
+
+
+def _is_referral(response: Any) -> bool:
+    """True if a server that says nothing of a name has not looked it up.
+
+    It is no authority for what the name leads to, either, so that it cannot know.
+    """
+    import dns.flags
+    import dns.rdatatype
+
+    kinds = {one.rdtype for one in response.authority}
+    if dns.rdatatype.SOA in kinds or (response.flags & dns.flags.AA and not response.answer):
+        return False
+    return dns.rdatatype.NS in kinds or not response.flags & dns.flags.RA
 
 
 def _text_of(name: Any) -> str:

@@ -50,9 +50,13 @@ def is_host(name: str) -> bool:
 
 
 def literal_address(domain: str) -> str:
-    """The IP address of an address literal."""
+    """The IP address of an address literal, as the DNS would spell it; or what is none."""
     inner = domain[1:-1]
-    return inner[5:] if inner.lower().startswith("ipv6:") else inner
+    text = inner[5:] if inner.lower().startswith("ipv6:") else inner
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
 
 
 def exchangers(domain: str, answer: Answer, own_names: Collection[str], seed: int) -> Levels:
@@ -70,6 +74,11 @@ def exchangers(domain: str, answer: Answer, own_names: Collection[str], seed: in
                 Failure.LOOKUP_FAILED,
             )
         case AnswerState.NODATA:
+            if domain in own_names:
+                raise DeliveryFailed(
+                    f"mail for {domain} loops back to ourselves: it has no MX records, and is us",
+                    Failure.LOOPS,
+                )
             level = Rank(0, (domain,))
             return Levels((level,), "no MX records: the domain itself (RFC 5321 §5.1)", True)
         case AnswerState.FOUND:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ._exchangers import Levels, Rank, exchangers, is_host, is_literal, literal_address
@@ -253,10 +253,12 @@ def with_terms(reached: Reached, route: Route, rules: Rules) -> Steps[Exchanger]
         dane = (yield from _dane(host.name, route, families, rules)) if is_dane else None
     except DeliveryFailed as error:
         return _changed(host, host.terms, TLSA_UNKNOWN, error)
-    if dane is not None and dane[0].level is Level.DANE:
-        return _changed(host, *dane)
+    matching = dane if dane is not None and dane[0].level is Level.DANE else None
+    if matching is not None and route.mx_secure:
+        return _changed(host, *matching)
     policy = route.policy
     if policy is not None and policy.mode is Mode.ENFORCE:
+        # Who forges MX records may have TLSA records of his own at the host that he names.
         if not policy.matches(host.name):
             mismatch = DeliveryFailed(
                 f"{host.name} is none of the hosts that the MTA-STS policy of {route.next_hop} "
@@ -264,9 +266,14 @@ def with_terms(reached: Reached, route: Route, rules: Rules) -> Steps[Exchanger]
                 Failure.TLS_POLICY,
             )
             return _changed(host, Terms.VERIFIED, "MTA-STS, enforced (RFC 8461 §4.1)", mismatch)
-        return _changed(host, Terms.VERIFIED, "MTA-STS, enforced (RFC 8461 §4.2)")
+        if matching is None:
+            return _changed(host, Terms.VERIFIED, "MTA-STS, enforced (RFC 8461 §4.2)")
+        terms = replace(matching[0], mx_insecure=False)
+        return _changed(host, terms, "DANE at a host of the MTA-STS policy (RFC 8461 §4.1)")
     if dane is not None and dane[0].level > rules.minimum.level:
         return _changed(host, *dane)
+    if host.terms.level is Level.VERIFIED and not route.mx_secure:
+        return _changed(host, Terms(Level.VERIFIED, mx_insecure=True), host.row)
     return host
 
 

@@ -44,7 +44,7 @@ class Terms:
     names: tuple[str, ...] = ()
     """For DANE: one of these a certificate must have that a trust anchor vouches for."""
     mx_insecure: bool = False
-    """For DANE: DNSSEC does not vouch for the MX records, so the host itself may be forged."""
+    """The host itself may be forged: neither DNSSEC nor an MTA-STS policy vouches for it."""
 
     NONE: ClassVar[Terms]
     OPPORTUNISTIC: ClassVar[Terms]
@@ -54,12 +54,11 @@ class Terms:
     @property
     def proves(self) -> bool:
         """True if they prove who the host is, so that REQUIRETLS is kept (RFC 8689 §4.2.1)."""
-        return self.level is Level.VERIFIED or (self.level is Level.DANE and not self.mx_insecure)
+        return self.level >= Level.VERIFIED and not self.mx_insecure
 
     def __str__(self) -> str:
-        if self.level is not Level.DANE:
-            return self.level.name
-        return f"DANE by {self.base}" + " (MX insecure)" * self.mx_insecure
+        told = f"DANE by {self.base}" if self.level is Level.DANE else self.level.name
+        return told + " (MX insecure)" * self.mx_insecure
 
 
 Terms.__module__ = "smtpx.delivery"

@@ -94,8 +94,9 @@ class Policy:
             name, colon, value = line.partition(":")
             if colon:
                 fields.setdefault(name.strip(" \t"), []).append(value.strip(" \t"))
-        if next(iter(fields), "") != "version" or fields["version"][0] != "STSv1":
-            raise PolicyError("the policy does not begin with version: STSv1")
+        # RFC 8461 §3.2: the fields stand in any order.
+        if fields.get("version", [""])[0] != "STSv1":
+            raise PolicyError("the policy does not say version: STSv1")
         try:
             mode = Mode(fields.get("mode", [""])[0])
         except ValueError:
