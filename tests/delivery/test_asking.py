@@ -20,7 +20,7 @@ from smtpx.delivery import NameServers, _asking
 from smtpx.delivery._answers import Answers
 from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
-from smtpx.delivery._dnspython import Ask, asking
+from smtpx.delivery._dnspython import Ask, Pause, asking
 from smtpx.delivery._flights import Flights
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.dane import TLSA
@@ -195,6 +195,35 @@ def test_when_all_tasks_have_left_nothing_is_asked_any_more(world: str):
             assert server.asked[COMMON] == 2
 
         run_in(world, main)
+
+
+def test_a_flood_of_packets_that_are_no_answer_holds_up_no_other_question():
+    """Each is looked at, but not all of them before what else has come."""
+    read: list[int] = []
+
+    class Flooded:
+        def recv(self, most: int) -> bytes:
+            read.append(most)
+            return b"\0garbage"
+
+        def close(self) -> None:
+            pass
+
+    with HeldServer() as server:
+        air = _asking._Air(question(COMMON), servers_of(server))
+        assert air.go_on() is None
+        assert air._socket is not None
+        air._socket.close()
+        air._socket = Flooded()  # type: ignore[assignment] # as far as it is used
+        for turn in range(1, 4):
+            air.is_ready = True
+            assert air.go_on() is None
+            assert len(read) <= 100 * turn
+        air.until = 0.0
+        # And its time is up, whatever still comes.
+        assert air.go_on() is None
+        assert isinstance(air._step, Pause)
+        air.close()
 
 
 def test_nothing_stays_open_in_threads_when_nobody_asks():

@@ -277,6 +277,40 @@ def test_broken_tls_is_done_without_where_nobody_asked_for_it(world, kind: str):
 
 
 @pytest.mark.requirement("D56")
+@pytest.mark.parametrize("command", ["MAIL", "RCPT"])
+def test_a_host_of_broken_tls_that_wants_tls_refuses_nothing_for_good(world, command: str):
+    """It will be mended; what it says to plain text is no word on the message (RFC 3207 §4)."""
+    wanting = Refuse(command, "530 5.7.0 Must issue a STARTTLS command first", times=None)
+    with (
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        Server(
+            port=port, tls=ServerTLS.STARTTLS, server_context=outdated(), faults=[wanting]
+        ) as server,
+        zone(*HOSTS) as dns,
+    ):
+        with pytest.raises(DeliveryFailed) as caught:
+            world(dns, port=port).send(CONTENT, BOB)
+        (outcome,) = outcomes_of(caught.value)
+        assert (outcome.failure, outcome.retryable) == (Failure.UNREACHABLE, True)
+        assert "TLS says" in str(caught.value)
+        tried = [one.terms.level for one in outcome.attempts if one.host == "a.example.net"]
+        assert tried == [Level.OPPORTUNISTIC, Level.NONE]
+        # And another host may have it.
+        with Server(host="127.0.0.2", port=port):
+            (outcome,) = world(dns, port=port).send(CONTENT, BOB).outcomes
+        assert outcome.host == "b.example.net"
+        assert not server.messages
+
+
+def test_who_wants_tls_and_offers_none_refuses_for_good(world):
+    wanting = Refuse("MAIL", "530 5.7.0 Must issue a STARTTLS command first", times=None)
+    with Server(faults=[wanting]) as server, zone(*HOSTS) as dns:
+        with pytest.raises(smtpx.ReplyError) as caught:
+            world(dns, port=server.port).send(CONTENT, BOB)
+        assert not outcomes_of(caught.value)[0].retryable
+
+
+@pytest.mark.requirement("D56")
 def test_where_it_was_asked_for_nothing_is_said_in_plain_text(world):
     fault = Refuse("STARTTLS", "454 4.7.0 not now")
     with Server(tls=ServerTLS.STARTTLS, faults=[fault]) as server, zone(*HOSTS) as dns:

@@ -24,6 +24,8 @@ from .resolver import Answer, Question
 __all__ = ["Asker"]
 
 _LONGEST = 65535
+# Packets of one question that are looked at before others have their turn.
+_AT_A_TURN = 64
 
 
 class _Waiter:
@@ -313,15 +315,16 @@ class _Air:
 
         if self._socket is None:
             return _NOTHING
-        while True:
+        for _ in range(_AT_A_TURN):
             try:
                 wire = self._socket.recv(_LONGEST)
             except BlockingIOError:
-                return _NOTHING
+                break
             try:
                 return response_of(step.query, wire)
             except (dns.exception.DNSException, ValueError, EOFError):
                 continue  # Anybody could have sent it (CVE-2023-29483).
+        return _NOTHING
 
     def _of_stream(self, step: Ask) -> Any:
         if self._socket is None:

@@ -44,6 +44,7 @@ _ADDRESSES, _SESSIONS = 5, 2
 _RANKS = 3
 # An attack may make any of these; a host that is in earnest makes them, too.
 _HANDSHAKE_FAILED = (TLSPolicyError, TLSRefused)
+_TLS_WANTED = 530
 # What is wrong with the message, so that no other host would take it.
 _FAULTS = (LocalProtocolError, AddressError)
 
@@ -338,7 +339,9 @@ class _Walk:
             self._attempted(attempt, those)
             if said.result is not None:
                 self._sessions -= 1
-                self._hear(said, those, attempt)
+                # What is broken is TLS: that a host wants it is no word on the message.
+                if terms.level >= host.terms.level or not _wants_tls(said.result):
+                    self._hear(said, those, attempt)
             elif said.error is not None and not (is_trial and _is_without_tls(said)):
                 self._note(said.error, attempt)
         elif said.error is not None:
@@ -470,6 +473,12 @@ def _is_without_tls(said: Said) -> bool:
     return _is_broken_tls(said) or (
         said.result is None and isinstance(said.error, _HANDSHAKE_FAILED)
     )
+
+
+def _wants_tls(result: SendResult) -> bool:
+    """True if nobody was taken for want of TLS (RFC 3207 §4)."""
+    replies = [one.reply for one in result.outcomes]
+    return all(one is not None and one.code == _TLS_WANTED for one in replies)
 
 
 def _looping(error: DeliveryFailed, better: Sequence[object]) -> DeliveryFailed:
