@@ -143,3 +143,23 @@ def test_a_reply_is_a_value() -> None:
 
 def test_nothing_in_a_shown_reply_turns_the_line_around() -> None:
     assert str(Reply.of(550, "no \u202eresu\u2069 \u200f")) == "550 no \ufffdresu\ufffd \ufffd"
+
+
+@pytest.mark.requirement("RFC 5321 §4.5.3.1.10")
+@pytest.mark.parametrize(
+    ("raw", "transient"),
+    [
+        (b"552 5.5.3 Too many recipients\r\n", True),
+        (b"552-5.5.3 Too many\r\n552 5.5.3 recipients\r\n", True),
+        (b"552 5.5.3\r\n", True),
+        (b"552 5.2.2 Mailbox full\r\n", False),
+        (b"552 5.3.4 Message too big\r\n", False),
+        (b"552 5.5.30 Something\r\n", False),
+        (b"552 Too many recipients\r\n", False),
+        (b"550 5.5.3 Too many recipients\r\n", False),
+    ],
+)
+def test_one_recipient_too_many_may_have_it_another_time(raw: bytes, transient: bool):
+    """RFC 821 had 552 for it; what else a 552 says is for good."""
+    reply = Reply(raw)
+    assert (reply.transient, reply.permanent) == (transient, not transient)

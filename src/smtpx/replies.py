@@ -12,6 +12,7 @@ __all__ = ["EnhancedStatusCode", "Reply"]
 
 # RFC 2034 §3: the code stands at the start of each line's text and is followed by a space.
 _ENHANCED = r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=[ \t]|$)"
+_TOO_MANY = re.compile(rb"552[ -]5\.5\.3(?!\d)")
 # Controls, and what changes the direction in which the rest of a line is shown.
 _UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 
@@ -91,13 +92,17 @@ class Reply(Value):
 
     @property
     def transient(self) -> bool:
-        """4yz: not now; the same request may succeed later."""
-        return self.raw.startswith(b"4")
+        """4yz: not now; the same request may succeed later.
+
+        So may a recipient that is one too many, of which some servers still say 552 (RFC 5321
+        §4.5.3.1.10).
+        """
+        return self.raw.startswith(b"4") or _TOO_MANY.match(self.raw) is not None
 
     @property
     def permanent(self) -> bool:
-        """5yz: no; the same request will fail again."""
-        return self.raw.startswith(b"5")
+        """5yz: no; the same request will fail again. What is `transient` is not."""
+        return self.raw.startswith(b"5") and not self.transient
 
     def _raw_lines(self) -> list[bytes]:
         return self.raw.rstrip(b"\r\n").replace(b"\r\n", b"\n").split(b"\n")

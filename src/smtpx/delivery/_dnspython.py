@@ -195,6 +195,9 @@ def asking(question: Question, servers: NameServers) -> Asking:
         query = dns.message.make_query(
             name, question.type, use_edns=0, want_dnssec=True, payload=_PAYLOAD
         )
+    except dns.name.NameTooLong:
+        # Such as a prefix makes of a long name: there can be none.
+        return Answer(AnswerState.NXDOMAIN, ttl=_NEGATIVE)
     except (dns.exception.DNSException, UnicodeError, ValueError) as error:
         return _failed(f"{ascii(question.name)[:80]} is no name of the DNS: {error}")
     # RFC 6840 §5.7: we understand it.
