@@ -67,8 +67,8 @@ def test_what_is_answered_just_when_it_is_missed_is_not_asked_again():
     class Landing(Answers):
         """Another thread's answer comes right after somebody has looked for it in vain."""
 
-        def get(self, questions: Sequence[Question]) -> list[Answer | None]:
-            found = super().get(questions)
+        def all_of(self, questions: Sequence[Question]) -> list[Answer] | None:
+            found = super().all_of(questions)
             for each in questions:
                 self.keep(each, Answer(FOUND, ("192.0.2.1",), ttl=60))
             return found

@@ -40,6 +40,16 @@ class Answers:
             for question in questions
         ]
 
+    def all_of(self, questions: Sequence[Question]) -> list[Answer] | None:
+        """What was answered to these, if that is known of each of them."""
+        now, found = monotonic(), list[Answer]()
+        for question in questions:
+            kept = self._kept.get(question)
+            if kept is None or kept[0] <= now:
+                return None
+            found.append(kept[1])
+        return found
+
     def keep(self, question: Question, answer: Answer) -> None:
         """Keep an answer; the oldest make room."""
         octets = _octets_of(question, answer)

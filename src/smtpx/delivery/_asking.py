@@ -60,21 +60,19 @@ class Asker:
 
     def ask(self, questions: Sequence[Question], seconds: float) -> list[Answer]:
         """Answer them all, in their order; within so many seconds, or as `FAILED`."""
-        known = self._answers.get(questions)
-        missing = [one for one, answer in zip(questions, known, strict=True) if answer is None]
-        found = self._wait(missing, monotonic() + seconds) if missing else {}
-        return [
-            answer or found.get(question) or unheard(seconds)
-            for question, answer in zip(questions, known, strict=True)
-        ]
+        known = self._answers.all_of(questions)
+        if known is not None:
+            return known
+        found = self._wait(questions, monotonic() + seconds)
+        return [found.get(question) or unheard(seconds) for question in questions]
 
     def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
-        waiter, meanwhile = _Waiter(), dict[Question, Answer]()
+        waiter, known = _Waiter(), dict[Question, Answer]()
         try:
             with self._lock:
                 for question, answer in zip(questions, self._answers.get(questions), strict=True):
                     if answer is not None:
-                        meanwhile[question] = answer  # It has landed since we looked.
+                        known[question] = answer
                         continue
                     waiter.flights[question] = self._flights.join(question, waiter)
                 self._waiting[waiter] = None
@@ -103,7 +101,7 @@ class Asker:
                     self._land_without_pilot()
                 else:
                     self._wake()
-        return meanwhile | waiter.answers
+        return known | waiter.answers
 
     def _land_without_pilot(self) -> None:
         """Close what nobody waits for, and have another one fly."""

@@ -44,18 +44,19 @@ class TaskAsker:
 
     async def ask(self, questions: Sequence[Question], seconds: float) -> list[Answer]:
         """Answer them all, in their order; within so many seconds, or as `FAILED`."""
-        known = self._answers.get(questions)
-        missing = [one for one, answer in zip(questions, known, strict=True) if answer is None]
-        found = await self._wait(missing, monotonic() + seconds) if missing else {}
-        return [
-            answer or found.get(question) or unheard(seconds)
-            for question, answer in zip(questions, known, strict=True)
-        ]
+        known = self._answers.all_of(questions)
+        if known is not None:
+            return known
+        found = await self._wait(questions, monotonic() + seconds)
+        return [found.get(question) or unheard(seconds) for question in questions]
 
     async def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
-        waiter = _Waiter(self._world.make_bell())
+        waiter, known = _Waiter(self._world.make_bell()), dict[Question, Answer]()
         try:
-            for question in questions:
+            for question, answer in zip(questions, self._answers.get(questions), strict=True):
+                if answer is not None:
+                    known[question] = answer
+                    continue
                 waiter.flights[question] = self._flights.join(question, waiter)
             self._send_off()
             await waiter.wait(until)
@@ -63,7 +64,7 @@ class TaskAsker:
             for flight in self._flights.leave(waiter.flights.values(), waiter):
                 self._tasks.pop(flight).cancel()
             self._send_off()
-        return waiter.answers
+        return known | waiter.answers
 
     def _send_off(self) -> None:
         """Begin what is due, and look again when more may be."""

@@ -127,6 +127,8 @@ class Route(NamedTuple):
     notes: tuple[str, ...] = ()
     txt: Answer | None = None
     """What ``_mta-sts`` of the domain says."""
+    reporting: Answer | None = None
+    """What ``_smtp._tls`` of the domain says, where that was asked for."""
 
     @property
     def site(self) -> Site:
@@ -134,7 +136,9 @@ class Route(NamedTuple):
         return frozenset(host for rank in self.levels.levels for host in rank.hosts)
 
 
-def route_to(next_hop: str, rules: Rules, seed: int) -> Steps[Route]:
+def route_to(
+    next_hop: str, rules: Rules, seed: int, *, asks_for_reporting: bool = False
+) -> Steps[Route]:
     """The hosts of a next hop, best first.
 
     Raises:
@@ -152,10 +156,16 @@ def route_to(next_hop: str, rules: Rules, seed: int) -> Steps[Route]:
     questions = [Question(next_hop, "MX")]
     if rules.mta_sts:
         questions.append(Question(f"_mta-sts.{next_hop}", "TXT"))
+    if asks_for_reporting:
+        questions.append(Question(f"_smtp._tls.{next_hop}", "TXT"))
     answer, *others = yield LookUps(tuple(questions))
     levels = exchangers(next_hop, answer, rules.own_names, seed)
-    txt = others[0] if others else None
-    return Route(next_hop, levels, answer.secure, answer.name, notes=levels.notes, txt=txt)
+    return Route(
+        *(next_hop, levels, answer.secure, answer.name),
+        notes=levels.notes,
+        txt=others[0] if rules.mta_sts else None,
+        reporting=others[-1] if asks_for_reporting else None,
+    )
 
 
 class Reached(NamedTuple):

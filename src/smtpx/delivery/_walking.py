@@ -29,11 +29,11 @@ from ._exchangers import is_literal
 from ._places import Site
 from ._policy import renewed, with_policy
 from ._resolving import Exchanger, Plan, Reached, Route, Rules, level_of, route_to, with_terms
-from ._steps import Away, Begin, LookUps, Marked, Said, Steps, Try
+from ._steps import Away, Begin, Marked, Said, Steps, Try
 from ._terms import Level, Terms
 from .mta_sts import Mode, Policy
 from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
-from .resolver import Question
+from .resolver import Answer
 from .tls_reports import destinations
 
 __all__ = ["delivered", "planned"]
@@ -51,9 +51,8 @@ _FAULTS = (LocalProtocolError, AddressError)
 
 def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
     """The whole decision for a next hop, without a connection."""
-    yield Begin(next_hop)
     try:
-        route = yield from route_to(next_hop, rules, seed)
+        route = yield from route_to(next_hop, rules, seed, asks_for_reporting=True)
     except DeliveryFailed as error:
         return Plan(next_hop, failure=error)
     route = yield from with_policy(route, rules)
@@ -78,16 +77,15 @@ def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
         route.policy,
         failure,
         route.notes,
-        (yield from _reported_to(next_hop)),
+        _places_of(route.reporting),
         not rules.dane or rules.validates or is_literal(next_hop),
     )
 
 
-def _reported_to(next_hop: str) -> Steps[tuple[str, ...]]:
-    if is_literal(next_hop):
+def _places_of(reporting: Answer | None) -> tuple[str, ...]:
+    if reporting is None or not reporting.records:
         return ()
-    (answer,) = yield LookUps((Question(f"_smtp._tls.{next_hop}", "TXT"),))
-    return destinations([str(each) for each in answer.records]) if answer.records else ()
+    return destinations([str(each) for each in reporting.records])
 
 
 def delivered(
