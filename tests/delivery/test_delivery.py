@@ -276,6 +276,26 @@ def test_broken_tls_is_done_without_where_nobody_asked_for_it(world, kind: str):
         assert result.outcomes[0].terms == Terms.NONE
 
 
+@pytest.mark.parametrize("wrong", ["another's certificate", "no TLS", "broken TLS"])
+def test_a_host_that_does_not_keep_its_terms_at_one_address_may_do_so_at_another(world, wrong: str):
+    """Such as one of several machines whose certificate was not renewed."""
+    cases: dict[str, dict[str, Any]] = {
+        "another's certificate": {
+            "tls": ServerTLS.STARTTLS,
+            "certificate_names": ["other.example"],
+        },
+        "no TLS": {},
+        "broken TLS": {"tls": ServerTLS.STARTTLS, "server_context": outdated()},
+    }
+    lines = ["example.net MX 1 a.example.net.", *(f"a.example.net A {one}" for one in AT_HAND[:2])]
+    good = {"tls": ServerTLS.STARTTLS, "certificate_names": ["a.example.net"]}
+    with a_pair(cases[wrong], good) as (first, second), zone(*lines) as dns:
+        delivery = world(dns, port=first.port, minimum=Terms.VERIFIED, ca_file=second.ca_file)
+        (outcome,) = delivery.send(CONTENT, BOB).outcomes
+        assert [one.address for one in outcome.attempts] == ["127.0.0.1", "127.0.0.2"]
+        assert (outcome.address, len(first.messages)) == ("127.0.0.2", 0)
+
+
 @pytest.mark.requirement("D56")
 @pytest.mark.parametrize("command", ["MAIL", "RCPT"])
 def test_a_host_of_broken_tls_that_wants_tls_refuses_nothing_for_good(world, command: str):

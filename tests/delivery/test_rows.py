@@ -234,6 +234,18 @@ def test_a_host_that_is_we_ends_the_list(best: bool, failure: Any):
     assert not script.tried
 
 
+@row("addresses: ours")
+@pytest.mark.parametrize("kind", ["A", "AAAA"])
+def test_a_host_or_domain_that_is_an_alias_of_us_is_we(kind: str):
+    alias = found(ONE, name="me.test")
+    script = Script(hosts(A) | {(A, kind): alias}, own_names=frozenset({"me.test"}), says=taken)
+    assert told(script) == (Failure.LOOPS, "5.4.6")
+    names = {MX_A: Answer(NODATA.state, name="me.test"), ("example.net", kind): alias}
+    script = Script(names, own_names=frozenset({"me.test"}), says=taken)
+    assert told(script) == (Failure.LOOPS, "5.4.6")
+    assert not script.tried
+
+
 @row("addresses: refused")
 def test_an_address_of_no_internet_is_skipped_and_the_host_where_it_has_no_other():
     names = hosts(A, B) | {

@@ -74,7 +74,7 @@ def exchangers(domain: str, answer: Answer, own_names: Collection[str], seed: in
                 Failure.LOOKUP_FAILED,
             )
         case AnswerState.NODATA:
-            if domain in own_names:
+            if domain in own_names or answer.name in own_names:
                 raise DeliveryFailed(
                     f"mail for {domain} loops back to ourselves: it has no MX records, and is us",
                     Failure.LOOPS,

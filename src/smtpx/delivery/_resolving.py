@@ -190,10 +190,11 @@ def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
     for place, host in enumerate(level.hosts):
         families = answers[2 * place : 2 * place + 2]
         given = in_turn(families, rules)
-        if not rules.own_addresses.isdisjoint(given):
+        aliases = [one.name for one in families]
+        if not (rules.own_addresses.isdisjoint(given) and rules.own_names.isdisjoint(aliases)):
             raise DeliveryFailed(
-                f"mail for {route.next_hop} loops back to ourselves: {host} is one of our "
-                "addresses",
+                f"mail for {route.next_hop} loops back to ourselves: {host} has an address or a "
+                "name of ours",
                 Failure.LOOPS,
             )
         reached = _reached(host, level.preference, given, families, rules)

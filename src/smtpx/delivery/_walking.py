@@ -278,9 +278,7 @@ class _Walk:
             ]
             if _is_broken_tls(said) and host.terms.level is Level.OPPORTUNISTIC:
                 # RFC 7435 §4: what protects a little must not be what stops the mail.
-                said = yield from self._try(host, (said.address,), Terms.NONE, route.site)
-            elif isinstance(said.error, _HANDSHAKE_FAILED) and said.result is None:
-                return
+                _ = yield from self._try(host, (said.address,), Terms.NONE, route.site)
 
     def _counted(
         self, host: Exchanger, addresses: tuple[str, ...], route: Route, *, is_probe: bool
