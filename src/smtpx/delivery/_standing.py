@@ -1,0 +1,218 @@
+"""What is known of each recipient of a message, and what is told of all in the end; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from smtpx.envelope import Recipient
+from smtpx.errors import (
+    AddressError,
+    ExtensionMissing,
+    GreetingRefused,
+    HelloRefused,
+    LocalProtocolError,
+    RecipientsRefused,
+    ReplyError,
+    SessionFull,
+    SMTPError,
+    TLSPolicyError,
+    TLSRefused,
+)
+from smtpx.replies import Reply
+from smtpx.results import SendResult, Status
+
+from ._terms import Level
+from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
+
+__all__ = ["HANDSHAKE_FAILED", "Standings", "looping", "reason_of", "told"]
+
+HANDSHAKE_FAILED = (TLSPolicyError, TLSRefused)
+"""An attack may make any of these; a host that is in earnest makes them, too."""
+# What is wrong with the message, so that no other host would take it.
+_FAULTS = (LocalProtocolError, AddressError)
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What is known of one recipient so far."""
+
+    outcome: DeliveryOutcome
+    is_final: bool = False
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+
+
+class Standings:
+    """Where the recipients stand, each by its place in the envelope."""
+
+    def __init__(self, recipients: Sequence[Recipient]) -> None:
+        self._all = [
+            _Standing(DeliveryOutcome(each.address, Status.NOT_TRIED, None)) for each in recipients
+        ]
+        self._reasons: list[DeliveryFailed] = []
+        self._refused: tuple[ReplyError, Attempt] | None = None
+        self.reply: Reply | None = None
+        self.server: str | None = None
+        self.error: SMTPError | None = None
+        """Why somebody was neither taken nor refused."""
+
+    @property
+    def remaining(self) -> list[int]:
+        """Who has no final word yet."""
+        return [place for place, one in enumerate(self._all) if not one.is_final]
+
+    @property
+    def lacks_protection(self) -> bool:
+        """True if a host was left out, or did not serve, for want of the TLS that is asked for."""
+        return any(one.failure is Failure.TLS_POLICY for one in self._reasons)
+
+    def skip(self, why: DeliveryFailed) -> None:
+        """A host is left out."""
+        self._reasons.append(why)
+
+    def begin_anew(self) -> None:
+        """Another policy holds: why hosts were left out by the old one is not told."""
+        self._reasons.clear()
+
+    def attempted(self, attempt: Attempt, those: Sequence[int]) -> None:
+        """There was an attempt for these."""
+        for place in those:
+            self._all[place].attempts.append(attempt)
+
+    def hear(self, result: SendResult, those: Sequence[int], attempt: Attempt) -> None:
+        """Take what a server has made of the message for these.
+
+        Raises:
+            SMTPError: it is the fault of the message.
+        """
+        self.reply = self.reply or (result.reply if result.accepted else None)
+        self.server = result.server or self.server
+        for place, outcome in zip(those, result.outcomes, strict=True):
+            standing = self._all[place]
+            final = outcome.status in (Status.ACCEPTED, Status.IN_DOUBT) or (
+                outcome.status is Status.REFUSED
+                and outcome.reply is not None
+                and outcome.reply.permanent
+            )
+            # The first word that is not final is kept, for it is told if there is no other.
+            if final or standing.outcome.reply is None:
+                standing.outcome = DeliveryOutcome(
+                    outcome.recipient,
+                    outcome.status,
+                    outcome.reply,
+                    *(attempt.host, attempt.address, attempt.terms),
+                )
+            standing.is_final = standing.is_final or final
+        if result.in_doubt and result.error is not None:
+            self.error = self.error or result.error
+        if result.error is not None:
+            self.note(result.error, attempt)
+
+    def note(self, error: SMTPError, attempt: Attempt) -> None:
+        """Remember why nothing came of an attempt.
+
+        Raises:
+            SMTPError: it is the fault of the message.
+        """
+        if isinstance(error, _FAULTS) and not isinstance(error, SessionFull):
+            raise error
+        where = f"{attempt.host} [{attempt.address}]"
+        if isinstance(error, ExtensionMissing):
+            is_tls = error.keyword == "REQUIRETLS"
+            failure = Failure.NO_REQUIRETLS if is_tls else Failure.NO_EXTENSION
+            self._reasons.append(DeliveryFailed(f"{where}: {error}", failure))
+        elif isinstance(error, (GreetingRefused, HelloRefused)):
+            known = self._refused
+            # A passing refusal goes before one for good: the message may be taken yet.
+            if known is None or (known[0].reply.permanent and error.transient):
+                self._refused = error, attempt
+        elif isinstance(error, HANDSHAKE_FAILED) and attempt.terms.level > Level.OPPORTUNISTIC:
+            self._reasons.append(DeliveryFailed(f"{where}: {error}", Failure.TLS_POLICY))
+        elif not isinstance(error, ReplyError) or isinstance(error, TLSRefused):
+            self._reasons.append(DeliveryFailed(f"{where}: {error}", Failure.UNREACHABLE))
+
+    def fail(self, error: SMTPError) -> None:
+        """Nobody who is left can be served, for this reason."""
+        self.error = error
+        failure = error.failure if isinstance(error, DeliveryFailed) else None
+        refused = failure is not None and not failure.transient
+        for place in self.remaining:
+            standing = self._all[place]
+            if standing.outcome.reply is None:
+                standing.outcome = DeliveryOutcome(
+                    standing.outcome.recipient,
+                    Status.REFUSED if refused else Status.NOT_TRIED,
+                    None,
+                    failure=failure,
+                )
+
+    def give_up(self, next_hop: str) -> None:
+        """Say why nobody took it for those who are left."""
+        if self._refused is not None and (self._refused[0].transient or not self.lacks_protection):
+            error, attempt = self._refused
+            for place in self.remaining:
+                standing = self._all[place]
+                if standing.outcome.reply is None:
+                    standing.outcome = DeliveryOutcome(
+                        standing.outcome.recipient,
+                        Status.REFUSED,
+                        error.reply,
+                        *(attempt.host, attempt.address, attempt.terms),
+                    )
+            return
+        if all(self._all[place].outcome.reply is not None for place in self.remaining):
+            return
+        self.fail(reason_of(self._reasons, next_hop))
+
+    def outcomes(self) -> list[DeliveryOutcome]:
+        """What became of each recipient."""
+        return [
+            DeliveryOutcome(
+                one.outcome.recipient,
+                one.outcome.status,
+                one.outcome.reply,
+                *(one.outcome.host, one.outcome.address, one.outcome.terms),
+                tuple(one.attempts),
+                one.outcome.failure,
+            )
+            for one in self._all
+        ]
+
+
+def told(places: Iterable[Sequence[int]], standings: Sequence[Standings]) -> DeliveryResult:
+    """What became of everybody so far; each next hop has its places in the envelope."""
+    found: dict[int, DeliveryOutcome] = {}
+    for those, each in zip(places, standings, strict=True):
+        found.update(zip(those, each.outcomes(), strict=True))
+    outcomes = [found[place] for place in sorted(found)]
+    error = next((one.error for one in standings if one.error is not None), None)
+    refused = [one for one in outcomes if one.status is Status.REFUSED and one.reply is not None]
+    if error is None and refused and not any(one.status is Status.ACCEPTED for one in outcomes):
+        first = refused[0]
+        if first.reply is not None:
+            error = RecipientsRefused(
+                None, first.reply, refused=f"the message to {first.recipient}"
+            )
+    reply = next((one.reply for one in standings if one.reply is not None), None)
+    result = DeliveryResult(outcomes, reply, error)
+    result.server = next((one.server for one in standings if one.server is not None), None)
+    return result
+
+
+def looping(error: DeliveryFailed, better: Sequence[object]) -> DeliveryFailed:
+    """We are a mail exchanger ourselves: for good where we are the best."""
+    if not better:
+        return error
+    return DeliveryFailed(f"{error}; the better mail exchangers did not take it", Failure.NO_ROUTE)
+
+
+def reason_of(reasons: Sequence[DeliveryFailed], next_hop: str) -> DeliveryFailed:
+    """Of why each host was not used, what is told: what may pass goes before what does not."""
+    if not reasons:
+        return DeliveryFailed(f"{next_hop}: nobody was asked", Failure.UNREACHABLE)
+    passing = [one for one in reasons if one.transient]
+    for kind in (Failure.TLS_POLICY, Failure.LOOKUP_FAILED):
+        found = [one for one in passing if one.failure is kind]
+        if found:
+            return found[0]
+    return (passing or list(reasons))[0]
