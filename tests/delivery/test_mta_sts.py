@@ -266,3 +266,53 @@ def test_policies_can_be_turned_off(world, tmp_path):
     with lab(world, tmp_path, names=("other.example",)) as here, zone() as dns:
         assert here.made(dns, mta_sts=False).send(CONTENT, BOB).complete
         assert ("_mta-sts.example.net", "TXT") not in dns.packets
+
+
+class Failing(MemoryPolicies):
+    """Keeps policies on a disk that is full, or broken."""
+
+    def __init__(self, *fails: str) -> None:
+        super().__init__()
+        self._fails = fails
+
+    def get(self, domain: str) -> StoredPolicy | None:
+        if "get" in self._fails:
+            raise OSError("Input/output error")
+        return super().get(domain)
+
+    def put(self, domain: str, stored: StoredPolicy) -> None:
+        if "put" in self._fails:
+            raise OSError("No space left on device")
+        super().put(domain, stored)
+
+
+def test_where_what_is_kept_cannot_be_read_mail_waits_and_only_that_mail(world, tmp_path):
+    """Without the policy nobody knows what the domain asks for. It is no error of the caller."""
+    broken = tmp_path / "policies.db"
+    broken.write_bytes(b"no database" * 100)
+    for policies in (SQLitePolicies(broken), Failing("get")):
+        with lab(world, tmp_path) as here, NameServer(text_of()) as dns:
+            delivery = here.made(dns, policies=policies)
+            assert delivery.plan("example.net").failure.failure is Failure.TLS_POLICY
+            literal = Envelope("ann@example.org", "bob@[127.0.0.1]")
+            found = {
+                str(one.outcomes[0].recipient): one.outcomes[0]
+                for one in delivery.send_many([(CONTENT, BOB), (CONTENT, literal)])
+            }
+            outcome = found["bob@example.net"]
+            assert (outcome.failure, outcome.retryable) == (Failure.TLS_POLICY, True)
+            assert found["bob@[127.0.0.1]"].reply.code == 250
+            assert type(policies).__name__ in str(delivery.plan("example.net").failure)
+
+
+def test_a_policy_that_cannot_be_kept_is_told(world, tmp_path, caplog):
+    with lab(world, tmp_path) as here, NameServer(text_of()) as dns:
+        delivery = here.made(dns, policies=Failing("put"))
+        plan = delivery.plan("example.net")
+        assert plan.policy is None
+        assert "No space left" in str(plan)
+        assert "No space left" in caplog.text
+        assert here.policy_host.asked == 1
+        # It is not asked for with each message.
+        assert delivery.send(CONTENT, BOB).complete
+        assert here.policy_host.asked == 1

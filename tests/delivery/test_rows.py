@@ -773,6 +773,11 @@ def test_a_message_that_does_without_policies_is_stopped_by_none(mode: str):
         (b"TLS-Required: No\r\n\r\nx\r\n", False),
         (b"Subject: x\r\ntls-required:NO \r\n\r\nx\r\n", False),
         (b"TLS-Required: No\n\nx\n", False),
+        # Folded, as any field may be.
+        (b"TLS-Required:\r\n No\r\n\r\nx\r\n", False),
+        (b"TLS-Required:\n\tNo\nSubject: x\n\nx\n", False),
+        (b"TLS-Required: No,\r\n thanks\r\n\r\nx\r\n", True),
+        (b"TLS-Required:\r\nNo: No\r\n\r\nx\r\n", True),
         (b"TLS-Required: Yes\r\n\r\nx\r\n", True),
         (b"Subject: x\r\n\r\nTLS-Required: No\r\n", True),
         # A message without a header: what follows is its body.

@@ -33,7 +33,7 @@ from ._steps import Count, Keep, Known, Steps
 from ._terms import Level, Terms
 from .addressing import AddressPolicy
 from .mta_sts import MemoryPolicies, Policies
-from .outcomes import DeliveryResult
+from .outcomes import DeliveryFailed, DeliveryResult, Failure
 from .reports import SentReport, TLSReports
 
 if TYPE_CHECKING:
@@ -201,18 +201,34 @@ class Settings:
         self.connect_timeout = min(times, default=None)
 
     def known(self, domain: str) -> Known:
-        """What is known of the policy of a domain."""
+        """What is known of the policy of a domain.
+
+        Raises:
+            DeliveryFailed: what keeps the policies has failed, so that nobody knows.
+        """
         now = time()
         id, why, until = self._failed.get(domain, ("", "", 0.0))
-        stored = self.policies.get(domain)
+        try:
+            stored = self.policies.get(domain)
+        except Exception as error:
+            raise DeliveryFailed(
+                f"whether {domain} has an MTA-STS policy could not be looked up in "
+                f"{type(self.policies).__name__}: {error}",
+                Failure.TLS_POLICY,
+            ) from error
         return Known(now, stored, id, why) if until > now else Known(now, stored)
 
     def keep(self, step: Keep) -> None:
-        """Keep a policy; or that there is none under its id, for a while."""
+        """Keep a policy; or that it is not to be had under its id, for a while."""
+        why = step.why
         if step.stored is not None:
-            self.policies.put(step.domain, step.stored)
-            return
-        self._failed[step.domain] = step.id, step.why, time() + _BACK_OFF
+            try:
+                self.policies.put(step.domain, step.stored)
+                return
+            except Exception as error:
+                why = f"{type(self.policies).__name__} cannot keep it: {error}"
+                _LOG.warning("the MTA-STS policy of %s: %s", step.domain, why)
+        self._failed[step.domain] = step.id, why, time() + _BACK_OFF
         while len(self._failed) > _FAILURES:
             _ = self._failed.popitem(last=False)
 
@@ -353,8 +369,10 @@ def obeys_policies(content: AnyContent, envelope: Envelope) -> bool:
     if isinstance(content, Message):
         said = [str(value) for value in content.get_all("TLS-Required", ())]
     else:
-        header = re.split(rb"(?:\A|\r?\n)\r?\n", bytes(cast("bytes", content)), maxsplit=1)[0]
-        found = re.findall(rb"(?im)^TLS-Required:[ \t]*([^\r\n]*)", header)
+        octets = bytes(cast("bytes", content))
+        end = re.search(rb"(?:\A|\r?\n)\r?\n", octets)
+        header = octets[: end.start()] if end else octets
+        found = re.findall(rb"(?im)^TLS-Required:((?:[^\r\n]|\r?\n[ \t])*)", header)
         said = [value.decode("latin-1") for value in found]
     return not any(value.strip().lower() == "no" for value in said)
 

@@ -39,9 +39,9 @@ def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
     """The whole decision for a next hop, without a connection."""
     try:
         route = yield from route_to(next_hop, rules, seed, asks_for_reporting=True)
+        route = yield from with_policy(route, rules)
     except DeliveryFailed as error:
         return Plan(next_hop, failure=error)
-    route = yield from with_policy(route, rules)
     found: list[Exchanger] = []
     failure: DeliveryFailed | None = None
     for rank in route.levels.levels:
