@@ -268,6 +268,26 @@ def test_policies_can_be_turned_off(world, tmp_path):
         assert ("_mta-sts.example.net", "TXT") not in dns.packets
 
 
+def test_huge_policies_are_bounded_and_drive_out_nobody_elses():
+    """Each of 64 kB, from as many domains as somebody cares to register."""
+    policies = MemoryPolicies()
+    small = StoredPolicy("1", 1e9, Policy(Mode.ENFORCE, 1000, ("mx.example.net",)))
+    for n in range(1000):
+        policies.put(f"d{n}.test", small)
+    huge = tuple(f"*.h{n}.example.net" for n in range(3000))
+    for n in range(1000):
+        policies.put(f"e{n}.test", StoredPolicy("1", 1e9, Policy(Mode.ENFORCE, 1000, huge)))
+    assert all(policies.get(f"d{n}.test") == small for n in range(1000))
+    kept = sum(policies.get(f"e{n}.test") is not None for n in range(1000))
+    assert 50 < kept < 200
+    assert policies.get("e999.test") is not None
+    # What is smaller than before makes room.
+    policies.put("e999.test", small)
+    policies.put("e1000.test", StoredPolicy("1", 1e9, Policy(Mode.ENFORCE, 1000, huge)))
+    assert policies.get("e1000.test") is not None
+    assert policies.get("e999.test") == small
+
+
 class Failing(MemoryPolicies):
     """Keeps policies on a disk that is full, or broken."""
 

@@ -30,6 +30,9 @@ __all__ = [
 
 _LONGEST = 65536
 _MOST = 10_000
+# Octets of the hosts that a policy names, of which most have a handful; what each name takes
+# besides its text; and what all take together that are longer.
+_USUAL, _NAME, _OCTETS = 8192, 60, 32 << 20
 _MAX_AGE = 31557600
 _ID = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 _PATTERN = re.compile(
@@ -155,17 +158,30 @@ class MemoryPolicies:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, StoredPolicy] = OrderedDict()
+        self._lengths: OrderedDict[str, int] = OrderedDict()
+        """Of those that are longer than most, and about how many octets they take."""
 
     def get(self, domain: str) -> StoredPolicy | None:
         """The policy of a domain, whether or not it still holds."""
         return self._kept.get(domain)
 
     def put(self, domain: str, stored: StoredPolicy) -> None:
-        """Keep a policy; of more than 10,000 the oldest is forgotten."""
+        """Keep a policy; of more than 10,000 the oldest is forgotten.
+
+        Of those that are far longer than others have them no more than 32 MB are kept.
+        """
+        length = sum(_NAME + len(name) for name in stored.policy.mx)
         self._kept[domain] = stored
         self._kept.move_to_end(domain)
+        _ = self._lengths.pop(domain, None)
+        if length > _USUAL:
+            self._lengths[domain] = length
         while len(self._kept) > _MOST:
-            _ = self._kept.popitem(last=False)
+            oldest, _ = self._kept.popitem(last=False)
+            _ = self._lengths.pop(oldest, None)
+        while sum(self._lengths.values()) > _OCTETS:
+            oldest, _ = self._lengths.popitem(last=False)
+            _ = self._kept.pop(oldest, None)
 
 
 class SQLitePolicies:
