@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from random import Random
 from typing import Any
 
@@ -278,3 +278,12 @@ def test_from_the_moment_that_it_is_bound_nobody_else_listens_there():
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with pytest.raises(OSError, match="in use"):
             other.bind(streams.getsockname())
+
+
+def test_it_closes_while_connections_are_being_made():
+    """None of them is left open, nor holds it up."""
+    for _ in range(20):
+        with NameServer() as server, ExitStack() as stack:
+            for _ in range(10):
+                _ = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            server.close()

@@ -90,6 +90,7 @@ class NameServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._conversations: set[asyncio.Task[Any] | None] = set()
 
     def load(self, zone: str) -> None:
         """Know this from now on, in place of what it knew; signed zones have new keys.
@@ -149,7 +150,8 @@ class NameServer:
         sockets = self._bound()
         ready = threading.Event()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(*sockets, ready)),
+            target=self._run,
+            args=(*sockets, ready),
             name="smtpx.testing.NameServer",
             daemon=True,
         )
@@ -188,6 +190,11 @@ class NameServer:
                 return packets, streams
         raise AssertionError("the last attempt raises")
 
+    def _run(self, packets: socket.socket, streams: socket.socket, ready: threading.Event) -> None:
+        # The selector loop everywhere: its readers can be taken away.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._serve(packets, streams, ready))
+
     async def _serve(
         self, packets: socket.socket, streams: socket.socket, ready: threading.Event
     ) -> None:
@@ -200,11 +207,20 @@ class NameServer:
         ready.set()
         await self._stop.wait()
         datagrams.close()
+        # Accept no more, and let what is half accepted become a conversation: a closed asyncio
+        # server loses the sockets it is still to make transports of.
+        _ = self._loop.remove_reader(streams)
+        accepting = asyncio.all_tasks() - self._conversations - {asyncio.current_task()}
+        if accepting:
+            # One of them may be a conversation that is about to begin, and would not end.
+            _ = await asyncio.wait(accepting, timeout=0.5)
         server.close()
         await _gone()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection by TCP: each message behind its length (RFC 1035 §4.2.2)."""
+        task = asyncio.current_task()
+        self._conversations.add(task)
         try:
             while True:
                 (length,) = struct.unpack("!H", await reader.readexactly(2))
@@ -219,6 +235,7 @@ class NameServer:
             pass  # Whoever asked is gone, or we are.
         finally:
             writer.close()
+            self._conversations.discard(task)
 
     def _answers(self, wire: bytes, *, tcp: bool) -> tuple[float, list[bytes]]:
         """What is said to a question, and after how many seconds."""
