@@ -98,6 +98,15 @@ def test_a_sender_may_be_what_extensions_give():
         assert "shop@example.org" in str(message["From"])
 
 
+def test_the_default_sender_may_be_known_within_a_request_only():
+    local: Any = pytest.importorskip("werkzeug.local")
+    sender = local.LocalProxy(lambda: flask.current_app.config["SHOP"])
+    app = app_with(MAIL_DEFAULT_SENDER=sender, SHOP="shop@example.org")
+    mail = mail_for(app)
+    with app.app_context():
+        assert mail.compose(**HELLO)["From"] == "shop@example.org"
+
+
 def test_send_many_tells_of_each():
     with Server(refuse_recipients={"gone@example.net": "550 5.1.1 No such user"}) as server:
         app = app_with(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER="ann@example.org")
@@ -124,6 +133,21 @@ def test_a_test_that_sends_says_so():
         mail = mail_for(app)
         with app.app_context():
             assert mail.send(mail.compose(sender="ann@example.org", **HELLO)).complete
+
+
+def test_a_test_may_say_so_after_the_app_was_made():
+    """As in Flask's documentation: a fixture calls the factory, then updates the settings."""
+    with Server() as server:
+        app = app_with(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER="ann@example.org")
+        mail = mail_for(app)
+        app.config.update(TESTING=True)
+        with app.app_context():
+            assert mail.send(mail.compose(**HELLO)) is None
+            assert list(mail.send_many([mail.compose(**HELLO)])) == []
+            assert len(mail.outbox) == 2
+            app.config.update(MAIL_SUPPRESS_SEND=False)
+            assert mail.send(mail.compose(**HELLO)).complete
+        assert len(server.messages) == 1
 
 
 def test_two_apps_have_two_servers():
@@ -171,6 +195,9 @@ def test_an_app_without_mail_is_told_what_to_do():
         ({"SMTPX_TIMEOUT": 5}, r"SMTPX_TIMEOUT \(did you mean the argument timeout of Mail\?\)"),
         ({"SMTPX_URI": "smtp://localhost"}, r"SMTPX_URI \(did you mean SMTPX_URL\?\)"),
         ({"MAIL_MAX_EMAILS": 0}, "messages"),
+        ({"MAIL_PORT": "465", "MAIL_SERVER": "mail.example.com"}, "MAIL_USE_SSL=True"),
+        ({"MAIL_DEFAULT_SENDER": "nobody"}, "MAIL_DEFAULT_SENDER: "),
+        ({"MAIL_DEFAULT_SENDER": ("Ann",)}, "MAIL_DEFAULT_SENDER: "),
     ],
 )
 def test_a_wrong_setting_is_told_at_once(settings: dict[str, Any], complaint: str):

@@ -32,6 +32,7 @@ import smtpx
 
 __all__ = ["Mail"]
 
+_IMPLICIT_TLS = 465  # RFC 8314 §7.3
 # What the URL says.
 _WHERE = ("SERVER", "PORT", "USE_TLS", "USE_SSL", "USERNAME", "PASSWORD")
 
@@ -42,7 +43,6 @@ class _State:
 
     client: smtpx.Client
     sender: Any
-    is_suppressed: bool
     outbox: list[EmailMessage] = field(default_factory=list[EmailMessage])
 
 
@@ -72,9 +72,8 @@ class Mail:
             raise _checks.complaint("app", app, "a Flask app")
         settings = app.config.get_namespace("MAIL_", lowercase=False)
         client = _client(_url(app.config), settings, self._options)
-        is_suppressed = _flag(settings, "SUPPRESS_SEND", default=app.testing)
-        sender = settings.get("DEFAULT_SENDER")
-        app.extensions["smtpx"] = _State(client, sender, is_suppressed is True)
+        _ = _flag(settings, "SUPPRESS_SEND")
+        app.extensions["smtpx"] = _State(client, _sender(settings.get("DEFAULT_SENDER")))
         _ = weakref.finalize(app, client.close)
 
     @property
@@ -103,7 +102,7 @@ class Mail:
         Raises:
             smtpx.SMTPError: nobody accepted it.
         """
-        if self._state.is_suppressed:
+        if self._is_suppressed:
             self.outbox.append(message)
             return None
         return self.client.send(message)
@@ -114,10 +113,16 @@ class Mail:
         Raises:
             smtpx.SMTPError: no connection can be had.
         """
-        if self._state.is_suppressed:
+        if self._is_suppressed:
             self.outbox.extend(messages)
             return iter(())
         return self.client.send_many(messages)
+
+    @property
+    def _is_suppressed(self) -> bool:
+        # A fixture calls the factory of the app, and says that it is a test afterwards.
+        said = _flag(current_app.config.get_namespace("MAIL_", lowercase=False), "SUPPRESS_SEND")
+        return current_app.testing if said is None else said
 
     @property
     def _state(self) -> _State:
@@ -141,8 +146,24 @@ def _present(value: Any) -> Any:
     if isinstance(value, LocalProxy):
         proxy: LocalProxy[Any] = value  # pyright: ignore[reportUnknownVariableType] - of anything
         return _present(proxy._get_current_object())
-    is_late = not isinstance(value, str) and hasattr(value, "casefold")
-    return str(value) if is_late else value
+    return str(value) if _is_late(value) else value
+
+
+def _is_late(value: Any) -> bool:
+    """Whether it is a proxy, or a translation that is made where it is read."""
+    if isinstance(value, LocalProxy):
+        return True
+    return not isinstance(value, str) and hasattr(value, "casefold")
+
+
+def _sender(given: Any) -> Any:
+    """The default sender; one that is made late is known within a request only."""
+    if given is not None and not _is_late(given):
+        try:
+            _ = smtpx.compose(sender=given, to=given, text="")
+        except (TypeError, smtpx.SMTPError) as error:
+            raise type(error)(f"MAIL_DEFAULT_SENDER: {error}") from error
+    return given
 
 
 def _client(
@@ -161,10 +182,10 @@ def _client(
         raise ValueError("give both MAIL_USERNAME and MAIL_PASSWORD, or neither")
     if user and password:
         options = {"credentials": smtpx.Credentials(user, password), **options}
-    return smtpx.Client(_endpoint(settings), pool=pool, **options)
+    return smtpx.Client(_endpoint(settings, options.get("tls")), pool=pool, **options)
 
 
-def _endpoint(settings: Mapping[str, Any]) -> smtpx.Endpoint:
+def _endpoint(settings: Mapping[str, Any], policy: smtpx.TLSPolicy | None) -> smtpx.Endpoint:
     use_tls, use_ssl = _flag(settings, "USE_TLS"), _flag(settings, "USE_SSL")
     if use_tls and use_ssl:
         raise ValueError("MAIL_USE_TLS and MAIL_USE_SSL contradict each other: set one of them")
@@ -174,6 +195,11 @@ def _endpoint(settings: Mapping[str, Any]) -> smtpx.Endpoint:
     elif use_tls is not None:
         mode = smtpx.TLSMode.STARTTLS if use_tls else smtpx.TLSMode.NONE
     port = _number(settings, "PORT")
+    if port == _IMPLICIT_TLS and mode is None and policy is None:
+        raise ValueError(
+            "MAIL_PORT=465 begins with TLS: say MAIL_USE_SSL=True; or MAIL_USE_TLS=True, if this "
+            "server does otherwise"
+        )
     return smtpx.Endpoint(settings.get("SERVER") or "127.0.0.1", port or 25, mode)
 
 
@@ -187,8 +213,8 @@ def _number(settings: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _flag(settings: Mapping[str, Any], name: str, *, default: bool | None = None) -> bool | None:
-    value = settings.get(name, default)
-    if value is None or isinstance(value, bool):
-        return value
-    raise _checks.complaint(f"MAIL_{name}", value, "True or False")
+def _flag(settings: Mapping[str, Any], name: str) -> bool | None:
+    value = settings.get(name)
+    if value is not None:
+        _checks.flag(f"MAIL_{name}", value)
+    return value

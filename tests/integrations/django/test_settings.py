@@ -86,6 +86,12 @@ def test_options_of_a_client_go_to_the_client():
         ({"host": "localhost", "timeout": "10"}, "timeout: give seconds"),
         ({"host": "localhost", "port": "smtp"}, "port: give an int"),
         ({"host": "localhost", "pool": 5}, "PoolLimits"),
+        # A str that comes from the environment is true, whatever it says.
+        ({"host": "localhost", "use_tls": "False"}, "use_tls: give True or False"),
+        ({"host": "localhost", "use_ssl": "True"}, "use_ssl: give True or False"),
+        # In Django's words, for there may be no URL.
+        ({"host": "mail.example.com", "port": 465}, "use_ssl=True"),
+        ({"host": "mail.example.com", "port": "465", "use_tls": None}, "use_ssl=True"),
         ({"host": "localhost", "ssl_certfile": "missing.pem"}, "missing.pem"),
     ],
 )
@@ -218,6 +224,36 @@ class TestChecks:
     def test_a_mistake_is_an_error(self, mailer: Mailer):
         mailer(url="localhost")
         assert self.found() == ["smtpx.E001"]
+
+    def test_a_mistake_names_its_mailer_once(self, mailer: Mailer):
+        from django.core.checks import run_checks
+
+        mailer(url="localhost")
+        (told,) = (found.msg for found in run_checks() if found.id == "smtpx.E001")
+        where = "MAILERS['default']: " if HAS_MAILERS else "EMAIL_BACKEND: "
+        assert told.startswith(where)
+        assert told.count(where) == 1
+
+    def test_what_is_no_path_is_left_to_django(self):
+        from django.test import override_settings
+
+        said: list[dict[str, Any]] = [{"EMAIL_BACKEND": None}]
+        if HAS_MAILERS:
+            mailers: list[Any] = [[], {"default": None}, {"default": {"BACKEND": None}}]
+            said = [{"MAILERS": each} for each in mailers]
+        for each in said:
+            with override_settings(**each):
+                assert self.found() == []
+
+    @pytest.mark.skipif(not HAS_MAILERS, reason="6.1 has MAILERS")
+    @pytest.mark.parametrize("options", [None, [], "smtp://localhost"])
+    def test_options_that_are_no_dict_are_a_mistake(self, options: Any):
+        from django.core.checks import run_checks
+        from django.test import override_settings
+
+        with override_settings(MAILERS={"default": {"BACKEND": BACKEND, "OPTIONS": options}}):
+            (told,) = (found.msg for found in run_checks() if found.id == "smtpx.E001")
+        assert "OPTIONS: give a dict" in told
 
     def test_other_backends_are_left_alone(self):
         from django.test import override_settings

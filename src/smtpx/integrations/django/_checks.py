@@ -22,7 +22,8 @@ def check_mail(**_: Any) -> list[CheckMessage]:
         try:
             made = mailer.made()
         except MISTAKES as error:
-            messages.append(Error(f"{mailer.setting}: {error}", id="smtpx.E001"))
+            told = str(error).removeprefix(f"{mailer.setting}: ")  # An InvalidMailer says it.
+            messages.append(Error(f"{mailer.setting}: {told}", id="smtpx.E001"))
             continue
         if made.is_exposed:
             messages.append(

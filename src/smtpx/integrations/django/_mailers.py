@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from smtpx import SMTPError
+from smtpx import SMTPError, _checks
 from smtpx.integrations.django._backend import EmailBackend
 from smtpx.integrations.django._outboxes import Kept
 
@@ -27,7 +27,7 @@ class Mailer(NamedTuple):
     setting: str
     """Where it is said."""
     backend: type[EmailBackend]
-    options: dict[str, Any]
+    options: Any
 
     def made(self) -> EmailBackend:
         """The backend itself.
@@ -35,17 +35,21 @@ class Mailer(NamedTuple):
         Raises:
             ImproperlyConfigured, smtpx.SMTPError, TypeError, ValueError: an option is wrong.
         """
-        return self.backend(**self.options)
+        if not isinstance(self.options, Mapping):
+            raise _checks.complaint("OPTIONS", self.options, "a dict of options")
+        options = cast("Mapping[str, Any]", self.options)
+        named: dict[str, Any] = {"alias": self.alias} if hasattr(settings, "MAILERS") else {}
+        return self.backend(**named, **options)
 
 
 def mailers() -> Iterator[Mailer]:
-    """Each mailer that is ours."""
+    """Each mailer that is ours; of what is none at all Django itself complains."""
     if hasattr(settings, "MAILERS"):
-        for alias, config in settings.MAILERS.items():
-            backend = _ours(config.get("BACKEND", ""))
+        for alias, config in _dict(settings.MAILERS).items():
+            said = _dict(config)
+            backend = _ours(said.get("BACKEND"))
             if backend is not None:
-                options = {"alias": alias, **config.get("OPTIONS", {})}
-                yield Mailer(alias, f"MAILERS[{alias!r}]", backend, options)
+                yield Mailer(alias, f"MAILERS[{alias!r}]", backend, said.get("OPTIONS", {}))
         return
     backend = _ours(settings.EMAIL_BACKEND)
     if backend is not None:
@@ -65,9 +69,15 @@ def outboxes() -> dict[str, Kept]:
     return found
 
 
-def _ours(path: str) -> type[EmailBackend] | None:
+def _dict(given: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
+
+
+def _ours(path: object) -> type[EmailBackend] | None:
+    if not isinstance(path, str):
+        return None
     try:
         named: object = import_string(path)
     except ImportError:
-        return None  # Django itself complains of it.
+        return None
     return named if isinstance(named, type) and issubclass(named, EmailBackend) else None

@@ -27,6 +27,7 @@ _DJANGO = {
     "ssl_keyfile": "EMAIL_SSL_KEYFILE",
     "ssl_certfile": "EMAIL_SSL_CERTFILE",
 }
+_IMPLICIT_TLS = 465  # RFC 8314 §7.3
 _WHERE = ("host", "port", "use_tls", "use_ssl")
 # `timeout` is Django's, and means each wait.
 _SESSION = frozenset(SessionOptions.__annotations__) - {"timeout"}
@@ -121,13 +122,20 @@ def _endpoint(given: Mapping[str, Any]) -> Endpoint:
     mode, port = _mode(given), given.get("port")
     if str(port).isdecimal():  # a str, where it comes from the environment
         port = int(str(port))
-    usual = {TLSMode.IMPLICIT: 465, TLSMode.STARTTLS: 587}.get(mode, 25) if mode else 25
+    if port == _IMPLICIT_TLS and mode is None and "tls" not in given:
+        raise ValueError(
+            "port 465 begins with TLS: say use_ssl=True; or use_tls=True, if this server does "
+            "otherwise"
+        )
+    usual = {TLSMode.IMPLICIT: _IMPLICIT_TLS, TLSMode.STARTTLS: 587}.get(mode, 25) if mode else 25
     return Endpoint(given["host"], port or usual, mode)
 
 
 def _mode(given: Mapping[str, Any]) -> TLSMode | None:
     """When TLS begins, as far as it is said."""
     use_tls, use_ssl = given.get("use_tls"), given.get("use_ssl")
+    for name in {"use_tls", "use_ssl"} & given.keys():
+        _checks.flag(name, given[name])
     if use_tls and use_ssl:
         raise ValueError(
             "EMAIL_USE_TLS/EMAIL_USE_SSL are mutually exclusive, so only set one of those "
