@@ -366,3 +366,10 @@ def test_who_says_whom_to_trust_wants_tls_on_this_machine_too(query: str) -> Non
     for url in ("smtp://localhost", "lmtp+unix:///run/lmtp"):
         assert Endpoint.parse(url).policy(peer_is_local=True).mode is N
         assert Endpoint.parse(f"{url}?{query}").policy(peer_is_local=True).mode is S
+
+
+@pytest.mark.parametrize("host", ["smtp://localhost", "localhost:25", "a b", "", "[::1]", "a@b"])
+def test_what_is_no_host_is_told_as_such(host: str):
+    """No URL was given, so that nothing in it is to be percent-encoded."""
+    with pytest.raises(EndpointError, match="^host: give a name or an IP address, with no scheme"):
+        Endpoint(host, 25)

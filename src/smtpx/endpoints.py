@@ -143,7 +143,13 @@ class Endpoint(Confidential, Value):
         except ValueError as error:
             raise EndpointError(str(error)) from None
         if not self.path:
-            object.__setattr__(self, "host", known_host(self.host))
+            try:
+                host = known_host(self.host)
+            except EndpointError:
+                raise EndpointError(
+                    "host: give a name or an IP address, with no scheme, port or path"
+                ) from None
+            object.__setattr__(self, "host", host)
         elif self.host:
             raise EndpointError(f"host={_checks.shown(self.host)}: a unix socket has none")
         elif re.search(_CONTROL, self.path):
