@@ -236,3 +236,9 @@ def test_what_is_to_be_installed_is_there():
             match = re.match(r"(?:\.|\"\.\[([a-z,]+)\]\")(?= |$)", wanted)
             assert match is not None, f"{path.name}: {wanted}"
             assert set(filter(None, (match[1] or "").split(","))) <= extras.keys(), wanted
+
+
+@pytest.mark.parametrize(("code", "printed"), list(blocks()))
+def test_what_is_printed_stands_in_a_block_that_is_compared(code: str, printed: str | None):
+    """A comment behind it says the same, and goes on saying it when the output has changed."""
+    assert re.findall(r"^ *print\(.*\) +#.*$", code, re.MULTILINE) == []
