@@ -371,5 +371,5 @@ def test_who_says_whom_to_trust_wants_tls_on_this_machine_too(query: str) -> Non
 @pytest.mark.parametrize("host", ["smtp://localhost", "localhost:25", "a b", "", "[::1]", "a@b"])
 def test_what_is_no_host_is_told_as_such(host: str):
     """No URL was given, so that nothing in it is to be percent-encoded."""
-    with pytest.raises(EndpointError, match="^host: give a name or an IP address, with no scheme"):
+    with pytest.raises(EndpointError, match=r"^host: give a name or an IP address, with"):
         Endpoint(host, 25)

@@ -96,17 +96,17 @@ def amount(name: str, value: object, unit: str, *, or_none: bool = False) -> Non
         raise ValueError(f"{name}={shown(value)}: give {unit} above 0{none}")
 
 
-def each(name: str, values: Any, what: str, *kinds: type) -> None:
+def each(name: str, values: Any, what: str, *kinds: type, advice: str = "") -> None:
     """Take several values of some kinds, in whatever holds them.
 
     Raises:
         TypeError: it holds none, or one of another kind.
     """
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Collection):
-        raise complaint(name, cast("object", values), f"several {what}")
+        raise complaint(name, cast("object", values), f"several {what}", advice)
     for value in cast("Collection[object]", values):
         if not isinstance(value, kinds):
-            raise complaint(name, value, f"several {what}")
+            raise complaint(name, value, f"several {what}", advice)
 
 
 def address_and_port(name: str, value: Any) -> tuple[str, int]:

@@ -52,7 +52,9 @@ class ServerTLS(Enum):
 
 def _checked(faults: Iterable[Fault]) -> list[Fault]:
     found = list(faults) if isinstance(faults, Iterator) else faults
-    _checks.each("faults", found, "faults", *get_args(Fault))
+    _checks.each(
+        "faults", found, "faults", *get_args(Fault), advice=": read_fault() makes one of text"
+    )
     return list(found)
 
 

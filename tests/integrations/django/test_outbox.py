@@ -130,10 +130,15 @@ def test_a_message_says_how_it_is_put_in(keeping: Any):
     with pytest.raises(IdempotencyConflict):
         backend().send_messages([mail("d@example.net"), other])
     assert waiting() == 2
-    unknown = mail("e@example.net")
-    unknown.smtpx_put = {"hold": True}
-    with pytest.raises(TypeError, match="known are not_before"):
-        unknown.send()
+    wrong = mail("e@example.net")
+    for put, complaint in (
+        ({"hold": True}, "smtpx_put: hold; known are key, not_before"),
+        ({"keey": "code-7"}, r"smtpx_put: keey \(did you mean key\?\)"),
+        ("code-7", "smtpx_put: give a dict"),
+    ):
+        wrong.smtpx_put = put
+        with pytest.raises(TypeError, match=complaint):
+            wrong.send()
 
 
 def test_a_database_that_says_no_keeps_none_of_them(keeping: Any):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from django.core.mail import EmailMessage
 from django.db import connections, transaction
 
-from smtpx import SMTPError
+from smtpx import SMTPError, _checks
 from smtpx.integrations.django._course import Course
 from smtpx.integrations.django._messages import Item
 from smtpx.integrations.django._outboxes import Kept, opened
@@ -16,9 +17,12 @@ from smtpx.outbox import (
     LedgerTooNew,
     LedgerUnavailable,
     Outbox,
+    PutOptions,
 )
 
 __all__ = ["put"]
+
+_PUT = ("key", *PutOptions.__annotations__)
 
 
 def put(course: Course, kept: Kept) -> None:
@@ -56,5 +60,10 @@ def put(course: Course, kept: Kept) -> None:
 
 def _put(outbox: Outbox, database: str, message: EmailMessage, item: Item) -> str:
     content, envelope = item
-    options: dict[str, Any] = getattr(message, "smtpx_put", {})
+    given: object = getattr(message, "smtpx_put", {})
+    if not isinstance(given, Mapping):
+        raise _checks.complaint("smtpx_put", given, "a dict such as {'key': 'order-42'}")
+    options = dict(cast("Mapping[str, Any]", given))
+    if unknown := [name for name in options if name not in _PUT]:
+        raise _checks.unknown("option in smtpx_put", unknown, _PUT)
     return outbox.put(content, envelope, connection=connections[database], **options)
