@@ -16,10 +16,12 @@ from _pytest.mark.structures import ParameterSet
 
 from smtpx.cli import main
 from smtpx.testing import Server
-from tests.cli.command import LETTER
 
 from .test_docs import PAGES, world
 
+# What a page has you save, so that whoever follows it has it too.
+FILE = re.compile(r"[Ss]ave [^\n]* as `([\w.]+)`:\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILES = {name: content for path in PAGES for name, content in FILE.findall(path.read_text("utf-8"))}
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 __all__ = ["world"]
 
@@ -56,12 +58,8 @@ def test_what_is_said_to_be_printed_is(
 ) -> None:
     for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-    _ = Path("letter.eml").write_bytes(LETTER)
-    _ = Path("bare.eml").write_bytes(b"Subject: bare\n\nhello\n")
-    _ = Path("rows.csv").write_bytes(b"name,address\nBob,bob@example.net\nZoe,zoe@example.net\n")
-    _ = Path("template.eml").write_bytes(
-        b"From: ann@example.org\nTo: {{name}} <{{address}}>\nSubject: hi\n\nDear {{name}}\n"
-    )
+    for name, content in FILES.items():
+        _ = Path(name).write_text(content, "utf-8")
     words = shlex.split(line, comments=True)[1:]
     stdin = b""
     if "<" in words:
@@ -73,6 +71,12 @@ def test_what_is_said_to_be_printed_is(
     # As a terminal shows them, but for the order: errors come first, or last.
     shown = (said.err + said.out, said.out + said.err)
     assert any(re.fullmatch(pattern(printed), each) for each in shown), shown[0]
+
+
+@pytest.mark.parametrize(("line", "printed"), commands())
+def test_a_file_that_a_command_reads_is_one_that_you_were_told_to_save(line: str, printed: str):
+    read = set(re.findall(r"(?<!--fix )\b\w+\.(?:eml|csv)\b", line))
+    assert read <= FILES.keys() | {"bounce.eml"}, printed  # That one is of your mail system.
 
 
 def test_the_documentation_has_commands() -> None:
