@@ -24,9 +24,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 PATHS = [os.environ.get("PYTHONPATH", "")]
 PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
-CELERY, CELERY_ORDER, CELERY_DJANGO, PROCRASTINATE, PROCRASTINATE_ORDER = re.findall(
+_PROGRAMS = re.findall(
     r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
+CELERY, CELERY_ORDER, CELERY_DJANGO = _PROGRAMS[:3]
+PROCRASTINATE, PROCRASTINATE_ORDER = _PROGRAMS[3:5]
+DBOS, DBOS_ORDER, DBOS_WORKER = _PROGRAMS[5:]
 
 
 class Shop:
@@ -164,3 +167,18 @@ def test_procrastinate(postgres_server: Any, tmp_path: Path):
         with shop.worker("procrastinate", "--app=shop.app", "worker"):
             wait_for(url, 2)
         assert len(server.messages) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no groups of processes")
+@pytest.mark.xdist_group("postgres")
+def test_dbos(postgres_server: Any, tmp_path: Path):
+    _ = pytest.importorskip("dbos", reason="DBOS is not installed")
+    with Server() as server:
+        url = postgres_server.database()
+        shop = Shop(tmp_path, DBOS, DBOS_ORDER, DATABASE=url, SMTPX_URL=server.url)
+        _ = (tmp_path / "worker.py").write_text(DBOS_WORKER, encoding="utf-8")
+        shop.place(1)
+        shop.place(1)
+        with shop.worker("worker"):
+            wait_for(url, 1)
+        assert len(server.messages) == 1, "the same order, placed twice, is one mail"

@@ -156,7 +156,10 @@ def _case(
             f"no port was named: the first of {', '.join(map(str, _PORTS))} that answers",
         )
     if arguments.login and account.credentials is None and account.endpoint.password is None:
-        raise Stop("--login needs a user: write it into the URL, as in submission://ann@host")
+        raise Stop(
+            "--login needs a user: write it into the URL, as in submission://ann@host, or into "
+            "the account or the settings that name the server"
+        )
     for address in filter(None, (arguments.sender, recipient)):
         _ = smtpx.Address.parse(address)
     version = {"1.2": smtpx.TLSVersion.TLS_1_2, "1.3": smtpx.TLSVersion.TLS_1_3}
