@@ -54,6 +54,7 @@ def test_what_a_url_may_have(url: str, endpoint: smtpx.Endpoint) -> None:
     [
         ("gmail://ann:secret@smtp.gmail.com", "knows its host"),
         ("gmail://ann@smtp.gmail.com", "knows its host"),
+        ("gmail://smtp.gmail.com", "knows its host"),
         ("gmail://ann:sec@ret", "percent-encode"),
         ("gmail://ann:sec/ret", "knows its host"),
         ("gmail://ann?secret=x", "unknown URL parameter"),

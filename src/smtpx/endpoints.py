@@ -226,7 +226,7 @@ class Endpoint(Confidential, Value):
         """What the URL of a service stands for."""
         match = re.fullmatch(_SERVICE_URL, url)
         user = None if match is None else plain(match["user"])
-        if match is None or (user or "").endswith(f"@{service.host}"):
+        if match is None or (user or "").rpartition("@")[2] == service.host:
             raise EndpointError(
                 f"{service.name}:// knows its host: write {service.name}://user:password "
                 "(percent-encode : @ / ? in a password)"
