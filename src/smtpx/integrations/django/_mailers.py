@@ -35,9 +35,10 @@ class Mailer(NamedTuple):
         Raises:
             ImproperlyConfigured, smtpx.SMTPError, TypeError, ValueError: an option is wrong.
         """
-        if not isinstance(self.options, Mapping):
-            raise _checks.complaint("OPTIONS", self.options, "a dict of options")
-        options = cast("Mapping[str, Any]", self.options)
+        given: object = self.options
+        if not isinstance(given, Mapping):
+            raise _checks.complaint("OPTIONS", given, "a dict of options")
+        options = cast("Mapping[str, Any]", given)
         named: dict[str, Any] = {"alias": self.alias} if hasattr(settings, "MAILERS") else {}
         return self.backend(**named, **options)
 
