@@ -15,6 +15,8 @@ import pytest
 import smtpx
 from smtpx import Envelope, Recipient
 from smtpx.outbox import IdempotencyConflict, NotInOutbox, Outbox, State
+from smtpx.outbox import _claiming as claiming
+from smtpx.outbox._claiming import Claim
 from tests.outbox.judge import Judge
 
 pytestmark = pytest.mark.timeout(60)
@@ -471,6 +473,17 @@ def test_large_contents_are_kept_in_the_spool(
     time.sleep(0.01)
     outbox.purge(older_than=timedelta(milliseconds=1))
     assert list(spool.iterdir()) == []
+
+
+def test_the_parts_of_a_message_that_are_marked_together_are_counted_once(outbox: Outbox) -> None:
+    """Two sessions have a part each, and `send_many` asks the mark once for both."""
+    outbox.put(letter(to="b@example.net, c@example.com"))
+    store, now = outbox._store, time.time()
+    store.transact(claiming.register, "owner", 30.0, now)
+    claimed, _ = store.transact(claiming.claim, Claim("owner", False, 9, now))
+    numbers = [one.number for one in claimed]
+    assert store.transact(claiming.mark, "owner", [numbers, numbers], now) == [True, True]
+    assert outbox.counts() == {**dict.fromkeys(State, 0), State.SENDING: 2}
 
 
 @pytest.mark.parametrize("extensions", ["8BITMIME", "PIPELINING", "LIMITS RCPTMAX=1"])

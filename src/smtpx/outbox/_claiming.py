@@ -341,12 +341,15 @@ def mark(owner: str, groups: Sequence[Sequence[int]], now: float) -> Statements[
     allowed = [all(number in mine for number in group) for group in groups]
     changed: Counter[tuple[str, State]] = Counter()
     marked: list[int] = []
-    for group, word in zip(groups, allowed, strict=True):
-        for number in group if word else ():
-            _, state, campaign = mine[number]
-            if state == "waiting":
-                marked.append(number)
-                moved(changed, campaign, state, State.SENDING)
+    # Once each: the parts of a divided message are one group, and may be asked for together.
+    given = {
+        number for group, word in zip(groups, allowed, strict=True) if word for number in group
+    }
+    for number in sorted(given):
+        _, state, campaign = mine[number]
+        if state == "waiting":
+            marked.append(number)
+            moved(changed, campaign, state, State.SENDING)
     for part in in_parts(marked):
         yield Ask(
             f"UPDATE smtpx_delivery SET state = 'sending' WHERE number IN {marks(part)}", part
