@@ -61,6 +61,26 @@ def test_runs_in_threads_do_not_disturb_each_other(first: str, second: str):
         _ = gc.collect()
 
 
+@pytest.mark.parametrize("other", RUNS)
+def test_what_a_run_has_left_is_closed_with_the_client(other: str):
+    """Also where the run that closes it was there before that one."""
+    with Server() as server:
+        client = AsyncClient(server.url)
+
+        async def send() -> None:
+            assert (await client.send(CONTENT, ENVELOPE)).accepted
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(send())
+        _ = RUNS[other](send)
+        assert client.statistics().open == 2
+        loop.run_until_complete(client.close())
+        loop.close()
+        assert client.statistics().open == 0
+        _ = server.wait_until_idle()
+        _ = gc.collect()
+
+
 @pytest.mark.parametrize("second", RUNS)
 @pytest.mark.parametrize("first", RUNS)
 def test_what_a_run_has_left_is_closed_in_the_next(first: str, second: str):

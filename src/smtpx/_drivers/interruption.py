@@ -19,6 +19,7 @@ def abandon(procedure: Steps[object], interruption: BaseException) -> None:
     """
     value = value_of_lost(procedure)
     if isinstance(value, SendResult):
+        _let_go(value)
         vars(interruption)["result"] = value
 
 
@@ -26,7 +27,21 @@ def with_results(interruption: BaseException | None, results: Iterable[SendResul
     """Hang what the caller of `send_many` was not told on what interrupts it, as ``.results``."""
     untold = list(results)
     if interruption is not None and untold:
+        for result in untold:
+            _let_go(result)
         vars(interruption)["results"] = untold
+
+
+def _let_go(result: SendResult) -> None:
+    """Have a result keep no interruption.
+
+    Else whoever keeps it would keep the frames of the call, and their sockets and places.
+    """
+    error: BaseException | None = result.error
+    while error is not None:
+        if not isinstance(error.__context__, Exception):
+            error.__context__ = None
+        error = error.__context__
 
 
 def value_of_lost(procedure: Steps[object]) -> object:

@@ -6,9 +6,12 @@ the lock and in the way of its world.
 An interruption (Ctrl-C, a signal handler that raises, a cancellation) may end any call anywhere,
 and whoever has a place may be gone without a word. Three rules leave nothing lost:
 
-- A place belongs to a `Lease` that claims it, and the pool knows the lease by a weak reference.
-- What is done under the lock is done in a turn; one that was torn is mended by the next.
-- A turn within a turn of the same thread (a signal handler, a finaliser) leaves word for the outer.
+- A place belongs to a `Lease` that claims it, and the pool knows the lease by a weak reference. Who
+  is interrupted claims it no more, by one assignment, before anything is called. The next one who
+  needs a place, counts or closes takes back what nobody claims.
+- A session that is to be opened is the pool's to close, from before it is begun.
+- What is done under the lock is done in a turn; one that was torn is mended by the next. A turn
+  within a turn of the same thread (a signal handler, a finaliser) leaves word for the outer.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from smtpx._core.pool.decisions import (
     Refusal,
     Refused,
     Slot,
+    SlotState,
     Ticket,
     Use,
     Wait,
@@ -133,6 +137,10 @@ class Lease(Generic[S]):
         self.reused = slot.held is not None
         self.place = slot
 
+    def begin(self, session: S) -> None:
+        """Have a session that is still to be opened: the pool closes it where nobody does."""
+        self.slot.held = session
+
     def hold(self, session: S | None) -> None:
         """Have a session, or none yet."""
         self._connection = None if session is None else session._parts[0]
@@ -213,7 +221,8 @@ class Leasing(Generic[S]):
             self._turn_of = me
             was_torn, self._is_torn = self._is_torn, True
             if was_torn or self._lost:
-                self._mend(was_torn)
+                self._lost.clear()
+                self._take_back(torn=was_torn)
             made = change(*args)
             while True:
                 if not self._later:
@@ -232,15 +241,19 @@ class Leasing(Generic[S]):
             except RuntimeError:
                 pass  # We were interrupted before it was ours.
 
-    def _mend(self, was_torn: bool) -> None:
-        self._lost.clear()
-        self._carry_out(self._state.mend(time.monotonic(), torn=was_torn))
+    def _take_back(self, *, torn: bool = False) -> None:
+        """Take back what nobody claims any more."""
+        self._carry_out(self._state.mend(time.monotonic(), torn=torn))
 
     def statistics(self) -> PoolStatistics:
         """What the pool holds, and has done so far."""
         if self._turn_of == get_ident():
             return self._state.statistics()
-        return self._in_turn(self._state.statistics)
+        return self._in_turn(self._counted)
+
+    def _counted(self) -> PoolStatistics:
+        self._take_back()
+        return self._state.statistics()
 
     def _ask(self, messages: int) -> Lease[S]:
         """A lease of a session, of a slot for one, or of a place in the queue.
@@ -253,11 +266,14 @@ class Leasing(Generic[S]):
             if self._in_turn(self._acquire, lease, messages, ref(lease, self._lost.append)):
                 return lease
         except BaseException as error:  # Whoever holds it holds the lease.
-            self.give_up(lease, error)
+            place, lease.place = lease.place, None
+            self.give_up(place, error)
             raise
         raise LocalProtocolError("the client is closed")
 
     def _acquire(self, lease: Lease[S], messages: int, reference: ref[Lease[S]]) -> bool:
+        if self._state.is_full:
+            self._take_back()
         decision, changes = self._state.acquire(time.monotonic(), messages, reference)
         if changes is not NO_CHANGES:
             self._carry_out(changes)
@@ -276,32 +292,19 @@ class Leasing(Generic[S]):
             session.abort()
             raise LocalProtocolError("the client was closed")
 
-    def give_up(self, lease: Lease[S], error: BaseException | None) -> None:
-        """Give back a place, or a turn, for which there is no session."""
-        try:
-            self._in_turn(self._give_up, lease, error)
-        except BaseException:
-            self._forsake(lease)
-            raise
+    def give_up(self, place: Slot[S] | Ticket[S] | None, error: BaseException | None) -> None:
+        """Take a place back whose holder has failed, or was interrupted, and claims it no more.
 
-    def drop(self, lease: Lease[S]) -> None:
-        """Give a session back without a farewell: a caller that is interrupted says none.
-
-        Nothing, if it was given back before.
+        Its session is closed without a farewell. Nothing, if it was given back before.
         """
-        try:
-            self._give_back(lease)
-        except BaseException:
-            self._forsake(lease)
-            raise
-
-    def _forsake(self, lease: Lease[S]) -> None:
-        """Leave a place to the next turn, as this one was interrupted: it is claimed no more."""
-        lease.place = None
-        self._lost.append(lease)
-
-    def _look_again(self) -> None:
-        self._carry_out(self._state.evict(time.monotonic()))
+        if place is None:
+            return
+        if self._turn_of == get_ident():
+            self._later.append(partial(self._give_up, place, error))
+            return
+        self._in_turn(self._give_up, place, error)
+        if isinstance(place, Slot) and place.held is not None:
+            place.held.abort()
 
     def _answered(self, lease: Lease[S], decision: Decision[S]) -> None:
         """Note by what a ticket was answered.
@@ -344,18 +347,18 @@ class Leasing(Generic[S]):
         lease.messages = decision.messages
         return True
 
-    def _give_up(self, lease: Lease[S], error: BaseException | None) -> None:
-        """Take back the place of whoever failed to get a session, or was interrupted."""
-        place, now = lease.place, time.monotonic()
+    def _give_up(self, place: Slot[S] | Ticket[S], error: BaseException | None) -> None:
+        now = time.monotonic()
         if isinstance(error, SMTPError) and error.server is None:
             error.server = self._server
         if isinstance(place, Ticket):
             self._carry_out(self._state.cancel(place, now))
-        elif place is not None:
-            if isinstance(error, ReplyError) and error.reply.code in _TOO_MANY:
-                self._state.refused_for_load(place, now)
-            self._carry_out(self._state.give_up(place, now))
-        lease.place = None
+            return
+        if isinstance(error, SMTPError) and place.state is SlotState.OPENING:
+            place.held = None  # What could not be opened has been closed.
+        if isinstance(error, ReplyError) and error.reply.code in _TOO_MANY:
+            self._state.refused_for_load(place, now)
+        self._carry_out(self._state.give_up(place, now))
 
     def _give_back(self, lease: Lease[S]) -> None:
         if self._turn_of == get_ident():
@@ -386,6 +389,7 @@ class Leasing(Generic[S]):
             self._in_turn(self._close, abort)
 
     def _close(self, abort: bool) -> None:
+        self._take_back()
         self._carry_out(self._state.close(time.monotonic(), abort=abort))
 
     def _carry_out(self, changes: Changes[S]) -> None:
@@ -406,6 +410,10 @@ class Leasing(Generic[S]):
     def _move_given_up(self, parting: list[S]) -> None:
         parting.extend(self._given_up)
         self._given_up.clear()
+
+    def _abort(self, parting: list[S]) -> None:
+        for session in parting:
+            session.abort()
 
 
 def wait_for(ticket: Ticket[Any], deadline: Deadline) -> float:

@@ -47,7 +47,7 @@ Reference: TypeAlias = "Callable[[], Holder | None]"
 class Slot(Generic[C]):
     """The place of one connection, from the decision to open it until it is closed.
 
-    `PoolState` alone writes to it.
+    `PoolState` alone writes to it, but for what its holder is about to open.
     """
 
     __slots__ = (
@@ -87,7 +87,7 @@ class Slot(Generic[C]):
 
     @property
     def connection(self) -> C:
-        """What `opened` was given."""
+        """What `opened` was given, or is being opened."""
         if self.held is None:
             raise AssertionError("a slot has a connection from `opened` on")
         return self.held

@@ -257,6 +257,11 @@ class PoolState(Generic[C]):
             self._close(slot, CloseReason.SHUTDOWN)
         return self._settle()
 
+    @property
+    def is_full(self) -> bool:
+        """True if whoever asks now has to wait for another one's connection."""
+        return not self._has_room()
+
     def statistics(self) -> PoolStatistics:
         """The figures as of the last call."""
         return PoolStatistics(
@@ -392,7 +397,8 @@ class PoolState(Generic[C]):
         self._spare(slot, slot.granted)
         if was is SlotState.IDLE:
             self._idle.remove(slot)
-        if was is not SlotState.OPENING:
+        # One that is being opened is closed by its holder, unless there is none any more.
+        if was is not SlotState.OPENING or (slot.held is not None and reason is CloseReason.FAILED):
             self._doomed.append(slot)
         self._slots.remove(slot)
         self._closed[reason] += 1

@@ -203,7 +203,8 @@ class TaskSending:
         try:
             error = await driver.run(procedure, Deadline(None), self._more)
         except BaseException:
-            self._pool.drop(lease)
+            place, lease.place = lease.place, None
+            self._pool.give_up(place, None)
             raise
         self._is_crowded = False
         if error is not None:

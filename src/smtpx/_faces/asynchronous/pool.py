@@ -52,7 +52,8 @@ class TaskPool(Leasing[AsyncSession]):
                 await self._wait(lease, lease.place, deadline or NO_DEADLINE)
             await self._make_ready(lease, deadline)
         except BaseException as error:
-            self.give_up(lease, error)
+            place, lease.place = lease.place, None
+            self.give_up(place, error)
             raise
         return lease
 
@@ -64,12 +65,15 @@ class TaskPool(Leasing[AsyncSession]):
         """
         lease = self._ask(messages)
         try:
-            if isinstance(lease.place, Ticket):
-                self.give_up(lease, None)
+            ticket = lease.place
+            if isinstance(ticket, Ticket):
+                lease.place = None
+                self.give_up(ticket, None)
                 return None
             await self._make_ready(lease, None)
         except BaseException as error:
-            self.give_up(lease, error)
+            place, lease.place = lease.place, None
+            self.give_up(place, error)
             raise
         return lease
 
@@ -84,7 +88,8 @@ class TaskPool(Leasing[AsyncSession]):
                 raise LocalProtocolError("the client is closed")
             await self._make_ready(lease, deadline)
         except BaseException as error:
-            self.give_up(lease, error)
+            place, lease.place = lease.place, None
+            self.give_up(place, error)
             raise
 
     async def release(self, lease: Lease[AsyncSession], deadline: Deadline | None = None) -> None:
@@ -108,9 +113,12 @@ class TaskPool(Leasing[AsyncSession]):
         """Lease no more, and close without a farewell what is idle, or with `abort` everything."""
         self._shut(abort=abort)
         parting: list[AsyncSession] = []
-        self._hand_over(parting)
-        for session in parting:
-            session.abort()
+        try:
+            self._hand_over(parting)
+            self._abort(parting)
+        except BaseException:
+            self._given_up.extend(parting)
+            raise
 
     async def _make_ready(self, lease: Lease[AsyncSession], deadline: Deadline | None) -> None:
         """Open a session, where none came with the lease."""
@@ -121,15 +129,12 @@ class TaskPool(Leasing[AsyncSession]):
         if lease.held is not None:
             return
         session = self._new_session()
-        try:
-            if deadline is None:
-                await session.open()
-            else:
-                await session._open_by(deadline)
-            self.fill(lease, session)
-        except BaseException:
-            session.abort()
-            raise
+        lease.begin(session)
+        if deadline is None:
+            await session.open()
+        else:
+            await session._open_by(deadline)
+        self.fill(lease, session)
 
     async def _wait(
         self, lease: Lease[AsyncSession], ticket: Ticket[AsyncSession], deadline: Deadline
@@ -138,7 +143,7 @@ class TaskPool(Leasing[AsyncSession]):
         lease.wake = bell.ring
         while isinstance(ticket.decision, Wait):
             if not await bell.wait(wait_for(ticket, deadline)):
-                self._in_turn(self._look_again)
+                self._in_turn(self._take_back)
         self._answered(lease, ticket.decision)
 
     async def _part(self, deadline: Deadline, *, abort: bool = False) -> None:
@@ -148,9 +153,11 @@ class TaskPool(Leasing[AsyncSession]):
             if not abort:
                 farewell = deadline.for_farewell(FAREWELL)
                 await _together(self._world, [partial(s._close_by, farewell) for s in parting])
-        finally:
-            for session in parting:
-                session.abort()
+            self._abort(parting)
+        except BaseException:
+            self._given_up.extend(parting)  # If we are interrupted again, others close them.
+            self._abort(parting)
+            raise
         if abort:
             await self._world.vanish()
         for session in parting:
@@ -205,7 +212,9 @@ class Turn:
         if kind is None or issubclass(kind, Exception):
             await self._pool.release(self._lease, deadline=self._deadline)
         else:
-            self._pool.drop(self._lease)
+            lease = self._lease
+            place, lease.place = lease.place, None
+            self._pool.give_up(place, None)
 
 
 class _Run(Value):
@@ -288,8 +297,10 @@ class TaskPools:
         self._is_closed = True
         here = self.here()
         for known in tuple(self._runs):
-            if known.pool is not here:
-                _ = known.call(partial(known.pool.shut, abort=abort))
+            if known.pool is here:
+                continue
+            if not known.call(partial(known.pool.shut, abort=abort)):
+                self._leave(known)
         return here
 
 

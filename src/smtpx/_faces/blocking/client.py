@@ -134,7 +134,8 @@ class Client:
                 raise
             pool.release(lease, deadline=deadline)
         except BaseException:
-            pool.drop(lease)
+            place, lease.place = lease.place, None
+            pool.give_up(place, None)
             raise
 
     def send_many(

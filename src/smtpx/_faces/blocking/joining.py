@@ -25,10 +25,9 @@ class Joining:
         self.error: SMTPError | None = None
         """Why it could not be opened."""
         self._pool = pool
-        self._session = session = pool.new_session()
+        self._session = session = pool.begin(lease)
         self._deadline = Deadline(session._settings.timeouts.total)
-        session._begin()
-        self._dialling = session._dialling(self._deadline)
+        session._begin(self._deadline)
         self._lane: Lane[SMTPError | None] | None = None
 
     @property
@@ -44,7 +43,7 @@ class Joining:
         """
         try:
             if self._lane is None:
-                if not self._session._connects(self._dialling, wait=False):
+                if not self._session._connects(wait=False):
                     return False
                 procedure, driver = self._session._dialled()
                 self._lane = Lane(driver, _told(procedure), lambda: True, self._deadline)
@@ -58,12 +57,12 @@ class Joining:
         except SMTPError as error:
             self.error = error
             self.close(error)
-            self._pool.give_up(self.lease, error)
+            place, self.lease.place = self.lease.place, None
+            self._pool.give_up(place, error)
         return True
 
     def close(self, error: SMTPError) -> None:
         """Close whatever there is, unless the session is open: then it is the lease's."""
-        self._dialling.close()
         if self.lease.held is None:
             self._session._not_opened(error)
 

@@ -75,7 +75,8 @@ class Sending:
         for lane in self._working:
             lane.abandon()
         for lease in self._leases:
-            self._pool.drop(lease)
+            place, lease.place = lease.place, None
+            self._pool.give_up(place, None)
         if self._is_parents:
             self.results.clear()
         else:

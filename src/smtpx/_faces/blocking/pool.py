@@ -35,7 +35,8 @@ class SessionPool(Leasing[Session]):
                 self._wait(lease, lease.place, deadline or NO_DEADLINE)
             self._make_ready(lease, deadline)
         except BaseException as error:
-            self.give_up(lease, error)
+            place, lease.place = lease.place, None
+            self.give_up(place, error)
             raise
         return lease
 
@@ -47,11 +48,14 @@ class SessionPool(Leasing[Session]):
         """
         lease = self._ask(messages)
         try:
-            if isinstance(lease.place, Ticket):
-                self.give_up(lease, None)
+            ticket = lease.place
+            if isinstance(ticket, Ticket):
+                lease.place = None
+                self.give_up(ticket, None)
                 return None
         except BaseException as error:
-            self.give_up(lease, error)
+            place, lease.place = lease.place, None
+            self.give_up(place, error)
             raise
         return lease
 
@@ -66,7 +70,8 @@ class SessionPool(Leasing[Session]):
                 raise LocalProtocolError("the client is closed")
             self._make_ready(lease, deadline)
         except BaseException as error:
-            self.give_up(lease, error)
+            place, lease.place = lease.place, None
+            self.give_up(place, error)
             raise
 
     def release(self, lease: Lease[Session], deadline: Deadline | None = None) -> None:
@@ -92,24 +97,21 @@ class SessionPool(Leasing[Session]):
             if self._given_up:
                 self._part(deadline or NO_DEADLINE)
             return
-        session = self.new_session(deadline)
-        try:
-            if deadline is None:
-                session.open()
-            else:
-                session._open_by(deadline)
-            self.fill(lease, session)
-        except BaseException:
-            self._given_up.append(session)  # If we are interrupted again, others close it.
-            session.abort()
-            raise
+        session = self.begin(lease, deadline)
+        if deadline is None:
+            session.open()
+        else:
+            session._open_by(deadline)
+        self.fill(lease, session)
 
-    def new_session(self, deadline: Deadline | None = None) -> Session:
-        """A session that is to be opened."""
+    def begin(self, lease: Lease[Session], deadline: Deadline | None = None) -> Session:
+        """The session that is to be opened for a lease."""
         if self._given_up:
             # First, so that the server never sees more than there may be.
             self._part(deadline or NO_DEADLINE)
-        return self._new_session()
+        session = self._new_session()
+        lease.begin(session)
+        return session
 
     def _wait(self, lease: Lease[Session], ticket: Ticket[Session], deadline: Deadline) -> None:
         bell: SimpleQueue[None] = SimpleQueue()
@@ -118,7 +120,7 @@ class SessionPool(Leasing[Session]):
             try:
                 bell.get(timeout=wait_for(ticket, deadline))
             except Empty:
-                self._in_turn(self._look_again)
+                self._in_turn(self._take_back)
         self._answered(lease, ticket.decision)
 
     def _part(self, deadline: Deadline, *, abort: bool = False) -> None:
@@ -127,8 +129,10 @@ class SessionPool(Leasing[Session]):
             self._hand_over(parting)
             if not abort:
                 part(parting, deadline.for_farewell(FAREWELL))
-        finally:
-            for session in parting:
-                session.abort()
+            self._abort(parting)
+        except BaseException:
+            self._given_up.extend(parting)  # If we are interrupted again, others close them.
+            self._abort(parting)
+            raise
         for session in parting:
             session._heed_observer()

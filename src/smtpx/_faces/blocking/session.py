@@ -66,6 +66,7 @@ class Session(Opened[BlockingDriver]):
         """
         super().__init__(Settings.of(endpoint, **options), socket)
         self._handshake: Handshake | None = None
+        self._dialling: Dialling | None = None
 
     def __enter__(self) -> Self:
         self.open()
@@ -97,17 +98,11 @@ class Session(Opened[BlockingDriver]):
         """Open the session as part of a call that has a deadline."""
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
-        dialling = None
         try:
-            self._begin()
-            if self._held is None:
-                dialling = self._dialling(deadline)
-                try:
-                    while True:
-                        if self._connects(dialling, wait=True):
-                            break
-                finally:
-                    dialling.close()
+            self._begin(deadline)
+            while True:
+                if self._connects(wait=True):
+                    break
             procedure, driver = self._dialled()
             driver.run(procedure, deadline)
             self._opened()
@@ -115,30 +110,31 @@ class Session(Opened[BlockingDriver]):
             if self._held is not None:
                 # By one call of C, whatever interrupts what follows.
                 socket.SocketType.close(self._held)
-            elif dialling is not None:
-                dialling.close()  # What of it was interrupted.
             self._not_opened(error)
             raise
 
-    def _begin(self) -> None:
-        """Tell the observer that the session begins."""
+    def _begin(self, deadline: Deadline) -> None:
+        """Tell the observer that the session begins, and have what connects it to the server."""
         self._forks = forks()
-        self._watch = Watch(self._settings)
-        self._handshakes = self._handshakes or self._settings.handshakes()
-
-    def _dialling(self, deadline: Deadline) -> Dialling:
-        """What connects to the server, as far as somebody goes on with it."""
         settings = self._settings
-        return Dialling(
-            settings.dialled,
-            remaining=lambda: deadline.within(settings.timeouts.connect),
-            sources=settings.sources,
-        )
+        self._watch = Watch(settings)
+        self._handshakes = self._handshakes or settings.handshakes()
+        if self._held is None:
+            self._dialling = Dialling(
+                settings.dialled,
+                remaining=lambda: deadline.within(settings.timeouts.connect),
+                sources=settings.sources,
+            )
 
-    def _connects(self, dialling: Dialling, *, wait: bool) -> bool:
+    def _connects(self, *, wait: bool) -> bool:
         """Go on dialling; True once there is a connection."""
-        self._held = dialling.go_on(wait=wait)
-        return self._held is not None
+        if self._dialling is not None:
+            self._held = self._dialling.go_on(wait=wait)
+            if self._held is None:
+                return False
+            self._dialling.close()
+            self._dialling = None
+        return True
 
     def _dialled(self) -> tuple[Steps[None], BlockingDriver]:
         """The procedure that opens the session, and the driver that runs it."""
@@ -161,12 +157,18 @@ class Session(Opened[BlockingDriver]):
 
     def _not_opened(self, error: BaseException) -> None:
         """Close what was connected; the session is over before it began."""
-        transport = self._driver or self._held
-        if transport is not None:
-            transport.close()
+        self._let_go()
         not_reached(error, self._settings)
         if self._watch is not None:
             self._watch.closed(self._connection, error)
+
+    def _let_go(self) -> None:
+        """Close whatever there is by now of the connection."""
+        if self._dialling is not None:
+            self._dialling.close()
+        transport = self._driver or self._held
+        if transport is not None:
+            transport.close()
 
     def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection.
@@ -187,12 +189,11 @@ class Session(Opened[BlockingDriver]):
 
     def abort(self) -> None:
         """Close the connection at once, without QUIT."""
-        if self._driver is not None:
-            if self._forks != forks():
-                self._driver.socket.close()  # The parent's TLS goes on: not a word to its peer.
-                return
-            self._driver.close()
-        if self._watch is not None:
+        if self._driver is not None and self._forks != forks():
+            self._driver.socket.close()  # The parent's TLS goes on: not a word to its peer.
+            return
+        if self._watch is not None:  # A socket that was given is the caller's before.
+            self._let_go()
             self._watch.closed(self._connection)
 
     def send(
