@@ -1,9 +1,11 @@
 """A signal at a chosen point of a call, and at no other: as CPython itself runs its handlers.
 
 It runs them where a function begins and where one of C's has returned; a profile function sees
-both. To raise in that function upsets CPython 3.11, which then frees what is still in use. So it
-only says that a signal came, by a call that is none to the interpreter's loop: the handler runs
-after it, in the frame that was seen.
+both. To raise in that function upsets CPython, which then frees what is still in use. So it only
+says that a signal came, by a call that is none to the interpreter's loop: the handler runs after
+it, in the frame that was seen. CPython 3.11 has looked for signals before it says that a function
+begins, and would look again where the profile function itself does. So that one is taken away until
+the handler runs.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ class Points:
         self._handle = handle
         self._counts = counts
         self._again = at + again
+        # Of a handler that is not ours, nobody gives the profile function back.
+        is_late = handle is None and sys.version_info < (3, 12)
+        self._events = {"c_return"} if is_late else {"call", "c_return"}
         self._signals: Any = defaultdict(partial(_thread.interrupt_main, signal.SIGINT))
 
     @property
@@ -52,27 +57,30 @@ class Points:
         return 0 < self._at <= self.seen
 
     def run(self, call: Callable[[], Any]) -> Any:
-        handle, before = self._handle, signal.getsignal(signal.SIGINT)
-        if handle is not None:
-            _ = signal.signal(signal.SIGINT, lambda *_: handle())
+        before = signal.getsignal(signal.SIGINT)
+        if self._handle is not None:
+            _ = signal.signal(signal.SIGINT, self._handled)
         try:
             sys.setprofile(self._see)
             return call()
-        except TypeError as error:
-            if "'traceback' object" not in str(error):
-                raise
-            # CPython 3.11 at times makes that of what a handler raises where an __init__ begins.
-            interruption = KeyboardInterrupt()
-            vars(interruption).update(vars(error))
-            raise interruption from error
         finally:
             sys.setprofile(None)
             signal.signal(signal.SIGINT, before)
 
+    def _handled(self, *_: object) -> None:
+        sys.setprofile(self._see)
+        if self._handle is not None:
+            self._handle()
+
     def _see(self, frame: FrameType, event: str, _: object) -> None:
-        if event not in ("call", "c_return") or frame.f_code is Points.run.__code__:
+        if event not in self._events or frame.f_code in _OWN:
             return
         if self._counts(frame):
             self.seen += 1
             if self.seen in (self._at, self._again):
+                if self._handle is not None:
+                    sys.setprofile(None)
                 self._signals[self.seen]
+
+
+_OWN = {Points.run.__code__, Points._handled.__code__}

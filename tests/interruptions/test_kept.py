@@ -78,21 +78,22 @@ def test_the_pool_loses_nothing(call: Callable[[Client], None], again: int) -> N
     assert at > 50
 
 
-def test_what_is_told_of_messages_keeps_no_frame_of_the_call() -> None:
+@pytest.mark.parametrize("extensions", [("CHUNKING", "PIPELINING"), ("PIPELINING",), ("SIZE",)])
+def test_what_is_told_of_messages_keeps_no_frame_of_the_call(extensions: tuple[str, ...]) -> None:
     """Else whoever keeps results would keep the sockets and the places of what was interrupted."""
     at, told = 1, list[SendResult]()
-    with Noting(Ways()) as server:
+    with Noting(Ways(extensions)) as server:
         while True:
             client = Client(server.url)
             points = Points(at, interrupt)
             try:
                 points.run(lambda: send_many(client))  # noqa: B023 - called at once
-            except Interruption as error:
-                told += vars(error).get("results", [])
+            except Interruption as interruption:
+                told += vars(interruption).get("results", [])
             client.close()
             if not points.happened:
                 break
-            at += 61
+            at += 37
     assert any(result.error is not None for result in told)
     for result in told:
         error: BaseException | None = result.error
