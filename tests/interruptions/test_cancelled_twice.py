@@ -241,8 +241,9 @@ def test_cancelled_twice(world: str, way: str, kind: type[Face], again: int) -> 
     assert at > 2
 
 
-# In some runs, and in none by itself, the pool of a loop that the second one kills outlives its
-# client, with an idle connection: it is not yet known what holds it.
+# In some runs, and in none by itself, the pool of a loop that the second one kills outlived its
+# client, with an idle connection. Since signals are handled where they are seen, that was not met
+# again; it is passed each time once enough runs have shown that.
 @pytest.mark.slow
 @pytest.mark.parametrize(("way", "kind", "again"), cases(7, 1, 31))
 @pytest.mark.parametrize("world", WORLDS)
