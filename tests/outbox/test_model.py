@@ -40,6 +40,8 @@ class Row:
         self.sent: set[str] = set()
         """Who has let its last octet go."""
         self.number = 0
+        self.doubts = 0
+        """How many attempts may have been accepted that nobody told more of."""
 
 
 class Ledger(RuleBasedStateMachine):
@@ -133,16 +135,20 @@ class Ledger(RuleBasedStateMachine):
         if found is None or not found[1].number:
             return
         row = found[1]
-        if outcome is State.IN_DOUBT and not row.hold:
+        doubted = outcome is State.IN_DOUBT and not row.hold
+        if doubted:
             outcome = State.WAITING
-        said = Noted(row.number, outcome, time.time(), True, None, "", "")
+        said = Noted(row.number, outcome, time.time(), True, None, "", "", doubted)
         self.store.transact(claiming.note, owner, [said], time.time())
         if row.owner != owner or row.state not in (State.WAITING, State.SENDING, State.IN_DOUBT):
             return
+        row.doubts += doubted - (not row.claimed and row.doubts > 0)
         if not row.claimed and outcome is State.IN_DOUBT:
             return
         if not row.claimed and row.state is outcome is State.WAITING:
             return
+        if row.doubts and outcome is State.REFUSED:
+            outcome = State.IN_DOUBT
         row.state, row.claimed = outcome, False
         if outcome is State.WAITING:
             row.sent = set()  # It was said for certain that nobody has it.
@@ -159,6 +165,7 @@ class Ledger(RuleBasedStateMachine):
                 if row.state is State.SENDING:
                     expected += 1
                     row.state = State.IN_DOUBT if row.hold else State.WAITING
+                    row.doubts += not row.hold
                     self.events[State.IN_DOUBT] += row.hold
         assert changed == (expected if owner in self.living else 0)
         self.living.discard(owner)
@@ -169,8 +176,9 @@ class Ledger(RuleBasedStateMachine):
             id, row = found
             assert self.outbox.cancel(id) == (row.state is State.WAITING)
             if row.state is State.WAITING:
-                row.state, row.claimed, row.owner = State.CANCELLED, False, None
-                self.events[State.CANCELLED] += 1
+                row.state = State.IN_DOUBT if row.doubts else State.CANCELLED
+                row.claimed, row.owner = False, None
+                self.events[row.state] += 1
 
     @rule(place=places)
     def retry(self, place: int) -> None:
@@ -194,6 +202,7 @@ class Ledger(RuleBasedStateMachine):
                 return
             assert row.state is State.IN_DOUBT
             row.state, row.owner = State.ACCEPTED if accepted else State.WAITING, None
+            row.doubts = 0
             row.sent = set()
             self.events[State.ACCEPTED] += accepted
 
@@ -211,8 +220,11 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def it_is_as_it_has_to_be(self) -> None:
-        found = {delivery.submission: delivery.state for delivery in self.outbox.find()}
-        assert found == {id: row.state for id, row in self.rows.items()}
+        found = {each.submission: (each.state, each.doubted) for each in self.outbox.find()}
+        assert found == {
+            id: (row.state, row.doubts > 0 and row.state is not State.ACCEPTED)
+            for id, row in self.rows.items()
+        }
         counts = Counter(row.state for row in self.rows.values())
         assert self.outbox.counts() == {state: counts[state] for state in State}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email import policy
 from email.message import EmailMessage
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx import Envelope, Recipient
+from smtpx import Envelope, Recipient, SMTPError
 from smtpx.outbox import IdempotencyConflict, NotInOutbox, Outbox, State
 from smtpx.outbox import _claiming as claiming
 from smtpx.outbox._claiming import Claim
+from smtpx.outbox._statements import Statements, Tell
 from tests.outbox.judge import Judge
 
 pytestmark = pytest.mark.timeout(60)
@@ -318,6 +320,66 @@ def test_a_refusal_for_now_ends_when_its_time_is_over(open_outbox: Callable[...,
         assert delivery.attempts >= 1
         assert delivery.reply is not None
         assert delivery.reply.code == 450
+
+
+def refuse(word: str, of: str) -> bytes | None:
+    return b"550 5.1.1 no\r\n" if of == "b@example.net" else None
+
+
+def late() -> Statements[None]:
+    _ = yield Tell("UPDATE smtpx_delivery SET expires = ?", [(1.0,)])
+
+
+class TestWhatWasDoubted:
+    """The reply to the first attempt is lost, and the second comes to nothing."""
+
+    @pytest.fixture
+    def doubted(self, open_outbox: Callable[..., Outbox]) -> tuple[Outbox, str]:
+        def hang_up(word: str, of: str) -> bytes | None:
+            if word == "END":
+                raise OSError
+            return None
+
+        outbox = open_outbox(bounces="postmaster@example.org")
+        id = outbox.put(letter())
+        with Judge(answer=hang_up) as judge, suppress(SMTPError):
+            outbox.run(judge.url, connections=1, until_empty=True)
+        (delivery,) = outbox.status(id).deliveries
+        assert (delivery.state, delivery.doubted) == (State.WAITING, True)
+        return outbox, id
+
+    def test_is_in_doubt_when_it_is_refused(self, doubted: tuple[Outbox, str]) -> None:
+        outbox, id = doubted
+        with Judge(answer=refuse) as judge:
+            while outbox.counts()[State.WAITING]:
+                outbox.run(judge.url, until_empty=True)
+            (said,) = judge.contents.values()
+        (delivery,) = outbox.status(id).deliveries
+        assert (delivery.state, delivery.doubted) == (State.IN_DOUBT, True)
+        assert delivery.reply is not None
+        assert delivery.reply.code == 550
+        assert b"a copy may have arrived" in said
+        with Judge(answer=refuse) as judge:
+            outbox.resolve(id, "b@example.net", "resend")
+            outbox.run(judge.url, until_empty=True)
+        assert outbox.status(id).deliveries[0].state is State.REFUSED, "whoever resolves knows"
+
+    def test_is_in_doubt_when_its_time_is_over(self, doubted: tuple[Outbox, str]) -> None:
+        outbox, id = doubted
+        outbox._store.transact(late)
+        with Judge() as judge:
+            while outbox.counts()[State.WAITING]:
+                outbox.run(judge.url, until_empty=True)
+        assert outbox.status(id).deliveries[0].state is State.IN_DOUBT
+        assert next(iter(outbox.events())).state is State.IN_DOUBT
+
+    def test_is_in_doubt_when_it_is_cancelled(self, doubted: tuple[Outbox, str]) -> None:
+        outbox, id = doubted
+        assert outbox.cancel(id) == 1
+        with Judge() as judge:
+            outbox.run(judge.url, until_empty=True)
+            assert not judge.taken
+        assert outbox.status(id).deliveries[0].state is State.IN_DOUBT
 
 
 def test_the_higher_priority_goes_first(outbox: Outbox, judge: Judge) -> None:

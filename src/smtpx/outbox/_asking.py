@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _COLUMNS = """d.recipient, d.state, d.attempts, d.due, d.reply, d.reason,
-    COALESCE(d.message_id, m.message_id), d.host, d.message, d.changed"""
+    COALESCE(d.message_id, m.message_id), d.host, d.message, d.changed, d.doubted"""
 OVER = (State.ACCEPTED, State.REFUSED, State.EXPIRED, State.CANCELLED)
 _OVER = f"state IN ({', '.join(repr(state.value) for state in OVER)})"
 # Deliveries that one transaction changes.
@@ -43,7 +43,8 @@ _PART = 500
 
 
 def _delivery(row: Row) -> Delivery:
-    recipient, state, attempts, due, reply, reason, message_id, host, message, changed = row
+    recipient, state, attempts, due, reply, reason, message_id, host, message, *more = row
+    changed, doubted = more
     return Delivery(
         recipient=recipient,
         state=State(state),
@@ -54,6 +55,7 @@ def _delivery(row: Row) -> Delivery:
         message_id=message_id,
         host=host,
         submission=message,
+        doubted=bool(doubted) and state != State.ACCEPTED.value,
     )
 
 
@@ -153,14 +155,19 @@ def _check_known(id: str, recipient: Address | None) -> Statements[None]:
 
 
 def cancel(id: str, recipient: Address | None, now: float) -> Statements[int]:
-    """Cancel what nobody can have accepted, for one recipient or all; the value is for how many.
+    """Send nothing any more of what waits, for one recipient or all; the value is for how many.
+
+    What somebody may have accepted is in doubt from then on.
 
     Raises:
         NotInOutbox: there is none of that id, or for that recipient.
     """
     yield from _check_known(id, recipient)
-    where, whose = _narrowed("state = 'waiting'", recipient)
-    return (yield from _changed(id, where, State.CANCELLED, now, values=whose))
+    many = 0
+    for doubted, state in (("= 0", State.CANCELLED), ("> 0", State.IN_DOUBT)):
+        where, whose = _narrowed(f"state = 'waiting' AND doubted {doubted}", recipient)
+        many += yield from _changed(id, where, state, now, values=whose)
+    return many
 
 
 def retry(id: str, recipient: Address | None, now: float, expires: float) -> Statements[int]:
@@ -197,6 +204,10 @@ def resolve(
         NotInOutbox: nothing of that id is in doubt for that recipient.
     """
     where, whose = _narrowed("state = 'in doubt'", recipient)
+    yield Ask(
+        f"UPDATE smtpx_delivery SET doubted = 0 WHERE message = ? AND {where}",
+        [id, *whose],
+    )
     n = yield from _changed(id, where, state, now, expires, whose)
     if not n:
         raise NotInOutbox(

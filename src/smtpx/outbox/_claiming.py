@@ -105,6 +105,8 @@ class Noted(NamedTuple):
     reply: str | None
     reason: str
     host: str
+    doubted: bool = False
+    """It may have been accepted, and is to be sent again all the same."""
 
 
 def register(owner: str, lease: float, now: float) -> Statements[None]:
@@ -238,21 +240,28 @@ def _expire(late: Sequence[Row], now: float) -> Statements[None]:
     changed: Counter[tuple[str, State]] = Counter()
     for part in in_parts([row[0] for row in late]):
         rows = yield Ask(
-            "SELECT number, campaign, message, recipient, reply, reason FROM smtpx_delivery "
-            f"WHERE number IN {marks(part)}",
+            "SELECT number, campaign, message, recipient, reply, reason, doubted "
+            f"FROM smtpx_delivery WHERE number IN {marks(part)}",
             part,
         )
-        yield Ask(
-            "UPDATE smtpx_delivery SET state = 'expired', owner = NULL, changed = ? "
-            f"WHERE number IN {marks(part)}",
-            [now, *part],
-        )
         events: list[tuple[object, ...]] = []
-        for _, campaign, message, recipient, reply, reason in rows:
-            moved(changed, campaign, "waiting", State.EXPIRED)
-            events.append((message, recipient, State.EXPIRED.value, reply, reason, now))
+        updates: list[tuple[object, ...]] = []
+        for number, campaign, message, recipient, reply, reason, doubted in rows:
+            state = unless_doubted(State.EXPIRED, doubted)
+            moved(changed, campaign, "waiting", state)
+            updates.append((state.value, now, number))
+            events.append((message, recipient, state.value, reply, reason, now))
+        yield Tell(
+            "UPDATE smtpx_delivery SET state = ?, owner = NULL, changed = ? WHERE number = ?",
+            updates,
+        )
         yield Tell(_EVENT, events)
     yield from count(changed, now)
+
+
+def unless_doubted(state: State, doubted: int) -> State:
+    """What is over without an acceptance is in doubt if an earlier attempt may have brought one."""
+    return State.IN_DOUBT if doubted and state is not State.ACCEPTED else state
 
 
 def _within_limits(wanted: Claim, rows: Sequence[Row]) -> Statements[tuple[list[Row], set[str]]]:
@@ -378,35 +387,44 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
     rows: list[Row] = []
     for part in in_parts(by_number):
         rows += yield Ask(
-            "SELECT number, state, claimed, campaign, message, recipient FROM smtpx_delivery "
-            f"WHERE number IN {marks(part)} AND owner = ? "
+            "SELECT number, state, claimed, campaign, message, recipient, doubted "
+            f"FROM smtpx_delivery WHERE number IN {marks(part)} AND owner = ? "
             "AND state IN ('waiting', 'sending', 'in doubt') {wait}",
             [*part, owner],
         )
     updates: list[tuple[object, ...]] = []
+    settled: list[tuple[object, ...]] = []
     events: list[tuple[object, ...]] = []
-    for number, state, claimed, campaign, message, recipient in rows:
+    for number, state, claimed, campaign, message, recipient, doubted in rows:
         one = by_number[number]
+        # Who was taken for dead had a doubt counted, which what it says late settles.
+        doubts = doubted + one.doubted - (not claimed and doubted > 0)
         if not claimed and (one.state is State.IN_DOUBT or (state, one.state) == _GIVEN_BACK):
+            settled.append((doubts, number))
             continue
+        becomes = one.state
+        if becomes is not State.WAITING:
+            becomes = unless_doubted(becomes, doubts)
         attempt = int(one.counts)
         updates.append(
             (
-                *(one.state.value, one.due, attempt, attempt, one.reply, one.reason, one.host),
-                *(now, number),
+                *(becomes.value, one.due, attempt, attempt, doubts),
+                *(one.reply, one.reason, one.host, now, number),
             )
         )
-        if one.state.value != state:
-            moved(changed, campaign, state, one.state)
-        if one.state in _TOLD:
-            events.append((message, recipient, one.state.value, one.reply, one.reason, now))
+        if becomes.value != state:
+            moved(changed, campaign, state, becomes)
+        if becomes in _TOLD:
+            events.append((message, recipient, becomes.value, one.reply, one.reason, now))
     if updates:
         yield Tell(
             """UPDATE smtpx_delivery SET state = ?, claimed = 0, due = ?, attempts = attempts + ?,
-            deferred = CASE WHEN ? = 1 THEN 1 ELSE deferred END, reply = ?, reason = ?, host = ?,
-            changed = ? WHERE number = ?""",
+            deferred = CASE WHEN ? = 1 THEN 1 ELSE deferred END,
+            doubted = ?, reply = ?, reason = ?, host = ?, changed = ? WHERE number = ?""",
             updates,
         )
+    if settled:
+        yield Tell("UPDATE smtpx_delivery SET doubted = ? WHERE number = ?", settled)
     if events:
         yield Tell(_EVENT, events)
     yield from count(changed, now)
@@ -449,14 +467,15 @@ def reap(owner: str, last_beat: int | None, now: float) -> Statements[int]:
     events: list[tuple[object, ...]] = []
     for number, hold, campaign, message, recipient in doubtful:
         state = State.IN_DOUBT if hold else State.WAITING
-        updates.append((state.value, AT_ONCE, _DIED, now, number))
+        updates.append((state.value, AT_ONCE, int(not hold), _DIED, now, number))
         moved(changed, campaign, "sending", state)
         if hold:
             events.append((message, recipient, state.value, None, _DIED, now))
     if updates:
         yield Tell(
             "UPDATE smtpx_delivery SET state = ?, claimed = 0, due = ?, deferred = 1, "
-            "attempts = attempts + 1, reply = NULL, reason = ?, changed = ? WHERE number = ?",
+            "doubted = doubted + ?, attempts = attempts + 1, reply = NULL, reason = ?, "
+            "changed = ? WHERE number = ?",
             updates,
         )
     if events:

@@ -220,9 +220,11 @@ class Round:
             case Status.REFUSED:
                 due = self._due(delivery, reply)
                 return Noted(delivery.number, State.WAITING, due, True, written, "", host)
-            case Status.IN_DOUBT if self._hold:
+            case Status.IN_DOUBT:
                 reason = f"in doubt: {error}"
-                return Noted(delivery.number, State.IN_DOUBT, 0.0, True, written, reason, host)
+                if self._hold:
+                    return Noted(delivery.number, State.IN_DOUBT, 0.0, True, written, reason, host)
+                return self._put_off(delivery, reason, host)._replace(doubted=True)
             case Status.NOT_TRIED if isinstance(error, _NO_FAULTS):
                 return self._given_back(delivery, str(error), host)
             case Status.NOT_TRIED if isinstance(error, _FAULTS):

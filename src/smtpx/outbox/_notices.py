@@ -23,7 +23,7 @@ class Concerned(NamedTuple):
     original: str | None
     """Whom the message was for at first, as ORCPT has it."""
     state: State
-    """REFUSED, EXPIRED, or WAITING: it is delayed."""
+    """REFUSED, EXPIRED, IN_DOUBT, or WAITING: it is delayed."""
     reply: Reply | None
     reason: str
     host: str
@@ -40,10 +40,16 @@ class Reported(NamedTuple):
     header: bytes
 
 
-_STATUS = {State.REFUSED: "5.0.0", State.EXPIRED: "4.4.7", State.WAITING: "4.0.0"}
+_STATUS = {
+    State.REFUSED: "5.0.0",
+    State.EXPIRED: "4.4.7",
+    State.IN_DOUBT: "4.4.2",
+    State.WAITING: "4.0.0",
+}
 _SAID = {
     State.REFUSED: "It was refused for:",
     State.EXPIRED: "It could not be delivered in time, and is given up, for:",
+    State.IN_DOUBT: "It is given up, though a copy may have arrived at an earlier attempt, for:",
     State.WAITING: "You need not do anything: it will be tried again. It waits for:",
 }
 

@@ -39,7 +39,7 @@ _MESSAGE = (
 _DELIVERY = (
     *("message", "place", "recipient", "wishes", "domain", "message_id", "data", "campaign"),
     *("batch", "hold", "priority", "due", "expires", "changed", "warn"),
-    *("state", "claimed", "deferred", "attempts", "reason", "host"),
+    *("state", "claimed", "deferred", "doubted", "attempts", "reason", "host"),
 )
 _COUNT = """INSERT INTO smtpx_count (campaign, slot, state, n) VALUES (?,?,?,?)
     ON CONFLICT (campaign, slot, state) DO UPDATE SET n = smtpx_count.n + excluded.n"""
@@ -176,7 +176,7 @@ def _delivery(
         *(message, place, receiver.address, receiver.wishes, receiver.domain, message_id, data),
         *(terms.campaign, batch, int(terms.hold), terms.priority, terms.due, terms.expires),
         *(terms.now, terms.warn),
-        *("waiting", 0, 0, 0, "", ""),
+        *("waiting", 0, 0, 0, 0, "", ""),
     )
 
 

@@ -19,6 +19,7 @@ __all__ = ["begin_reports", "report", "warn"]
 
 # What a report begins to read as events, and no more of them, or of what waits, at once.
 _READER, _MOST = "smtpx bounces", 200
+_GIVEN_UP = (State.REFUSED.value, State.EXPIRED.value, State.IN_DOUBT.value)
 
 
 def begin_reports() -> Statements[None]:
@@ -45,16 +46,18 @@ def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int
         return 0
     failed: dict[str, list[Row]] = {}
     for event in events:
-        if event[3] in (State.REFUSED.value, State.EXPIRED.value):
+        if event[3] in _GIVEN_UP:
             failed.setdefault(event[1], []).append(event)
     for message, several in failed.items():
         rows = yield Ask(
-            "SELECT recipient, wishes, host FROM smtpx_delivery WHERE message = ?", [message]
+            "SELECT recipient, wishes, host, hold FROM smtpx_delivery WHERE message = ?", [message]
         )
-        known = {recipient: (wishes, host) for recipient, wishes, host in rows}
+        known = {recipient: several for recipient, *several in rows}
         concerned: list[Concerned] = []
         for _, _, recipient, state, reply, reason in several:
-            wishes, host = known.get(recipient, (None, ""))
+            wishes, host, hold = known.get(recipient, (None, "", 0))
+            if state == State.IN_DOUBT.value and (hold or not (reply or reason)):
+                continue  # Somebody has to settle it, or has cancelled it.
             if _is_wanted(wishes, Notify.FAILURE):
                 concerned.append(
                     Concerned(

@@ -54,6 +54,7 @@ _FIRST = (
         owner TEXT,
         hold INTEGER NOT NULL,
         deferred INTEGER NOT NULL,
+        doubted INTEGER NOT NULL,
         priority INTEGER NOT NULL,
         due {seconds} NOT NULL,
         expires {seconds} NOT NULL,

@@ -27,15 +27,19 @@ class State(Enum):
     """What has become of a message for one recipient; exactly one of these is true."""
 
     WAITING = "waiting"
-    """Nothing of it can have been accepted; it will be sent when it is due."""
+    """It will be sent when it is due; what is not `doubted` cannot have been accepted."""
     SENDING = "sending"
     """It may be on its way: from the mark before its last octet until the reply is noted."""
     ACCEPTED = "accepted"
     """The server has taken responsibility for it (RFC 5321 §6.1)."""
     REFUSED = "refused"
-    """The server said no for good, or no server can take it."""
+    """The server said no for good, or no server can take it, and none can have taken it."""
     IN_DOUBT = "in doubt"
-    """Whether it was accepted is unknown; `on_doubt="hold"` keeps it so until it is resolved."""
+    """Whether it was accepted is unknown, and it is not sent again until it is resolved.
+
+    So it is kept by `on_doubt="hold"`. By ``"resend"`` it comes of a doubt where no later attempt
+    was accepted either.
+    """
     EXPIRED = "expired"
     """It was not accepted in time, and is not tried any more."""
     CANCELLED = "cancelled"
@@ -62,6 +66,8 @@ class Delivery:
     """The server that answered last; empty before one has."""
     submission: str
     """The id of what it is a part of."""
+    doubted: bool = False
+    """An earlier attempt may have been accepted, and ``"resend"`` has it sent again."""
 
 
 @dataclass(frozen=True, slots=True)
