@@ -78,11 +78,15 @@ def breaks_out(octets: bytes) -> bool:
     return any(not re.match(rb"[A-Za-z-]+:|[ \t]", line) for line in header.split(b"\r\n") if line)
 
 
+def _has_to_be_encoded(text: str) -> bool:
+    return not text.isascii() and " " in text
+
+
 def without_texts_to_encode(message: Any) -> None:
     """Those of several words are written otherwise, as the package loses spaces: test_rewriting."""
     for part in message.walk():
         for name, value in list(part.raw_items()):
-            if isinstance(value, UnstructuredHeader) and not value.isascii() and " " in value:
+            if isinstance(value, UnstructuredHeader) and _has_to_be_encoded(str(value)):
                 del part[name]
 
 
