@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from weakref import ref
 
@@ -400,6 +401,37 @@ def test_an_interrupted_worker_notes_what_it_knows(tmp_path: Path, hold: bool) -
         assert 0 < counts[State.ACCEPTED] <= len(judge.taken)
         drained(outbox, judge)
         check(outbox, judge, 100, 1, hold=hold, most=2 if hold else 32)
+
+
+def test_an_interruption_right_behind_a_statement_leaves_no_transaction(tmp_path: Path) -> None:
+    """It would keep every other process out, and the next call too."""
+    with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
+        left = 0
+
+        def strike(frame: FrameType, event: str, what: Any) -> None:
+            nonlocal left
+            if event == "c_return" and getattr(what, "__name__", "") == "execute":
+                left -= 1
+                if left < 0:
+                    sys.setprofile(None)
+                    raise KeyboardInterrupt
+
+        for statement in range(20):
+            left = statement
+            sys.setprofile(strike)
+            try:
+                _ = [*outbox.put_many(numbered(1))]
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+            finally:
+                sys.setprofile(None)
+            with sqlite3.connect(tmp_path / "mail.db", timeout=0) as other:
+                other.execute("BEGIN IMMEDIATE")
+            other.close()
+            _ = outbox.counts()
+        assert statement > 2
 
 
 def test_a_held_doubt_stays_until_it_is_resolved(tmp_path: Path) -> None:

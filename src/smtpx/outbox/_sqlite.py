@@ -115,9 +115,11 @@ class SQLiteStore:
                     f"{self._path}: the file was removed or replaced while it was open: "
                     "what is done next is done with what is there then"
                 )
+            if connection.in_transaction:
+                connection.rollback()  # We were interrupted twice.
             cursor = connection.cursor()
-            _ = cursor.execute(begin)
             try:
+                _ = cursor.execute(begin)
                 value = run(operation(), cursor, DIALECT)
                 _ = cursor.execute("COMMIT")
             except BaseException:
