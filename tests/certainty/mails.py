@@ -13,6 +13,8 @@ from typing import Any
 from smtpx import Envelope
 
 DOMAINS = ("a.test", "b.test", "c.test")
+DATE = "Thu, 26 Nov 2026 00:00:00 +0000"
+DATED = b"Date: %b\r\nMessage-ID: <%%d@sender.test>\r\n" % DATE.encode()
 LINES = (b".", b"..", b".x", b"", b"x" * 70, b"250 2.0.0 queued", b"Dear friend,")
 # What a server that does not know content from commands would do.
 COMMANDS = (
@@ -41,6 +43,8 @@ class Mail:
     envelope: Envelope | None = None
     given: Any = field(default=None, repr=False)
     """The object that was handed over."""
+    dated: bool = False
+    """An `EmailMessage` has its date."""
 
     @property
     def is_written(self) -> bool:
@@ -75,6 +79,8 @@ def written(mail: Mail) -> EmailMessage:
         message["Cc"] = ", ".join(mail.recipients[1:])
     message["Subject"] = str(mail.number)
     message["Message-ID"] = f"<{mail.sender}>"
+    if mail.dated:
+        message["Date"] = DATE
     message.set_content(mail.content.decode())
     return message
 
@@ -101,6 +107,8 @@ class Kind:
     """Some of their lines are commands."""
     utf8: bool = False
     eight_bit: bool = False
+    complete: bool = False
+    """They have the fields that an outbox would add."""
 
 
 def mails(count: int, chance: Random, kind: Kind) -> list[Mail]:
@@ -120,7 +128,8 @@ def mail(number: int, chance: Random, kind: Kind) -> Mail:
     if kind.eight_bit and how not in ("header", "message") and chance.random() < 0.2:
         lines.append("Grüße".encode())
     end = chance.choice((b"\r\n",) * 8 + (b"\n",))
-    content = b"Subject: %d\r\n\r\n%b" % (number, end.join(lines))
+    fields = DATED % number if kind.complete else b""
+    content = b"%bSubject: %d\r\n\r\n%b" % (fields, number, end.join(lines))
     if chance.random() < 0.9:
         content += end
     sender = f"s{number}@sender.test"
@@ -132,6 +141,7 @@ def mail(number: int, chance: Random, kind: Kind) -> Mail:
     made = Mail(number, how, content, sender, recipients)
     octets = canonical(content)
     if made.is_written:
+        made.dated = kind.complete
         made.content = b"\n".join(lines).replace(b"\r", b"") + b"\n"
         header, between, body = written(made).as_bytes(policy=SMTP).partition(b"\r\n\r\n")
         octets = header.replace(b"\r\n ", b" ") + between + body

@@ -21,10 +21,14 @@ FACES = (
     "async send",
     "async many",
     "smtplib",
+    "outbox",
+    "interrupted outbox",
+    "async outbox",
 )
 # Those that send one message at a time over a connection, and wait for its end.
 LONE = ("session", "send", "threads", "one shot", "interrupted send", "async send", "smtplib")
 ALL_OR_NOTHING_FACES = ("session", "send", "threads", "one shot", "async send")
+MOST = {"one shot": 20, "interrupted send": 20}
 READ_ONCE = ("file", "pieces")
 # What has a client wait for nothing.
 SILENT = ("missing", "garbage", "wrong")
@@ -180,6 +184,11 @@ class Plan:
         return False
 
     @property
+    def is_kept(self) -> bool:
+        """True if an outbox has the messages, and tells of them when its workers have gone."""
+        return "outbox" in self.face
+
+    @property
     def fails(self) -> bool:
         """True if the caller's iterable does."""
         return "error" in self.how or self.how == "exit"
@@ -201,7 +210,7 @@ class Plan:
         words += [self.face, f"{self.count} messages", self.theme]
         if "async" in self.face:
             words.append(self.world + (", cancelled" if self.cancel else ""))
-        if "many" in self.face:
+        if "many" in self.face or self.is_kept:
             words.append(
                 f"window={self.window} connections={self.connections} on_doubt={self.on_doubt}"
             )
@@ -227,7 +236,15 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     server = _server(chance, seed, face, theme)
     stalls = any({"stall", *SILENT} & set(kinds) for kinds in server["faults"].values())
     kind = _kind(chance, face, theme, server)
-    most = 200 if "many" in face else 20 if face in ("one shot", "interrupted send") else 80
+    most = (
+        200
+        if "many" in face
+        else 40
+        if "outbox" in face
+        else 20
+        if face in ("one shot", "interrupted send")
+        else 80
+    )
     if stalls:
         most = 40 if "many" in face or server["rate"] < 0.03 else 20
     count = min(chance.choice((5, 20, 40, 60, 80, 150, 200)), most)
@@ -361,6 +378,7 @@ def _kind(chance: Random, face: str, theme: str, server: dict[str, Any]) -> Kind
         utf8="SMTPUTF8" in heeded,
         # Where EHLO fails there is none of it, and the content is encoded anew.
         eight_bit="8BITMIME" in heeded and not server["faults"].get("hello"),
+        complete="outbox" in face,
     )
 
 

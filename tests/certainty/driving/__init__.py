@@ -7,6 +7,7 @@ connections of the pool that are still taken when all calls have ended.
 from tests.certainty.driving.asynchronous import by_async_send, by_async_send_many
 from tests.certainty.driving.blocking import by_client, by_one_shots, by_send_many, by_session
 from tests.certainty.driving.old import by_smtplib
+from tests.certainty.driving.outbox import by_async_outbox, by_outbox
 from tests.certainty.driving.scene import Scene
 from tests.certainty.plans import Plan
 
@@ -28,5 +29,9 @@ def drive(scene: Scene) -> None:
             by_async_send_many(scene)
         case ("smtplib", _):
             by_smtplib(scene)
+        case ("outbox" | "interrupted outbox", _):
+            by_outbox(scene)
+        case ("async outbox", _):
+            by_async_outbox(scene)
         case _:
             by_send_many(scene)

@@ -36,7 +36,7 @@ class Scene:
         self.end_idle = end_idle
         """Has the server end the sessions that are at rest."""
         self.chance = Random(f"clients {plan.seed}")
-        told.resends = plan.on_doubt == "resend" and "many" in plan.face
+        told.resends = plan.on_doubt == "resend" and ("many" in plan.face or plan.is_kept)
         told.all_or_nothing = plan.all_or_nothing
         told.marks = {} if plan.marks else None
         self._fails_at = self.chance.randrange(1, plan.count + 1) if plan.fails else None
@@ -82,6 +82,11 @@ class Scene:
             "on_doubt": plan.on_doubt,
             "mark": self._mark if plan.marks else None,
         }
+
+    @property
+    def putting(self) -> dict[str, Any]:
+        """The options of an outbox's `put`."""
+        return {"on_doubt": "resend" if self.plan.on_doubt == "resend" else "hold"}
 
     def _mark(self, messages: Sequence[object], results: Sequence[SendResult]) -> Any:
         """Whether these may be in doubt from now on."""

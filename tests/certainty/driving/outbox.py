@@ -1,0 +1,115 @@
+"""`Outbox` and `AsyncOutbox` over a file: a worker that comes back until all is settled, or often.
+
+What a state says must be true at the server when no worker is at work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import smtpx
+from smtpx import AsyncClient, Client, Status
+from smtpx.outbox import AsyncOutbox, Outbox, Retries, State, Submission
+from tests.certainty.driving import worlds
+from tests.certainty.driving.blocking import around
+from tests.certainty.driving.scene import Scene
+from tests.certainty.driving.worlds import World
+from tests.certainty.judge import UNKNOWN, Verdict
+from tests.certainty.mails import Mail
+
+SHIFTS = 8
+PAUSE = 0.03
+SOON: Any = {"retries": Retries(first=0.01, most=0.02, greylisted=0.01), "lease": 2.0}
+WORDS: dict[State, Verdict] = {
+    State.ACCEPTED: Status.ACCEPTED,
+    State.REFUSED: Status.REFUSED,
+    State.IN_DOUBT: Status.IN_DOUBT,
+    State.WAITING: Status.NOT_TRIED,
+}
+
+
+@contextmanager
+def ledger() -> Iterator[str]:
+    with TemporaryDirectory() as folder:
+        yield f"sqlite:///{Path(folder, 'mail.db').as_posix()}"
+
+
+def by_outbox(scene: Scene) -> None:
+    plan = scene.plan
+    protected = around(scene)
+    with ledger() as url, Outbox(url, **SOON) as outbox:
+        put = [(outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)]
+        with Client(scene.url, pool=scene.limits, **scene.options) as client:
+            for shift in range(SHIFTS):
+                with suppress(smtpx.SMTPError, KeyboardInterrupt):
+                    # The last is not interrupted: who is, leaves to another what he had.
+                    if shift < SHIFTS - 1:
+                        with protected():
+                            outbox.run(client, until_empty=True, **_worker(plan))
+                    else:
+                        outbox.run(client, until_empty=True, **_worker(plan))
+                if not outbox.counts()[State.WAITING]:
+                    break
+                time.sleep(PAUSE)
+            scene.look_at_slots(client)
+        for id, mail in put:
+            _tell(scene, mail, outbox.status(id))
+
+
+def by_async_outbox(scene: Scene) -> None:
+    worlds.run(scene.plan.world, lambda world: _by_async_outbox(scene, world), scene.told)
+
+
+async def _by_async_outbox(scene: Scene, world: World) -> None:
+    chance = scene.chance
+    with ledger() as url:
+        async with AsyncOutbox(url, **SOON) as outbox:
+            put = [
+                (await outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)
+            ]
+            async with AsyncClient(scene.url, pool=scene.limits, **scene.options) as client:
+
+                async def work() -> None:
+                    with suppress(smtpx.SMTPError):
+                        await outbox.run(client, until_empty=True, **_worker(scene.plan))
+
+                for shift in range(SHIFTS):
+                    if scene.plan.cancel and shift < SHIFTS - 1:
+                        delay = chance.random() * chance.choice((0.005, 0.02, 0.1))
+                        await world.cancelled_after(delay, work)
+                    else:
+                        await work()
+                    if not (await outbox.counts())[State.WAITING]:
+                        break
+                    await world.sleep(PAUSE)
+                scene.look_at_slots(client)
+            for id, mail in put:
+                _tell(scene, mail, await outbox.status(id))
+
+
+def _worker(plan: Any) -> dict[str, int]:
+    return {"connections": plan.connections, "window": plan.window}
+
+
+def _given(scene: Scene) -> Iterator[tuple[Mail, tuple[Any, ...]]]:
+    for mail in scene.told.mails:
+        message, envelope = scene.told.hand_over(mail)
+        yield mail, (message,) if envelope is None else (message, envelope)
+
+
+def _tell(scene: Scene, mail: Mail, submission: Submission) -> None:
+    states = {str(each.recipient): each.state for each in submission.deliveries}
+    if sorted(states) != sorted(mail.recipients):
+        scene.told.problem("not one state for each recipient", f"{mail.recipients}: {states}")
+    words = {who: WORDS.get(state, state.value) for who, state in states.items()}
+    if State.SENDING in states.values():
+        scene.told.problem("nobody sends it, and it is told as under way", str(states))
+    if scene.told.resends:
+        # It may have been in doubt, and waits to go again.
+        words = {who: UNKNOWN if word is Status.NOT_TRIED else word for who, word in words.items()}
+    scene.told.tell(mail, words)
