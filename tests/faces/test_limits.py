@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import smtpx
 from smtpx import Envelope
-from smtpx.testing import ALL_EXTENSIONS, Extension, Refuse, Server
+from smtpx.testing import ALL_EXTENSIONS, Extension, Refuse, ReplaceReply, Server
 from tests.faces.conftest import Face
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
@@ -115,6 +115,23 @@ def test_a_session_names_no_more_domains_than_it_may(face: Face) -> None:
         with pytest.raises(smtpx.SessionFull, match="RCPTDOMAINMAX"):
             _ = session.send(CONTENT, Envelope("a@x.test", "b@2.test"))
         assert server.breaches == []
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_who_is_left_over_where_no_other_session_can_be_had(face: Face, reused: bool) -> None:
+    names = everyone(2, domains=2)
+    fault = ReplaceReply("EHLO", b"hello\r\n", session=2)
+    with (
+        Server(extensions=ALL_EXTENSIONS, domain_limit=1, faults=[fault]) as server,
+        face.client(server.url) as client,
+    ):
+        if reused:
+            _ = client.send(CONTENT, Envelope("a@x.test", names[0]))
+        result = client.send(CONTENT, Envelope("a@x.test", names))
+        assert [str(outcome.recipient) for outcome in result.accepted] == names[:1]
+        assert [str(outcome.recipient) for outcome in result.not_tried] == names[1:]
+        assert isinstance(result.error, smtpx.RemoteProtocolError)
+        assert client.statistics().busy == client.statistics().opening == 0
 
 
 def test_a_client_goes_on_in_other_sessions(face: Face) -> None:

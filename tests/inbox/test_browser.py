@@ -331,12 +331,15 @@ def test_a_link_opens_a_new_tab(world: World, opened: Open) -> None:
     world.send_html(f"<a href='{LISTENER}clicked'>click me</a>")
     page = opened("/m/1")
     page.frame_locator("iframe").get_by_text("click me").click()
+    asked: list[bytes] = []
     for _ in range(100):
-        if world.listener.heard:
+        # A browser also makes connections that it may want.
+        asked = [each for each in world.listener.heard if each.startswith(b"GET ")]
+        if asked:
             break
         page.wait_for_timeout(100)
-    assert world.listener.heard[0].startswith(b"GET /clicked")
-    assert b"Referer" not in world.listener.heard[0]
+    assert asked[0].startswith(b"GET /clicked")
+    assert b"Referer" not in asked[0]
     assert page.url.startswith(world.url)
 
 
@@ -421,7 +424,7 @@ def test_u17_a_burst_is_a_few_fetches(world: World, opened: Open) -> None:
     begun = time.monotonic()
     for n in range(5000):
         assert world.inbox.take(message(b"Subject: burst %d\r\n\r\nhi\r\n" % n)) is None
-    expect(page.locator("#found")).to_have_text("5,000 messages")
+    expect(page.locator("#found")).to_have_text("5,000 messages", timeout=60_000)
     seconds = time.monotonic() - begun
     assert len(asked) <= 4 * seconds + 2
     while not world.inbox._to_read.empty():

@@ -73,8 +73,8 @@ class Course:
     def goes_on(self, lease: Lease[Any]) -> bool:
         """True if another session is needed: the last was gone before, or is full now."""
         latest = self.latest
-        if latest is None or latest.error is None:
-            return False
+        if latest is None or latest.error is None or lease.held is None:
+            return False  # Without a session, nothing more of it can be had.
         if lease.was_gone(latest) or self._is_learnt(lease, latest):
             self.latest = self.connection = None
             return True
