@@ -104,6 +104,7 @@ def run(
                         tally.add(report)
                         tell(shown(report, in_full=in_full))
                         if keep is not None and report["violations"]:
+                            keep.mkdir(parents=True, exist_ok=True)
                             _ = (keep / str(seed)).write_text(shown(report, in_full=True))
                     if report.get("dead"):
                         break

@@ -96,6 +96,8 @@ class Noise:
         if interrupted and isinstance(what.exc_value, ResourceWarning):
             # A call that has returned and whose value has not yet arrived can be interrupted, too.
             return
+        if "was never iterated over" in str(what.exc_value) and not self._told.read:
+            return  # It was abandoned, or cancelled, before its first message.
         self._told.problem("noise", f"{what.exc_value!r} {what.err_msg} {what.object!r}")
 
     def _in_thread(self, what: Any) -> None:
