@@ -37,6 +37,8 @@ class Told:
         """The caller gave up listening: what he was not told he does not want to know."""
         self.problems: list[tuple[str, str]] = []
         self.resends = False
+        self.spare = 0
+        """How many more copies there may be: of a worker that was interrupted as it noted one."""
         self.all_or_nothing = False
         self.marks: dict[int, bool] | None = None
         """What a mark has said of each: yes, if it ever did."""
@@ -194,7 +196,8 @@ def judge(told: Told, ledger: Ledger, *, gentle: bool) -> Judgement:
             if mail.number in handed:
                 judgement.words[word(verdict)] += 1
             kinds: list[tuple[str, bool]] = []
-            if copies > 1 + (ledger.unread[recipient] if told.resends else 0):
+            spare = ledger.unread[recipient] + told.spare if told.resends else 0
+            if copies > 1 + spare:
                 kinds.append(("delivered twice", misled))
             if verdict is Status.ACCEPTED and not copies:
                 kinds.append(("told accepted, and was not", shifted))

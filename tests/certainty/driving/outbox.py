@@ -42,6 +42,7 @@ def ledger() -> Iterator[str]:
 def by_outbox(scene: Scene) -> None:
     plan = scene.plan
     protected = around(scene)
+    scene.told.spare = SHIFTS if "interrupted" in plan.face else 0
     with ledger() as url, Outbox(url, **SOON) as outbox:
         put = [(outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)]
         with Client(scene.url, pool=scene.limits, **scene.options) as client:

@@ -119,8 +119,11 @@ class Lines:
             self.round.note("unread", recipients=recipients)
         if self._kept_in_secret:
             self.round.note("lied", recipients=self._kept_in_secret)
+        # What was still to be written, when the client had gone, is as late as can be.
+        last = self._writes + 1
+        unsent = [Sent(last, last, whose, due) for _, _, whose, due in self._out]
         for each in excused(
-            self._sent[: self._settled],
+            (self._sent + unsent)[: self._settled],
             self._checkpoints,
             lone=self.plan["lone"],
             # What was on its way, and not read, counts as well.
