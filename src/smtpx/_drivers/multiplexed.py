@@ -68,8 +68,7 @@ class Lane(Generic[T]):
         self._procedure = procedure
         self._fetch = fetch
         self._deadline = deadline or NO_DEADLINE
-        left = self._deadline.within(None)
-        self._end = None if left is None else time.monotonic() + left
+        self._end = self._deadline.end
         self._transport = driver.transport
         self._wants_read, self._wants_write = driver.wants
         self._arrived = bytearray()

@@ -63,6 +63,11 @@ class Deadline:
             raise TimeoutError("the total time is used up")
         return left if seconds is None else min(left, seconds)
 
+    @property
+    def end(self) -> float | None:
+        """When it is over, by the monotonic clock; ``None``: never."""
+        return self._end
+
     def judged(self, error: OSError) -> OSError:
         """The same error, which knows whether it comes of the total."""
         if isinstance(error, TimeoutError) and self._end is not None:
