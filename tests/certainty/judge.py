@@ -38,7 +38,7 @@ class Told:
         self.problems: list[tuple[str, str]] = []
         self.resends = False
         self.spare = 0
-        """How many more copies there may be: of a worker that was interrupted as it noted one."""
+        """How many more copies there may be: one for each worker that was interrupted."""
         self.all_or_nothing = False
         self.marks: dict[int, bool] | None = None
         """What a mark has said of each: yes, if it ever did."""

@@ -247,7 +247,7 @@ def _expire(late: Sequence[Row], now: float) -> Statements[None]:
         events: list[tuple[object, ...]] = []
         updates: list[tuple[object, ...]] = []
         for number, campaign, message, recipient, reply, reason, doubted in rows:
-            state = unless_doubted(State.EXPIRED, doubted)
+            state = _as_it_is(State.EXPIRED, doubted)
             moved(changed, campaign, "waiting", state)
             updates.append((state.value, now, number))
             events.append((message, recipient, state.value, reply, reason, now))
@@ -259,9 +259,9 @@ def _expire(late: Sequence[Row], now: float) -> Statements[None]:
     yield from count(changed, now)
 
 
-def unless_doubted(state: State, doubted: int) -> State:
-    """What is over without an acceptance is in doubt if an earlier attempt may have brought one."""
-    return State.IN_DOUBT if doubted and state is not State.ACCEPTED else state
+def _as_it_is(state: State, doubts: int) -> State:
+    """What came to nothing is in doubt, if an earlier attempt may have been accepted."""
+    return State.IN_DOUBT if doubts and state in (State.REFUSED, State.EXPIRED) else state
 
 
 def _within_limits(wanted: Claim, rows: Sequence[Row]) -> Statements[tuple[list[Row], set[str]]]:
@@ -402,9 +402,7 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
         if not claimed and (one.state is State.IN_DOUBT or (state, one.state) == _GIVEN_BACK):
             settled.append((doubts, number))
             continue
-        becomes = one.state
-        if becomes is not State.WAITING:
-            becomes = unless_doubted(becomes, doubts)
+        becomes = _as_it_is(one.state, doubts)
         attempt = int(one.counts)
         updates.append(
             (

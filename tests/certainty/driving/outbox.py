@@ -42,18 +42,21 @@ def ledger() -> Iterator[str]:
 def by_outbox(scene: Scene) -> None:
     plan = scene.plan
     protected = around(scene)
-    scene.told.spare = SHIFTS if "interrupted" in plan.face else 0
     with ledger() as url, Outbox(url, **SOON) as outbox:
         put = [(outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)]
         with Client(scene.url, pool=scene.limits, **scene.options) as client:
             for shift in range(SHIFTS):
-                with suppress(smtpx.SMTPError, KeyboardInterrupt):
+                try:
                     # The last is not interrupted: who is, leaves to another what he had.
                     if shift < SHIFTS - 1:
                         with protected():
                             outbox.run(client, until_empty=True, **_worker(plan))
                     else:
                         outbox.run(client, until_empty=True, **_worker(plan))
+                except smtpx.SMTPError:
+                    pass
+                except KeyboardInterrupt:
+                    scene.told.spare += 1
                 if not outbox.counts()[State.WAITING]:
                     break
                 time.sleep(PAUSE)
