@@ -49,6 +49,9 @@ class Points:
         # Of a handler that is not ours, nobody gives the profile function back.
         is_late = handle is None and sys.version_info < (3, 12)
         self._events = {"c_return"} if is_late else {"call", "c_return"}
+        # CPython 3.11 does not hold what it calls: to take a bound method away frees it meanwhile.
+        self._seen_by = self._see
+        self._handled_by = self._handled
         self._signals: Any = defaultdict(partial(_thread.interrupt_main, signal.SIGINT))
 
     @property
@@ -59,16 +62,16 @@ class Points:
     def run(self, call: Callable[[], Any]) -> Any:
         before = signal.getsignal(signal.SIGINT)
         if self._handle is not None:
-            _ = signal.signal(signal.SIGINT, self._handled)
+            _ = signal.signal(signal.SIGINT, self._handled_by)
         try:
-            sys.setprofile(self._see)
+            sys.setprofile(self._seen_by)
             return call()
         finally:
             sys.setprofile(None)
             signal.signal(signal.SIGINT, before)
 
     def _handled(self, *_: object) -> None:
-        sys.setprofile(self._see)
+        sys.setprofile(self._seen_by)
         if self._handle is not None:
             self._handle()
 
