@@ -61,7 +61,7 @@ def leaks(notes: Notes) -> Iterator[str]:
     forms = {form: secret for secret in notes.secrets for form in forms_of(secret)}
     if not forms:
         return
-    for error in notes.errors[:MOST_ERRORS]:
+    for error in notes.errors:
         for where, text in sights_of(error):
             for form, secret in forms.items():
                 if form in text:
@@ -198,7 +198,9 @@ def _note_users(
 
 
 def _note_error(error: BaseException, *_: object, **__: object) -> None:
-    _notes.errors.append(error)
+    # What is kept keeps its frames, and so connections, open: no more than there is to look through.
+    if _notes.secrets and len(_notes.errors) < MOST_ERRORS:
+        _notes.errors.append(error)
 
 
 @pytest.hookimpl(wrapper=True)
