@@ -198,7 +198,7 @@ def _note_users(
 
 
 def _note_error(error: BaseException, *_: object, **__: object) -> None:
-    # What is kept keeps its frames, and so connections, open: no more than there is to look through.
+    # What is kept keeps its frames, and so connections, open.
     if _notes.secrets and len(_notes.errors) < MOST_ERRORS:
         _notes.errors.append(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import select
 import socket
 import ssl
 import threading
@@ -55,21 +56,29 @@ class Noting:
     def wait_for_the_end(self) -> None:
         """Wait until no session is left, but for what the collector has to close."""
         began, end = time.monotonic(), time.monotonic() + 30
-        while self._sessions:
+        while not self._has_ended():
             assert time.monotonic() < end, "a session is left"
             time.sleep(0.0005)
             if time.monotonic() > began + 5:
                 _ = gc.collect()
                 began += 1  # What one collection ends may leave more to the next.
 
+    def _has_ended(self) -> bool:
+        with self._lock:
+            return not self._sessions and not self._has_caller(0)
+
+    def _has_caller(self, seconds: float | None) -> bool:
+        return bool(select.select([self._listening], [], [], seconds)[0])
+
     def _listen(self) -> None:
         while True:
             try:
-                connection, _ = self._listening.accept()
-            except OSError:
+                _ = self._has_caller(None)
+                with self._lock:
+                    connection, _ = self._listening.accept()
+                    self._sessions += 1
+            except (OSError, ValueError):  # The latter is what `select` says of a closed one.
                 return
-            with self._lock:
-                self._sessions += 1
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
