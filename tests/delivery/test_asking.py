@@ -22,6 +22,7 @@ from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
 from smtpx.delivery._dnspython import Ask, Pause, asking
 from smtpx.delivery._flights import Flights
+from smtpx.delivery._manners import Manners
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.dane import TLSA
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question
@@ -210,7 +211,7 @@ def test_a_flood_of_packets_that_are_no_answer_holds_up_no_other_question():
             pass
 
     with HeldServer() as server:
-        air = _asking._Air(question(COMMON), servers_of(server))
+        air = _asking._Air(question(COMMON), servers_of(server), Manners())
         assert air.go_on() is None
         assert air._socket is not None
         air._socket.close()
@@ -325,7 +326,7 @@ def test_answers_are_bounded_in_memory():
 
 def read(question: Question, *lines: str) -> Answer:
     """What is made of a response with these records."""
-    procedure = asking(question, NameServers("127.0.0.1"))
+    procedure = asking(question, NameServers("127.0.0.1"), Manners())
     step = next(procedure)
     assert isinstance(step, Ask)
     response = dns.message.make_response(step.query)

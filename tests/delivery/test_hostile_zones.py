@@ -15,6 +15,7 @@ import pytest
 from smtpx import Envelope, SMTPError
 from smtpx.delivery import AddressPolicy, Delivery, Failure, NameServers
 from smtpx.delivery._dnspython import Ask, Pause, asking
+from smtpx.delivery._manners import Manners
 from smtpx.delivery.dane import TLSA
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question, ScriptedResolver
 from smtpx.testing import Server, ServerTLS
@@ -32,7 +33,7 @@ def answer_of(
     question: Question, *rrsets: RRset, flags: int = dns.flags.RA, authority: Sequence[RRset] = ()
 ) -> Answer:
     """What is made of a response that has these records, whatever they belong to."""
-    procedure = asking(question, NameServers("127.0.0.1", validating=True))
+    procedure = asking(question, NameServers("127.0.0.1", validating=True), Manners())
     try:
         step: Any = next(procedure)
         while True:

@@ -17,6 +17,7 @@ import trustme
 from smtpx import Envelope, SMTPError
 from smtpx.delivery import AddressPolicy, Delivery, DeliveryFailed, Failure, Level, NameServers
 from smtpx.delivery._dnspython import Ask, Pause, _configured, asking
+from smtpx.delivery._manners import Manners
 from smtpx.delivery.dane import TLSA, mismatch
 from smtpx.delivery.mta_sts import Policy
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question, ScriptedResolver
@@ -52,7 +53,7 @@ def test_an_address_in_place_of_a_name_is_not_looked_up(literal: str):
 
 def response_to(question: Question, rcode: str, authority: str = "") -> Answer:
     """What is made of a response; a failure is asked for again, and fails each time."""
-    procedure = asking(question, NameServers("127.0.0.1"))
+    procedure = asking(question, NameServers("127.0.0.1"), Manners())
     step: Any = next(procedure)
     try:
         while True:
@@ -270,7 +271,7 @@ def test_what_the_system_says_of_its_name_servers(tmp_path: Path, text: str, ser
 
 @pytest.mark.requirement("D61")
 def test_how_a_question_is_put():
-    step = next(asking(Question("example.net", "MX"), NameServers("127.0.0.1")))
+    step = next(asking(Question("example.net", "MX"), NameServers("127.0.0.1"), Manners()))
     assert isinstance(step, Ask)
     query = step.query
     assert (query.payload, query.edns) == (1232, 0)
@@ -283,7 +284,7 @@ def test_how_a_question_is_put():
 def test_one_name_server_after_the_other_is_asked():
     """And the last time by TCP."""
     asked: list[tuple[str, bool]] = []
-    procedure = asking(Question("a.test", "A"), NameServers(["192.0.2.1", "192.0.2.2"]))
+    procedure = asking(Question("a.test", "A"), NameServers(["192.0.2.1", "192.0.2.2"]), Manners())
     step: Any = next(procedure)
     with pytest.raises(StopIteration):
         while True:

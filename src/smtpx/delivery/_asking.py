@@ -19,6 +19,7 @@ from typing import Any
 from ._answers import Answers
 from ._dnspython import Ask, NameServers, Pause, asking, response_of
 from ._flights import Flight, Flights, unheard
+from ._manners import Manners
 from .resolver import Answer, Question
 
 __all__ = ["Asker"]
@@ -47,6 +48,7 @@ class Asker:
     def __init__(self, servers: NameServers, answers: Answers) -> None:
         self._servers = servers
         self._answers = answers
+        self._manners = Manners()
         self._lock = Lock()
         self._flights: Flights[_Waiter] = Flights()
         self._air: dict[Flight[_Waiter], _Air] = {}
@@ -167,7 +169,7 @@ class Asker:
                     break
                 self._forsaken.pop().close()
             for flight in self._flights.due(monotonic()):
-                air = self._air[flight] = _Air(flight.question, self._servers)
+                air = self._air[flight] = _Air(flight.question, self._servers, self._manners)
                 air.board(selector)
             flying = [
                 (flight, air)
@@ -200,13 +202,13 @@ class Asker:
 class _Air:
     """One question on its way: its procedure, and the socket that it has come to."""
 
-    def __init__(self, question: Question, servers: NameServers) -> None:
+    def __init__(self, question: Question, servers: NameServers, manners: Manners) -> None:
         self.selector: selectors.BaseSelector | None = None
         self.is_ready = True
         """There is something to read, or to begin with."""
         self.until = 0.0
         """When the present step is over, whatever has come."""
-        self._procedure = asking(question, servers)
+        self._procedure = asking(question, servers, manners)
         self._step: Ask | Pause | None = None
         self._failure: OSError | None = None
         self._socket: socket.socket | None = None

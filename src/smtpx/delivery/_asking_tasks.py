@@ -11,6 +11,7 @@ from typing import Any
 from ._answers import Answers
 from ._dnspython import Ask, Asking, NameServers, Pause, asking, response_of
 from ._flights import Flight, Flights, unheard
+from ._manners import Manners
 from ._worlds import Background, Bell, World
 from .resolver import Answer, Question
 
@@ -37,6 +38,7 @@ class TaskAsker:
     def __init__(self, servers: NameServers, answers: Answers, world: World) -> None:
         self._servers = servers
         self._answers = answers
+        self._manners = Manners()
         self._world = world
         self._flights: Flights[_Waiter] = Flights()
         self._tasks: dict[Flight[_Waiter], Background] = {}
@@ -84,7 +86,8 @@ class TaskAsker:
         self._send_off()
 
     async def _fly(self, flight: Flight[_Waiter]) -> None:
-        answer = await _asked(asking(flight.question, self._servers), self._world)
+        procedure = asking(flight.question, self._servers, self._manners)
+        answer = await _asked(procedure, self._world)
         self._answers.keep(flight.question, answer)
         _ = self._tasks.pop(flight, None)
         for waiter in self._flights.landed(flight):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from smtpx import _checks
 from smtpx.errors import ExtraMissing, LocalProtocolError
 
+from ._manners import Manners
 from ._misfits import without_misfits
 from .dane import TLSA
 from .resolver import MX, Answer, AnswerState, Question, Record
@@ -23,7 +24,7 @@ from .resolver import MX, Answer, AnswerState, Question, Record
 if TYPE_CHECKING:
     import dns.message
 
-__all__ = ["Ask", "NameServers", "Pause", "asking", "check_installed", "response_of"]
+__all__ = ["Ask", "Asking", "NameServers", "Pause", "asking", "check_installed", "response_of"]
 
 _WAIT = 5.0
 _PAUSE = 0.5
@@ -183,45 +184,84 @@ def response_of(query: dns.message.Message, wire: bytes) -> dns.message.Message:
 Asking: TypeAlias = Generator[Ask | Pause, Any, Answer]
 
 
-def asking(question: Question, servers: NameServers) -> Asking:
-    """Ask until somebody answers, three times at most: by UDP, again, and by TCP."""
+def asking(question: Question, servers: NameServers, manners: Manners) -> Asking:
+    """Ask until somebody answers, three times at most: by UDP, again, and by TCP.
+
+    A server that knows no EDNS is asked without it. Where servers are believed to have validated
+    DNSSEC it is not left out. They know it (RFC 4035 §3); and an answer without it could not say
+    that a name is signed.
+    """
     import dns.exception
     import dns.flags
-    import dns.message
     import dns.name
 
     try:
         name = dns.name.from_text(f"{question.name}.")
-        query = dns.message.make_query(
-            name, question.type, use_edns=0, want_dnssec=True, payload=_PAYLOAD
-        )
     except dns.name.NameTooLong:
         # Such as a prefix makes of a long name: there can be none.
         return Answer(AnswerState.NXDOMAIN, ttl=_NEGATIVE)
     except (dns.exception.DNSException, UnicodeError, ValueError) as error:
         return _failed(f"{ascii(question.name)[:80]} is no name of the DNS: {error}")
-    # RFC 6840 §5.7: we understand it.
-    query.flags |= dns.flags.AD
     detail = ""
+    asked, heard, plain = set[str](), set[str](), set[str]()
     for turn in range(3):
         tcp = turn == 2
-        server = servers.servers[turn % len(servers.servers)]
-        if turn:
-            yield Pause(_PAUSE * (turn == 1))
+        server = manners.choose(servers.servers, asked)
+        if server in asked and not tcp:
+            yield Pause(_PAUSE)
+        asked.add(server)
+        edns = servers.validating or (server not in plain and manners.knows_edns(server))
+        query = _query(name, question.type, edns=edns)
         try:
             response = yield Ask(query, server, servers.port, tcp, _WAIT)
+            heard.add(server)
+            manners.has_spoken(server)
+            if edns and not servers.validating and _knows_no_edns(response):
+                edns = False
+                plain.add(server)
+                query = _query(name, question.type, edns=False)
+                response = yield Ask(query, server, servers.port, tcp, _WAIT)
             if response.flags & dns.flags.TC and not tcp:
                 response = yield Ask(query, server, servers.port, True, _WAIT)
             answer = _read(question, response, servers)
         except Exception as error:
             # Whatever a foreign parser makes of foreign octets: it is no answer.
+            if server not in heard:
+                # There are servers that drop what has EDNS.
+                plain.add(server)
+                manners.was_silent(server)
             said = str(error) or type(error).__name__
             detail = f"{server}: {said}"[:300]
             continue
         if answer.state is not AnswerState.FAILED:
+            if edns or server in plain:
+                manners.found_edns(server, known=edns)
             return answer
         detail = f"{server}: {answer.detail}"[:300]
     return _failed(detail)
+
+
+def _query(name: Any, kind: str, *, edns: bool) -> Any:
+    import dns.flags
+    import dns.message
+
+    query: Any = dns.message.make_query(name, kind)
+    if edns:
+        query.use_edns(0, dns.flags.DO, _PAYLOAD)
+    # RFC 6840 §5.7: we understand it.
+    query.flags |= dns.flags.AD
+    return query
+
+
+def _knows_no_edns(response: Any) -> bool:
+    """RFC 6891 §7: it says FORMERR, and has no EDNS itself; others say other things."""
+    import dns.rcode
+
+    code = response.rcode()
+    if code in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return False
+    said_of_it = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
+    return response.edns < 0 or code in said_of_it
 
 
 def _failed(detail: str) -> Answer:
