@@ -282,6 +282,17 @@ def test_of_insecure_addresses_no_records_are_asked_for(mx: bool):
     assert of_host(names) == (Terms.OPPORTUNISTIC, False, set())
 
 
+@row("DANE: secure")
+@pytest.mark.parametrize("other", [NODATA, NXDOMAIN, FAILED, found("2001:4860::1")])
+@pytest.mark.parametrize("kinds", [("A", "AAAA"), ("AAAA", "A")])
+def test_secure_addresses_of_one_family_will_do(other: Answer, kinds: tuple[str, str]):
+    """Whatever is said of the other one: there are zones whose denials do not hold."""
+    one, another = kinds
+    records = {(A, one): found("2606:4700::1", secure=True), (A, another): other}
+    terms, _, asked = of_host(SIGNED | records | {AT_A: found(USABLE, secure=True)})
+    assert (terms.level, asked) == (Level.DANE, {AT_A[0]})
+
+
 ALIAS = {
     MX_A: found(MX(1, A), secure=True),
     (A, "A"): found(ONE, name=B),

@@ -33,7 +33,7 @@ from smtpx.delivery.tls_reports import (
     SessionFailure,
     destinations,
 )
-from smtpx.testing import Misanswer, NameFault, NameServer, Refuse, Server, ServerTLS
+from smtpx.testing import Close, Misanswer, NameFault, NameServer, Refuse, Server, ServerTLS
 from tests.delivery.policy_lab import ENFORCE, Lab, lab
 
 pytestmark = pytest.mark.timeout(60)
@@ -275,6 +275,10 @@ def test_sessions_without_a_policy(world, clock, reports):
         (
             {"tls": ServerTLS.STARTTLS, "faults": [Refuse("STARTTLS", "454 4.7.0 no")]},
             [("no-policy-found", "starttls-not-supported", 1)],
+        ),
+        (
+            {"tls": ServerTLS.STARTTLS, "faults": [Close("EHLO", nth=2)]},
+            [("no-policy-found", "validation-failure", 1)],
         ),
         ({"faults": [Refuse("GREETING", "554 5.0.0 no")]}, []),
     ],

@@ -113,5 +113,4 @@ def _result(said: Said) -> ResultType | None:
         return _RESULTS.get(error.reason, ResultType.VALIDATION_FAILURE)
     if isinstance(error, TLSRefused):
         return ResultType.STARTTLS_NOT_SUPPORTED
-    is_in_handshake = vars(error).get("phase") == "tls"
-    return ResultType.VALIDATION_FAILURE if is_in_handshake else None
+    return ResultType.VALIDATION_FAILURE if said.is_lost_in_tls else None

@@ -302,12 +302,11 @@ def _dane(
     Raises:
         DeliveryFailed: nobody knows whether it does.
     """
-    is_secure, expanded = True, ""
-    for one in families:
-        is_secure = is_secure and (one.secure or one.state is _FAILED)
-        if one.state is _FOUND:
-            expanded = expanded or one.name
-    if is_secure:
+    given = [one for one in families if one.state is _FOUND]
+    # Either family will do: there are zones that fail to deny the other one.
+    secure = [one for one in given if one.secure]
+    expanded = (secure or given)[0].name
+    if secure:
         # Of what is no name of a host, no server can be asked.
         bases = [expanded, host] if expanded != host and is_host(expanded) else [host]
     elif expanded and expanded != host:

@@ -174,6 +174,15 @@ class Said(NamedTuple):
     unreached: tuple[tuple[str, SMTPError], ...] = ()
     """Those of them that did not answer."""
 
+    @property
+    def is_lost_in_tls(self) -> bool:
+        """True if the session was lost in the handshake, or before it had any use.
+
+        By TLS 1.3 a server may hang up after what its client takes for the end of the handshake.
+        """
+        phase = None if self.error is None else vars(self.error).get("phase")
+        return phase == "tls" or (phase == "hello" and self.protection is not None)
+
 
 Step: TypeAlias = (
     Allowance | Away | Begin | Count | Fetch | Keep | LookUps | Mail | Marked | Recall | Renew | Try

@@ -301,7 +301,7 @@ def _is_broken_tls(said: Said) -> bool:
         return False
     if isinstance(error, TLSPolicyError):
         return error.reason is not TLSFailure.STARTTLS_MISSING
-    return isinstance(error, TLSRefused) or vars(error).get("phase") == "tls"
+    return isinstance(error, TLSRefused) or said.is_lost_in_tls
 
 
 def _is_without_tls(said: Said) -> bool:
