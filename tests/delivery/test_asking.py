@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import dns.flags
 import dns.message
 import dns.name
 import dns.rrset
@@ -20,7 +21,7 @@ from smtpx.delivery import NameServers, _asking
 from smtpx.delivery._answers import Answers
 from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
-from smtpx.delivery._dnspython import Ask, Pause, asking
+from smtpx.delivery._dnspython import Ask, Pause, asking, response_of
 from smtpx.delivery._flights import Flights
 from smtpx.delivery._manners import Manners
 from smtpx.delivery._worlds import current_world
@@ -347,6 +348,38 @@ def test_of_a_huge_answer_a_part_is_kept():
     assert read(Question("long.test", "TXT"), text).records == ("x" * 2048,)
     addresses = [f"10.0.{place // 250}.{place % 250}" for place in range(2000)]
     assert len(read(question("many.test"), *addresses).records) == 100
+
+
+@pytest.mark.requirement("D49")
+@pytest.mark.parametrize("section", ["answer", "authority", "additional"])
+def test_of_a_huge_response_no_more_is_read_than_anybody_needs(section: str):
+    """Each record costs time, and a zone may have thousands at each of a hundred hosts."""
+    query = dns.message.make_query("many.test", "A")
+    response = dns.message.make_response(query)
+    own = dns.rrset.from_text(query.question[0].name, 300, "IN", "A", "192.0.2.1")
+    others = [f"10.0.{place // 250}.{place % 250}" for place in range(3000)]
+    response.answer.append(own)
+    response.sections[1 + ["answer", "authority", "additional"].index(section)].append(
+        dns.rrset.from_text(dns.name.from_text("many.test"), 300, "IN", "A", *others)
+    )
+    read = response_of(query, response.to_wire(max_size=65535))
+    assert sum(len(rrset) for part in read.sections[1:] for rrset in part) == 200
+    assert own[0] in read.answer[0]
+
+
+def test_what_is_truncated_even_by_tcp_says_nothing():
+    """It would be a word for good: that there is nothing, or no more."""
+    procedure = asking(Question("a.test", "MX"), NameServers("127.0.0.1"), Manners())
+    step = next(procedure)
+    with pytest.raises(StopIteration) as stop:
+        while True:
+            response = None
+            if isinstance(step, Ask):
+                response = dns.message.make_response(step.query)
+                response.flags |= dns.flags.RA | dns.flags.TC
+            step = procedure.send(response)
+    assert stop.value.value.state is FAILED
+    assert "truncated" in stop.value.value.detail
 
 
 def test_a_thread_hears_at_once_that_a_name_server_is_not_there():

@@ -7,6 +7,7 @@ reads the messages.
 from __future__ import annotations
 
 import ipaddress
+import struct
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from importlib import import_module
@@ -30,8 +31,10 @@ _WAIT = 5.0
 _PAUSE = 0.5
 _LINKS = 8
 _PAYLOAD = 1232
-# Of one answer so many are kept: who has more wants to keep us busy.
-_RECORDS = 100
+# Of one answer so many are kept, and of a response so many records are read: who has more wants to
+# keep us busy. Where their numbers stand: answer, authority and additional section.
+_RECORDS, _READ = 100, 200
+_COUNTS = (6, 8, 10)
 # Octets of a TXT record; longer ones are for nobody who sends mail.
 _TEXT = 2048
 # Seconds for which it is kept that something is not there, and that nobody knows.
@@ -170,15 +173,29 @@ def response_of(query: dns.message.Message, wire: bytes) -> dns.message.Message:
     import dns.message
     import dns.rdatatype
 
+    part = _bounded(wire)
+    is_cut = part is not wire
     try:
-        response = dns.message.from_wire(wire)
+        response = dns.message.from_wire(part, ignore_trailing=is_cut)
     except dns.exception.FormError:
         if query.question[0].rdtype != dns.rdatatype.TLSA:
             raise
-        response = dns.message.from_wire(without_misfits(wire))
+        response = dns.message.from_wire(without_misfits(part), ignore_trailing=is_cut)
     if not query.is_response(response):
         raise ValueError("it answers another question")
     return response
+
+
+def _bounded(wire: bytes) -> bytes:
+    """The response, if it has no more records than are read; else with so many counted."""
+    counts = [int.from_bytes(wire[place : place + 2]) for place in _COUNTS]
+    if sum(counts) <= _READ:
+        return wire
+    room = _READ
+    for place, count in enumerate(counts):
+        counts[place] = min(count, room)
+        room = max(room - count, 0)
+    return wire[: _COUNTS[0]] + struct.pack("!3H", *counts) + wire[_COUNTS[-1] + 2 :]
 
 
 Asking: TypeAlias = Generator[Ask | Pause, Any, Answer]
@@ -272,6 +289,8 @@ def _read(question: Question, response: Any, servers: NameServers) -> Answer:
     import dns.flags
     import dns.rcode
 
+    if response.flags & dns.flags.TC:
+        return _failed("it is truncated, though it came by TCP (RFC 2181 §9)")
     code = response.rcode()
     secure = servers.validating and bool(response.flags & dns.flags.AD)
     if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
