@@ -18,6 +18,8 @@ class HeldServer:
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
+        self.most = 0
+        """How many it has kept at a time."""
         self._news = threading.Condition()
         self._kept: list[tuple[bytes, tuple[str, int]]] = []
         self._is_released = False
@@ -53,6 +55,7 @@ class HeldServer:
                     self._answer(wire, peer)
                 else:
                     self._kept.append((wire, peer))
+                    self.most = len(self._kept)
                 self._news.notify_all()
 
     def _answer(self, wire: bytes, peer: tuple[str, int]) -> None:

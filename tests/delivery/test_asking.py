@@ -22,7 +22,7 @@ from smtpx.delivery._answers import Answers
 from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
 from smtpx.delivery._dnspython import Ask, Pause, asking, response_of
-from smtpx.delivery._flights import Flights
+from smtpx.delivery._flights import Flights, Waiter
 from smtpx.delivery._manners import Manners
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.dane import TLSA
@@ -138,11 +138,8 @@ def test_a_question_that_ctrl_c_tore_is_asked_anew_for_the_others(monkeypatch):
         assert not asker._air
 
 
-def run_in(world: str, main: Callable[[], Any]) -> None:
-    if world == "asyncio":
-        asyncio.run(main())
-    else:
-        trio.run(main)
+def run_in(world: str, main: Callable[[], Any]) -> Any:
+    return asyncio.run(main()) if world == "asyncio" else trio.run(main)
 
 
 async def in_a_thread(call: Callable[..., Any], *args: Any) -> None:
@@ -240,7 +237,7 @@ def test_nothing_stays_open_in_threads_when_nobody_asks():
 
 @pytest.mark.requirement("D53")
 @pytest.mark.parametrize("world", ["thread", "asyncio", "trio"])
-def test_not_too_many_questions_are_on_their_way(world: str):
+def test_a_call_of_many_questions_asks_few_at_a_time(world: str):
     names = [f"n{place}.test" for place in range(300)]
     questions = [question(name) for name in names]
     with HeldServer() as server:
@@ -248,33 +245,45 @@ def test_not_too_many_questions_are_on_their_way(world: str):
             asker = Asker(servers_of(server), Answers())
             with ThreadPoolExecutor(1) as threads:
                 asking = threads.submit(asker.ask, questions, 30.0)
-                # What is not answered after a second makes room, up to a bound.
-                server.wait_for_count(65)
-                server.wait_for_count(256)
-                assert server.asked.total() == 256
+                server.wait_for_count(8)
+                # What nobody has asked for yet may be known by the time that it has its turn.
+                asker._answers.keep(questions[-1], Answer(FOUND, ("192.0.2.9",), ttl=60))
                 server.release()
-                assert states(asking.result()) == [FOUND] * 300
+                said = asking.result()
         else:
 
-            async def main() -> None:
+            async def main() -> Sequence[Answer]:
                 here = current_world()
                 asker = TaskAsker(servers_of(server), Answers(), here)
-                said: list[AnswerState] = []
+                said: list[Answer] = []
                 done = here.make_bell()
 
                 async def ask() -> None:
-                    said.extend(states(await asker.ask(questions, 30.0)))
+                    said.extend(await asker.ask(questions, 30.0))
                     done.ring()
 
                 _ = here.spawn(ask)
-                await in_a_thread(server.wait_for_count, 256)
-                assert server.asked.total() == 256
+                await in_a_thread(server.wait_for_count, 8)
+                asker._answers.keep(questions[-1], Answer(FOUND, ("192.0.2.9",), ttl=60))
                 server.release()
                 await done.wait()
-                assert said == [FOUND] * 300
+                return said
 
-            run_in(world, main)
-        assert server.asked == dict.fromkeys(names, 1)
+            said = run_in(world, main)
+        assert server.most == 8
+        assert [one.records for one in said] == [("192.0.2.1",)] * 299 + [("192.0.2.9",)]
+        assert server.asked == dict.fromkeys(names[:-1], 1)
+
+
+def test_a_domain_whose_hosts_nobody_knows_holds_up_no_other():
+    """It may name a hundred, whose name servers say nothing."""
+    flights: Flights[Waiter] = Flights()
+    for domain in range(4):
+        questions = [question(f"n{place}.d{domain}.test") for place in range(200)]
+        Waiter(questions).go_on(flights, Answers())
+    assert len(flights.due(100.0)) == 32
+    Waiter([question("good.test")]).go_on(flights, Answers())
+    assert [one.question.name for one in flights.due(100.0)] == ["good.test"]
 
 
 def test_of_many_questions_few_are_sent_off_at_a_time():

@@ -18,7 +18,7 @@ from typing import Any
 
 from ._answers import Answers
 from ._dnspython import Ask, NameServers, Pause, asking, response_of
-from ._flights import Flight, Flights, unheard
+from ._flights import Flight, Flights, Waiter, unheard
 from ._manners import Manners
 from .resolver import Answer, Question
 
@@ -29,17 +29,12 @@ _LONGEST = 65535
 _AT_A_TURN = 64
 
 
-class _Waiter:
-    """A call, and the questions that it still waits for."""
+class _Waiter(Waiter):
+    """A call of one thread."""
 
-    def __init__(self) -> None:
-        self.flights: dict[Question, Flight[_Waiter]] = {}
-        self.answers: dict[Question, Answer] = {}
+    def __init__(self, questions: Sequence[Question]) -> None:
+        super().__init__(questions)
         self.bell: SimpleQueue[None] = SimpleQueue()
-
-    @property
-    def is_served(self) -> bool:
-        return len(self.answers) == len(self.flights)
 
 
 class Asker:
@@ -69,14 +64,10 @@ class Asker:
         return [found.get(question) or unheard(seconds) for question in questions]
 
     def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
-        waiter, known = _Waiter(), dict[Question, Answer]()
+        waiter = _Waiter(questions)
         try:
             with self._lock:
-                for question, answer in zip(questions, self._answers.get(questions), strict=True):
-                    if answer is not None:
-                        known[question] = answer
-                        continue
-                    waiter.flights[question] = self._flights.join(question, waiter)
+                waiter.go_on(self._flights, self._answers)
                 self._waiting[waiter] = None
             while True:
                 if waiter.is_served or (left := until - monotonic()) <= 0:
@@ -103,7 +94,7 @@ class Asker:
                     self._land_without_pilot()
                 else:
                     self._wake()
-        return known | waiter.answers
+        return waiter.answers
 
     def _land_without_pilot(self) -> None:
         """Close what nobody waits for, and have another one fly."""
@@ -194,7 +185,8 @@ class Asker:
         self._answers.keep(flight.question, answer)
         del self._air[flight]
         for waiter in self._flights.landed(flight):
-            waiter.answers[flight.question] = answer
+            waiter.hear(flight.question, answer)
+            waiter.go_on(self._flights, self._answers)
             if waiter.is_served:
                 waiter.bell.put(None)
 

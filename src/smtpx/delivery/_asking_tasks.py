@@ -10,7 +10,7 @@ from typing import Any
 
 from ._answers import Answers
 from ._dnspython import Ask, Asking, NameServers, Pause, asking, response_of
-from ._flights import Flight, Flights, unheard
+from ._flights import Flight, Flights, Waiter, unheard
 from ._manners import Manners
 from ._worlds import Background, Bell, World
 from .resolver import Answer, Question
@@ -18,17 +18,16 @@ from .resolver import Answer, Question
 __all__ = ["TaskAsker"]
 
 
-class _Waiter:
-    """A call, and the questions that it still waits for."""
+class _Waiter(Waiter):
+    """A call of one task."""
 
-    def __init__(self, bell: Bell) -> None:
-        self.flights: dict[Question, Flight[_Waiter]] = {}
-        self.answers: dict[Question, Answer] = {}
+    def __init__(self, questions: Sequence[Question], bell: Bell) -> None:
+        super().__init__(questions)
         self.bell = bell
 
     async def wait(self, until: float) -> None:
         """Wait for all answers, or as long as there is time."""
-        while len(self.answers) < len(self.flights) and (left := until - monotonic()) > 0:
+        while not self.is_served and (left := until - monotonic()) > 0:
             await self.bell.wait(left)
 
 
@@ -53,20 +52,16 @@ class TaskAsker:
         return [found.get(question) or unheard(seconds) for question in questions]
 
     async def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
-        waiter, known = _Waiter(self._world.make_bell()), dict[Question, Answer]()
+        waiter = _Waiter(questions, self._world.make_bell())
         try:
-            for question, answer in zip(questions, self._answers.get(questions), strict=True):
-                if answer is not None:
-                    known[question] = answer
-                    continue
-                waiter.flights[question] = self._flights.join(question, waiter)
+            waiter.go_on(self._flights, self._answers)
             self._send_off()
             await waiter.wait(until)
         finally:
             for flight in self._flights.leave(waiter.flights.values(), waiter):
                 self._tasks.pop(flight).cancel()
             self._send_off()
-        return known | waiter.answers
+        return waiter.answers
 
     def _send_off(self) -> None:
         """Begin what is due, and look again when more may be."""
@@ -91,8 +86,9 @@ class TaskAsker:
         self._answers.keep(flight.question, answer)
         _ = self._tasks.pop(flight, None)
         for waiter in self._flights.landed(flight):
-            waiter.answers[flight.question] = answer
-            if len(waiter.answers) == len(waiter.flights):
+            waiter.hear(flight.question, answer)
+            waiter.go_on(self._flights, self._answers)
+            if waiter.is_served:
                 waiter.bell.ring()
         self._send_off()
 

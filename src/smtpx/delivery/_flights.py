@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
+from ._answers import Answers
 from .resolver import Answer, AnswerState, Question
 
-__all__ = ["Flight", "Flights", "unheard"]
+__all__ = ["Flight", "Flights", "Waiter", "unheard"]
 
 W = TypeVar("W")
 
 # Asked at once; a question that is not answered after a second makes room for another.
 _WIDTH, _YOUNG = 64, 1.0
-# Asked at once in all, whatever their age: each takes a descriptor.
-_MOST = 256
+# Asked at once in all, whatever their age: each takes a descriptor. And for one call, so that a
+# domain whose hosts nobody knows holds up no other.
+_MOST, _OF_A_CALL = 256, 8
 
 
 class Flight(Generic[W]):
@@ -31,6 +33,36 @@ class Flight(Generic[W]):
         self.waiting: set[W] = set()
         self.began: float | None = None
         """When it was sent off; ``None`` while it stands in the queue."""
+
+
+class Waiter:
+    """A call, its answers, and the questions that it still waits for."""
+
+    def __init__(self, questions: Iterable[Question]) -> None:
+        self.answers: dict[Question, Answer] = {}
+        self.flights: dict[Question, Flight[Self]] = {}
+        """Questions that are on their way, or in the queue."""
+        self._left = deque(dict.fromkeys(questions))
+
+    @property
+    def is_served(self) -> bool:
+        """True if there is nothing more to wait for."""
+        return not (self.flights or self._left)
+
+    def go_on(self, flights: Flights[Self], answers: Answers) -> None:
+        """Have the next questions be asked, of those that nobody knows the answer to."""
+        while self._left and len(self.flights) < _OF_A_CALL:
+            question = self._left.popleft()
+            (known,) = answers.get([question])
+            if known is None:
+                self.flights[question] = flights.join(question, self)
+            else:
+                self.answers[question] = known
+
+    def hear(self, question: Question, answer: Answer) -> None:
+        """One is answered."""
+        self.answers[question] = answer
+        del self.flights[question]
 
 
 class Flights(Generic[W]):
