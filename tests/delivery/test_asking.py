@@ -156,7 +156,7 @@ def test_a_task_that_is_cancelled_harms_no_other(world: str):
 
         async def main() -> None:
             here = current_world()
-            asker = TaskAsker(servers_of(server), Answers(), here)
+            asker = TaskAsker(servers_of(server), Answers(), Manners(), here)
             said: dict[str, list[AnswerState]] = {}
             done = here.make_bell()
 
@@ -186,7 +186,7 @@ def test_when_all_tasks_have_left_nothing_is_asked_any_more(world: str):
     with HeldServer() as server:
 
         async def main() -> None:
-            asker = TaskAsker(servers_of(server), Answers(), current_world())
+            asker = TaskAsker(servers_of(server), Answers(), Manners(), current_world())
             assert states(await asker.ask([question(COMMON)], 0.2)) == [FAILED]
             server.release()
             assert states(await asker.ask([question(COMMON)], 30.0)) == [FOUND]
@@ -254,7 +254,7 @@ def test_a_call_of_many_questions_asks_few_at_a_time(world: str):
 
             async def main() -> Sequence[Answer]:
                 here = current_world()
-                asker = TaskAsker(servers_of(server), Answers(), here)
+                asker = TaskAsker(servers_of(server), Answers(), Manners(), here)
                 said: list[Answer] = []
                 done = here.make_bell()
 

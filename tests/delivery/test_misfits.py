@@ -21,6 +21,7 @@ from smtpx.delivery import NameServers
 from smtpx.delivery._answers import Answers
 from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
+from smtpx.delivery._manners import Manners
 from smtpx.delivery._misfits import without_misfits
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.dane import TLSA, usable
@@ -73,7 +74,7 @@ def in_thread(servers: NameServers) -> Answer:
 
 
 async def in_task(servers: NameServers) -> Answer:
-    return (await TaskAsker(servers, Answers(), current_world()).ask([AT], 20.0))[0]
+    return (await TaskAsker(servers, Answers(), Manners(), current_world()).ask([AT], 20.0))[0]
 
 
 WORLDS: dict[str, Callable[[NameServers], Answer]] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import dns.flags
 import dns.message
@@ -11,10 +13,12 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from smtpx.delivery import NameServers
+from smtpx.delivery import NameServers, _dnspython
 from smtpx.delivery._dnspython import Ask, Asking, Pause, asking
 from smtpx.delivery._manners import Manners
 from smtpx.delivery.resolver import Answer, AnswerState, Question
+from smtpx.testing import NameServer
+from tests.network import one_port
 
 FOUND, FAILED = AnswerState.FOUND, AnswerState.FAILED
 NAME = Question("mx.test", "A")
@@ -97,6 +101,28 @@ class Lab:
             self.now += step.timeout
             return procedure.throw(TimeoutError("it did not answer in time"))
         return procedure.send(dns.message.from_wire(response.to_wire()))
+
+
+def test_a_dead_server_is_known_to_all_calls(world: Any, monkeypatch: pytest.MonkeyPatch):
+    """Also where each has a loop of its own."""
+    monkeypatch.setattr(_dnspython, "_WAIT", 0.1)
+    zone = "a.test MX 1 mx.test.\nb.test MX 1 mx.test.\nmx.test A 127.0.0.1"
+    with (
+        one_port("127.0.0.1", "127.0.0.2") as port,
+        NameServer(zone, port=port),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead,
+    ):
+        dead.bind(("127.0.0.2", port))
+        dead.setblocking(False)
+        delivery = world(NameServers(["127.0.0.2", "127.0.0.1"], port=port))
+        for domain in ("a.test", "b.test"):
+            assert delivery.plan(domain).exchangers
+        asked = 0
+        with suppress(BlockingIOError):
+            while dead.recv(4096):
+                asked += 1
+    # The first ones, which were on their way together.
+    assert asked == 3
 
 
 A, B, C = (f"192.0.2.{place}" for place in (1, 2, 3))

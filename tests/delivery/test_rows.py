@@ -17,7 +17,7 @@ import pytest
 from smtpx import Envelope, Status
 from smtpx.delivery import Failure, Level, Terms
 from smtpx.delivery._settings import obeys_policies
-from smtpx.delivery._steps import Said, Try
+from smtpx.delivery._steps import Renew, Said, Try
 from smtpx.delivery.dane import TLSA
 from smtpx.delivery.mta_sts import Mode, Policy, StoredPolicy
 from smtpx.delivery.resolver import MX, Answer, Question
@@ -458,6 +458,19 @@ def test_one_that_cannot_be_had_is_none_and_is_not_asked_for_at_once(body: str |
     # Another id is another policy.
     script.names[TXT], script.policy = id_of("2"), BODY
     assert script.plan().policy == NEW
+
+
+@row("policy: new and no fetch")
+def test_one_that_takes_too_long_is_told_of():
+    """A host that says nothing holds up the mail for a while; whoever looks has to see why."""
+
+    class Slow(Script):
+        def _answer(self, step: object) -> Any:
+            return None if isinstance(step, Renew) else super()._answer(step)
+
+    plan = Slow(hosts(A) | {TXT: id_of("1")}).plan()
+    assert plan.policy is None
+    assert "still being fetched" in str(plan)
 
 
 @row("policy: same id")

@@ -34,10 +34,12 @@ class _Waiter(Waiter):
 class TaskAsker:
     """Asks name servers for all tasks of one run of a loop."""
 
-    def __init__(self, servers: NameServers, answers: Answers, world: World) -> None:
+    def __init__(
+        self, servers: NameServers, answers: Answers, manners: Manners, world: World
+    ) -> None:
         self._servers = servers
         self._answers = answers
-        self._manners = Manners()
+        self._manners = manners
         self._world = world
         self._flights: Flights[_Waiter] = Flights()
         self._tasks: dict[Flight[_Waiter], Background] = {}

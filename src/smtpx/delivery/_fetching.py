@@ -52,7 +52,8 @@ def fetched(host: str, path: str) -> Dialogue[bytes]:
         S: Content-Type: text/plain
 
     Raises:
-        FetchFailed: it is no plain text, or another status than 200; a redirection is, too.
+        FetchFailed: it is no plain text, or another status than 200; a redirection is, too. Or
+            nothing says where it ends.
         ExtraMissing: h11 is not installed.
     """
     return (yield from _exchanged(host, "GET", path, [], b"", _check_policy))
@@ -84,6 +85,8 @@ def _check_policy(response: Any) -> bool:
     kinds = [value for name, value in response.headers if name == b"content-type"]
     if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"text/plain"]:
         raise FetchFailed("the policy is not text/plain (RFC 8461 §3.2)")
+    if not {b"content-length", b"transfer-encoding"} & {name for name, _ in response.headers}:
+        raise FetchFailed("nothing says where the policy ends: it may have been cut (RFC 9112 §8)")
     return True
 
 

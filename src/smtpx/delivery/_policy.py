@@ -60,6 +60,8 @@ def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) ->
     notes = route.notes
     if id is not None and id == known.failed_id:
         notes = (*notes, f"MTA-STS: the policy cannot be had: {known.why}")
+    elif id is not None and held is None:
+        notes = (*notes, "MTA-STS: the policy is still being fetched, and no mail waits for it")
     if held is None and notes == route.notes:
         return route
     return route._replace(policy=None if held is None else held.policy, notes=notes)

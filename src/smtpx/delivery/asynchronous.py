@@ -30,6 +30,7 @@ from ._dnspython import NameServers
 from ._fetching import WITHIN, left_of, unreachable
 from ._flights import unheard
 from ._hosts import Hosts
+from ._manners import Manners
 from ._many import Message, at_once, check_many, heed, taken, told_as, unsendable
 from ._policy import renewing
 from ._renewals import TaskRenewals
@@ -356,7 +357,7 @@ class AsyncDelivery:
 
     def _begin_anew(self) -> None:
         self._process = os.getpid()
-        self._knowledge = Answers(), Hosts()
+        self._knowledge = Answers(), Manners(), Hosts()
         self._runs = {}
 
     def _renewing(self, step: Renew) -> Call:
@@ -402,18 +403,18 @@ class _Sharing:
     def __init__(
         self,
         settings: Settings,
-        knowledge: tuple[Answers, Hosts],
+        knowledge: tuple[Answers, Manners, Hosts],
         world: World,
         renewing: Callable[[Renew], Call],
     ) -> None:
-        self._answers, self.hosts = knowledge
+        self._answers, manners, self.hosts = knowledge
         self.world = world
         self.sessions = TaskSessions(settings, self.hosts, world)
         self.renewals = TaskRenewals(renewing, world)
         self._resolver: Any = settings.resolver
         self._asker: TaskAsker | None = None
         if isinstance(settings.resolver, NameServers):
-            self._asker = TaskAsker(settings.resolver, self._answers, world)
+            self._asker = TaskAsker(settings.resolver, self._answers, manners, world)
 
     async def look_up(self, step: LookUps, seconds: float) -> Sequence[Answer]:
         """Answer questions, within so many seconds."""
