@@ -17,6 +17,7 @@ from smtpx.delivery import AddressPolicy, Delivery, Failure, NameServers
 from smtpx.delivery._dnspython import Ask, Pause, asking
 from smtpx.delivery._manners import Manners
 from smtpx.delivery.dane import TLSA
+from smtpx.delivery.mta_sts import Mode, Policy, StoredPolicy
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question, ScriptedResolver
 from smtpx.testing import Server, ServerTLS
 
@@ -211,6 +212,17 @@ def test_a_huge_set_of_hosts_costs_what_a_small_one_does():
     (outcome,) = script.deliver().outcomes
     assert len(outcome.attempts) == 5
     assert len(script.asked) == 2 + 2 * 100
+
+
+def test_a_policy_of_thousands_of_hosts_is_not_told_for_each_that_it_does_not_name():
+    """A hundred times 64 kB for one message, and a thousand messages at a time."""
+    names = {(D, "MX"): found(*(MX(1, f"m{n}.test") for n in range(100)))}
+    names |= {(f"m{n}.test", "A"): found("8.8.8.8") for n in range(100)}
+    policy = Policy(Mode.ENFORCE, 1000, tuple(f"mx{n}.example.net" for n in range(3000)))
+    stored = {D: StoredPolicy("1", 1e9, policy)}
+    plan = Script(names, stored=stored).plan()
+    assert sum(len(str(one.skipped)) for one in plan.exchangers) < 100 * 300
+    assert "mx0.example.net" in str(plan.failure)
 
 
 def test_many_preferences_are_looked_up_as_far_as_they_are_tried():

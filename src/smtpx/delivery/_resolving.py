@@ -273,7 +273,7 @@ def with_terms(reached: Reached, route: Route, rules: Rules) -> Steps[Exchanger]
         if not policy.matches(host.name):
             mismatch = DeliveryFailed(
                 f"{host.name} is none of the hosts that the MTA-STS policy of {route.next_hop} "
-                f"names: {', '.join(policy.mx)}",
+                f"names: {', '.join(policy.mx[:5])}" + ", …" * (len(policy.mx) > 5),
                 Failure.TLS_POLICY,
             )
             return _changed(host, Terms.VERIFIED, "MTA-STS, enforced (RFC 8461 §4.1)", mismatch)
