@@ -229,6 +229,16 @@ def test_the_names_that_count_are_those_that_are_given():
     assert mismatch(records, [STAR.der, *CHAIN[1:]], ["example.net"], NOW) is not None
 
 
+@pytest.mark.parametrize("name", ["x\r\n250 ok", "x" * 30_000])
+def test_whatever_name_a_certificate_has_is_told_in_a_line(name: str):
+    """It comes into logs, and into what is told of each recipient."""
+    odd = Issued("leaf", by=BETWEEN, names=(name,))
+    said = mismatch([record(2, 1, 1, BETWEEN)], [odd.der, BETWEEN.der], [MX], NOW)
+    assert said is not None
+    assert said.isprintable()
+    assert len(said) < 200
+
+
 def test_the_chain_holds_when_it_is_looked_at():
     records = [record(2, 1, 1, ROOT)]
     assert mismatch(records, CHAIN, [MX], NOW + 2 * DAY) is not None

@@ -198,7 +198,8 @@ def _chain_fault(
     except (ValueError, verification.VerificationError, x509.DuplicateExtension) as error:
         return f"the chain to the trust anchor does not hold ({str(error)[:200]})"
     if not any(is_named(name, pattern) for name in names for pattern in shown):
-        return f"its certificate is for {', '.join(shown[:5]) or 'no host at all'}"
+        told = ", ".join(ascii(each)[1:-1][:80] for each in shown[:5])
+        return f"its certificate is for {told or 'no host at all'}"
     return None
 
 
