@@ -323,15 +323,15 @@ def test_answers_are_bounded_in_memory():
     for place in range(2000):
         answers.keep(question(f"n{place}.test"), large)
     assert answers._octets <= 8 << 20
-    assert answers.get([question("n1999.test")])[0] is large
-    assert answers.get([question("n0.test")])[0] is None
+    assert answers.get(question("n1999.test")) is large
+    assert answers.get(question("n0.test")) is None
     for place in range(11_000):
         answers.keep(question(f"m{place}.test"), Answer(FOUND, ("192.0.2.1",), ttl=1000.0))
     assert len(answers._kept) == 10_000
     answers.forget([question("m10999.test")])
-    assert answers.get([question("m10999.test")])[0] is None
+    assert answers.get(question("m10999.test")) is None
     answers.keep(question("zero.test"), Answer(FOUND, (MX(1, "a"), TLSA(3, 1, 1, b"x"))))
-    assert answers.get([question("zero.test")])[0] is None
+    assert answers.get(question("zero.test")) is None
 
 
 def read(question: Question, *lines: str) -> Answer:

@@ -32,13 +32,10 @@ class Answers:
             for question in questions:
                 self._drop(question)
 
-    def get(self, questions: Sequence[Question]) -> list[Answer | None]:
-        """What was answered to each of these, if that still holds."""
-        now, found = monotonic(), self._kept
-        return [
-            kept[1] if (kept := found.get(question)) is not None and kept[0] > now else None
-            for question in questions
-        ]
+    def get(self, question: Question) -> Answer | None:
+        """What was answered to this, if that still holds."""
+        kept = self._kept.get(question)
+        return kept[1] if kept is not None and kept[0] > monotonic() else None
 
     def all_of(self, questions: Sequence[Question]) -> list[Answer] | None:
         """What was answered to these, if that is known of each of them."""

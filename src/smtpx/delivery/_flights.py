@@ -53,7 +53,7 @@ class Waiter:
         """Have the next questions be asked, of those that nobody knows the answer to."""
         while self._left and len(self.flights) < _OF_A_CALL:
             question = self._left.popleft()
-            (known,) = answers.get([question])
+            known = answers.get(question)
             if known is None:
                 self.flights[question] = flights.join(question, self)
             else:

@@ -35,6 +35,7 @@ _MOST = 10_000
 _USUAL, _NAME, _OCTETS = 8192, 60, 32 << 20
 _MAX_AGE = 31557600
 _ID = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
+_RECORD = re.compile(r"v=STSv1[ \t]*;")
 _PATTERN = re.compile(
     r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)+[a-z][a-z0-9-]*", re.ASCII
 )
@@ -115,11 +116,8 @@ class Policy:
     def matches(self, host: str) -> bool:
         """True if it names a host, which is one of the domain's MX records (RFC 8461 §4.1)."""
         host = host.lower().rstrip(".")
-        _, _, parent = host.partition(".")
-        return any(
-            name == host or (name.startswith("*.") and parent != "" and name[2:] == parent)
-            for name in self.mx
-        )
+        _, dot, parent = host.partition(".")
+        return host in self.mx or (dot != "" and f"*.{parent}" in self.mx)
 
     def __str__(self) -> str:
         return f"{self.mode.value} {', '.join(self.mx)} for {self.max_age} s"
@@ -252,7 +250,7 @@ def policy_id(records: Sequence[str]) -> str | None:
 
     ``None`` where there is none, more than one, or one that cannot be read.
     """
-    ours = [record for record in records if re.match(r"v=STSv1[ \t]*;", record)]
+    ours = [record for record in records if _RECORD.match(record)]
     if len(ours) != 1:
         return None
     pairs = [pair.partition("=") for pair in ours[0].split(";")]
