@@ -260,6 +260,7 @@ def test_who_refuses_starttls_for_good_does_not_refuse_the_message(world, tmp_pa
         ("nameserver 127.0.0.1\n", ["127.0.0.1"], False),
         ("; trust-ad\nsearch example.org\nnameserver ::1\n", ["::1"], False),
         ("".join(f"nameserver 192.0.2.{n}\n" for n in range(5)), THREE, False),
+        ("nameserver dns.test\nnameserver 0x7f.1\nnameserver ::1\n", ["::1"], False),
         ("", [], False),
     ],
 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from random import Random
 
 import pytest
 
 from smtpx import Envelope, Status
 from smtpx.delivery._steps import Said, Try
-from smtpx.delivery.resolver import MX
+from smtpx.delivery.resolver import MX, Answer
 from smtpx.errors import (
     ConnectionLost,
     ExtensionMissing,
     GreetingRefused,
+    SMTPError,
     TimedOut,
     TLSFailure,
     TLSPolicyError,
@@ -106,3 +108,59 @@ def test_nobody_is_lost_and_nobody_has_it_twice(block: int):
         assert len(set(world.dialled)) <= 5, seed
         assert world.greeted <= 2, seed
         assert result.error is not None or result.accepted, seed
+
+
+DEAD = ConnectionLost("no answer", phase="connect")
+NO_WAY = ConnectionLost("no way to IPv6 from here", phase="connect")
+NO_WAY.__cause__ = OSError(errno.ENETUNREACH, "Network is unreachable")
+
+
+def dialled(step: Try, dead: str) -> Said:
+    """What dialling comes to where there is no IPv6, and some addresses are dead."""
+    gone: list[tuple[str, SMTPError]] = []
+    for address in step.addresses:
+        if ":" not in address and not address.startswith(dead):
+            begun = (*(one for one, _ in gone), address)
+            said = replied(step, 250)
+            return said._replace(address=address, begun=begun, unreached=tuple(gone))
+        gone.append((address, NO_WAY if ":" in address else DEAD))
+    return Said(begun=step.addresses, unreached=tuple(gone))
+
+
+def at(place: int, count: int) -> dict[tuple[str, str], Answer]:
+    """A host of so many addresses of each family."""
+    return {
+        (f"m{place}.test", "A"): found(*(f"8.8.{place}.{last}" for last in range(count))),
+        (f"m{place}.test", "AAAA"): found(*(f"2600::{place}:{last}" for last in range(count))),
+    }
+
+
+@pytest.mark.requirement("D13")
+@pytest.mark.parametrize("dead", [1, 2])
+def test_a_host_of_many_dead_addresses_does_not_use_up_those_of_its_equals(dead: int):
+    """It would be so each time: the same mail goes the same way."""
+    names = {("example.net", "MX"): found(MX(1, "m1.test"), MX(1, "m2.test"))}
+    names |= at(1, 8) | at(2, 8)
+    script = Script(names, says=lambda step: dialled(step, f"8.8.{dead}."))
+    (outcome,) = script.deliver().outcomes
+    assert outcome.host == f"m{3 - dead}.test"
+
+
+@pytest.mark.requirement("D9")
+@pytest.mark.requirement("D13")
+def test_what_this_machine_has_no_way_to_is_no_attempt():
+    """Most containers have no IPv6; each preference has its address all the same."""
+    names = {("example.net", "MX"): found(*(MX(place, f"m{place}.test") for place in (1, 2, 3)))}
+    names |= at(1, 8) | at(2, 1) | at(3, 1)
+    script = Script(names, says=lambda step: dialled(step, "8.8.1."))
+    (outcome,) = script.deliver().outcomes
+    assert outcome.host == "m2.test"
+
+
+def test_thousands_of_addresses_without_a_way_are_not_all_dialled():
+    names = {("example.net", "MX"): found(*(MX(1, f"m{place}.test") for place in range(100)))}
+    for place in range(100):
+        names |= {(f"m{place}.test", "AAAA"): at(place, 100)[f"m{place}.test", "AAAA"]}
+    script = Script(names, says=lambda step: dialled(step, "8.8."))
+    (outcome,) = script.deliver().outcomes
+    assert len(outcome.attempts) <= 25

@@ -66,10 +66,8 @@ class NameServers:
         for each in given:
             if not isinstance(each, str):
                 raise _checks.complaint("servers", each, "IP addresses as str")
-            try:
-                _ = ipaddress.ip_address(each)
-            except ValueError:
-                raise ValueError(f"servers={each!r}: give an IP address") from None
+            if not _is_address(each):
+                raise ValueError(f"servers={each!r}: give an IP address")
         if not given:
             raise ValueError("servers: give the IP address of one name server at least")
         _checks.count("port", port, 1, 65535)
@@ -125,11 +123,19 @@ def _configured(path: Path) -> tuple[list[str], bool]:
         return [], False
     for line in text.splitlines():
         word, *rest = line.split("#")[0].split(";")[0].split() or [""]
-        if word == "nameserver" and rest:
+        if word == "nameserver" and rest and _is_address(rest[0]):
             servers.append(rest[0])
         elif word == "options":
             trusted = trusted or "trust-ad" in rest
     return servers[:3], trusted
+
+
+def _is_address(text: str) -> bool:
+    try:
+        _ = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_installed() -> None:

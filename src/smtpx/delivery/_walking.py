@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from zlib import crc32
 
 from smtpx.envelope import Envelope
@@ -30,8 +31,12 @@ __all__ = ["delivered", "planned"]
 
 # Of one message for one next hop: addresses dialled, and sessions that got as far as MAIL.
 _ADDRESSES, _SESSIONS = 5, 2
-# Preferences that are sure to have one of these addresses each.
-_RANKS = 3
+# Preferences that are sure to have one of these addresses each; and how many of them a host has at
+# least, where others of its preference are to have some, too.
+_RANKS, _OF_A_HOST = 3, 2
+# Besides these, addresses to which this machine has no way at all: they cost nothing.
+_FREE = 20
+_NO_WAY = (errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 _TLS_WANTED = 530
 
 
@@ -120,6 +125,7 @@ class _Walk:
         self.standings = Standings(envelope.recipients)
         self._is_marked = False
         self._left = _ADDRESSES
+        self._free = _FREE
         self._sessions = _SESSIONS
 
     def go(self, next_hop: str, seed: int) -> Steps[None]:
@@ -155,16 +161,17 @@ class _Walk:
                 self.standings.skip(looping(error, seen))
                 break
             seen += hosts
-            # Each of the first three preferences has an address of its own (D13).
-            reserved = max(min(len(ranks), _RANKS) - place - 1, 0)
+            worse = max(min(len(ranks), _RANKS) - place - 1, 0)
+            equals = sum(each.host.skipped is None for each in hosts)
             for reached in hosts:
+                equals -= reached.host.skipped is None
                 host = yield from with_terms(reached, route, self._rules)
                 if (yield from self._is_usable(host, route)):
                     away: frozenset[str] = yield Away(host.addresses)
                     if away:
                         later.append((host, tuple(one for one in host.addresses if one in away)))
                     near = [one for one in host.addresses if one not in away]
-                    yield from self._at(host, near, route, reserved)
+                    yield from self._at(host, near, route, self._reserved(worse, equals))
                 if self._is_done:
                     return
         for host, addresses in later:
@@ -176,6 +183,19 @@ class _Walk:
     def _is_done(self) -> bool:
         """True if nobody is left, or enough was tried."""
         return not self.standings.remaining or self._left <= 0 or self._sessions <= 0
+
+    def _reserved(self, worse: int, equals: int) -> int:
+        """How many addresses are for others: for the next preferences, and the host's equals.
+
+        It is so in each run. Where a host of many addresses is dead, they would never have one.
+        """
+        return worse + max(min(equals, self._left - worse - _OF_A_HOST), 0)
+
+    def _spend(self, said: Said) -> None:
+        free = sum(_has_no_way(error) for _, error in said.unreached)
+        free = min(free, self._free, len(said.begun))
+        self._free -= free
+        self._left -= len(said.begun) - free
 
     def _is_stopped_by(self, policy: Policy | None) -> bool:
         """True if a policy may be why somebody does not get it."""
@@ -219,7 +239,7 @@ class _Walk:
             said = yield from self._counted(host, some, route, is_probe=is_probe)
             if not said.begun:
                 return
-            self._left -= len(said.begun)
+            self._spend(said)
             # Those that were overtaken come last.
             addresses = [one for one in addresses if one not in said.begun] + [
                 one for one in said.begun if one != said.address and one not in dict(said.unreached)
@@ -292,6 +312,12 @@ class _Walk:
         elif said.error is not None:
             self.standings.note(said.error, Attempt(host.name, addresses[0], terms, said.error))
         return said
+
+
+def _has_no_way(error: SMTPError) -> bool:
+    """True if this machine cannot reach such addresses, as where it has no IPv6."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _NO_WAY
 
 
 def _is_broken_tls(said: Said) -> bool:
