@@ -109,8 +109,10 @@ class Script:
     def plan(self, domain: str = "example.net") -> Plan:
         return self._run(planned(domain, self.rules, 0))
 
-    def deliver(self, envelope: Envelope = BOB, *, obeys_policies: bool = True) -> DeliveryResult:
-        return self._run(delivered(envelope, self.rules, 0, obeys_policies=obeys_policies))
+    def deliver(
+        self, envelope: Envelope = BOB, *, obeys_policies: bool = True, turn: int = 0
+    ) -> DeliveryResult:
+        return self._run(delivered(envelope, self.rules, 0, turn, obeys_policies=obeys_policies))
 
     def _run(self, procedure: Steps[T]) -> T:
         try:

@@ -146,6 +146,21 @@ def test_a_host_of_many_dead_addresses_does_not_use_up_those_of_its_equals(dead:
     assert outcome.host == f"m{3 - dead}.test"
 
 
+@pytest.mark.requirement("D13")
+@pytest.mark.requirement("D51")
+def test_of_many_equals_the_first_stays_and_the_second_is_another_one_each_time():
+    """Who greylists wants to see the same mail again; but a third one may be who takes it."""
+    hosts = [f"m{place}.test" for place in range(5)]
+    names = {("example.net", "MX"): found(*(MX(1, host) for host in hosts))}
+    names |= {(host, "A"): found(f"8.8.{place}.8") for place, host in enumerate(hosts)}
+    script = Script(names, says=lambda step: replied(step, 451))
+    for turn in range(50):
+        script.deliver(turn=turn)
+    tried = [step.host for step in script.tried]
+    assert len(set(tried[::2])) == 1
+    assert set(tried) == set(hosts)
+
+
 @pytest.mark.requirement("D9")
 @pytest.mark.requirement("D13")
 def test_what_this_machine_has_no_way_to_is_no_attempt():

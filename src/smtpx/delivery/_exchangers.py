@@ -13,10 +13,20 @@ from typing import NamedTuple
 from .outcomes import DeliveryFailed, Failure
 from .resolver import MX, Answer, AnswerState
 
-__all__ = ["Levels", "Rank", "exchangers", "is_host", "is_literal", "literal_address"]
+__all__ = [
+    "Levels",
+    "Rank",
+    "exchangers",
+    "in_another_order",
+    "is_host",
+    "is_literal",
+    "literal_address",
+]
 
 # Of more than so many nobody has a use, but who wants to keep us busy.
 _MOST = 100
+# Hosts that a message speaks to.
+_NOT_LEFT = 2
 # A host name as the DNS has it. Underscores are no letters of one, and are in use all the same.
 _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}", re.ASCII)
 
@@ -125,6 +135,21 @@ def _of_records(domain: str, records: list[MX], own: Collection[str], seed: int)
             Random(seed).shuffle(hosts)
         levels.append(Rank(preference, tuple(hosts)))
     return Levels(tuple(levels), "MX records (RFC 5321 §5.1)", False, tuple(notes))
+
+
+def in_another_order(levels: Levels, turn: int) -> Levels:
+    """The same hosts, of which those behind the first two are not always left for last.
+
+    Of each preference the first one stays: who greylists wants to see the same mail again.
+    """
+    if all(len(rank.hosts) <= _NOT_LEFT for rank in levels.levels):
+        return levels
+    ranks: list[Rank] = []
+    for rank in levels.levels:
+        others = list(rank.hosts[1:])
+        Random(turn).shuffle(others)
+        ranks.append(Rank(rank.preference, (*rank.hosts[:1], *others)))
+    return levels._replace(levels=tuple(ranks))
 
 
 @lru_cache(4096)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from email.message import Message
 from functools import cache, lru_cache
+from itertools import count
 from os import PathLike
 from time import time
 from types import NoneType
@@ -181,6 +182,8 @@ class Settings:
         _checks.amount("resolver_timeout", self.resolver_timeout, "seconds")
         self.ca_file = options.get("ca_file")
         self.seed = options.get("seed", 0)
+        self.turns = count()
+        """Another one for each message."""
         self.session: dict[str, Any] = {"client_name": client_name}
         for name in ("timeouts", "observer", "signer"):
             if options.get(name) is not None:

@@ -15,7 +15,7 @@ from smtpx.errors import (
 from smtpx.results import SendResult
 
 from ._counting import is_tried, of_host, of_session
-from ._exchangers import is_literal
+from ._exchangers import in_another_order, is_literal
 from ._places import Site
 from ._policy import renewed, with_policy
 from ._resolving import Exchanger, Plan, Reached, Route, Rules, level_of, route_to, with_terms
@@ -80,9 +80,11 @@ def _places_of(reporting: Answer | None) -> tuple[str, ...]:
 
 
 def delivered(
-    envelope: Envelope, rules: Rules, seed: int, *, obeys_policies: bool
+    envelope: Envelope, rules: Rules, seed: int, turn: int, *, obeys_policies: bool
 ) -> Steps[DeliveryResult]:
     """Send a message to the next hop of each recipient; never raises an `SMTPError`.
+
+    `turn` is another one each time.
 
     ::
 
@@ -99,7 +101,7 @@ def delivered(
     standings = [walk.standings for walk in walks]
     try:
         for next_hop, walk in zip(places, walks, strict=True):
-            yield from walk.go(next_hop, seed ^ _drawn_for(envelope))
+            yield from walk.go(next_hop, seed ^ _drawn_for(envelope), turn)
     except BaseException as interruption:
         vars(interruption)["result"] = told(places.values(), standings)
         raise
@@ -128,11 +130,12 @@ class _Walk:
         self._free = _FREE
         self._sessions = _SESSIONS
 
-    def go(self, next_hop: str, seed: int) -> Steps[None]:
+    def go(self, next_hop: str, seed: int, turn: int) -> Steps[None]:
         """Go through the hosts until nobody is left, or no host."""
         yield Begin(next_hop)
         try:
             route = yield from route_to(next_hop, self._rules, seed)
+            route = route._replace(levels=in_another_order(route.levels, turn))
             if self._obeys_policies:
                 route = yield from with_policy(route, self._rules)
             else:

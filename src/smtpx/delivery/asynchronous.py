@@ -271,8 +271,8 @@ class AsyncDelivery:
         mark: Callable[[], Awaitable[None]] | None,
     ) -> DeliveryResult:
         settings = self._settings
-        obeys = obeys_policies(content, envelope)
-        procedure = delivered(envelope, settings.rules, settings.seed, obeys_policies=obeys)
+        obeys, turn = obeys_policies(content, envelope), next(settings.turns)
+        procedure = delivered(envelope, settings.rules, settings.seed, turn, obeys_policies=obeys)
         return await self._run(procedure, content, mark)
 
     async def _run(

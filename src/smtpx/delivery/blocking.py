@@ -202,8 +202,8 @@ class Delivery:
         self, content: AnyContent, envelope: Envelope, mark: Callable[[], None]
     ) -> DeliveryResult:
         settings = self._settings
-        obeys = obeys_policies(content, envelope)
-        procedure = delivered(envelope, settings.rules, settings.seed, obeys_policies=obeys)
+        obeys, turn = obeys_policies(content, envelope), next(settings.turns)
+        procedure = delivered(envelope, settings.rules, settings.seed, turn, obeys_policies=obeys)
         return self._run(procedure, content, mark)
 
     def _run(
