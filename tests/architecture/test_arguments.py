@@ -684,6 +684,9 @@ CASES: dict[str, Case] = {
         testing.Server,
         mailbox=NONE,
         keep_sessions=NONE,
+        connection_limit=NONE,
+        idle_timeout=NONE | {"1.5"},
+        unfinished_limit=NONE,
         **SERVER | {"users": NONE},
         host=TEXTS,
         port={"0"},
@@ -719,7 +722,12 @@ CASES: dict[str, Case] = {
         refuse_recipients={"class"},
     ),
     "testing.ServerProtocol": Case(
-        testing.ServerProtocol, options=NONE, mailbox=NONE, tls={"True"}, kept_lines=NONE
+        testing.ServerProtocol,
+        options=NONE,
+        mailbox=NONE,
+        tls={"True"},
+        kept_lines=NONE,
+        is_full={"class"},
     ),
     "AsyncDelivery": Case(smtpx.AsyncDelivery, DELIVERING, **DELIVERY),
     "AsyncDelivery.plan": Case(

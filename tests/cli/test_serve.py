@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,20 @@ def test_a_store_that_is_none(run: Run, home: Path) -> None:
 # What would take all there is.
 
 
+@POSIX
+def test_one_client_of_smtp_too_many_is_told_to_come_later(home: Path) -> None:
+    with serving(home, "--no-inbox") as (process, smtp, _), ExitStack() as stack:
+        place = (smtpx.Endpoint.parse(smtp).host, smtpx.Endpoint.parse(smtp).port)
+        clients = [stack.enter_context(socket.create_connection(place, 20)) for _ in range(256)]
+        assert clients[-1].recv(100).startswith(b"220")
+        with pytest.raises(smtpx.GreetingRefused, match="421"):
+            _ = smtpx.send(LETTER, smtp, ENVELOPE)
+        clients[0].close()
+        clients[1].sendall(b"NOOP\r\n")
+        assert b"250" in clients[1].recv(100) + clients[1].recv(100)
+        assert ended(process) == (0, "")
+
+
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[str]]]:
     """An application that answers, streams without end, or has a mistake, within small bounds."""
@@ -311,6 +326,33 @@ def test_one_connection_too_many_ends_at_once(web: tuple[int, list[str]]) -> Non
 def test_a_mistake_is_told_in_one_sentence(web: tuple[int, list[str]]) -> None:
     assert said_by(web[0], GET % b"/mistake").startswith(b"HTTP/1.1 500")
     assert web[1] == ["a mistake in smtpx (KeyError: 'oh'): --debug shows where"]
+
+
+@POSIX
+def test_a_process_without_descriptors_says_so_once(
+    web: tuple[int, list[str]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    resource: Any = import_module("resource")
+    monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", 0.1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert said_by(web[0], GET % b"/")  # It has begun.
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket()) for _ in range(3)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (clients[-1].fileno() + 1, before[1]))
+        try:
+            for client in clients:
+                client.settimeout(20)
+                client.connect(("127.0.0.1", web[0]))
+            for _ in range(100):
+                if web[1]:
+                    break
+                time.sleep(0.05)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        clients[2].sendall(GET % b"/")
+        assert clients[2].recv(65536).startswith(b"HTTP/1.1 200 OK")
+    assert [said.partition(" (")[0] for said in web[1]] == ["browsers have to wait"]
+    assert caplog.records == []
 
 
 @POSIX

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Callable, Generator
@@ -23,6 +24,8 @@ _REQUEST = 10.0
 """Seconds that a whole request may take to arrive, or the next one to begin."""
 _STALL = 30.0
 """Seconds in which what is written has to be read."""
+_BACKLOG = 128
+_USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class _Bounded(H11Protocol):
@@ -88,8 +91,28 @@ class _Mistakes(logging.Handler):
         self._told(f"a mistake in smtpx ({why}): --debug shows where")
 
 
+class _Complaints:
+    """What asyncio complains of."""
+
+    def __init__(self, tell: Callable[[str], None], listener: socket.socket) -> None:
+        self._told = tell
+        self._listener = listener
+        self._is_used_up = False
+
+    def __call__(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tell of it in one sentence."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _USED_UP:
+            if not self._is_used_up:
+                self._is_used_up = True
+                self._told(f"browsers have to wait ({error.strerror}): raise it by ulimit -n")
+        elif self._listener.fileno() >= 0:  # Else it would go on to listen, though that is over.
+            why = context["message"] if error is None else f"{type(error).__name__}: {error}"
+            self._told(f"a mistake in smtpx ({why}): --debug shows where")
+
+
 @contextlib.contextmanager
-def _told(tell: Callable[[str], None] | None) -> Generator[None]:
+def _told(tell: Callable[[str], None] | None, listener: socket.socket) -> Generator[None]:
     """Tell of mistakes, in place of a traceback; without `tell` they are logged as usual."""
     if tell is None:
         yield
@@ -97,6 +120,7 @@ def _told(tell: Callable[[str], None] | None) -> Generator[None]:
     log, mistakes = logging.getLogger("uvicorn.error"), _Mistakes(tell)
     log.addHandler(mistakes)
     log.setLevel(logging.ERROR)
+    asyncio.get_running_loop().set_exception_handler(_Complaints(tell, listener))
     try:
         yield
     finally:
@@ -125,11 +149,12 @@ async def serve(
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=1,
+        backlog=_BACKLOG,
     )
     server = uvicorn.Server(config)
     # It would raise each signal anew once it has ended; ours says what ends.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    with _told(tell):
+    with _told(tell, listener):
         serving = asyncio.ensure_future(server.serve(sockets=[listener]))
         stopping = asyncio.ensure_future(ended.wait())
         try:

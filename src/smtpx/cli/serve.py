@@ -42,6 +42,9 @@ examples:
 Another address than this machine's own needs --token-file, or --i-know. Ctrl-C ends it.
 """
 _KEPT_SESSIONS = 1000
+_MOST_SESSIONS = 256
+_SILENCE = 300.0  # RFC 5321 §4.5.3.2.7
+_LEAST_ROOM = 1 << 26
 _TURN = 0.001
 
 
@@ -237,6 +240,9 @@ def _server(
         refuse_content=take,
         mailbox=Mailbox(keep=0),
         keep_sessions=_KEPT_SESSIONS,
+        connection_limit=_MOST_SESSIONS,
+        idle_timeout=_SILENCE,
+        unfinished_limit=max(4 * arguments.size, _LEAST_ROOM),
         hostname=socket.gethostname() if "." in socket.gethostname() else "localhost",
         **_users(arguments),
     )

@@ -12,6 +12,7 @@ from typing import assert_never, cast
 
 from smtpx.observing import Speaker
 
+from ._bounds import Watch
 from ._fault_plan import FaultPlan
 from ._outlet import Outlet
 from ._reader import Command
@@ -43,6 +44,10 @@ from .server_protocol import Answer, ServerProtocol, Then
 _FLOOD_BLOCK = 1 << 16
 _FLOOD_TURN = 1 << 20
 _MOST_SAID = 1000
+_LONGEST_SAID = 2000
+_MOST_OCTETS = 100_000
+_PIECE = 1 << 16
+"""So much of a content has to come in the time that one may be silent."""
 
 
 class Connection(asyncio.Protocol):
@@ -64,6 +69,9 @@ class Connection(asyncio.Protocol):
         self._flood_block = b""
         self._flood_left = 0
         self._writable = True
+        self._said = 0
+        self._held = 0
+        self._pieces = 0
 
     # What asyncio calls.
 
@@ -75,7 +83,10 @@ class Connection(asyncio.Protocol):
             self._transport.set_write_buffer_limits(high=shared.buffer_size)
         with shared.changed:
             self._begun = asyncio.get_running_loop().time()
+            self._watch = Watch(shared.bounds.silence, self._end_silent)
             shared.open_session(self._record)
+            most = shared.bounds.connections
+            is_one_too_many = most is not None and len(shared.connections) >= most
             shared.connections.add(self)
             self._protocol = ServerProtocol(
                 shared.options,
@@ -83,12 +94,14 @@ class Connection(asyncio.Protocol):
                 session=self._record.number,
                 # A server that runs for weeks bounds what it knows of each session, too.
                 kept_lines=None if shared.keep_sessions is None else _MOST_SAID,
+                is_full=self._is_full,
             )
             self._plan = FaultPlan(shared, self._record.number)
             self._record.commands = self._protocol.commands
             self._record.breaches = self._protocol.breaches
             shared.changed.notify_all()
-            self._guarded(self._start_tls if shared.implicit_tls else self._greet)
+            begin = self._start_tls if shared.implicit_tls else self._greet
+            self._guarded(self._turn_away if is_one_too_many else begin)
 
     def data_received(self, data: bytes) -> None:
         """Take input from the socket."""
@@ -103,7 +116,9 @@ class Connection(asyncio.Protocol):
         """Close the books."""
         self._outlet.clear()
         self._flood_left = 0
+        self._watch.end()
         with self._shared.changed:
+            self._shared.bounds.held -= self._held
             self._record.open = False
             self._shared.connections.discard(self)
             self._shared.changed.notify_all()
@@ -159,6 +174,17 @@ class Connection(asyncio.Protocol):
         self._cut(cut or self._content_cut())
         self._flush()
         record.user = protocol.user
+        if (pieces := protocol.content_octets // _PIECE) != self._pieces:
+            self._pieces = pieces
+            self._watch.heard()
+        _ = self._is_full()
+
+    def _is_full(self) -> bool:
+        """Count what this session holds; True if all of them hold too much."""
+        bounds, held = self._shared.bounds, self._protocol.held
+        bounds.held += held - self._held
+        self._held = held
+        return bounds.is_full
 
     def _play_commands(self) -> None:
         protocol = self._protocol
@@ -166,7 +192,8 @@ class Connection(asyncio.Protocol):
             lines, breaches = len(protocol.commands), len(protocol.breaches)
             if (command := protocol.next_command()) is None:
                 return
-            if len(self._record.dialogue) < _MOST_SAID:
+            self._watch.heard()
+            if self._may_note():
                 self._hear(command, protocol.commands[lines:], breaches)
             else:
                 self._play(command)
@@ -184,9 +211,13 @@ class Connection(asyncio.Protocol):
             dialogue[at] = dialogue[at]._replace(breaches=wrong)
 
     def _note(self, speaker: Speaker | None, text: str) -> None:
-        if len(self._record.dialogue) < _MOST_SAID:
+        if self._may_note():
             since = asyncio.get_running_loop().time() - self._begun
-            self._record.dialogue.append(Said(since, speaker, text))
+            self._record.dialogue.append(Said(since, speaker, text[:_LONGEST_SAID]))
+            self._said += len(text)
+
+    def _may_note(self) -> bool:
+        return len(self._record.dialogue) < _MOST_SAID and self._said < _MOST_OCTETS
 
     def _cut(self, fault: CutInput | CutContent | None) -> None:
         if fault is not None and not self._deaf:
@@ -204,6 +235,26 @@ class Connection(asyncio.Protocol):
         protocol = self._protocol
         self._perform(Command(GREETING, 1), protocol.greet, protocol.greet)
         self._flush()
+
+    def _turn_away(self) -> None:
+        """Say that there are too many sessions; under TLS, without a word."""
+        if not self._shared.implicit_tls:
+            reply = "421 4.3.2 Too many connections: try again later"
+            self._put(self._protocol.greet(reply).reply)
+        self._end_in_order()
+
+    def _end_silent(self) -> None:
+        """End a session that has said nothing for too long."""
+        with self._shared.changed:
+            if self._deaf or not self._writable or self._outlet.busy or self._is_shaking():
+                self.abort()
+            else:
+                self._put(format_reply("421 4.4.2 Nothing was said for too long"))
+                self._end_in_order()
+
+    def _is_shaking(self) -> bool:
+        """TLS has begun, and is not established."""
+        return self._tls is not None and not self._tls.established
 
     def _play(self, command: Command) -> None:
         protocol = self._protocol
@@ -343,7 +394,7 @@ class Connection(asyncio.Protocol):
 
     def _put(self, data: bytes) -> None:
         self._pending.append(data)
-        if len(self._record.dialogue) < _MOST_SAID:
+        if self._may_note():
             for line in data.splitlines():
                 self._note(Speaker.SERVER, line.decode("utf-8", "replace"))
 

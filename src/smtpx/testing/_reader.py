@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -19,6 +20,8 @@ from .faults import AUTH_RESPONSE, END_OF_DATA, GREETING
 _COMMAND_LIMIT = 512
 _AUTH_LIMIT = 12_288  # RFC 4954 §4
 _HOPELESS_LINE = 1 << 20
+_MOST_KEPT = 100_000  # Characters of a session's lines, where they are bounded.
+_MOST_VERBS = 1000
 _DOTS = 1 << 16  # What transparency may add to a content that is not too large.
 _GROUPABLE = frozenset({"MAIL", "RCPT", "RSET", "BDAT", END_OF_DATA})
 _WITH_ADDRESS = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})
@@ -45,6 +48,9 @@ class Command:
     oversize: bool = False
     """There was more content than is taken: it was read, and not kept."""
 
+    no_room: bool = False
+    """The same, because others have sent so much."""
+
     also: tuple[tuple[str, int], ...] = ()
     """What else a BDAT is, with its number: the DATA of its transaction, its END-OF-DATA."""
 
@@ -69,15 +75,19 @@ def read_chunk_size(argument: str) -> tuple[int, bool] | None:
 
 
 class _FirstLines(list[str]):
-    """The first so many lines; the others are not kept."""
+    """The first so many lines, and so many characters of them; the others are not kept."""
 
     def __init__(self, limit: int | None) -> None:
         super().__init__()
         self._limit = limit
+        self._room = _MOST_KEPT
 
     def append(self, line: str) -> None:
-        if self._limit is None or len(self) < self._limit:
+        if self._limit is None:
             super().append(line)
+        elif len(self) < self._limit and self._room > 0:
+            super().append(line[: self._room])
+            self._room -= len(line)
 
 
 class CommandReader:
@@ -86,8 +96,15 @@ class CommandReader:
     It appends to `breaches` and `commands`, and reads `offered`, which the protocol sets.
     """
 
-    def __init__(self, content_limit: int | None = None, kept_lines: int | None = None) -> None:
+    def __init__(
+        self,
+        content_limit: int | None = None,
+        kept_lines: int | None = None,
+        is_full: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._content_limit = content_limit
+        self._is_full = is_full
+        self._ran_out = False
         self._dropped = 0
         self.breaches: list[str] = _FirstLines(kept_lines)
         self.commands: list[str] = _FirstLines(kept_lines)
@@ -106,6 +123,11 @@ class CommandReader:
         """Octets of content in the buffer; None when the input is not content just now."""
         reading = self._reading
         return len(self._buffer) if reading in (_Reading.CONTENT, _Reading.CHUNK) else None
+
+    @property
+    def held(self) -> int:
+        """Octets in the buffer."""
+        return len(self._buffer)
 
     def feed(self, data: bytes, *, unanswered: bool) -> None:
         """Take input; `unanswered` says that the last reply has not left completely yet."""
@@ -190,7 +212,7 @@ class CommandReader:
         self.content_octets += end
         self._reading = _Reading.COMMANDS
         self._last_verb = END_OF_DATA
-        if self._dropped:
+        if self._dropped or self._ran_out:
             return self._oversize(END_OF_DATA, "")
         if has_single_dot(stuffed):
             self.breaches.append("a line of the content begins with a single dot (RFC 5321 §4.5.2)")
@@ -206,25 +228,30 @@ class CommandReader:
         del self._buffer[:size]
         self.content_octets += size
         self._reading = _Reading.COMMANDS
-        if self._dropped:
+        if self._dropped or self._ran_out:
             return self._oversize("BDAT", argument)
         return self._command("BDAT", argument, chunk)
 
     def _drop_content(self) -> None:
         """Forget content beyond the limit, but for what may be the beginning of its end."""
         limit = self._content_limit
-        if limit is not None and len(self._buffer) + self._dropped > limit + _DOTS:
-            surplus = len(self._buffer) - 4
+        is_too_large = limit is not None and len(self._buffer) + self._dropped > limit + _DOTS
+        if not is_too_large and not self._ran_out:
+            self._ran_out = self._is_full()
+        if is_too_large or self._ran_out:
+            surplus = max(0, len(self._buffer) - 4)
             del self._buffer[:surplus]
             self._dropped += surplus
             self.content_octets += surplus
 
     def _oversize(self, verb: str, argument: str) -> Command:
-        self._dropped = 0
-        return replace(self._command(verb, argument), oversize=True)
+        no_room, self._ran_out, self._dropped = self._ran_out, False, 0
+        return replace(self._command(verb, argument), oversize=True, no_room=no_room)
 
     def count(self, name: str) -> int:
         """Count one more of this command; return how many there are."""
+        if len(self._counts) >= _MOST_VERBS and name not in self._counts:
+            return 1  # Nobody's fault has that many names.
         self._counts[name] += 1
         return self._counts[name]
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from smtpx.observing import Speaker
 
+from ._bounds import Bounds
 from ._mailbox import Mailbox
 from ._options import ServerOptions
 from .faults import Fault
@@ -115,6 +116,7 @@ class Shared:
     records: list[SessionRecord] = field(default_factory=list[SessionRecord])
     keep_sessions: int | None = None
     """How many records of sessions that are over are kept; None is all."""
+    bounds: Bounds = field(default_factory=Bounds)
     sessions: int = 0
     """How many sessions there have been."""
     connections: set[Abortable] = field(default_factory=set[Abortable])

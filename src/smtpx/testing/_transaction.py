@@ -16,6 +16,8 @@ class Transaction:
     recipients: list[str] = field(default_factory=list[str])
     recipient_parameters: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     chunks: list[bytes] = field(default_factory=list[bytes])
+    held: int = 0
+    """About how many octets it takes."""
     chunked: bool = False
     """A BDAT was performed: DATA and RCPT come too late."""
 

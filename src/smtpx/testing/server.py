@@ -16,18 +16,21 @@ whichever way its faults say. It needs ``trustme`` (the extra ``smtpx[testing]``
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
 from smtpx import _checks
 
+from ._bounds import Bounds
 from ._connection import Connection
 from ._extensions import USUAL_EXTENSIONS, Extension
 from ._mailbox import Mailbox, ReceivedMessage
@@ -39,6 +42,7 @@ from .faults import Fault
 
 _BACKLOG = 1024
 _LOOPBACK = "127.0.0.1"
+_USED_UP = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -103,6 +107,9 @@ class Server:
         buffer_size: int | None = None,
         mailbox: Mailbox | None = None,
         keep_sessions: int | None = None,
+        connection_limit: int | None = None,
+        idle_timeout: float | None = None,
+        unfinished_limit: int | None = None,
     ) -> None:
         """Say how the server shall behave; nothing happens before `start`.
 
@@ -115,6 +122,11 @@ class Server:
         without reading is then soon found out. `mailbox` is where messages go, bounded if it says
         so. `keep_sessions` is how many records of sessions are kept, the newest, each with its
         first 1000 lines; None is all.
+
+        `connection_limit` is how many sessions may be open at once; one more is told 421.
+        `idle_timeout` is after how many seconds without a command, or 64 KiB of a content, a
+        session is ended, by 421. `unfinished_limit` is how many octets of mail all sessions
+        together may have sent without an end; what is more is answered 452.
 
         Raises:
             TypeError: an argument is of another kind.
@@ -176,12 +188,16 @@ class Server:
         )
         _checks.instance("mailbox", mailbox, Mailbox, or_none=True)
         _checks.count("keep_sessions", keep_sessions, 1, or_none=True)
+        _checks.count("connection_limit", connection_limit, 1, or_none=True)
+        _checks.amount("idle_timeout", idle_timeout, "seconds", or_none=True)
+        _checks.count("unfinished_limit", unfinished_limit, 1, or_none=True)
         self._shared = Shared(
             self._options,
             tls is ServerTLS.IMPLICIT,
             buffer_size,
             mailbox=Mailbox() if mailbox is None else mailbox,
             keep_sessions=keep_sessions,
+            bounds=Bounds(connection_limit, idle_timeout, unfinished_limit),
         )
         self.add_fault(*_checked(faults))
         self._asked_port = port
@@ -491,7 +507,7 @@ class Server:
 
     async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
         loop, shared, stopped = asyncio.get_running_loop(), self._shared, asyncio.Event()
-        loop.set_exception_handler(self._note_failure)
+        loop.set_exception_handler(partial(self._note_failure, listener))
         server = await loop.create_server(
             lambda: Connection(shared), sock=listener, backlog=_BACKLOG
         )
@@ -509,8 +525,14 @@ class Server:
                 connection.abort()
             await asyncio.sleep(0)
 
-    def _note_failure(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _note_failure(
+        self, listener: socket.socket, _: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> None:
         failure = context.get("exception")
+        if isinstance(failure, OSError) and failure.errno in _USED_UP:
+            return  # Clients wait until there is something left again.
+        if isinstance(failure, ValueError) and listener.fileno() < 0:
+            return  # asyncio would go on to listen after that, though it has been closed.
         with self._shared.changed:
             self._shared.failures.append(failure or RuntimeError(context["message"]))
             self._shared.changed.notify_all()

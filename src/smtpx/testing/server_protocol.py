@@ -27,6 +27,8 @@ from ._replies import format_reply
 from ._transaction import Transaction
 from .faults import AUTH_RESPONSE, END_OF_DATA
 
+_RECIPIENT = 500
+"""About how many octets one more takes, beside its line."""
 _BARE = frozenset({"DATA", "RSET", "QUIT", "STARTTLS"})
 
 
@@ -61,8 +63,12 @@ class ServerProtocol:
         session: int = 1,
         tls: bool = False,
         kept_lines: int | None = None,
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Begin a session; of its `commands` and `breaches` the first `kept_lines` are kept."""
+        """Begin a session; of its `commands` and `breaches` the first `kept_lines` are kept.
+
+        `is_full` is asked whether there is no room for more of what is `held`.
+        """
         _checks.count("kept_lines", kept_lines, 1, or_none=True)
         _checks.instance("options", options, ServerOptions, or_none=True)
         _checks.instance("mailbox", mailbox, Mailbox, or_none=True)
@@ -72,7 +78,10 @@ class ServerProtocol:
         self.mailbox = mailbox if mailbox is not None else Mailbox()
         self.session = session
         self.tls = tls
-        self._reader = CommandReader(self.options.size_limit, kept_lines)
+        if not callable(is_full):  # pyright: ignore[reportUnnecessaryComparison] - callers
+            raise _checks.complaint("is_full", is_full, "what can be called")
+        self._is_full = is_full
+        self._reader = CommandReader(self.options.size_limit, kept_lines, is_full)
         self.breaches = self._reader.breaches
         self.commands = self._reader.commands
         self._helo: str | None = None
@@ -113,6 +122,11 @@ class ServerProtocol:
     def content_octets(self) -> int:
         """Octets of content received so far, those of an unfinished one included."""
         return self._reader.content_octets + (self._reader.content_pending or 0)
+
+    @property
+    def held(self) -> int:
+        """About how many octets of mail have come that have not ended."""
+        return self._reader.held + (0 if self._transaction is None else self._transaction.held)
 
     @property
     def in_content(self) -> bool:
@@ -299,16 +313,22 @@ class ServerProtocol:
             if self._offers(Extension.LIMITS):
                 self._breach("more recipients than RCPTMAX (RFC 9422)")
             return self._say(452, "4.5.3", "Too many recipients")
-        self._domains.add(address.rpartition("@")[2].lower())
         limit = self.options.domain_limit
-        if limit is not None and len(self._domains) > limit:
-            if self._offers(Extension.LIMITS):
-                self._breach("more domains than RCPTDOMAINMAX (RFC 9422)")
-            return self._say(452, "4.5.3", "Too many domains in this session")
+        if limit is not None:
+            self._domains.add(address.rpartition("@")[2].lower())
+            if len(self._domains) > limit:
+                if self._offers(Extension.LIMITS):
+                    self._breach("more domains than RCPTDOMAINMAX (RFC 9422)")
+                return self._say(452, "4.5.3", "Too many domains in this session")
         if (
             refused := refusal("refuse_recipients", self.options.refuse_recipients, address)
         ) is not None:
             return Answer(format_reply(refused))
+        held = len(command.argument) + _RECIPIENT
+        transaction.held += held
+        if self._is_full():
+            transaction.held -= held
+            return self._no_room()
         transaction.recipients.append(address)
         transaction.recipient_parameters.append(parameters)
         return self._say(250, "2.1.5", "Ok")
@@ -372,7 +392,8 @@ class ServerProtocol:
             self._breach("content sent though no recipient was accepted (RFC 2920 §3.1)")
         if command.oversize:
             self._forget_transaction()
-            return Answer(self._say(552, "5.3.4", "Message too big").reply * self._due(transaction))
+            said = self._no_room() if command.no_room else self._too_big()
+            return Answer(said.reply * self._due(transaction))
         return self._conclude(transaction, command.content, Via.DATA)
 
     def _bdat(self, command: Command) -> Answer:
@@ -393,11 +414,14 @@ class ServerProtocol:
             transaction.broken = True
             return self._no_recipients("BDAT")
         transaction.chunked = True
-        if self._is_too_big(transaction, command):
+        transaction.held += len(command.content)
+        no_room = command.no_room or (not size[1] and self._is_full())
+        if no_room or self._is_too_big(transaction, command):
+            transaction.held = 0
             transaction.chunks.clear()
             transaction.broken = True
-            count = self._due(transaction) if size[1] else 1
-            return Answer(self._say(552, "5.3.4", "Message too big").reply * count)
+            said = self._no_room() if no_room else self._too_big()
+            return Answer(said.reply * (self._due(transaction) if size[1] else 1))
         transaction.chunks.append(command.content)
         if not size[1]:
             return self._say(250, "2.0.0", f"{size[0]} octets received")
@@ -419,6 +443,12 @@ class ServerProtocol:
         limit = self.options.size_limit
         held = sum(map(len, transaction.chunks)) + len(command.content)
         return limit is not None and (command.oversize or held > limit)
+
+    def _too_big(self) -> Answer:
+        return self._say(552, "5.3.4", "Message too big")
+
+    def _no_room(self) -> Answer:
+        return self._say(452, "4.3.1", "Too much mail is on its way: try again later")
 
     def _final_replies(self) -> int:
         """Count the replies after the end of the content (RFC 2033 §4.2)."""
