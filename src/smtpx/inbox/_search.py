@@ -7,9 +7,10 @@ anywhere; a minus before one says what must not be.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 
-__all__ = ["Condition", "condition_of"]
+__all__ = ["Condition", "condition_of", "folded"]
 
 _WORD = re.compile(r"(-?)(?:([a-z]+):)?(?:\"([^\"]*)\"?|(\S+))", re.IGNORECASE)
 _COLUMNS = {
@@ -81,7 +82,7 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
         if key in _KEYS:
             sql, values = _term(key, word)
         else:
-            text = f"{key}:{word}" if key else word
+            text = folded(f"{key}:{word}" if key else word)
             if indexed and len(text) >= _INDEXED:
                 (unwanted if minus else wanted).append(_phrase(text))
                 continue
@@ -103,9 +104,16 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
     return Condition(" AND ".join(conditions) or "1", parameters)
 
 
+def folded(text: str | None) -> str:
+    """A text as it is compared: without regard to case, width, and how accents are written."""
+    return unicodedata.normalize("NFKC", text or "").casefold()
+
+
 def _term(key: str, word: str) -> tuple[str, list[str]]:
     if key in _COLUMNS:
-        return f"({_COLUMNS[key]}) LIKE ? ESCAPE '\\'", [_like(word)]
+        # SQLite alone compares ASCII without regard to case, and is quicker.
+        column = _COLUMNS[key] if word.isascii() else f"folded({_COLUMNS[key]})"
+        return f"({column}) LIKE ? ESCAPE '\\'", [_like(word if word.isascii() else folded(word))]
     state = _STATES.get((key, word.lower()))
     if state is None:
         known = ", ".join(f"{name}:{value}" for name, value in _STATES)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from smtpx.inbox._reading import Reading
-from smtpx.inbox._search import Condition, condition_of
+from smtpx.inbox._search import Condition, condition_of, folded
 from smtpx.testing import ReceivedMessage
 
 __all__ = ["Kept", "Page", "Store"]
@@ -122,6 +122,7 @@ class Store:
         path = ":memory:" if self._path is None else str(self._path)
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         connection.row_factory = sqlite3.Row
+        connection.create_function("folded", 1, folded, deterministic=True)
         return connection
 
     @contextmanager
@@ -232,7 +233,7 @@ class Store:
             words = " ".join((reading.subject, reading.author, *recipients, body))
             _ = connection.execute(
                 "INSERT OR REPLACE INTO texts (rowid, words) VALUES (?, ?)",
-                (number, _storable(words)),
+                (number, _storable(folded(words))),
             )
 
     def leave_undescribed(self, number: int) -> None:
