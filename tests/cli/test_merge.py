@@ -316,3 +316,35 @@ def test_bad_input_is_one_sentence(words: list[str], code: int, run: Run) -> Non
     done = run("outbox", *words)
     assert done.code == code, done.err
     assert done.err.count("\n") == 1
+
+
+def test_u2_what_is_wrong_with_an_outbox(run: Run, home: Path) -> None:
+    """78 where somebody has to mend it, 75 where to wait is enough, 2 for the command line."""
+    (home / "text").write_bytes(b"no database, but long enough to be looked at " * 100)
+    smtpx.Outbox(f"sqlite:///{home}/a mail.db").close()
+    codes = {
+        "sqlite:///a%20mail.db": 0,
+        "sqlite:///.": 78,
+        "sqlite:///missing.db": 78,
+        "sqlite:///missing/mail.db": 78,
+        "sqlite:///text": 78,
+        "sqlite:///text/mail.db": 78,
+        f"sqlite:///{'x' * 300}": 78,
+        "sqlite:///:memory:": 2,
+        "sqlite:///mail.db?x=1": 2,
+        "mysql://localhost/x": 2,
+        "postgresql://[": 2,
+        "postgresql://127.0.0.1:1/x": 75,
+        "": 2,
+    }
+    told = {url: run("outbox", "status", "--json", "--db", url) for url in codes}
+    assert {url: done.json["exit"] for url, done in told.items()} == codes
+    assert all(done.err.count("\n") == bool(done.code) for done in told.values())
+
+
+def test_u2_it_is_told_where_a_wrong_url_comes_from(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTPX_OUTBOX", "mysql://localhost/x")
+    done = run("outbox", "status")
+    assert (done.code, done.err.startswith("smtpx: SMTPX_OUTBOX: give 'sqlite:")) == (78, True)

@@ -5,16 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import pytest
 
 from smtpx import Envelope
-from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, Retries, State
+from smtpx.outbox import (
+    LedgerCorrupt,
+    LedgerMisconfigured,
+    LedgerTooNew,
+    LedgerUnavailable,
+    Outbox,
+    Retries,
+    State,
+)
 from tests.outbox.judge import Judge
+from tests.outbox.postgres import Postgres
 from tests.outbox.test_kills import drained
 from tests.outbox.worker import numbered
 
@@ -81,9 +92,57 @@ def test_a_damaged_file(tmp_path: Path) -> None:
             outbox.put(*LETTER)
 
 
-def test_a_directory_is_no_ledger(tmp_path: Path) -> None:
-    with pytest.raises(LedgerUnavailable, match="it is a directory"):
-        Outbox(f"sqlite:///{tmp_path}")
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("", "it is a directory"),
+        ("/missing/mail.db", "there is no such directory"),
+        ("/file/mail.db", "there is no such directory"),
+        ("/loop", "links"),
+        ("/queue", "it is no file"),
+        (f"/{'x' * 300}", "too long"),
+        ("/%00", "null"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says other words")
+def test_a_place_where_no_ledger_can_be(place: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "queue")
+    with pytest.raises(LedgerMisconfigured, match=said):
+        Outbox(f"sqlite:///{tmp_path}{place}")
+
+
+@pytest.mark.xdist_group("postgres")
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("postgres@", "nobody@", 'role "nobody" does not exist'),
+        ("/outbox", "/no-such-outbox", "does not exist"),
+    ],
+)
+def test_whom_postgres_does_not_let_in(
+    before: str, after: str, said: str, postgres_server: Postgres
+) -> None:
+    url = postgres_server.database().replace(before, after)
+    with pytest.raises(LedgerMisconfigured, match=said):
+        Outbox(url, patience=2)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:hunter2@[",
+        "postgresql://ann:hunter%zz2@localhost/x",
+        "postgresql://ann:hunter/2@localhost/x",
+        "host=localhost user=ann password=hunter2",
+    ],
+)
+def test_a_url_that_is_none_shows_no_password(url: str) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(ValueError, match=r"^url: ") as caught:
+        Outbox(url, patience=2)
+    assert "hunter" not in "".join(format_exception(caught.value))
 
 
 def test_a_spool_that_is_no_directory(tmp_path: Path) -> None:
@@ -113,7 +172,9 @@ def test_a_postgres_that_does_not_let_us(postgres_server: Any) -> None:
         own.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
         with Outbox(url) as reading:
             assert reading.counts()[State.WAITING] == 1
-            with pytest.raises(LedgerUnavailable, match="this user has to be able to write there"):
+            with pytest.raises(
+                LedgerUnavailable, match="this server has to be one that is written to"
+            ):
                 reading.put(*LETTER)
         with pytest.raises(LedgerUnavailable, match='"nothing" does not exist'):
             Outbox(postgres_server.url("nothing"), patience=0.2)

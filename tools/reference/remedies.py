@@ -31,6 +31,7 @@ ERRORS = {
     "smtpx.outbox.OutboxError": "Catch it where you want every error of the outbox.",
     "smtpx.outbox.IdempotencyConflict": "Use a key of its own for each message.",
     "smtpx.outbox.NotInOutbox": "Look at the id. What was purged is not there any more.",
+    "smtpx.outbox.LedgerMisconfigured": "Look at the URL, the permissions and the login: to try again is of no use.",
     "smtpx.outbox.LedgerUnavailable": "Look at the disk, the permissions and the database server. Then call again.",
     "smtpx.outbox.LedgerTooNew": "Install the smtpx that made the tables, or a later one.",
     "smtpx.outbox.LedgerCorrupt": "Look at the URL of the ledger. Restore a damaged file from a backup.",

@@ -9,7 +9,14 @@ from typing import Any
 import smtpx
 from smtpx.cli._accounts import Account
 from smtpx.cli._exits import Exit, Stop
-from smtpx.outbox import LedgerCorrupt, LedgerTooNew, LedgerUnavailable, Outbox, State
+from smtpx.outbox import (
+    LedgerCorrupt,
+    LedgerMisconfigured,
+    LedgerTooNew,
+    LedgerUnavailable,
+    Outbox,
+    State,
+)
 
 __all__ = ["client_of", "deliveries", "ledger"]
 
@@ -24,10 +31,10 @@ def ledger(url: str, **options: Any) -> Generator[Outbox]:
     try:
         with Outbox(url, **options) as outbox:
             yield outbox
+    except (LedgerMisconfigured, LedgerTooNew, LedgerCorrupt) as error:
+        raise Stop(str(error), Exit.CONFIGURATION) from None
     except LedgerUnavailable as error:
         raise Stop(str(error), Exit.LATER) from None
-    except (LedgerTooNew, LedgerCorrupt) as error:
-        raise Stop(str(error), Exit.CONFIGURATION) from None
 
 
 def client_of(account: Account, connections: int, **options: Any) -> smtpx.Client:

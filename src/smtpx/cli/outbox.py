@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import smtpx
 from smtpx.cli import _shapes
@@ -61,21 +63,42 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     url, options = arguments.db, OutboxOptions()
     if url is None and arguments.outbox is not None:
         url, options = arguments.outbox
-    url = url or os.environ.get("SMTPX_OUTBOX")
-    if url is None:
+    is_given = url is not None
+    url = os.environ.get("SMTPX_OUTBOX") if url is None else url
+    if not url:
         raise Stop("which outbox? Give --db sqlite:///mail.db, or set SMTPX_OUTBOX")
     if arguments.what != "run":
         _check_there(url)
-    with ledger(url, **options) as outbox:
+    with _opened(url, options, "--db" if is_given else "SMTPX_OUTBOX") as outbox:
         return _WHAT[arguments.what](outbox, arguments, console)
+
+
+@contextmanager
+def _opened(url: str, options: OutboxOptions, whence: str) -> Generator[Outbox]:
+    """The outbox of a URL; what is wrong with that is told of where it comes from."""
+    with ExitStack() as stack:
+        try:
+            outbox = stack.enter_context(ledger(url, **options))
+        except ValueError as error:
+            said = str(error).removeprefix("url: ")
+            code = Exit.USAGE if whence == "--db" else Exit.CONFIGURATION
+            raise Stop(f"{whence}: {said}", code) from None
+        yield outbox
 
 
 def _check_there(url: str) -> None:
     """Whoever asks about a file that is not there has mistyped its name."""
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).exists():
+    kind, _, path = url.partition(":///")
+    # What else is wrong is told by who opens it.
+    if kind.lower() != "sqlite" or path == ":memory:" or {"?", "#"} & set(path):
+        return
+    try:
+        _ = Path(unquote(path)).stat()
+    except FileNotFoundError:
         problem = f"{printable(path)} does not exist: an outbox is made by who puts mail into it"
-        raise Stop(problem, Exit.CONFIGURATION)
+        raise Stop(problem, Exit.CONFIGURATION) from None
+    except (OSError, ValueError):
+        pass
 
 
 def _status(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:

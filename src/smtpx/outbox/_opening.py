@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -25,7 +26,9 @@ def check_url(url: object) -> None:
     if scheme == "sqlite":
         _ = _path_of(url)
     elif scheme not in ("postgresql", "postgres"):
-        raise ValueError(f"url: {_KINDS}; there is no ledger of kind {scheme!r:.40}")
+        # What is no URL may have a password in it.
+        kind = f"kind {scheme!r:.40}" if re.fullmatch("[a-z][a-z0-9+.-]*", scheme) else "that kind"
+        raise ValueError(f"url: {_KINDS}; there is no ledger of {kind}")
 
 
 def opened(url: str, spool: Path | None, patience: float) -> tuple[Store, Spool | None]:

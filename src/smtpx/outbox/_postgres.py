@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -13,7 +14,7 @@ from smtpx.errors import ExtraMissing
 
 from ._statements import Dialect, Statements
 from ._store import is_current, migrate, run
-from .states import LedgerCorrupt, LedgerUnavailable, OutboxError
+from .states import LedgerCorrupt, LedgerMisconfigured, LedgerUnavailable, OutboxError
 
 if TYPE_CHECKING:
     import psycopg
@@ -49,6 +50,12 @@ DIALECT = Dialect(
 # Seconds before another try, where the server is gone, or two transactions were in each other's
 # way.
 _PAUSE = 0.05
+# What a server says to one whom it does not let in; libpq tells no SQLSTATE of that.
+_REFUSED = re.compile(
+    r"FATAL:.*(authentication failed|(database|role) \".*\" does not exist|no pg_hba\.conf entry|"
+    r"not permitted to log in|permission denied for database)|no password supplied|"
+    r"invalid port number|does not support SSL"
+)
 
 
 class PostgresStore:
@@ -61,6 +68,7 @@ class PostgresStore:
 
         Raises:
             ExtraMissing: psycopg is not installed.
+            ValueError: it is no such URL.
             LedgerUnavailable, LedgerTooNew: there is no ledger to be had there.
         """
         try:
@@ -69,6 +77,7 @@ class PostgresStore:
             raise ExtraMissing("postgres", "psycopg", "a ledger in PostgreSQL") from error
         self._psycopg = psycopg
         self._url = url
+        self._name = _name_of(url)
         self._patience = patience
         self._begin_anew()
         try:
@@ -90,18 +99,6 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return self._name
-
-    @property
-    def _name(self) -> str:
-        # A password may stand anywhere in the URL.
-        from psycopg.conninfo import conninfo_to_dict
-
-        try:
-            said = conninfo_to_dict(self._url)
-        except self._psycopg.Error:
-            return "postgresql"
-        port = f":{said['port']}" if "port" in said else ""
-        return f"postgresql://{said.get('host', '')}{port}/{said.get('dbname', '')}"
 
     def transact(
         self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs
@@ -197,6 +194,31 @@ class PostgresStore:
                 connection.close()
 
 
+def _name_of(url: str) -> str:
+    """What may be shown of a URL: a password may stand anywhere in it.
+
+    Raises:
+        ValueError: it is none; what libpq says of it would quote it.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        said = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError(_NO_URL) from None
+    port, name = str(said.get("port", "")), str(said.get("dbname", ""))
+    if not re.fullmatch("[0-9,]*", port) or "@" in name:
+        raise ValueError(_NO_URL)
+    return f"postgresql://{said.get('host', '')}{port and f':{port}'}/{name}"
+
+
+_NO_URL = (
+    "url: libpq cannot read it: give 'postgresql://user:password@host/database', and "
+    "percent-encode % : @ / ? # in a password"
+)
+
+
 @contextmanager
 def _complaints(name: str) -> Generator[None, None, None]:
     import psycopg
@@ -217,14 +239,18 @@ def said(error: Any, name: object) -> OutboxError:
         return LedgerCorrupt(f"{text}: this database has no outbox: give the outbox its URL")
     if isinstance(error, errors.DiskFull):
         return LedgerUnavailable(f"{text}: make room on the disk; what is in the outbox is safe")
-    if isinstance(error, (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)):
-        return LedgerUnavailable(f"{text}: this user has to be able to write there")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return LedgerMisconfigured(f"{text}: this user has to be able to write there")
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return LedgerUnavailable(f"{text}: this server has to be one that is written to")
     if isinstance(error, errors.LockNotAvailable):
         return LedgerUnavailable(f"{text}: another transaction holds a lock for too long")
     if isinstance(error, (errors.SerializationFailure, errors.DeadlockDetected)):
         return LedgerUnavailable(f"{text}: roll the transaction back, and begin it again")
     if isinstance(error, errors.InFailedSqlTransaction):
         return LedgerUnavailable(f"{text}: something before has failed: roll back first")
+    if isinstance(error, psycopg.OperationalError) and _REFUSED.search(text):
+        return LedgerMisconfigured(f"{text}: look at the URL, and at who may log in")
     if isinstance(error, psycopg.OperationalError):
         return LedgerUnavailable(f"{text}: is the server up, and is the URL right?")
     return LedgerUnavailable(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from weakref import WeakSet
 
 from ._statements import Dialect, Statements
 from ._store import is_current, migrate, run
-from .states import LedgerCorrupt, LedgerUnavailable, OutboxError
+from .states import LedgerCorrupt, LedgerMisconfigured, LedgerUnavailable, OutboxError
 
 __all__ = ["DIALECT", "SQLiteStore", "said"]
 
@@ -129,12 +130,7 @@ class SQLiteStore:
             return value
 
     def _connect(self) -> sqlite3.Connection:
-        if self._path.is_dir():
-            raise LedgerUnavailable(f"{self._path}: it is a directory: give a file in it")
-        if not self._path.parent.is_dir():
-            raise LedgerUnavailable(
-                f"{self._path}: there is no such directory {self._path.parent}: make it"
-            )
+        _check_place(self._path)
         connection = sqlite3.connect(
             self._path,
             timeout=self._patience,
@@ -159,6 +155,28 @@ class SQLiteStore:
             connection, self._connection = self._connection, None
             if connection is not None and self._process == os.getpid():
                 connection.close()
+
+
+def _check_place(path: Path) -> None:
+    """Take a file, or where one can be made.
+
+    Raises:
+        LedgerMisconfigured: it is neither.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.parent.is_dir():
+            text = f"{path}: there is no such directory {path.parent}: make it"
+            raise LedgerMisconfigured(text) from None
+    except (OSError, ValueError) as error:  # A NUL in it is a ValueError.
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise LedgerMisconfigured(f"{path}: {said}: give another file") from error
+    else:
+        if stat.S_ISDIR(mode):
+            raise LedgerMisconfigured(f"{path}: it is a directory: give a file in it")
+        if not stat.S_ISREG(mode):
+            raise LedgerMisconfigured(f"{path}: it is no file: give one")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -225,7 +243,7 @@ def said(error: sqlite3.Error, path: object) -> OutboxError:
             "what is in the outbox is safe"
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return LedgerUnavailable(
+        return LedgerMisconfigured(
             f"{text}: the file and its directory have to be writable for this user"
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

@@ -14,6 +14,7 @@ __all__ = [
     "Event",
     "IdempotencyConflict",
     "LedgerCorrupt",
+    "LedgerMisconfigured",
     "LedgerTooNew",
     "LedgerUnavailable",
     "NotInOutbox",
@@ -121,6 +122,10 @@ class NotInOutbox(OutboxError, LookupError):
 
 class LedgerUnavailable(OutboxError):
     """The database cannot be used now: locked, full, read-only, or out of reach."""
+
+
+class LedgerMisconfigured(LedgerUnavailable):
+    """It will not be usable later either: no such directory, no permission, a login refused."""
 
 
 class LedgerTooNew(OutboxError):
