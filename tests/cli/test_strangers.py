@@ -77,6 +77,35 @@ def test_what_is_wrong_is_told_in_flags(words: list[str], said: str, run: Run) -
     assert said in done.err
 
 
+# What begins with a dash.
+
+
+def test_after_two_dashes_there_are_no_options(run: Run, home: Path) -> None:
+    letter = (home / "letter.eml").rename(home / "-t.eml").read_bytes()
+    with Server() as server:
+        url = server.url
+        done = run("send", "-i", "-f", "ann@example.org", url, "--", "-x@example.org", stdin=letter)
+        assert done.code == 0, done.err
+        assert run("send", url, "--", "-t.eml").code == 0
+        to = [message.recipients for message in server.messages]
+        assert server.breaches == []
+    assert to == [("-x@example.org",), ("bob@example.net",)]
+    assert run("check", "--", "-t.eml").code == 0
+    told = run("outbox", "--", "--help")
+    assert told.code == 2
+    assert "invalid choice: '--help'" in told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--subject", "-50%"], "--subject=VALUE"), (["-f", "-x@example.org"], "-fVALUE")],
+)
+def test_a_value_with_a_dash_is_told_how(words: list[str], said: str, run: Run) -> None:
+    done = run("send", "smtp://localhost", *words)
+    assert done.code == 2
+    assert said in done.err
+
+
 # Where output goes.
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

@@ -16,13 +16,15 @@ from smtpx.cli._console import Console, printable, written
 
 __all__ = ["Command", "Parser", "count_of", "loaded", "port_of", "run", "seconds_of"]
 
+_HIDDEN = "\0"  # No word of a command line has one.
+_NO_VALUE = re.compile("argument (-[^/:]+).*: expected one argument")
 _FORMS = ("json", "jsonl", "csv")
 
 
 class Command(Protocol):
     """What each module of a command has."""
 
-    def parser(self) -> argparse.ArgumentParser:
+    def parser(self) -> Parser:
         """What it takes."""
         ...
 
@@ -58,9 +60,30 @@ class Parser(argparse.ArgumentParser):
         """Tell what it takes, on standard output."""
         written(sys.stdout, self.format_help())
 
+    def read(self, words: Sequence[str], given: Mapping[str, object]) -> argparse.Namespace:
+        """Read a command line, beside what is `given`; after ``--`` there are no options."""
+        # argparse forgets that between the options and the other words.
+        end = words.index("--") if "--" in words else len(words)
+        others = [f"{_HIDDEN}{word}" if word[:1] == "-" else word for word in words[end + 1 :]]
+        arguments = self.parse_intermixed_args([*words[:end], *others], argparse.Namespace(**given))
+        for name, value in vars(arguments).items():
+            if isinstance(value, str):
+                setattr(arguments, name, value.removeprefix(_HIDDEN))
+            elif isinstance(value, list):
+                shown = [
+                    each.removeprefix(_HIDDEN) if isinstance(each, str) else each
+                    for each in cast("list[object]", value)
+                ]
+                setattr(arguments, name, shown)
+        return arguments
+
     def error(self, message: str) -> NoReturn:
         """End with one sentence and what to do."""
-        raise _Misused(f"{self.prog}: {printable(message)}. See {self.prog} --help.")
+        if match := _NO_VALUE.fullmatch(message):
+            sign = "=" if match[1].startswith("--") else ""
+            message += f" (one that begins with a dash is written {match[1]}{sign}VALUE)"
+        said = printable(message.replace(repr(_HIDDEN)[1:-1], "").replace(_HIDDEN, ""))
+        raise _Misused(f"{self.prog}: {said}. See {self.prog} --help.")
 
 
 def count_of(text: str) -> int:
@@ -130,7 +153,7 @@ def _run(name: str, words: Sequence[str], given: Mapping[str, object]) -> int:
     command = loaded(name)
     try:
         parser = command.parser()
-        arguments = parser.parse_intermixed_args(words, argparse.Namespace(**given))
+        arguments = parser.read(words, given)
         forms = [form for form in _FORMS if getattr(arguments, form, False)]
         if len(forms) > 1:
             parser.error(f"--{forms[0]} and --{forms[1]}: give one of them")
