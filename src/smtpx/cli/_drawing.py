@@ -19,6 +19,7 @@ from smtpx.cli._console import Console, columns, has_colour
 __all__ = ["Bar", "bar", "is_terminal", "table"]
 
 _WIDE_ENOUGH_FOR_A_BAR = 72
+_LONGEST_BAR = 100
 _NARROWEST_COLUMN = 16
 
 
@@ -89,7 +90,9 @@ def bar(stream: TextIO, total: int) -> Generator[Bar | None]:
     said = parts.TextColumn("{task.fields[said]}", markup=False)
     shown = [said]
     if rich.width >= _WIDE_ENOUGH_FOR_A_BAR:
-        shown = [parts.BarColumn(bar_width=rich.width - _WIDE_ENOUGH_FOR_A_BAR + 12), said]
+        # What COLUMNS says may be any number.
+        length = min(rich.width - _WIDE_ENOUGH_FOR_A_BAR + 12, _LONGEST_BAR)
+        shown = [parts.BarColumn(bar_width=length), said]
     with parts.Progress(*shown, console=rich, transient=True, auto_refresh=False) as progress:
         yield Bar(progress, progress.add_task("", total=total, said=""))
 
