@@ -141,6 +141,74 @@ def test_allowed(smtp_server):
     result.stdout.fnmatch_lines(["*a fault never struck: RCPT kim@[*]: 451 4.3.0 later"])
 
 
+def test_a_server_that_has_failed_does_not_keep_another(run) -> None:
+    result = run("""
+servers = []
+
+def fails(message):
+    raise ValueError("mine")
+
+def test_two(smtp_server_factory):
+    servers.append(smtp_server_factory(refuse_content=fails))
+    servers.append(smtp_server_factory(refuse_content=fails))
+    for server in servers:
+        with pytest.raises(smtpx.SMTPError):
+            send(server.url)
+
+def test_both_are_closed():
+    assert ["closed" in repr(server) for server in servers] == [True, True]
+""")
+    result.assert_outcomes(passed=2, errors=1)
+
+
+def test_what_has_not_passed_is_told_once(run) -> None:
+    """Nor has a test that was skipped half-way anything to answer for."""
+    result = run("""
+pytestmark = pytest.mark.smtp(faults=["RCPT kim@*: 451 4.3.0 later"])
+
+def test_failing(smtp_server):
+    assert False
+
+def test_skipped(smtp_server):
+    pytest.skip("not here")
+
+@pytest.mark.xfail
+def test_known(smtp_server):
+    assert False
+
+@pytest.fixture
+def lacking(smtp_server):
+    pytest.skip("not there")
+
+def test_skipped_before(lacking):
+    pass
+""")
+    result.assert_outcomes(failed=1, skipped=2, xfailed=1)
+
+
+def test_run_again_it_shows_the_last_time(run, pytester: pytest.Pytester) -> None:
+    """As pytest-rerunfailures does it; and without pytest's own monkeypatch."""
+    pytester.makeconftest("""
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    runtestprotocol(item, nextitem=nextitem, log=False)
+    item._initrequest()
+    runtestprotocol(item, nextitem=nextitem)
+    return True
+""")
+    result = run(
+        """
+def test_failing(smtp_server):
+    send()
+    assert False
+""",
+        *("-p", "no:monkeypatch"),
+    )
+    result.assert_outcomes(failed=1)
+    assert result.stdout.str().count("--- SMTP dialogue ---") == 1
+
+
 SHARED = """
 @pytest.fixture(scope="session")
 def shared(session_smtp_server_factory):
@@ -208,6 +276,7 @@ def test_it(smtp_server):
     assert "the mail server cannot be made: " in told
     assert said in told
     assert "_pytest.py" not in told
+    assert "another exception" not in told
 
 
 def test_a_marker_with_a_mistake_fails_its_test(run) -> None:

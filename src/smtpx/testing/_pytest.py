@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from smtpx.testing import Mails, Server
 
 _SERVERS = pytest.StashKey[list[Any]]()
+_PASSED = pytest.StashKey[bool]()
 _KNOWN = ("breaches", "unstruck")
 _SHOWN = 20
 """Sessions, and mails, of a test that fails: the last ones."""
@@ -37,6 +39,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the dialogue and the mail of a test that failed."""
     report = yield
+    if call.when == "call":
+        item.stash[_PASSED] = report.passed
     if report.failed:
         servers: list[Any] = item.stash.get(_SERVERS, list[Any]())
         if "session_smtp_server_factory" in getattr(item, "fixturenames", ()):
@@ -49,7 +53,10 @@ def pytest_runtest_makereport(
 
 def _factory(request: pytest.FixtureRequest) -> Generator[Callable[..., Server]]:
     started: list[tuple[Server, dict[str, Any]]] = []
-    servers = request.node.stash.setdefault(_SERVERS, [])
+    stash: pytest.Stash = request.node.stash
+    # A test may be run again; what it was before is told already.
+    servers = stash[_SERVERS] = list[Any]()
+    stash[_PASSED] = request.scope == "session"
 
     def start(**options: Any) -> Server:
         from smtpx.testing import Server
@@ -58,19 +65,25 @@ def _factory(request: pytest.FixtureRequest) -> Generator[Callable[..., Server]]
         for name, value in allowed.items():
             if value != "allow":
                 pytest.fail(f"{name}={value!r}: write 'allow', or leave it out", pytrace=False)
+        problem = None
         try:
             server = Server(**_spelt(options))
             server.start()
         except (TypeError, ValueError, OSError) as error:
-            pytest.fail(f"the mail server cannot be made: {error}", pytrace=False)
+            problem = f"the mail server cannot be made: {error}"
+        if problem is not None:
+            pytest.fail(problem, pytrace=False)
+        _ = stack.callback(server.close)
         started.append((server, allowed))
         servers.append(server)
         return server
 
-    yield start
+    with ExitStack() as stack:
+        yield start
     wrong: list[str] = []
+    if not stash[_PASSED]:
+        return  # It has failed, or was skipped half-way: nothing follows from what is missing.
     for server, allowed in started:
-        server.close()
         if "breaches" not in allowed:
             wrong += [f"the client broke the protocol: {each}" for each in server.breaches]
         if "unstruck" not in allowed:
@@ -97,7 +110,6 @@ def session_smtp_server_factory(
 def smtp_server(
     request: pytest.FixtureRequest,
     smtp_server_factory: Callable[..., Server],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Generator[Server]:
     """A mail server for this test; its URL is in SMTPX_URL, and in Django's settings."""
     options: dict[str, Any] = {}
@@ -108,8 +120,8 @@ def smtp_server(
             pytest.fail(f"@pytest.mark.smtp({given}): {problem}", pytrace=False)
         options.update(marker.kwargs)
     server = smtp_server_factory(**options)
-    monkeypatch.setenv("SMTPX_URL", server.url)
-    with _django(server):
+    with pytest.MonkeyPatch.context() as patch, _django(server):
+        patch.setenv("SMTPX_URL", server.url)
         yield server
 
 
@@ -181,8 +193,6 @@ def _fault(fault: Any) -> str:
 
 def _django(server: Server) -> Any:
     """Django's settings for as long as the test runs, where Django is there and configured."""
-    from contextlib import nullcontext
-
     conf = sys.modules.get("django.conf")
     if conf is None or not conf.settings.configured:
         return nullcontext()
