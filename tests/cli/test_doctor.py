@@ -432,6 +432,18 @@ def test_auth_before_tls_is_a_warning(run: Run) -> None:
     assert rows(done)["auth.plaintext"][0] == "warn"
 
 
+@pytest.mark.parametrize("how", ["-q", "--json"])
+def test_u4_whatever_the_code_is_for_is_told(how: str, run: Run) -> None:
+    """A warning too, where monitoring is to fail on one."""
+    with Server(tls=ServerTLS.STARTTLS, users={"ann": "x"}) as server:
+        words = ("doctor", how, f"{server.url}{STARTTLS}&ca={server.ca_file}")
+        done = run(*words)
+        assert (done.code, done.err) == (0, "")
+        done = run(*words, "--fail-on", "warn")
+    assert done.code == 1
+    assert "auth.plaintext: " in done.err
+
+
 def test_what_is_to_come_has_its_place(run: Run) -> None:
     with Server() as server:
         found = rows(run("doctor", "--json", server.url))

@@ -176,6 +176,11 @@ BAD = {
     "a size": (["--size", "huge"], "no size"),
     "nothing kept": (["--keep", "0"], "no number from 1 on"),
     "a login": (["--auth", "ann"], "USER:FILE"),
+    "half an address": (["--http", "[::1"], "--http '[::1': write HOST:PORT"),
+    "a URL to release to": (
+        ["--release-to", "smtp://[", "--release-allow", "*"],
+        "smtpx: the URL is not scheme://host",
+    ),
 }
 
 
@@ -197,7 +202,7 @@ def test_a_store_that_is_none(run: Run, home: Path) -> None:
     _ = (home / "mail.db").write_bytes(b"no database" * 1000)
     done = run("serve", "--smtp", "127.0.0.1:0", "--store", "mail.db")
     assert done.code == 78
-    assert "mail.db" in done.err
+    assert done.err.startswith("smtpx: --store mail.db: ")
 
 
 # What would take all there is.

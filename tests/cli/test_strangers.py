@@ -69,6 +69,15 @@ def test_addresses_with_commas_between_them(to: list[str], letter: list[str], ru
         (["--to", "b@x.test", "--cc", "kim"], "--cc: not an address: 'kim'"),
         (["--to", "b@x.test", "--attach", "nowhere"], "--attach cannot be read"),
         (["--to", "b@x.test", "--header", "Bcc: x@x.test"], "--header: Bcc is what --bcc is for"),
+        (["--to", "b@x.test", "--header", "subject: x"], "subject is what --subject is for"),
+        (["--to", "b@x.test", "--header", "Reply-To: x@x.test"], "what --reply-to is for"),
+        (["--to", "b@x.test", "--header", "X: 1", "--header", "x: 2"], "x is given twice"),
+        (["--to", "b@x.test", "--header", "Date: soon"], "--header Date 'soon': write a date"),
+        (["--to", "b@x.test", "--header", "Message-ID: x"], "--header Message-ID 'x' is no"),
+        (["--to", "<>"], "--to '<>' is no mailbox: '' is no address; give several with commas"),
+        (["--to", "b@x.test", "--attach", "."], "--attach cannot be read: Is a directory: '.'"),
+        (["--to", "b@x.test", "--html", "@here"], "--html '@here': No such file or directory: "),
+        (["--to", "b@x.test", "--size", "10G"], "--size: the message is made in memory"),
     ],
 )
 def test_what_is_wrong_is_told_in_flags(words: list[str], said: str, run: Run) -> None:
@@ -104,6 +113,55 @@ def test_a_value_with_a_dash_is_told_how(words: list[str], said: str, run: Run) 
     done = run("send", "smtp://localhost", *words)
     assert done.code == 2
     assert said in done.err
+
+
+def test_a_key_that_is_none(run: Run) -> None:
+    dkim = ("--dkim-key", "letter.eml", "--dkim-domain", "x.test", "--dkim-selector", "s")
+    done = run("send", "smtp://localhost", "letter.eml", *dkim)
+    assert (done.code, done.err) == (
+        2,
+        "smtpx: --dkim-key letter.eml: it is no private key in PEM\n",
+    )
+
+
+def test_fields_that_swaks_users_set(run: Run) -> None:
+    fields = {
+        "message-id": "<mine@x.test>",
+        "Date": "Mon, 30 Nov 2026 21:22:00 +0000",
+        "In-Reply-To": "<one@x.test>",
+        "References": "<nought@x.test> <one@x.test>",
+        "List-Unsubscribe": "<https://x.test/u>, <mailto:u@x.test>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        "X-Own": "yes",
+    }
+    words = [word for name, body in fields.items() for word in ("--header", f"{name}: {body}")]
+    with Server() as server:
+        done = run(
+            *("send", server.url, "--from", "ann@x.test", "--to", "bob@x.test", "--text", "hi"),
+            *words,
+        )
+        assert done.code == 0, done.err
+        header = server.messages[0].parsed
+    assert {name: header.get_all(name) for name in fields} == {
+        name: [body] for name, body in fields.items()
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "/proc/self/mem"),
+        ("bounces", "/proc/self/mem"),
+        ("send", "smtp://ann@localhost", "letter.eml", "--password-file", "/proc/self/mem"),
+        ("send", "smtp://localhost", "--merge", "/proc/self/mem", "letter.eml", "--dry-run"),
+        ("serve", "--smtp", "127.0.0.1:0", "--dkim-key", "s:x.test:/proc/self/mem"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(words: tuple[str, ...], run: Run) -> None:
+    done = run(*words)
+    assert "/proc/self/mem: Input/output error" in done.err
+    assert done.code in (2, 78)
 
 
 # Where output goes.

@@ -22,6 +22,7 @@ from typing import Any, cast
 import smtpx
 from smtpx.cli._console import Console, printable
 from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._reading import reading
 
 __all__ = ["Account", "account_of", "add_password_options", "anonymous", "first_line", "is_target"]
 
@@ -185,9 +186,9 @@ def _checked(path: Path, name: str, table: object, *, is_own: bool) -> Mapping[s
 
 def _has_password(url: object) -> bool:
     try:
-        return smtpx.Endpoint.parse(str(url)).password is not None
+        return isinstance(url, str) and smtpx.Endpoint.parse(url).password is not None
     except smtpx.EndpointError:
-        return True  # Whatever it is, it may have one.
+        return False  # What is wrong with it is told before it is used.
 
 
 def _refuse_readable(path: Path) -> None:
@@ -279,7 +280,7 @@ def first_line(path: Path) -> str:
         OSError: it cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with reading(path), path.open(encoding="utf-8") as file:
             return file.readline(_MOST).rstrip("\r\n")
     except UnicodeDecodeError:
         raise Stop(f"{path} is not UTF-8: convert it", Exit.CONFIGURATION) from None

@@ -10,6 +10,7 @@ from typing import Any
 import smtpx
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._reading import reading
 
 __all__ = ["records"]
 
@@ -35,7 +36,8 @@ def records(given: list[str]) -> dict[str, str]:
 
 def _record(path: Path) -> str:
     """Of a TXT record, or of a key in PEM; of a private one, its public half."""
-    octets = path.read_bytes()
+    with reading(path):
+        octets = path.read_bytes()
     if octets.lstrip().startswith(b"-----BEGIN"):
         return _record_of_pem(path, octets)
     text = " ".join(octets.decode("ascii", "replace").replace('"', " ").split())

@@ -14,7 +14,9 @@ from pathlib import Path
 import smtpx
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._fields import fields
 from smtpx.cli._headers import BCC, header_section, without
+from smtpx.cli._reading import reading
 from smtpx.cli._sendmail import qualified, ret_of, with_author, without_mark
 from smtpx.cli._shapes import sentence_of
 
@@ -29,10 +31,31 @@ __all__ = [
     "read_octets",
 ]
 
-_FLAGS = {"sender": "from", "attachments": "attach", "headers": "header", "reply_to": "reply-to"}
+_FLAGS = {
+    "sender": "from",
+    "attachments": "attach",
+    "inline": "attach",
+    "headers": "header",
+    "reply_to": "reply-to",
+    "date": "header Date",
+    "message_id": "header Message-ID",
+    "in_reply_to": "header In-Reply-To",
+    "references": "header References",
+    "list_unsubscribe": "header List-Unsubscribe",
+    "one_click": "header List-Unsubscribe-Post",
+}
 _ARGUMENT = re.compile(
-    r"^(to|cc|bcc|sender|reply_to|attachments|headers|subject|text|html)\b(?:\[\d+\])?=?"
+    rf"^(to|cc|bcc|subject|text|html|{'|'.join(_FLAGS)})\b(?:\['([^']*)'\]|\[\d+\])?(=?)"
 )
+_FOR_ANOTHER = re.compile(r"what the argument '(\w+)' is for")
+_IN_WORDS = (
+    ("several as a list of strings", "several with commas between them"),
+    (
+        "as ('Display, Name', 'bob@example.net')",
+        "in quotes, such as '\"Display, Name\" <bob@example.net>'",
+    ),
+)
+_LARGEST = 256 * 1024**2
 # One that is not in quotes, as a name with a comma is (RFC 5322 §3.2.5).
 _COMMA = re.compile(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -107,7 +130,7 @@ def composed(
             text=text,
             html=html,
             attachments=attachments,
-            headers=_headers(arguments.header),
+            **fields(arguments.header),
         )
     except (ValueError, smtpx.LocalProtocolError) as error:
         raise Stop(in_flags(str(error))) from error
@@ -121,8 +144,18 @@ def composed(
 
 def in_flags(text: str) -> str:
     """What is said of arguments, in the words of who gave flags."""
-    told = _ARGUMENT.sub(lambda found: f"--{_FLAGS.get(found[1], found[1])}", text, count=1)
-    return told.replace("what the argument 'bcc' is for", "what --bcc is for")
+    told = _ARGUMENT.sub(_flag_of, text, count=1)
+    told = _FOR_ANOTHER.sub(lambda found: f"what --{_FLAGS.get(found[1], found[1])} is for", told)
+    for of_programs, of_people in _IN_WORDS:
+        told = told.replace(of_programs, of_people)
+    return re.sub(r"\[Errno -?[0-9]+\] ", "", told)
+
+
+def _flag_of(found: re.Match[str]) -> str:
+    flag = f"--{_FLAGS.get(found[1], found[1])}"
+    if found[2]:
+        flag = f"{flag} {found[2]}"
+    return f"{flag} " if found[3] else flag
 
 
 def addresses_of(text: str) -> list[str]:
@@ -135,8 +168,18 @@ def _said(value: str | None, flag: str) -> str | None:
     if value == "-":
         return _decoded(read_octets("-"), "standard input")
     if value is not None and value.startswith("@"):
-        return _decoded(Path(value[1:]).read_bytes(), f"{flag} {value}")
+        return _decoded(_of_file(value, flag), f"{flag} {value}")
     return value
+
+
+def _of_file(value: str, flag: str) -> bytes:
+    try:
+        return read_octets(value[1:] or ".")
+    except OSError as error:
+        raise Stop(
+            f"{flag} {printable(value)!r}: {error.strerror}: after @ stands the name of a file; "
+            f"a text that begins with @ is given by standard input, and {flag} -"
+        ) from None
 
 
 def _decoded(octets: bytes, where: str) -> str:
@@ -146,20 +189,10 @@ def _decoded(octets: bytes, where: str) -> str:
         raise Stop(f"{where} is not UTF-8: convert it", Exit.CONTENT_REFUSED) from None
 
 
-def _headers(given: list[str]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for field in given:
-        name, colon, body = field.partition(":")
-        if not colon:
-            raise Stop(f"--header {printable(field)!r} has no colon: write 'Name: value'")
-        if name in headers:
-            raise Stop(f"--header {name} is given twice: give it once")
-        headers[name] = body.strip()
-    return headers
-
-
 def _padding(size: int) -> smtpx.Attachment:
     """An attachment that makes the message about that large, written in base64."""
+    if size > _LARGEST:
+        raise Stop("--size: the message is made in memory: give 256M at most")
     return smtpx.Attachment(bytes(size * 3 // 4 * 76 // 78), "padding.bin")
 
 
@@ -195,8 +228,10 @@ def make_folder(path: Path) -> None:
 def read_octets(name: str) -> bytes:
     """The content of a file, or of standard input for ``-``."""
     if name == "-":
-        return sys.stdin.buffer.read()
-    return Path(name).read_bytes()
+        with reading("standard input"):
+            return sys.stdin.buffer.read()
+    with reading(name):
+        return Path(name).read_bytes()
 
 
 def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) -> Letter:

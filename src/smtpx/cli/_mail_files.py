@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from smtpx.cli._console import Console, printable
 from smtpx.cli._exits import Stop
+from smtpx.cli._reading import reading
 
 __all__ = ["messages_in"]
 
@@ -22,15 +23,16 @@ def messages_in(name: str, console: Console) -> Iterator[tuple[str, bytes]]:
         Stop: there is no such file or folder.
     """
     if name == "-":
-        yield from _in_stream("standard input", sys.stdin.buffer, console)
+        with reading("standard input"):
+            yield from _in_stream("standard input", sys.stdin.buffer, console)
         return
     path = Path(name)
     if path.is_dir():
         for file in _files(path):
-            with file.open("rb") as stream:
+            with reading(file), file.open("rb") as stream:
                 yield from _in_stream(str(file), stream, console)
     elif path.exists():
-        with path.open("rb") as stream:
+        with reading(path), path.open("rb") as stream:
             yield from _in_stream(name, stream, console)
     else:
         raise Stop(f"{printable(name)} does not exist: give a file, an mbox, a Maildir or a folder")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TextIO, TypeAlias, cast
 
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._reading import reading
 
 __all__ = ["Named", "Row", "rows_in"]
 
@@ -41,7 +42,7 @@ def rows_in(name: str, group_by: str | None = None) -> Iterator[Named]:
 
 def _rows(name: str) -> Iterator[Row]:
     path, done = Path(name), 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
         try:
             for row in _read(name, path.suffix.lower(), file):
                 yield row

@@ -49,6 +49,7 @@ _LABELS = {
     "extensions": "offers",
     "rcpt": "recipient",
 }
+_BAD = {"fail": {Verdict.FAIL}, "warn": {Verdict.FAIL, Verdict.WARN}}
 _COLOURS = {Verdict.WARN: "yellow", Verdict.FAIL: "red", Verdict.SKIPPED: "dim"}
 
 
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if any(row.name == "dane" and row.verdict is Verdict.FAIL for row in examination.rows):
             examination.code = examination.code or Exit.NOT_PERMITTED
         codes.append(_code(examination, arguments.fail_on))
-        _tell(examination, console)
+        _tell(examination, console, _BAD[arguments.fail_on])
         found.append(_shape(target, examination) | {"plan": plan_shape(route.plan)})
     code = next((each for each in codes if each is not Exit.DONE), Exit.DONE)
     console.document("doctor", code, {"targets": found})
@@ -126,7 +127,7 @@ def _advise(examination: Examination) -> None:
 def _code(examination: Examination, fail_on: str) -> Exit:
     if examination.code is not Exit.DONE:
         return examination.code
-    bad = {Verdict.FAIL, Verdict.WARN} if fail_on == "warn" else {Verdict.FAIL}
+    bad = _BAD[fail_on]
     return Exit.FOUND if any(row.verdict in bad for row in examination.rows) else Exit.DONE
 
 
@@ -210,7 +211,10 @@ def _answering(host: str) -> int:
 
 
 def _expected(text: str | None) -> Iterator[tuple[str, Callable[[Examination], bool]]]:
-    for term in filter(None, (each.strip() for each in (text or "").split(","))):
+    terms = [each.strip() for each in (text or "").split(",") if each.strip()]
+    if text is not None and not terms:
+        raise Stop(f"--expect {printable(text)!r} expects nothing: name what, or leave it out")
+    for term in terms:
         yield term, _term(term)
 
 
@@ -218,7 +222,7 @@ def _term(term: str) -> Callable[[Examination], bool]:
     measured = re.fullmatch(r"(size|days|tls)>=([\w.]+)", term)
     if measured is not None:
         return _measured(term, measured[1], measured[2])
-    if term.lower().startswith("auth:"):
+    if re.fullmatch(r"auth:[\w-]+", term, re.IGNORECASE):
         name = term[5:].upper()
         return lambda found: found.extensions is not None and name in found.extensions.auth
     if not re.fullmatch(r"[A-Za-z0-9-]+", term):
@@ -254,7 +258,7 @@ def _size(found: Examination) -> float:
 # What was found.
 
 
-def _tell(examination: Examination, console: Console) -> None:
+def _tell(examination: Examination, console: Console, bad: set[Verdict]) -> None:
     case = examination.case
     console.result(f"{case.endpoint}  ({case.chosen})", "bold")
     for row in examination.rows:
@@ -262,7 +266,7 @@ def _tell(examination: Examination, console: Console) -> None:
         mark = f"  <- {row.verdict.value}" if row.verdict in _COLOURS else ""
         line = printable(f"  {label:18} {row.text}{mark}")
         console.result(line, _COLOURS.get(row.verdict, ""))
-        if console.quiet and row.verdict is Verdict.FAIL:
+        if not console.is_for_people and row.verdict in bad:
             console.problem(printable(f"{case.endpoint}: {label}: {row.text}"))
     if examination.times:
         told = "  ".join(f"{name} {took * 1000:.1f}" for name, took in examination.times.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from email.message import EmailMessage
 from functools import partial
@@ -30,6 +31,7 @@ from smtpx.cli._letters import (
     make_folder,
     octets_of_size,
     read_letter,
+    read_octets,
 )
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of, seconds_of
@@ -243,7 +245,16 @@ def _signer(arguments: argparse.Namespace) -> smtpx.DKIMSigner | None:
     if not all(parts):
         raise Stop("DKIM needs --dkim-key, --dkim-domain and --dkim-selector: give all three")
     key, domain, selector = parts
-    return smtpx.DKIMSigner(smtpx.DKIMKey(domain, selector, Path(key).read_bytes()))
+    octets = read_octets(key)
+    try:
+        return smtpx.DKIMSigner(smtpx.DKIMKey(domain, selector, octets))
+    except (ValueError, smtpx.LocalProtocolError) as error:
+        said = re.sub("^(domain|selector)=", r"--dkim-\1 ", str(error))
+        if said.startswith("key="):
+            locked = "it has a password: take it off, as by openssl pkey"
+            why = locked if "has a password" in said else "it is no private key in PEM"
+            said = f"--dkim-key {printable(key)}: {why}"
+        raise Stop(said) from None
 
 
 # What sends.

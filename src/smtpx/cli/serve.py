@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import re
 import secrets
 import signal
 import socket
@@ -45,6 +46,8 @@ _KEPT_SESSIONS = 1000
 _MOST_SESSIONS = 256
 _SILENCE = 300.0  # RFC 5321 §4.5.3.2.7
 _LEAST_ROOM = 1 << 26
+_HOST = re.compile(r"[^\s:\[\]/@]*")
+_PORT = re.compile("[0-9]{1,5}")
 _TURN = 0.001
 
 
@@ -102,21 +105,28 @@ class _Place:
     @classmethod
     def of(cls, flag: str, text: str) -> _Place:
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isdigit() or int(port) > 65535:
-            raise Stop(f"{flag} {text!r}: write HOST:PORT, such as 127.0.0.1:1025")
-        return cls(host.strip("[]") or "127.0.0.1", int(port))
+        host = host[1:-1] if host[:1] + host[-1:] == "[]" else host
+        is_host = _HOST.fullmatch(host) or _is_address(host)
+        if not (colon and is_host and _PORT.fullmatch(port)) or int(port) > 65535:
+            raise Stop(f"{flag} {printable(text)!r}: write HOST:PORT, such as 127.0.0.1:1025")
+        return cls(host or "127.0.0.1", int(port))
 
     @property
     def is_loopback(self) -> bool:
         if self.host == "localhost":
             return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_address(self.host) and ipaddress.ip_address(self.host).is_loopback
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        _ = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -178,19 +188,21 @@ def _fault(text: str) -> Fault:
 def _inbox(arguments: argparse.Namespace, console: Console) -> Inbox:
     if arguments.release_allow and arguments.release_to is None:
         raise Stop("--release-allow is of no use without --release-to URL")
+    release = _release(arguments, console)
     try:
         return Inbox(
             store=arguments.store,
             keep=arguments.keep,
             keep_octets=arguments.keep_bytes,
-            release=_release(arguments, console),
+            release=release,
             release_allow=arguments.release_allow,
             dkim_keys=records(arguments.dkim_key),
         )
     except ValueError as error:
         raise Stop(f"--keep: {error}") from None
     except OSError as error:
-        raise Stop(sentence_of(error), Exit.CONFIGURATION) from None
+        said = re.sub("^store='(.*?)':", r"--store \1:", sentence_of(error))
+        raise Stop(said, Exit.CONFIGURATION) from None
 
 
 def _release(arguments: argparse.Namespace, console: Console) -> Release | None:
