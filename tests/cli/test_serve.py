@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import smtpx
+from smtpx.testing import ReceivedMessage, Via
 
 from .command import Done, environment, validator
 from .command import smtpx as as_process
@@ -370,3 +371,33 @@ def test_a_request_that_breaks_off_is_no_mistake(home: Path) -> None:
         assert asked(f"{inbox}livez") == b"ok\n"
         code, said = ended(process)
     assert (code, said) == (0, "")
+
+
+def test_what_is_not_kept_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    serve: Any = import_module("smtpx.cli.serve")
+    console = import_module("smtpx.cli._console").Console(quiet=True)
+
+    class Full:
+        def take(self, _: object) -> str:
+            return "452 4.3.1 It cannot be kept: database or disk is full"
+
+    message = ReceivedMessage(
+        sender="ann@example.org",
+        recipients=("bob@example.net",),
+        content=LETTER,
+        mail_parameters={},
+        recipient_parameters=({},),
+        tls=False,
+        user=None,
+        smtputf8=False,
+        helo="x",
+        via=Via.DATA,
+        session=1,
+        queue_id="1",
+    )
+    assert serve._Catch(Full(), None, console)(message).startswith("452")
+    told = capsys.readouterr().err
+    assert told == (
+        "smtpx: a message of <ann@example.org> is refused: "
+        "452 4.3.1 It cannot be kept: database or disk is full\n"
+    )

@@ -144,6 +144,12 @@ def test_u18_search(query: str, found: list[str], indexed: bool, taken: Taken) -
     assert [numbers[row["id"]] for row in rows] == found
 
 
+def test_why_a_message_is_not_kept_is_told(taken: Taken) -> None:
+    taken.inbox.store._connection.execute("PRAGMA query_only=ON")
+    refused = taken.inbox.take(message(PLAIN))
+    assert refused == "452 4.3.1 It cannot be kept: attempt to write a readonly database"
+
+
 def test_u18_a_mistake_is_told(taken: Taken) -> None:
     assert "has:attachment" in taken.get("/api/messages", 400, query="has:wings").json()["error"]
 

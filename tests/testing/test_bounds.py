@@ -70,6 +70,17 @@ def test_who_says_nothing_more_is_left(options: dict[str, Any], said: bytes, tol
         assert bool(last) is bool(told)
 
 
+def test_a_page_in_a_browser_gives_no_commands() -> None:
+    """It can post to any port of its own machine, and the body is its author's."""
+    body = b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\nDATA\r\nx\r\n.\r\n"
+    with Server() as server, connected(server) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost:1025\r\n\r\n" + body)
+        assert heard(client).count(b"\r\n") == 2  # the greeting, and that it is no command
+        (record,) = server.wait_until_idle()
+        assert server.messages == []
+    assert not record.quit
+
+
 def test_who_says_an_octet_now_and_then_is_left() -> None:
     with Server(idle_timeout=0.3) as server, connected(server) as client:
         client.settimeout(0.05)

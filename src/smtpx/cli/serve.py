@@ -231,6 +231,10 @@ class _Catch:
         if refused is None:
             self.taken += 1
             _tell(message, self._arguments, self._console)
+        else:
+            self._console.problem(
+                printable(f"a message of <{message.sender}> is refused: {refused}")
+            )
         return refused
 
 

@@ -122,8 +122,8 @@ class Inbox:
         """
         try:
             number = self.store.add(message)
-        except sqlite3.Error:
-            return "452 4.3.1 Insufficient system storage"
+        except sqlite3.Error as error:
+            return f"452 4.3.1 It cannot be kept: {error}"
         self._to_read.put(number)
         return None
 

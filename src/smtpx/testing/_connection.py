@@ -330,6 +330,8 @@ class Connection(asyncio.Protocol):
             case Then.CLOSE:
                 self._record.quit = True
                 self._end_in_order()
+            case Then.HANG_UP:
+                self._end_in_order()
             case _:
                 assert_never(answer.then)
 

@@ -8,6 +8,7 @@ the two is where a host plays its faults. RFC 5321, RFC 2033, RFC 2920, RFC 3030
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -29,6 +30,7 @@ from .faults import AUTH_RESPONSE, END_OF_DATA
 
 _RECIPIENT = 500
 """About how many octets one more takes, beside its line."""
+_HTTP = re.compile(r"\S+ HTTP/[0-9.]+", re.IGNORECASE)
 _BARE = frozenset({"DATA", "RSET", "QUIT", "STARTTLS"})
 
 
@@ -38,6 +40,8 @@ class Then(Enum):
     CONTINUE = auto()
     START_TLS = auto()
     CLOSE = auto()
+    HANG_UP = auto()
+    """Close, though the client has not said QUIT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,12 @@ class ServerProtocol:
         perform = self._perform.get(verb)
         if perform is None:
             self._breach(f"unknown command {verb[:60]!r}")
-            return self._say(500, "5.5.2", "Command unrecognized")
+            answer = self._say(500, "5.5.2", "Command unrecognized")
+            if _HTTP.fullmatch(command.argument):
+                # Of a page in a browser: what follows would be commands of its author.
+                self._reader.expect_nothing()
+                return Answer(answer.reply, Then.HANG_UP)
+            return answer
         if command.argument and verb in _BARE:
             self._breach(f"{verb} takes no argument")
             return self._say(501, "5.5.4", f"{verb} takes no argument")
