@@ -59,20 +59,13 @@ def _factory(request: pytest.FixtureRequest) -> Generator[Callable[..., Server]]
     stash[_PASSED] = request.scope == "session"
 
     def start(**options: Any) -> Server:
-        from smtpx.testing import Server
-
         allowed = {name: options.pop(name) for name in _KNOWN if name in options}
         for name, value in allowed.items():
             if value != "allow":
                 pytest.fail(f"{name}={value!r}: write 'allow', or leave it out", pytrace=False)
-        problem = None
-        try:
-            server = Server(**_spelt(options))
-            server.start()
-        except (TypeError, ValueError, OSError) as error:
-            problem = f"the mail server cannot be made: {error}"
-        if problem is not None:
-            pytest.fail(problem, pytrace=False)
+        server = _started(options)
+        if isinstance(server, str):
+            pytest.fail(server, pytrace=False)
         _ = stack.callback(server.close)
         started.append((server, allowed))
         servers.append(server)
@@ -154,6 +147,18 @@ def smtp_dialogue() -> Generator[Callable[[str], Any]]:
     yield play
     for replay in entered:
         replay.__exit__(None, None, None)
+
+
+def _started(options: dict[str, Any]) -> Server | str:
+    """A server; or what is wrong with its options."""
+    from smtpx.testing import Server
+
+    try:
+        server = Server(**_spelt(options))
+        server.start()
+    except (TypeError, ValueError, OSError) as error:
+        return f"the mail server cannot be made: {error}"
+    return server
 
 
 def _spelt(options: dict[str, Any]) -> dict[str, Any]:
