@@ -18,7 +18,8 @@ _HOMES = {
     "_faces.asynchronous.session": "AsyncSession",
     "_faces.blocking.client": "Client send",
     "_faces.blocking.session": "Session",
-    "_faces.settings": "SessionOptions",
+    "_envelope_options": "EnvelopeOptions",
+    "_faces.keywords": "SessionOptions",
     "_version": "__version__",
     "_wire.extensions": "Extensions",
     "addresses": "Address",
@@ -29,7 +30,7 @@ _HOMES = {
     "delivery.asynchronous": "AsyncDelivery",
     "delivery.blocking": "Delivery deliver",
     "endpoints": "Endpoint",
-    "envelope": "BodyType DeliverBy Envelope EnvelopeOptions Notify Recipient Ret",
+    "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
     "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
     "MalformedReply MarkRefused RecipientsRefused RemoteProtocolError ReplyError SMTPError "

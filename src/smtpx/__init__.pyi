@@ -7,13 +7,14 @@ from smtpx import sasl as sasl
 from smtpx import services as services
 from smtpx import testing as testing
 from smtpx import verp as verp
+from smtpx._envelope_options import EnvelopeOptions as EnvelopeOptions
 from smtpx._faces.asynchronous.client import AsyncClient as AsyncClient
 from smtpx._faces.asynchronous.client import asend as asend
 from smtpx._faces.asynchronous.session import AsyncSession as AsyncSession
 from smtpx._faces.blocking.client import Client as Client
 from smtpx._faces.blocking.client import send as send
 from smtpx._faces.blocking.session import Session as Session
-from smtpx._faces.settings import SessionOptions as SessionOptions
+from smtpx._faces.keywords import SessionOptions as SessionOptions
 from smtpx._version import __version__ as __version__
 from smtpx._wire.extensions import Extensions as Extensions
 from smtpx.addresses import Address as Address
@@ -28,7 +29,6 @@ from smtpx.endpoints import Endpoint as Endpoint
 from smtpx.envelope import BodyType as BodyType
 from smtpx.envelope import DeliverBy as DeliverBy
 from smtpx.envelope import Envelope as Envelope
-from smtpx.envelope import EnvelopeOptions as EnvelopeOptions
 from smtpx.envelope import Notify as Notify
 from smtpx.envelope import Recipient as Recipient
 from smtpx.envelope import Ret as Ret

@@ -14,8 +14,6 @@ from typing import Any, TypeVar, dataclass_transform
 
 __all__ = ["Value", "draft_of", "field", "replaced"]
 
-V = TypeVar("V", bound="Value")
-
 _REQUIRED: Any = object()
 
 
@@ -181,6 +179,10 @@ class Value(metaclass=_ValueType):
 
     def __replace__(self, **changes: Any) -> Any:
         return replaced(self, **changes)
+
+
+# Of the class itself: to read one from text, `compile` first makes the classes of `ast`.
+V = TypeVar("V", bound=Value)
 
 
 def draft_of(kind: type[Value]) -> type[Any]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import Enum, Flag, auto
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from smtpx import _checks
+from smtpx._asked import BodyType, DeliverBy, Notify, Ret
 from smtpx._loading import loading
 from smtpx._message.messages import is_message
 from smtpx._values import Value, draft_of, field, replaced
@@ -22,62 +22,19 @@ from smtpx.errors import AddressError, LocalProtocolError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from smtpx._envelope_options import EnvelopeOptions
     from smtpx._message.messages import AnyMessage
 
-__all__ = ["BodyType", "DeliverBy", "Envelope", "EnvelopeOptions", "Notify", "Recipient", "Ret"]
+    class _Changes(EnvelopeOptions, total=False):
+        sender: str | Address | None
+        recipients: str | Address | Recipient | Iterable[str | Address | Recipient]
+
+
+__all__ = ["BodyType", "DeliverBy", "Envelope", "Notify", "Recipient", "Ret"]
 
 T = TypeVar("T")
 
 _ORCPT_TYPE = r"[A-Za-z0-9\-]+;"
-
-
-class BodyType(Enum):
-    """What the content holds (RFC 6152 §2, RFC 3030 §3)."""
-
-    SEVEN_BIT = "7BIT"
-    EIGHT_BIT = "8BITMIME"
-    BINARY = "BINARYMIME"
-
-
-class Ret(Enum):
-    """How much of the message a failure report returns (RFC 3461 §4.3)."""
-
-    FULL = "FULL"
-    HEADERS = "HDRS"
-
-
-class Notify(Flag):
-    """When a delivery status notification is wanted (RFC 3461 §4.1); they combine with ``|``."""
-
-    NEVER = 0
-    SUCCESS = auto()
-    FAILURE = auto()
-    DELAY = auto()
-
-
-class DeliverBy(Value):
-    """Deliver within `seconds`, else return the message or tell the sender (RFC 2852 §4).
-
-    Raises:
-        LocalProtocolError: the seconds are out of their range.
-        TypeError: a field is of another kind.
-    """
-
-    seconds: int
-    returned: bool = True
-    """True: a late message is returned undelivered; False: the sender is notified of the delay."""
-    trace: bool = False
-    """Ask every relay for a report."""
-
-    def __post_init__(self) -> None:
-        try:
-            _checks.count("seconds", self.seconds, -999999999, 999999999)
-        except ValueError as error:
-            raise LocalProtocolError(f"deliver_by: {error} (RFC 2852 §4)") from None
-        _checks.flag("returned", self.returned)
-        _checks.flag("trace", self.trace)
-        if self.returned and self.seconds <= 0:
-            raise LocalProtocolError("deliver_by with returned=True needs seconds above 0")
 
 
 class Recipient(Value):
@@ -134,25 +91,6 @@ class Recipient(Value):
 
     def __str__(self) -> str:
         return str(self.address)
-
-
-class EnvelopeOptions(TypedDict, total=False):
-    """What an `Envelope` may say besides sender and recipients; its fields tell what they mean."""
-
-    body: BodyType | None
-    ret: Ret | None
-    envid: str | None
-    auth: str | None
-    require_tls: bool
-    deliver_by: DeliverBy | None
-    hold: int | datetime | None
-    priority: int | None
-    drop_unsupported: bool
-
-
-class _Changes(EnvelopeOptions, total=False):
-    sender: str | Address | None
-    recipients: str | Address | Recipient | Iterable[str | Address | Recipient]
 
 
 class Envelope(Value):

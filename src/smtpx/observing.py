@@ -4,8 +4,6 @@ An observer is any callable that takes an event; secrets are left out of it befo
 what `str()` makes of the events of a session is a script that `smtpx.testing` can play.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -60,7 +58,7 @@ class SessionBegun(Value):
     """A session is about to be opened: the server's host is looked up next."""
 
     session: int
-    endpoint: Endpoint
+    endpoint: "Endpoint"
 
     def __str__(self) -> str:
         return f"# session {self.session} with {self.endpoint}"
@@ -70,7 +68,7 @@ class Protected(Value):
     """A TLS handshake has succeeded."""
 
     session: int
-    protection: Protection
+    protection: "Protection"
 
     def __str__(self) -> str:
         return "--tls--"
@@ -80,7 +78,7 @@ class SessionOpened(Value):
     """Greeting, EHLO, TLS and AUTH are done: messages can be sent."""
 
     session: int
-    extensions: Extensions
+    extensions: "Extensions"
     authenticated: bool
 
     def __str__(self) -> str:
@@ -93,7 +91,7 @@ class MessageBegun(Value):
     session: int
     number: int
     """Of the mail transaction in its session. Several may be on their way."""
-    envelope: Envelope
+    envelope: "Envelope"
 
     def __str__(self) -> str:
         count = len(self.envelope.recipients)
@@ -108,7 +106,7 @@ class MessageEnded(Value):
 
     session: int
     number: int
-    result: SendResult
+    result: "SendResult"
 
     def __str__(self) -> str:
         result = self.result
@@ -126,7 +124,7 @@ class SessionClosed(Value):
     """The connection is closed, or there never was one."""
 
     session: int
-    reply: Reply | None
+    reply: "Reply | None"
     """The server's parting words: to QUIT, or a 421."""
     is_broken: bool
     """The session did not end by QUIT or 421: it was lost, or out of step, or interrupted."""

@@ -1,9 +1,7 @@
 """What a server answers: reply, reply code, enhanced status code (RFC 5321 §4.2, 3463, 2034)."""
 
-from __future__ import annotations
-
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from smtpx import _checks
 from smtpx._values import Value
@@ -40,7 +38,7 @@ class Reply(Value):
     """The whole reply with its line ends."""
 
     @classmethod
-    def of(cls, code: int, *lines: str) -> Reply:
+    def of(cls, code: int, *lines: str) -> Self:
         """Make a reply from its code and the text of its lines.
 
         Raises:

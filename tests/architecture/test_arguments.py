@@ -26,7 +26,7 @@ import pytest
 import smtpx
 from smtpx import delivery, inbox, integrations, outbox, sasl, services, testing, verp
 from smtpx._core.xclient import ClientAttributes
-from smtpx._faces.settings import SessionOptions
+from smtpx._faces.keywords import SessionOptions
 from smtpx.delivery.resolver import ScriptedResolver
 from smtpx.integrations import opentelemetry
 from smtpx.integrations.logs import MailHandler

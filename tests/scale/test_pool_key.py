@@ -33,7 +33,8 @@ from smtpx import (
     TLSPolicy,
     TLSVersion,
 )
-from smtpx._faces.settings import SessionOptions, Settings
+from smtpx._faces.keywords import SessionOptions
+from smtpx._faces.settings import Settings
 from smtpx.testing import Server, ServerTLS
 from smtpx.testing._tls import Authority
 

@@ -23,7 +23,6 @@ from smtpx._secrecy import redacted
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions, without
 from smtpx._wire.parser import TLS_ALERT, ReplyParser
-from smtpx.envelope import Envelope
 from smtpx.errors import (
     ConnectionLost,
     LocalProtocolError,
@@ -35,13 +34,14 @@ from smtpx.errors import (
 )
 from smtpx.observing import Line, MessageBegun, MessageEnded, Observer, Protected, Speaker
 from smtpx.options import Limits, Timeouts
-from smtpx.pins import Pin
 from smtpx.replies import Reply
 from smtpx.results import SendResult
-from smtpx.tls import Protection
 
 if TYPE_CHECKING:
+    from smtpx.envelope import Envelope
+    from smtpx.pins import Pin
     from smtpx.signing import Signer
+    from smtpx.tls import Protection
 
 # How long the parting words of a server are waited for when the connection breaks under our feet,
 # if the phase has as much.

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from itertools import islice
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 
 from smtpx._values import Value
 from smtpx.errors import LocalProtocolError, RemoteProtocolError
-from smtpx.sasl.credentials import Source
-from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
+
+if TYPE_CHECKING:
+    from smtpx.sasl.credentials import Source
+    from smtpx.tls import Missing, Presented, Protection
 
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ class StartTLS:
         """What the handshake agreed on: noted by the driver before it answers."""
         self.presented: tuple[Presented, ...] = ()
         """The peer's certificates, its own first: noted by the driver when the handshake fails."""
-        self.missing: Missing = NOTHING_MISSING
+        self.missing: Missing | None = None
         """The authorities that this Python looks for and does not find: noted with those."""
 
 

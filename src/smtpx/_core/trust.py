@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smtpx.errors import TLSFailure, TLSPolicyError
-from smtpx.pins import Pin, PinKind
-from smtpx.tls import NOTHING_MISSING, Missing, Presented, Protection
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from smtpx.pins import Pin, PinKind
+    from smtpx.tls import Missing, Presented, Protection
 
 _SHOWN_NAMES = 5
 
@@ -67,7 +68,7 @@ def check_pins(pins: Sequence[Pin], protection: Protection | None) -> None:
     if protection is not None and protection.certificate:
         for kind in {pin.kind for pin in pins}:
             try:
-                shown[kind] = Pin.of(kind, protection.certificate)
+                shown[kind] = type(pins[0]).of(kind, protection.certificate)
             except ValueError:
                 pass  # A key that cannot be read is nobody's.
     if not any(shown.get(pin.kind) == pin for pin in pins):
@@ -94,7 +95,7 @@ def explained(
     presented: Sequence[Presented],
     *,
     greeted: bool,
-    missing: Missing = NOTHING_MISSING,
+    missing: Missing | None = None,
     usual: str = "",
 ) -> TLSPolicyError:
     """What a failed handshake means.
@@ -105,9 +106,11 @@ def explained(
     if getattr(error, "reason", None) in _NOT_TLS:
         return plain_text_instead(greeted=greeted, usual=usual)
     reason, text = _meaning(error, presented)
-    if reason is TLSFailure.UNKNOWN_AUTHORITY and missing.is_all:
+    if reason is not TLSFailure.UNKNOWN_AUTHORITY or missing is None:
+        pass
+    elif missing.is_all:
         reason, text = TLSFailure.NO_AUTHORITIES, _no_authorities(missing)
-    elif reason is TLSFailure.UNKNOWN_AUTHORITY and missing.places:
+    elif missing.places:
         text = f"{text}; none were found in {' and '.join(missing.places)}"
     return TLSPolicyError(f"{text} (TLS says: {error.strerror or error})", reason)
 

@@ -1,7 +1,5 @@
 """XCLIENT: speaking for another client (Postfix's ``XCLIENT_README``)."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 from smtpx import _checks

@@ -11,7 +11,6 @@ from smtpx._secrecy import without_frames
 from smtpx._smtplib.commands import Commands
 from smtpx._smtplib.replay import CodeAndText, accepts
 from smtpx.errors import LocalProtocolError
-from smtpx.sasl.credentials import Credentials
 
 __all__ = ["MAXCHALLENGE", "Authentication"]
 
@@ -140,6 +139,8 @@ class Authentication(Commands):
 
 
 def _check(user: str, password: str) -> None:
+    from smtpx.sasl.credentials import Credentials
+
     try:
         _ = Credentials(user, password)
     except LocalProtocolError as error:

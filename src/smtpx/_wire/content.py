@@ -27,9 +27,8 @@ _CANONICAL = ("\r\n", None)
 _LEADING_DOT = re.compile(rb"\n\.")  # found in half the time that `in` takes
 # A line of DATA or BDAT, or nearly: nothing is quicker to pass over.
 _COMMAND = rb"[BDbd][ADad][ATat][ATat][ \t\r]"
-_FIRST_COMMAND = re.compile(_COMMAND)
 _LATER_COMMAND = re.compile(rb"\n" + _COMMAND)
-_BLANK_LINE = re.compile(rb"\A(?=[\r\n])|\n(?=[\r\n])|\r(?=\r)")
+_BLANK_LINE = rb"\A(?=[\r\n])|\n(?=[\r\n])|\r(?=\r)"
 SMALL = 65536
 """Content of up to so many octets is handled as a whole."""
 PIECE = 524288
@@ -106,7 +105,7 @@ class Content:
         whole = self.whole
         return whole is not None and (
             _LATER_COMMAND.search(whole) is not None
-            or (whole[:1] in {b"B", b"b", b"D", b"d"} and _FIRST_COMMAND.match(whole) is not None)
+            or (whole[:1] in {b"B", b"b", b"D", b"d"} and re.match(_COMMAND, whole) is not None)
         )
 
     @property
@@ -114,7 +113,7 @@ class Content:
         """True if the header section is known to have octets above 127 (RFC 6532)."""
         if self._data is None or not self.eight_bit:
             return False
-        return not _BLANK_LINE.split(self._data, 1)[0].isascii()
+        return not re.split(_BLANK_LINE, self._data, maxsplit=1)[0].isascii()
 
     def pieces(self, *, seven_bit: bool = False) -> Iterator[Piece]:
         """The canonical content in pieces, for BDAT; it ends with CRLF unless it is empty.

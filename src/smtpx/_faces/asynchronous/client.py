@@ -17,7 +17,8 @@ from smtpx._faces.asynchronous.many import TaskSending
 from smtpx._faces.asynchronous.pool import TaskPools, Turn
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.course import Course
-from smtpx._faces.settings import SessionOptions, Settings
+from smtpx._faces.keywords import SessionOptions
+from smtpx._faces.settings import Settings
 from smtpx._unbegun import Unbegun
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope

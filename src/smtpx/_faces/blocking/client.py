@@ -14,7 +14,8 @@ from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.blocking.pool import SessionPool
 from smtpx._faces.blocking.session import Session
 from smtpx._faces.course import Course
-from smtpx._faces.settings import SessionOptions, Settings
+from smtpx._faces.keywords import SessionOptions
+from smtpx._faces.settings import Settings
 from smtpx._loading import loading
 from smtpx._unbegun import Unbegun
 from smtpx.endpoints import Endpoint

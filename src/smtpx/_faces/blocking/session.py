@@ -16,9 +16,10 @@ from smtpx._drivers.dialling import Dialling
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
+from smtpx._faces.keywords import SessionOptions
 from smtpx._faces.opened import Opened
 from smtpx._faces.opening import Opening, Watch, not_reached
-from smtpx._faces.settings import SessionOptions, Settings
+from smtpx._faces.settings import Settings
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
