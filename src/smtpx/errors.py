@@ -244,7 +244,9 @@ _OTHERS = {
     b"-ERR": "POP3",
     b"SSH-": "SSH",
     b"HTTP/": "HTTP",
+    b'"IMPLEMENTATION"': "ManageSieve",
 }
+WHERE_TO_SUBMIT = "messages are submitted at port 587 (submission://) or 465 (smtps://)"
 
 
 class RemoteProtocolError(SMTPError):
@@ -264,8 +266,8 @@ class MalformedReply(RemoteProtocolError):
             text = f"the server broke the protocol: {why}: {said}"
         else:
             text = (
-                f"the server speaks {protocol} on this port, and not SMTP ({said}): messages are "
-                "submitted at port 587 (submission://) or 465 (smtps://)"
+                f"the server speaks {protocol} on this port, and not SMTP ({said}): "
+                f"{WHERE_TO_SUBMIT}"
             )
         super().__init__(text)
         self.line = line

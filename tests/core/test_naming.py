@@ -329,6 +329,7 @@ class TestAnotherProtocol:
             ("-ERR too many connections", "POP3"),
             ("SSH-2.0-OpenSSH_9.2p1 Debian-2", "SSH"),
             ("HTTP/1.1 400 Bad Request", "HTTP"),
+            ('"IMPLEMENTATION" "Dovecot Pigeonhole"', "ManageSieve"),
         ],
     )
     def test_is_known_by_its_greeting(self, greeting, protocol):
@@ -337,6 +338,35 @@ class TestAnotherProtocol:
         assert f"the server speaks {protocol} on this port, and not SMTP" in str(error)
         assert error.line.startswith(greeting.encode())
         check_named(error)
+
+    @pytest.mark.parametrize(
+        ("greeting", "reply", "protocol"),
+        [
+            ("220 (vsFTPd 3.0.5)", "530 Please login with USER and PASS.", "FTP"),
+            ("220-FileZilla Server 1.7.0\nS: 220 Hello", "500 Wrong command.", "FTP"),
+            ("220 Microsoft FTP Service", "500 'EHLO': command not understood.", "FTP"),
+            ("220 Files of the works", "530 You aren't logged in", "FTP"),
+            ("200 news.test InterNetNews NNRP server ready (posting ok)", "500 What?", "NNTP"),
+            ("201 news.test ready (no posting)", "480 Authentication required", "NNTP"),
+        ],
+    )
+    def test_that_greets_as_smtp_does_is_known_by_the_rest(self, greeting, reply, protocol):
+        helo = f"C: HELO me.example\nS: {reply}\n" if reply.startswith("5") else ""
+        script = f"S: {greeting}\nC: EHLO me.example\nS: {reply}\n{helo}"
+        said = str(fails(opening, script, HelloRefused))
+        assert f"the server speaks {protocol} on this port, and not SMTP: " in said
+        assert "lmtp" not in said
+
+    @pytest.mark.parametrize(
+        ("greeting", "reply"),
+        [
+            ("220 ftp.works.test ESMTP Postfix", "500 unknown command"),
+            ("220 mx.test", "530 5.7.0 Must issue a STARTTLS command first"),
+        ],
+    )
+    def test_is_not_taken_for_one_of_mail(self, greeting, reply):
+        script = f"S: {greeting}\nC: EHLO me.example\nS: {reply}\nC: HELO me.example\nS: {reply}"
+        assert "the server speaks" not in str(fails(opening, script, HelloRefused))
 
     def test_or_by_its_answer_to_ehlo(self):
         error = fails(

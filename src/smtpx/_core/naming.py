@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps, T
-from smtpx.errors import AuthenticationRefused, HelloRefused, ReplyError, SMTPError
+from smtpx.errors import (
+    WHERE_TO_SUBMIT,
+    AuthenticationRefused,
+    HelloRefused,
+    ReplyError,
+    SMTPError,
+)
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -29,6 +35,9 @@ _OF_DOMAINS = r"SPF|DKIM|DMARC"
 # RFC 4954 §6: 535, or another code of those who do without it; 534 and 538 are about mechanisms.
 _CREDENTIALS_INVALID = (535, 530, 550, 554)
 _UNKNOWN_COMMAND = (500, 502)
+# Who greets by 220 and is no mail server (RFC 959 §4.2), and who by 200 or 201 (RFC 3977 §5.1).
+_OF_FILES, _OF_NEWS = r"(?i)\A(?!.*SMTP).*(?:FTP|FileZilla)", (200, 201)
+_WANTS_USER = r"(?i)\b(?:USER|PASS|log(?:ged)? ?in)\b"
 
 
 def named(connection: Connection, procedure: Steps[T]) -> Steps[T]:
@@ -85,11 +94,26 @@ def _hint_of(connection: Connection, error: ReplyError) -> str:
 
 def _of_protocol(connection: Connection, reply: Reply) -> str:
     """What to do where even the first command is unknown."""
+    other = _other_protocol(connection.greeting, reply)
+    if other is not None:
+        return f"the server speaks {other} on this port, and not SMTP: {WHERE_TO_SUBMIT}"
     if reply.code not in _UNKNOWN_COMMAND:
         return ""
     if connection.lmtp:
         return "a server of SMTP? use smtp://"
     return "a server of LMTP? use lmtp://"
+
+
+def _other_protocol(greeting: Reply | None, reply: Reply) -> str | None:
+    """What is spoken by a server that greets as one of mail may."""
+    if greeting is None or reply.code == 421:
+        return None
+    if greeting.code in _OF_NEWS:
+        return "NNTP"
+    is_ftp = reply.code in _UNKNOWN_COMMAND and re.search(_OF_FILES, " ".join(greeting.lines))
+    if is_ftp or (reply.code == 530 and re.search(_WANTS_USER, " ".join(reply.lines))):
+        return "FTP"
+    return None
 
 
 def _of_login(error: AuthenticationRefused) -> str:
