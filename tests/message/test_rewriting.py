@@ -20,6 +20,7 @@ from smtpx import Address as Mailbox
 from smtpx import AddressError, Envelope, LocalProtocolError
 from smtpx._message.names import ADDRESSES, EXACT, OF_THE_MESSAGE
 from smtpx._message.serialising import serialise
+from smtpx._smtplib.composing import written
 
 fast_mail_parser = pytest.importorskip("fast_mail_parser")
 
@@ -189,6 +190,17 @@ def test_a_local_part_beyond_ascii_needs_smtputf8_wherever_it_stands() -> None:
         with pytest.raises(LocalProtocolError):
             _ = serialise(message)
         assert f"{name}: Zoë <zoë@x.test>\r\n".encode() in serialise(message, smtputf8=True)
+
+
+@pytest.mark.requirement("RFC 6532")
+def test_an_older_message_can_have_a_local_part_beyond_ascii() -> None:
+    message = MIMEText("Hello")
+    message["To"], message["Subject"] = "Zoë <zoë@x.test>", "Grüße"
+    with pytest.raises(LocalProtocolError):
+        _ = serialise(message)
+    octets = serialise(message, smtputf8=True)
+    assert octets == written(message, utf8=True)
+    assert "\r\nTo: =?utf-8?b?Wm/Dqw==?= <zoë@x.test>\r\nSubject: =?utf-8?".encode() in octets
 
 
 @pytest.mark.parametrize(

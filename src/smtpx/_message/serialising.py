@@ -71,22 +71,25 @@ def _transport_policy(policy: Policy[Any], smtputf8: bool, seven_bit: bool) -> A
     )
     if isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=smtputf8)
-    return careful(type(policy))(**vars(policy))
+    return careful(type(policy), smtputf8=smtputf8)(**vars(policy))
 
 
 @cache
-def careful(kind: type[Policy[Any]], *, lenient: bool = False) -> type[Policy[Any]]:
+def careful(
+    kind: type[Policy[Any]], *, smtputf8: bool = False, lenient: bool = False
+) -> type[Policy[Any]]:
     """A policy like this one, under which a field says what it was meant to say, and no more.
 
     Addresses, and what programs read, are written by `rewritten`. Of a field that would not stay
     within itself nothing is written: its line end would smuggle fields, or a body, into the message
     (CVE-2024-6923 and its kin). Both hold on every version of the `email` package, and in the parts
-    of a message too. A `lenient` one leaves it to the package to spoil a local-part beyond ASCII.
+    of a message too. With `smtputf8` an older policy, which knows nothing of it, can have addresses
+    beyond ASCII. A `lenient` one leaves it to the package to spoil a local-part beyond ASCII.
     """
     from smtpx._message.rewriting import as_it_came, rewritten
 
     def fold_binary(self: Any, name: str, value: str) -> bytes:
-        utf8 = getattr(self, "utf8", False)
+        utf8 = smtputf8 or getattr(self, "utf8", False)
         if not utf8 and getattr(self, "refold_source", "") == "none" and type(value) is str:
             # From Python 3.13 on it would be encoded, and an address in it be another's.
             _ = value.encode("ascii", "surrogateescape")

@@ -65,7 +65,7 @@ def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
     policy: Policy[Any] = message.policy
     if utf8 and isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=True)
-    policy = careful(type(policy), lenient=True)(**vars(policy))
+    policy = careful(type(policy), smtputf8=utf8, lenient=True)(**vars(policy))
     buffer = BytesIO()
     try:
         BytesGenerator(buffer, policy=policy).flatten(sent, linesep="\r\n")
