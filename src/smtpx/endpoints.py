@@ -34,6 +34,7 @@ _SCHEMES: dict[str, tuple[int, TLSMode | None, bool]] = {
 _SERVICE_URL = r"[^:]+://(?P<user>[^:/?]*)(?::(?P<password>[^@/?]*))?/?(?:\?(?P<query>.*))?"
 
 
+_SHOWN = 3  # names that an error tells of what may be meant
 _CONTROL = r"[\x00-\x1f\x7f-\x9f]"
 
 
@@ -289,11 +290,14 @@ def _unknown(scheme: str) -> str:
     """What to say of a scheme that is none."""
     from difflib import get_close_matches
 
-    from smtpx.services import known
+    from smtpx.services import called, known
 
-    near = [name for name in known() if name.startswith(f"{scheme}-")]
-    near = near or get_close_matches(scheme, [*_SCHEMES, *known()], 3)
-    guess = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(_SCHEMES)}"
+    near = called(scheme) or get_close_matches(scheme, [*_SCHEMES, *known()], 3)
+    if near:
+        more = " or another region" if len(near) > _SHOWN else ""
+        guess = f"did you mean {' or '.join(near[:_SHOWN])}{more}?"
+    else:
+        guess = f"one of {', '.join(_SCHEMES)}, or a service such as gmail (smtpx.services)"
     return f"unknown scheme {scheme!r}; {guess}"
 
 

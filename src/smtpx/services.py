@@ -64,24 +64,33 @@ def at(host: str) -> Service | None:
     return _services()[1].get(host.lower().rstrip("."))
 
 
+def called(name: str) -> list[str]:
+    """The names of those that people also call so, or so without their region."""
+    names = [each for each, said in _tables().items() if name in [each, *said["also"]]]
+    return [each for each in known() if each in names or each.partition("-")[0] in names]
+
+
 @lru_cache(maxsize=1)
-def _services() -> tuple[Mapping[str, Service], Mapping[str, Service]]:
-    """By name, and by host; read when they are first wanted."""
+def _tables() -> dict[str, dict[str, Any]]:
+    """What the file says; read when it is first wanted."""
     import tomllib
     from pkgutil import get_data
 
     octets = get_data("smtpx", "services.toml") or b""
-    services = [
-        service
-        for name, said in tomllib.loads(octets.decode()).items()
-        for service in _read(name, said)
-    ]
+    tables = tomllib.loads(octets.decode())
+    return {name: {"also": (), "fixed_user": False, **said} for name, said in tables.items()}
+
+
+@lru_cache(maxsize=1)
+def _services() -> tuple[Mapping[str, Service], Mapping[str, Service]]:
+    """By name, and by host."""
+    services = [service for name, said in _tables().items() for service in _read(name, said)]
     by_name = {service.name: service for service in services}
     return MappingProxyType(by_name), {service.host: service for service in services}
 
 
 def _read(name: str, said: dict[str, Any]) -> list[Service]:
-    said = {"fixed_user": False, **said}
+    said = {key: value for key, value in said.items() if key != "also"}
     regions: list[str] = said.pop("regions", [])
     if not regions:
         return [Service(name=name, **said)]

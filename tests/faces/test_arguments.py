@@ -192,12 +192,20 @@ def test_one_message_is_no_list_of_messages(face: Face, url: str, messages: Any)
 @pytest.mark.parametrize("chunking", [True, False])
 def test_an_item_that_is_wrong_is_a_result_and_stops_no_other(face: Face, chunking: bool) -> None:
     extensions = {Extension.PIPELINING} | ({Extension.CHUNKING} if chunking else set())
-    items = [message(), "x", (CONTENT, "b@x.test"), (Path("x"), ENVELOPE), message()]
+    items = [
+        message(),
+        "x",
+        (CONTENT, "b@x.test"),
+        (Path("x"), ENVELOPE),
+        message(),
+        [message(), ENVELOPE],
+    ]
     with Server(extensions=extensions) as server, face.client(server.url) as client:
         told = {id(result.message): result for result in client.send_many(items)}
     results = [told[id(item[0] if isinstance(item, tuple) else item)] for item in items]
-    assert [bool(result.accepted) for result in results] == [True, False, False, False, True]
+    assert [bool(result.accepted) for result in results] == [True, False, False, False, True, False]
     assert "envelope: give a smtpx.Envelope" in str(results[2].error)
+    assert "a message and its envelope are a tuple" in str(results[5].error)
     assert len(server.messages) == 2
 
 
