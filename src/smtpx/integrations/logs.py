@@ -289,6 +289,11 @@ def _endpoint_of(mailhost: object) -> Endpoint:
     match mailhost:
         case str(host):
             return Endpoint(host, 25)
+        case (str(host), 465):  # RFC 8314 §7.3
+            raise ValueError(
+                "mailhost: port 465 begins with TLS, and `secure` is STARTTLS: give "
+                f"url='smtps://{host}' in place of both"
+            )
         case (str(host), int(port)):
             return Endpoint(host, port)
         case _:
