@@ -401,3 +401,11 @@ def test_what_is_not_kept_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         "smtpx: a message of <ann@example.org> is refused: "
         "452 4.3.1 It cannot be kept: database or disk is full\n"
     )
+
+
+def test_what_does_without_the_extra_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    done = run("serve")
+    assert done.code != 0
+    assert "--no-inbox does without" in done.err
+    assert "install smtpx[inbox]" in done.err

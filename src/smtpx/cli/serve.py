@@ -158,7 +158,9 @@ def _check_extra() -> None:
         for name in ("starlette", "nh3", "uvicorn"):
             _ = import_module(name)
     except ImportError as error:
-        raise smtpx.ExtraMissing("inbox", str(error.name), "the inbox") from None
+        raise smtpx.ExtraMissing(
+            "inbox", str(error.name), "the inbox (--no-inbox does without)"
+        ) from None
 
 
 def _token(arguments: argparse.Namespace, http: _Place) -> str | None:
