@@ -187,6 +187,22 @@ def test_a_reply_cut_short_is_never_a_reply(wire: bytes) -> None:
 
 
 @pytest.mark.requirement("T12")
+@pytest.mark.parametrize(
+    ("wire", "cut"),
+    [
+        (b"", False),
+        (b"250 Ok\r\n", False),
+        (b"250 Ok\r\n25", True),
+        (b"250-a\r\n250 b\r\n", False),
+        (b"250 Ok\r\n250-a\r\n", True),
+    ],
+)
+def test_whole_replies_that_wait_are_not_cut_short(wire: bytes, cut: bool) -> None:
+    parser = ReplyParser(Limits())
+    parser.feed(wire)
+    assert parser.is_cut is cut
+
+
 def test_it_is_empty_only_when_no_byte_waits() -> None:
     parser = ReplyParser(Limits())
     assert parser.is_empty

@@ -702,7 +702,7 @@ class Connection:
 
     def _closed(self, pending: Command) -> ConnectionLost:
         self.broken = True
-        cut = ", in the middle of a reply" if self.has_unread else ""
+        cut = ", in the middle of a reply" if self._parser.is_cut else ""
         return ConnectionLost(
             f"the server closed the connection{cut} while we waited for {_due(pending)}",
             phase=pending.phase.field,

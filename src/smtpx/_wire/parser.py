@@ -148,6 +148,12 @@ class ReplyParser:
         return self._buffer.find(b"\n", self._begin) >= 0
 
     @property
+    def is_cut(self) -> bool:
+        """True if the last reply that waits has not come whole."""
+        *_, line, rest = (b"\n" + self._buffer[self._begin :]).split(b"\n")
+        return rest != b"" or line[3:4] == b"-"
+
+    @property
     def is_promising(self) -> bool:
         """True if what has come may be the beginning of replies of one line, all positive."""
         if (
