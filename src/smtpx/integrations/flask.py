@@ -169,7 +169,7 @@ def _sender(given: Any) -> Any:
 def _client(
     url: object, settings: Mapping[str, Any], options: smtpx.SessionOptions
 ) -> smtpx.Client:
-    most = _number(settings, "MAX_EMAILS")
+    most = _number(settings, "MAX_EMAILS", least=1)
     pool = None if most is None else smtpx.PoolLimits(messages=most)
     if url is not None:
         if twice := [f"MAIL_{name}" for name in _WHERE if settings.get(name)]:
@@ -200,16 +200,18 @@ def _endpoint(settings: Mapping[str, Any], policy: smtpx.TLSPolicy | None) -> sm
             "MAIL_PORT=465 begins with TLS: say MAIL_USE_SSL=True; or MAIL_USE_TLS=True, if this "
             "server does otherwise"
         )
-    return smtpx.Endpoint(settings.get("SERVER") or "127.0.0.1", port or 25, mode)
+    try:
+        return smtpx.Endpoint(settings.get("SERVER") or "127.0.0.1", port or 25, mode)
+    except smtpx.EndpointError as error:
+        raise smtpx.EndpointError(f"MAIL_SERVER, MAIL_PORT: {error}") from error
 
 
-def _number(settings: Mapping[str, Any], name: str) -> Any:
+def _number(settings: Mapping[str, Any], name: str, *, least: int = 0) -> Any:
     """A number, which is a str where it comes from the environment."""
     value = settings.get(name)
     if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    if value is not None:
-        _checks.count(f"MAIL_{name}", value, 0)
+        value = int(value)
+    _checks.count(f"MAIL_{name}", value, least, or_none=True)
     return value
 
 
