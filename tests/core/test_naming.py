@@ -228,6 +228,27 @@ class TestWhoHasNotLoggedIn:
         error = refused(f"C: MAIL FROM:<ann@example.org>\nS: {reply}", "AUTH PLAIN")
         assert "credentials" not in str(error)
 
+    @pytest.mark.parametrize(
+        ("reply", "told"),
+        [
+            ("550 5.7.60 SMTP; Client does not have permissions to send as this sender", True),
+            ("553 5.7.1 <ann@example.org>: Sender address rejected: not owned by user bob", True),
+            ("553 Relaying disallowed as ann@example.org", True),
+            ("554 Message rejected: Email address is not verified.", True),
+            ("550 5.7.1 message refused", False),
+        ],
+    )
+    def test_but_who_has_hears_of_a_sender_that_is_not_theirs(self, reply: str, told: bool):
+        connection = at_server("AUTH PLAIN")
+        connection.authenticated = True
+
+        def sending() -> Steps[SendResult]:
+            return named(connection, deliver(connection, CONTENT, ANN_TO_BOB))
+
+        script = f"C: MAIL FROM:<ann@example.org>\nS: {reply}"
+        error = play(sending(), script, Mode.WHOLE).value.error
+        assert ("from the address of the user who logged in" in str(error)) is told
+
     def test_nor_does_who_has(self):
         connection = at_server("AUTH PLAIN")
         connection.authenticated = True
@@ -294,10 +315,13 @@ class TestARefusedLogin:
             connection.local = True
             return named(connection, log_in(connection, Credentials("ann", "secret")))
 
-        reply = "530 5.7.0 Must issue a STARTTLS command first"
-        script = f"C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: {reply}"
-        error = fails(logging_in, script, AuthenticationRefused)
-        assert "?tls=starttls" in str(error)
+        for reply in (
+            "530 5.7.0 Must issue a STARTTLS command first",
+            "538 5.7.11 Encryption required for requested authentication mechanism",
+        ):
+            script = f"C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: {reply}"
+            error = fails(logging_in, script, AuthenticationRefused)
+            assert "?tls=starttls" in str(error)
         assert "password" not in str(error)
 
     def test_for_now_says_nothing_of_the_password(self):

@@ -30,6 +30,11 @@ _WANTS_LOGIN = (
     r"|log ?in\b|must authenticate|auth(?:entication|enticate)?(?: command)? first"
 )
 _WANTS_TLS = r"(?i)\b(?:START)?TLS\b|\bSSL\b|encrypt"
+# What providers say to who has logged in, and sends from an address that is another's.
+_NOT_AS_SENDER = (
+    r"(?i)\bsend(?:ing)? (?:as|on behalf)\b|SendAsDenied|not owned by|relaying disallowed as"
+    r"|\b(?:address|sender|identity|domain)\b.{0,20}\bnot (?:been )?verified"
+)
 # How a domain shows that it sends: nothing that a login would change.
 _OF_DOMAINS = r"SPF|DKIM|DMARC"
 # RFC 4954 §6: 535, or another code of those who do without it; 534 and 538 are about mechanisms.
@@ -88,7 +93,7 @@ def _hint_of(connection: Connection, error: ReplyError) -> str:
     if isinstance(error, HelloRefused):
         return _of_protocol(connection, error.reply)
     if connection.authenticated:
-        return ""
+        return _of_sender(error.reply)
     return _of_missing_login(connection, error.reply)
 
 
@@ -136,6 +141,13 @@ def _of_login(error: AuthenticationRefused) -> str:
     )
 
 
+def _of_sender(reply: Reply) -> str:
+    """What to do where the login is good, and the sender not the one that it is for."""
+    if not re.search(_NOT_AS_SENDER, " ".join(reply.lines)):
+        return ""
+    return "send from the address of the user who logged in, or have the provider allow this one"
+
+
 def _service_of(error: SMTPError) -> Service | None:
     """The service whose server an error came of."""
     from smtpx.services import at
@@ -146,8 +158,12 @@ def _service_of(error: SMTPError) -> Service | None:
 
 def _is_for_tls(connection: Connection, reply: Reply) -> bool:
     """True if TLS is what the server misses."""
-    is_plain = reply.code == 530 and not connection.tls
-    return is_plain and re.search(_WANTS_TLS, " ".join(reply.lines)) is not None
+    if connection.tls:
+        return False
+    # RFC 4954 §6: 538 is about nothing else.
+    return reply.code == 538 or (
+        reply.code == 530 and re.search(_WANTS_TLS, " ".join(reply.lines)) is not None
+    )
 
 
 def _of_missing_login(connection: Connection, reply: Reply) -> str:
