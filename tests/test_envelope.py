@@ -165,6 +165,22 @@ def test_one_internationalized_local_part_needs_smtputf8(
 
 
 @pytest.mark.requirement("RFC 3461 §4.1")
+@pytest.mark.parametrize(
+    ("envelope", "shown"),
+    [
+        (Envelope("a@x.test", "b@x.test"), "Envelope('a@x.test', ['b@x.test'])"),
+        (
+            Envelope(None, [Recipient("b@x.test", orcpt="c@x.test"), "d@x.test"], priority=0),
+            "Envelope(None, [Recipient('b@x.test', orcpt='c@x.test'), 'd@x.test'], priority=0)",
+        ),
+    ],
+)
+def test_it_is_shown_as_it_is_made(envelope: Envelope, shown: str) -> None:
+    assert repr(envelope) == shown
+    assert eval(shown) == envelope
+    assert repr(Envelope("a@x.test", ["b@x.test"] * 99)).endswith("'b@x.test', … 79 more])")
+
+
 def test_notify_never_stands_alone() -> None:
     assert Notify.NEVER | Notify.DELAY == Notify.DELAY
     assert not Notify.NEVER

@@ -34,6 +34,9 @@ __all__ = ["BodyType", "DeliverBy", "Envelope", "Notify", "Recipient", "Ret"]
 
 T = TypeVar("T")
 
+# A repr shows so many recipients: there may be thousands.
+_SHOWN = 20
+_ADDRESSES = ("address", "sender", "recipients")
 _ORCPT_TYPE = r"[A-Za-z0-9\-]+;"
 
 
@@ -91,6 +94,9 @@ class Recipient(Value):
 
     def __str__(self) -> str:
         return str(self.address)
+
+    def __repr__(self) -> str:
+        return f"Recipient({', '.join([repr(str(self)), *_options_of(self)])})"
 
 
 class Envelope(Value):
@@ -205,6 +211,15 @@ class Envelope(Value):
         held: tuple[Recipient, ...] | list[str] = _held.__get__(self)
         return [each.address._text for each in held] if isinstance(held, tuple) else held
 
+    def __repr__(self) -> str:
+        sender = None if self.sender is None else str(self.sender)
+        few = self.recipients[:_SHOWN]
+        shown = [repr(each if each.has_options else str(each)) for each in few]
+        if len(self.recipients) > _SHOWN:
+            shown.append(f"… {len(self.recipients) - _SHOWN} more")
+        said = [repr(sender), f"[{', '.join(shown)}]", *_options_of(self)]
+        return f"Envelope({', '.join(said)})"
+
     @classmethod
     def from_message(
         cls,
@@ -271,6 +286,18 @@ class Envelope(Value):
             or self.hold is not None
             or self.priority is not None
         )
+
+
+def _options_of(value: Value) -> list[str]:
+    """What it says besides addresses, as it is given."""
+    said = (
+        (name, getattr(value, name)) for name, field in type(value).__fields__.items() if field.repr
+    )
+    return [
+        f"{name}={option!r}"
+        for name, option in said
+        if not (option is None or option is False or name in _ADDRESSES)
+    ]
 
 
 @lru_cache(maxsize=64)

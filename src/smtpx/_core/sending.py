@@ -153,9 +153,10 @@ def addressed(message: Message) -> Envelope:
     given: Any = message
     if isinstance(given, str) or not (hasattr(given, "read") or isinstance(given, Iterable)):
         raise _checks.complaint("message", given, CONTENT)
-    if isinstance(given, list) and not all(isinstance(each, bytes) for each in given):
+    listed = cast("list[object]", given) if isinstance(given, list) else []
+    if not all(isinstance(each, bytes) for each in listed):
         advice = ": a message and its envelope are a tuple"
-        raise _checks.complaint("message", given, CONTENT, advice)
+        raise _checks.complaint("message", message, CONTENT, advice)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
