@@ -154,7 +154,7 @@ def addressed(message: Message) -> Envelope:
     if isinstance(given, str) or not (hasattr(given, "read") or isinstance(given, Iterable)):
         raise _checks.complaint("message", given, CONTENT)
     listed = cast("list[object]", given) if isinstance(given, list) else []
-    if not all(isinstance(each, bytes) for each in listed):
+    if not all(isinstance(each, (bytes, bytearray, memoryview)) for each in listed):
         advice = ": a message and its envelope are a tuple"
         raise _checks.complaint("message", message, CONTENT, advice)
     raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
