@@ -26,7 +26,7 @@ _GROUPS: dict[str, tuple[str, str, str]] = {
         "Sending",
         "What sends: one message or many, blocking or not.",
         "_faces.blocking.client _faces.asynchronous.client _faces.blocking.session "
-        "_faces.asynchronous.session _faces.settings _version",
+        "_faces.asynchronous.session _faces.keywords _version",
     ),
     "connection": (
         "Connections",
@@ -36,7 +36,8 @@ _GROUPS: dict[str, tuple[str, str, str]] = {
     "message": (
         "Messages and envelopes",
         "What is sent, to whom, and what can be wrong with it.",
-        "addresses envelope composing merging messages checking mending findings signing marking",
+        "addresses envelope _envelope_options composing merging messages checking mending findings "
+        "signing marking",
     ),
     "results": ("Results and replies", "What became of each recipient.", "results replies"),
 }
