@@ -86,6 +86,17 @@ def test_all_or_nothing_needs_one_transaction(face: Face) -> None:
         assert len(server.messages) == 1
 
 
+def test_what_one_part_cannot_ask_for_is_refused_before_the_first(face: Face) -> None:
+    """Here that somebody's address needs SMTPUTF8, which the server lacks."""
+    names = [*everyone(2), "\u00fc@0.test"]
+    extensions = ALL_EXTENSIONS - {Extension.SMTPUTF8}
+    with Server(extensions=extensions, recipient_limit=2) as server:
+        with face.session(server.url) as session, pytest.raises(smtpx.ExtensionMissing) as caught:
+            session.send(CONTENT, Envelope("a@x.test", names))
+        assert caught.value.result is None
+        assert received(server) == []
+
+
 def test_what_can_be_read_once_is_refused_before_it_is_read(face: Face) -> None:
     with (
         Server(extensions=ALL_EXTENSIONS, recipient_limit=2) as server,

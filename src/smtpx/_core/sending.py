@@ -10,6 +10,7 @@ from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.interruption import hang
 from smtpx._core.naming import name, name_in
+from smtpx._core.plan import plan_of
 from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import transaction
@@ -72,6 +73,8 @@ def _within_limits(
                     f"wants several ({dict(connection.extensions.limits)})"
                 )
             check_repeatable(connection, content)
+            # What one of them cannot ask for is told before the first of them is sent.
+            _ = plan_of(connection, envelope, content)
             return (yield from _in_parts(connection, everyone, content))
     return (yield from _observed(connection, envelope, content, all_or_nothing))
 
