@@ -144,8 +144,9 @@ def test_each_domain_gets_its_own_and_the_outcomes_keep_their_order(world, serve
         ]
         assert [len(server.messages), len(other.messages)] == [1, 1]
         assert not result.complete
-        with pytest.raises(DeliveryFailed, match="null MX"):
+        with pytest.raises(DeliveryFailed, match="null MX") as caught:
             result.raise_for_refused()
+        assert caught.value.result is result
 
 
 @pytest.mark.requirement("D3")

@@ -89,7 +89,23 @@ def test_a_message_that_cannot_be_sent_stops_no_other(send_many, server):
     assert [bool(one.accepted) for one in sorted(results, key=lambda one: len(one.outcomes))] == [
         *(False, True)
     ]
-    assert isinstance(results[0].error or results[1].error, smtpx.LocalProtocolError)
+    (unsent,) = (one for one in results if one.error is not None)
+    assert isinstance(unsent.error, smtpx.LocalProtocolError)
+    assert unsent.error.result is unsent
+
+
+def test_what_was_read_is_told_of_where_the_messages_fail(send_many, server):
+    """Also where the task for it has not yet run."""
+
+    def broken() -> Iterator[Any]:
+        yield from to("d0.test")
+        raise LookupError("no more")
+
+    with zone(1) as dns, pytest.raises(LookupError) as caught:
+        send_many(dns, server, broken())
+    (result,) = vars(caught.value)["results"]
+    assert [str(one.recipient) for one in result.outcomes] == ["bob@d0.test"]
+    assert result.complete or result.error.result is result
 
 
 def test_the_mark_is_asked_once_for_what_is_dialled_and_can_say_no(send_many, server):
@@ -121,6 +137,37 @@ def test_a_mark_that_fails_ends_it_and_nothing_is_lost(send_many, server):
     with zone(1) as dns, pytest.raises((LookupError, ExceptionGroup)):
         send_many(dns, server, to("d0.test"), mark=mark)
     assert not server.sessions
+
+
+def test_a_message_for_which_there_can_be_no_thread_is_told(server, monkeypatch):
+    start = threading.Thread.start
+
+    def begin(thread: threading.Thread) -> None:
+        if thread.name == "smtpx.delivery":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", begin)
+    with zone(1) as dns:
+        (result,) = in_thread(dns, server, to("d0.test"))
+    assert result.outcomes[0].retryable
+    assert "no thread" in str(result.error)
+
+
+def test_an_end_in_the_middle_refuses_the_mark_for_each_domain(server):
+    """A message for several asks for each of them, and its thread ends all the same."""
+    asked: list[object] = []
+
+    def mark(messages: Any, results: Any) -> list[bool]:
+        asked.extend(messages)
+        raise LookupError("the ledger is away")
+
+    both = Envelope("ann@x.test", ["bob@d0.test", "bob@d1.test"])
+    with zone(2) as dns, pytest.raises(LookupError) as caught:
+        in_thread(dns, server, [(CONTENT, both)], mark=mark)
+    (result,) = vars(caught.value)["results"]
+    assert [one.status for one in result.outcomes] == [Status.NOT_TRIED] * 2
+    assert len(asked) == 1
 
 
 def test_a_domain_that_is_silent_holds_up_no_other():

@@ -17,7 +17,7 @@ from smtpx.delivery import (
     NameServers,
     Terms,
 )
-from smtpx.delivery._places import Kept, Places
+from smtpx.delivery._places import Kept, Lease, Places
 from smtpx.observing import Event, Line, SessionBegun, SessionClosed
 from smtpx.testing import NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
@@ -36,69 +36,81 @@ def nothing(kept: Kept[Any]) -> bool:
     return False
 
 
+def taken(
+    places: Places[str], addresses: list[str], site: frozenset[str], suits: Any, now: float
+) -> Lease[str] | None:
+    lease: Lease[str] = Lease(addresses, site)
+    return lease if places.take(lease, suits, now) else None
+
+
+def given_back(places: Places[str], lease: Lease[str], kept: Kept[str] | None, now: float) -> None:
+    lease.kept = kept
+    places.give_back(lease, now)
+
+
 def kept_at(address: str) -> Kept[str]:
     return Kept(f"session at {address}", "a.test", address, Terms.OPPORTUNISTIC, None)
 
 
 def test_an_address_has_room_for_so_many():
     places: Places[str] = Places(DeliveryLimits(address=2))
-    leases = [places.take([A], frozenset([str(n)]), anything, 0.0) for n in range(3)]
+    leases = [taken(places, [A], frozenset([str(n)]), anything, 0.0) for n in range(3)]
     assert [lease is None for lease in leases] == [False, False, True]
     # Where it is full, the others of the host are dialled.
-    lease = places.take([A, B], OTHER, anything, 0.0)
+    lease = taken(places, [A, B], OTHER, anything, 0.0)
     assert lease is not None
     assert lease.addresses == (B,)
     assert leases[0] is not None
-    places.give_back(leases[0], None, 1.0)
-    assert places.take([A], SITE, anything, 1.0) is not None
+    given_back(places, leases[0], None, 1.0)
+    assert taken(places, [A], SITE, anything, 1.0) is not None
 
 
 @pytest.mark.requirement("D59")
 def test_a_site_has_room_for_so_many_whatever_its_addresses():
     places: Places[str] = Places(DeliveryLimits(site=2))
-    first = places.take([A], SITE, anything, 0.0)
-    assert places.take([B], SITE, anything, 0.0) is not None
-    assert places.take(["192.0.2.3"], SITE, anything, 0.0) is None
-    assert places.take(["192.0.2.3"], OTHER, anything, 0.0) is not None
+    first = taken(places, [A], SITE, anything, 0.0)
+    assert taken(places, [B], SITE, anything, 0.0) is not None
+    assert taken(places, ["192.0.2.3"], SITE, anything, 0.0) is None
+    assert taken(places, ["192.0.2.3"], OTHER, anything, 0.0) is not None
     assert first is not None
-    places.give_back(first, None, 1.0)
-    assert places.take(["192.0.2.3"], SITE, anything, 1.0) is not None
+    given_back(places, first, None, 1.0)
+    assert taken(places, ["192.0.2.3"], SITE, anything, 1.0) is not None
 
 
 def test_of_addresses_that_race_one_stays():
     places: Places[str] = Places(DeliveryLimits(address=1, site=1))
-    lease = places.take([A, B], SITE, anything, 0.0)
+    lease = taken(places, [A, B], SITE, anything, 0.0)
     assert lease is not None
-    assert places.take([B], OTHER, anything, 0.0) is None
+    assert taken(places, [B], OTHER, anything, 0.0) is None
     places.settle(lease, A)
-    assert places.take([B], OTHER, anything, 0.0) is not None
-    assert places.take([A], frozenset(), anything, 0.0) is None
+    assert taken(places, [B], OTHER, anything, 0.0) is not None
+    assert taken(places, [A], frozenset(), anything, 0.0) is None
 
 
 def test_what_was_kept_is_used_again_if_it_suits():
     places: Places[str] = Places(DeliveryLimits(address=2, messages=3, idle=5.0))
-    lease = places.take([A], SITE, anything, 0.0)
+    lease = taken(places, [A], SITE, anything, 0.0)
     assert lease is not None
     one = kept_at(A)
-    places.give_back(lease, one, 10.0)
-    unsuited = places.take([A, B], OTHER, nothing, 11.0)
+    given_back(places, lease, one, 10.0)
+    unsuited = taken(places, [A, B], OTHER, nothing, 11.0)
     assert unsuited is not None
     assert (unsuited.kept, unsuited.addresses) == (None, (A, B))
-    again = places.take([B, A], OTHER, anything, 11.0)
+    again = taken(places, [B, A], OTHER, anything, 11.0)
     assert again is not None
     assert (again.kept, again.addresses) == (one, (A,))
     one.messages = 3
-    places.give_back(again, one, 12.0)
+    given_back(places, again, one, 12.0)
     assert places.parting(12.0) == [one.session]
     assert places.parting(12.0) == []
 
 
 def test_what_was_kept_makes_room_for_what_it_does_not_suit():
     places: Places[str] = Places(DeliveryLimits(address=1))
-    lease = places.take([A], SITE, anything, 0.0)
+    lease = taken(places, [A], SITE, anything, 0.0)
     assert lease is not None
-    places.give_back(lease, kept_at(A), 1.0)
-    fresh = places.take([A], OTHER, nothing, 2.0)
+    given_back(places, lease, kept_at(A), 1.0)
+    fresh = taken(places, [A], OTHER, nothing, 2.0)
     assert fresh is not None
     assert fresh.kept is None
     assert places.parting(2.0) == [f"session at {A}"]
@@ -106,12 +118,12 @@ def test_what_was_kept_makes_room_for_what_it_does_not_suit():
 
 def test_nothing_is_kept_for_longer_than_it_may_be():
     places: Places[str] = Places(DeliveryLimits(idle=5.0))
-    lease = places.take([A], SITE, anything, 0.0)
+    lease = taken(places, [A], SITE, anything, 0.0)
     assert lease is not None
-    places.give_back(lease, kept_at(A), 1.0)
+    given_back(places, lease, kept_at(A), 1.0)
     assert places.expires() == 6.0
     assert places.parting(5.9) == []
-    late = places.take([A], SITE, anything, 6.0)
+    late = taken(places, [A], SITE, anything, 6.0)
     assert late is not None
     assert late.kept is None
     assert places.parting(6.0) == [f"session at {A}"]

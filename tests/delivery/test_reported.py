@@ -174,4 +174,4 @@ def test_connections_that_fail_take_up_no_place_for_good():
                 up = list(delivery.send_many(to(*domains), connections=16))
                 assert all(one.complete for one in up)
         places = delivery._sharing.sessions._places
-        assert (dict(places._at), dict(places._for)) == ({}, {})
+        assert (places._leases, places._idle) == ({}, [])

@@ -11,14 +11,25 @@ from typing import Any, TypeAlias, cast
 from smtpx import _checks
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, MarkRefused, SMTPError
+from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SMTPError
 from smtpx.marking import Mark
 from smtpx.results import Status
 
 from ._settings import AnyContent, ready
+from ._standing import interrupted
 from .outcomes import DeliveryOutcome, DeliveryResult
 
-__all__ = ["Message", "at_once", "check_many", "heed", "sent", "taken", "told_as", "unsendable"]
+__all__ = [
+    "Message",
+    "at_once",
+    "check_many",
+    "heed",
+    "sent",
+    "taken",
+    "told_as",
+    "unsendable",
+    "unsent",
+]
 
 Message: TypeAlias = "AnyContent | tuple[AnyContent, Envelope]"
 # Messages on their way at once, whatever is asked for.
@@ -64,14 +75,38 @@ def told_as(message: object) -> object:
 
 
 def unsendable(
-    message: object, error: SMTPError, envelope: Envelope | None = None
+    message: object,
+    error: SMTPError,
+    envelope: Envelope | None = None,
+    status: Status = Status.NOT_TRIED,
 ) -> DeliveryResult:
     """The result for a message that nobody was asked to take; maybe it has not even an envelope."""
     recipients = () if envelope is None else envelope.recipients
-    outcomes = [DeliveryOutcome(one.address, Status.NOT_TRIED, None) for one in recipients]
+    outcomes = [DeliveryOutcome(one.address, status, None) for one in recipients]
     result = DeliveryResult(outcomes, None, error)
     result.message = told_as(message)
+    error.result = result
     return result
+
+
+def unsent(
+    message: object, error: SMTPError | None = None, *, status: Status = Status.NOT_TRIED
+) -> DeliveryResult:
+    """The result for a message that was read from the caller, and of which nothing is known."""
+    return unsendable(message, error or interrupted(), _envelope_of(message), status)
+
+
+def _envelope_of(message: object) -> Envelope | None:
+    """Who was to get a message; ``None`` where it does not say so."""
+    envelope: object = None
+    try:
+        if isinstance(message, tuple):
+            _, envelope = cast("tuple[object, object]", message)
+        else:
+            _, envelope = ready(message, None)
+    except (SMTPError, TypeError, ValueError):
+        pass
+    return envelope if isinstance(envelope, Envelope) else None
 
 
 def heed(said: object) -> None:
@@ -84,6 +119,9 @@ def heed(said: object) -> None:
         raise MarkRefused("the mark says that the message must not be sent")
 
 
+_NOTHING = object()
+
+
 class _Worker:
     """One message on its way, in a thread of its own."""
 
@@ -93,34 +131,163 @@ class _Worker:
         """What the mark says, once that is asked."""
         self.result: DeliveryResult | None = None
         self.failure: BaseException | None = None
+        self.ended = threading.Event()
         self._events = events
         self._deliver = deliver
-        thread = threading.Thread(target=self._run, name="smtpx.delivery", daemon=True)
-        thread.start()
+        self._unclaimed = [True]
+        self._is_refused = False
+
+    def start(self) -> None:
+        """Send it; or tell that it was not sent, where there can be no other thread."""
+        try:
+            threading.Thread(target=self._run, name="smtpx.delivery", daemon=True).start()
+        except RuntimeError as error:
+            if self.claim():
+                lost = ConnectionLost(f"there can be no thread for it: {error}", phase="connect")
+                self._end(unsent(self.message, lost))
+
+    def claim(self) -> bool:
+        """True for the thread that is to send it, or for whoever does not wait for that: once."""
+        try:
+            return self._unclaimed.pop()
+        except IndexError:
+            return False
 
     def _run(self) -> None:
+        if not self.claim():
+            return
         try:
             content, envelope = taken(self.message)
         except SMTPError as error:
-            self.result = unsendable(self.message, error)
+            self._end(unsendable(self.message, error))
         except BaseException as error:
-            self.failure = error
+            self._end(unsent(self.message), error)
         else:
             self._send(content, envelope)
-        self._events.put((self, True))
 
     def _send(self, content: AnyContent, envelope: Envelope) -> None:
         try:
-            self.result = self._deliver(content, envelope, self._ask)
-            self.result.message = told_as(self.message)
+            result = self._deliver(content, envelope, self._ask)
         except SMTPError as error:  # Of the delivery, which is closed: none of the message's.
-            self.result, self.failure = unsendable(self.message, error, envelope), error
+            self._end(unsendable(self.message, error, envelope), error)
         except BaseException as error:
-            self.failure = error
+            known = vars(error).get("result")
+            self._end(known if isinstance(known, DeliveryResult) else unsent(self.message), error)
+        else:
+            self._end(result)
+
+    def _end(self, result: DeliveryResult, failure: BaseException | None = None) -> None:
+        result.message = told_as(self.message)
+        self.result, self.failure = result, failure
+        self.ended.set()
+        self._events.put((self, True))
+
+    def refuse(self) -> None:
+        """Answer by no whatever it asks the mark, now or later."""
+        self._is_refused = True
+        self.marked.put(False)
 
     def _ask(self) -> None:
+        if self._is_refused:
+            heed([False])
         self._events.put((self, False))
         heed([self.marked.get()])
+
+
+class _Many:
+    """The messages of one call, each told of once, whatever interrupts.
+
+    They are read, and the mark is asked, in the thread of the caller.
+    """
+
+    def __init__(
+        self, messages: Iterable[Message], most: int, mark: Mark | None, deliver: _Deliver
+    ) -> None:
+        self.results: list[DeliveryResult] = []
+        """What the caller was not told yet."""
+        self._source = iter(messages)
+        self._most = most
+        self._mark = mark
+        self._deliver = deliver
+        self._events: SimpleQueue[tuple[_Worker, bool]] = SimpleQueue()
+        self._read: object = _NOTHING
+        """What was taken from the caller, until a worker has it."""
+        self._working: dict[_Worker, None] = {}
+        self._is_over = False
+        self._process = os.getpid()
+
+    def go_on(self) -> bool:
+        """Send until there are results; False if there will be none.
+
+        Raises:
+            LocalProtocolError: it is the parent process that sends.
+            BaseException: what the caller's iterable or mark raised.
+        """
+        while not self.results:
+            if self._process != os.getpid():
+                raise LocalProtocolError(
+                    "this send_many is the parent process's, which is told of all results: call "
+                    "send_many anew in the child"
+                )
+            self._fill()
+            if not self._working:
+                return False
+            worker, is_done = self._events.get()
+            if not is_done:
+                worker.marked.put(self._is_marked(worker))
+                continue
+            self._tell(worker)
+            _ = self._working.pop(worker)
+            if worker.failure is not None:
+                raise worker.failure
+        return True
+
+    def end(self, error: BaseException, *, waits: bool = True) -> None:
+        """Begin nothing more, and hang on the error what was not told.
+
+        What has begun is waited for. Whoever is interrupted in that calls it again, not to wait.
+        """
+        if self._process != os.getpid():
+            return  # The threads are the parent's.
+        self._is_over = True
+        if self._read is not _NOTHING:
+            self.results.append(unsent(self._read))
+            self._read = _NOTHING
+        for worker in self._working:
+            worker.refuse()
+        for worker in self._working:
+            if worker.claim():
+                worker.result = unsent(worker.message)
+            elif waits:
+                _ = worker.ended.wait()
+            self._tell(worker)
+        vars(error)["results"] = self.results
+
+    def _fill(self) -> None:
+        """Read as many messages as may be on their way."""
+        source = self._source
+        while not self._is_over and len(self._working) < self._most:
+            self._is_over = True
+            # CPython runs no signal handler between the iterator and the name that a loop gives
+            # to its item, nor between what the two assignments do.
+            for self._read in source:
+                worker = _Worker(self._read, self._events, self._deliver)
+                self._working[worker] = None
+                self._read = _NOTHING
+                worker.start()
+                self._is_over = False
+                break
+
+    def _tell(self, worker: _Worker) -> None:
+        result = worker.result or unsent(worker.message, status=Status.IN_DOUBT)
+        if not any(result is one for one in self.results):
+            self.results.append(result)
+
+    def _is_marked(self, worker: _Worker) -> bool:
+        mark = self._mark
+        return mark is None or bool(
+            next(iter(cast("Iterable[object]", mark([told_as(worker.message)], []))))
+        )
 
 
 def sent(
@@ -130,69 +297,23 @@ def sent(
     mark: Mark | None,
     deliver: _Deliver,
 ) -> Iterator[DeliveryResult]:
-    """Send the messages, at most so many at once, and yield each result as it comes.
-
-    The messages are read, and the mark is asked, in the thread of the caller.
-    """
+    """Send the messages, at most so many at once, and yield each result as it comes."""
     unbegun.begin()
-    source = iter(messages)
-    events: SimpleQueue[tuple[_Worker, bool]] = SimpleQueue()
-    working: set[_Worker] = set()
-    untold: list[DeliveryResult] = []
-    process = os.getpid()
+    many = _Many(messages, most, mark, deliver)
+    results = many.results
     try:
-        is_over = False
-        while True:
-            if process != os.getpid():
-                raise LocalProtocolError(
-                    "this send_many is the parent process's, which is told of all results: call "
-                    "send_many anew in the child"
-                )
+        while many.go_on():
             while True:
-                if is_over or len(working) >= most:
+                if not results:
                     break
-                message = next(source, source)
-                is_over = message is source
-                if not is_over:
-                    working.add(_Worker(message, events, deliver))
-            if not working:
-                return
-            worker, is_done = events.get()
-            if not is_done:
-                worker.marked.put(_is_marked(worker, mark))
-                continue
-            working.discard(worker)
-            if worker.result is not None:
-                untold.append(worker.result)
-            if worker.failure is not None:
-                raise worker.failure
-            if worker.result is not None:
-                yield worker.result
-                untold.clear()
+                # No signal handler runs between these, as it would after a call.
+                result = results[0]
+                del results[0]
+                yield result
     except BaseException as error:
-        # Nothing more begins; what has begun is brought to its end, and told.
-        if isinstance(error, GeneratorExit):
-            untold.clear()
-        if process != os.getpid():
-            # The threads are the parent's.
+        try:
+            many.end(error)
+        except BaseException as another:
+            many.end(another, waits=False)
             raise
-        while working:
-            worker, is_done = events.get()
-            if not is_done:
-                worker.marked.put(False)
-                continue
-            working.discard(worker)
-            if worker.result is not None:
-                untold.append(worker.result)
-        vars(error)["results"] = untold
-        raise
-
-
-def _is_marked(worker: _Worker, mark: Mark | None) -> bool:
-    try:
-        return mark is None or bool(
-            next(iter(cast("Iterable[object]", mark([told_as(worker.message)], []))))
-        )
-    except BaseException:
-        worker.marked.put(False)
         raise

@@ -6,7 +6,7 @@ on with it, if what the server has shown meets that mail's own terms.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
@@ -94,54 +94,69 @@ class Kept(Generic[S]):
 
 
 class Lease(Generic[S]):
-    """A place for one session, at one of several addresses that are about to be dialled."""
+    """A place for one session, at one of several addresses that are about to be dialled.
+
+    Whoever wants one makes it, and gives it back whatever becomes of it.
+    """
 
     __slots__ = ("addresses", "kept", "site")
 
-    def __init__(self, addresses: Sequence[str], site: Site, kept: Kept[S] | None = None) -> None:
+    def __init__(self, addresses: Sequence[str], site: Site) -> None:
         self.addresses = tuple(addresses)
         self.site = site
-        self.kept = kept
-        """What is open already."""
+        self.kept: Kept[S] | None = None
+        """What is open in it."""
+
+    @property
+    def is_open(self) -> bool:
+        """There is a session in it."""
+        return self.kept is not None
 
 
 class Places(Generic[S]):
-    """All sessions of one delivery: those that are in use are counted, the others are held."""
+    """All sessions of one delivery: those that are in use are counted, the others are held.
+
+    A signal handler may raise at each call. Of what is interrupted nothing is lost: what has a
+    place is in one collection, at least, and what is done twice does no more than once.
+    """
 
     def __init__(self, limits: DeliveryLimits) -> None:
         self._limits = limits
-        self._at: Counter[str] = Counter()
-        """Sessions at an address, in use or kept."""
-        self._for: Counter[Site] = Counter()
-        """Sessions in use for a site."""
+        self._leases: dict[Lease[S], None] = {}
+        """The places in use."""
         self._crowded: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """How many sessions an address takes, by its own word, and until when that holds."""
         self._idle: list[Kept[S]] = []
         self._parting: list[S] = []
 
-    def take(
-        self, addresses: Sequence[str], site: Site, suits: Callable[[Kept[S]], bool], now: float
-    ) -> Lease[S] | None:
-        """A session that is open and suits, or room for a new one; ``None`` where there is none."""
+    def take(self, lease: Lease[S], suits: Callable[[Kept[S]], bool], now: float) -> bool:
+        """Have it hold a session that is open and suits, or room for a new one; False if none."""
         self._expire(now)
-        if self._for[site] >= self._limits.site:
-            return None
+        if sum(one.site == lease.site for one in self._leases) >= self._limits.site:
+            return False
         for kept in reversed(self._idle):
-            if kept.address in addresses and suits(kept):
+            if kept.address in lease.addresses and suits(kept):
+                lease.addresses, lease.kept = (kept.address,), kept
+                self._leases[lease] = None
                 self._idle.remove(kept)
-                self._for[site] += 1
-                return Lease((kept.address,), site, kept)
-        free = [each for each in addresses if self._has_room(each, now)]
+                return True
+        free = tuple([each for each in lease.addresses if self._has_room(each, now)])
         if not free:
-            return None
-        self._at.update(free)
-        self._for[site] += 1
-        return Lease(free, site)
+            return False
+        lease.addresses = free
+        self._leases[lease] = None
+        return True
+
+    def _at(self, address: str) -> int:
+        """Sessions at an address, in use or kept."""
+        return sum(address in one.addresses for one in self._leases) + sum(
+            one.address == address for one in self._idle
+        )
 
     def _has_room(self, address: str, now: float) -> bool:
         most, until = self._crowded.get(address, (0, 0.0))
         limit = self._limits.address
-        if self._at[address] < (min(most, limit) if until > now else limit):
+        if self._at(address) < (min(most, limit) if until > now else limit):
             return True
         oldest = next((one for one in self._idle if one.address == address), None)
         if oldest is None:
@@ -154,7 +169,7 @@ class Places(Generic[S]):
 
         For a while there are no more of them then; who was refused waits for one.
         """
-        others = self._at[address] - 1
+        others = self._at(address) - 1
         if others < 1:
             return False
         self._crowded[address] = others, now + _CROWDED
@@ -165,34 +180,24 @@ class Places(Generic[S]):
 
     def settle(self, lease: Lease[S], address: str) -> None:
         """Of all addresses it is this one: there is room at the others again."""
-        for each in lease.addresses:
-            if each != address:
-                self._leave(each)
         lease.addresses = (address,)
 
-    def give_back(self, lease: Lease[S], kept: Kept[S] | None, now: float) -> None:
-        """A message is done with its place; what is `kept` may serve another."""
-        self._for[lease.site] -= 1
-        if self._for[lease.site] <= 0:
-            del self._for[lease.site]
-        if kept is None:
-            for each in lease.addresses:
-                self._leave(each)
+    def give_back(self, lease: Lease[S], now: float) -> None:
+        """A message is done with its place; what is open in it may serve another."""
+        if lease not in self._leases:
             return
-        kept.until = now + self._limits.idle
-        self._idle.append(kept)
-        if kept.messages >= self._limits.messages:
+        kept = lease.kept
+        if kept is not None:
+            kept.until = now + self._limits.idle
+            if kept not in self._idle:
+                self._idle.append(kept)
+        del self._leases[lease]
+        if kept is not None and kept.messages >= self._limits.messages:
             self._part(kept)
 
-    def _leave(self, address: str) -> None:
-        self._at[address] -= 1
-        if self._at[address] <= 0:
-            del self._at[address]
-
     def _part(self, kept: Kept[S]) -> None:
-        self._idle.remove(kept)
-        self._leave(kept.address)
         self._parting.append(kept.session)
+        self._idle.remove(kept)
 
     def _expire(self, now: float) -> None:
         for kept in [one for one in self._idle if one.until <= now]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import Condition, Lock, Thread
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from time import monotonic
 
 from smtpx import Session
@@ -39,9 +40,11 @@ class Sessions:
         self._settings = settings
         self._hosts = hosts
         self._places: Places[Session] = Places(settings.limits)
-        lock = Lock()
-        self._room = Condition(lock)
-        self._keeping = Condition(lock)
+        self._lock = Lock()
+        self._waiting: dict[SimpleQueue[None], None] = {}
+        """The bells of those who wait for a place."""
+        self._news: SimpleQueue[None] = SimpleQueue()
+        """For the keeper: there is something to be closed."""
         self._keeper: Thread | None = None
         """Closes what was kept for long enough, while there is something."""
         self._is_closed = False
@@ -60,66 +63,72 @@ class Sessions:
 
     def _attempt(self, addresses: tuple[str, ...], step: Try, content: AnyContent) -> Said:
         until = monotonic() + self._settings.limits.wait
-        while (lease := self._take(addresses, step, until)) is not None:
-            said = self._once(lease, step, content)
+        while True:
+            lease: Lease[Session] = Lease(addresses, step.site)
+            try:
+                if not self._take(lease, step, until):
+                    return busy(step, self._settings.limits.wait)
+                said = self._once(lease, step, content)
+            except BaseException as error:
+                used, lease.kept = lease.kept, None
+                if used is not None:
+                    used.session.abort()
+                vars(error).setdefault("address", lease.addresses[0])
+                raise
+            finally:
+                try:
+                    self._give_back(lease)
+                except BaseException:
+                    self._give_back(
+                        lease
+                    )  # It is interrupted: nobody waits for this place for ever.
+                    raise
             if said is not None:
                 return said
-        return busy(step, self._settings.limits.wait)
 
     def _once(self, lease: Lease[Session], step: Try, content: AnyContent) -> Said | None:
         """Send a message in this place; ``None`` if there was none, as the server says."""
         addresses = lease.addresses
-        used: Kept[Session] | None = None
-        try:
-            if lease.kept is not None:
-                used = lease.kept
-                said = self._over(used, step, content)
-                if not is_gone(said):
-                    return said._replace(is_kept=True)
-                # It had ended meanwhile: nothing was said of this message.
-                used.session.abort()
-                used = None
-            dialled = dial(
-                lease.addresses,
-                self._settings.rules.port,
-                timeout=self._settings.connect_timeout,
-                sources=self._settings.sources,
-            )
-            unreached = unreached_of(dialled, self._settings)
-            for address, _ in unreached:
-                self._hosts.failed(address, monotonic())
-            if dialled.socket is None:
-                return Said(begun=dialled.begun or addresses, unreached=unreached)
-            with self._room:
-                self._places.settle(lease, dialled.address)
-                self._room.notify_all()
-            used, said = self._opened(step, dialled, content)
-            if used is None and self._is_crowded(said):
-                return None
-            return said._replace(begun=dialled.begun, unreached=unreached)
-        except BaseException as error:
-            if used is not None:
-                used.session.abort()
-                used = None
-            vars(error).setdefault("address", lease.addresses[0])
-            raise
-        finally:
-            self._give_back(lease, used)
+        if lease.kept is not None:
+            said = self._over(lease.kept, step, content)
+            if not is_gone(said):
+                return said._replace(is_kept=True)
+            # It had ended meanwhile: nothing was said of this message.
+            lease.kept.session.abort()
+            lease.kept = None
+        dialled = dial(
+            lease.addresses,
+            self._settings.rules.port,
+            timeout=self._settings.connect_timeout,
+            sources=self._settings.sources,
+        )
+        unreached = unreached_of(dialled, self._settings)
+        for address, _ in unreached:
+            self._hosts.failed(address, monotonic())
+        if dialled.socket is None:
+            return Said(begun=dialled.begun or addresses, unreached=unreached)
+        with self._lock:
+            self._places.settle(lease, dialled.address)
+            self._ring()
+        said = self._opened(lease, step, dialled, content)
+        if not lease.is_open and self._is_crowded(said):
+            return None
+        return said._replace(begun=dialled.begun, unreached=unreached)
 
     def _is_crowded(self, said: Said) -> bool:
         """True if a server takes no session because it has enough of ours; else remember it."""
         error, now = said.error, monotonic()
         if error is None or not counts_against(error):
             return False
-        with self._room:
+        with self._lock:
             is_crowded = is_too_many(error) and self._places.is_crowded(said.address, now)
         if not is_crowded:
             self._hosts.failed(said.address, now)
         return is_crowded
 
     def _opened(
-        self, step: Try, dialled: Dialled, content: AnyContent
-    ) -> tuple[Kept[Session] | None, Said]:
+        self, lease: Lease[Session], step: Try, dialled: Dialled, content: AnyContent
+    ) -> Said:
         """Open a session and send the message over it."""
         settings, address = self._settings, dialled.address
         source = source_of(dialled)
@@ -135,60 +144,72 @@ class Sessions:
         except SMTPError as error:
             session.close()
             shown = session.protection
-            return None, Said(error.result, error, shown, address=address, source=source)
+            return Said(error.result, error, shown, address=address, source=source)
         except BaseException:
             session.abort()
             raise
         self._hosts.answered(address)
         kept = Kept(session, step.host, address, step.terms, session.protection, source)
-        try:
-            return kept, self._over(kept, step, content)
-        except BaseException:
-            session.abort()
-            raise
+        lease.kept = kept
+        return self._over(kept, step, content)
 
     def _over(self, kept: Kept[Session], step: Try, content: AnyContent) -> Said:
         """Send the message over a session that is open."""
         kept.messages += 1
         try:
-            result = kept.session.send(content, step.envelope)
+            # No signal handler runs between the two: from then on nothing is lost.
+            step.heard[:] = (kept.session.send(content, step.envelope),)
         except SMTPError as error:
+            if error.result is not None:
+                step.heard[:] = (error.result,)
             return said_by(kept, error.result, error)
+        (result,) = step.heard
         return said_by(kept, result, result.error)
 
-    def _take(self, addresses: Sequence[str], step: Try, until: float) -> Lease[Session] | None:
-        """A place, or a session that is open; ``None`` if there was none for too long."""
-        with self._room:
+    def _take(self, lease: Lease[Session], step: Try, until: float) -> bool:
+        """Have a place, or a session that is open; False if there was none for too long."""
+        bell: SimpleQueue[None] = SimpleQueue()
+        try:
             while True:
-                now = monotonic()
-                lease = self._places.take(
-                    addresses, step.site, lambda kept: self._suits(kept, step), now
-                )
-                self._tidy()
-                if lease is not None or now >= until:
-                    return lease
-                _ = self._room.wait(until - now)
+                with self._lock:
+                    now = monotonic()
+                    is_taken = self._places.take(lease, lambda kept: self._suits(kept, step), now)
+                    self._tidy()
+                    if is_taken or now >= until:
+                        return is_taken
+                    self._waiting[bell] = None
+                with suppress(Empty):
+                    bell.get(timeout=until - now)
+        finally:
+            with self._lock:
+                _ = self._waiting.pop(bell, None)
+
+    def _ring(self) -> None:
+        for bell in self._waiting:
+            bell.put(None)
 
     def _suits(self, kept: Kept[Session], step: Try) -> bool:
         return kept.session.is_open and meets(kept, step.host, step.terms)
 
-    def _give_back(self, lease: Lease[Session], used: Kept[Session] | None) -> None:
+    def _give_back(self, lease: Lease[Session]) -> None:
+        used = lease.kept
         if used is not None and not used.session.is_open:
             used.session.abort()
-            used = None
-        with self._room:
-            kept = None if self._is_closed else used
-            self._places.give_back(lease, kept, monotonic())
-            self._room.notify_all()
+            lease.kept = used = None
+        with self._lock:
+            if self._is_closed:
+                lease.kept = None
+            self._places.give_back(lease, monotonic())
+            self._ring()
             self._tidy()
-        if used is not None and kept is None:
+        if used is not None and lease.kept is None:
             _part(used.session)
 
     def _tidy(self) -> None:
         """Have what is kept be closed in time."""
         if self._keeper is not None:
             if self._places.has_parting:
-                self._keeping.notify_all()
+                self._news.put(None)
         elif self._places.has_parting or self._places.expires() is not None:
             keeper = Thread(target=self._keep, name="smtpx.delivery sessions", daemon=True)
             with suppress(RuntimeError):  # There are too many, or the program ends.
@@ -198,24 +219,25 @@ class Sessions:
     def _keep(self) -> None:
         """Close each session that was kept for long enough, until there is none."""
         while True:
-            with self._keeping:
+            with self._lock:
                 parting = self._places.parting(monotonic())
-                if not parting:
-                    expires = self._places.expires()
-                    if expires is None:
-                        self._keeper = None
-                        return
-                    _ = self._keeping.wait(max(expires - monotonic(), 0))
-                    continue
-            _farewell(parting)
+                expires = self._places.expires()
+                if not parting and expires is None:
+                    self._keeper = None
+                    return
+            if parting:
+                _farewell(parting)
+            elif expires is not None:
+                with suppress(Empty):
+                    self._news.get(timeout=max(expires - monotonic(), 0))
 
     def close(self) -> None:
         """Keep nothing any more; what is in use is closed when it is given back."""
-        with self._room:
+        with self._lock:
             self._is_closed = True
             parting = self._places.clear()
-            self._keeping.notify_all()
-            self._room.notify_all()
+            self._news.put(None)
+            self._ring()
         _farewell(parting)
 
     def abandon(self) -> None:

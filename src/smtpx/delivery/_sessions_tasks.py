@@ -60,52 +60,52 @@ class TaskSessions:
 
     async def _attempt(self, addresses: tuple[str, ...], step: Try, content: AnyContent) -> Said:
         until = monotonic() + self._settings.limits.wait
-        while (lease := await self._take(addresses, step, until)) is not None:
-            said = await self._once(lease, step, content)
+        while True:
+            lease: Lease[AsyncSession] = Lease(addresses, step.site)
+            try:
+                if not await self._take(lease, step, until):
+                    return busy(step, self._settings.limits.wait)
+                said = await self._once(lease, step, content)
+            except BaseException as error:
+                used, lease.kept = lease.kept, None
+                if used is not None:
+                    used.session.abort()
+                vars(error).setdefault("address", lease.addresses[0])
+                raise
+            finally:
+                await self._give_back(lease)
             if said is not None:
                 return said
-        return busy(step, self._settings.limits.wait)
 
     async def _once(
         self, lease: Lease[AsyncSession], step: Try, content: AnyContent
     ) -> Said | None:
         """Send a message in this place; ``None`` if there was none, as the server says."""
         addresses = lease.addresses
-        used: Kept[AsyncSession] | None = None
-        try:
-            if lease.kept is not None:
-                used = lease.kept
-                said = await self._over(used, step, content)
-                if not is_gone(said):
-                    return said._replace(is_kept=True)
-                # It had ended meanwhile: nothing was said of this message.
-                used.session.abort()
-                used = None
-            dialled = await dial_async(
-                lease.addresses,
-                self._settings.rules.port,
-                timeout=self._settings.connect_timeout,
-                sources=self._settings.sources,
-            )
-            unreached = unreached_of(dialled, self._settings)
-            for address, _ in unreached:
-                self._hosts.failed(address, monotonic())
-            if dialled.socket is None:
-                return Said(begun=dialled.begun or addresses, unreached=unreached)
-            self._places.settle(lease, dialled.address)
-            self._ring()
-            used, said = await self._opened(step, dialled, content)
-            if used is None and self._is_crowded(said):
-                return None
-            return said._replace(begun=dialled.begun, unreached=unreached)
-        except BaseException as error:
-            if used is not None:
-                used.session.abort()
-                used = None
-            vars(error).setdefault("address", lease.addresses[0])
-            raise
-        finally:
-            await self._give_back(lease, used)
+        if lease.kept is not None:
+            said = await self._over(lease.kept, step, content)
+            if not is_gone(said):
+                return said._replace(is_kept=True)
+            # It had ended meanwhile: nothing was said of this message.
+            lease.kept.session.abort()
+            lease.kept = None
+        dialled = await dial_async(
+            lease.addresses,
+            self._settings.rules.port,
+            timeout=self._settings.connect_timeout,
+            sources=self._settings.sources,
+        )
+        unreached = unreached_of(dialled, self._settings)
+        for address, _ in unreached:
+            self._hosts.failed(address, monotonic())
+        if dialled.socket is None:
+            return Said(begun=dialled.begun or addresses, unreached=unreached)
+        self._places.settle(lease, dialled.address)
+        self._ring()
+        said = await self._opened(lease, step, dialled, content)
+        if not lease.is_open and self._is_crowded(said):
+            return None
+        return said._replace(begun=dialled.begun, unreached=unreached)
 
     def _is_crowded(self, said: Said) -> bool:
         """True if a server takes no session because it has enough of ours; else remember it."""
@@ -119,8 +119,8 @@ class TaskSessions:
         return is_crowded
 
     async def _opened(
-        self, step: Try, dialled: Dialled, content: AnyContent
-    ) -> tuple[Kept[AsyncSession] | None, Said]:
+        self, lease: Lease[AsyncSession], step: Try, dialled: Dialled, content: AnyContent
+    ) -> Said:
         """Open a session and send the message over it."""
         settings, address = self._settings, dialled.address
         source = source_of(dialled)
@@ -136,41 +136,38 @@ class TaskSessions:
         except SMTPError as error:
             await session.close()
             shown = session.protection
-            return None, Said(error.result, error, shown, address=address, source=source)
+            return Said(error.result, error, shown, address=address, source=source)
         except BaseException:
             session.abort()
             raise
         self._hosts.answered(address)
         kept = Kept(session, step.host, address, step.terms, session.protection, source)
-        try:
-            return kept, await self._over(kept, step, content)
-        except BaseException:
-            session.abort()
-            raise
+        lease.kept = kept
+        return await self._over(kept, step, content)
 
     async def _over(self, kept: Kept[AsyncSession], step: Try, content: AnyContent) -> Said:
         """Send the message over a session that is open."""
         kept.messages += 1
         try:
-            result = await kept.session.send(content, step.envelope)
+            # No signal handler runs between the two: from then on nothing is lost.
+            step.heard[:] = (await kept.session.send(content, step.envelope),)
         except SMTPError as error:
+            if error.result is not None:
+                step.heard[:] = (error.result,)
             return said_by(kept, error.result, error)
+        (result,) = step.heard
         return said_by(kept, result, result.error)
 
-    async def _take(
-        self, addresses: Sequence[str], step: Try, until: float
-    ) -> Lease[AsyncSession] | None:
-        """A place, or a session that is open; ``None`` if there was none for too long."""
+    async def _take(self, lease: Lease[AsyncSession], step: Try, until: float) -> bool:
+        """Have a place, or a session that is open; False if there was none for too long."""
         bell = self._world.make_bell()
         try:
             while True:
                 now = monotonic()
-                lease = self._places.take(
-                    addresses, step.site, lambda kept: self._suits(kept, step), now
-                )
+                is_taken = self._places.take(lease, lambda kept: self._suits(kept, step), now)
                 self._tidy()
-                if lease is not None or now >= until:
-                    return lease
+                if is_taken or now >= until:
+                    return is_taken
                 self._waiting[bell] = None
                 await bell.wait(until - now)
         finally:
@@ -183,15 +180,17 @@ class TaskSessions:
         for bell in self._waiting:
             bell.ring()
 
-    async def _give_back(self, lease: Lease[AsyncSession], used: Kept[AsyncSession] | None) -> None:
+    async def _give_back(self, lease: Lease[AsyncSession]) -> None:
+        used = lease.kept
         if used is not None and not used.session.is_open:
             used.session.abort()
-            used = None
-        kept = None if self._is_closed else used
-        self._places.give_back(lease, kept, monotonic())
+            lease.kept = used = None
+        if self._is_closed:
+            lease.kept = None
+        self._places.give_back(lease, monotonic())
         self._ring()
         self._tidy()
-        if used is not None and kept is None:
+        if used is not None and lease.kept is None:
             await _part(used.session)
 
     def _tidy(self) -> None:

@@ -387,7 +387,6 @@ def verdict(result: DeliveryResult) -> DeliveryResult:
         SMTPError: its error, if nobody does.
     """
     if result.error is not None and not result.accepted:
-        result.error.result = result
         raise result.error
     return result
 

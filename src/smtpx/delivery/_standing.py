@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from smtpx.envelope import Recipient
 from smtpx.errors import (
     AddressError,
+    ConnectionLost,
     ExtensionMissing,
     GreetingRefused,
     HelloRefused,
@@ -25,7 +26,7 @@ from smtpx.results import SendResult, Status
 from ._terms import Level
 from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
 
-__all__ = ["HANDSHAKE_FAILED", "Standings", "looping", "reason_of", "told"]
+__all__ = ["HANDSHAKE_FAILED", "Standings", "interrupted", "looping", "reason_of", "told"]
 
 HANDSHAKE_FAILED = (TLSPolicyError, TLSRefused)
 """An attack may make any of these; a host that is in earnest makes them, too."""
@@ -146,6 +147,12 @@ class Standings:
                     failure=failure,
                 )
 
+    def break_off(self) -> None:
+        """It is interrupted: those who are left are not tried any more."""
+        left = [self._all[place].outcome.status for place in self.remaining]
+        if self.error is None and Status.NOT_TRIED in left:
+            self.error = interrupted()
+
     def give_up(self, next_hop: str) -> None:
         """Say why nobody took it for those who are left."""
         if self._refused is not None and (self._refused[0].transient or not self.lacks_protection):
@@ -196,7 +203,15 @@ def told(places: Iterable[Sequence[int]], standings: Sequence[Standings]) -> Del
     reply = next((one.reply for one in standings if one.reply is not None), None)
     result = DeliveryResult(outcomes, reply, error)
     result.server = next((one.server for one in standings if one.server is not None), None)
+    if error is not None:
+        # One session's may have been its own; this is the whole message's.
+        error.result = result
     return result
+
+
+def interrupted() -> ConnectionLost:
+    """Why nothing is known of those who were not tried yet."""
+    return ConnectionLost("the delivery was interrupted before this was sent", phase="other")
 
 
 def looping(error: DeliveryFailed, better: Sequence[object]) -> DeliveryFailed:

@@ -151,6 +151,8 @@ class Try(NamedTuple):
     terms: Terms
     site: Site
     envelope: Envelope
+    heard: list[SendResult]
+    """What became of the message, as soon as that is known: whatever interrupts the answer."""
     is_probe: bool = False
     """They were not reached lately: one message at a time tries them."""
 

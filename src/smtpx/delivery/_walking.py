@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from zlib import crc32
 
 from smtpx.envelope import Envelope
@@ -102,10 +103,12 @@ def delivered(
     try:
         for next_hop, walk in zip(places, walks, strict=True):
             yield from walk.go(next_hop, seed ^ _drawn_for(envelope), turn)
+        return told(places.values(), standings)
     except BaseException as interruption:
+        for walk in walks:
+            walk.break_off(interruption)
         vars(interruption)["result"] = told(places.values(), standings)
         raise
-    return told(places.values(), standings)
 
 
 def _drawn_for(envelope: Envelope) -> int:
@@ -129,6 +132,20 @@ class _Walk:
         self._left = _ADDRESSES
         self._free = _FREE
         self._sessions = _SESSIONS
+        self._trying: tuple[Try, list[int]] | None = None
+        """What was asked for last, and for whom, until what came of it is noted."""
+
+    def break_off(self, interruption: BaseException) -> None:
+        """Note what is known of an attempt that is interrupted, or of its answer."""
+        if self._trying is not None:
+            step, those = self._trying
+            known = vars(interruption).get("result")
+            results = [known] if isinstance(known, SendResult) else step.heard
+            address = str(vars(interruption).get("address", step.addresses[0]))
+            for result in results:
+                with suppress(SMTPError):  # It would stop what is stopped.
+                    self.standings.hear(result, those, Attempt(step.host, address, step.terms))
+        self.standings.break_off()
 
     def go(self, next_hop: str, seed: int, turn: int) -> Steps[None]:
         """Go through the hosts until nobody is left, or no host."""
@@ -148,6 +165,7 @@ class _Walk:
                     self._left, self._sessions = _ADDRESSES, _SESSIONS
                     yield from self._through(again)
         except SMTPError as error:
+            self._trying = None  # What came of it was noted, or is this.
             self.standings.fail(error)
             return
         if self.standings.remaining:
@@ -290,14 +308,9 @@ class _Walk:
         if not self._is_marked:
             yield Marked()
             self._is_marked = True
-        try:
-            said: Said = yield Try(host.name, addresses, terms, site, part, is_probe)
-        except BaseException as interruption:
-            result = vars(interruption).get("result")
-            if isinstance(result, SendResult):
-                address = str(vars(interruption).get("address", addresses[0]))
-                self.standings.hear(result, those, Attempt(host.name, address, terms))
-            raise
+        step = Try(host.name, addresses, terms, site, part, [], is_probe)
+        self._trying = step, those
+        said: Said = yield step
         for address, error in said.unreached:
             attempt = Attempt(host.name, address, terms, error)
             self.standings.attempted(attempt, those)
@@ -314,6 +327,7 @@ class _Walk:
                 self.standings.note(said.error, attempt)
         elif said.error is not None:
             self.standings.note(said.error, Attempt(host.name, addresses[0], terms, said.error))
+        self._trying = None
         return said
 
 

@@ -31,7 +31,7 @@ from ._fetching import WITHIN, left_of, unreachable
 from ._flights import unheard
 from ._hosts import Hosts
 from ._manners import Manners
-from ._many import Message, at_once, check_many, heed, taken, told_as, unsendable
+from ._many import Message, at_once, check_many, heed, taken, told_as, unsendable, unsent
 from ._policy import renewing
 from ._renewals import TaskRenewals
 from ._resolving import Plan
@@ -166,10 +166,13 @@ class AsyncDelivery:
         world = current_world()
         news = world.make_bell()
         running: dict[object, Background | None] = {}
+        read: dict[object, Message] = {}
+        """Those whose task has not run yet."""
         told: list[DeliveryResult] = []
         failures: list[Exception] = []
 
-        async def run(place: object, message: Message) -> None:
+        async def run(place: object) -> None:
+            message = read.pop(place)
             try:
                 told.append(await self._one(message, mark))
             except BaseException as error:
@@ -186,8 +189,8 @@ class AsyncDelivery:
 
         def begin(message: Message) -> None:
             place = object()
-            running[place] = None
-            task = world.spawn(lambda: run(place, message))
+            running[place], read[place] = None, message
+            task = world.spawn(lambda: run(place))
             if place in running:
                 running[place] = task
 
@@ -220,6 +223,7 @@ class AsyncDelivery:
                 reason = another  # It is what the caller gets.
                 raise
             finally:
+                told += map(unsent, read.values())
                 vars(reason)["results"] = [] if isinstance(error, GeneratorExit) else told
             raise
 

@@ -144,7 +144,14 @@ class Delivery:
             LocalProtocolError, AddressError, TypeError: it cannot be sent.
         """
         content, envelope = ready(message, envelope)
-        return verdict(self._deliver(content, envelope, _unasked))
+        result: DeliveryResult | None = None
+        try:
+            result = self._deliver(content, envelope, _unasked)
+            return verdict(result)
+        except BaseException as error:
+            if result is not None:
+                vars(error)["result"] = result
+            raise
 
     def send_many(
         self,
@@ -255,6 +262,10 @@ class Delivery:
         except StopIteration as stop:
             value: T = stop.value
             return value
+        except BaseException as error:
+            # Interrupted between two steps, the procedure has not heard of it.
+            _ = procedure.throw(error)
+            raise
 
     def _check_open(self) -> None:
         """Make sure that something can be delivered.

@@ -1,0 +1,134 @@
+"""Interrupted at any point of a delivery: what is told is true, and who comes next is served."""
+
+from __future__ import annotations
+
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import smtpx
+from smtpx import Envelope, Status
+from smtpx.delivery import Delivery, DeliveryLimits, DeliveryResult, NameServers
+from smtpx.observing import Event, Line
+from smtpx.testing import NameServer, Server
+from tests.delivery.conftest import LOOPBACK
+from tests.interruptions.points import Points
+from tests.interruptions.subjects import in_time
+
+CONTENT = b"Subject: hi\r\n\r\nhello\r\n"
+ZONE = "a.test MX 1 mx.test.\nb.test MX 1 mx.test.\nmx.test A 127.0.0.1"
+STRUCK = [
+    f"smtpx.delivery.{name}"
+    for name in ("blocking", "_walking", "_sessions", "_places", "_attempts", "_standing")
+]
+NO = (Status.REFUSED, Status.NOT_TRIED)
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    # What was to be returned when it was interrupted is closed when nobody has it any more.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+class Interruption(BaseException):
+    """What a signal handler raises."""
+
+
+def interrupt() -> None:
+    raise Interruption
+
+
+def _is_of_the_delivery(frame: FrameType) -> bool:
+    """Those of what it is made of have tests of their own."""
+    return frame.f_globals.get("__name__", "") in STRUCK
+
+
+class Call:
+    """One delivery, interrupted at its so-manieth point, if it has so many."""
+
+    def __init__(self, server: Server, dns: NameServer, at: int) -> None:
+        self._points = Points(at, interrupt, _is_of_the_delivery)
+        self._server = server
+        self._options: dict[str, Any] = {
+            "resolver": NameServers("127.0.0.1", port=dns.port),
+            "port": server.port,
+            "addresses": LOOPBACK,
+            "limits": DeliveryLimits(address=1, wait=0.5),
+        }
+        self._sender = f"s{at}@x.test"
+
+    @property
+    def happened(self) -> bool:
+        return self._points.happened
+
+    def faults(self) -> list[str]:
+        """What it tells that does not hold, and what it has lost for who comes next."""
+        with Delivery("mail.example.org", **self._options) as delivery:
+            wrong = self._untrue(delivery)
+            # The same address; nobody that holds its place is there any more.
+            after = Envelope("after@x.test", "eve@a.test")
+            return wrong + in_time(lambda: delivery.send(CONTENT, after))
+
+    def _untrue(self, delivery: Delivery) -> list[str]:
+        envelope = Envelope(self._sender, ["bob@a.test", "bob@b.test"])
+        result: DeliveryResult | None = None
+        try:
+            result = self._points.run(lambda: delivery.send(CONTENT, envelope))
+        except (Interruption, smtpx.SMTPError) as error:
+            result = vars(error).get("result")
+        taken = {
+            recipient
+            for message in self._server.messages
+            if message.sender == self._sender
+            for recipient in message.recipients
+        }
+        if result is None:
+            return [f"{taken} have it, and nothing is told"] if taken else []
+        return [
+            str(outcome)
+            for outcome in result.outcomes
+            if outcome.status in NO and str(outcome.recipient) in taken
+        ]
+
+
+@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
+def test_what_is_told_is_true_and_no_place_is_lost(step: int) -> None:
+    at, wrong = 1, list[str]()
+    with Server() as server, NameServer(ZONE) as dns:
+        _ = Call(server, dns, 0).faults()  # What is imported late is imported now.
+        while True:
+            call = Call(server, dns, at)
+            wrong += [f"at {at}: {fault}" for fault in call.faults()]
+            if not call.happened:
+                break
+            at += step
+    assert wrong == []
+    assert at > 5 * step
+
+
+def test_what_hangs_on_an_interruption_is_of_the_domain_that_was_its_turn() -> None:
+    """And not of one before, whose content could not be signed."""
+    signed: list[bytes] = []
+
+    def sign(content: bytes) -> bytes:
+        signed.append(content)
+        if len(signed) == 1:
+            raise ValueError("the key is away")
+        return content
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Line) and event.text.startswith("250 2.1.5"):
+            raise Interruption
+
+    options: dict[str, Any] = {"signer": sign, "observer": observe, "addresses": LOOPBACK}
+    envelope = Envelope("s@x.test", ["bob@a.test", "eve@b.test"])
+    with Server() as server, NameServer(ZONE) as dns:
+        servers = NameServers("127.0.0.1", port=dns.port)
+        with Delivery("x.example.org", resolver=servers, port=server.port, **options) as delivery:
+            with pytest.raises(Interruption) as caught:
+                delivery.send(CONTENT, envelope)
+    result = vars(caught.value)["result"]
+    assert [str(one.recipient) for one in result.outcomes] == ["bob@a.test", "eve@b.test"]
+    assert result.outcomes[0].status is Status.NOT_TRIED
