@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from tests.certainty.exchangers import Exchangers, exchangers
 from tests.certainty.mails import Kind
 
 FACES = (
@@ -24,6 +25,12 @@ FACES = (
     "outbox",
     "interrupted outbox",
     "async outbox",
+    "delivery",
+    "many deliveries",
+    "interrupted delivery",
+    "interrupted many deliveries",
+    "async delivery",
+    "async many deliveries",
 )
 # Those that send one message at a time over a connection, and wait for its end.
 LONE = ("session", "send", "threads", "one shot", "interrupted send", "async send", "smtplib")
@@ -38,6 +45,15 @@ WORLDS = ("asyncio", "uvloop", "trio")
 # What somebody else's function does that we call: nothing, or what it can.
 MARKS = ("", "", "", "yes", "no", "raise")
 SIGNERS = ("", "", "", "", "sign", "raise")
+
+PROXIED = 0.12
+"""Of the rounds; what of all is proxied is drawn apart, so that the rest is as it was."""
+PROXY_FAULTS = {
+    "method": ("no", "close", "reset", "stall", "pieces", "garbage", "half"),
+    "login": ("no", "close", "reset", "stall", "garbage"),
+    "connect": ("no", "close", "reset", "stall", "pieces", "garbage", "half"),
+    "tunnel": ("close", "reset", "cut", "cut", "stall", "late"),
+}
 
 ENDINGS = ("421", "close", "reset", "die")
 POINTS = {
@@ -155,12 +171,18 @@ class Plan:
     """Seconds for a whole call."""
     marks: str = ""
     """What is asked before a message may be in doubt: one that says yes, no, or raises."""
+    exchangers: Exchangers | None = None
+    """Who is found by the DNS, where a message is delivered."""
     signer: str = ""
     """What writes the contents anew: nobody, one that signs, one that raises."""
 
     @property
     def gentle(self) -> bool:
         """True if every message must be accepted for every recipient."""
+        if self.exchangers is not None and (self.fails or not self.exchangers.is_fair):
+            return False
+        if self.server["proxy"] and self.server["proxy"]["faults"]:
+            return False
         if self.cancel or self.how == "exit" or self.server["session_end"] == "close":
             return False
         if self.total or self.marks in ("no", "raise") or self.signer == "raise":
@@ -207,6 +229,9 @@ class Plan:
         server = self.server
         tls = "" if server["tls"] == "none" else f" {server['tls']}"
         words = ["lmtp" if server["lmtp"] else "smtp" + tls, *server["extensions"]]
+        if self.exchangers is not None:
+            words = [f"{len(self.exchangers.hosts)} exchangers", *self.exchangers.zone]
+            words += [" ".join(map(str, each)) for each in self.exchangers.name_faults]
         words += [self.face, f"{self.count} messages", self.theme]
         if "async" in self.face:
             words.append(self.world + (", cancelled" if self.cancel else ""))
@@ -224,6 +249,9 @@ class Plan:
         words += [f"mark: {self.marks}"] if self.marks else []
         words += [f"signer: {self.signer}"] if self.signer else []
         words += ["logs in"] if self.server["auth"] else []
+        if server["proxy"]:
+            faults = "faulty " if server["proxy"]["faults"] else ""
+            words.append(f"by a {faults}proxy ({server['proxy']['kind']})")
         words += ["all or nothing"] * self.all_or_nothing + ["observed"] * self.observed
         return ", ".join(words)
 
@@ -234,6 +262,10 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     face = chance.choice(faces)
     theme = chance.choices(list(THEMES), [weight for weight, _ in THEMES.values()])[0]
     server = _server(chance, seed, face, theme)
+    server["hosts"] = [{"address": "127.0.0.1"}]
+    server["proxy"] = proxy = _proxy(seed, face)
+    if proxy:
+        _without_evidence(server)
     stalls = any({"stall", *SILENT} & set(kinds) for kinds in server["faults"].values())
     kind = _kind(chance, face, theme, server)
     most = (
@@ -257,8 +289,8 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     pool = {"open": open_, "idle": chance.choice((0, open_, open_, open_)), "wait": 5.0}
     if chance.random() < 0.15:
         pool["messages"] = chance.choice((1, 3, 10))
-    is_shared = face == "threads" or (face == "async send" and theme != "idle")
-    return Plan(
+    is_shared = face in ("threads", "async delivery") or (face == "async send" and theme != "idle")
+    made = Plan(
         seed,
         face,
         theme,
@@ -266,7 +298,7 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         count,
         kind,
         server,
-        timeouts=0.4 if stalls else 5.0,
+        timeouts=0.4 if stalls or (proxy and proxy["faults"]) else 5.0,
         pool=pool,
         window=window,
         connections=chance.choice([n for n in (1, 1, 2, 3, 4) if n <= open_]),
@@ -282,6 +314,28 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         total=_total(chance, face),
         marks=chance.choice(MARKS) if "many" in face else "",
         signer=_signer(chance, face, kind),
+    )
+    return _delivering(made) if "deliver" in face else made
+
+
+def _delivering(made: Plan) -> Plan:
+    """The same with the exchangers of several domains in place of the one server."""
+    server = {**made.server, "tls": "none", "lmtp": False, "auth": False, "proxy": None}
+    server |= {"ignored": [], "lone": True, "limits": {}, "lmtp_answers_all": False}
+    found = exchangers(
+        made.seed, server["rate"], lambda chance: _offer(chance, made.theme, lmtp=False)
+    )
+    server["hosts"] = found.hosts
+    return replace(
+        made,
+        server=server,
+        exchangers=found,
+        count=min(made.count, 40),
+        # What they take is another matter for each of them.
+        kind=replace(made.kind, utf8=made.kind.utf8 and made.theme != "calm", eight_bit=False),
+        on_doubt="report",
+        all_or_nothing=False,
+        callers=made.callers if made.face != "delivery" else 1 + made.seed % 5,
     )
 
 
@@ -358,6 +412,26 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
     }
 
 
+def _proxy(seed: int, face: str) -> dict[str, Any] | None:
+    """What is before the server, if anything is."""
+    chance = Random(f"proxy {seed}")
+    if face == "smtplib" or chance.random() >= PROXIED:
+        return None
+    return {
+        "kind": chance.choice(("socks5", "http")),
+        "asks": chance.random() < 0.5,
+        "faults": PROXY_FAULTS if chance.random() < 0.7 else {},
+        "rate": 0.5 * 10 ** (-1.5 * chance.random()),
+    }
+
+
+def _without_evidence(server: dict[str, Any]) -> None:
+    """Leave out what is judged by what the client was shown, which a proxy may part or lose."""
+    for kinds in server["faults"].values():
+        kinds[:] = [kind for kind in kinds if kind not in ("surplus", "go on")]
+    server["lmtp_answers_all"] = False
+
+
 def _kind(chance: Random, face: str, theme: str, server: dict[str, Any]) -> Kind:
     """What the messages are like."""
     hows = list(
@@ -392,6 +466,10 @@ def _how(chance: Random, face: str) -> str:
             return chance.choice(
                 ("", "", "async", "async", "slow async", "async error", "break", "async break")
             )
+        case "many deliveries":
+            return chance.choice(("", "", "slow", "error", "break", "exit"))
+        case "async many deliveries":
+            return chance.choice(("", "async", "slow async", "async error", "break"))
         case "async send":
             return chance.choice(("client", "client", "client", "session", "one shot"))
         case "interrupted send":

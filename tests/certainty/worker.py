@@ -185,11 +185,11 @@ class Worker:
             )
         )
         server = {**plan.server, "ledger": str(self.ledger), "certificate": self.certificate}
-        port = self.server.ask(open=server)["port"]
+        ports = self.server.ask(open=server)
         leaks = Leaks()
         began = time.monotonic()
         with Noise(told, plan.face), few_files(plan.spare_files):
-            drive(Scene(plan, port, self.ca_file, told, lambda: self.server.ask(idle=0)))
+            drive(Scene(plan, ports, self.ca_file, told, lambda: self.server.ask(idle=0)))
         seconds = time.monotonic() - began
         found = leaks.find()
         sessions = self.server.ask(finish=5)
@@ -200,7 +200,7 @@ class Worker:
         if plan.face == "smtplib":
             # Whoever speaks the old API minds the limits himself.
             found = [each for each in found if each.kind != "more than an announced limit"]
-        if plan.theme == "dead" and "many" in plan.face:
+        if plan.theme == "dead" and "many" in plan.face and plan.exchangers is None:
             most = 15 + 5 * plan.connections
             if sessions["sessions"] > most * (3 if plan.face == "interrupted many" else 1):
                 found.append(Violation("no end of hope", f"{sessions['sessions']} sessions"))
@@ -224,6 +224,7 @@ def warm_up(worlds: tuple[str, ...]) -> None:
         package = import_module(f"smtpx.{floor}")
         for module in pkgutil.iter_modules(package.__path__, f"smtpx.{floor}."):
             _ = import_module(module.name)
+    _ = import_module("python_socks._connectors.factory_async")
     if "uvloop" in worlds:
         # It keeps a pair of pipes for the whole process.
         import uvloop

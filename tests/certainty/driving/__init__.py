@@ -6,6 +6,12 @@ connections of the pool that are still taken when all calls have ended.
 
 from tests.certainty.driving.asynchronous import by_async_send, by_async_send_many
 from tests.certainty.driving.blocking import by_client, by_one_shots, by_send_many, by_session
+from tests.certainty.driving.deliveries import (
+    by_async_delivery,
+    by_async_many_deliveries,
+    by_delivery,
+    by_many_deliveries,
+)
 from tests.certainty.driving.old import by_smtplib
 from tests.certainty.driving.outbox import by_async_outbox, by_outbox
 from tests.certainty.driving.scene import Scene
@@ -33,5 +39,13 @@ def drive(scene: Scene) -> None:
             by_outbox(scene)
         case ("async outbox", _):
             by_async_outbox(scene)
+        case ("delivery" | "interrupted delivery", _):
+            by_delivery(scene)
+        case ("many deliveries" | "interrupted many deliveries", _):
+            by_many_deliveries(scene)
+        case ("async delivery", _):
+            by_async_delivery(scene)
+        case ("async many deliveries", _):
+            by_async_many_deliveries(scene)
         case _:
             by_send_many(scene)

@@ -30,7 +30,7 @@ async def _by_client(scene: Scene, world: World) -> None:
 
     async def work() -> None:
         while left:
-            await _attempt(scene, world, left.pop(), client.send)
+            await attempt(scene, world, left.pop(), client.send)
 
     async with AsyncClient(scene.url, pool=scene.limits, **scene.options) as client:
         await world.all_of([work] * scene.plan.callers)
@@ -49,7 +49,7 @@ async def _by_sessions(scene: Scene, world: World) -> None:
             continue
         try:
             while left and session.is_open:
-                await _attempt(scene, world, left.pop(), session.send)
+                await attempt(scene, world, left.pop(), session.send)
         finally:
             await session.close()
 
@@ -59,10 +59,10 @@ async def _by_one_shots(scene: Scene, world: World) -> None:
         return await smtpx.asend(message, scene.url, envelope=envelope, **each, **scene.options)
 
     for mail in scene.told.mails:
-        await _attempt(scene, world, mail, send)
+        await attempt(scene, world, mail, send)
 
 
-async def _attempt(scene: Scene, world: World, mail: Mail, send: Send) -> None:
+async def attempt(scene: Scene, world: World, mail: Mail, send: Send) -> None:
     """Send one message, cancelled or not."""
     chance = scene.chance
     if scene.plan.cancel and chance.random() < 0.4:
@@ -95,21 +95,26 @@ async def _sent(scene: Scene, world: World, mail: Mail, send: Send) -> None:
 
 
 async def _by_send_many(scene: Scene, world: World) -> None:
-    chance = scene.chance
     async with AsyncClient(scene.url, pool=scene.limits, **scene.options) as client:
-        source = _arriving(scene, world) if "async" in scene.plan.how else scene.source()
-        results: Any = client.send_many(source, **scene.many)
-
-        async def listen() -> None:
-            await _listen(scene, world, results)
-
-        if scene.plan.cancel:
-            delay = chance.random() * chance.choice((0.005, 0.02, 0.1))
-            await world.cancelled_after(delay, listen)
-        else:
-            await listen()
-        await results.aclose()
+        await by_iterator(scene, world, lambda source: client.send_many(source, **scene.many))
         scene.look_at_slots(client)
+
+
+async def by_iterator(scene: Scene, world: World, send_many: Callable[[Any], Any]) -> None:
+    """Many messages, heard to the end or not."""
+    chance = scene.chance
+    source = _arriving(scene, world) if "async" in scene.plan.how else scene.source()
+    results = send_many(source)
+
+    async def listen() -> None:
+        await _listen(scene, world, results)
+
+    if scene.plan.cancel:
+        delay = chance.random() * chance.choice((0.005, 0.02, 0.1))
+        await world.cancelled_after(delay, listen)
+    else:
+        await listen()
+    await results.aclose()
 
 
 async def _arriving(scene: Scene, world: World) -> AsyncIterator[Any]:

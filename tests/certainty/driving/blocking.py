@@ -94,31 +94,35 @@ def by_client(scene: Scene) -> None:
 
 
 def by_send_many(scene: Scene) -> None:
-    """`send_many`, heard to its end or not; after an interruption the rest by another call."""
+    with Client(scene.url, pool=scene.limits, **scene.options) as client:
+        by_iterator(scene, lambda source: client.send_many(source, **scene.many))
+        scene.look_at_slots(client)
+
+
+def by_iterator(scene: Scene, send_many: Callable[[Any], Any]) -> None:
+    """Many messages, heard to the end or not; after an interruption the rest by another call."""
     plan, told = scene.plan, scene.told
     protected = around(scene)
-    with Client(scene.url, pool=scene.limits, **scene.options) as client:
-        source = scene.source()
-        for _ in range(3 if plan.face == "interrupted many" else 1):
-            results: Any = client.send_many(source, **scene.many)
-            stop_after = scene.chance.randrange(plan.count + 1) if plan.abandons else None
-            count = 0
-            try:
-                while count != stop_after:
-                    with protected():
-                        result = next(results)
-                    told.result(result)
-                    count += 1
-                told.abandoned = True
-            except StopIteration:
-                pass
-            except (smtpx.SMTPError, KeyboardInterrupt, CallersError, CallersExit) as error:
-                told.results_of(error)
-            except BaseException as error:
-                told.foreign(error)
-                told.results_of(error)
-            if plan.how == "close":
-                results.close()
-            del results
-            _ = gc.collect(0)
-        scene.look_at_slots(client)
+    source = scene.source()
+    for _ in range(3 if "interrupted many" in plan.face else 1):
+        results: Any = send_many(source)
+        stop_after = scene.chance.randrange(plan.count + 1) if plan.abandons else None
+        count = 0
+        try:
+            while count != stop_after:
+                with protected():
+                    result = next(results)
+                told.result(result)
+                count += 1
+            told.abandoned = True
+        except StopIteration:
+            pass
+        except (smtpx.SMTPError, KeyboardInterrupt, CallersError, CallersExit) as error:
+            told.results_of(error)
+        except BaseException as error:
+            told.foreign(error)
+            told.results_of(error)
+        if plan.how == "close":
+            results.close()
+        del results
+        _ = gc.collect(0)

@@ -27,10 +27,16 @@ class Scene:
     """One round, as its client sees it."""
 
     def __init__(
-        self, plan: Plan, port: int, ca_file: str, told: Told, end_idle: Callable[[], object]
+        self,
+        plan: Plan,
+        ports: dict[str, int],
+        ca_file: str,
+        told: Told,
+        end_idle: Callable[[], object],
     ) -> None:
         self.plan = plan
-        self.port = port
+        self.port = ports["port"]
+        self._proxy_port = ports.get("proxy port")
         self.ca_file = ca_file
         self.told = told
         self.end_idle = end_idle
@@ -47,7 +53,8 @@ class Scene:
         scheme = "lmtp" if server["lmtp"] else "smtps" if server["tls"] == "implicit" else "smtp"
         user = "ann:secret@" if server["auth"] else ""
         query = {
-            "none": "",
+            # Through a proxy the loopback is another machine's.
+            "none": "?tls=none" if self._proxy else "",
             "implicit": f"?ca={self.ca_file}",
             "starttls": f"?tls=starttls&ca={self.ca_file}",
         }[server["tls"]]
@@ -59,9 +66,16 @@ class Scene:
         return {
             "timeouts": Timeouts.each(self.plan.timeouts, total=self.plan.total),
             "observer": self.told.events.append if self.plan.observed else None,
+            "proxy": self._proxy,
             "ignore_extensions": self.plan.server["ignored"],
             "signer": self._sign if self.plan.signer else None,
         }
+
+    @property
+    def _proxy(self) -> str | None:
+        if self._proxy_port is None:
+            return None
+        return f"{self.plan.server['proxy']['kind']}://ann:secret@127.0.0.1:{self._proxy_port}"
 
     @property
     def each(self) -> dict[str, Any]:

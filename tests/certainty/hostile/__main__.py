@@ -15,6 +15,8 @@ def main() -> None:
         if "open" in request:
             here = Round(request["open"])
             answer: dict[str, object] = {"port": here.port}
+            if here.proxy is not None:
+                answer["proxy port"] = here.proxy.port
         elif here is None:
             raise AssertionError("nothing is served yet")
         elif "idle" in request:

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tests.certainty.hostile.shifts import Sent, excused
 from tests.certainty.hostile.sockets import reset, shut
@@ -59,9 +59,11 @@ class Transaction:
 class Lines:
     """One connection, in a thread of its own."""
 
-    def __init__(self, round_: Round, connected: socket.socket, number: int) -> None:
+    def __init__(
+        self, round_: Round, plan: dict[str, Any], connected: socket.socket, number: int
+    ) -> None:
         self.round = round_
-        self.plan = round_.plan
+        self.plan = plan
         self.number = number
         self.chance = random.Random(f"{self.plan['seed']} session {number}")
         self.socket = connected

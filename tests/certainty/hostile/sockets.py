@@ -21,3 +21,10 @@ def reset(connected: socket.socket) -> None:
 def shut(connected: socket.socket) -> None:
     with suppress(OSError):
         connected.close()
+
+
+def knock(port: int) -> None:
+    """Wake whoever accepts there."""
+    with suppress(OSError), socket.socket() as knocking:
+        knocking.settimeout(5)
+        knocking.connect(("127.0.0.1", port))

@@ -1,0 +1,125 @@
+"""`Delivery` and `AsyncDelivery`, by a name server that has faults of its own."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from smtpx.delivery import (
+    AddressPolicy,
+    AsyncDelivery,
+    Delivery,
+    DeliveryLimits,
+    NameServers,
+)
+from smtpx.testing import Misanswer, NameFault, NameServer
+from tests.certainty.driving import worlds
+from tests.certainty.driving.asynchronous import attempt as attempt_in
+from tests.certainty.driving.asynchronous import by_iterator as by_iterator_in
+from tests.certainty.driving.blocking import around, attempt, by_iterator
+from tests.certainty.driving.scene import Scene
+from tests.certainty.driving.worlds import World
+
+LATE = 0.05
+
+
+@contextmanager
+def names(scene: Scene) -> Iterator[NameServers]:
+    there = scene.plan.exchangers
+    assert there is not None
+    faults = [
+        NameFault(Misanswer[does], name, type, times, LATE)
+        for does, name, type, times in there.name_faults
+    ]
+    with NameServer("\n".join(there.zone), faults=faults) as server:
+        yield NameServers("127.0.0.1", port=server.port, validating=False)
+
+
+def options(scene: Scene) -> dict[str, Any]:
+    there = scene.plan.exchangers
+    assert there is not None
+    known = scene.options
+    return {
+        "port": scene.port,
+        "addresses": AddressPolicy(["127.0.0.0/8"]),
+        "resolver_timeout": 1.0,
+        "limits": DeliveryLimits(**there.limits),
+        "seed": scene.plan.seed,
+        **{name: known[name] for name in ("timeouts", "observer", "signer")},
+    }
+
+
+def by_delivery(scene: Scene) -> None:
+    """A delivery, shared by so many threads."""
+    left = list(reversed(scene.told.mails))
+    protected = around(scene)
+
+    def work() -> None:
+        while left:
+            try:
+                mail = left.pop()
+            except IndexError:
+                return
+            with protected():
+                attempt(scene, mail, delivery.send)
+            scene.pause()
+
+    with (
+        names(scene) as resolver,
+        Delivery("mail.sender.test", resolver=resolver, **options(scene)) as delivery,
+    ):
+        threads = [threading.Thread(target=work) for _ in range(scene.plan.callers - 1)]
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            thread.join()
+
+
+def by_many_deliveries(scene: Scene) -> None:
+    with (
+        names(scene) as resolver,
+        Delivery("mail.sender.test", resolver=resolver, **options(scene)) as delivery,
+    ):
+        by_iterator(scene, lambda source: delivery.send_many(source, **many(scene)))
+        _ = gc.collect(0)
+
+
+def many(scene: Scene) -> dict[str, Any]:
+    known = scene.many
+    return {name: known[name] for name in ("connections", "window", "mark")}
+
+
+def by_async_delivery(scene: Scene) -> None:
+    worlds.run(scene.plan.world, lambda world: _by_async_delivery(scene, world), scene.told)
+
+
+async def _by_async_delivery(scene: Scene, world: World) -> None:
+    left = list(reversed(scene.told.mails))
+    with names(scene) as resolver:
+        async with AsyncDelivery(
+            "mail.sender.test", resolver=resolver, **options(scene)
+        ) as delivery:
+
+            async def work() -> None:
+                while left:
+                    await attempt_in(scene, world, left.pop(), delivery.send)
+
+            await world.all_of([work] * scene.plan.callers)
+
+
+def by_async_many_deliveries(scene: Scene) -> None:
+    worlds.run(scene.plan.world, lambda world: _by_async_many(scene, world), scene.told)
+
+
+async def _by_async_many(scene: Scene, world: World) -> None:
+    with names(scene) as resolver:
+        async with AsyncDelivery(
+            "mail.sender.test", resolver=resolver, **options(scene)
+        ) as delivery:
+            await by_iterator_in(
+                scene, world, lambda source: delivery.send_many(source, **many(scene))
+            )
