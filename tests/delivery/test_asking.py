@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import dns.flags
@@ -29,6 +30,7 @@ from smtpx.delivery.dane import TLSA
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question
 from smtpx.testing import NameServer
 from tests.delivery.held_server import HeldServer
+from tests.interruptions.subjects import open_files
 
 pytestmark = pytest.mark.timeout(60)
 COMMON = "common.test"
@@ -194,6 +196,32 @@ def test_when_all_tasks_have_left_nothing_is_asked_any_more(world: str):
             assert server.asked[COMMON] == 2
 
         run_in(world, main)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_task_that_is_cancelled_anywhere_leaves_nothing_open(loop: str):
+    factory = pytest.importorskip(loop).new_event_loop
+    with HeldServer() as server, asyncio.Runner(loop_factory=factory) as runner:
+
+        async def asked_until(turns: int) -> None:
+            asker = TaskAsker(servers_of(server), Answers(), Manners(), current_world())
+            task = asyncio.create_task(asker.ask([question(f"after{turns}.test")], 30.0))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            _ = await asyncio.wait([task])
+            for _ in range(4):
+                await asyncio.sleep(0)
+            assert open_files() == at_rest, turns
+
+        at_rest = runner.run(_open_files())
+        for turns in range(12):
+            runner.run(asked_until(turns))
+
+
+async def _open_files() -> int:
+    return open_files()
 
 
 def test_a_flood_of_packets_that_are_no_answer_holds_up_no_other_question():

@@ -12,7 +12,7 @@ from ._answers import Answers
 from ._dnspython import Ask, Asking, NameServers, Pause, asking, response_of
 from ._flights import Flight, Flights, Waiter, unheard
 from ._manners import Manners
-from ._worlds import Background, Bell, World
+from ._worlds import Background, Bell, Channel, World
 from .resolver import Answer, Question
 
 __all__ = ["TaskAsker"]
@@ -97,10 +97,6 @@ class TaskAsker:
 
 async def _asked(procedure: Asking, world: World) -> Answer:
     """Run one question to its answer."""
-    import dns.asyncbackend
-
-    # Given, for dnspython keeps what it has found out by itself for ever.
-    backend = dns.asyncbackend.get_backend(world.name)
     try:
         step = next(procedure)
         while True:
@@ -110,8 +106,7 @@ async def _asked(procedure: Asking, world: World) -> Answer:
                     case Pause(seconds):
                         await world.pause(seconds)
                     case Ask():
-                        transport = _by_tcp if step.tcp else _by_udp
-                        response = await transport(step, backend)
+                        response = await _response(step, world)
             except Exception as error:
                 step = procedure.throw(error)
             else:
@@ -121,51 +116,56 @@ async def _asked(procedure: Asking, world: World) -> Answer:
         return answer
 
 
-async def _by_udp(step: Ask, backend: Any) -> Any:
-    """The response by a datagram; what is none of it anybody could have sent (CVE-2023-29483)."""
-    import dns.exception
+async def _response(step: Ask, world: World) -> Any:
+    """What the server says, over a socket of ours, which whatever ends us closes.
 
-    until = monotonic() + step.timeout
-    async with await _connected(step, backend, socket.SOCK_DGRAM) as channel:
-        await channel.sendto(step.query.to_wire(), None, step.timeout)
-        while True:
-            wire, _ = await channel.recvfrom(_LONGEST, max(until - monotonic(), 0.0))
-            try:
-                return response_of(step.query, wire)
-            except (dns.exception.DNSException, ValueError, EOFError):
-                continue
-
-
-async def _by_tcp(step: Ask, backend: Any) -> Any:
-    """The response over a connection.
+    Not by dnspython: what is cancelled while it opens a socket leaves that open on uvloop.
 
     Raises:
         OSError, DNSException, ValueError, EOFError: there is none.
     """
-    until = monotonic() + step.timeout
-    async with await _connected(step, backend, socket.SOCK_STREAM) as channel:
-        query = step.query.to_wire()
-        left = max(until - monotonic(), 0.0)
-        await channel.sendall(len(query).to_bytes(2) + query, left)
-        size = int.from_bytes(await _exactly(channel, 2, until))
-        return response_of(step.query, await _exactly(channel, size, until))
+    family = socket.AF_INET6 if ":" in step.server else socket.AF_INET
+    call = _by_tcp if step.tcp else _by_udp
+    with socket.socket(family, socket.SOCK_STREAM if step.tcp else socket.SOCK_DGRAM) as opened:
+        opened.setblocking(False)
+        try:
+            return await world.within(step.timeout, lambda: call(step, world.channel(opened)))
+        except TimeoutError:
+            raise TimeoutError("it did not answer in time") from None
 
 
-async def _exactly(channel: Any, size: int, until: float) -> bytes:
+async def _by_udp(step: Ask, channel: Channel) -> Any:
+    """The response by a datagram; what is none of it anybody could have sent (CVE-2023-29483)."""
+    import dns.exception
+
+    # It hears nobody but this server.
+    await channel.connect((step.server, step.port))
+    await channel.send(step.query.to_wire())
+    while True:
+        wire = await channel.receive(_LONGEST)
+        try:
+            return response_of(step.query, wire)
+        except (dns.exception.DNSException, ValueError, EOFError):
+            continue
+
+
+async def _by_tcp(step: Ask, channel: Channel) -> Any:
+    """The response over a connection."""
+    await channel.connect((step.server, step.port))
+    query = step.query.to_wire()
+    await channel.send(len(query).to_bytes(2) + query)
+    size = int.from_bytes(await _exactly(channel, 2))
+    return response_of(step.query, await _exactly(channel, size))
+
+
+async def _exactly(channel: Channel, size: int) -> bytes:
     octets = b""
     while len(octets) < size:
-        came = await channel.recv(size - len(octets), max(until - monotonic(), 0.0))
+        came = await channel.receive(size - len(octets))
         if not came:
             raise EOFError("it has hung up")
         octets += came
     return octets
-
-
-async def _connected(step: Ask, backend: Any, kind: socket.SocketKind) -> Any:
-    """A socket that hears nobody but this server."""
-    family = socket.AF_INET6 if ":" in step.server else socket.AF_INET
-    to = (step.server, step.port)
-    return await backend.make_socket(family, kind, 0, None, to, step.timeout)
 
 
 _LONGEST = 65535

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
     import trio
 
-__all__ = ["Background", "Bell", "Call", "World", "current_world", "end"]
+__all__ = ["Background", "Bell", "Call", "Channel", "World", "current_world", "end"]
 
 Call: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -41,11 +42,26 @@ class Background(Protocol):
         ...
 
 
+class Channel(Protocol):
+    """A socket of somebody's, which does not block; each call lets others run."""
+
+    async def connect(self, address: tuple[str, int]) -> None:
+        """Have it know its peer, by a numeric address."""
+        ...
+
+    async def send(self, octets: bytes) -> None:
+        """Send all of them."""
+        ...
+
+    async def receive(self, most: int) -> bytes:
+        """What has come; nothing at the end of a stream."""
+        ...
+
+
 class World(Protocol):
     """asyncio or trio."""
 
     name: str
-    """As dnspython has it."""
 
     def run(self) -> object:
         """What stands for the present run: the loop, or trio's token."""
@@ -65,6 +81,10 @@ class World(Protocol):
 
     def spawn(self, call: Call) -> Background:
         """Start a task of its own; the call catches whatever it raises but a cancellation."""
+        ...
+
+    def channel(self, opened: socket.socket) -> Channel:
+        """Speak over a socket, which stays its owner's."""
         ...
 
     async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -131,6 +151,9 @@ class _Asyncio:
         task.add_done_callback(_running.discard)
         return _AsyncioBackground(task)
 
+    def channel(self, opened: socket.socket) -> Channel:
+        return _AsyncioChannel(opened)
+
     async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
         import asyncio
 
@@ -193,6 +216,29 @@ class _AsyncioBell:
         self._has_rung = False
 
 
+class _AsyncioChannel:
+    __slots__ = ("_loop", "_socket")
+
+    def __init__(self, opened: socket.socket) -> None:
+        import asyncio
+
+        self._socket = opened
+        self._loop = asyncio.get_running_loop()
+
+    async def connect(self, address: tuple[str, int]) -> None:
+        await self._loop.sock_connect(self._socket, address)
+
+    async def send(self, octets: bytes) -> None:
+        await self._loop.sock_sendall(self._socket, octets)
+
+    async def receive(self, most: int) -> bytes:
+        import asyncio
+
+        # What is there is had at once, and there may be no end of it.
+        await asyncio.sleep(0)
+        return await self._loop.sock_recv(self._socket, most)
+
+
 class _Trio:
     name = "trio"
 
@@ -224,6 +270,9 @@ class _Trio:
         background = _TrioBackground()
         _ = trio.lowlevel.spawn_system_task(background.run, call, context=copy_context())
         return background
+
+    def channel(self, opened: socket.socket) -> Channel:
+        return _TrioChannel(opened)
 
     async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
         import trio
@@ -259,6 +308,25 @@ class _TrioBackground:
 
         with trio.CancelScope(shield=True):
             await self._ended.wait()
+
+
+class _TrioChannel:
+    __slots__ = ("_socket",)
+
+    def __init__(self, opened: socket.socket) -> None:
+        import trio
+
+        self._socket = trio.socket.from_stdlib_socket(opened)
+
+    async def connect(self, address: tuple[str, int]) -> None:
+        await self._socket.connect(address)
+
+    async def send(self, octets: bytes) -> None:
+        while octets:
+            octets = octets[await self._socket.send(octets) :]
+
+    async def receive(self, most: int) -> bytes:
+        return await self._socket.recv(most)
 
 
 class _TrioBell:
