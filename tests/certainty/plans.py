@@ -211,6 +211,11 @@ class Plan:
         return "outbox" in self.face
 
     @property
+    def in_postgres(self) -> bool:
+        """True if that outbox keeps them on a server, where there is one."""
+        return self.is_kept and Random(f"ledger {self.seed}").random() < 0.5
+
+    @property
     def fails(self) -> bool:
         """True if the caller's iterable does."""
         return "error" in self.how or self.how == "exit"
@@ -248,6 +253,7 @@ class Plan:
         words += [f"total={self.total}"] if self.total else []
         words += [f"mark: {self.marks}"] if self.marks else []
         words += [f"signer: {self.signer}"] if self.signer else []
+        words += ["in PostgreSQL"] * self.in_postgres
         words += ["logs in"] if self.server["auth"] else []
         if server["proxy"]:
             faults = "faulty " if server["proxy"]["faults"] else ""

@@ -84,6 +84,7 @@ def run(
     in_full: bool = False,
     keep: Path | None = None,
     until: tuple[str, ...] = (),
+    ledgers: str = "",
 ) -> Ledger:
     """Run rounds until there were so many messages, or such a violation; tell of each round."""
     tally = Ledger()
@@ -97,7 +98,7 @@ def run(
 
     def work() -> None:
         while (seed := next_seed()) is not None:
-            with Process(faces, plant) as process:
+            with Process(faces, plant, ledgers) as process:
                 while seed is not None:
                     report = process.run(seed)
                     with lock:
@@ -134,12 +135,12 @@ def shown(report: dict[str, Any], *, in_full: bool) -> str:
 class Process:
     """One that runs rounds."""
 
-    def __init__(self, faces: tuple[str, ...], plant: str) -> None:
+    def __init__(self, faces: tuple[str, ...], plant: str, ledgers: str) -> None:
         self._faces = faces
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         command = [sys.executable, "-m", "tests.certainty", "--work", "--faces", ",".join(faces)]
         self._process = subprocess.Popen(
-            [*command, "--plant", plant],
+            [*command, "--plant", plant, "--ledgers", ledgers],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

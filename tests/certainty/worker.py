@@ -20,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -163,7 +164,8 @@ class Leaks:
 
 
 class Worker:
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, ledgers: str = "") -> None:
+        self.ledgers = ledgers
         self.server = Server()
         self.ledger = Path(folder) / "ledger"
         authority = trustme.CA()
@@ -189,7 +191,8 @@ class Worker:
         leaks = Leaks()
         began = time.monotonic()
         with Noise(told, plan.face), few_files(plan.spare_files):
-            drive(Scene(plan, ports, self.ca_file, told, lambda: self.server.ask(idle=0)))
+            end_idle = partial(self.server.ask, idle=0)
+            drive(Scene(plan, ports, self.ca_file, told, end_idle, self.ledgers))
         seconds = time.monotonic() - began
         found = leaks.find()
         sessions = self.server.ask(finish=5)
@@ -232,11 +235,13 @@ def warm_up(worlds: tuple[str, ...]) -> None:
         uvloop.new_event_loop().close()
 
 
-def main(faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WORLDS) -> None:
+def main(
+    faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WORLDS, ledgers: str = ""
+) -> None:
     warnings.simplefilter("error")
     warm_up(worlds)
     with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(folder)
+        worker = Worker(folder, ledgers)
         for line in sys.stdin:
             faulthandler.dump_traceback_later(HANG, exit=True)
             report = worker.run(plan(int(line), faces, worlds))

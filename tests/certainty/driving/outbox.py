@@ -1,4 +1,4 @@
-"""`Outbox` and `AsyncOutbox` over a file: a worker that comes back until all is settled, or often.
+"""`Outbox` and `AsyncOutbox`: a worker that comes back until all is settled, or often.
 
 What a state says must be true at the server when no worker is at work.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import suppress
 from typing import Any
 
 import smtpx
@@ -17,6 +15,7 @@ from smtpx import AsyncClient, Client, Status
 from smtpx.outbox import AsyncOutbox, Outbox, Retries, State, Submission
 from tests.certainty.driving import worlds
 from tests.certainty.driving.blocking import around
+from tests.certainty.driving.ledgers import ledger
 from tests.certainty.driving.scene import Scene
 from tests.certainty.driving.worlds import World
 from tests.certainty.judge import UNKNOWN, Verdict
@@ -33,23 +32,17 @@ WORDS: dict[State, Verdict] = {
 }
 
 
-@contextmanager
-def ledger() -> Iterator[str]:
-    with TemporaryDirectory() as folder:
-        yield f"sqlite:///{Path(folder, 'mail.db').as_posix()}"
-
-
 def by_outbox(scene: Scene) -> None:
     plan = scene.plan
     protected = around(scene)
-    with ledger() as url, Outbox(url, **SOON) as outbox:
+    with ledger(scene) as there, Outbox(there.url, **SOON) as outbox:
         put = [(outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)]
         with Client(scene.url, pool=scene.limits, **scene.options) as client:
             for shift in range(SHIFTS):
                 try:
                     # The last is not interrupted: who is, leaves to another what he had.
                     if shift < SHIFTS - 1:
-                        with protected():
+                        with there.troubled(), protected():
                             outbox.run(client, until_empty=True, **_worker(plan))
                     else:
                         outbox.run(client, until_empty=True, **_worker(plan))
@@ -71,8 +64,8 @@ def by_async_outbox(scene: Scene) -> None:
 
 async def _by_async_outbox(scene: Scene, world: World) -> None:
     chance = scene.chance
-    with ledger() as url:
-        async with AsyncOutbox(url, **SOON) as outbox:
+    with ledger(scene) as there:
+        async with AsyncOutbox(there.url, **SOON) as outbox:
             put = [
                 (await outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)
             ]
@@ -83,11 +76,15 @@ async def _by_async_outbox(scene: Scene, world: World) -> None:
                         await outbox.run(client, until_empty=True, **_worker(scene.plan))
 
                 for shift in range(SHIFTS):
-                    if scene.plan.cancel and shift < SHIFTS - 1:
-                        delay = chance.random() * chance.choice((0.005, 0.02, 0.1))
-                        await world.cancelled_after(delay, work)
-                    else:
+                    if shift == SHIFTS - 1:
                         await work()
+                    elif scene.plan.cancel:
+                        delay = chance.random() * chance.choice((0.005, 0.02, 0.1))
+                        with there.troubled():
+                            await world.cancelled_after(delay, work)
+                    else:
+                        with there.troubled():
+                            await work()
                     if not (await outbox.counts())[State.WAITING]:
                         break
                     await world.sleep(PAUSE)

@@ -33,6 +33,7 @@ class Scene:
         ca_file: str,
         told: Told,
         end_idle: Callable[[], object],
+        ledgers: str = "",
     ) -> None:
         self.plan = plan
         self.port = ports["port"]
@@ -41,6 +42,8 @@ class Scene:
         self.told = told
         self.end_idle = end_idle
         """Has the server end the sessions that are at rest."""
+        self.ledgers = ledgers
+        """The URL of a PostgreSQL server's database, where there is one."""
         self.chance = Random(f"clients {plan.seed}")
         told.resends = plan.on_doubt == "resend" and ("many" in plan.face or plan.is_kept)
         told.all_or_nothing = plan.all_or_nothing
