@@ -604,6 +604,17 @@ def test_a_421_to_a_recipient_ends_it_whatever_the_server_does_then() -> None:
     assert server.contents == []
 
 
+@pytest.mark.parametrize("extensions", [PIPELINING, LOCK_STEP])
+def test_a_421_to_the_rset_behind_a_refusal_ends_it_too(extensions: list[str]) -> None:
+    """RFC 5321 §3.8: what comes after it, such as a 5yz to the next MAIL, is no refusal of that."""
+    answers: Answers = {"RCPT": b"550 no\r\n", "RSET": b"421 too many errors\r\n"}
+    with serving(answers, extensions=extensions) as server:
+        client = client_of(server)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail(*MAIL)
+        assert client.sock is None
+
+
 def test_nobody_gets_an_empty_message() -> None:
     """MAIL was refused and DATA was not: the transaction is another message's."""
     answers: Answers = {"MAIL": b"503 nested MAIL\r\n", "DATA": b"354 go ahead\r\n"}

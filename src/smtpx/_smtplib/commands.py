@@ -112,9 +112,11 @@ class Commands(Dialogue):
     def _rset(self) -> None:
         # A lost connection is the news of the next command, not of the one that failed already.
         try:
-            _ = self.rset()
+            code, _ = self.rset()
         except SMTPServerDisconnected:
-            pass
+            return
+        if code == 421:
+            self.close()  # RFC 5321 §3.8: whatever it says from now on is no answer to a message.
 
     def mail(self, sender: str, options: Sequence[str] = ()) -> CodeAndText:
         """MAIL; the options are left out unless the server speaks ESMTP.
