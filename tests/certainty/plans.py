@@ -22,6 +22,7 @@ FACES = (
     "async send",
     "async many",
     "smtplib",
+    "smtplib threads",
     "outbox",
     "interrupted outbox",
     "async outbox",
@@ -33,7 +34,16 @@ FACES = (
     "async many deliveries",
 )
 # Those that send one message at a time over a connection, and wait for its end.
-LONE = ("session", "send", "threads", "one shot", "interrupted send", "async send", "smtplib")
+LONE = (
+    "session",
+    "send",
+    "threads",
+    "one shot",
+    "interrupted send",
+    "async send",
+    "smtplib",
+    "smtplib threads",
+)
 ALL_OR_NOTHING_FACES = ("session", "send", "threads", "one shot", "async send")
 MOST = {"one shot": 20, "interrupted send": 20}
 READ_ONCE = ("file", "pieces")
@@ -187,7 +197,9 @@ class Plan:
             return False
         if self.total or self.marks in ("no", "raise") or self.signer == "raise":
             return False
-        if self.server["limits"] and self.face in ("session", "one shot", "smtplib"):
+        if self.server["limits"] and (
+            self.face in ("session", "one shot") or "smtplib" in self.face
+        ):
             return False
         match self.theme:
             case "calm":
@@ -295,7 +307,9 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
     pool = {"open": open_, "idle": chance.choice((0, open_, open_, open_)), "wait": 5.0}
     if chance.random() < 0.15:
         pool["messages"] = chance.choice((1, 3, 10))
-    is_shared = face in ("threads", "async delivery") or (face == "async send" and theme != "idle")
+    is_shared = face in ("threads", "smtplib threads", "async delivery") or (
+        face == "async send" and theme != "idle"
+    )
     made = Plan(
         seed,
         face,
@@ -316,7 +330,7 @@ def plan(seed: int, faces: tuple[str, ...] = FACES, worlds: tuple[str, ...] = WO
         all_or_nothing=face in ALL_OR_NOTHING_FACES
         and not (server["limits"] or server["lmtp"])
         and chance.random() < 0.1,
-        observed=face != "smtplib" and chance.random() < 0.2,
+        observed="smtplib" not in face and chance.random() < 0.2,
         total=_total(chance, face),
         marks=chance.choice(MARKS) if "many" in face else "",
         signer=_signer(chance, face, kind),
@@ -346,14 +360,14 @@ def _delivering(made: Plan) -> Plan:
 
 
 def _total(chance: Random, face: str) -> float | None:
-    if face == "smtplib" or chance.random() < 0.85:
+    if "smtplib" in face or chance.random() < 0.85:
         return None
     return chance.choice((0.005, 0.02, 0.05, 0.1, 0.3))
 
 
 def _signer(chance: Random, face: str, kind: Kind) -> str:
     """None for what can be read once, which a signer refuses."""
-    if face == "smtplib" or any(how in READ_ONCE for how in kind.hows):
+    if "smtplib" in face or any(how in READ_ONCE for how in kind.hows):
         return ""
     return chance.choice(SIGNERS)
 
@@ -371,7 +385,7 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
     if theme == "dead":
         faults = {"mail": ["close" if chance.random() < 0.8 else "stall"]}
         rate = 1.0
-    lmtp = face != "smtplib" and chance.random() < 0.15
+    lmtp = "smtplib" not in face and chance.random() < 0.15
     tls = chance.choice(("none", "none", "none", "starttls", "implicit", "implicit"))
     if theme == "cuts" and chance.random() < 0.6:
         tls = "implicit"
@@ -379,13 +393,13 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
         tls = "none"
     extensions, limits = _offer(chance, theme, lmtp)
     ignored = []
-    if face != "smtplib" and theme != "cuts" and chance.random() < 0.1:
+    if "smtplib" not in face and theme != "cuts" and chance.random() < 0.1:
         ignored = [
             each
             for each in ("PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8")
             if each in extensions and chance.random() < 0.5
         ]
-    auth = face != "smtplib" and tls != "none" and chance.random() < 0.3
+    auth = "smtplib" not in face and tls != "none" and chance.random() < 0.3
     is_narrow = theme in ("cuts", "slow")
     ends = theme == "sessions" or (theme == "everything" and chance.random() < 0.3)
     return {
@@ -421,7 +435,7 @@ def _server(chance: Random, seed: int, face: str, theme: str) -> dict[str, Any]:
 def _proxy(seed: int, face: str) -> dict[str, Any] | None:
     """What is before the server, if anything is."""
     chance = Random(f"proxy {seed}")
-    if face == "smtplib" or chance.random() >= PROXIED:
+    if "smtplib" in face or chance.random() >= PROXIED:
         return None
     return {
         "kind": chance.choice(("socks5", "http")),
@@ -448,7 +462,7 @@ def _kind(chance: Random, face: str, theme: str, server: dict[str, Any]) -> Kind
     if theme in ("idle", "sessions", "resets", "calm") or server["limits"]:
         # What can be read once cannot go a second way.
         hows = [how for how in hows if how not in READ_ONCE]
-    if face == "smtplib":
+    if "smtplib" in face:
         hows = ["bytes", "header"]
     heeded = set(server["extensions"]) - set(server["ignored"])
     return Kind(

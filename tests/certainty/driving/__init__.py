@@ -33,7 +33,7 @@ def drive(scene: Scene) -> None:
             by_async_send(scene)
         case ("async many", _):
             by_async_send_many(scene)
-        case ("smtplib", _):
+        case ("smtplib" | "smtplib threads", _):
             by_smtplib(scene)
         case ("outbox" | "interrupted outbox", _):
             by_outbox(scene)

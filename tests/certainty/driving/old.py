@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from contextlib import suppress
 
 from smtpx import AddressError, Status, smtplib
@@ -14,24 +15,37 @@ IN_DOUBT = "in doubt"
 
 
 def by_smtplib(scene: Scene) -> None:
-    """A connection until it is over, then another."""
+    """A connection until it is over, then another; each thread has its own."""
     left = list(reversed(scene.told.mails))
-    for _ in range(len(left) + 30):
-        if not left:
-            return
-        try:
-            smtp = _connected(scene)
-        except (smtplib.SMTPException, OSError):
-            continue
-        try:
-            while left and smtp.sock is not None:
-                _send(scene, smtp, left.pop())
-                scene.pause()
-        finally:
-            with suppress(smtplib.SMTPException, OSError):
-                if smtp.sock is not None:
-                    _ = smtp.quit()
-            smtp.close()
+
+    def work() -> None:
+        for _ in range(len(scene.told.mails) + 30):
+            if not left:
+                return
+            try:
+                smtp = _connected(scene)
+            except (smtplib.SMTPException, OSError):
+                continue
+            try:
+                while smtp.sock is not None:
+                    try:
+                        mail = left.pop()
+                    except IndexError:
+                        break
+                    _send(scene, smtp, mail)
+                    scene.pause()
+            finally:
+                with suppress(smtplib.SMTPException, OSError):
+                    if smtp.sock is not None:
+                        _ = smtp.quit()
+                smtp.close()
+
+    threads = [threading.Thread(target=work) for _ in range(scene.plan.callers - 1)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
 
 
 def _connected(scene: Scene) -> smtplib.SMTP:
