@@ -126,9 +126,9 @@ def test_what_hangs_on_an_interruption_is_of_the_domain_that_was_its_turn() -> N
     envelope = Envelope("s@x.test", ["bob@a.test", "eve@b.test"])
     with Server() as server, NameServer(ZONE) as dns:
         servers = NameServers("127.0.0.1", port=dns.port)
-        with Delivery("x.example.org", resolver=servers, port=server.port, **options) as delivery:
-            with pytest.raises(Interruption) as caught:
-                delivery.send(CONTENT, envelope)
+        delivery = Delivery("x.example.org", resolver=servers, port=server.port, **options)
+        with delivery, pytest.raises(Interruption) as caught:
+            delivery.send(CONTENT, envelope)
     result = vars(caught.value)["result"]
     assert [str(one.recipient) for one in result.outcomes] == ["bob@a.test", "eve@b.test"]
     assert result.outcomes[0].status is Status.NOT_TRIED

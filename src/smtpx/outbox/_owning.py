@@ -52,7 +52,8 @@ class Owner:
         """Give to others what is still its own; `error` is why it ends, where there is a reason."""
         try:
             self._ended.set()
-            if self._thread.ident is not None:
+            # One that was interrupted as it began, and is not alive yet, ends before its first beat.
+            if self._thread.is_alive():
                 self._thread.join()
         finally:
             self._retire(error)
