@@ -144,7 +144,8 @@ class AsyncDelivery:
     ) -> AsyncIterator[DeliveryResult]:
         """Send messages; see `Delivery.send_many`.
 
-        A `mark` that returns an awaitable is awaited. What ends it early cancels what has begun.
+        A `mark` that returns an awaitable is awaited. What ends it early cancels what has begun,
+        and carries as ``.results`` what was not yielded.
 
         Raises:
             TypeError, ValueError, LocalProtocolError: an argument is wrong, or the delivery is

@@ -136,7 +136,8 @@ class Delivery:
         """Send one message to the mail exchangers of each recipient.
 
         An `EmailMessage` can do without an envelope. A file or an iterable is read into memory,
-        for it may have to be sent more than once.
+        for it may have to be sent more than once. What interrupts it, such as Ctrl-C, carries what
+        became of the message as ``.result``.
 
         Raises:
             SMTPError: nobody gets the message: `DeliveryFailed` where no server said so. Its
@@ -166,7 +167,8 @@ class Delivery:
         Yield a result for each as it comes; a message that cannot be sent is a result with its
         `error`. So many `connections` times `window` messages are on their way at once, at most
         64: a domain that is slow holds up no other. A `mark` is asked before anything of a message
-        may leave, in this thread (`smtpx.Mark`). Whatever ends it early waits for what has begun.
+        may leave, in this thread (`smtpx.Mark`). Whatever ends it early waits for what has begun,
+        and carries as ``.results`` what was not yielded.
 
         Raises:
             TypeError, ValueError, LocalProtocolError: an argument is wrong, or the delivery is

@@ -52,7 +52,7 @@ class Owner:
         """Give to others what is still its own; `error` is why it ends, where there is a reason."""
         try:
             self._ended.set()
-            # One that was interrupted as it began, and is not alive yet, ends before its first beat.
+            # One that was interrupted as it began, and does not live yet, ends before it beats.
             if self._thread.is_alive():
                 self._thread.join()
         finally:

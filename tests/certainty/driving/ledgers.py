@@ -58,8 +58,7 @@ class _OnServer(Ledger):
                 # Whatever was to be noted meanwhile may have to be done again.
                 self._scene.told.spare += 1
                 self._admin.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE usename = %s",
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
                     (self._name,),
                 )
 
