@@ -76,6 +76,11 @@ class Leased(Protocol):
         """The connection's state, and its driver."""
         ...
 
+    @property
+    def _transactions(self) -> int:
+        """Mail transactions that were begun on it."""
+        ...
+
     def abort(self) -> None:
         """Close the connection at once."""
         ...
@@ -92,7 +97,6 @@ class Lease(Generic[S]):
     __slots__ = (
         "__weakref__",
         "_before",
-        "_connection",
         "held",
         "messages",
         "place",
@@ -107,7 +111,6 @@ class Lease(Generic[S]):
         """It was used before: the server may have closed it meanwhile."""
         self.messages = 0
         """How many mail transactions may be begun on it."""
-        self._connection: Connection | None = None
         self._before = 0
         self.wake: Callable[[], object] | None = None
         """Has the holder look at its ticket."""
@@ -126,16 +129,19 @@ class Lease(Generic[S]):
             return isinstance(mine.decision, (Use, Open)) and mine.decision.slot is place
         return place is mine
 
-    def take(self, decision: Use[S] | Open[S] | Wait[S]) -> None:
-        """Note what was granted."""
+    def take(self, decision: Decision[S]) -> bool:
+        """Note what was granted; False if nothing was."""
+        if isinstance(decision, (Use, Open)):
+            slot = decision.slot
+            self.messages = decision.messages
+            self.hold(slot.held)
+            self.reused = slot.held is not None
+            self.place = slot
+            return True
         if isinstance(decision, Wait):
             self.place = decision.ticket
-            return
-        slot = decision.slot
-        self.messages = decision.messages
-        self.hold(slot.held)
-        self.reused = slot.held is not None
-        self.place = slot
+            return True
+        return False
 
     def begin(self, session: S) -> None:
         """Have a session that is still to be opened: the pool closes it where nobody does."""
@@ -143,8 +149,7 @@ class Lease(Generic[S]):
 
     def hold(self, session: S | None) -> None:
         """Have a session, or none yet."""
-        self._connection = None if session is None else session._parts[0]
-        self._before = 0 if self._connection is None else self._connection.transactions
+        self._before = 0 if session is None else session._transactions
         self.held = session
 
     @property
@@ -173,7 +178,7 @@ class Lease(Generic[S]):
     @property
     def begun(self) -> int:
         """Mail transactions that its holder has begun."""
-        return 0 if self._connection is None else self._connection.transactions - self._before
+        return 0 if self.held is None else self.held._transactions - self._before
 
 
 class Leasing(Generic[S]):
@@ -272,15 +277,12 @@ class Leasing(Generic[S]):
         raise LocalProtocolError("the client is closed")
 
     def _acquire(self, lease: Lease[S], messages: int, reference: ref[Lease[S]]) -> bool:
-        if self._state.is_full:
+        if not self._state.has_room:
             self._take_back()
         decision, changes = self._state.acquire(time.monotonic(), messages, reference)
         if changes is not NO_CHANGES:
             self._carry_out(changes)
-        if isinstance(decision, Refused):
-            return False
-        lease.take(decision)
-        return True
+        return lease.take(decision)
 
     def fill(self, lease: Lease[S], session: S) -> None:
         """Have a session in a place that was claimed, once that is open.
@@ -314,7 +316,7 @@ class Leasing(Generic[S]):
             LocalProtocolError: the pool is closed.
         """
         if not isinstance(decision, Refused):
-            lease.take(decision)
+            _ = lease.take(decision)
             return
         if decision.refusal is Refusal.TIMED_OUT:
             raise TimedOut(
@@ -328,7 +330,7 @@ class Leasing(Generic[S]):
         """Have a slot for a new session, in place of one that was gone; False if closed."""
         decision, changes = self._state.reopen(lease.slot, time.monotonic())
         if isinstance(decision, Open):
-            lease.take(decision)
+            _ = lease.take(decision)
         self._carry_out(changes)
         return isinstance(decision, Open)
 

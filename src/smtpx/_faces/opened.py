@@ -88,6 +88,11 @@ class Opened(Generic[D]):
         return None if self._connection is None else self._connection.protection
 
     @property
+    def _transactions(self) -> int:
+        """Mail transactions that were begun on it."""
+        return 0 if self._connection is None else self._connection.transactions
+
+    @property
     def _parts(self) -> tuple[Connection, D]:
         """For those who run procedures of their own on it.
 

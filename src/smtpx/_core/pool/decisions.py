@@ -51,13 +51,13 @@ class Slot(Generic[C]):
     """
 
     __slots__ = (
+        "aged_at",
         "expires_at",
         "granted",
         "held",
         "holder",
         "messages",
         "messages_max",
-        "opened_at",
         "state",
     )
 
@@ -72,7 +72,8 @@ class Slot(Generic[C]):
         self.messages_max = messages_max
         """Mail transactions that it may carry in all."""
         self.state = state
-        self.opened_at = math.inf
+        self.aged_at = math.inf
+        """When it has been open for long enough, from `opened` on."""
         self.expires_at = math.inf
         """When it has been idle, or open, for long enough; kept while it is idle."""
         self.messages = 0

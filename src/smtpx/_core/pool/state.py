@@ -106,8 +106,8 @@ class PoolState(Generic[C]):
         if self._closing:
             self._refused[Refusal.CLOSED] += 1
             return self._refuse(Refusal.CLOSED)
-        if self._can_grant() and not self._waiting:
-            return self._grant(messages, holder), self._settle()
+        if not self._waiting and self._can_grant():
+            return self._grant(messages, holder), self._changes()
         ticket: Ticket[C] = Ticket(self._asked, messages, self._now + self._wait, holder)
         ticket.decision = _wait(ticket)
         self._asked += 1
@@ -125,7 +125,7 @@ class PoolState(Generic[C]):
         self._advance(now)
         if not _is_still(slot, SlotState.OPENING):
             return self._refuse(Refusal.CLOSED)
-        slot.state, slot.held, slot.opened_at = _BUSY, connection, self._now
+        slot.state, slot.held, slot.aged_at = _BUSY, connection, self._now + self._age
         self._opened += 1  # At once: no interruption comes between.
         slot.messages_max = min(slot.messages_max, _or_infinity(mail_max))
         self._spare(slot, int(max(0, -slot.left)))
@@ -163,10 +163,11 @@ class PoolState(Generic[C]):
         self._advance(now)
         if _is_still(slot, _BUSY):
             # A divided message takes several, whatever was granted for it.
+            unused = slot.granted - messages
             slot.messages += messages
-            slot.granted = max(0, slot.granted - messages)
-            if slot.granted:
-                self._spare(slot, slot.granted)
+            slot.granted = unused if unused > 0 else 0
+            if unused > 0:
+                self._spare(slot, unused)
             reason = self._reason(slot) if usable else CloseReason.BROKEN
             if reason is None:
                 self._rest(slot)
@@ -258,9 +259,9 @@ class PoolState(Generic[C]):
         return self._settle()
 
     @property
-    def is_full(self) -> bool:
-        """True if whoever asks now has to wait for another one's connection."""
-        return not self._has_room()
+    def has_room(self) -> bool:
+        """True unless whoever asks now has to wait for another one's connection."""
+        return bool(self._idle) or len(self._slots) < self._bound
 
     def statistics(self) -> PoolStatistics:
         """The figures as of the last call."""
@@ -299,7 +300,7 @@ class PoolState(Generic[C]):
 
     def _count_waiting(self, seconds: float) -> None:
         seconds *= len(self._waiting)
-        if self._has_room():
+        if self.has_room:
             self._rate_seconds += seconds
         else:
             self._connection_seconds += seconds
@@ -310,7 +311,7 @@ class PoolState(Generic[C]):
             self._bound += 1
             self._raise_at += self._limits.recovery
         for slot in [slot for slot in self._idle if slot.expires_at <= self._now]:
-            reason = CloseReason.AGE if self._is_aged(slot) else CloseReason.IDLE_TIME
+            reason = CloseReason.AGE if slot.aged_at <= self._now else CloseReason.IDLE_TIME
             self._close(slot, reason)
         rise = self._raise_at if self._bound < self._limits.open else math.inf
         self._changes_at = min([rise, *(slot.expires_at for slot in self._idle)])
@@ -325,6 +326,10 @@ class PoolState(Generic[C]):
             self._appoint()
         if asking is not None:
             _ = self._answered.pop(asking, None)
+        return self._changes()
+
+    def _changes(self) -> Changes[C]:
+        """Tell what the face has to do, once."""
         if not self._doomed and not self._answered:
             return NO_CHANGES
         self._told = Changes(tuple(self._doomed), tuple(self._answered))
@@ -340,31 +345,31 @@ class PoolState(Generic[C]):
             del self._waiting[ticket]
 
     def _can_grant(self) -> bool:
-        return self._has_room() and self._bucket.ready_at <= self._now
+        return self._bucket.ready_at <= self._now and self.has_room
 
     def _grant(self, wanted: int, holder: Reference | None) -> Use[C] | Open[C]:
         self._acquired += 1
-        if not self._idle:
+        decide: type[Use[C] | Open[C]]
+        if self._idle:
+            decide = Use
+            self._reused += 1
+            slot = self._idle[-1]
+            slot.holder = holder
+            slot.state = _BUSY
+            del self._idle[-1]
+        else:
+            decide = Open
             slot = self._slot(holder)
-            return Open(slot, self._allot(slot, wanted))
-        self._reused += 1
-        slot = self._idle[-1]
-        slot.holder = holder
-        slot.state = _BUSY
-        del self._idle[-1]
-        return Use(slot, self._allot(slot, wanted))
-
-    def _allot(self, slot: Slot[C], wanted: int) -> int:
         left = slot.left
         messages = self._bucket.take(self._now, wanted if wanted <= left else int(left))
         slot.granted += messages
-        return messages
+        return decide(slot, messages)
 
     def _appoint(self) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
         ticket = next(iter(self._waiting))
         room = self._raise_at if self._bound < self._limits.open else math.inf
-        wait = _wait(ticket, self._bucket.ready_at if self._has_room() else room)
+        wait = _wait(ticket, self._bucket.ready_at if self.has_room else room)
         if ticket.decision != wait:
             ticket.decision = wait
             self._answered[ticket] = None
@@ -386,7 +391,8 @@ class PoolState(Generic[C]):
     def _rest(self, slot: Slot[C]) -> None:
         slot.holder = None
         slot.state = _IDLE
-        slot.expires_at = min(slot.opened_at + self._age, self._now + self._idle_time)
+        idle_until = self._now + self._idle_time
+        slot.expires_at = idle_until if idle_until < slot.aged_at else slot.aged_at
         if slot.expires_at < self._changes_at:
             self._changes_at = slot.expires_at
         self._idle.append(slot)
@@ -414,15 +420,9 @@ class PoolState(Generic[C]):
             return CloseReason.SHUTDOWN
         if slot.left < 1:
             return CloseReason.MESSAGES
-        if self._is_aged(slot):
+        if slot.aged_at <= self._now:
             return CloseReason.AGE
         return CloseReason.SURPLUS if len(self._slots) > self._bound else None
-
-    def _is_aged(self, slot: Slot[C]) -> bool:
-        return slot.opened_at + self._age <= self._now
-
-    def _has_room(self) -> bool:
-        return bool(self._idle) or len(self._slots) < self._bound
 
     def _count(self, *states: SlotState) -> int:
         return sum(slot.state in states for slot in self._slots)

@@ -47,6 +47,8 @@ class TaskPool(Leasing[AsyncSession]):
             SMTPError: as `AsyncSession.open`.
         """
         lease = self._ask(messages)
+        if lease.held is not None and not self._given_up:
+            return lease
         try:
             if isinstance(lease.place, Ticket):
                 await self._wait(lease, lease.place, deadline or NO_DEADLINE)

@@ -30,6 +30,8 @@ class SessionPool(Leasing[Session]):
             SMTPError: as `Session.open`.
         """
         lease = self._ask(messages)
+        if lease.held is not None and not self._given_up:
+            return lease
         try:
             if isinstance(lease.place, Ticket):
                 self._wait(lease, lease.place, deadline or NO_DEADLINE)
