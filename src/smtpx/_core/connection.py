@@ -66,6 +66,8 @@ Ended: TypeAlias = Callable[[SendResult], object]
 SESSION_OVER = (ConnectionLost, TimedOut, RemoteProtocolError)
 """What is raised here once the session is of no further use."""
 _GLANCE = Glance()
+# An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
+_DATA_BLOCK, _DATA_TERMINATION = Phase.DATA_BLOCK, Phase.DATA_TERMINATION
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
 
@@ -289,9 +291,9 @@ class Connection:
         (reply,) = yield from self.exchange(command)
         return reply
 
-    def send(self, data: bytes | memoryview, phase: Phase = Phase.DATA_BLOCK) -> Steps[None]:
+    def send(self, data: bytes | memoryview, phase: Phase = _DATA_BLOCK) -> Steps[None]:
         """Write octets as they are."""
-        rate = self.limits.data_rate if phase is Phase.DATA_BLOCK else None
+        rate = self.limits.data_rate if phase is _DATA_BLOCK else None
         try:
             yield Send(data, self._seconds[phase], rate)
         except OSError as error:
@@ -301,7 +303,7 @@ class Connection:
         """Note that replies are due to a command whose octets are sent by other means."""
         if self.observer is not None:
             self._say(command)
-        if command.phase is Phase.DATA_TERMINATION:
+        if command.phase is _DATA_TERMINATION:
             self.content_ended = True
         self._pending.extend([command] * replies)
 

@@ -40,8 +40,8 @@ from smtpx.errors import ContentRefused, RemoteProtocolError, SMTPError
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
-# An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
-_SEVEN_BIT = BodyType.SEVEN_BIT
+# An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
+_SEVEN_BIT, _MAIL = BodyType.SEVEN_BIT, Phase.MAIL
 
 _IN_DOUBT: Verdict = (Status.IN_DOUBT, None)
 _NOT_TRIED: Verdict = (Status.NOT_TRIED, None)
@@ -146,7 +146,7 @@ def _at_once(
         connection.open_transaction = True
         connection.expect_group((group,), before + 1)
         written = len(wire)
-        yield from connection.send(wire, Phase.MAIL)
+        yield from connection.send(wire, _MAIL)
         last = yield from connection.settle_success(before + 1)
         if last is None:
             yield from connection.settle(
@@ -181,9 +181,9 @@ def _plain_transaction(
     try:
         yield from connection.check_quiet()
         connection.open_transaction = True
-        connection.expect(Command(group, Phase.MAIL), before)
+        connection.expect(Command(group, _MAIL), before)
         connection.expect(DATA)
-        yield from connection.send(group + DATA.wire, Phase.MAIL)
+        yield from connection.send(group + DATA.wire, _MAIL)
         replies = yield from connection.settle_group(before, heard)
     except SESSION_OVER as over:
         return result_of(envelope, not_given(plan_of(connection, envelope, content), heard, over))

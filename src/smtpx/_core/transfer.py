@@ -159,7 +159,7 @@ def _send_piece(connection: Connection, piece: Piece) -> Steps[Failure | None]:
     if failure := (yield from early_reply(connection)):
         return failure
     try:
-        yield from connection.send(piece, Phase.DATA_BLOCK)
+        yield from connection.send(piece)
     except TimedOut as error:
         return Failure((Status.NOT_TRIED, None), error)
     except ConnectionLost as error:
@@ -192,7 +192,7 @@ def _send_last(
         return failure
     connection.expect(command, due)
     try:
-        yield from connection.send(octets, Phase.DATA_BLOCK)
+        yield from connection.send(octets)
     except TimedOut as error:
         return Failure((Status.IN_DOUBT, None), error)
     except ConnectionLost as error:

@@ -83,14 +83,14 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             step = next(procedure)
             while True:
                 try:
-                    if isinstance(step, Receive):
+                    if type(step) is Receive:
                         answer = await self._receive(step, deadline)
-                    elif isinstance(step, Send):
+                    elif type(step) is Send:
                         sent = self._sent_at_once(step, deadline)
                         answer = b"" if sent else await self._send(step, deadline)
-                    elif isinstance(step, Glance):
+                    elif type(step) is Glance:
                         answer = None if self._is_quiet() else await self._glance()
-                    elif isinstance(step, More):
+                    elif type(step) is More:
                         answer = None if more is None else await more()
                     elif isinstance(step, (Obtain, Mark)):
                         answer = await _asked(step, deadline)

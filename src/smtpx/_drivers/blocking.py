@@ -65,11 +65,11 @@ class BlockingDriver:
             step = next(procedure)
             while True:
                 try:
-                    if isinstance(step, Receive):
+                    if type(step) is Receive:
                         answer = self._receive(step, deadline)
-                    elif isinstance(step, Send):
+                    elif type(step) is Send:
                         answer = self._send(step, deadline)
-                    elif isinstance(step, Glance):
+                    elif type(step) is Glance:
                         answer = self._glance()
                     elif isinstance(step, (Obtain, Mark)):
                         answer = asked(step)

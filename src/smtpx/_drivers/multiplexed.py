@@ -153,18 +153,18 @@ class Lane(Generic[T]):
             self.due = self._end if self.due is None else min(self.due, self._end)
 
     def _answer(self, step: Step) -> bytes | None:
-        if isinstance(step, Receive):
+        if type(step) is Receive:
             if self._pace.is_behind:
                 self._pace.refill()
             # The rest of a reply has what is left of its time, however often we are woken up.
             if self.due is None:
                 self._begin_or_go_on(step)
             return self._taken() if self._arrived or self._ended else self._read()
-        if isinstance(step, Send):
+        if type(step) is Send:
             return self._send(step)
-        if isinstance(step, More):
+        if type(step) is More:
             return b"" if self._fetch() else None
-        if isinstance(step, Glance):
+        if type(step) is Glance:
             return self._glance()
         if isinstance(step, Mark):
             return self._marked(step)

@@ -121,7 +121,7 @@ class TrioDriver:
             step = next(procedure)
             while True:
                 try:
-                    if isinstance(step, More):
+                    if type(step) is More:
                         answer = None if more is None else await more()
                     else:
                         answer = await self._answer(step, deadline)
@@ -158,11 +158,11 @@ class TrioDriver:
         return self._carrier.socket.fileno() < 0
 
     async def _answer(self, step: Step, deadline: Deadline) -> bytes | None:
-        if isinstance(step, Receive):
+        if type(step) is Receive:
             return await self._receive(step, deadline)
-        if isinstance(step, Send):
+        if type(step) is Send:
             return await self._send(step, deadline)
-        if isinstance(step, Glance):
+        if type(step) is Glance:
             return self._glance()
         if isinstance(step, StartTLS):
             return await self._start_tls(step, deadline)
