@@ -45,6 +45,10 @@ DIALECT = Dialect(
             "SELECT tablename FROM pg_tables "
             "WHERE schemaname = current_schema() AND starts_with(tablename, 'smtpx_')",
         ),
+        (
+            "columns",
+            "SELECT attname FROM pg_attribute WHERE attrelid = ?::regclass AND NOT attisdropped",
+        ),
     ),
 )
 # Seconds before another try, where the server is gone, or two transactions were in each other's

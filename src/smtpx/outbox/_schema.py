@@ -6,8 +6,18 @@ A migration is never edited once it was released: the next one mends it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-__all__ = ["MIGRATIONS", "VERSION"]
+__all__ = ["MIGRATIONS", "VERSION", "Column"]
+
+
+class Column(NamedTuple):
+    """A column that a table is to have: added where it is not there."""
+
+    table: str
+    name: str
+    kind: str
+
 
 # What differs between the databases is in braces: see `Dialect`.
 _FIRST = (
@@ -35,9 +45,6 @@ _FIRST = (
     )""",
     """CREATE INDEX smtpx_message_content ON smtpx_message (content)
         WHERE content IS NOT NULL""",
-    "CREATE INDEX smtpx_message_template ON smtpx_message (created) WHERE template = 1",
-    """CREATE UNIQUE INDEX smtpx_message_campaign ON smtpx_message (campaign)
-        WHERE template = 1 AND campaign <> ''""",
     """CREATE TABLE smtpx_delivery (
         number {number},
         message TEXT NOT NULL,
@@ -54,7 +61,6 @@ _FIRST = (
         owner TEXT,
         hold INTEGER NOT NULL,
         deferred INTEGER NOT NULL,
-        doubted INTEGER NOT NULL,
         priority INTEGER NOT NULL,
         due {seconds} NOT NULL,
         expires {seconds} NOT NULL,
@@ -109,7 +115,18 @@ _FIRST = (
     )""",
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (_FIRST,)
+# For some days the first one had these, too: what it made then is of version 1 as well.
+_SECOND = (
+    # The key of a template was its campaign's name, and might have been a message's.
+    "UPDATE smtpx_message SET key = NULL WHERE template = 1",
+    Column("smtpx_delivery", "doubted", "INTEGER NOT NULL DEFAULT 0"),
+    """CREATE INDEX IF NOT EXISTS smtpx_message_template ON smtpx_message (created)
+        WHERE template = 1""",
+    """CREATE UNIQUE INDEX IF NOT EXISTS smtpx_message_campaign ON smtpx_message (campaign)
+        WHERE template = 1 AND campaign <> ''""",
+)
+
+MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND)
 """What makes of the tables of each version those of the next; the first makes them of nothing."""
 
 VERSION = len(MIGRATIONS)

@@ -38,6 +38,7 @@ DIALECT = Dialect(
         ("forgetting", "SELECT 1"),
         ("exclusive", "SELECT 1"),  # BEGIN IMMEDIATE has locked it.
         ("tables", "SELECT name FROM sqlite_master WHERE name LIKE 'smtpx_%'"),
+        ("columns", "SELECT name FROM pragma_table_info(?)"),
     ),
 )
 

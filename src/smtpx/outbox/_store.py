@@ -123,7 +123,10 @@ def migrate(dialect: Dialect) -> Statements[None]:
             "install the smtpx that made them, or a later one"
         )
     for migration in MIGRATIONS[version:]:
-        for statement in migration:
-            _ = yield Ask(statement)
+        for step in migration:
+            if isinstance(step, str):
+                _ = yield Ask(step)
+            elif (step.name,) not in (yield Ask("{columns}", [step.table])):
+                _ = yield Ask(f"ALTER TABLE {step.table} ADD COLUMN {step.name} {step.kind}")
     if version < VERSION:
         _ = yield Tell("UPDATE smtpx_version SET version = ?", [(VERSION,)])
