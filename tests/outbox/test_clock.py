@@ -13,7 +13,9 @@ import pytest
 
 from smtpx.outbox import Limit, Outbox, Retries, State
 from smtpx.outbox import _claiming as claiming
-from smtpx.outbox._claiming import Claim
+from smtpx.outbox import _destinations as destinations
+from smtpx.outbox import _queue as queue
+from smtpx.outbox._destinations import Claim
 from tests.outbox.judge import Judge
 from tests.outbox.test_kills import check, drained, worker
 from tests.outbox.worker import numbered
@@ -102,9 +104,9 @@ def test_a_destination_is_held_back_for_no_longer(outbox: Outbox) -> None:
     store, now = outbox._store, time.time()
     list(outbox.put_many(numbered(1)))
     store.transact(claiming.register, "owner", 30.0, now)
-    store.transact(claiming.hold_back, ["example.net"], now)
+    store.transact(destinations.hold_back, ["example.net"], now)
     taken = [
-        len(store.transact(claiming.claim, Claim("owner", False, 9, moment))[0])
+        len(store.transact(queue.claim, Claim("owner", False, 9, moment)).deliveries)
         for moment in (now + 0.5, now - HOUR)
     ]
     assert taken == [0, 1]

@@ -18,7 +18,7 @@ LETTER = compose(sender="a@example.org", to="{{address}}", subject="Hello", text
 ROWS = [{"address": f"r{n}@example.net"} for n in range(3)]
 
 
-def first_mail() -> Statements[None]:
+def first_mail(template_key: str | None) -> Statements[None]:
     """What the first version wrote for one message, and for a campaign without rows."""
     _ = yield Tell(
         """INSERT INTO smtpx_message (id, key, fingerprint, campaign, sender, stamps, message_id,
@@ -28,7 +28,7 @@ def first_mail() -> Statements[None]:
                 *("old", "order-42", b"", "", "a@example.org", b"", "<old@example.org>"),
                 *(b"Message-ID: <old@example.org>\r\n\r\nold\r\n", 0, 0, 0.0, time.time() + 99, 0),
             ),
-            ("begun", "campaign:old", b"", "old", "", b"", "", b"", 1, 0, 0.0, 0.0, 0),
+            ("begun", template_key, b"", "old", "", b"", "", b"", 1, 0, 0.0, 0.0, 0),
         ],
     )
     _ = yield Tell(
@@ -58,7 +58,7 @@ def test_mail_of_an_earlier_version_is_sent(
         before.setattr(_store, "MIGRATIONS", _schema.MIGRATIONS[:made])
         before.setattr(_store, "VERSION", made)
         with Outbox(ledger) as outbox:
-            outbox._store.transact(first_mail)
+            outbox._store.transact(first_mail, "campaign:old" if called == 1 else None)
             outbox._store.transact(as_of, called)
     with Outbox(ledger) as outbox, Judge() as judge:
         new = outbox.put(letter(to="c@example.net"), key="campaign:old")

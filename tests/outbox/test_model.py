@@ -19,7 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from smtpx import Envelope
 from smtpx.outbox import IdempotencyConflict, NotInOutbox, Outbox, State
 from smtpx.outbox import _claiming as claiming
-from smtpx.outbox._claiming import Claim, Claimed, Noted, OwnerLost
+from smtpx.outbox import _queue as queue
+from smtpx.outbox._claiming import Noted, OwnerLost
+from smtpx.outbox._destinations import Claim
+from smtpx.outbox._queue import Claimed
 
 OWNERS = ["first", "second"]
 LATER = 10_000.0
@@ -91,7 +94,7 @@ class Ledger(RuleBasedStateMachine):
         free = [row for row in free if row.hold == hold]
         wanted = Claim(owner=owner, hold=hold, most=most, now=time.time() + LATER)
         try:
-            claimed, _ = self.store.transact(claiming.claim, wanted)
+            claimed = self.store.transact(queue.claim, wanted).deliveries
         except OwnerLost:
             assert owner not in self.living
             return

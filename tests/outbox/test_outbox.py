@@ -17,7 +17,8 @@ import smtpx
 from smtpx import Envelope, Recipient, SMTPError
 from smtpx.outbox import IdempotencyConflict, NotInOutbox, Outbox, State
 from smtpx.outbox import _claiming as claiming
-from smtpx.outbox._claiming import Claim
+from smtpx.outbox import _queue as queue
+from smtpx.outbox._destinations import Claim
 from smtpx.outbox._statements import Statements, Tell
 from tests.outbox.judge import Judge
 
@@ -542,7 +543,7 @@ def test_the_parts_of_a_message_that_are_marked_together_are_counted_once(outbox
     outbox.put(letter(to="b@example.net, c@example.com"))
     store, now = outbox._store, time.time()
     store.transact(claiming.register, "owner", 30.0, now)
-    claimed, _ = store.transact(claiming.claim, Claim("owner", False, 9, now))
+    claimed = store.transact(queue.claim, Claim("owner", False, 9, now)).deliveries
     numbers = [one.number for one in claimed]
     assert store.transact(claiming.mark, "owner", [numbers, numbers], now) == [True, True]
     assert outbox.counts() == {**dict.fromkeys(State, 0), State.SENDING: 2}

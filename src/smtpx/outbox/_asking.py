@@ -11,8 +11,7 @@ from typing import NamedTuple
 from smtpx.addresses import Address
 
 from ._arguments import recipient_of, seconds_of, state_of
-from ._claiming import _EVENT  # pyright: ignore[reportPrivateUsage] - of the same room
-from ._putting import AT_ONCE, count, moved
+from ._putting import AT_ONCE, EVENT, count, moved
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from ._stored import moment, reply_of
 from .states import Delivery, Event, NotInOutbox, State, Submission
@@ -235,14 +234,14 @@ def _changed(
     for part in in_parts([row[0] for row in rows]):
         # Whoever had it knows nothing of it any more: what it says is about what was before.
         yield Ask(
-            "UPDATE smtpx_delivery SET state = ?, claimed = 0, owner = NULL, due = ?, changed = ?, "
-            "expires = CASE WHEN expires < ? THEN ? ELSE expires END "
+            "UPDATE smtpx_delivery SET state = ?, claimed = 0, owner = NULL, aside = NULL, "
+            "due = ?, changed = ?, expires = CASE WHEN expires < ? THEN ? ELSE expires END "
             f"WHERE number IN {marks(part)}",
             [state.value, AT_ONCE, now, expires or 0.0, expires or 0.0, *part],
         )
     if state is not State.WAITING:
         yield Tell(
-            _EVENT,
+            EVENT,
             [(id, recipient, state.value, None, "", now) for _, _, _, recipient in rows],
         )
     yield from count(changed, now)

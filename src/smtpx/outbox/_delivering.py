@@ -26,10 +26,12 @@ from smtpx.errors import (
 from smtpx.replies import Reply
 from smtpx.results import Outcome, SendResult, Status
 
-from . import _claiming
-from ._claiming import Claim, Claimed, Noted
+from . import _claiming, _destinations, _queue
+from ._claiming import Noted
+from ._destinations import Claim
 from ._loads import Item, Load, item_of, load_of, loads_of
 from ._putting import AT_ONCE
+from ._queue import Claimed
 from ._schedule import Limit, Retries, pause
 from ._spool import Spool
 from ._store import Store
@@ -112,16 +114,18 @@ class Round:
                 limits=self._policy.limits,
                 hop=self._hop,
             )
-            claimed, contents = self._store.transact(_claiming.claim, wanted)
-            if not claimed:
-                break
-            self._left -= len(claimed)
-            self.claimed += len(claimed)
+            taken = self._store.transact(_queue.claim, wanted)
+            if not taken.deliveries:
+                if taken.is_all:
+                    break
+                continue
+            self._left -= len(taken.deliveries)
+            self.claimed += len(taken.deliveries)
             items: list[Item] = []
-            for load in loads_of(claimed):
+            for load in loads_of(taken.deliveries):
                 self._unread[id(load)] = load
                 try:
-                    items.append(item_of(load, contents, self._policy.spool))
+                    items.append(item_of(load, taken.contents, self._policy.spool))
                 except Exception as error:
                     self._note(load, [self._unmade(one, error) for one in load.deliveries])
             if items:
@@ -187,7 +191,7 @@ class Round:
         """Before what could not be sent is given back: else it would be taken at once."""
         if self._unreached:
             names = sorted(self._unreached)
-            self._store.transact(_claiming.hold_back, names, time.time())
+            self._store.transact(_destinations.hold_back, names, time.time())
             self._unreached.clear()
 
     def end(self, error: BaseException | None) -> None:

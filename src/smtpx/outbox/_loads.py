@@ -11,8 +11,8 @@ from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.merging import Template
 
-from ._claiming import Claimed, Contents
 from ._preparing import date_field, stamped
+from ._queue import Claimed, Contents
 from ._spool import Spool
 from ._stored import envelope_of
 from .states import LedgerCorrupt, LedgerUnavailable

@@ -14,7 +14,7 @@ import time
 from typing import NamedTuple
 from weakref import WeakValueDictionary, ref
 
-from . import _claiming
+from . import _claiming, _queue
 from ._preparing import new_id
 from ._store import Store
 from .states import OutboxError
@@ -119,7 +119,7 @@ class Watcher:
             dead = self._dead()
             was_set_back = self._was_set_back()
         if was_set_back:
-            self._store.transact(_claiming.set_back, time.time())
+            self._store.transact(_queue.set_back, time.time())
         found = 0
         for owner, beat in dead:
             found += self._store.transact(_claiming.reap, owner, beat, time.time())

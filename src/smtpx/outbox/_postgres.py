@@ -39,6 +39,7 @@ DIALECT = Dialect(
         ("transaction", ", xid XID8 NOT NULL DEFAULT pg_current_xact_id()"),
         ("keeping", "SELECT pg_advisory_xact_lock_shared(5321220334)"),
         ("forgetting", "SELECT pg_advisory_xact_lock(5321220334)"),
+        ("deciding", "SELECT pg_advisory_xact_lock(5321220335)"),
         ("exclusive", "SELECT pg_advisory_xact_lock(5321220333)"),
         (
             "tables",

@@ -15,6 +15,7 @@ from .states import IdempotencyConflict, NotInOutbox, State
 
 __all__ = [
     "AT_ONCE",
+    "EVENT",
     "MergeRow",
     "Terms",
     "chained",
@@ -41,6 +42,9 @@ _DELIVERY = (
     *("batch", "hold", "priority", "due", "expires", "changed", "warn"),
     *("state", "claimed", "deferred", "doubted", "attempts", "reason", "host"),
 )
+EVENT = """INSERT INTO smtpx_event (message, recipient, state, reply, reason, at)
+    VALUES (?,?,?,?,?,?)"""
+"""What is told of a delivery that has come to a state."""
 _COUNT = """INSERT INTO smtpx_count (campaign, slot, state, n) VALUES (?,?,?,?)
     ON CONFLICT (campaign, slot, state) DO UPDATE SET n = smtpx_count.n + excluded.n"""
 

@@ -126,7 +126,28 @@ _SECOND = (
         WHERE template = 1 AND campaign <> ''""",
 )
 
-MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND)
+# What waits for a destination that takes nothing stands in the way of no claim. An index that is
+# for one purpose alone has a condition that only that purpose names: without statistics, as after
+# a first large campaign, PostgreSQL would take it for another, and read all that waits.
+_THIRD = (
+    Column("smtpx_delivery", "aside", "TEXT"),
+    Column("smtpx_destination", "turn", "{seconds}"),
+    "DROP INDEX smtpx_delivery_due",
+    """CREATE INDEX smtpx_delivery_due ON smtpx_delivery (hold, deferred, priority, due, number)
+        WHERE state = 'waiting' AND claimed = 0 AND aside IS NULL""",
+    """CREATE INDEX smtpx_delivery_aside
+        ON smtpx_delivery (aside, hold, priority DESC, due, number)
+        WHERE state = 'waiting' AND claimed = 0 AND aside <> ''""",
+    "DROP INDEX smtpx_delivery_batch",
+    """CREATE INDEX smtpx_delivery_batch ON smtpx_delivery (batch, due)
+        WHERE state = 'waiting' AND claimed = 0 AND batch <> ''""",
+    "DROP INDEX smtpx_delivery_claimed",
+    """CREATE INDEX smtpx_delivery_claimed ON smtpx_delivery (owner)
+        WHERE claimed = 1 AND place >= 0""",
+    "CREATE INDEX smtpx_destination_turn ON smtpx_destination (turn) WHERE turn IS NOT NULL",
+)
+
+MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND, _THIRD)
 """What makes of the tables of each version those of the next; the first makes them of nothing."""
 
 VERSION = len(MIGRATIONS)

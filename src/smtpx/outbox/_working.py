@@ -17,9 +17,9 @@ from smtpx.endpoints import Endpoint
 from smtpx.errors import SMTPError
 from smtpx.options import PoolLimits
 
-from . import _claiming, _reporting
-from ._claiming import Claim
+from . import _queue, _reporting
 from ._delivering import Policy, Round
+from ._destinations import Claim
 from ._options import terms_of
 from ._owning import Owner, Watcher
 from ._schedule import held_for
@@ -170,7 +170,7 @@ class Working:
         now = time.time()
         limits = self._core.policy.limits
         wanted = Claim("", hold=False, most=0, now=now, limits=limits, hop=self._hop)
-        due = self._core.store.look(_claiming.wait_until, wanted)
+        due = self._core.store.look(_queue.wait_until, wanted)
         seconds = _LOOK if due is None else min(max(due - now, 0.02), _LOOK)
         return max(seconds, self._pause)
 

@@ -20,7 +20,7 @@ from smtpx.errors import SMTPError
 from smtpx.merging import Template
 from smtpx.results import SendResult
 
-from . import _asking, _claiming, _putting, _reporting
+from . import _asking, _putting, _queue, _reporting
 from ._arguments import (
     campaign_name,
     check_cursor,
@@ -526,7 +526,7 @@ class Outbox:
             time.sleep(suspense)
             _ = watcher.reap()
         _ = self._core.report()
-        batches = self._store.look(_claiming.overdue, time.time(), self._overdue, 10 * _PAGE)
+        batches = self._store.look(_queue.overdue, time.time(), self._overdue, 10 * _PAGE)
         self._wake(batches)
         return batches
 
