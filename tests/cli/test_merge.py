@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import smtpx
+from smtpx.outbox._statements import Statements, Tell
 from smtpx.testing import Server
 
 from .command import environment, validator
@@ -286,6 +287,31 @@ def test_the_outbox_is_seen_and_settled(run: Run, rows: Path, home: Path) -> Non
         done = run("outbox", "run", server.url, "--until-empty", *db)
         assert (done.code, len(server.messages)) == (0, 1), done.err
     assert run("outbox", "--json", "reconcile", *db).json["batches"] == []
+
+
+def test_what_comes_too_late_is_told(run: Run) -> None:
+    db = ("--db", "sqlite:///x.db")
+    with smtpx.Outbox("sqlite:///x.db") as outbox, Server() as server:
+        several = [(b"Subject: hi\r\n\r\n", smtpx.Envelope("a@x.test", "b@x.test"))] * 2
+        sent, doubtful = outbox.put_many(several)
+        outbox.run(server.url, until_empty=True)
+        _ = outbox._store.transact(_doubted, doubtful)
+        waiting = outbox.put(*several[0])
+    for _ in range(2):
+        assert run("outbox", "cancel", waiting, *db).code == 0
+    late = run("outbox", "cancel", sent, *db)
+    assert (late.code, late.err) == (
+        1,
+        f"smtpx: {sent}: nothing was done: 1 accepted: it was sent\n",
+    )
+    assert run("outbox", "retry", sent, *db).code == 0
+    unknown = run("outbox", "retry", doubtful, *db)
+    assert unknown.code == 1
+    assert "1 in doubt: smtpx outbox resolve" in unknown.err
+
+
+def _doubted(id: str) -> Statements[None]:
+    _ = yield Tell("UPDATE smtpx_delivery SET state = 'in doubt' WHERE message = ?", [(id,)])
 
 
 def test_a_run_tells_of_what_it_did_and_not_of_last_month(run: Run, rows: Path, home: Path) -> None:

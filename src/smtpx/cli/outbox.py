@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,7 +39,8 @@ what:
   cancel ID...         what nobody can have accepted yet
   reconcile            take from dead workers what they had
 
-Exit codes: 0 done; of "run --until-empty" those of "smtpx send", such as 4 for a doubt.
+Exit codes: 0 done; 1 too late to cancel, or in doubt and left to resolve; of
+"run --until-empty" those of "smtpx send", such as 4 for a doubt.
 """
 
 
@@ -162,8 +164,12 @@ def _done_since(before: Mapping[State, int], after: Mapping[State, int]) -> dict
     return {**done, State.WAITING: after[State.WAITING], State.SENDING: 0}
 
 
-def _each(act: Callable[[Outbox, str], int], past: str) -> Callable[..., Exit]:
-    """What is done to messages by their ids."""
+def _each(
+    act: Callable[[Outbox, str], int], past: str, missed: Mapping[State, str]
+) -> Callable[..., Exit]:
+    """What is done to messages by their ids; `missed` has the states in which it comes to nothing
+    that somebody may count on, each with what to do.
+    """
 
     def do(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
         if not arguments.words:
@@ -171,7 +177,15 @@ def _each(act: Callable[[Outbox, str], int], past: str) -> Callable[..., Exit]:
         changed = {number: act(outbox, number) for number in arguments.words}
         for number, count in changed.items():
             console.result(f"{printable(number)}: {count} {past}")
-        return _done(console, changed=changed)
+        code = Exit.DONE
+        for number in [number for number, count in changed.items() if not count]:
+            states = Counter(each.state for each in outbox.status(number).deliveries)
+            for state in missed.keys() & states.keys():
+                code = Exit.FOUND
+                what = f"{states[state]} {state.value}: {missed[state]}"
+                console.problem(f"{printable(number)}: nothing was done: {what}")
+        console.document("outbox", code, {"changed": changed})
+        return code
 
     return do
 
@@ -199,9 +213,21 @@ _WHAT: dict[str, Callable[[Outbox, argparse.Namespace, Console], Exit]] = {
     "list": _list,
     "show": _show,
     "run": _run,
-    "retry": _each(lambda outbox, number: outbox.retry(number), "are tried again"),
+    "retry": _each(
+        lambda outbox, number: outbox.retry(number),
+        "are tried again",
+        {State.IN_DOUBT: "smtpx outbox resolve ID RECIPIENT resend sends it again"},
+    ),
     "resolve": _resolve,
-    "cancel": _each(lambda outbox, number: outbox.cancel(number), "cancelled"),
+    "cancel": _each(
+        lambda outbox, number: outbox.cancel(number),
+        "cancelled",
+        {
+            State.ACCEPTED: "it was sent",
+            State.SENDING: "it is on its way",
+            State.IN_DOUBT: "it may have been sent",
+        },
+    ),
     "reconcile": _reconcile,
 }
 

@@ -323,10 +323,10 @@ class Outbox:
                 yield delivery
 
     def cancel(self, id: str, *, recipient: str | Address | None = None) -> int:
-        """Send nothing of a message any more; return for how many recipients that is so.
+        """Send nothing of a message any more; return for how many recipients that was changed.
 
-        A `recipient` is the only one that it is done for. For others it may be on its way, or all
-        is over: `status` tells.
+        A `recipient` is the only one that it is done for. Only what waits is cancelled. For what is
+        on its way, or over, the call does nothing, and is no error: it may be repeated.
 
         Raises:
             NotInOutbox: there is none of that id, or for that recipient.
@@ -345,7 +345,8 @@ class Outbox:
         """Try a message at once for those who wait, or for whom it was refused, has expired or was
         cancelled; return how many. It then has so long, at least.
 
-        A `recipient` is the only one that it is done for.
+        A `recipient` is the only one that it is done for. What is on its way, or was accepted, is
+        left as it is: to send it twice, put it in again. What is in doubt is left to `resolve`.
 
         Raises:
             NotInOutbox: there is none of that id, or for that recipient.
