@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from smtpx import Envelope
-from smtpx.outbox import NotInOutbox, Outbox, State
+from smtpx.outbox import NotInOutbox, Outbox, State, _asking
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import rows, template
 
@@ -125,3 +125,42 @@ def test_a_template_that_is_purged_while_its_rows_come_is_told(outbox: Outbox) -
     with pytest.raises(NotInOutbox, match="purged meanwhile"):
         outbox.put_merge(template(), slow(), campaign="spring")
     assert outbox.counts()[State.WAITING] == 0
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_large_campaign_is_forgotten_in_small_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    """Workers wait for no transaction of a million deliveries; and none is looked at twice."""
+    monkeypatch.setattr(_asking, "_PART", 20)
+    monkeypatch.setattr(_asking, "_FORGOTTEN", 50)
+    costs: list[tuple[int, int]] = []
+    for many in (200, 800):
+        with Outbox(f"sqlite:///{tmp_path}/{many}.db") as outbox:
+            store: Any = outbox._store
+            id = outbox.put_merge(template(), rows(many), campaign="spring")
+            outbox.cancel(id)
+            if not is_over:
+                outbox.retry(id, recipient=[*outbox.find()][-1].recipient)
+            counted: list[int] = []
+            transact = store.transact
+
+            def watched(*arguments: Any) -> Any:
+                steps: list[None] = []
+                store._connection.set_progress_handler(lambda: steps.append(None), 10)  # noqa: B023
+                try:
+                    return transact(*arguments)  # noqa: B023
+                finally:
+                    counted.append(len(steps))  # noqa: B023
+                    store._connection.set_progress_handler(None, 0)  # noqa: B023
+
+            store.transact = watched
+            assert outbox.purge(older_than=BRIEF) == is_over
+            costs.append((sorted(counted)[-2], sum(counted)))
+            left = 0 if is_over else many
+            assert sum(outbox.counts("spring").values()) == left
+            assert sum(1 for _ in outbox.find()) == left
+            assert not list(outbox.events())
+    (few, all_of_few), (lot, all_of_many) = costs
+    assert lot < 1.5 * few, "but for the one that looks through it"
+    assert all_of_many < 6 * all_of_few

@@ -25,6 +25,7 @@ __all__ = [
     "cursor_of",
     "events",
     "find",
+    "forget_events",
     "move_cursor",
     "purge",
     "resolve",
@@ -37,8 +38,8 @@ _COLUMNS = """d.recipient, d.state, d.attempts, d.due, d.reply, d.reason,
     COALESCE(d.message_id, m.message_id), d.host, d.message, d.changed, d.doubted"""
 OVER = (State.ACCEPTED, State.REFUSED, State.EXPIRED, State.CANCELLED)
 _OVER = f"state IN ({', '.join(repr(state.value) for state in OVER)})"
-# Deliveries that one transaction changes.
-_PART = 500
+# Deliveries that a purge looks at in one transaction, and those that it forgets.
+_PART, _FORGOTTEN = 500, 5_000
 
 
 def _delivery(row: Row) -> Delivery:
@@ -251,9 +252,14 @@ def _changed(
 class Place(NamedTuple):
     """How far a purge has come, in the order of what has become of deliveries, and when."""
 
-    state: State = OVER[0]
+    state: State | None = OVER[0]
+    """``None`` after the last one."""
     changed: float = -1.0
     number: int = 0
+    living: frozenset[str] = frozenset()
+    """Large messages of which something is not over: each is looked through once."""
+    over: tuple[str, ...] = ()
+    """Messages that have more deliveries than one transaction forgets."""
 
 
 def purge(
@@ -264,49 +270,97 @@ def purge(
     The value is how many, the digests of those contents that were in the spool, and where to go
     on: ``None`` at the end.
     """
-    # The index wants to be named its own conditions.
-    rows = yield Ask(
-        "SELECT message, changed, number FROM smtpx_delivery WHERE state = ? AND changed < ? "
-        "AND state <> 'waiting' AND state <> 'sending' AND (changed, number) > (?, ?) "
-        "ORDER BY changed, number LIMIT ?",
-        [place.state.value, before, place.changed, place.number, _PART],
-    )
-    following: Place | None = None
-    if len(rows) == _PART:
-        following = Place(place.state, *rows[-1][1:])
-    elif place.state is not OVER[-1]:
-        following = Place(OVER[OVER.index(place.state) + 1])
-    seen = [*dict.fromkeys(row[0] for row in rows)]
-    living: set[str] = set()
-    for part in in_parts(seen):
-        rows = yield Ask(
-            f"SELECT DISTINCT message FROM smtpx_delivery WHERE message IN {marks(part)} "
-            f"AND NOT ({_OVER} AND changed < ?)",
-            [*part, before],
-        )
-        living |= {row[0] for row in rows}
-    over = [id for id in seen if id not in living]
-    changed: Counter[tuple[str, State]] = Counter()
-    for part in in_parts(over):
-        rows = yield Ask(
-            "SELECT campaign, state, COUNT(*) FROM smtpx_delivery "
-            f"WHERE message IN {marks(part)} GROUP BY campaign, state",
-            part,
-        )
-        for campaign, state, n in rows:
-            changed[campaign, State(state)] -= n
-        yield Ask(f"DELETE FROM smtpx_delivery WHERE message IN {marks(part)}", part)
-    if following is None:
+    if place.over:
+        over, following = place.over, place._replace(over=())
+    elif place.state is not None:
+        over, following = yield from _next_over(place.state, before, place)
+    else:
         # Templates that have no rows: there were none, or the call broke off before the first.
         rows = yield Ask(
             "SELECT id FROM smtpx_message WHERE template = 1 AND puts = 0 AND created < ? {wait}",
             [before],
         )
-        over += [row[0] for row in rows]
-        yield Ask("DELETE FROM smtpx_event WHERE at < ?", [before])
-    spooled = yield from _forget_messages(over)
+        spooled = yield from _forget_messages([row[0] for row in rows])
+        return len(rows), spooled, None
+    if not (yield from _forget_deliveries(over, before, now)):
+        return 0, [], following._replace(over=over)
+    tried_again: set[str] = set()
+    for part in in_parts(over):
+        rows = yield Ask(
+            f"SELECT DISTINCT message FROM smtpx_delivery WHERE message IN {marks(part)}", part
+        )
+        tried_again |= {row[0] for row in rows}
+    gone = [id for id in over if id not in tried_again]
+    return len(gone), (yield from _forget_messages(gone)), following
+
+
+def _next_over(
+    state: State, before: float, place: Place
+) -> Statements[tuple[tuple[str, ...], Place]]:
+    """The next messages of which all is over, and where to go on."""
+    # The index wants to be named its own conditions; and SQLite compares no pairs by it.
+    text = (
+        "SELECT message, changed, number FROM smtpx_delivery "
+        "WHERE state = ? AND state <> 'waiting' AND state <> 'sending' "
+    )
+    rows = yield Ask(
+        f"{text} AND changed = ? AND number > ? ORDER BY changed, number LIMIT ?",
+        [state.value, place.changed, place.number, _PART],
+    )
+    if len(rows) < _PART:
+        rows += yield Ask(
+            f"{text} AND changed > ? AND changed < ? ORDER BY changed, number LIMIT ?",
+            [state.value, place.changed, before, _PART - len(rows)],
+        )
+    seen = Counter(row[0] for row in rows if row[0] not in place.living)
+    living: set[str] = set()
+    for part in in_parts(seen):
+        found = yield Ask(
+            f"SELECT DISTINCT message FROM smtpx_delivery WHERE message IN {marks(part)} "
+            f"AND NOT ({_OVER} AND changed < ?)",
+            [*part, before],
+        )
+        living |= {row[0] for row in found}
+    large = place.living | {id for id in living if seen[id] > 1}
+    if len(rows) == _PART:
+        _, changed, number = rows[-1]
+        following = Place(state, changed, number, large)
+    else:
+        later = OVER[OVER.index(state) + 1 :]
+        following = Place(later[0] if later else None, living=large)
+    return tuple([id for id in seen if id not in living]), following
+
+
+def _forget_deliveries(ids: Sequence[str], before: float, now: float) -> Statements[bool]:
+    """Forget deliveries of messages that are over; the value is false if there are more."""
+    changed: Counter[tuple[str, State]] = Counter()
+    left = _FORGOTTEN
+    for part in in_parts(ids):
+        rows = yield Ask(
+            "SELECT number, campaign, state FROM smtpx_delivery "
+            f"WHERE message IN {marks(part)} AND {_OVER} AND changed < ? LIMIT ? {{wait}}",
+            [*part, before, left],
+        )
+        left -= len(rows)
+        for _, campaign, state in rows:
+            changed[campaign, State(state)] -= 1
+        for several in in_parts([row[0] for row in rows]):
+            yield Ask(f"DELETE FROM smtpx_delivery WHERE number IN {marks(several)}", several)
+        if not left:
+            break
     yield from count(changed, now)
-    return len(over), spooled, following
+    return left > 0
+
+
+def forget_events(before: float) -> Statements[bool]:
+    """Forget some events of that long ago; the value is false if there are more."""
+    rows = yield Ask(
+        "SELECT cursor FROM smtpx_event WHERE at < ? ORDER BY cursor LIMIT ?",
+        [before, _FORGOTTEN],
+    )
+    for part in in_parts([row[0] for row in rows]):
+        yield Ask(f"DELETE FROM smtpx_event WHERE cursor IN {marks(part)}", part)
+    return len(rows) < _FORGOTTEN
 
 
 def _forget_messages(ids: Sequence[str]) -> Statements[list[bytes]]:

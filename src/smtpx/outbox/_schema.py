@@ -144,6 +144,10 @@ _THIRD = (
     "DROP INDEX smtpx_delivery_claimed",
     """CREATE INDEX smtpx_delivery_claimed ON smtpx_delivery (owner)
         WHERE claimed = 1 AND place >= 0""",
+    # With the number, that a purge goes on in the midst of what was settled in one moment.
+    "DROP INDEX smtpx_delivery_settled",
+    """CREATE INDEX smtpx_delivery_settled ON smtpx_delivery (state, changed, number)
+        WHERE state <> 'waiting' AND state <> 'sending'""",
     "CREATE INDEX smtpx_destination_turn ON smtpx_destination (turn) WHERE turn IS NOT NULL",
 )
 

@@ -383,6 +383,8 @@ class Outbox:
         while place is not None:
             some, place = self._store.transact(self._purge, before, now, place)
             purged += some
+        while not self._store.transact(_asking.forget_events, before):
+            pass
         return purged
 
     def _purge(
