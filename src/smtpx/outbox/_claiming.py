@@ -24,6 +24,7 @@ __all__ = [
     "mark",
     "mark_and_note",
     "note",
+    "orphans",
     "reap",
     "register",
     "release",
@@ -69,6 +70,15 @@ def beat(owner: str, now: float) -> Statements[None]:
 def workers() -> Statements[list[Row]]:
     """The owners: id, beat, when each was seen, and its lease."""
     return (yield Ask("SELECT id, beat, seen, lease FROM smtpx_worker"))
+
+
+def orphans() -> Statements[list[str]]:
+    """Owners of what is claimed that are unknown: somebody has deleted them, or restored a part."""
+    rows = yield Ask(
+        "SELECT DISTINCT owner FROM smtpx_delivery WHERE claimed = 1 AND place >= 0 "
+        "AND NOT EXISTS (SELECT 1 FROM smtpx_worker WHERE id = owner)"
+    )
+    return [row[0] for row in rows]
 
 
 def check_owner(owner: str) -> Statements[None]:
@@ -196,7 +206,7 @@ def reap(owner: str, last_beat: int | None, now: float) -> Statements[int]:
     Nothing happens if the owner has shown another beat than the last one known, where there is one.
     """
     rows = yield Ask("SELECT beat FROM smtpx_worker WHERE id = ? {wait}", [owner])
-    if not rows or (last_beat is not None and rows[0][0] != last_beat):
+    if last_beat is not None and (not rows or rows[0][0] != last_beat):
         return 0
     _ = yield Tell("DELETE FROM smtpx_worker WHERE id = ?", [(owner,)])
     yield Ask(

@@ -137,11 +137,13 @@ class Watcher:
         before, self._ahead = self._ahead, time.time() - time.monotonic()
         return before is None or self._ahead < before - _SET_BACK
 
-    def _dead(self) -> list[tuple[str, int]]:
+    def _dead(self) -> list[tuple[str, int | None]]:
         rows = self._store.look(_claiming.workers)
         moment, now = time.monotonic(), time.time()
         known, self._seen = self._seen, {}
-        dead: list[tuple[str, int]] = []
+        dead: list[tuple[str, int | None]] = [
+            (owner, None) for owner in self._store.look(_claiming.orphans)
+        ]
         for owner, beat, last, lease in rows:
             if (os.getpid(), owner) in _living:
                 continue

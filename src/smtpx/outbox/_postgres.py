@@ -124,7 +124,8 @@ class PostgresStore:
                 try:
                     connection = self._connection or self._connect()
                     cursor: Any = connection.cursor()  # its texts are typed as literals
-                    _ = cursor.execute("BEGIN")
+                    # The operations rely on it that each statement sees what was committed.
+                    _ = cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                     values.append(run(operation(*args, **named), cursor, DIALECT))
                     row = cursor.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
                     committing = None if row is None else row[0]

@@ -207,9 +207,14 @@ def _contents(digests: Iterable[bytes]) -> Statements[Contents]:
 def set_back(now: float) -> Statements[None]:
     """Have what was deferred in the future tried at once: the clock was set back since.
 
-    What waits for a destination may go as soon as that can take it, by the clock as it is now.
+    What waits for a destination may go as soon as that can take it, by the clock as it is now; and
+    what waits for one that somebody has deleted is in the queue again.
     """
     _ = yield Tell("UPDATE smtpx_destination SET turn = ? WHERE turn > ?", [(now, now)])
+    yield Ask(
+        f"UPDATE smtpx_delivery SET aside = NULL WHERE {FREE} AND aside <> '' AND NOT EXISTS "
+        "(SELECT 1 FROM smtpx_destination WHERE name = aside AND turn IS NOT NULL)"
+    )
     _ = yield Tell(
         "UPDATE smtpx_delivery SET due = ?, changed = ? "
         "WHERE state = 'waiting' AND claimed = 0 AND batch <> '' AND deferred = 1 AND changed > ?",
