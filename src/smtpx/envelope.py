@@ -234,7 +234,8 @@ class Envelope(Value):
 
         The sender is Sender, else the first of From, unless another is given: ``"<>"`` is the
         null one. The recipients are To, Cc and Bcc, members of groups too, each once; Bcc is not
-        sent. A message that was resent has its Resent- fields instead (RFC 5322 §3.6.6).
+        sent. A message that was resent has its Resent- fields instead (RFC 5322 §3.6.6). Any of
+        Resent-Date, -From, -Sender, -To, -Cc and -Bcc makes it one.
 
         `notify` is for every recipient, or by address for some. `orcpt` states to every one its
         own address as the original one, or by address what it is.

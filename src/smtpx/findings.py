@@ -53,6 +53,7 @@ class Rule(Enum):
     ADDRESS_MISSING = "RFC 5322 §3.6.3", "leave the field out"
     GROUP_EMPTY = "RFC 5322 §3.4", "leave the field out: some filters mistrust a group of nobody"
     BCC_PRESENT = "RFC 5322 §3.6.3", "leave Bcc out of the content: whoever gets it can read it"
+    RESENT_INCOMPLETE = "RFC 5322 §3.6.6", "set Resent-From and Resent-Date with the other fields"
     RECIPIENTS_MISSING = "RFC 5321 §3.3", "set To, Cc or Bcc, or give an Envelope"
     NOT_ALIGNED = "RFC 7489 §3.1.2", "send from an address of the author's domain, or sign by DKIM"
     ONE_CLICK_INCOMPLETE = "RFC 8058 §3.1", "give List-Unsubscribe one https URI"

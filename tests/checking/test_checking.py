@@ -67,6 +67,7 @@ ATTACHED = (
     b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\nContent-Type: application/x-y\r\n"
     b'Content-Disposition: attachment; filename="%s"\r\n\r\nhi\r\n--b--\r\n'
 )
+RESENT = "\r\nResent-From: r@x.test\r\nResent-Date: Mon, 7 Jan 2030 12:00:00 +0000"
 TO_ALL = {"from", "to", "sender", "reply-to", "cc"}  # tried one by one
 E, W = Severity.ERROR, Severity.WARNING
 
@@ -96,7 +97,7 @@ E, W = Severity.ERROR, Severity.WARNING
         (content("Cc: Doe, Jane <c@y.test>"), Rule.ADDRESS_MALFORMED, E),
         (content("Cc: c@y@z"), Rule.ADDRESS_MALFORMED, E),
         *[
-            (content(f"{name}: =?utf-8?q?Zo=C3=AB_=3Cz=40y=3E?="), Rule.ADDRESS_MALFORMED, E)
+            (content(f"{name}: =?utf-8?q?=3Cz=40y=3E?={RESENT}"), Rule.ADDRESS_MALFORMED, E)
             for name in sorted(ADDRESSES - {*TO_ALL, "bcc", "resent-bcc"})
         ],
         (content("X-Sender: Doe, Jane <c@y.test"), Rule.ADDRESS_MALFORMED, E),
@@ -118,6 +119,8 @@ E, W = Severity.ERROR, Severity.WARNING
         (content("Cc: "), Rule.ADDRESS_MISSING, E),
         (content("To: undisclosed-recipients:;", without="To"), Rule.GROUP_EMPTY, W),
         (content("Bcc: c@y.test"), Rule.BCC_PRESENT, E),
+        (content("Resent-From: r@x.test\r\nResent-To: b@y.test"), Rule.RESENT_INCOMPLETE, E),
+        (content("Resent-Date: Mon, 7 Jan 2030 12:00:00 +0000"), Rule.RESENT_INCOMPLETE, E),
         (content("List-Unsubscribe-Post: x"), Rule.ONE_CLICK_INCOMPLETE, E),
         (content("Content-Type: text/plain"), Rule.MIME_VERSION_MISSING, W),
         (content(MULTIPART, b"--b\r\n\r\nhi\r\n"), Rule.MIME_MALFORMED, W),
@@ -135,7 +138,8 @@ def test_each_mistake_is_found_alone(message: bytes, rule: Rule, severity: Sever
     "field",
     [
         "X-Sender: root", "Mail-Copies-To: nobody", "Sender: =?utf-8?q?Zo=C3=AB?= <a@x.test>",
-        "List-ID: =?utf-8?q?Zo=C3=AB?= <list.x.test>", "Resent-To: b@y.test\r\nResent-To: c@y.test",
+        "List-ID: =?utf-8?q?Zo=C3=AB?= <list.x.test>",
+        f"Resent-To: b@y.test\r\nResent-To: c@y.test{RESENT * 2}",
         "Archived-At: <https://x.test/1>\r\nArchived-At: <https://x.test/2>",
         "Disposition-Notification-To: Ann <a@x.test>, b@y.test", "Return-Path: <>",
     ],
@@ -409,6 +413,7 @@ def test_a_field_that_was_encoded_as_a_whole_is_read() -> None:
         content("Subject: other"),
         content("List-ID: <a.x.test>\r\nList-ID: <b.x.test>"),
         content("Resent-To: =?utf-8?q?Zo=C3=AB?="),
+        content("Resent-To: b@y.test"),
         content("X-Sender: Doe, Jane <c@y.test"),
         content("From: c@x.test"),
         content(without="From"),

@@ -189,6 +189,22 @@ def test_a_resent_message_takes_its_resent_fields(name: str) -> None:
 
 @every_policy
 @pytest.mark.requirement("RFC 5322 §3.6.6")
+@pytest.mark.parametrize("to", ["To", "Cc", "Bcc"])
+def test_a_resent_message_without_its_date_goes_to_nobody_else(name: str, to: str) -> None:
+    resent = f"resent-{to}: s@x.test\nResent-From: r@x.test\n"
+    message = parsed(f"{resent}From: a@x.test\nTo: b@x.test\n", name)
+    assert str(Envelope.from_message(message).sender) == "r@x.test"
+    assert recipients(message) == ["s@x.test"]
+
+
+def test_a_resent_field_that_is_none_is_not_there() -> None:
+    message = EmailMessage()
+    message["From"], message["To"], message["Resent-To"] = "a@x.test", "b@x.test", None
+    assert recipients(message) == ["b@x.test"]
+
+
+@every_policy
+@pytest.mark.requirement("RFC 5322 §3.6.6")
 @pytest.mark.parametrize(
     ("header", "why"),
     [
@@ -198,7 +214,15 @@ def test_a_resent_message_takes_its_resent_fields(name: str) -> None:
         ("From: a@x.test\nTo: undisclosed-recipients:;\n", "no recipient"),
         ("Resent-Date: x\nFrom: a@x.test\nTo: b@x.test\n", "no Resent-From"),
         ("Resent-Date: x\nResent-From: a@x.test\nTo: b@x.test\n", "no recipient in Resent-To"),
-        ("Resent-Date: x\nResent-Date: y\nFrom: a@x.test\nTo: b@x.test\n", "more than once"),
+        ("Resent-To: s@x.test\nFrom: a@x.test\nTo: b@x.test\n", "no Resent-From"),
+        ("Resent-Sender: r@x.test\nFrom: a@x.test\nTo: b@x.test\n", "no recipient in Resent-To"),
+        *[
+            (
+                f"{field}: r@x.test\n{field}: s@x.test\nFrom: a@x.test\nTo: b@x.test\n",
+                "more than once",
+            )
+            for field in ("Resent-Date", "Resent-From", "Resent-To")
+        ],
     ],
 )
 def test_a_header_that_does_not_tell_is_refused_with_what_to_do(

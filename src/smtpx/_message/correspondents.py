@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["header_addresses", "recipients_of", "sender_of"]
 
+# Of each, a block of Resent- fields has one at most (RFC 5322 §3.6).
+_RESENT = re.compile("resent-(?:date|from|sender|to|cc|bcc)", re.IGNORECASE).fullmatch
 _HARMLESS = re.compile("encoded.word|end of header in group|local part with no domain")
 
 
@@ -101,9 +104,15 @@ def _addresses(message: AnyMessage, *names: str) -> list[str]:
 
 
 def _prefix(message: AnyMessage) -> str:
-    resent = len(message.get_all("Resent-Date", []))
-    if resent > 1:
+    """What the fields that count begin with; any that names people marks a message as resent.
+
+    Their Resent-Date may have been forgotten, and whom they leave out is not to get it again.
+    """
+    standing = Counter(
+        name.lower() for name, field in message.raw_items() if _RESENT(name) and not is_none(field)
+    )
+    if max(standing.values(), default=0) > 1:
         raise LocalProtocolError(
             "the message was resent more than once; give an Envelope, its header cannot tell"
         )
-    return "Resent-" if resent else ""
+    return "Resent-" if standing else ""

@@ -58,6 +58,10 @@ def check_header(message: AnyMessage) -> Iterator[Finding]:
             yield _warning(Rule.LIST_ID_MALFORMED, name, "there is no identifier in it")
     yield from _check_addresses(message)
     yield from _check_stamps(message)
+    if any(name.startswith("resent-") for name in names):
+        for name in ("Resent-From", "Resent-Date"):
+            if name not in message:
+                yield _error(Rule.RESENT_INCOMPLETE, name, "there is none")
     if "bcc" in names or "resent-bcc" in names:
         yield _error(Rule.BCC_PRESENT, "Bcc", "it is in the content")
     if "List-Unsubscribe-Post" in message:
