@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,19 @@ def test_every_except_of_the_documentation_is_entered(
             never -= entered(code, page)
             assert [breach for server in servers.values() for breach in server.breaches] == []
     assert [code.splitlines()[line - 1] for line in sorted(never)] == []
+
+
+COLLECTED = re.compile(
+    r"\b(?:list|tuple|set|sorted)\([^\n]*\.send_many\("
+    r"|[\[{(][^\n]* for [^\n]* in [^\n]*\.send_many\("
+)
+
+
+def test_no_page_drops_results_where_send_many_raises_in_the_end():
+    """As a list, or a comprehension, drops what it has been told."""
+    assert COLLECTED.search("done = list(client.send_many([]))")
+    assert COLLECTED.search("done = {each.error for each in client.send_many([])}")
+    assert [block.id for block in blocks() if COLLECTED.search(str(block.values[0]))] == []
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,8 @@ class AsyncClient:
         been read to its end, or closed: `contextlib.aclosing` closes it where a `break` leaves it.
 
         Raises:
-            SMTPError: no connection can be had; what was not sent by then is yielded before.
+            SMTPError: no connection can be had. Each message that was read has had its result
+                before: take them in a loop, for `list()` would lose them all.
             TypeError, ValueError: as `Client.send_many`; raised by the call itself.
         """
         check_many(messages, connections, window, on_doubt, mark, self._limits)

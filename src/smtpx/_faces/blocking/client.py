@@ -160,7 +160,8 @@ class Client:
         the price of a possible duplicate. A `mark` is asked before they may be: see `smtpx.Mark`.
 
         Raises:
-            SMTPError: no connection can be had; what was not sent by then is yielded before.
+            SMTPError: no connection can be had. Each message that was read has had its result
+                before: take them in a loop, for `list()` would lose them all.
             TypeError, ValueError: an argument is wrong, or there are to be more `connections`
                 than `PoolLimits.open` has; raised by the call itself.
         """
