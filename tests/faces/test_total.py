@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -42,6 +43,18 @@ def test_it_is_not_begun_anew_with_each_session(face: Face):
         assert result.not_tried or result.in_doubt
         assert isinstance(result.error, smtpx.TimedOut)
         assert client.statistics().busy == 0
+
+
+def test_what_our_side_took_is_not_the_servers_fault(face: Face):
+    def slow(content: bytes) -> bytes:
+        time.sleep(0.2)
+        return content
+
+    with Server() as server, pytest.raises(smtpx.TimedOut) as caught:
+        _ = face.send(
+            CONTENT, server.url, envelope=ENVELOPE, signer=slow, timeouts=Timeouts(total=0.15)
+        )
+    assert "the time was up while we got ready to write (total, for" in str(caught.value)
 
 
 def the_only_connection(face: Face, client: Any) -> object:

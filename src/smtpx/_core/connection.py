@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from smtpx._core.learnt import Learnt
-from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps, is_by_total
+from smtpx._core.steps import Glance, Receive, Send, StartTLS, Steps, is_by_total, octets_written
 from smtpx._core.trust import (
     check_pins,
     explained,
@@ -297,7 +297,10 @@ class Connection:
         try:
             yield Send(data, self._seconds[phase], rate)
         except OSError as error:
-            raise self._lost(error, phase, "we wrote to the server") from error
+            is_late = is_by_total(error) and octets_written(error, len(data)) == 0
+            # What took the time may have been ours: a message to write, or a signer.
+            doing = "we got ready to write" if is_late else "we wrote to the server"
+            raise self._lost(error, phase, doing) from error
 
     def expect(self, command: Command, replies: int = 1) -> None:
         """Note that replies are due to a command whose octets are sent by other means."""

@@ -30,6 +30,7 @@ __all__ = ["addresses_anew", "as_it_came", "exactly", "list_id", "rewritten"]
 _READ = ADDRESSES | EXACT | {"list-id"}
 _LINE = 78
 _LONGEST_LINE = 900  # RFC 5322 §2.1.1 allows 998, the name of the field among them.
+_TEDIOUS = 10_000  # Characters for which the package's way takes some hundredths of a second.
 _AS_IT_CAME = re.compile(r"[\t -~]*+(?:\r?\n[\t ][\t -~]*+)*+")
 _TOKENS = re.compile(r"[!#$&+\-./\w^`{|}~]+", re.ASCII)
 _LIST_ID = re.compile(r"([^<>]*)<([!-;=?-~]+)>")
@@ -111,15 +112,30 @@ def list_id(name: str, source: str) -> str:
 
 
 def _text_anew(name: str, value: Any, policy: Policy[Any]) -> str | None:
-    """A text for people that has to be encoded: the package loses white space between its words."""
+    """A text for people that has to be encoded, or for which the package takes too long.
+
+    It loses white space between encoded words, and each word costs it a walk over all later ones.
+    """
+    is_long = isinstance(value, str) and len(value) > _TEDIOUS
+    if type(value) is str:
+        return _line_anew(name, value, policy) if is_long else None
     if not isinstance(value, BaseHeader) or type(value).fold is not BaseHeader.fold:
         return None
-    is_text = isinstance(value, UnstructuredHeader)
-    if not is_text or value.isascii() or _has_octets(value) or getattr(policy, "utf8", False):
+    if not isinstance(value, UnstructuredHeader):
         return None
-    if " " not in value:
-        return None  # There is none to lose.
-    return fields.unstructured(name, str(value))
+    if not is_long and (value.isascii() or getattr(policy, "utf8", False) or " " not in value):
+        return None  # There is nothing to lose.
+    return None if _has_octets(value) else fields.unstructured(name, str(value))
+
+
+def _line_anew(name: str, value: str, policy: Policy[Any]) -> str | None:
+    """A text as it came, in lines that are too long, folded where it has white space."""
+    if getattr(policy, "refold_source", "none") == "none" or _is_plain(name, value):
+        return None
+    if "=?" in value or not _AS_IT_CAME.fullmatch(value):
+        return None
+    body = fields.folded(name, unfolded(value))
+    return body if max(map(len, body.split("\n"))) < _LONGEST_LINE else None
 
 
 def _parameters_anew(name: str, value: Any) -> str | None:
