@@ -105,8 +105,26 @@ def test_login(smtp_server):
 def test_tls(smtp_server, mailbox):
     send(f"{smtp_server.url}?ca={smtp_server.ca_file}")
     assert mailbox.only().received.tls
+
+@pytest.mark.parametrize("url", [None, "smtp_url"])
+@pytest.mark.parametrize("tls", [
+    pytest.param(tls, marks=pytest.mark.smtp(tls=tls)) for tls in ("implicit", "starttls")
+])
+def test_the_url_says_what_tls_needs(tls, url, request, mailbox):
+    send(url and request.getfixturevalue(url))
+    assert mailbox.only().received.tls
+
+from smtpx.testing import MailTestCase, Server, ServerTLS
+
+class TestMixin(MailTestCase):
+    def make_smtp_server(self):
+        return Server(tls=ServerTLS.STARTTLS)
+
+    def test_the_url_says_it_too(self):
+        send()
+        assert self.assertMailSent().received.tls
 """)
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=8)
 
 
 def test_a_client_that_breaks_the_protocol_fails_its_test(run) -> None:
@@ -262,7 +280,7 @@ def test_another():
         ("tls='bogus'", "tls: 'bogus' is not known; there are none, starttls, implicit"),
         ("extensions='-BOGUS'", "extensions: 'BOGUS' is not known; there are "),
         ("faults=['RCPT: nonsense']", "'RCPT: nonsense' is no fault"),
-        ("nope=1", "unexpected keyword argument 'nope'"),
+        ("fault=['x']", "unknown option: fault (did you mean faults?); known are "),
     ],
 )
 def test_an_option_with_a_mistake_is_one_sentence(options: str, said: str, run) -> None:

@@ -114,14 +114,14 @@ def smtp_server(
         options.update(marker.kwargs)
     server = smtp_server_factory(**options)
     with pytest.MonkeyPatch.context() as patch, _django(server):
-        patch.setenv("SMTPX_URL", server.url)
+        patch.setenv("SMTPX_URL", _client_url(server))
         yield server
 
 
 @pytest.fixture
 def smtp_url(smtp_server: Server) -> str:
-    """The URL of the test's mail server."""
-    return smtp_server.url
+    """The URL of the test's mail server, with what a client has to know of its TLS."""
+    return _client_url(smtp_server)
 
 
 @pytest.fixture
@@ -163,8 +163,14 @@ def _started(options: dict[str, Any]) -> Server | str:
 
 def _spelt(options: dict[str, Any]) -> dict[str, Any]:
     """Options as a marker spells them, as the server takes them."""
-    from smtpx.testing import USUAL_EXTENSIONS, Extension, ServerTLS, read_fault
+    from inspect import signature
 
+    from smtpx import _checks
+    from smtpx.testing import USUAL_EXTENSIONS, Extension, Server, ServerTLS, read_fault
+
+    known = {*signature(Server).parameters, *_KNOWN}
+    if options.keys() - known:
+        raise _checks.unknown("option", options.keys() - known, sorted(known))
     spelt = dict(options)
     if isinstance(spelt.get("tls"), str):
         spelt["tls"] = _named(ServerTLS, "tls", spelt["tls"])
@@ -188,6 +194,12 @@ def _named(kind: Any, what: str, name: str) -> Any:
     except ValueError:
         known = ", ".join(each.value for each in kind)
         raise ValueError(f"{what}: {name!r} is not known; there are {known}") from None
+
+
+def _client_url(server: Server) -> str:
+    from smtpx.testing._client_url import client_url
+
+    return client_url(server)
 
 
 def _fault(fault: Any) -> str:

@@ -6,6 +6,7 @@ import os
 import unittest
 from unittest import mock
 
+from ._client_url import client_url
 from ._mails import Mail, Mails
 from ._spelling import fault_text
 from .server import Server
@@ -36,7 +37,7 @@ class MailTestCase(unittest.TestCase):
         self.addCleanup(self.smtp_server.close)
         self.mail = Mails(self.smtp_server)
         """What was received, to be asked for."""
-        environment = mock.patch.dict(os.environ, SMTPX_URL=self.smtp_server.url)
+        environment = mock.patch.dict(os.environ, SMTPX_URL=client_url(self.smtp_server))
         _ = environment.start()
         self.addCleanup(environment.stop)
 
