@@ -241,7 +241,7 @@ def test_endless(tls, chunk):
         assert said.startswith(chunk * 2)
 
 
-def test_endless_until_the_client_goes_away():
+def test_endless_until_the_client_goes_away(caplog):
     with Server(faults=[Endless("EHLO")]) as server:
         with Wire(server) as wire:
             wire.reply()
@@ -249,6 +249,7 @@ def test_endless_until_the_client_goes_away():
             wire.socket.recv(100)
         (session,) = server.wait_until_idle()
     assert session.bytes_out < 100_000_000
+    assert caplog.messages == [], "nothing is written to a client that is gone"
 
 
 def test_endless_ends_with_the_server():

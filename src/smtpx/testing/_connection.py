@@ -432,6 +432,8 @@ class Connection(asyncio.Protocol):
         # A turn at a time: a client that reads as fast as this writes must not starve the others.
         turn = _FLOOD_TURN
         while self._writable and turn > 0 and self._flood_left > 0:
+            if self._transport.is_closing():
+                return  # The client has gone, which `connection_lost` is about to be told.
             block = self._flood_block[: self._flood_left]
             self._flood_left -= len(block)
             turn -= len(block)
