@@ -233,9 +233,10 @@ class Envelope(Value):
         """Take sender and recipients from the header of a message, which stays as it is.
 
         The sender is Sender, else the first of From, unless another is given: ``"<>"`` is the
-        null one. The recipients are To, Cc and Bcc, members of groups too, each once; Bcc is not
-        sent. A message that was resent has its Resent- fields instead (RFC 5322 §3.6.6). Any of
-        Resent-Date, -From, -Sender, -To, -Cc and -Bcc makes it one.
+        null one. The recipients are To, Cc and Bcc, members of groups too, each once: a domain is
+        the same in capitals. Bcc is not sent. A message that was resent has its Resent- fields
+        instead (RFC 5322 §3.6.6). Any of Resent-Date, -From, -Sender, -To, -Cc and -Bcc makes it
+        one.
 
         `notify` is for every recipient, or by address for some. `orcpt` states to every one its
         own address as the original one, or by address what it is.
@@ -257,7 +258,9 @@ class Envelope(Value):
             _check_wishes("orcpt", orcpt, bool)
         if sender is None:
             sender = sender_of(message)
-        addresses = [Address.parse(address) for address in recipients_of(message)]
+        everyone = map(Address.parse, recipients_of(message))
+        first: dict[tuple[str, str], Address] = {}
+        addresses = [each for each in everyone if first.setdefault(_mailbox(each), each) is each]
         if notify is None and not orcpt:
             return cls(sender, addresses, **options)
         wishes = _by_address("notify", notify, addresses)
@@ -437,7 +440,16 @@ def _by_address(
     if not isinstance(wished, Mapping):
         return dict.fromkeys(addresses, wished)
     by_address = cast("Mapping[str, T]", wished)
-    said = {Address.parse(address): wish for address, wish in by_address.items()}
-    for address in said.keys() - addresses:
-        raise LocalProtocolError(f"{name} is given for {address}, who is no recipient")
+    known = {_mailbox(address): address for address in addresses}
+    said: dict[Address, T] = {}
+    for spelt, wish in by_address.items():
+        recipient = known.get(_mailbox(Address.parse(spelt)))
+        if recipient is None:
+            raise LocalProtocolError(f"{name} is given for {spelt}, who is no recipient")
+        said[recipient] = wish
     return said
+
+
+def _mailbox(address: Address) -> tuple[str, str]:
+    """What tells two mailboxes apart: a domain is the same in capitals (RFC 5321 §2.4)."""
+    return address.local_part, address.domain.lower()

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from smtpx._message.messages import AnyMessage, is_message
 from smtpx._message.serialising import serialise
-from smtpx.envelope import Envelope
+from smtpx.envelope import Envelope, Notify
 from smtpx.errors import AddressError, LocalProtocolError, SMTPError
 
 POLICIES = {
@@ -104,6 +104,19 @@ def test_to_cc_and_bcc_get_it_each_once(kind: str) -> None:
     envelope = Envelope.from_message(message)
     assert str(envelope.sender) == "ann@x.test"
     assert recipients(message) == ["bob@x.test", "eve@x.test", "dan@x.test", "ted@x.test"]
+
+
+@every_policy
+@pytest.mark.requirement("RFC 5321 §2.4")
+def test_a_domain_is_the_same_in_capitals_and_a_local_part_is_not(name: str) -> None:
+    """Of the spellings, the first is what is sent; so does the outbox."""
+    to = "b@e.test, B@E.TEST, b@E.Test, c@b\u00fccher.test, c@XN--BCHER-KVA.test"
+    message = parsed(f"From: a@x.test\nTo: {to}\n", name)
+    envelope = Envelope.from_message(message, notify={"b@E.TEST": Notify.NEVER}, orcpt=True)
+    assert [str(each) for each in envelope.recipients] == [
+        "b@e.test", "B@E.TEST", "c@xn--bcher-kva.test",
+    ]  # fmt: skip
+    assert [each.notify for each in envelope.recipients] == [Notify.NEVER, None, None]
 
 
 @every_policy
