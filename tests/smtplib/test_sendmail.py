@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from smtpx import smtplib
 from smtpx.errors import AddressError
-from smtpx.testing import Server
+from smtpx.testing import AppendToReply, Server
 from tests.smtplib.scripted import CLOSE, Answers, ScriptedServer, serving
 
 MAIL = ("a@example.org", ["b@example.net", "c@example.net"], "hi")
@@ -624,3 +625,15 @@ def test_nobody_gets_an_empty_message() -> None:
             client.sendmail(*MAIL)
         client.close()
     assert server.contents == []
+
+
+def test_a_reply_too_many_before_data_is_not_waited_for() -> None:
+    """The 550 is not DATA's, and RSET would be taken for content: nothing answers it."""
+    again = AppendToReply("RCPT", b"250 again\r\n", nth=1)
+    with Server(faults=[again], refuse_recipients={"c@y.test": "550 no"}) as server:
+        client = smtplib.SMTP(server.host, server.port, timeout=10)
+        begun = time.monotonic()
+        with pytest.raises(smtplib.SMTPDataError):
+            client.sendmail("a@x.test", ["b@y.test", "c@y.test"], b"Subject: x\r\n\r\nx\r\n")
+        assert time.monotonic() - begun < 5
+        assert client.sock is None

@@ -254,6 +254,9 @@ def _transaction(
     mail, *rcpt, data = replies
     accepted = len([reply for reply in rcpt if reply.positive]) if mail.positive else 0
     if not data.intermediate:
+        # A reply too many: what refused DATA may be another's, and RSET taken for content.
+        if (yield from connection.has_early_reply()):
+            connection.broken = True
         return [], None
     if connection.parting is not None:
         # The caller is told that it is over: whoever goes on is given nothing to accept.
