@@ -11,6 +11,9 @@ import pytest
 import smtpx
 from smtpx.testing import MailTestCase, Server, read_fault
 
+# Loaded in a pytest within, its modules of C would be forgotten, and spoil the tests that follow.
+_ = pytest.importorskip("trustme")
+
 SEND = """
 import os, smtplib
 import pytest
