@@ -328,7 +328,7 @@ def test_other_parts_are_the_same_in_all_copies() -> None:
     assert octets.isascii()
     pdf, notes = read(octets).iter_attachments()
     assert (pdf.get_filename(), pdf.get_content()) == ("ä.pdf", bytes(range(256)))
-    assert notes.get_content() == "{{not}} a field, grüße\n"
+    assert notes.get_content().splitlines() == ["{{not}} a field, grüße"]
     assert independently(octets).attachments[0].content == b"png"
 
 
@@ -545,3 +545,83 @@ def test_text_is_encoded_whatever_the_program_has_set_for_its_charset(
     content, _ = template.render(ROW)
     assert content.isascii()
     assert "grüß dich" in message_from_bytes(content, policy=policy.default).get_content()
+
+
+# Octets that the letter does not declare
+
+
+FIELDS = b"From: ann@example.org\nTo: {{name}} <{{address}}>\n"
+
+
+def letter_of(octets: bytes) -> EmailMessage:
+    return read(FIELDS + octets)
+
+
+UNDECLARED = {
+    "nothing": b"",
+    "another charset": b"Content-Type: text/plain; charset=us-ascii\n",
+    "another charset, by another name": b"Content-Type: text/plain; charset=ANSI_X3.4-1968\n",
+    "eight bits": b"MIME-Version: 1.0\nContent-Type: text/plain\nContent-Transfer-Encoding: 8bit\n",
+}
+
+
+@pytest.mark.parametrize("field", UNDECLARED.values(), ids=UNDECLARED)
+@pytest.mark.parametrize("name", ["{{name}}", "Bob"])
+def test_what_a_letter_does_not_declare_is_utf8(name: str, field: bytes) -> None:
+    text = f"Liebe {name}, schöne Grüße — 日本\n"
+    subject = f"Subject: Grüße, {name}\n".encode()
+    template = Template(letter_of(subject + field + b"\n" + text.encode()))
+    for each in (template, Template.parse(template.source)):
+        octets, _ = each.render(ROW)
+        assert octets.isascii()
+        copy = read(octets)
+        assert copy["Subject"] == "Grüße, Bob"
+        assert text_of(copy, "plain") == filled(text, ROW)
+        assert copy.get_content_charset() == "utf-8"
+
+
+def test_headers_that_are_not_declared_are_utf8_in_the_parts_too() -> None:
+    octets, _ = Template(
+        letter_of(
+            "Reply-To: Zoë <zoe@example.org>\nContent-Type: multipart/mixed; boundary=b\n\n"
+            '--b\nContent-Disposition: attachment; filename="Grüße.bin"\n\nfür\n--b--\n'.encode()
+        )
+    ).render(ROW)
+    copy = read(octets)
+    part: Any = next(copy.iter_attachments())
+    assert (copy["Reply-To"], part.get_filename()) == ("Zoë <zoe@example.org>", "Grüße.bin")
+    assert part.get_payload(decode=True).rstrip() == "für".encode()
+
+
+def test_what_is_declared_is_what_it_says() -> None:
+    field = b"Content-Type: text/plain; charset=windows-1252\n\n"
+    octets, _ = Template(letter_of(field + "{{name}}: 5 €".encode("cp1252"))).render(ROW)
+    assert text_of(read(octets), "plain") == "Bob: 5 €"
+
+
+def test_an_attachment_keeps_its_octets() -> None:
+    part = b"--b\nContent-Type: text/csv\nContent-Disposition: attachment\n\nf\xfcr\n--b--\n"
+    octets, _ = Template(letter_of(b"Content-Type: multipart/mixed; boundary=b\n\n" + part)).render(
+        ROW
+    )
+    attached: Any = next(read(octets).iter_attachments())
+    assert attached.get_payload(decode=True).rstrip() == b"f\xfcr"
+
+
+UNREADABLE = {
+    "a text": (b"\nf\xfcr {{name}}", "the text/plain part is not UTF-8"),
+    "a text without a field": (b"\nf\xfcr", "the text/plain part is not UTF-8"),
+    "in base64": (b"Content-Transfer-Encoding: base64\n\nZvxy", "the text/plain part is not UTF-8"),
+    "declared in vain": (b"Content-Type: text/html; charset=utf-8\n\nf\xfcr", "is not utf-8"),
+    "declared as nothing known": (b"Content-Type: text/html; charset=x-1\n\nf\xfcr", "x-1"),
+    "a subject": (b"Subject: f\xfcr {{name}}\n\nx", "field Subject is not UTF-8"),
+    "a subject without a field": (b"Subject: f\xfcr\n\nx", "field Subject is not UTF-8"),
+    "a name": (b"Reply-To: Zo\xeb <zoe@example.org>\n\nx", "field Reply-To is not UTF-8"),
+    "a preamble": (b"Content-Type: multipart/mixed; boundary=b\n\n\xfc\n--b\n\nx\n--b--\n", "127"),
+}
+
+
+@pytest.mark.parametrize(("octets", "said"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_can_be_no_text_is_refused(octets: bytes, said: str) -> None:
+    with pytest.raises(LocalProtocolError, match=said):
+        _ = Template(letter_of(octets))

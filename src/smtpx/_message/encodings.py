@@ -15,12 +15,13 @@ from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
 from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
 
-__all__ = ["as_octets", "encoded_anew", "has_signed_header", "seven_bit"]
+__all__ = ["as_octets", "encoded_anew", "has_signed_header", "octets_of", "seven_bit"]
 
 Unfit: TypeAlias = Callable[[bytes, bool], bool]
 """Of the octets of a part, and whether it is binary: True if they have to be encoded."""
 
 _ENCODED = frozenset({"base64", "quoted-printable"})
+_DECODED = _ENCODED | {"x-uuencode", "uuencode", "uue", "x-uue"}  # by the `email` package
 _SIGNATURES = frozenset({"dkim-signature", "arc-message-signature"})
 # Where a part is to be written as it is, this stands until the rest has been written.
 _PLACE = rb"smtpx-binary-part-[0-9]+-of-the-message"
@@ -210,6 +211,19 @@ def _is_utf8(data: bytes) -> bool:
         return bool(data.decode())
     except UnicodeDecodeError:
         return False
+
+
+def octets_of(part: AnyMessage) -> bytes:
+    """What a leaf holds, decoded.
+
+    Raises:
+        LocalProtocolError: it is no text in its charset.
+    """
+    payload: Any = vars(part)["_payload"]  # get_payload() spoils octets above 127
+    if isinstance(payload, str) and _encoding(part) not in _DECODED:
+        return _octets(part, payload)
+    decoded: Any = part.get_payload(decode=True)
+    return bytes(decoded or b"")
 
 
 def _octets(part: AnyMessage, payload: str) -> bytes:

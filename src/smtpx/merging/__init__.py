@@ -52,7 +52,8 @@ class Template:
 
         Raises:
             LocalProtocolError: it has no From or To, it has recipients who would get every
-                copy, or fields where there can be none.
+                copy, or fields where there can be none. Or a text is not in the charset that it
+                declares, or declares none and is not UTF-8.
             AddressError: an address in it is none.
             TypeError: it is no message, or `sender` is of another kind.
         """

@@ -10,9 +10,9 @@ from email.message import EmailMessage
 from typing import Any, NamedTuple
 
 from smtpx._message.encodings import as_octets
-from smtpx._message.serialising import serialise
 from smtpx.errors import LocalProtocolError
 from smtpx.merging._bodies import body_of
+from smtpx.merging._declaring import declare_header, declared_text
 from smtpx.merging._headers import (
     DateField,
     ExactField,
@@ -44,7 +44,8 @@ class Skeleton:
     Marks stand where nothing encodes or folds them: for the whole of a body, or of a field.
 
     Raises:
-        LocalProtocolError: there are fields where there can be none, or no To.
+        LocalProtocolError: there are fields where there can be none, or no To; or octets that are
+            no text.
         AddressError: an address without a field is none.
     """
 
@@ -58,13 +59,12 @@ class Skeleton:
 
     def pieces(self) -> tuple[list[Piece], str]:
         """All pieces, and what stands after the last."""
-        try:
-            written = serialise(self._message, seven_bit=True)
-        except LocalProtocolError as error:
-            if not isinstance(error.__cause__, UnicodeEncodeError):
-                raise
-            # Whoever imports Flask-Mail has the `email` package encode no UTF-8 any more.
-            written, _ = as_octets(self._message, smtputf8=False, eight_bit=False, binary=False)
+        written, _ = as_octets(self._message, smtputf8=False, eight_bit=False, binary=False)
+        if not written.isascii():
+            raise LocalProtocolError(
+                "the message has octets above 127 outside of its texts, or in an address: leave "
+                "them out"
+            )
         *fixed, end = re.split(rb"%b-\d+(?:: -\r\n)?" % self._mark.encode(), written)
         places = re.findall(rb"%b-(\d+)" % self._mark.encode(), written)
         writers = [self._writers[int(place)] for place in places]
@@ -79,6 +79,7 @@ class Skeleton:
         return f"{self._mark}-{len(self._writers) - 1}"
 
     def _mark_texts(self, part: Any) -> None:
+        declare_header(part)
         main, subtype = part.get_content_maintype(), part.get_content_subtype()
         if main in ("multipart", "text") and not hasattr(part, "iter_parts"):
             raise LocalProtocolError(
@@ -93,7 +94,7 @@ class Skeleton:
                 _refuse_fields(inner)
                 self._mark_texts(inner)
         elif main == "text" and not part.is_attachment():
-            text = part.get_content()
+            text = declared_text(part)
             if has_fields(text):
                 body = body_of(text, f"the text/{subtype} part")
                 part.set_payload(self._place(body, in_markup=subtype == "html"))
