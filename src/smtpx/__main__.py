@@ -2,6 +2,9 @@
 
 import sys
 
-from smtpx.cli import main
+try:
+    from smtpx.cli import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 sys.exit(main())

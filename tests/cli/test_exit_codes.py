@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from smtpx.cli import main
 from smtpx.testing import (
     Close,
     Refuse,
@@ -120,6 +121,23 @@ def test_u2_130_ctrl_c(home: Path) -> None:
     assert process.returncode == 130
     assert said.decode().startswith("smtpx: interrupted")
     assert "Traceback" not in said.decode()
+
+
+@pytest.mark.parametrize("module", ["smtpx.cli._console", "smtpx.cli._running", "smtpx.cli.send"])
+def test_u2_130_ctrl_c_while_the_command_is_loaded(
+    module: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == module:
+                monkeypatch.undo()
+                raise KeyboardInterrupt
+
+    for name in [name for name in sys.modules if name.startswith("smtpx.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    assert main(["send", "letter.eml"]) == 130
+    assert capsys.readouterr().err == "smtpx: interrupted\n"
 
 
 def test_a_closed_pipe_changes_nothing(home: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -228,6 +231,86 @@ def test_what_has_no_meaning_is_told(
     done = run("send", "smtp://127.0.0.1:9", "letter.eml", *words)
     assert done.code == 2
     assert said in done.err
+
+
+# What a person forgets
+
+
+def test_a_letter_that_would_go_to_one_reader_is_refused(run: Run, rows: Path, home: Path) -> None:
+    _ = (home / "letter.eml").write_bytes(LETTER.replace(b"{{address}}", b"bob@example.net"))
+    with Server() as server:
+        done = run("send", server.url, "--merge", "rows.csv", "letter.eml")
+        assert server.sessions == []
+        assert done.code == 2
+        assert "all 3 rows would go to bob@example.net" in done.err
+        one = run("send", server.url, "--merge", "rows.csv", "letter.eml", "--limit", "1")
+        assert (one.code, len(server.messages)) == (0, 1), one.err
+
+
+def test_addresses_that_come_twice_are_told(run: Run, rows: Path) -> None:
+    _ = rows.write_text("name,address\nBob,bob@example.net\nB,Bob@example.net\nKim,kim@x.test\n")
+    done = run("send", "--dry-run", "--merge", "rows.csv", "letter.eml")
+    assert done.code == 0
+    assert "2 rows have an address that another row has too, such as bob@example.net" in done.err
+    assert "--group-by" in done.err
+
+
+def test_all_that_is_wrong_with_rows_is_told_at_once(run: Run, rows: Path) -> None:
+    bad = [f"R{n},reader {n}" for n in range(12)]
+    _ = rows.write_text("\n".join(["name,address", "Bob", *bad, "Bob", 'K,"x\n']))
+    done = run("send", "--dry-run", "--merge", "rows.csv", "letter.eml")
+    lines = done.err.splitlines()
+    assert (done.code, len(lines)) == (65, 11), done.err
+    assert lines[0].startswith("smtpx: rows.csv, row 15 cannot be read")
+    assert "rows.csv, row 1: it has not as many columns as the header (and 1 other row)" in lines[1]
+    assert "rows.csv, row 2: field 'address'" in lines[2]
+    assert lines[-1] == (
+        "smtpx: 14 rows cannot be merged, and 4 problems more are not listed: nothing was sent"
+    )
+
+
+def test_u10_to_go_on_is_a_command_that_works(run: Run, rows: Path) -> None:
+    words = ["--merge", "rows.csv", "letter.eml"]
+    full = "452 4.2.2 Mailbox full"
+    with Server(users={"ann": "s3cret"}, refuse_recipients=lambda _: full) as server:
+        url = server.url.replace("//", "//ann:s3cret@")
+        later = run("send", url, *words)
+        there = run("send", url, *words)
+        for said in (later.err, there.err):
+            assert "s3cret" not in said
+            _, _, command = said.strip().partition("on with: ")
+            again = shlex.split(command.replace("PASSWORD", "s3cret"))
+            assert again[:2] == ["smtpx", "send"]
+            assert run(*again[1:]).code == 75
+        assert (later.code, there.code) == (75, 2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_u10_asked_to_end_it_ends_and_says_how_to_go_on(
+    name: str, run: Run, rows: Path, home: Path
+) -> None:
+    write_rows(rows, 60)
+    words = ["send", "--merge", "rows.csv", "letter.eml"]
+    with Server() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", *words, server.url, "--rate", "10/s"],
+            cwd=home,
+            env=environment(home),
+            stderr=subprocess.PIPE,
+        )
+        with process:
+            while not server.messages and process.poll() is None:
+                _ = threading.Event().wait(0.01)
+            process.send_signal(getattr(signal, name))
+            _, said = process.communicate(timeout=5)
+        sent = len(server.messages)
+        assert (process.returncode, 0 < sent < 60) == (3, True), said
+        with (home / "rows.failures.csv").open(newline="") as file:
+            assert len([*csv.DictReader(file)]) == 60 - sent
+        _, _, command = said.decode().strip().partition("on with: ")
+        assert run(*shlex.split(command.replace("10/s", "1000/s"))[1:]).code == 0
+        assert len(server.messages) == len({each.recipients for each in server.messages}) == 60
 
 
 @pytest.mark.slow

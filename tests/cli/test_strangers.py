@@ -36,12 +36,59 @@ def test_tables_of_spreadsheets(table: bytes, run: Run, home: Path) -> None:
     assert (done.code, done.out) == (0, "1 row, each with email, name\n"), done.err
 
 
-@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"])
-def test_a_mark_of_an_editor_is_told(mark: bytes, run: Run, home: Path) -> None:
-    _ = (home / "l.eml").write_bytes(mark + b"From: ann@example.org\n\nx\n")
+UTF_8, UTF_16 = "utf-8-sig", "utf-16"
+
+
+@pytest.mark.parametrize("encoding", [UTF_8, UTF_16])
+def test_a_mark_of_an_editor_is_none_of_the_text(encoding: str, run: Run, home: Path) -> None:
+    letter = "From: ann@example.org\r\nTo: bob@example.net\r\n\r\nGrüße\r\n"
+    for name, text in {
+        "l.eml": letter,
+        "t.eml": letter.replace("bob@example.net", "{{name}} <{{address}}>"),
+        "r.csv": "name,address\r\nZoë,bob@example.net\r\n",
+        "text": "Grüße",
+        "password": "gehëim\r\n",
+        "a.toml": '[default]\r\nurl = "smtp://localhost"\r\nfrom = "ann@example.org"\r\n',
+    }.items():
+        _ = (home / name).write_bytes(text.encode(encoding))
+    (home / "password").chmod(0o600)
+    flags = ["--from", "ann@example.org", "--to", "bob@example.net"]
+    ways = [
+        (["l.eml"], b""),
+        (["--text", "@text", *flags], b""),
+        (["--html", "@text", *flags], b""),
+        (flags, "Grüße".encode(encoding)),
+        (["t.eml", "--merge", "r.csv"], b""),
+    ]
+    with Server(users={"ann": "gehëim"}) as server:
+        url = server.url.replace("//", "//ann@")
+        for words, stdin in ways:
+            done = run("send", *words, url, "--password-file", "password", stdin=stdin)
+            assert done.code == 0, done.err
+        assert len(server.messages) == len(ways)
+        letter_sent, *others = server.messages
+        assert letter_sent.content.endswith(letter.encode())
+        for message in others:
+            assert message.parsed.get_content().strip() == "Grüße"
+    shown = run("send", "--config", "a.toml", "--dry-run", *flags[2:], "--text", "x")
+    assert (shown.code, shown.out.split()[1]) == (0, "ann@example.org"), shown.err
+
+
+def test_a_mark_of_something_else_is_told(run: Run, home: Path) -> None:
+    _ = (home / "l.eml").write_bytes(b"\xff\xfex")
     done = run("send", "smtp://localhost", "l.eml", "--to", "bob@example.net")
+    assert (done.code, done.err) == (
+        65,
+        "smtpx: l.eml has the mark of UTF-16 and is not UTF-16: save it as UTF-8\n",
+    )
+
+
+@pytest.mark.parametrize("begin", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1"])
+def test_a_spreadsheet_is_no_table(begin: bytes, run: Run, home: Path) -> None:
+    _ = (home / "r.xlsx").write_bytes(begin + b"\xff")
+    done = run("send", "--dry-run", "--merge", "r.xlsx", "letter.eml")
     assert done.code == 65
-    assert "byte order mark" in done.err
+    assert done.err == "smtpx: r.xlsx is a spreadsheet: save it as CSV\n"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +114,13 @@ def test_addresses_with_commas_between_them(to: list[str], letter: list[str], ru
     [
         (["--to", "bob"], "--to: not an address: 'bob'"),
         (["--to", "b@x.test", "--cc", "kim"], "--cc: not an address: 'kim'"),
+        (["--to", "b@x.test;c@x.test"], "--to 'b@x.test;c@x.test' is no mailbox"),
+        (
+            ["--to", "b@x.test;c@x.test"],
+            "several with commas between them, and a name with a comma in quotes",
+        ),
+        (["--to", "b@x.test", "--subject", "a\nb"], "--subject 'a\\nb' has a line end"),
+        (["--to", "b@x.test", "--header", "X-A: b\nc"], "--header X-A 'b\\nc' has a line end"),
         (["--to", "b@x.test", "--attach", "nowhere"], "--attach cannot be read"),
         (["--to", "b@x.test", "--header", "Bcc: x@x.test"], "--header: Bcc is what --bcc is for"),
         (["--to", "b@x.test", "--header", "subject: x"], "subject is what --subject is for"),

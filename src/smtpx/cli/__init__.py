@@ -44,6 +44,19 @@ def main(
     is meant where ``--db`` names none, as URL and options.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words, accounts or {}, outbox)
+    except KeyboardInterrupt:  # A command tells of it better, once it runs.
+        if "--debug" in words:
+            raise
+        return _interrupted()
+
+
+def _run(
+    words: list[str],
+    accounts: Mapping[str, tuple[Endpoint, PoolLimits | None, SessionOptions]],
+    outbox: tuple[str, OutboxOptions] | None,
+) -> int:
     first = words[0] if words else "--help"
     if first == "--version":
         from smtpx import __version__
@@ -56,7 +69,14 @@ def main(
         return _unknown(first)
     from smtpx.cli._running import run
 
-    return run(name, words[1:], accounts=accounts or {}, outbox=outbox)
+    return run(name, words[1:], accounts=accounts, outbox=outbox)
+
+
+def _interrupted() -> int:
+    from smtpx.cli._console import written
+
+    written(sys.stderr, "smtpx: interrupted\n")
+    return 130
 
 
 def _said(text: str) -> int:

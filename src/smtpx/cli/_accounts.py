@@ -22,6 +22,7 @@ from typing import Any, cast
 import smtpx
 from smtpx.cli._console import Console, printable
 from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._marks import unmarked
 from smtpx.cli._reading import reading
 
 __all__ = ["Account", "account_of", "add_password_options", "anonymous", "first_line", "is_target"]
@@ -154,7 +155,7 @@ def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, objec
 
 def _read(path: Path, octets: bytes) -> dict[str, object]:
     try:
-        return tomllib.loads(octets.decode())
+        return tomllib.loads(unmarked(octets).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         # The text of a UnicodeDecodeError would quote what may be a password.
         problem = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
@@ -280,10 +281,15 @@ def first_line(path: Path) -> str:
         OSError: it cannot be read.
     """
     try:
-        with reading(path), path.open(encoding="utf-8") as file:
-            return file.readline(_MOST).rstrip("\r\n")
+        with reading(path), path.open("rb") as file:
+            return _first_of(file.read(_MOST))
     except UnicodeDecodeError:
         raise Stop(f"{path} is not UTF-8: convert it", Exit.CONFIGURATION) from None
+
+
+def _first_of(octets: bytes) -> str:
+    lines = unmarked(octets).splitlines()
+    return lines[0].decode() if lines else ""
 
 
 def _from_command(command: str) -> Callable[[], str]:
@@ -298,14 +304,13 @@ def _from_command(command: str) -> Callable[[], str]:
     def password() -> str:
         try:
             done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_TIME, check=False)
-            said = done.stdout.decode()
+            line = _first_of(done.stdout)
         except UnicodeDecodeError:
             problem = f"the password command {words[0]} printed what is not UTF-8"
             raise Stop(problem, Exit.CONFIGURATION) from None
         except (OSError, subprocess.TimeoutExpired) as error:
             why = "took too long" if not isinstance(error, OSError) else error.strerror
             raise Stop(f"the password command {words[0]}: {why}", Exit.CONFIGURATION) from None
-        line = said.partition("\n")[0].rstrip("\r")
         if done.returncode or not line:
             raise Stop(
                 f"the password command {words[0]} ended with {done.returncode}"

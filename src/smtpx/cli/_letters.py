@@ -16,6 +16,7 @@ from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._fields import fields
 from smtpx.cli._headers import BCC, header_section, without
+from smtpx.cli._marks import unmarked
 from smtpx.cli._reading import reading
 from smtpx.cli._sendmail import qualified, ret_of, with_author, without_mark
 from smtpx.cli._shapes import sentence_of
@@ -58,7 +59,6 @@ _IN_WORDS = (
 _LARGEST = 256 * 1024**2
 # One that is not in quotes, as a name with a comma is (RFC 5322 §3.2.5).
 _COMMA = re.compile(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
-_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _NOBODY = "nobody@example.invalid"
 _MOST_OCTETS = 1024**4
@@ -226,12 +226,20 @@ def make_folder(path: Path) -> None:
 
 
 def read_octets(name: str) -> bytes:
-    """The content of a file, or of standard input for ``-``."""
-    if name == "-":
-        with reading("standard input"):
-            return sys.stdin.buffer.read()
-    with reading(name):
-        return Path(name).read_bytes()
+    """The text of a file, or of standard input for ``-``, without a byte order mark.
+
+    Raises:
+        Stop: it is not in the encoding that its mark tells.
+        OSError: it cannot be read.
+    """
+    where = "standard input" if name == "-" else name
+    with reading(where):
+        octets = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    try:
+        return unmarked(octets)
+    except UnicodeDecodeError:
+        problem = f"{where} has the mark of UTF-16 and is not UTF-16: save it as UTF-8"
+        raise Stop(problem, Exit.CONTENT_REFUSED) from None
 
 
 def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) -> Letter:
@@ -263,8 +271,6 @@ def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) ->
 def _no_message(octets: bytes, where: str) -> Stop:
     if not octets.strip():
         why = "it is empty"
-    elif octets.startswith(_MARKS):
-        why = "it begins with a byte order mark: save it as UTF-8 without one"
     elif octets.startswith(b"From "):
         why = "it is an mbox: take one message out of it"
     else:

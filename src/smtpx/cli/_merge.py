@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import time
+import re
+import shlex
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,9 @@ from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import deliveries, ledger
 from smtpx.cli._letters import make_folder, read_octets
 from smtpx.cli._progress import Progress
-from smtpx.cli._rows import Named, rows_in
+from smtpx.cli._row_problems import RowProblems
+from smtpx.cli._rows import Named, Row, rows_in
+from smtpx.cli._stopping import Stopping, stopping
 from smtpx.outbox import Limit, Outbox, State
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ __all__ = ["merge", "preview", "template_of"]
 
 _CAMPAIGN = "smtpx send --merge"
 _LEASE = 5.0
+_WITH_PASSWORD = re.compile(r"([\w+-]+://[^\s:@/]*):\S*@(\S*)")
 _NOT_SENT = (State.REFUSED, State.IN_DOUBT, State.EXPIRED, State.CANCELLED, State.WAITING)
 
 
@@ -61,44 +66,81 @@ def _rows(arguments: argparse.Namespace) -> Iterator[Named]:
     return islice(rows_in(arguments.merge, arguments.group_by), arguments.limit)
 
 
-def _checked(arguments: argparse.Namespace, template: smtpx.Template) -> int:
+def _checked(arguments: argparse.Namespace, template: smtpx.Template, console: Console) -> int:
     """Render every row before anything is sent; return how many there are.
 
     Raises:
-        Stop: one cannot be; its row and its column are named.
+        Stop: some cannot be, and are named; or all of them are for one reader.
     """
-    count = 0
-    for where, row in _rows(arguments):
-        count += 1
-        missing = [field for field in template.fields if field not in row]
-        if missing:
-            raise Stop(
-                f"{where}: there is no column {missing[0]!r}, which the letter has; "
-                f"there are {', '.join(map(str, row))}",
-                Exit.CONTENT_REFUSED,
-            )
-        odd = [field for field in template.fields if isinstance(row[field], (bool, dict, list))]
-        if odd:
-            value = json.dumps(row[odd[0]])[:60]
-            problem = f"{where}: field {odd[0]!r} is {value}: give text, or a number"
-            raise Stop(problem, Exit.CONTENT_REFUSED)
-        try:
-            _ = template.render(row)
-        except (smtpx.SMTPError, ValueError) as error:
-            raise Stop(f"{where}: {error}", Exit.CONTENT_REFUSED) from None
+    problems = RowProblems()
+    readers: Counter[str] = Counter()
+    try:
+        for where, row, problem in _rows(arguments):
+            try:
+                readers[_reader(template, row, problem).casefold()] += 1
+            except (smtpx.SMTPError, ValueError) as error:
+                problems.add(where, str(error))
+    except Stop as stop:
+        problems.stop(stop)
+    problems.tell(console)
+    count = readers.total()
     if not count:
         raise Stop(f"{arguments.merge} has no rows", Exit.CONTENT_REFUSED)
+    _check_readers(readers, template, console)
     return count
+
+
+def _reader(template: smtpx.Template, row: Row, problem: str) -> str:
+    """Who gets the copy of a row.
+
+    Raises:
+        ValueError, smtpx.SMTPError: there can be none of it.
+    """
+    if problem:
+        raise ValueError(problem)
+    missing = [field for field in template.fields if field not in row]
+    if missing:
+        named = ", ".join(map(repr, missing))
+        raise ValueError(
+            f"there is no column {named}, which the letter has; "
+            f"there are {', '.join(map(str, row))}"
+        )
+    odd = [field for field in template.fields if isinstance(row[field], (bool, dict, list))]
+    if odd:
+        raise ValueError(
+            f"field {odd[0]!r} is {json.dumps(row[odd[0]])[:60]}: give text, or a number"
+        )
+    _, envelope = template.render(row)
+    return str(envelope.recipients[0].address)
+
+
+def _check_readers(readers: Counter[str], template: smtpx.Template, console: Console) -> None:
+    """One forgotten field would mail a whole table to one reader."""
+    count = readers.total()
+    reader, most = readers.most_common(1)[0]
+    if most == 1:
+        return
+    to = str(BytesParser(policy=policy.default).parsebytes(template.source, True)["To"])
+    if "{{" not in to.rpartition("<")[2]:
+        raise Stop(
+            f"all {count} rows would go to {printable(reader)}: the letter's To has no field for "
+            "the address, such as {{address}}"
+        )
+    twice = sum(number for number in readers.values() if number > 1)
+    console.warning(
+        f"{twice} rows have an address that another row has too, such as {printable(reader)}: "
+        "each row is a letter of its own; --group-by makes one of them"
+    )
 
 
 def preview(arguments: argparse.Namespace, console: Console, template: smtpx.Template) -> int:
     """Say what would be sent, or write it."""
-    count = _checked(arguments, template)
+    count = _checked(arguments, template, console)
     folder = None if arguments.out is None else Path(arguments.out)
     if folder is not None:
         make_folder(folder)
-        for number, (_, row) in enumerate(_rows(arguments), 1):
-            content, _ = template.render(row)
+        for number, each in enumerate(_rows(arguments), 1):
+            content, _ = template.render(each.row)
             with (folder / f"{number:06}.eml").open("xb") as file:
                 _ = file.write(content)
     console.result(
@@ -121,13 +163,14 @@ def merge(
 
     `via` is what sends, not yet entered.
     """
-    count = _checked(arguments, template)
+    count = _checked(arguments, template, console)
     path = _ledger_path(arguments)
     how: dict[str, Any] = {"lease": _LEASE}
     if arguments.rate is not None:
         how["limits"] = {"*": Limit(rate=arguments.rate)}
-    with ledger(f"sqlite:///{path.absolute().as_posix()}", **how) as outbox:
-        rows = (row for _, row in _rows(arguments))
+    url = f"sqlite:///{path.absolute().as_posix()}"
+    with ledger(url, **how) as outbox, stopping(outbox) as stop:
+        rows = (each.row for each in takewhile(lambda _: not stop.is_asked(), _rows(arguments)))
         try:
             _ = outbox.put_merge(template, rows, campaign=_CAMPAIGN, on_doubt="hold")
         except smtpx.SMTPError as error:
@@ -139,20 +182,21 @@ def merge(
             Progress(outbox, _CAMPAIGN, count, console),
         ):
             try:
-                _send(outbox, sending, arguments.connections)
-            except KeyboardInterrupt:
-                console.problem(f"it goes on with --resume {path}")
+                _send(outbox, sending, arguments.connections, stop)
+            except (KeyboardInterrupt, smtpx.SMTPError):
+                console.problem(f"it goes on with: {_again(arguments, path)}")
                 raise
         return _tell(arguments, outbox, count, path, console)
 
 
-def _send(outbox: Outbox, via: smtpx.Client | Delivery, connections: int) -> None:
-    outbox.run(via, connections=connections, until_empty=True)
-    while _held_by_the_dead(outbox):
-        # A run that was killed holds its rows until it has shown no sign of life so long.
-        time.sleep(_LEASE)
-        _ = outbox.reconcile()
+def _send(outbox: Outbox, via: smtpx.Client | Delivery, connections: int, stop: Stopping) -> None:
+    while not stop.is_asked():
         outbox.run(via, connections=connections, until_empty=True)
+        if stop.is_asked() or not _held_by_the_dead(outbox):
+            break
+        # A run that was killed holds its rows until it has shown no sign of life so long.
+        stop.sleep(_LEASE)
+        _ = outbox.reconcile()
 
 
 def _held_by_the_dead(outbox: Outbox) -> bool:
@@ -172,8 +216,19 @@ def _ledger_path(arguments: argparse.Namespace) -> Path:
         return path
     path = Path(arguments.merge).with_suffix(".ledger")
     if path.exists():
-        raise Stop(f"{path} is there already: go on with --resume {path}, or remove it")
+        raise Stop(f"{path} is there already: remove it, or go on with: {_again(arguments, path)}")
     return path
+
+
+def _again(arguments: argparse.Namespace, path: Path) -> str:
+    """The command that goes on with a ledger, without a password."""
+    resume = ["--resume", str(path)] if arguments.resume is None else []
+    return shlex.join(["smtpx", "send", *resume, *map(_shown, arguments.said)])
+
+
+def _shown(word: str) -> str:
+    secret = _WITH_PASSWORD.fullmatch(word)
+    return word if secret is None else f"{secret[1]}:PASSWORD@{secret[2]}"
 
 
 def _tell(
@@ -188,7 +243,8 @@ def _tell(
     for recipient in islice(_in_doubt(outbox), 20):
         console.story(f"in doubt: {printable(recipient)}", "yellow")
     if code is not Exit.DONE:
-        again = f"; later: --resume {path}" if told.get("waiting") else ""
+        waiting = told.get("waiting")
+        again = f"; later it goes on with: {_again(arguments, path)}" if waiting else ""
         seen = f": see {failures}" if failures else ""
         console.problem(f"not everybody has accepted it{seen}{again}")
     if arguments.jsonl:

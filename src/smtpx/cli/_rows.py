@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TextIO, TypeAlias, cast
 
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
+from smtpx.cli._marks import marked_encoding
 from smtpx.cli._reading import reading
 
 __all__ = ["Named", "Row", "rows_in"]
@@ -20,6 +21,8 @@ Row: TypeAlias = dict[str, Any]
 
 _SEPARATORS = (";", "\t")
 # Of Excel, which does not show it.
+# A ZIP archive, as new spreadsheets are, and what old ones begin with.
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _SEPARATOR_LINE = re.compile(r"sep=([,;|\t])\r?\n?")
 
 
@@ -28,6 +31,8 @@ class Named(NamedTuple):
 
     name: str
     row: Row
+    problem: str = ""
+    """Why it is no row, if it is none."""
 
 
 def rows_in(name: str, group_by: str | None = None) -> Iterator[Named]:
@@ -36,18 +41,31 @@ def rows_in(name: str, group_by: str | None = None) -> Iterator[Named]:
     Raises:
         Stop: the file has none, or not that column.
     """
-    rows = (Named(f"{name}, row {number}", row) for number, row in enumerate(_rows(name), 1))
+    rows = (_named(f"{name}, row {number}", row) for number, row in enumerate(_rows(name), 1))
     yield from rows if group_by is None else _grouped(name, rows, group_by)
 
 
-def _rows(name: str) -> Iterator[Row]:
+def _named(name: str, row: Row | str) -> Named:
+    return Named(name, {}, row) if isinstance(row, str) else Named(name, row)
+
+
+def _encoding(name: str, path: Path) -> str:
+    with reading(path), path.open("rb") as file:
+        begin = file.read(4)
+    if begin.startswith(_SPREADSHEETS):
+        raise Stop(f"{name} is a spreadsheet: save it as CSV", Exit.CONTENT_REFUSED)
+    return marked_encoding(begin) or "utf-8"
+
+
+def _rows(name: str) -> Iterator[Row | str]:
+    """Each row, or what is wrong with it."""
     path, done = Path(name), 0
-    with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
+    with reading(path), path.open(encoding=_encoding(name, path), newline="") as file:
         try:
             for row in _read(name, path.suffix.lower(), file):
                 yield row
                 done += 1
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise Stop(f"{name} is not UTF-8: convert it", Exit.CONTENT_REFUSED) from None
         except (ValueError, csv.Error, RecursionError) as error:
             # Of a number that is longer than any, Python tells what programs can do about it.
@@ -57,7 +75,7 @@ def _rows(name: str) -> Iterator[Row]:
             ) from None
 
 
-def _read(name: str, kind: str, file: TextIO) -> Iterator[Row]:
+def _read(name: str, kind: str, file: TextIO) -> Iterator[Row | str]:
     match kind:
         case ".json":
             return _objects(name, _loaded(file.read()))
@@ -85,16 +103,14 @@ def _table(file: TextIO) -> csv.DictReader[str]:
     return csv.DictReader(chain([header], file), delimiter=delimiter, strict=True)
 
 
-def _objects(name: str, found: Any) -> Iterator[Row]:
+def _objects(name: str, found: Any) -> Iterator[Row | str]:
     if not hasattr(found, "__iter__") or isinstance(found, (dict, str)):
         raise Stop(f"{name}: write a list of objects", Exit.CONTENT_REFUSED)
-    for number, row in enumerate(found, 1):
-        if not isinstance(row, dict):
-            raise Stop(f"{name}, row {number}: write an object", Exit.CONTENT_REFUSED)
-        yield cast("Row", row)
+    for row in found:
+        yield cast("Row", row) if isinstance(row, dict) else "write an object"
 
 
-def _lines(name: str, reader: csv.DictReader[str]) -> Iterator[Row]:
+def _lines(name: str, reader: csv.DictReader[str]) -> Iterator[Row | str]:
     names = reader.fieldnames or []
     if not names or any(not each.strip() for each in names):
         raise Stop(
@@ -103,19 +119,18 @@ def _lines(name: str, reader: csv.DictReader[str]) -> Iterator[Row]:
     twice = next((each for each in names if names.count(each) > 1), None)
     if twice is not None:
         raise Stop(f"{name} has two columns {twice!r}: rename one", Exit.CONTENT_REFUSED)
-    for number, row in enumerate(reader, 1):
-        if None in row or None in row.values():
-            raise Stop(
-                f"{name}, row {number}: it has not as many columns as the header",
-                Exit.CONTENT_REFUSED,
-            )
-        yield dict(row)
+    for row in reader:
+        is_whole = None not in row and None not in row.values()
+        yield dict(row) if is_whole else "it has not as many columns as the header"
 
 
 def _grouped(name: str, rows: Iterator[Named], column: str) -> Iterator[Named]:
     """A column that says the same throughout each group stands once; of others, a line a row."""
     groups: dict[str, list[Row]] = {}
-    for where, row in rows:
+    for where, row, problem in rows:
+        if problem:
+            yield Named(where, row, problem)
+            continue
         if column not in row:
             there_are = ", ".join(map(str, row))
             problem = f"{where}: there is no column {column!r} to group by; there are {there_are}"

@@ -153,7 +153,7 @@ def _run(name: str, words: Sequence[str], given: Mapping[str, object]) -> int:
     command = loaded(name)
     try:
         parser = command.parser()
-        arguments = parser.read(words, given)
+        arguments = parser.read(words, {"said": words, **given})
         forms = [form for form in _FORMS if getattr(arguments, form, False)]
         if len(forms) > 1:
             parser.error(f"--{forms[0]} and --{forms[1]}: give one of them")

@@ -154,7 +154,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
             raise Stop(
                 f"{flag} is for one message: leave out --merge"
                 if is_merge
-                else f"{flag} is for --merge ROWS: leave it out"
+                else f"{flag} is for --merge ROWS: give that too, or leave {flag} out"
             )
 
 
