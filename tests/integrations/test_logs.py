@@ -28,8 +28,8 @@ def handler() -> Iterator[Callable[..., MailHandler]]:
     made: list[tuple[logging.Logger, MailHandler]] = []
 
     def make(server: Server, **options: Any) -> MailHandler:
-        said: dict[str, Any] = {"interval": 3600.0, "url": server.url, **options}
-        one = MailHandler(fromaddr=FROM, toaddrs=TO, subject="Trouble", **said)
+        said: dict[str, Any] = {"interval": 3600.0, "url": server.url, "toaddrs": TO, **options}
+        one = MailHandler(fromaddr=FROM, subject="Trouble", **said)
         logger = logging.getLogger("tests.of.logs")
         logger.propagate = False
         logger.setLevel(logging.DEBUG)
@@ -188,6 +188,16 @@ def test_hostile_records_are_mailed(handler: Callable[..., MailHandler]):
     assert "90,000 characters more" in whole
 
 
+def test_addresses_may_stand_in_one_text(handler: Callable[..., MailHandler]):
+    """As `SMTPHandler` takes them, since it joins what it is given by commas."""
+    with Server() as server:
+        one = handler(server, toaddrs='"Root, of all" <ops@example.net>, bob@example.net')
+        LOGGER.error("it failed")
+        one.flush()
+    assert server.messages[0].recipients == ("ops@example.net", "bob@example.net")
+    assert server.messages[0].parsed["To"] == '"Root, of all" <ops@example.net>, bob@example.net'
+
+
 def test_an_exception_is_mailed_with_its_traceback(handler: Callable[..., MailHandler]):
     with Server() as server:
         one = handler(server)
@@ -279,6 +289,8 @@ def test_secure_requires_tls(
         ({"mailhost": ""}, "host"),
         ({"url": "smtp://localhost", "toaddrs": []}, "to"),
         ({"url": "smtp://localhost", "fromaddr": "Ann"}, "fromaddr"),
+        ({"url": "smtp://localhost", "toaddrs": "ann@example.org, bob"}, "toaddrs"),
+        ({"url": "smtp://localhost", "toaddrs": "ann@example.org bob@"}, "toaddrs"),
         ({"url": "smtp://localhost", "credentials": "ann"}, "credentials"),
         ({"mailhost": ("mx.test", 465)}, "give url='smtps://mx.test' in place"),
         ({"mailhost": ("mx.test", 465), "secure": ()}, "give url='smtps://mx.test' in place"),

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import getaddresses
 from threading import Condition, Thread, current_thread
 from typing import Any
 
@@ -67,6 +68,7 @@ class MailHandler(logging.Handler):
     ) -> None:
         """Take the arguments of `SMTPHandler`; or a `url`, in place of the first and of `secure`.
 
+        `toaddrs` is a list of addresses, or a text with commas between them.
         `timeout` are the seconds for each mail, and for what is left when the handler is closed.
         Another machine must offer STARTTLS, unless the `url` says otherwise.
 
@@ -84,7 +86,7 @@ class MailHandler(logging.Handler):
         if type(capacity) is not int or capacity < 1:
             raise ValueError(f"capacity={capacity!r}: give an int, 1 or more")
         self.fromaddr = fromaddr
-        self.toaddrs = [toaddrs] if isinstance(toaddrs, str) else toaddrs
+        self.toaddrs = _listed(toaddrs) if isinstance(toaddrs, str) else toaddrs
         self.subject = subject
         try:
             _ = compose(sender=fromaddr, to=self.toaddrs, subject="", text="")
@@ -283,6 +285,12 @@ def _plain(text: str) -> str:
         text = f"{text[:_LONGEST]}\n… ({len(text) - _LONGEST:,} characters more)"
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def _listed(text: str) -> list[str] | list[tuple[str, str]]:
+    """The addresses of a text as it stands in a field, or that itself if it is none."""
+    pairs = getaddresses([text])
+    return pairs if all(address for _, address in pairs) else [text]
 
 
 def _endpoint_of(mailhost: object) -> Endpoint:
