@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from smtpx.cli import main
 from smtpx.testing import (
     Close,
     Refuse,
@@ -123,21 +122,28 @@ def test_u2_130_ctrl_c(home: Path) -> None:
     assert "Traceback" not in said.decode()
 
 
-@pytest.mark.parametrize("module", ["smtpx.cli._console", "smtpx.cli._running", "smtpx.cli.send"])
-def test_u2_130_ctrl_c_while_the_command_is_loaded(
-    module: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Interrupting:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name == module:
-                monkeypatch.undo()
-                raise KeyboardInterrupt
+INTERRUPTED = """
+import sys
+from smtpx.cli import main
 
-    for name in [name for name in sys.modules if name.startswith("smtpx.cli.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
-    assert main(["send", "letter.eml"]) == 130
-    assert capsys.readouterr().err == "smtpx: interrupted\n"
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+sys.exit(main(["send", "letter.eml"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["smtpx.cli._console", "smtpx.cli._running", "smtpx.cli.send"])
+def test_u2_130_ctrl_c_while_the_command_is_loaded(module: str, home: Path) -> None:
+    program = INTERRUPTED.format(module=module)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=home, env=environment(home), capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (130, b"smtpx: interrupted\n")
 
 
 def test_a_closed_pipe_changes_nothing(home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import smtplib
 import socket
 import sys
@@ -173,8 +174,10 @@ def test_a_process_without_descriptors_goes_on_later(monkeypatch: pytest.MonkeyP
     resource: Any = import_module("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Server() as server, contextlib.ExitStack() as stack:
-        used = stack.enter_context(socket.socket()).fileno()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 6, before[1]))
+        free = [os.dup(0) for _ in range(6)]
+        for each in free:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1] + 1, before[1]))
         try:
             clients = [socket.socket() for _ in range(4)]
             for client in clients:

@@ -2,9 +2,8 @@
 
 What is decided here on purpose:
 
-- Each line is three digits, ``[2-5][0-9][0-9]``, then a space, a hyphen or the line's end. The
-  grammar ends the second digit at 5. Servers do not: they refuse by 571 or 499, and what 299
-  means its first digit says (§4.2.1).
+- Each line is three digits, ``[2-5][0-5][0-9]``, then a space, a hyphen or the line's end. A
+  refusal may have any second digit: real servers refuse by 571 or 499.
 - All lines of a reply carry one code. A server that changes it within a reply is not believed.
 - CRLF ends a line, and so does a bare LF, which some servers send; a bare CR is text.
 - A line without its line end is no line: a reply cut short is never a reply.
@@ -21,8 +20,8 @@ from smtpx.errors import MalformedReply
 from smtpx.options import Limits
 from smtpx.replies import Reply
 
-_SINGLE_LINE = re.compile(rb"[2-5][0-9]{2}(?: [^\n]*|\r)?\n")
-_LINE = re.compile(rb"[2-5][0-9]{2}(?:[ -][^\n]*)?\r?\n")
+_SINGLE_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?: [^\n]*|\r)?\n")
+_LINE = re.compile(rb"(?:[23][0-5]|[45][0-9])[0-9](?:[ -][^\n]*)?\r?\n")
 
 # Octets of what is no reply that are kept.
 _QUOTED = 80
@@ -30,11 +29,11 @@ _QUOTED = 80
 TLS_ALERT = b"\x15\x03"
 """What a peer begins with that speaks TLS, and was spoken to in plain text (RFC 8446 §5.1, §6)."""
 
-_POSITIVE_LINE = rb"2[0-9]{2}(?: [^\n]*+|\r)?+\n"
+_POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*+|\r)?+\n"
 _POSITIVES = re.compile(rb"(?:%b)*+" % _POSITIVE_LINE)
 _GO_AHEAD = re.compile(rb"(?:%b)*+3%b" % (_POSITIVE_LINE, _POSITIVE_LINE[1:]))
 _PROMISING = re.compile(
-    rb"(?:%b)*+(?:2(?:[0-9](?:[0-9](?: [^\n]*|\r)?)?)?)?" % _POSITIVE_LINE,
+    rb"(?:%b)*+(?:2(?:[0-5](?:[0-9](?: [^\n]*|\r)?)?)?)?" % _POSITIVE_LINE,
 )
 
 
