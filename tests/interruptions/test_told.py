@@ -34,8 +34,8 @@ WAYS = {
 }
 MESSAGES = 7
 # Points between one interruption and the next.
-# Struck twice, in one run of many a session or a place was left: what was told kept the frames of
-# the call (see test_kept.py). These are passed each time once enough runs show that this was all.
+# Struck twice, in one run of many the second one comes out of the test itself. These are passed
+# each time once that is understood.
 _NOW = pytest.param(3, marks=pytest.mark.slow)
 _SLOWLY = [
     pytest.param(points, marks=pytest.mark.slow)
