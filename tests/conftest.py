@@ -37,6 +37,8 @@ def nothing_is_kept_of_an_interrupted_finaliser() -> Iterator[None]:
 
     Nor does the next module's first test fail for what is collected in it.
     """
+    _ = gc.collect()
+    gc.freeze()  # These tests collect garbage a thousand times.
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "unraisablehook", lambda _: None)
         yield

@@ -52,6 +52,7 @@ class Points:
         # CPython 3.11 does not hold what it calls: to take a bound method away frees it meanwhile.
         self._seen_by = self._see
         self._handled_by = self._handled
+        self._is_over = False
         self._signals: Any = defaultdict(partial(_thread.interrupt_main, signal.SIGINT))
 
     @property
@@ -67,10 +68,13 @@ class Points:
             sys.setprofile(self._seen_by)
             return call()
         finally:
+            self._is_over = True
             sys.setprofile(None)
             signal.signal(signal.SIGINT, before)
 
     def _handled(self, *_: object) -> None:
+        if self._is_over:
+            return  # It came as the call ended, and would be followed by the other one after it.
         sys.setprofile(self._seen_by)
         if self._handle is not None:
             self._handle()
