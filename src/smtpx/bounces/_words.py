@@ -87,6 +87,7 @@ _SURE = {
     Reason.REPUTATION: r"""
         spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|dnsbls?\b|rbls?\b
         (?<!may be )(?:block|black|deny|bad) ?list|(?<!not )\blisted (?:at|in|by|on|as)\b
+        \[(?:TSS|BL)[0-9]{2}\]
         blocked using|\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|\bbanned\b
     """,
     Reason.BAD_MAILBOX: r"""
@@ -208,7 +209,18 @@ _WORDS = [
         (?:utilisateur|destinataire) inconnu(?!/| ou\b)|nessun utente
         (?:benutzer|empf(?:ä|ae?)nger) unbekannt(?!/| oder\b)
         (?:usuario|destinatario) (?:desconocido|inexistente|inv[aá]lido)(?!/| ou?\b)
-        no existe (?:ese usuario|dicha persona)
+        no existe (?:(?:el|la|es[ea]|dich[oa]) )?(?:usuario|persona|cuenta|buz[oó]n|destinatario)
+        (?:usuario|cuenta|buz[oó]n|destinatario|direcci[oó]n) no (?:existe|v[aá]lid[oa])
+        (?:utilisateur|destinataire|compte|adresse|bo[iî]te) (?:inexistante?|n'existe pas)
+        (?:benutzer|postfach|empf(?:ä|ae?)nger|adresse) (?:existiert nicht|nicht gefunden)
+        (?:usu[aá]rio|destinat[aá]rio|conta|caixa postal|endere[cç]o) (?:desconhecid|inexistent)\w
+        (?:usu[aá]rio|destinat[aá]rio|conta|caixa postal|endere[cç]o) n[aã]o (?:existe|encontrad)
+        (?:utente|destinatario|casella) (?:sconosciut[oa]|inesistente|non (?:esiste|trovat[oa]))
+        (?:gebruiker|geadresseerde|postbus|adres) (?:onbekend|bestaat niet|niet gevonden)
+        (?:пользовател\w|адресат|(?:почтовый )?ящик|адрес) (?:не (?:найден|существует)|неизвестен)
+        нет такого (?:пользователя|адреса|ящика)|такого пользователя нет
+        (?:ユーザー?|宛先|アドレス|メールボックス)\S{0,9}(?:見つかりません|存在しません|不明)
+        (?:用户|收件人|邮箱|地址)\S{0,9}(?:不存在|未找到)
         adresse (?:wurde )?nicht gefunden|adresse (?:est )?introuvable
         no se (?:ha )?(?:encontr\w+|podido encontrar) la direcci[oó]n
         """,
