@@ -34,9 +34,6 @@ WAYS = {
 }
 MESSAGES = 7
 # Points between one interruption and the next.
-# Struck twice, in one run of many the second one comes out of the test itself. These are passed
-# each time once that is understood.
-_NOW = pytest.param(3, marks=pytest.mark.slow)
 _SLOWLY = [
     pytest.param(points, marks=pytest.mark.slow)
     for points in (1, 2, 4, 5, 6, 7, 10, 14, 20, 28, 40, 60)
@@ -140,7 +137,7 @@ def test_what_is_told(way: str, step: int, connections: int, resend: bool) -> No
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("connections", "resend"), [(1, True), (3, False)])
-@pytest.mark.parametrize("again", [_NOW, *_SLOWLY])
+@pytest.mark.parametrize("again", [3, *_SLOWLY])
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_told_to_the_impatient(
     way: str, again: int, connections: int, resend: bool
@@ -199,7 +196,7 @@ def test_what_is_untrue_is_found(taken: list[tuple[bytes, str]], told_times: int
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("again", [_NOW, *_SLOWLY])
+@pytest.mark.parametrize("again", [3, *_SLOWLY])
 @pytest.mark.parametrize("way", ["BDAT", "DATA", "one by one", "BDAT, divided", "DATA, refused"])
 def test_what_the_impatient_are_told_of_one(way: str, again: int) -> None:
     at, wrong, content, envelope = 1, list[str](), *items()[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -318,8 +317,6 @@ SHORT: set[tuple[str, type[Face]]] = {
     ("closed", OneShot),
     ("plain", OldSendmail),
 }
-if sys.version_info[:2] == (3, 12):  # One session in some runs is left, as test_told.py says.
-    SHORT -= {("LMTP, refused", ClientSendMany), ("divided, TLS", ClientSendMany)}
 
 
 @pytest.mark.parametrize(
