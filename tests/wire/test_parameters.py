@@ -216,6 +216,9 @@ def test_smtputf8_is_never_dropped(drop: bool) -> None:
     with pytest.raises(ExtensionMissing) as caught:
         mail(without("SMTPUTF8"), smtputf8=True, drop_unsupported=drop)
     assert caught.value.keyword == "SMTPUTF8"
+    with pytest.raises(ExtensionMissing) as caught:  # To encode the content would not help.
+        mail(Extensions({}), smtputf8=True, body=BodyType.EIGHT_BIT)
+    assert caught.value.keyword == "SMTPUTF8"
 
 
 # --- values within what the server states ------------------------------------------------------

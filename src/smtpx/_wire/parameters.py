@@ -69,12 +69,12 @@ def mail_parameters(
             it is SMTPUTF8, BODY or REQUIRETLS, which can never be dropped.
         LocalProtocolError: a value is out of what the server states.
     """
+    if smtputf8 and not extensions.smtputf8:
+        raise ExtensionMissing("SMTPUTF8", "an address or a header is not ASCII")
     written = size_parameter(size, extensions)
     if body is not BodyType.SEVEN_BIT:
         written += _body(body, extensions)
     if smtputf8:
-        if not extensions.smtputf8:
-            raise ExtensionMissing("SMTPUTF8", "an address or a header is not ASCII")
         written += " SMTPUTF8"
     if not envelope.has_options:
         return written
