@@ -462,6 +462,33 @@ def test_a_held_doubt_stays_until_it_is_resolved(tmp_path: Path) -> None:
         assert outbox.counts()[State.ACCEPTED] == 2
 
 
+@pytest.mark.parametrize("end", ["refused", "cancelled"])
+def test_what_is_sent_again_by_a_person_may_have_arrived_before(tmp_path: Path, end: str) -> None:
+    def hang_up_late(word: str, of: str) -> bytes | None:
+        if word == "END":
+            judge.taken.append(("it is there", of))
+            raise OSError
+        return None
+
+    def refuse(word: str, of: str) -> bytes | None:
+        return b"550 5.1.1 no\r\n" if word == "RCPT" else None
+
+    with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
+        with Judge(answer=hang_up_late) as judge:
+            (id,) = outbox.put_many(numbered(1), on_doubt="hold")
+            outbox.run(judge.url, until_empty=True, connections=1)
+        outbox.resolve(id, "r0@example.net", "resend")
+        (delivery,) = outbox.status(id).deliveries
+        assert (delivery.state, delivery.doubted) == (State.WAITING, True)
+        if end == "cancelled":
+            assert outbox.cancel(id) == 1
+        else:
+            with Judge(answer=refuse) as judge:
+                outbox.run(judge.url, until_empty=True)
+        (delivery,) = outbox.status(id).deliveries
+        assert delivery.state is State.IN_DOUBT
+
+
 # What is no ledger, or cannot be written
 
 

@@ -177,6 +177,14 @@ def test_the_limit_of_the_next_hop_is_for_all_domains(open_outbox: Callable[...,
     assert outbox.counts()[State.WAITING] == 4
 
 
+def test_a_run_until_all_is_sent_waits_for_a_rate(open_outbox: Callable[..., Outbox]) -> None:
+    outbox = open_outbox(limits={"*": Limit(rate=50)})
+    with Judge() as judge:
+        list(outbox.put_many((letter(str(n)), None) for n in range(10)))
+        outbox.run(judge.url, until_empty=True)
+        assert len(judge.taken) == 10
+
+
 def taken_at(outbox: Outbox, moments: list[float], hop: str | None) -> list[int]:
     """How many deliveries can be claimed at some moments, in seconds from now."""
     outbox._store.transact(claiming.register, "owner", 30.0, 0.0)

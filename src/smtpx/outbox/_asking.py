@@ -198,14 +198,15 @@ def _narrowed(where: str, recipient: Address | None) -> tuple[str, list[object]]
 def resolve(
     id: str, recipient: Address, state: State, now: float, expires: float
 ) -> Statements[None]:
-    """Settle what is in doubt.
+    """Settle what is in doubt; what is sent again stays doubted, for it may be there already.
 
     Raises:
         NotInOutbox: nothing of that id is in doubt for that recipient.
     """
     where, whose = _narrowed("state = 'in doubt'", recipient)
+    doubted = "0" if state is State.ACCEPTED else "CASE WHEN doubted > 0 THEN doubted ELSE 1 END"
     yield Ask(
-        f"UPDATE smtpx_delivery SET doubted = 0 WHERE message = ? AND {where}",
+        f"UPDATE smtpx_delivery SET doubted = {doubted} WHERE message = ? AND {where}",
         [id, *whose],
     )
     n = yield from _changed(id, where, state, now, expires, whose)

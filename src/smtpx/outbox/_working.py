@@ -39,6 +39,8 @@ _TURN = 4096
 _OPEN = 5
 # Seconds between two looks at the ledger, while there is nothing to do.
 _LOOK = 0.25
+# Seconds for which a run until all is sent waits for a limit.
+_SOON = 10.0
 
 
 class Core(NamedTuple):
@@ -100,6 +102,8 @@ class Working:
         self.failure: SMTPError | None = None
         """Why the server could not be reached, the last time."""
         self._pause = 0.0
+        self._busy = time.monotonic()
+        """When something was sent, the last time."""
 
     def begin(self) -> None:
         """Be known as one that lives."""
@@ -155,6 +159,8 @@ class Working:
 
     def judged(self, a_round: Round) -> int:
         """How many deliveries a round has got somewhere, so that another is of use."""
+        if a_round.claimed:
+            self._busy = time.monotonic()
         if self.failure is None:
             if a_round.answered:
                 self._failures, self._pause = 0, 0.0
@@ -165,14 +171,25 @@ class Working:
         _LOG.warning("%s; tried again in %g seconds", self.failure, self._pause)
         return 0
 
+    def is_limited(self) -> bool:
+        """True if a limit lets more go soon, as it did lately: not all is sent that can be."""
+        if not self._core.policy.limits or time.monotonic() - self._busy > 2 * _SOON:
+            return False
+        now = time.time()
+        due = self._due(now)
+        return due is not None and due <= now + _SOON
+
     def pause(self) -> float:
         """Seconds until there may be something to do."""
         now = time.time()
-        limits = self._core.policy.limits
-        wanted = Claim("", hold=False, most=0, now=now, limits=limits, hop=self._hop)
-        due = self._core.store.look(_queue.wait_until, wanted)
+        due = self._due(now)
         seconds = _LOOK if due is None else min(max(due - now, 0.02), _LOOK)
         return max(seconds, self._pause)
+
+    def _due(self, now: float) -> float | None:
+        limits = self._core.policy.limits
+        wanted = Claim("", hold=False, most=0, now=now, limits=limits, hop=self._hop)
+        return self._core.store.look(_queue.wait_until, wanted)
 
 
 @contextmanager

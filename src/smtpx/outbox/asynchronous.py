@@ -259,7 +259,8 @@ class AsyncOutbox:
                         if until_empty:
                             if shift.failure is not None:
                                 raise shift.failure
-                            if not outbox._core.watcher.suspense:
+                            limited = await in_thread(shift.is_limited)
+                            if not (outbox._core.watcher.suspense or limited):
                                 return
                         await shift.sleep()
         finally:

@@ -362,6 +362,8 @@ class Outbox:
     ) -> None:
         """Settle what is in doubt: it was accepted, or is to be sent again.
 
+        What is sent again stays `doubted`: the first attempt may have been accepted.
+
         Raises:
             NotInOutbox: nothing of that id is in doubt for that recipient.
         """
@@ -447,7 +449,8 @@ class Outbox:
         `via` is a server's URL or a `Client`. Over each of so many `connections` up to `window`
         messages are on their way at once: as many can be in doubt after a crash. By default these
         are 16, and 1 of those whose doubt is held. With `until_empty` it returns when nothing is
-        due. Any number of processes may do so at once. A `Delivery` sends its TLS reports, too.
+        due; it waits for a `Limit` that lets more go within ten seconds. Any number of processes
+        may do so at once. A `Delivery` sends its TLS reports, too.
 
         Raises:
             SMTPError: with `until_empty`, the server cannot be reached; what waits is kept.
@@ -472,7 +475,7 @@ class Outbox:
                 if until_empty:
                     if shift.failure is not None:
                         raise shift.failure
-                    if not self._core.watcher.suspense:
+                    if not (self._core.watcher.suspense or shift.is_limited()):
                         return
                 _sleep(shift)
 
