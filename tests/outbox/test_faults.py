@@ -296,6 +296,23 @@ def test_sigterm_finishes_what_is_on_its_way(tmp_path: Path) -> None:
         assert outbox.counts()[State.ACCEPTED] == 200
 
 
+def test_what_is_claimed_and_not_begun_is_not_sent_any_more(tmp_path: Path) -> None:
+    def stop(word: str, of: str) -> bytes | None:
+        if word == "END":
+            outbox.stop()
+        return None
+
+    with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox, Judge(answer=stop) as judge:
+        list(outbox.put_many(numbered(100), on_doubt="hold"))
+        outbox.run(judge.url, connections=1)
+        assert 1 <= len(judge.taken) <= 40, "a few are read ahead"
+        counts = outbox.counts()
+        assert (counts[State.ACCEPTED], counts[State.WAITING]) == (
+            len(judge.taken),
+            100 - len(judge.taken),
+        )
+
+
 @pytest.fixture
 def sigterm() -> Iterator[list[int]]:
     """The handler that a program has for SIGTERM: it notes that it was called."""

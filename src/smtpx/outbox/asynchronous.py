@@ -366,6 +366,8 @@ async def _hear(a_round: Round, result: SendResult) -> None:
 async def _items(a_round: Round) -> AsyncIterator[Any]:
     while items := await in_thread(a_round.more):
         for item in items:
+            if a_round.is_stopping:
+                return  # What was claimed and not begun is given back.
             yield item
 
 

@@ -607,7 +607,10 @@ def _sleep(shift: Working) -> None:
 
 def _items(a_round: Round) -> Iterator[Any]:
     while items := a_round.more():
-        yield from items
+        for item in items:
+            if a_round.is_stopping:
+                return  # What was claimed and not begun is given back.
+            yield item
 
 
 def _envelope_of(value: object) -> Envelope | None:
