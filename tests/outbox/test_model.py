@@ -205,7 +205,7 @@ class Ledger(RuleBasedStateMachine):
                 return
             assert row.state is State.IN_DOUBT
             row.state, row.owner = State.ACCEPTED if accepted else State.WAITING, None
-            row.doubts = 0
+            row.doubts = 0 if accepted else max(row.doubts, 1)
             row.sent = set()
             self.events[State.ACCEPTED] += accepted
 
