@@ -269,8 +269,8 @@ class Outbox:
         Raises:
             IdempotencyConflict: the campaign was begun with other rows, or another template.
             NotInOutbox: it was purged meanwhile.
-            LocalProtocolError, AddressError: a row's copy cannot be sent; those before it are in
-                the outbox.
+            LocalProtocolError, AddressError: a row's copy cannot be sent. The rows are kept in
+                batches: those before its own are in the outbox.
             LedgerUnavailable: the database does not take it.
             ValueError, TypeError: an argument is wrong.
         """
