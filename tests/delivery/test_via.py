@@ -13,11 +13,11 @@ import pytest
 import trio
 
 import smtpx
-from smtpx import AsyncOutbox, Outbox
+from smtpx import AsyncOutbox, Outbox, bounces
 from smtpx.delivery import AsyncDelivery, Delivery, NameServers, TLSReports
 from smtpx.delivery._tallies import Due, Tallies
 from smtpx.delivery.tls_reports import AppliedPolicy, PolicyType
-from smtpx.testing import NameServer, Server, Stall
+from smtpx.testing import Close, NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
 
 ZONE = """
@@ -83,7 +83,8 @@ def test_an_outbox_sends_by_a_delivery(tmp_path: Path, world: str):
                 _ = asyncio.run(deliver()) if world == "asyncio" else trio.run(deliver)
             assert states(outbox, ids) == EXPECTED
             (null,) = outbox.status(ids[1]).deliveries
-            assert "null.test refused: " in null.reason  # No server has said anything.
+            assert null.reason == "null.test takes no mail: it has a null MX (5.1.10)"
+            assert null.host == "", "no server has said anything"
         assert len(server.messages) == 1
 
 
@@ -102,6 +103,56 @@ def test_what_waits_goes_when_its_host_is_back(tmp_path: Path):
                 (waiting,) = outbox.status(id).deliveries
                 assert waiting.state is smtpx.outbox.State.WAITING
                 assert "a.test [127.0.0.1]" in str(waiting.reason)
+
+
+def test_each_recipient_has_its_own_server_and_its_own_reason(tmp_path: Path):
+    message = to("good.test")
+    message.replace_header("To", ", ".join(f"bob@{domain}" for domain in EXPECTED))
+    path = f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"
+    with (
+        Server() as server,
+        NameServer(ZONE) as dns,
+        Outbox(path, bounces="postmaster@good.test") as outbox,
+    ):
+        id = outbox.put(message, smtpx.Envelope("ann@good.test", message["To"].split(", ")))
+        with Delivery(**options(dns, server)) as delivery:
+            outbox.run(delivery, until_empty=True)
+        told = {one.recipient: one for one in outbox.status(id).deliveries}
+        assert {name: one.host for name, one in told.items()} == {
+            f"bob@{domain}": "a.test" if domain == "good.test" else "" for domain in EXPECTED
+        }
+        assert told["bob@null.test"].reason == "the domain takes no mail: it has a null MX (5.1.10)"
+        assert told["bob@gone.test"].reason == "there is no such domain (5.1.2)"
+        assert told["bob@down.test"].reason.startswith("b.test [127.0.0.9]")
+        assert told["bob@down.test"].reason.endswith("could be spoken to (4.4.1)")
+        found = [bounces.parse(each.content) for each in server.messages]
+        (report,) = [each for each in found if isinstance(each, bounces.DeliveryReport)]
+    assert [
+        (one.recipient, str(one.status), one.reason, one.remote_mta) for one in report.recipients
+    ] == [
+        ("bob@null.test", "5.1.10", bounces.Reason.BAD_DOMAIN, None),
+        ("bob@gone.test", "5.1.2", bounces.Reason.BAD_DOMAIN, None),
+    ]
+    assert report.recipients[1].diagnostic == bounces.Diagnostic(
+        "x-smtpx", "there is no such domain (5.1.2)"
+    )
+
+
+def test_what_is_in_doubt_is_so_for_its_own_reason(tmp_path: Path):
+    path = f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"
+    envelope = smtpx.Envelope("ann@good.test", ["x@gone.test", "bob@good.test"])
+    with (
+        Server(faults=[Close("END-OF-DATA")]) as server,
+        NameServer(ZONE) as dns,
+        Outbox(path) as outbox,
+        Delivery(**options(dns, server)) as delivery,
+    ):
+        id = outbox.put(to("good.test"), envelope, on_doubt="hold")
+        outbox.deliver(id, delivery)
+        (gone, bob) = outbox.status(id).deliveries
+    assert (bob.state, bob.host) == (smtpx.outbox.State.IN_DOUBT, "a.test")
+    assert "gone.test" not in bob.reason
+    assert gone.reason == "there is no such domain (5.1.2)"
 
 
 class Counted:

@@ -15,6 +15,7 @@ from smtpx.outbox import _claiming as claiming
 from smtpx.outbox import _destinations as destinations
 from smtpx.outbox import _queue as queue
 from smtpx.outbox._destinations import Claim
+from smtpx.outbox._notices import Concerned, Reported, notice
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter
 
@@ -77,6 +78,31 @@ def test_the_sender_is_told_while_there_is_more_to_send(
     with Judge(answer=answer) as judge:
         outbox.run(judge.url, until_empty=True)
     assert 0 < told < most
+
+
+@pytest.mark.parametrize(
+    ("header", "encoding"), [(b"Subject: x\r\n", "7bit"), ("Subject: é\r\n".encode(), "8bit")]
+)
+@pytest.mark.parametrize(
+    ("host", "remote"),
+    [
+        ("mx.example.net", "mx.example.net"),
+        ("192.0.2.1:25", "192.0.2.1"),
+        ("[2001:db8::1]:25", "[2001:db8::1]"),
+        ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+    ],
+)
+def test_a_report_names_the_host_and_what_its_header_is_encoded_as(
+    header: bytes, encoding: str, host: str, remote: str
+) -> None:
+    refused = Concerned("b@example.net", None, State.REFUSED, None, "no", host, 0.0)
+    report = notice("p@example.org", Reported("a@example.org", "", None, header), [refused])
+    *_, returned = report.iter_parts()
+    assert returned["Content-Transfer-Encoding"] == encoding
+    found = bounces.parse(report.as_bytes())
+    assert isinstance(found, bounces.DeliveryReport)
+    assert found.recipients[0].remote_mta == remote
+    assert header in returned.as_bytes()
 
 
 def test_there_are_no_reports_unless_somebody_asks(outbox: Outbox) -> None:

@@ -19,7 +19,7 @@ class Failure(Enum):
     """Why there is no word of a server."""
 
     NO_SUCH_DOMAIN = "there is no such domain"
-    NULL_MX = "the domain takes no mail"
+    NULL_MX = "the domain takes no mail: it has a null MX"
     """It says so by a null MX (RFC 7505)."""
     NO_ADDRESS = "no mail exchanger has an address"
     ADDRESS_REFUSED = "no mail exchanger has an address that may be dialled"
@@ -133,7 +133,7 @@ class DeliveryOutcome(Outcome):
                 told += _from(self.source)
         if self.reply is not None:
             return f"{told}: {self.reply}"
-        return told if self.failure is None else f"{told}: {self.failure.name} {self.enhanced}"
+        return told if self.failure is None else f"{told}: {self.failure.value} ({self.enhanced})"
 
 
 class DeliveryResult(SendResult):

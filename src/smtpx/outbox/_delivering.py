@@ -36,6 +36,7 @@ from ._schedule import Limit, Retries, pause
 from ._spool import Spool
 from ._store import Store
 from ._stored import reply_text
+from ._telling import doubt_of, host_of, reason_of
 from .states import LedgerCorrupt, LedgerUnavailable, OutboxError, State
 
 __all__ = ["Policy", "Round"]
@@ -213,19 +214,19 @@ class Round:
             self._store.transact(_claiming.release, self._owner, unread)
 
     def _noted(self, delivery: Claimed, outcome: Outcome, result: SendResult) -> Noted:
-        host, reply, error = result.server or "", outcome.reply, result.error
+        host, reply, error = host_of(outcome, result), outcome.reply, result.error
         written = reply_text(reply)
         match outcome.status:
             case Status.ACCEPTED:
                 return Noted(delivery.number, State.ACCEPTED, 0.0, True, written, "", host)
             case Status.REFUSED if reply is None or reply.permanent:
-                reason = "" if reply is not None else str(outcome)
+                reason = "" if reply is not None else reason_of(outcome, result)
                 return Noted(delivery.number, State.REFUSED, 0.0, True, written, reason, host)
             case Status.REFUSED:
                 due = self._due(delivery, reply)
                 return Noted(delivery.number, State.WAITING, due, True, written, "", host)
             case Status.IN_DOUBT:
-                reason = f"in doubt: {error}"
+                reason = doubt_of(outcome, result)
                 if self._hold:
                     return Noted(delivery.number, State.IN_DOUBT, 0.0, True, written, reason, host)
                 return self._put_off(delivery, reason, host)._replace(doubted=True)
@@ -235,9 +236,9 @@ class Round:
                 return self._unmade(delivery, error, host)
             case Status.NOT_TRIED if self._hop is None:
                 self._unreached.add(delivery.domain)
-                return self._given_back(delivery, str(error), host)
+                return self._given_back(delivery, reason_of(outcome, result), host)
             case _:
-                return self._put_off(delivery, str(error), host)
+                return self._put_off(delivery, reason_of(outcome, result), host)
 
     def _put_off(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
         due = self._due(delivery, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from email import policy
 from email.message import EmailMessage, Message
@@ -40,6 +41,9 @@ class Reported(NamedTuple):
     header: bytes
 
 
+_PORT = re.compile(r":\d+$")
+# What the reason of a `smtpx.Delivery` ends in.
+_CODE = re.compile(r"\(([45]\.\d{1,3}\.\d{1,3})\)$")
 _STATUS = {
     State.REFUSED: "5.0.0",
     State.EXPIRED: "4.4.7",
@@ -78,7 +82,8 @@ def notice(postmaster: str, of: Reported, several: Sequence[Concerned]) -> Email
     report.attach(cast("EmailMessage", _status(postmaster, of, several)))
     returned = EmailMessage(policy=policy.SMTP)
     # 8-bit headers are shown as they are.
-    returned.set_content(of.header.decode("utf-8", "replace"), cte="8bit")
+    encoding = "7bit" if of.header.isascii() else "8bit"
+    returned.set_content(of.header.decode("utf-8", "replace"), cte=encoding)
     returned.replace_header("Content-Type", "text/rfc822-headers; charset=utf-8")
     report.attach(returned)
     return report
@@ -128,20 +133,25 @@ def _fields(one: Concerned) -> list[tuple[str, str]]:
         ("Status", _code(one)),
     ]
     if one.host:
-        fields.append(("Remote-MTA", f"dns; {one.host.rpartition(':')[0] or one.host}"))
+        fields.append(("Remote-MTA", f"dns; {_PORT.sub('', one.host)}"))
     if one.reply is not None:
         said = " ".join(one.reply.lines)
         fields.append(("Diagnostic-Code", f"smtp; {one.reply.code} {_plain(said)}"[:900]))
+    elif one.reason:
+        # RFC 3464 §2.1.2: what no registry has begins with X.
+        fields.append(("Diagnostic-Code", f"X-smtpx; {_plain(one.reason)}"[:900]))
     if is_delayed:
         fields.append(("Will-Retry-Until", date_field(one.expires)))
     return fields
 
 
 def _code(one: Concerned) -> str:
-    said = None if one.reply is None else one.reply.enhanced
-    if said is None or one.state is State.EXPIRED:
+    if one.state is State.EXPIRED:
         return _STATUS[one.state]
-    return str(said)
+    if one.reply is None:
+        known = _CODE.search(one.reason)
+        return _STATUS[one.state] if known is None else known[1]
+    return str(one.reply.enhanced or _STATUS[one.state])
 
 
 def _plain(text: str) -> str:
