@@ -121,10 +121,32 @@ def test_a_test_sends_nothing_and_sees_all():
     app = app_with(TESTING=True, SMTPX_URL="smtp://localhost", MAIL_DEFAULT_SENDER="a@example.org")
     mail = mail_for(app)
     with app.app_context():
-        assert mail.send(mail.compose(**HELLO)) is None
-        assert list(mail.send_many([mail.compose(**HELLO)])) == []
-        assert [message["To"] for message in mail.outbox] == ["bob@example.net"] * 2
+        first, second = mail.compose(**HELLO), mail.compose(**HELLO)
+        (of_many,) = mail.send_many([second])
+        results = [mail.send(first), of_many]
+        assert mail.outbox == [second, first]
         assert mail.client.statistics().opened == 0
+    assert [result.complete for result in results] == [True, True]
+    assert [str(result) for result in results] == ["bob@example.net accepted"] * 2
+    assert [result.reply or result.server for result in results] == [None, None]
+    assert [result.message for result in results] == [None, second]
+
+
+def test_a_test_fails_as_sending_does():
+    """What cannot be sent, and what nobody iterates over, is not kept."""
+    app = app_with(TESTING=True)
+    mail = mail_for(app)
+    with app.app_context():
+        nobody = mail.compose(sender="ann@example.org", **HELLO)
+        del nobody["To"]
+        with pytest.raises(smtpx.LocalProtocolError) as caught:
+            mail.send(nobody)
+        (result,) = mail.send_many([nobody])
+        assert (str(result.error), result.complete) == (str(caught.value), False)
+        message = mail.compose(sender="ann@example.org", **HELLO)
+        with pytest.warns(RuntimeWarning, match="never iterated over: nothing was kept"):
+            mail.send_many([message])
+        assert mail.outbox == []
 
 
 def test_a_test_that_sends_says_so():
@@ -142,12 +164,29 @@ def test_a_test_may_say_so_after_the_app_was_made():
         mail = mail_for(app)
         app.config.update(TESTING=True)
         with app.app_context():
-            assert mail.send(mail.compose(**HELLO)) is None
-            assert list(mail.send_many([mail.compose(**HELLO)])) == []
-            assert len(mail.outbox) == 2
+            assert mail.send(mail.compose(**HELLO)).complete
+            assert len(mail.outbox) == 1
             app.config.update(MAIL_SUPPRESS_SEND=False)
             assert mail.send(mail.compose(**HELLO)).complete
         assert len(server.messages) == 1
+
+
+def test_mail_goes_where_the_settings_say_now():
+    """A fixture says where, when the app of production was made; the next one says it again."""
+    with Server() as production, Server() as first, Server() as second:
+        app = app_with(MAIL_SERVER="127.0.0.1", MAIL_PORT=production.port)
+        mail = mail_for(app)
+        with app.app_context():
+            for server in (first, second):
+                app.config.update(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER="ann@example.org")
+                for _ in range(2):
+                    assert mail.send(mail.compose(**HELLO)).complete
+            app.config.update(SMTPX_URL="localhost")
+            with pytest.raises(smtpx.EndpointError):
+                mail.send(mail.compose(**HELLO))
+        assert [len(server.sessions) for server in (production, first, second)] == [0, 1, 1]
+        assert len(second.messages) == 2
+        assert first.wait_until_idle()[0].quit
 
 
 def test_two_apps_have_two_servers():
@@ -185,7 +224,6 @@ def test_an_app_without_mail_is_told_what_to_do():
     [
         ({"SMTPX_URL": "localhost"}, "scheme://host"),
         ({"SMTPX_URL": 25}, "SMTPX_URL"),
-        ({"SMTPX_URL": "smtp://localhost", "MAIL_SERVER": "localhost"}, "leave out MAIL_SERVER"),
         ({"MAIL_USE_TLS": True, "MAIL_USE_SSL": True}, "contradict"),
         ({"MAIL_USE_TLS": "False"}, "MAIL_USE_TLS"),
         ({"MAIL_SUPPRESS_SEND": "yes"}, "MAIL_SUPPRESS_SEND"),

@@ -1,7 +1,7 @@
 """Mail for Flask (`smtpx[flask]`): a client for each app, by the settings of Flask-Mail.
 
 ===================================  ==============================================
-``SMTPX_URL``                        where mail goes; or:
+``SMTPX_URL``                        where mail goes; in place of the next four
 ``MAIL_SERVER``, ``MAIL_PORT``       host and port; 127.0.0.1 and 25
 ``MAIL_USE_TLS``, ``MAIL_USE_SSL``   STARTTLS is required; TLS from the start
 ``MAIL_USERNAME``, ``MAIL_PASSWORD``  who logs in
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from email.message import EmailMessage
+from threading import Lock
 from typing import Any, Unpack
 
 from smtpx import _checks
+from smtpx._unbegun import Unbegun
 from smtpx.errors import ExtraMissing
 
 try:
@@ -33,17 +34,37 @@ import smtpx
 __all__ = ["Mail"]
 
 _IMPLICIT_TLS = 465  # RFC 8314 §7.3
-# What the URL says.
+# What a client is made of.
 _WHERE = ("SERVER", "PORT", "USE_TLS", "USE_SSL", "USERNAME", "PASSWORD")
+_SETTINGS = ("SMTPX_URL", *(f"MAIL_{name}" for name in (*_WHERE, "MAX_EMAILS")))
 
 
-@dataclass(slots=True)
 class _State:
     """What an app has."""
 
-    client: smtpx.Client
-    sender: Any
-    outbox: list[EmailMessage] = field(default_factory=list[EmailMessage])
+    def __init__(self, config: Mapping[str, Any], options: smtpx.SessionOptions) -> None:
+        self.outbox: list[EmailMessage] = []
+        self._options = options
+        self._lock = Lock()
+        self._made = _said(config), _client(config, options)
+
+    def client(self, config: Mapping[str, Any]) -> smtpx.Client:
+        """The client for what the settings say now: a fixture may change them at any time."""
+        said, client = self._made
+        if said == _said(config):
+            return client
+        with self._lock:
+            said, client = self._made
+            if said != _said(config):
+                client.close()
+                client = _client(config, self._options)
+                self._made = _said(config), client
+            return client
+
+    def close(self) -> None:
+        """Close the connections."""
+        _, client = self._made
+        client.close()
 
 
 class Mail:
@@ -70,16 +91,20 @@ class Mail:
         """
         if not isinstance(app, Flask):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("app", app, "a Flask app")
-        settings = app.config.get_namespace("MAIL_", lowercase=False)
-        client = _client(_url(app.config), settings, self._options)
-        _ = _flag(settings, "SUPPRESS_SEND")
-        app.extensions["smtpx"] = _State(client, _sender(settings.get("DEFAULT_SENDER")))
-        _ = weakref.finalize(app, client.close)
+        _check_names(app.config)
+        _check_sender(_sender(app.config))
+        _ = _flag(app.config, "SUPPRESS_SEND")
+        state = app.extensions["smtpx"] = _State(app.config, self._options)
+        _ = weakref.finalize(app, state.close)
 
     @property
     def client(self) -> smtpx.Client:
-        """The client of the current app."""
-        return self._state.client
+        """The client of the current app; another one, when its settings have changed.
+
+        Raises:
+            TypeError, ValueError, smtpx.SMTPError: a setting was changed, and is wrong.
+        """
+        return self._state.client(current_app.config)
 
     @property
     def outbox(self) -> list[EmailMessage]:
@@ -92,36 +117,41 @@ class Mail:
         Raises:
             smtpx.SMTPError, TypeError: as `smtpx.compose`.
         """
-        if self._state.sender is not None:
-            arguments = {"sender": self._state.sender, **arguments}
+        sender = _sender(current_app.config)
+        if sender is not None:
+            arguments = {"sender": sender, **arguments}
         return smtpx.compose(**{name: _present(value) for name, value in arguments.items()})
 
-    def send(self, message: EmailMessage) -> smtpx.SendResult | None:
-        """Send a message; None where it was only kept.
+    def send(self, message: EmailMessage) -> smtpx.SendResult:
+        """Send a message.
+
+        Where it is only kept, the result is as if everybody had accepted it, without a reply.
 
         Raises:
-            smtpx.SMTPError: nobody accepted it.
+            smtpx.SMTPError: nobody accepted it, or it cannot be sent at all.
         """
         if self._is_suppressed:
-            self.outbox.append(message)
-            return None
+            return _keep(message, self.outbox)
         return self.client.send(message)
 
     def send_many(self, messages: Iterable[EmailMessage]) -> Iterator[smtpx.SendResult]:
-        """Send messages, pipelined, and yield what became of each; nothing where they were kept.
+        """Send messages, pipelined, and yield what became of each.
+
+        Where they are only kept, the results are as those of `send`.
 
         Raises:
             smtpx.SMTPError: no connection can be had.
         """
         if self._is_suppressed:
-            self.outbox.extend(messages)
-            return iter(())
+            return _keep_many(
+                Unbegun("Mail.send_many()", "nothing was kept"), messages, self.outbox
+            )
         return self.client.send_many(messages)
 
     @property
     def _is_suppressed(self) -> bool:
         # A fixture calls the factory of the app, and says that it is a test afterwards.
-        said = _flag(current_app.config.get_namespace("MAIL_", lowercase=False), "SUPPRESS_SEND")
+        said = _flag(current_app.config, "SUPPRESS_SEND")
         return current_app.testing if said is None else said
 
     @property
@@ -132,13 +162,41 @@ class Mail:
         return state
 
 
-def _url(config: Mapping[str, Any]) -> object:
+def _keep(
+    message: EmailMessage, outbox: list[EmailMessage], *, told: object = None
+) -> smtpx.SendResult:
+    """Keep what could be sent; the result is what a program hopes for."""
+    envelope = smtpx.Envelope.from_message(message)
+    outbox.append(message)
+    outcomes = [
+        smtpx.Outcome(recipient.address, smtpx.Status.ACCEPTED, None)
+        for recipient in envelope.recipients
+    ]
+    return smtpx.SendResult(outcomes, None, message=told)
+
+
+def _keep_many(
+    unbegun: Unbegun, messages: Iterable[EmailMessage], outbox: list[EmailMessage]
+) -> Iterator[smtpx.SendResult]:
+    unbegun.begin()
+    for message in messages:
+        try:
+            result = _keep(message, outbox, told=message)
+        except smtpx.SMTPError as error:
+            result = smtpx.SendResult([], None, error, message=message)
+        yield result
+
+
+def _said(config: Mapping[str, Any]) -> list[Any]:
+    return [config.get(name) for name in _SETTINGS]
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
     names = {name for name in config if name.startswith("SMTPX_")}
     if unknown := names - {"SMTPX_URL"}:
         arguments = smtpx.SessionOptions.__annotations__
         kin = {f"SMTPX_{name.upper()}": f"the argument {name} of Mail" for name in arguments}
         raise _checks.unknown("setting", unknown, ["SMTPX_URL"], kin)
-    return config.get("SMTPX_URL")
 
 
 def _present(value: Any) -> Any:
@@ -156,37 +214,37 @@ def _is_late(value: Any) -> bool:
     return not isinstance(value, str) and hasattr(value, "casefold")
 
 
-def _sender(given: Any) -> Any:
-    """The default sender; one that is made late is known within a request only."""
+def _sender(config: Mapping[str, Any]) -> Any:
+    return config.get("MAIL_DEFAULT_SENDER")
+
+
+def _check_sender(given: Any) -> None:
+    """Look at the default sender; one that is made late is known within a request only."""
     if given is not None and not _is_late(given):
         try:
             _ = smtpx.compose(sender=given, to=given, text="")
         except (TypeError, smtpx.SMTPError) as error:
             raise type(error)(f"MAIL_DEFAULT_SENDER: {error}") from error
-    return given
 
 
-def _client(
-    url: object, settings: Mapping[str, Any], options: smtpx.SessionOptions
-) -> smtpx.Client:
-    most = _number(settings, "MAX_EMAILS", least=1)
+def _client(config: Mapping[str, Any], options: smtpx.SessionOptions) -> smtpx.Client:
+    most = _number(config, "MAX_EMAILS", least=1)
     pool = None if most is None else smtpx.PoolLimits(messages=most)
+    url = config.get("SMTPX_URL")
     if url is not None:
-        if twice := [f"MAIL_{name}" for name in _WHERE if settings.get(name)]:
-            raise ValueError(f"SMTPX_URL says it already: leave out {', '.join(twice)}")
         if not isinstance(url, str):
             raise _checks.complaint("SMTPX_URL", url, "a str")
         return smtpx.Client(url, pool=pool, **options)
-    user, password = settings.get("USERNAME"), settings.get("PASSWORD")
+    user, password = config.get("MAIL_USERNAME"), config.get("MAIL_PASSWORD")
     if bool(user) != bool(password):
         raise ValueError("give both MAIL_USERNAME and MAIL_PASSWORD, or neither")
     if user and password:
         options = {"credentials": smtpx.Credentials(user, password), **options}
-    return smtpx.Client(_endpoint(settings, options.get("tls")), pool=pool, **options)
+    return smtpx.Client(_endpoint(config, options.get("tls")), pool=pool, **options)
 
 
-def _endpoint(settings: Mapping[str, Any], policy: smtpx.TLSPolicy | None) -> smtpx.Endpoint:
-    use_tls, use_ssl = _flag(settings, "USE_TLS"), _flag(settings, "USE_SSL")
+def _endpoint(config: Mapping[str, Any], policy: smtpx.TLSPolicy | None) -> smtpx.Endpoint:
+    use_tls, use_ssl = _flag(config, "USE_TLS"), _flag(config, "USE_SSL")
     if use_tls and use_ssl:
         raise ValueError("MAIL_USE_TLS and MAIL_USE_SSL contradict each other: set one of them")
     mode = None
@@ -194,29 +252,29 @@ def _endpoint(settings: Mapping[str, Any], policy: smtpx.TLSPolicy | None) -> sm
         mode = smtpx.TLSMode.IMPLICIT
     elif use_tls is not None:
         mode = smtpx.TLSMode.STARTTLS if use_tls else smtpx.TLSMode.NONE
-    port = _number(settings, "PORT")
+    port = _number(config, "PORT")
     if port == _IMPLICIT_TLS and mode is None and policy is None:
         raise ValueError(
             "MAIL_PORT=465 begins with TLS: say MAIL_USE_SSL=True; or MAIL_USE_TLS=True, if this "
             "server does otherwise"
         )
     try:
-        return smtpx.Endpoint(settings.get("SERVER") or "127.0.0.1", port or 25, mode)
+        return smtpx.Endpoint(config.get("MAIL_SERVER") or "127.0.0.1", port or 25, mode)
     except smtpx.EndpointError as error:
         raise smtpx.EndpointError(f"MAIL_SERVER, MAIL_PORT: {error}") from error
 
 
-def _number(settings: Mapping[str, Any], name: str, *, least: int = 0) -> Any:
+def _number(config: Mapping[str, Any], name: str, *, least: int = 0) -> Any:
     """A number, which is a str where it comes from the environment."""
-    value = settings.get(name)
+    value = config.get(f"MAIL_{name}")
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     _checks.count(f"MAIL_{name}", value, least, or_none=True)
     return value
 
 
-def _flag(settings: Mapping[str, Any], name: str) -> bool | None:
-    value = settings.get(name)
+def _flag(config: Mapping[str, Any], name: str) -> bool | None:
+    value = config.get(f"MAIL_{name}")
     if value is not None:
         _checks.flag(f"MAIL_{name}", value)
     return value
