@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import unittest
@@ -377,23 +378,81 @@ def test_many(n, mailbox):
 
 
 def test_u40_django_is_set_by_itself(pytester: pytest.Pytester) -> None:
+    """By its own backend, unless the project has that of smtpx: then by that, and its options."""
     pytest.importorskip("django")
     code = """
-from django.conf import settings
-settings.configure(EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend", USE_TZ=True)
 import django
-django.setup()
-from django.core.mail import send_mail
+from django.conf import settings
 
-@pytest.mark.smtp(breaches="allow")
-def test_django(mailbox):
-    send_mail("Hello", "hi", "ann@example.org", ["bob@example.net"])
+def said(backend, **options):
+    if django.VERSION >= (6, 1):
+        return {"MAILERS": {"default": {"BACKEND": backend, "OPTIONS": options}}}
+    return {"EMAIL_BACKEND": backend, "SMTPX": options}
+
+OURS = "backends.Ours"
+PRODUCTION = "submission://ann:secret@mail.example.com"
+settings.configure(USE_TZ=True, **said(OURS, url=PRODUCTION, client_name="shop.example.org"))
+django.setup()
+from django.core.mail import EmailMessage
+from django.test.utils import override_settings, setup_test_environment
+setup_test_environment()  # as pytest-django has it
+
+def message():
+    return EmailMessage("Hello", "Grüße", "ann@example.org", ["bob@example.net"])
+
+@pytest.fixture
+def another_backend():
+    with override_settings(**said("django.core.mail.backends.dummy.EmailBackend")):
+        yield
+
+@pytest.fixture
+def email_settings():
+    before = {"EMAIL_HOST": "mail.example.com", "EMAIL_HOST_USER": "ann"}
+    with override_settings(EMAIL_BACKEND=OURS, SMTPX={}, EMAIL_HOST_PASSWORD="secret", **before):
+        yield
+
+@pytest.mark.smtp(tls="starttls")
+def test_ours(mailbox):
+    sent = message()
+    sent.send()
+    assert sent.smtpx_result.complete
+    assert sent.ours
+    assert mailbox.only().received.helo == "shop.example.org"
+
+@pytest.mark.skipif(django.VERSION >= (6, 1), reason="said in MAILERS")
+def test_ours_by_the_settings_of_old(email_settings, mailbox):
+    sent = message()
+    sent.send()
+    assert sent.smtpx_result.complete
     assert mailbox.only().subject == "Hello"
+
+def test_django_does_not_announce_eight_bits(another_backend, mailbox):
+    message().send()
+    assert mailbox.only().text.strip() == "Grüße"
+
+def test_what_else_is_wrong_is_told(another_backend, smtp_server):
+    with smtpx.Session(smtp_server.url) as session:
+        session.command("RCPT TO:<bob@example.net>")
+
+def test_what_another_client_does_not_announce_is_told(smtp_server):
+    with smtplib.SMTP(smtp_server.host, smtp_server.port) as client:
+        client.sendmail("ann@example.org", "bob@example.net", "Subject: x\\n\\nGrüße".encode())
 """
-    _ = pytester.makepyfile(SEND + code)
+    backend = """
+from smtpx.integrations.django import EmailBackend
+
+class Ours(EmailBackend):
+    def send_messages(self, email_messages):
+        for message in email_messages:
+            message.ours = True
+        return super().send_messages(email_messages)
+"""
+    _ = pytester.makepyfile(SEND + code, backends=backend)
     # Django is configured once in a process.
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:django")
+    passed = 3 if importlib.import_module("django").VERSION < (6, 1) else 2
+    result.assert_outcomes(passed=passed + 2, errors=2, skipped=3 - passed)
+    result.stdout.fnmatch_lines(["*out of order: RCPT*", "*8-bit content without BODY=8BITMIME*"])
 
 
 class Signup(MailTestCase):

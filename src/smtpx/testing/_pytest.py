@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SERVERS = pytest.StashKey[list[Any]]()
 _PASSED = pytest.StashKey[bool]()
+_DJANGOS = pytest.StashKey[Any]()
+"""The server that Django's own backend mails to."""
 _KNOWN = ("breaches", "unstruck")
 _SHOWN = 20
 """Sessions, and mails, of a test that fails: the last ones."""
@@ -78,7 +80,12 @@ def _factory(request: pytest.FixtureRequest) -> Generator[Callable[..., Server]]
         return  # It has failed, or was skipped half-way: nothing follows from what is missing.
     for server, allowed in started:
         if "breaches" not in allowed:
-            wrong += [f"the client broke the protocol: {each}" for each in server.breaches]
+            is_djangos = stash.get(_DJANGOS, None) is server
+            wrong += [
+                f"the client broke the protocol: {each}"
+                for each in server.breaches
+                if not (is_djangos and _of_django(each))
+            ]
         if "unstruck" not in allowed:
             wrong += [f"a fault never struck: {_fault(each)}" for each in server.unstruck]
     if wrong:
@@ -113,7 +120,7 @@ def smtp_server(
             pytest.fail(f"@pytest.mark.smtp({given}): {problem}", pytrace=False)
         options.update(marker.kwargs)
     server = smtp_server_factory(**options)
-    with pytest.MonkeyPatch.context() as patch, _django(server):
+    with pytest.MonkeyPatch.context() as patch, _django(request, server):
         patch.setenv("SMTPX_URL", _client_url(server))
         yield server
 
@@ -208,28 +215,27 @@ def _fault(fault: Any) -> str:
     return fault_text(fault)
 
 
-def _django(server: Server) -> Any:
+def _django(request: pytest.FixtureRequest, server: Server) -> Any:
     """Django's settings for as long as the test runs, where Django is there and configured."""
     conf = sys.modules.get("django.conf")
     if conf is None or not conf.settings.configured:
         return nullcontext()
     from importlib import import_module
 
-    changed: dict[str, Any] = {
-        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
-        "EMAIL_HOST": server.host,
-        "EMAIL_PORT": server.port,
-        "EMAIL_HOST_USER": "",
-        "EMAIL_HOST_PASSWORD": "",
-        "EMAIL_USE_TLS": False,
-        "EMAIL_USE_SSL": False,
-    }
-    if getattr(conf.settings, "MAILERS", None):
-        backend = changed["EMAIL_BACKEND"]
-        place = {"host": server.host, "port": server.port}
-        changed = {"MAILERS": {"default": {"BACKEND": backend, "OPTIONS": place}}}
+    from smtpx.testing._django_settings import settings_for
+
+    changed, is_djangos = settings_for(server, _client_url(server))
+    if is_djangos:
+        request.node.stash[_DJANGOS] = server
     override: Any = import_module("django.test.utils").override_settings
     return override(**changed)
+
+
+def _of_django(breach: str) -> bool:
+    """Whether Django's backend does that to every mail beyond ASCII: no project can mend it."""
+    from smtpx.testing._transaction import EIGHT_BIT
+
+    return breach.endswith(EIGHT_BIT)
 
 
 def _dialogue(server: Server) -> str:

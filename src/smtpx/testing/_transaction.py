@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from ._content import body_of, has_long_line, line_end_faults
 
+EIGHT_BIT = "8-bit content without BODY=8BITMIME (RFC 6152 §3)"
+
 
 @dataclass(slots=True)
 class Transaction:
@@ -44,5 +46,5 @@ class Transaction:
         # RFC 6531 §3.6: SMTPUTF8 lets the header section have UTF-8, and only that.
         judged = body_of(content) if self.smtputf8 else content
         if self.body == "7BIT" and not judged.isascii():
-            faults.append("8-bit content without BODY=8BITMIME (RFC 6152 §3)")
+            faults.append(EIGHT_BIT)
         return faults

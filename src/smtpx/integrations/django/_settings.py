@@ -67,11 +67,13 @@ def said_in_settings() -> dict[str, Any]:
     if not isinstance(given, dict):
         raise _checks.complaint("SMTPX", given, "a dict of options")
     own = cast("dict[str, Any]", given)
-    written = {
-        name: getattr(settings, setting)
-        for name, setting in _DJANGO.items()
-        if settings.is_overridden(setting)
-    }
+    written = said(
+        {
+            name: getattr(settings, setting)
+            for name, setting in _DJANGO.items()
+            if settings.is_overridden(setting)
+        }
+    )
     if own.get("url") is None:
         written = {"host": settings.EMAIL_HOST, "port": settings.EMAIL_PORT} | written
     elif twice := [_DJANGO[name] for name in written if name != "timeout"]:
