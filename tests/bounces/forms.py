@@ -18,6 +18,29 @@ REPORT = (
 )
 
 FORMS: dict[str, tuple[bytes, Told]] = {
+    "Exchange, in German": (
+        "From: postmaster@example.net\nSubject: Unzustellbar: news\n"
+        "Content-Type: text/plain; charset=utf-8\n\n"
+        "Fehler bei der Nachrichtenzustellung an folgende Empfänger oder Verteilerlisten:\n\n"
+        f"Bob ({BOB})\nDie eingegebene E-Mail-Adresse konnte nicht gefunden werden.\n\n"
+        "Diagnoseinformationen für Administratoren:\n\nGenerierender Server: ex.example.net\n\n"
+        f"{BOB}\n#550 5.1.1 RESOLVER.ADR.RecipNotFound; not found ##\n\n"
+        f"Ursprüngliche Nachrichtenkopfzeilen:\n\n{RETURNED}".encode(),
+        [(BOB, FAILED, Reason.BAD_MAILBOX)],
+    ),
+    "a postmaster's, which calls itself an answer": (
+        b"Return-Path: <>\nAuto-Submitted: auto-replied\nFrom: postmaster@example.net\n"
+        b"Subject: email bounce notification\n\nYour message was rejected and discarded.\n\n"
+        b"reject reason: Mailbox full\ntarget mail address: bob@example.net\n",
+        [(BOB, FAILED, Reason.MAILBOX_FULL)],
+    ),
+    "MDaemon: recipients stand where quotations do": (
+        plain(
+            f"YOUR MESSAGE WAS NOT DELIVERED!\n\n> {BOB}\n\n"
+            f"--- Session Transcript ---\n RCPT To:<{BOB}>\n 552 Mailbox full\n"
+        ),
+        [(BOB, FAILED, Reason.MAILBOX_FULL)],
+    ),
     "Google Workspace: the delivery status is empty": (
         plain(
             "--x\nContent-Type: text/plain; charset=UTF-8\n\n"

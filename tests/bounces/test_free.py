@@ -137,6 +137,12 @@ def test_a_final_recipient_that_is_no_address():
         (f"<{BOB}>: host mx said: 550\n    <other@forward.example>: no\n", [BOB]),
         ("<o'brien@example.net>: unknown\n", ["o'brien@example.net"]),
         ("'bob@example.net' on 11/26/2026\n    undeliverable", [BOB]),
+        (f"{BOB} is unknown, use zoe@example.net\nand no other.\n", [BOB]),
+        ("It failed. Bob has left. Please use zoe@example.net instead.\n", []),
+        ("It failed. Bob has left. Please use\nzoe@example.net\n", []),
+        ("It failed. His new address: zoe@example.net\n", []),
+        ("It failed. Bob reads zoe@example.net instead.\n", []),
+        ("The address is not in use: bob@example.net\n", [BOB]),
         ("It failed. For assistance, write to\npostmaster@example.com if you have to.\n", []),
         ("Delivery failed. If bob.a@example.com does, try bob.b@example.com instead.", []),
         ("We could not deliver a@b.test, or c@d.test perhaps.\n", []),
@@ -217,11 +223,37 @@ def test_the_header_that_exim_and_gmail_add():
         + reports.POSTFIX_TEXT.encode(),
         b"From: bob@example.net\n\nHi. This is the plan:\n\n<bob@example.net>: to do\n",
         b"From: bob@example.net\n\n** Breaking news **\n\nmessage to bob@example.net\n",
+        b"Return-Path: <>\nFrom: bob@example.net\nSubject: Undeliverable: a new address\n\n"
+        b"My address bob@example.net is no longer valid. Use bob@new.example.\n",
+        b"Return-Path: <>\nFrom: bob@example.net\nSubject: Away: Undelivered mail\n\n"
+        b"I am away.\n\n> <zoe@example.com>:\n> Sorry, no mailbox here by that name. (#5.1.1)\n",
     ],
 )
 @pytest.mark.requirement("RFC 3834")
 def test_what_is_no_report(message: bytes):
     assert parse(message) is None
+
+
+@pytest.mark.parametrize(
+    ("sender", "comment", "text"),
+    [
+        (
+            "postmaster@example.net",
+            "",
+            "Bob has left, or failed. For him there is\n\n<zoe@x.test>\n",
+        ),
+        ("help@example.net", "", reports.POSTFIX_TEXT),
+        ("MAILER-DAEMON@example.net", "", "I am on holiday, says bob@example.net.\n"),
+        ("MAILER-DAEMON@example.net", " (vacation)", "Since that failed: ask bob@example.net.\n"),
+    ],
+)
+@pytest.mark.requirement("RFC 3834 §5")
+def test_what_says_that_it_is_an_answer_is_a_report_only_with_strong_marks(
+    sender: str, comment: str, text: str
+):
+    header = f"Return-Path: <>\nFrom: {sender}\nSubject: [#7] Undelivered Mail\n"
+    assert parse(f"{header}\n{text}".encode()) is not None
+    assert parse(f"{header}Auto-Submitted: auto-replied{comment}\n\n{text}".encode()) is None
 
 
 @pytest.mark.requirement("RFC 5965 §3")

@@ -210,6 +210,14 @@ def test_bounces_in_groups(
     )
 
 
+def test_bounces_without_a_reason_have_a_word_in_groups(run: Run) -> None:
+    delivered = reports.report(
+        "Reporting-MTA: dns; x\n\nFinal-Recipient: rfc822;bob@example.net\nAction: delivered\n"
+    )
+    done = run("bounces", "--json", "--group-by", "reason", "-", stdin=delivered)
+    assert done.json["groups"] == {"none": 1}
+
+
 def test_bounces_none(kept: dict[str, str], run: Run) -> None:
     done = run("bounces", "letter.eml")
     assert done.code == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import takewhile
 
 from smtpx.bounces._fields import Fields, printable
@@ -38,9 +39,12 @@ _NEARBY = 12
 _OF_RECIPIENTS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, Reason.INACTIVE, Reason.MAILBOX_FULL)
 
 _DAEMON = re.compile(r"mailer[-_. ]?daemon", re.IGNORECASE)
+_MAILER = re.compile(
+    r"mailer[-_. ]?daemon|mail[-_. ]?delivery|delivery[-_. ](?:sub)?system|^\s*<>",
+    re.IGNORECASE,
+)
 _SYSTEM = re.compile(
-    r"post[-_. ]?master|mail[-_. ]?delivery|delivery[-_. ](?:sub)?system|mdaemon"
-    r"|(?:mail|system)[-_. ]administrator|^\s*<>",
+    rf"{_MAILER.pattern}|post[-_. ]?master|mdaemon|(?:mail|system)[-_. ]administrator",
     re.IGNORECASE,
 )
 _SUBJECT = re.compile(
@@ -88,6 +92,19 @@ _DELAY_BY_SUBJECT = re.compile(
     r"warning: |delayed mail|(?:message|delivery|mail) delayed|[^(]*\((?:mail delivery )?delay",
     re.IGNORECASE,
 )
+# What becomes of mail, and not of a person.
+_OF_A_MESSAGE = re.compile(
+    r"\b(?:message|e?-?mail)\b[^.]{0,50}?"
+    r"\b(?:reject|discard|returned|undeliver|bounce|fail"
+    r"|(?:could|was)(?:n't| not)(?: be)? deliver)",
+    re.IGNORECASE,
+)
+# RFC 3834 §5. Exim and others say it of their reports, too, though never with such a comment.
+_ANSWER = re.compile(
+    r"\s*auto-replied\b([^\n]*\b(?:vacation|holiday|out of office)\b)?", re.IGNORECASE
+)
+# A quotation, in a person's mail; but ">>> RCPT" is from a transcript.
+_QUOTED = re.compile(r" ?>(?!>> [A-Z]{4}\b)")
 # Where a delivery status begins that stands in the text.
 _STATUS = re.compile(r"(?:Reporting-MTA|Final-Recipient|Original-Recipient) ?:", re.IGNORECASE)
 
@@ -109,7 +126,7 @@ def free_report(
         if written.recipients:
             return with_words(written, header, parts, prose)
         recipients = prose.addresses or prose.written_to(returned)
-    if not recipients:
+    if not recipients and not prose.is_an_answer:
         actions = otherwise()
         recipients = list(actions)
     if not recipients and not (prose.is_a_report and (returned or prose.opens_as_a_report)):
@@ -172,17 +189,24 @@ class Prose:
     def __init__(self, header: Fields, parts: Sequence[Part]) -> None:
         self.text = text_of(parts)
         self._header = header
-        self._whole = "\n".join(self.text.lines).strip()
+        self._sender = header.first("From")
+        self._is_of_a_person = self._sender is not None and not _SYSTEM.search(self._sender)
+        told = [
+            line for line in self.text.lines if not (self._is_of_a_person and _QUOTED.match(line))
+        ]
+        self._whole = "\n".join(told).strip()
         self._own = {
             address.lower()
             for name in ("From", "To", "Delivered-To", "X-Original-To")
             for address in addresses_of(header.every(name))
         }
-        lines = list(takewhile(lambda line: not _STATUS.match(line), self.text.lines))
+        lines = list(takewhile(lambda line: not _STATUS.match(line), told))
         places = list(places_in(lines))
         others = (place for place in places if place.address.lower() not in self._own)
         surer = (place for place in places if place.rank < Rank.ALONE)
-        self._named = named_in(others, lines) or named_in(surer, lines)
+        self._named = named_in(others, lines)
+        if not (self._named or self._is_of_a_person):  # Who writes of his own address reads mail.
+            self._named = named_in(surer, lines)
         self._lines_of: dict[str, list[str]] = {}
         for place in places:
             self._lines_of.setdefault(place.address.lower(), []).append(lines[place.line])
@@ -202,17 +226,38 @@ class Prose:
     @property
     def is_a_report(self) -> bool:
         """True if a program wrote it that delivers mail, about a delivery."""
-        sender = self._header.first("From")
+        if self.is_an_answer:
+            return False
+        sender = self._sender
         if self.opens_as_a_report or _DAEMON.search(sender or ""):
             return True
         if sender is None:
             kind = (self._header.first("Content-Type") or "").lower()
             is_of_a_system = _is_null(self._header) or kind.startswith("multipart/report")
         else:
-            is_of_a_system = _SYSTEM.search(sender) is not None
-        if is_of_a_system and _FAILURE.search(self._whole):
+            is_of_a_system = not self._is_of_a_person
+        if is_of_a_system and (_FAILURE.search(self._whole) or self._gives_codes):
             return True
         return (is_of_a_system or _is_null(self._header)) and _speaks_of_a_failure(self._header)
+
+    @cached_property
+    def is_an_answer(self) -> bool:
+        """True if it says that it is an automatic answer, and has no strong mark of a report."""
+        kind = _ANSWER.match(self._header.first("Auto-Submitted") or "")
+        if kind is None:
+            return False
+        if kind[1] or self._is_of_a_person:
+            return True
+        if self._gives_codes or self.opens_as_a_report:
+            return False
+        strong = _FAILURE if _MAILER.search(self._sender or "") else _OF_A_MESSAGE
+        return strong.search(self._whole) is None
+
+    @property
+    def _gives_codes(self) -> bool:
+        """True if it quotes an SMTP reply with its enhanced status code, in whatever language."""
+        said = Diagnostic("", self._whole)
+        return said.reply_code is not None and said.enhanced is not None
 
     @property
     def octets(self) -> bytes:

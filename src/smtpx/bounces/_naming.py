@@ -38,6 +38,13 @@ _OF_ANOTHER = re.compile(
     r"|e-?mail us)\b|\bif\s*$",
     re.IGNORECASE,
 )
+# What is to be written to in place of a recipient.
+_BEFORE_A_NEW_ONE = re.compile(
+    r"(?:(?<!\bin )(?<!\byou )\buse|\b(?:changed|moved|write) to|\bto now|\baddress is now"
+    r"|\bnew (?:e-?mail )?(?:address|mailbox)(?: is)?)\s*:?\s*[<\"'(\[]*$",
+    re.IGNORECASE,
+)
+_AFTER_A_NEW_ONE = re.compile(r"[>\"')\]]*+[\s,]*+(?:instead|from now on)\b", re.IGNORECASE)
 _ROLE = re.compile(r"(?:abuse|admin|help|info|noc|post[-_.]?master|support)", re.IGNORECASE)
 # A sentence that began in the line above, and does not end with the address.
 _IS_OPEN = re.compile(r"[\w,]\s*$")
@@ -127,6 +134,8 @@ def _places_of(number: int, line: str, above: str) -> Iterator[Place]:
 
 def _rank(address: str, before: str, after: str, above: str) -> Rank:
     near = before[-_NEAR:]
+    if _is_new(near, after) or (_ONLY_MARKS.fullmatch(before) and _is_new(above[-_NEAR:], "")):
+        return Rank.OTHER
     if _ONLY_MARKS.fullmatch(before):
         if not (_GOES_ON.match(after) and _IS_OPEN.search(above)):
             return Rank.HEAD
@@ -142,6 +151,10 @@ def _rank(address: str, before: str, after: str, above: str) -> Rank:
     if _BEFORE_A_RECIPIENT.search(near) or _AFTER_A_RECIPIENT.match(after):
         return Rank.SENTENCE
     return Rank.OTHER if _ROLE.match(address) else Rank.ALONE
+
+
+def _is_new(before: str, after: str) -> bool:
+    return bool(_BEFORE_A_NEW_ONE.search(before) or _AFTER_A_NEW_ONE.match(after))
 
 
 def named_in(places: Iterable[Place], lines: Sequence[str]) -> dict[str, Named]:

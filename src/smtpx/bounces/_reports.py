@@ -118,7 +118,7 @@ class RecipientReport:
     status: EnhancedStatusCode | None = None
     diagnostic: Diagnostic | None = None
     reason: Reason | None = None
-    """Why not; ``None`` for what was delivered."""
+    """Why not; ``None`` for what was delivered, relayed or expanded."""
     remote_mta: str | None = None
     """The host that was tried."""
     last_attempt: datetime | None = None

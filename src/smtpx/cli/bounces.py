@@ -30,6 +30,7 @@ examples:
 Exit codes: 0 reports were found, 1 none was.
 """
 _HEADINGS = ("message", "recipient", "action", "reason", "status", "diagnostic")
+_NOT_TOLD = "none"
 _COLUMNS = ("recipient", "action", "reason", "status")
 
 
@@ -106,7 +107,7 @@ def _grouped(
 ) -> _shapes.JSON:
     """Tell how many recipients have the same in a column; return it for the document."""
     column, value_of = _GROUPS[arguments.group_by]
-    counts = Counter(value_of(row[column]) for each in found for row in _rows(*each))
+    counts = Counter(value_of(row[column]) or _NOT_TOLD for each in found for row in _rows(*each))
     rows = [(value, str(count)) for value, count in counts.most_common()]
     if arguments.csv:
         for row in [(arguments.group_by, "count"), *rows]:
