@@ -94,6 +94,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "codes": lambda: reports.report(
         "A: b\n\nAction: failed\nDiagnostic-Code: smtp; " + "exim 5.1.1 550 " * 60_000
     ),
+    "an answer that speaks of messages": lambda: (
+        b"From: postmaster@example.net\nAuto-Submitted: auto-replied\n\n" + b"message\n" * 30_000
+    ),
     "addresses": lambda: reports.plain(
         "Hi. This is the qmail-send program at x", "To: " + "<" * MEGABYTE
     ),
