@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
@@ -29,6 +31,8 @@ Release: TypeAlias = Callable[[bytes, smtpx.Envelope], Awaitable[smtpx.SendResul
 
 _MOST_READINGS = 8
 _CHECKED = 2 * 1024**2
+# Whoever asks what mail says waits so long for what is not read.
+_PATIENCE = 5.0
 
 
 class Inbox:
@@ -83,7 +87,7 @@ class Inbox:
         self._release = release
         self._readings: OrderedDict[int, Reading] = OrderedDict()
         self._readings_lock = threading.Lock()
-        self._to_read: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._to_read: queue.SimpleQueue[int | Future[None] | None] = queue.SimpleQueue()
         for number in self.store.undescribed():
             self._to_read.put(number)
         self._reader = threading.Thread(target=self._read_all, name="smtpx.inbox", daemon=True)
@@ -129,6 +133,10 @@ class Inbox:
 
     def _read_all(self) -> None:
         while (number := self._to_read.get()) is not None:
+            if isinstance(number, Future):
+                if number.set_running_or_notify_cancel():
+                    number.set_result(None)
+                continue
             try:
                 self._describe(number)
             except Exception:
@@ -136,6 +144,23 @@ class Inbox:
                 with contextlib.suppress(sqlite3.Error):
                     self.store.leave_undescribed(number)
             self.changes.tell("message")
+
+    def _so_far(self) -> Future[None]:
+        """Done when all that is taken by now has been read, for it is read in order."""
+        done: Future[None] = Future()
+        self._to_read.put(done)
+        return done
+
+    async def read_so_far(self) -> int:
+        """Wait until the messages taken by now have been read; return the newest one's number.
+
+        After five seconds it returns all the same.
+        """
+        newest = self.store.newest
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.wrap_future(self._so_far())
+        return newest
 
     def _describe(self, number: int) -> None:
         kept = self.store.get(number)
@@ -188,10 +213,25 @@ class Inbox:
     def remove(self, query: str, *, number: int | None = None) -> int:
         """Forget messages; return how many.
 
+        With a query it waits until the messages taken by now have been read, or five seconds.
+        What is not read then matches no term with a minus.
+
         Raises:
             ValueError: the query has a mistake.
         """
-        removed = self.store.remove(query, number=number)
+        newest = self.store.newest
+        if query:
+            with contextlib.suppress(TimeoutError):
+                self._so_far().result(_PATIENCE)
+        return self.remove_known(query, number=number, newest=newest)
+
+    def remove_known(self, query: str, *, number: int | None = None, newest: int) -> int:
+        """Forget messages up to the number `newest`, by what is known of them; return how many.
+
+        Raises:
+            ValueError: the query has a mistake.
+        """
+        removed = self.store.remove(query, number=number, newest=newest)
         if removed:
             self.changes.tell("removed")
         return removed

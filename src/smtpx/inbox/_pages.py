@@ -159,13 +159,17 @@ class _Pages:
         query = request.query_params.get("query", "")
         before = number_of(request, "before", 0) or None
         limit = max(1, min(number_of(request, "limit", 50), MOST_ROWS))
+        _ = await self._inbox.read_so_far()
         page = await off_loop(self._inbox.store.page, query, before=before, limit=limit)
         return JSONResponse({"messages": page.rows, "next": page.next, "total": page.total})
 
     async def remove_messages(self, request: Request) -> Response:
         if "query" not in request.query_params:
             raise HTTPException(400, "say which: ?query=, empty for all")
-        removed = await off_loop(self._inbox.remove, request.query_params["query"])
+        query = request.query_params["query"]
+        # What comes meanwhile stays.
+        newest = await self._inbox.read_so_far() if query else self._inbox.store.newest
+        removed = await off_loop(self._inbox.remove_known, query, newest=newest)
         return JSONResponse({"removed": removed})
 
     async def wait(self, request: Request) -> Response:
@@ -210,6 +214,9 @@ class _Pages:
 
     async def message(self, request: Request) -> Response:
         kept = await self._kept(request)
+        if not kept.is_described:
+            _ = await self._inbox.read_so_far()
+            kept = await self._kept(request)
         reading = await self._reading(kept)
         recipients = list(kept.recipients)
         return JSONResponse(

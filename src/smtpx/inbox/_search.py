@@ -33,6 +33,8 @@ _STATES = {
 }
 _KEYS = {*_COLUMNS, "has", "is"}
 _COMPARED = "EXISTS (SELECT 1 FROM texts WHERE rowid = id AND words LIKE ? ESCAPE '\\')"
+# What a message does not say is known of those alone that were read.
+_KNOWN = "described = 1"
 _MOST_WORDS = 20
 _LONGEST = 1000
 # The index is of so many letters each.
@@ -87,7 +89,7 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
                 (unwanted if minus else wanted).append(_phrase(text))
                 continue
             sql, values = _COMPARED, [_like(text)]
-        conditions.append(f"NOT ({sql})" if minus else sql)
+        conditions.append(f"{_KNOWN} AND NOT ({sql})" if minus else sql)
         parameters += values
     if wanted:
         # By the index, from the newest on: who wants a page of them waits for no others.
@@ -99,7 +101,7 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
             "texts.rowid",
         )
     if unwanted:
-        conditions.append("id NOT IN (SELECT rowid FROM texts WHERE texts MATCH ?)")
+        conditions.append(f"{_KNOWN} AND id NOT IN (SELECT rowid FROM texts WHERE texts MATCH ?)")
         parameters.append(" OR ".join(unwanted))
     return Condition(" AND ".join(conditions) or "1", parameters)
 

@@ -75,6 +75,8 @@ class Kept:
     parameters: dict[str, str]
     helo: str
     via: str
+    is_described: bool
+    """True where nobody has to wait any longer for what it says."""
 
 
 class Page(NamedTuple):
@@ -237,9 +239,9 @@ class Store:
             )
 
     def leave_undescribed(self, number: int) -> None:
-        """Wait no longer for what a message says."""
+        """Wait no longer for what a message says; it is not known."""
         with self._writing() as connection:
-            _ = connection.execute("UPDATE messages SET described=1 WHERE id=?", (number,))
+            _ = connection.execute("UPDATE messages SET described=2 WHERE id=?", (number,))
 
     def undescribed(self) -> list[int]:
         """Those that nobody has read yet, as a program left them that was killed."""
@@ -315,7 +317,8 @@ class Store:
         """A message; None where it is no longer kept."""
         with self._reading() as connection:
             found = connection.execute(
-                f"SELECT {_ROW}, parameters, helo, via FROM messages WHERE id=?", (number,)
+                f"SELECT {_ROW}, parameters, helo, via, described FROM messages WHERE id=?",
+                (number,),
             ).fetchone()
         if found is None:
             return None
@@ -325,6 +328,7 @@ class Store:
             parameters=json.loads(found["parameters"]),
             helo=found["helo"],
             via=found["via"],
+            is_described=bool(found["described"]),
         )
 
     def content(self, number: int) -> bytes:
@@ -346,8 +350,8 @@ class Store:
             )
             return changed.rowcount > 0
 
-    def remove(self, query: str, *, number: int | None = None) -> int:
-        """Forget what matches; return how many that were.
+    def remove(self, query: str, *, number: int | None = None, newest: int) -> int:
+        """Forget what matches, up to the number `newest`; return how many that were.
 
         Raises:
             ValueError: the query has a mistake, or says nothing and is not empty.
@@ -361,8 +365,6 @@ class Store:
         if number is not None:
             where += f" AND {condition.key} = {number:d}"
         removed = 0
-        # What comes meanwhile stays.
-        newest = self.newest
         while True:
             with self._writing() as connection:
                 doomed = connection.execute(

@@ -419,10 +419,18 @@ document.addEventListener("keydown", (event) => {
 
 // Live: an event says that something has changed; what it is, is asked for, and never more than four times a second.
 
-let waiting = null;
+// An answer may take seconds, while much mail comes in: one at a time is waited for, and shown.
+let waiting = null, stale = false;
 function soon() {
+  stale = true;
   if (waiting !== null) return;
-  waiting = setTimeout(guarded(async () => { waiting = null; await load(); }), 250);
+  waiting = setTimeout(guarded(async () => {
+    stale = false;
+    try { await load(); } finally {
+      waiting = null;
+      if (stale) soon();
+    }
+  }), 250);
 }
 
 function listen() {
