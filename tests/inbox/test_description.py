@@ -165,6 +165,26 @@ def test_what_fails_is_described_too(
     hold(path, method, answer)
 
 
+def test_u26_who_shows_no_token_is_told_as_it_is_described() -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    from starlette.testclient import TestClient
+
+    (scheme,) = DESCRIPTION["components"]["securitySchemes"].items()
+    assert scheme == ("token", {"type": "http", "scheme": "bearer"})
+    assert DESCRIPTION["security"] == [{}, {"token": []}]  # It is asked for where there is one.
+    with Inbox() as inbox:
+        mounted = Starlette(routes=[Mount("/mail", app(inbox, token="a-token"))])
+        for application, root in ((app(inbox, token="a-token"), ""), (mounted, "/mail")):
+            client = TestClient(application, base_url="http://localhost:8025")
+            for path, methods in DESCRIPTION["paths"].items():
+                for method in methods:
+                    concrete = root + re.sub(r"\{\w+\}", "1", path)
+                    answer = client.request(method, concrete)
+                    assert answer.status_code == 401
+                    hold(path, method, answer)
+
+
 def test_u20_it_has_every_route_and_a_schema_of_each_answer() -> None:
     with Inbox() as inbox:
         routes = {

@@ -241,7 +241,10 @@ def test_u26_a_token() -> None:
         )
         for path in ("/", "/api/messages", "/api/events", "/app.js", "/?token=wrong"):
             assert client.get(path).status_code == 401, path
-        assert client.delete("/api/messages?query=").status_code == 401
+        refused = client.delete("/api/messages?query=")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert "token" in refused.json()["error"]
+        assert client.get("/").headers["content-type"].startswith("text/plain")  # for people
         shown = {"Authorization": "Bearer a-token-of-some-length"}
         assert client.get("/api/messages", headers=shown).status_code == 200
         answer = client.get("/?token=a-token-of-some-length", follow_redirects=False)

@@ -110,8 +110,12 @@ class Guard:
             return None
         if _same(_cookie(headers), token):
             return None
+        challenge = {"WWW-Authenticate": "Bearer"}
+        if scope["path"].removeprefix(scope.get("root_path", "")).startswith("/api/"):
+            error = {"error": "show the token, with Authorization: Bearer"}
+            return JSONResponse(error, 401, challenge)
         return PlainTextResponse(
-            "Open the address with its token, as smtpx serve printed it.\n", 401
+            "Open the address with its token, as smtpx serve printed it.\n", 401, challenge
         )
 
 
