@@ -327,6 +327,25 @@ def test_mail_appears_by_itself(world: World, opened: Open) -> None:
     expect(page.locator("#list li .subject").first).to_have_text("another")
 
 
+def test_one_list_is_waited_for_and_shown_while_mail_comes(world: World, opened: Open) -> None:
+    page = opened()
+    expect(page.locator("#live .word")).to_have_text("live")
+    world.send(subject="first")
+    expect(page.locator("#list li .subject")).to_have_text(["first"])
+    held: list[Any] = []
+    page.route("**/api/messages?*", lambda route: held.append(route), times=1)
+    with page.expect_request("**/api/messages?*"):
+        world.send(subject="second")
+    asked: list[Any] = []
+    page.on("request", lambda request: asked.append(request))
+    world.send(subject="third")
+    page.wait_for_timeout(600)
+    assert asked == []
+    with page.expect_request("**/api/messages?*"):  # for what came meanwhile
+        held[0].continue_()
+    expect(page.locator("#list li .subject").first).to_have_text("third")
+
+
 def test_a_link_opens_a_new_tab(world: World, opened: Open) -> None:
     world.send_html(f"<a href='{LISTENER}clicked'>click me</a>")
     page = opened("/m/1")
