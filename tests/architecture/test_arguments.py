@@ -899,6 +899,7 @@ CALLED_BY_US = {"respond", "first"} | {
         "findings",
         "signatures",
         "remove",
+        "remove_known",
         "release",
         "wait_one",
     ),  # of the inbox, by its pages
