@@ -35,7 +35,7 @@ def settings_for(server: Server, url: str) -> tuple[dict[str, Any], bool]:
     """The settings to override; and whether some mail goes by Django's own backend."""
     settings: Any = import_module("django.conf").settings
     place = {"host": server.host, "port": server.port}
-    if getattr(settings, "MAILERS", None):
+    if hasattr(settings, "MAILERS"):  # Beside it, even an empty one, EMAIL_… is not to be had.
         known: dict[str, dict[str, Any]] = {"default": {}, **_mailers(settings)}
         mailers = {
             alias: _pointed(mailer, url) or {"BACKEND": _DJANGOS, "OPTIONS": place}
