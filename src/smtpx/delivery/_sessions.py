@@ -79,9 +79,8 @@ class Sessions:
                 try:
                     self._give_back(lease)
                 except BaseException:
-                    self._give_back(
-                        lease
-                    )  # It is interrupted: nobody waits for this place for ever.
+                    # It is interrupted: nobody waits for this place for ever.
+                    self._give_back(lease)
                     raise
             if said is not None:
                 return said
