@@ -70,6 +70,13 @@ def by_one_shots(scene: Scene) -> None:
 
 def by_client(scene: Scene) -> None:
     """A client, shared by so many threads."""
+    with Client(scene.url, pool=scene.limits, **scene.options) as client:
+        by_threads(scene, client.send)
+        scene.look_at_slots(client)
+
+
+def by_threads(scene: Scene, send: Callable[..., Any]) -> None:
+    """Each takes the next message, until all are sent; this thread is one of them."""
     left = list(reversed(scene.told.mails))
     protected = around(scene)
 
@@ -80,17 +87,15 @@ def by_client(scene: Scene) -> None:
             except IndexError:
                 return
             with protected():
-                attempt(scene, mail, client.send)
+                attempt(scene, mail, send)
             scene.pause()
 
-    with Client(scene.url, pool=scene.limits, **scene.options) as client:
-        threads = [threading.Thread(target=work) for _ in range(scene.plan.callers - 1)]
-        for thread in threads:
-            thread.start()
-        work()
-        for thread in threads:
-            thread.join()
-        scene.look_at_slots(client)
+    threads = [threading.Thread(target=work) for _ in range(scene.plan.callers - 1)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
 
 
 def by_send_many(scene: Scene) -> None:

@@ -18,7 +18,7 @@ from smtpx.testing import Misanswer, NameFault, NameServer
 from tests.certainty.driving import worlds
 from tests.certainty.driving.asynchronous import attempt as attempt_in
 from tests.certainty.driving.asynchronous import by_iterator as by_iterator_in
-from tests.certainty.driving.blocking import around, attempt, by_iterator
+from tests.certainty.driving.blocking import by_iterator, by_threads
 from tests.certainty.driving.scene import Scene
 from tests.certainty.driving.worlds import World
 
@@ -53,29 +53,11 @@ def options(scene: Scene) -> dict[str, Any]:
 
 def by_delivery(scene: Scene) -> None:
     """A delivery, shared by so many threads."""
-    left = list(reversed(scene.told.mails))
-    protected = around(scene)
-
-    def work() -> None:
-        while left:
-            try:
-                mail = left.pop()
-            except IndexError:
-                return
-            with protected():
-                attempt(scene, mail, delivery.send)
-            scene.pause()
-
     with (
         names(scene) as resolver,
         Delivery("mail.sender.test", resolver=resolver, **options(scene)) as delivery,
     ):
-        threads = [threading.Thread(target=work) for _ in range(scene.plan.callers - 1)]
-        for thread in threads:
-            thread.start()
-        work()
-        for thread in threads:
-            thread.join()
+        by_threads(scene, delivery.send)
 
 
 def by_many_deliveries(scene: Scene) -> None:
