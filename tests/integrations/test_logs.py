@@ -11,6 +11,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -388,6 +389,42 @@ assert os.waitpid(child, 0)[1] == 0
         code, _ = run(program, server)
         assert code == 0
         assert sorted("".join(texts(server)).split()) == ["ERROR:root:child", "ERROR:root:parent"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_what_a_worker_process_logs_last_goes_out(method: str, tmp_path: Path):
+    program = f"""
+import logging, multiprocessing, sys
+from smtpx.integrations.logs import MailHandler
+
+def prepare():
+    handler = MailHandler(
+        fromaddr="{FROM}", toaddrs={TO}, url=sys.argv[1], interval=3600.0
+    )
+    logging.basicConfig(handlers=[handler], format="%(message)s")
+
+def work():
+    if "{method}" != "fork":
+        prepare()
+    logging.error("first")
+    logging.error("last")
+
+if __name__ == "__main__":
+    prepare()
+    process = multiprocessing.get_context("{method}").Process(target=work)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+    file = tmp_path / "worker.py"
+    _ = file.write_text(program)
+    with Server() as server:
+        done = subprocess.run(
+            [sys.executable, file, server.url], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "".join(texts(server)).split() == ["first", "last"]
 
 
 def test_a_dict_of_settings_makes_one():

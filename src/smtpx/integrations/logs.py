@@ -194,7 +194,16 @@ class MailHandler(logging.Handler):
         except RuntimeError:
             return False
         self._thread = thread
+        self._see_to_the_end_of_a_worker()
         return True
+
+    def _see_to_the_end_of_a_worker(self) -> None:
+        # A process of `multiprocessing` ends by its own finalizers, without `logging.shutdown`.
+        if "multiprocessing.util" in sys.modules:
+            from multiprocessing import process, util
+
+            if process.parent_process() is not None:
+                _ = util.Finalize(None, self.flush, exitpriority=0)
 
     def _work(self) -> None:
         """Mail what comes, until the handler is closed."""
