@@ -30,6 +30,7 @@ example.org MX 1 mx.example.net.
 null.example MX 0 .
 private.example MX 1 private.example.
 private.example A 10.0.0.1
+inside.example MX 1 private.example.
 own.example A 127.0.0.1
 """
 
@@ -366,6 +367,18 @@ def test_a_host_to_which_no_mail_goes_is_asked_itself(
     assert done.code == 77  # TLS is asked of a host that is not near, and not offered
     assert rows(done)["mx"][0] == "warn"
     assert rows(done)["connect"][0] == "ok"
+
+
+def test_a_domain_with_exchangers_that_cannot_be_asked_is_not_asked_in_their_stead(
+    run: Run,
+) -> None:
+    with NameServer(ZONE) as names:
+        done = run("doctor", "--json", "inside.example", *by(names))
+    assert done.code == 68
+    verdict, told = rows(done)["mx"]
+    assert verdict == "fail"
+    assert "not to be dialled" in told
+    assert "connect" not in rows(done)
 
 
 def test_an_mx_less_domain_is_asked_itself(run: Run, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from smtpx.cli._verdicts import Case, Row, Verdict
 __all__ = ["Examination"]
 
 _PATIENCE = 10.0
+# Who was silent so long, and speaks another protocol, does it at once.
+_PROBE = 3.0
 _MOST_ADDRESSES = 6
 
 
@@ -234,7 +236,7 @@ class Examination:
             and error.phase == "greeting"
             and self.address is not None
         ):
-            other = _peers.speaks_instead(self.address, _PATIENCE)
+            other = _peers.speaks_instead(self.address, _PROBE)
             if other == "TLS":
                 name, self.code = "tls.tls_expected", Exit.NOT_PERMITTED
                 text = "the server waits for TLS to begin: use smtps://, or port 587"

@@ -64,7 +64,9 @@ class Route:
             return cls(str(error))
         if plan.failure is not None:
             # What no mail goes to may be a host, which is then asked itself.
-            code = of_error(plan.failure) if "@" in target else Exit.DONE
+            names_others = any(one.name != plan.next_hop for one in plan.exchangers)
+            is_host = "@" not in target and (arguments.port is not None or not names_others)
+            code = Exit.DONE if is_host else of_error(plan.failure)
             return cls("", plan, None, code, servers.validating)
         known = [one for one in plan.exchangers if one.addresses]
         number: int = arguments.mx or 1
