@@ -111,6 +111,33 @@ def test_what_could_not_be_read_is_not_known_either(
     assert taken.client.delete(f"/api/messages?query={query}").json() == {"removed": 0}
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_word_beyond_what_is_looked_up_is_not_known(indexed: bool, taken: Taken) -> None:
+    long = (
+        b"From: Kim <kim@example.com>\r\nSubject: long\r\n\r\n"
+        + b"word \r\n" * 3000
+        + b"treasure\r\n"
+    )
+    assert taken.take(OLD) == 1
+    assert taken.take(long) == 2
+    taken.inbox.store.is_indexed = indexed
+    for query in ("-treasure", "-tr", "-yore", "word -treasure", "word -tr", "subject:long -zz"):
+        found = taken.get("/api/messages", query=query).json()["messages"]
+        assert not [each["id"] for each in found if each["id"] == 2], query
+    # What is known of it is.
+    assert taken.get("/api/messages", query="-subject:keepme").json()["total"] == 2
+    assert taken.get("/api/messages", query="word -has:attachment").json()["total"] == 1
+
+
+@pytest.mark.parametrize("query", ["-treasure", "-tr", "-has:attachment", "-has:html"])
+def test_what_is_too_much_to_be_read_is_not_known(query: str, taken: Taken) -> None:
+    field = b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n"
+    nested = b"".join(field % each + b"--b%d\r\n" % each for each in range(1000))
+    assert taken.take(b"From: Kim <kim@example.com>\r\nSubject: deep\r\n" + nested) == 1
+    assert taken.get("/api/messages/1").json()["problem"]
+    assert taken.client.delete(f"/api/messages?query={query}").json() == {"removed": 0}
+
+
 def test_who_waits_for_it_holds_up_nobody(taken: Taken, released: threading.Event) -> None:
     asyncio.run(_more_wait_than_there_are_threads_for_answers(taken, released))
 

@@ -33,8 +33,9 @@ _STATES = {
 }
 _KEYS = {*_COLUMNS, "has", "is"}
 _COMPARED = "EXISTS (SELECT 1 FROM texts WHERE rowid = id AND words LIKE ? ESCAPE '\\')"
-# What a message does not say is known of those alone that were read.
-_KNOWN = "described = 1"
+# What a message does not say is known of those alone that were read, and of a word, to the end.
+_KNOWN = "described IN (1, 3)"
+_KNOWN_WHOLLY = "described = 1"
 _MOST_WORDS = 20
 _LONGEST = 1000
 # The index is of so many letters each.
@@ -80,20 +81,23 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
         word = quoted if quoted is not None else bare
         if not word:
             continue
-        key = (key or "").lower()
+        key, known = (key or "").lower(), _KNOWN
         if key in _KEYS:
             sql, values = _term(key, word)
         else:
+            known = _KNOWN_WHOLLY
             text = folded(f"{key}:{word}" if key else word)
             if indexed and len(text) >= _INDEXED:
                 (unwanted if minus else wanted).append(_phrase(text))
                 continue
             sql, values = _COMPARED, [_like(text)]
-        conditions.append(f"{_KNOWN} AND NOT ({sql})" if minus else sql)
+        conditions.append(f"{known} AND NOT ({sql})" if minus else sql)
         parameters += values
     if wanted:
         # By the index, from the newest on: who wants a page of them waits for no others.
         phrases = " AND ".join(wanted) + "".join(f" NOT {phrase}" for phrase in unwanted)
+        if unwanted:
+            conditions.append(_KNOWN_WHOLLY)
         return Condition(
             " AND ".join(["texts MATCH ?", *conditions]),
             [phrases, *parameters],
@@ -101,7 +105,9 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
             "texts.rowid",
         )
     if unwanted:
-        conditions.append(f"{_KNOWN} AND id NOT IN (SELECT rowid FROM texts WHERE texts MATCH ?)")
+        conditions.append(
+            f"{_KNOWN_WHOLLY} AND id NOT IN (SELECT rowid FROM texts WHERE texts MATCH ?)"
+        )
         parameters.append(" OR ".join(unwanted))
     return Condition(" AND ".join(conditions) or "1", parameters)
 

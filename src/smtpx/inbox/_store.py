@@ -59,6 +59,8 @@ _ROW = (
     "subject, author, bcc, attachments, findings"
 )
 _INDEXED = 20_000
+# What `described` says of a message that nobody has to wait for any longer.
+_READ, _LEFT_UNREAD, _BEGINNING_READ = 1, 2, 3
 _SHOWN = 200
 # Matches are counted as far as that.
 _COUNTED = 1000
@@ -222,17 +224,20 @@ class Store:
                 return
             recipients: list[str] = json.loads(row["recipients"])
             bcc = [each for each in recipients if each.lower() not in reading.to]
-            body = (reading.text or reading.html or "")[:_INDEXED]
+            body = reading.text or reading.html or ""
+            described = _READ if len(body) <= _INDEXED else _BEGINNING_READ
+            if reading.problem is not None:
+                described = _LEFT_UNREAD
             _ = connection.execute(
                 "UPDATE messages SET subject=?, author=?, bcc=?, message_id=?, attachments=?, "
-                "has_html=?, findings=?, breaches=?, described=1 WHERE id=?",
+                "has_html=?, findings=?, breaches=?, described=? WHERE id=?",
                 (
                     *(_storable(reading.subject), _storable(reading.author), json.dumps(bcc)),
                     *(_storable(reading.message_id), reading.attachments),
-                    *(reading.html is not None, findings, breaches, number),
+                    *(reading.html is not None, findings, breaches, described, number),
                 ),
             )
-            words = " ".join((reading.subject, reading.author, *recipients, body))
+            words = " ".join((reading.subject, reading.author, *recipients, body[:_INDEXED]))
             _ = connection.execute(
                 "INSERT OR REPLACE INTO texts (rowid, words) VALUES (?, ?)",
                 (number, _storable(folded(words))),
@@ -241,7 +246,9 @@ class Store:
     def leave_undescribed(self, number: int) -> None:
         """Wait no longer for what a message says; it is not known."""
         with self._writing() as connection:
-            _ = connection.execute("UPDATE messages SET described=2 WHERE id=?", (number,))
+            _ = connection.execute(
+                "UPDATE messages SET described=? WHERE id=?", (_LEFT_UNREAD, number)
+            )
 
     def undescribed(self) -> list[int]:
         """Those that nobody has read yet, as a program left them that was killed."""
