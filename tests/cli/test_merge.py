@@ -372,6 +372,55 @@ def test_the_outbox_is_seen_and_settled(run: Run, rows: Path, home: Path) -> Non
     assert run("outbox", "--json", "reconcile", *db).json["batches"] == []
 
 
+@pytest.mark.parametrize(
+    ("rates", "to_net", "to_org"),
+    [
+        (["1/h"], 1, 0),  # One server is one next hop.
+        (["example.net=1/h"], 1, 3),
+        (["example.net=1/h", "1000/s"], 1, 3),
+        ([" Example.NET = 2/d"], 1, 3),
+    ],
+)
+def test_the_worker_keeps_a_rate(run: Run, rates: list[str], to_net: int, to_org: int) -> None:
+    letter = b"Subject: hi\r\n\r\n"
+    with smtpx.Outbox("sqlite:///x.db") as outbox:
+        for domain in ("example.net", "example.org") * 3:
+            outbox.put(letter, smtpx.Envelope("ann@x.test", f"bob@{domain}"))
+    words = [word for rate in rates for word in ("--rate", rate)]
+    with Server() as server:
+        done = run("outbox", "run", server.url, "--until-empty", "--db", "sqlite:///x.db", *words)
+        to = [message.recipients[0].partition("@")[2] for message in server.messages]
+    assert done.code == 3
+    assert (to.count("example.net"), to.count("example.org")) == (to_net, to_org)
+
+
+def test_the_worker_reports_to_senders(run: Run) -> None:
+    with smtpx.Outbox("sqlite:///x.db") as outbox:
+        outbox.put(b"Subject: hi\r\n\r\n", smtpx.Envelope("ann@x.test", "kim@x.test"))
+    words = ("--until-empty", "--db", "sqlite:///x.db", "--bounces", "MAILER-DAEMON@x.test")
+    with Server(refuse_recipients={"kim@x.test": "550 5.1.1 No such user"}) as server:
+        _ = run("outbox", "run", server.url, *words)
+        (report,) = server.messages
+    assert (report.sender, report.recipients) == ("", ("ann@x.test",))
+    assert report.parsed["From"].addresses[0].addr_spec == "MAILER-DAEMON@x.test"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("run smtp://localhost --rate 10", "no rate such as 10/s"),
+        ("run smtp://localhost --rate x.test=10", "no rate such as 10/s"),
+        ("run smtp://localhost --bounces ann@", "ann@"),
+        ("status --rate 10/s", "--rate goes with smtpx outbox run"),
+        ("list --bounces ann@x.test", "--bounces goes with smtpx outbox run"),
+    ],
+)
+def test_what_a_worker_cannot_keep_is_told(run: Run, words: str, told: str) -> None:
+    smtpx.Outbox("sqlite:///x.db").close()
+    done = run("outbox", *words.split(), "--db", "sqlite:///x.db")
+    assert (done.code, told in done.err) == (2, True), done.err
+
+
 def test_what_comes_too_late_is_told(run: Run) -> None:
     db = ("--db", "sqlite:///x.db")
     with smtpx.Outbox("sqlite:///x.db") as outbox, Server() as server:

@@ -19,8 +19,9 @@ from smtpx.cli._deliveries import add_deliver, delivering
 from smtpx.cli._drawing import table
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
+from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of
-from smtpx.outbox import Delivery, Outbox, OutboxOptions, State
+from smtpx.outbox import Delivery, Limit, Outbox, OutboxOptions, State
 
 if TYPE_CHECKING:
     from smtpx.delivery import Delivery as MailExchangers
@@ -55,6 +56,17 @@ def parser() -> Parser:
     parser.add_argument("--limit", type=count_of, default=1000, metavar="N", help="of the list")
     parser.add_argument("--until-empty", action="store_true", help="run: end when nothing is due")
     parser.add_argument("--connections", type=count_of, default=4, metavar="N")
+    parser.add_argument(
+        "--rate",
+        type=_named_rate,
+        action="append",
+        default=[],
+        metavar="[DOMAIN=]N/UNIT",
+        help="run: no faster than 600/min to each next hop, or to DOMAIN; may be repeated",
+    )
+    parser.add_argument(
+        "--bounces", metavar="ADDRESS", help="run: report failures to the senders, as from ADDRESS"
+    )
     add_deliver(parser)
     add_password_options(parser)
     return parser
@@ -65,6 +77,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     url, options = arguments.db, OutboxOptions()
     if url is None and arguments.outbox is not None:
         url, options = arguments.outbox
+    options = options | _of_the_worker(arguments)
     is_given = url is not None
     url = os.environ.get("SMTPX_OUTBOX") if url is None else url
     if not url:
@@ -73,6 +86,25 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _check_there(url)
     with _opened(url, options, "--db" if is_given else "SMTPX_OUTBOX") as outbox:
         return _WHAT[arguments.what](outbox, arguments, console)
+
+
+def _named_rate(text: str) -> tuple[str, Limit]:
+    """Read ``600/min``, of each next hop, or ``example.org=50/5m``, of one domain."""
+    name, _, rate = text.rpartition("=")
+    return name.strip() or "*", Limit(rate=rate_of(rate))
+
+
+def _of_the_worker(arguments: argparse.Namespace) -> OutboxOptions:
+    """Those options of an outbox that its worker is asked to keep."""
+    options = OutboxOptions()
+    for flag in ("rate", "bounces"):
+        if getattr(arguments, flag) and arguments.what != "run":
+            raise Stop(f"--{flag} goes with smtpx outbox run")
+    if arguments.rate:
+        options["limits"] = dict(arguments.rate)
+    if arguments.bounces is not None:
+        options["bounces"] = str(smtpx.Address.parse(arguments.bounces))
+    return options
 
 
 @contextmanager
