@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smtpx._core.connection import Connection
+from smtpx._core.handshake import protect, upgrade
 from smtpx._core.steps import Steps, T
 from smtpx._core.trust import explained, is_about_our_certificate
 from smtpx._wire.commands import STARTTLS, ehlo
@@ -38,7 +39,7 @@ def open_session(connection: Connection, name: str, tls: TLSMode) -> Steps[None]
         TLSPolicyError: STARTTLS is required and not offered, or the handshake failed.
     """
     if tls is TLSMode.IMPLICIT:
-        yield from connection.protect()
+        yield from protect(connection)
     greeting = yield from _first_under_tls(connection.greet())
     if not greeting.positive:
         raise GreetingRefused(None, greeting)
@@ -102,5 +103,5 @@ def start_tls(connection: Connection) -> Steps[Reply]:
     reply = yield from connection.command(STARTTLS)
     if not reply.positive:
         raise TLSRefused("STARTTLS", reply)
-    yield from connection.upgrade()
+    yield from upgrade(connection)
     return reply

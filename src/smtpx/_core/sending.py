@@ -13,6 +13,7 @@ from smtpx._core.naming import name, name_in
 from smtpx._core.plan import plan_of
 from smtpx._core.signing import signed
 from smtpx._core.steps import Steps
+from smtpx._core.telling import Telling
 from smtpx._core.transaction import transaction
 from smtpx._core.verdicts import unfinished, untried
 from smtpx._loading import loading
@@ -85,13 +86,14 @@ def _observed(
     """A mail transaction, and what is told of it to whoever observes."""
     connection.transactions += 1
     performed = transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
-    return performed if connection.observer is None else _told(connection, envelope, performed)
+    telling = connection.telling
+    return performed if telling is None else _told(connection, telling, envelope, performed)
 
 
 def _told(
-    connection: Connection, envelope: Envelope, performed: Steps[SendResult]
+    connection: Connection, telling: Telling, envelope: Envelope, performed: Steps[SendResult]
 ) -> Steps[SendResult]:
-    ended = connection.begun(envelope)
+    ended = telling.begun(envelope)
     result = yield from performed
     name_in(connection, result)
     _ = ended(result)

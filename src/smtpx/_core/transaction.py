@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from smtpx._core.connection import SESSION_OVER, Connection
+from smtpx._core.connection import Connection
+from smtpx._core.failures import SESSION_OVER
 from smtpx._core.marking import mark_refused
 from smtpx._core.plan import Plan, body_of, plain_group, plan_of
 from smtpx._core.steps import Steps, octets_written

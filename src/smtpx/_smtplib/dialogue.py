@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from smtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
 from typing import Any, TypeVar
 
-from smtpx._core.connection import SESSION_OVER, Connection
+from smtpx._core.connection import Connection
+from smtpx._core.failures import SESSION_OVER
 from smtpx._core.steps import Glance, Receive, Send, Step, Steps
 from smtpx._smtplib.reading import (
     LIMITS,

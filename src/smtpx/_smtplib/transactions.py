@@ -28,7 +28,8 @@ from smtplib import (
     SMTPServerDisconnected,
 )
 
-from smtpx._core.connection import SESSION_OVER, Connection
+from smtpx._core.connection import Connection
+from smtpx._core.failures import SESSION_OVER
 from smtpx._core.steps import Steps
 from smtpx._core.transaction import end_data, finals_of, send_content
 from smtpx._core.transfer import ended, send_data

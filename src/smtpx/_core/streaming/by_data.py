@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smtpx._core.connection import SESSION_OVER, Connection
+from smtpx._core.connection import Connection
+from smtpx._core.failures import SESSION_OVER
 from smtpx._core.housekeeping import leave_in_step
 from smtpx._core.marking import Marker, allowed, marked
 from smtpx._core.plan import Plan, plain_group, plan_of

@@ -10,7 +10,8 @@ that was written and not answered is in doubt. Each is accounted for exactly onc
 
 from __future__ import annotations
 
-from smtpx._core.connection import SESSION_OVER, Connection
+from smtpx._core.connection import Connection
+from smtpx._core.failures import SESSION_OVER
 from smtpx._core.housekeeping import quit_session
 from smtpx._core.marking import MarkFailed
 from smtpx._core.naming import name, naming

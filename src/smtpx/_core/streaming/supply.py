@@ -8,11 +8,13 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from smtpx._core.connection import SESSION_OVER, Connection, Ended
+from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.failures import SESSION_OVER
 from smtpx._core.marking import Marker, mark_refused, marked
 from smtpx._core.sending import Message, addressed, check_repeatable, written
 from smtpx._core.steps import More, Steps
+from smtpx._core.telling import Ended
 from smtpx._core.transaction import transaction
 from smtpx._core.verdicts import (
     interrupted,
@@ -222,8 +224,8 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
     envelope, content = written(connection, message, outgoing.envelope)
     if outgoing.part is None and (not limits or is_undivided(extensions, envelope)):
         connection.transactions += 1
-        if connection.observer is not None:
-            outgoing.ended = connection.begun(envelope)
+        if connection.telling is not None:
+            outgoing.ended = connection.telling.begun(envelope)
         return outgoing, envelope, content
     whole, everyone = outgoing.part or (Whole(envelope), Share.of(envelope))
     share, rest = divide(connection, everyone)
@@ -237,8 +239,8 @@ def draw(connection: Connection, supply: Supply, outgoing: Outgoing) -> Drawn:
         outgoing.envelope = share.envelope
         supply.ready.appendleft(left)
     connection.transactions += 1
-    if connection.observer is not None:
-        outgoing.ended = connection.begun(share.envelope)
+    if connection.telling is not None:
+        outgoing.ended = connection.telling.begun(share.envelope)
     return outgoing, share.envelope, content
 
 
