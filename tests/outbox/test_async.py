@@ -13,6 +13,7 @@ import pytest
 import smtpx
 from smtpx import Envelope
 from smtpx.outbox import AsyncOutbox, NotInOutbox, Retries, State
+from smtpx.outbox._threads import is_trio, sleep
 from tests.faces.conftest import ASYNCHRONOUS, Runner, runner_of
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter, rows, template
@@ -29,12 +30,6 @@ def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
     assert runner is not None
     yield runner
     runner.close()
-
-
-async def sleep(seconds: float) -> None:
-    from smtpx.outbox.asynchronous import _sleep
-
-    await _sleep(seconds)
 
 
 def test_all_of_it(runner: Runner, ledger: str, judge: Judge) -> None:
@@ -132,9 +127,7 @@ class _Later:
 @pytest.mark.parametrize("hold", [False, True], ids=["resend", "hold"])
 def test_what_is_cancelled_loses_nothing(runner: Runner, tmp_path: Path, hold: bool) -> None:
     async def cancelled_soon(outbox: AsyncOutbox, url: str, seconds: float) -> None:
-        from smtpx.outbox.asynchronous import _is_trio
-
-        if _is_trio():
+        if is_trio():
             import trio
 
             with trio.move_on_after(seconds):

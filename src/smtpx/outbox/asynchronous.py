@@ -6,47 +6,38 @@ the ledger's operations run in a thread, while the mail is sent by an `AsyncClie
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, Unpack
 from weakref import WeakSet
 
 from smtpx import AsyncClient, _checks
 from smtpx._unbegun import Unbegun
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
-from smtpx.errors import SMTPError
 from smtpx.merging import Template
-from smtpx.results import SendResult
 
 from ._arguments import check_cursor, check_several, id_of
 from ._asking import Sought, sought_of
-from ._claiming import OwnerLost
-from ._delivering import Round
+from ._async_shift import AsyncShift
+from ._intake import Put
 from ._opening import check_url
 from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of, terms_of
 from ._preparing import AnyContent
+from ._threads import in_thread
 from ._tls_reporting import reporting_async
 from ._via import AsyncVia
 from ._working import Working, stopped_by_sigterm
-from .outbox import Outbox, Put
+from .outbox import Outbox
 from .states import Delivery, Event, State, Submission
 
 __all__ = ["AsyncOutbox"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 # What one visit to the thread brings.
 _PAGE = 500
-# Seconds after which it is looked whether to stop.
-_LOOK = 0.25
 
 
 class AsyncOutbox:
@@ -114,7 +105,7 @@ class AsyncOutbox:
             from ._borrowed import run_on_async
 
             operation, *arguments = await in_thread(
-                outbox._putting, message, envelope, key, options, spools=False
+                outbox._intake.operation, message, envelope, key, options, spools=False
             )
             (id,) = await run_on_async(connection, outbox._store, operation, *arguments)
             return str(id)
@@ -246,23 +237,12 @@ class AsyncOutbox:
         """
         _checks.flag("until_empty", until_empty)
         outbox = await self._opened()
-        shift = _Shift(outbox._core, via, AsyncClient, connections, window)
+        shift = AsyncShift(outbox._core, via, AsyncClient, connections, window)
         self._shifts.add(shift)
         try:
             with stopped_by_sigterm(shift):
                 async with shift, reporting_async(shift.client, lambda: shift.is_stopping):
-                    while not shift.is_stopping:
-                        _ = await in_thread(outbox._core.watcher.reap)
-                        sent = await shift.rounds(None)
-                        if await in_thread(outbox._core.report) or sent:
-                            continue
-                        if until_empty:
-                            if shift.failure is not None:
-                                raise shift.failure
-                            limited = await in_thread(shift.is_limited)
-                            if not (outbox._core.watcher.suspense or limited):
-                                return
-                        await shift.sleep()
+                    await shift.work(until_empty=until_empty)
         finally:
             self._shifts.discard(shift)
 
@@ -277,98 +257,12 @@ class AsyncOutbox:
         """Send what is due of one batch; see `Outbox.deliver`."""
         outbox = await self._opened()
         _ = id_of("batch", batch)
-        async with _Shift(outbox._core, via, AsyncClient, connections, window) as shift:
-            while True:
-                if not await shift.rounds(batch):
-                    break
-            _ = await in_thread(outbox._core.report)
-            if shift.failure is not None:
-                raise shift.failure
+        async with AsyncShift(outbox._core, via, AsyncClient, connections, window) as shift:
+            await shift.deliver(batch)
 
     async def reconcile(self) -> list[str]:
         """Take from dead workers what they had; see `Outbox.reconcile`."""
         return await in_thread((await self._opened()).reconcile)
-
-
-class _Shift(Working):
-    """A worker of the asynchronous face."""
-
-    is_async = True
-
-    async def __aenter__(self) -> Self:
-        await in_thread(self.begin)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # In the loop: what is cancelled may wait for nothing, and this is short.
-        try:
-            self.end(error)
-        finally:
-            if self.own is not None:
-                is_cancelled = error is not None and not isinstance(error, Exception)
-                await self.own.close(abort=is_cancelled)
-
-    async def rounds(self, batch: str | None) -> int:
-        """Send what is due of both kinds; the value is how many deliveries that were."""
-        self.failure = None
-        sent = 0
-        for hold in (False, True):
-            a_round = self.round(hold, batch)
-            try:
-                await self._send(a_round)
-            except OwnerLost:
-                await in_thread(self.renew)
-            sent += self.judged(a_round)
-            if self.failure is not None:
-                break
-        return sent
-
-    async def _send(self, a_round: Round) -> None:
-        async def mark(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
-            return await in_thread(a_round.mark, messages, results)
-
-        failure: BaseException | None = None
-        try:
-            results = self.client.send_many(
-                _items(a_round), connections=self.connections, window=a_round.window, mark=mark
-            )
-            async with aclosing(results):
-                async for result in results:
-                    await _hear(a_round, result)
-        except SMTPError as error:
-            failure = error
-            self.fail(error)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            a_round.end(failure)
-
-    async def sleep(self) -> None:
-        """Wait until there may be something to do, or it is to stop."""
-        left = await in_thread(self.pause)
-        while not self.is_stopping and left > 0:
-            await _sleep(min(left, _LOOK))
-            left -= _LOOK
-
-
-async def _hear(a_round: Round, result: SendResult) -> None:
-    a_round.hear(result)
-    if a_round.has_to_note:
-        await in_thread(a_round.flush)
-
-
-async def _items(a_round: Round) -> AsyncIterator[Any]:
-    while items := await in_thread(a_round.more):
-        for item in items:
-            if a_round.is_stopping:
-                return  # What was claimed and not begun is given back.
-            yield item
 
 
 def _some(items: Any) -> list[Any]:
@@ -377,33 +271,3 @@ def _some(items: Any) -> list[Any]:
 
 def _all(items: Any) -> list[Any]:
     return list(items)
-
-
-def _is_trio() -> bool:
-    trio = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_task())
-
-
-async def _sleep(seconds: float) -> None:
-    if _is_trio():
-        import trio
-
-        await trio.sleep(seconds)
-    else:
-        await asyncio.sleep(seconds)
-
-
-async def in_thread(call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Call it in a thread, and wait until it is done, also where we are cancelled meanwhile."""
-    bound = partial(call, *args, **named)
-    if _is_trio():
-        import trio
-
-        return await trio.to_thread.run_sync(bound)
-    future = asyncio.get_running_loop().run_in_executor(None, bound)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        if not future.cancelled():
-            _ = await asyncio.wait([future])
-        raise

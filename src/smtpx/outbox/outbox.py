@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, Unpack
+from typing import Any, Literal, Self, Unpack
 from weakref import WeakSet
 
 from smtpx import Client, _checks
-from smtpx._unbegun import Unbegun
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
-from smtpx.errors import SMTPError
 from smtpx.merging import Template
-from smtpx.results import SendResult
 
-from . import _asking, _putting, _queue, _reporting
+from . import _asking, _queue, _reporting
 from ._arguments import (
     campaign_name,
     check_cursor,
-    check_several,
     id_of,
     key_of,
     recipient_of,
     seconds_of,
 )
 from ._asking import sought_of
-from ._claiming import OwnerLost
-from ._delivering import Policy, Round
+from ._delivering import Policy
+from ._intake import Intake, Put
 from ._opening import opened
-from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of, terms_of
+from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of
 from ._owning import Watcher
-from ._preparing import AnyContent, Prepared, new_id, prepared
-from ._putting import Terms
+from ._preparing import AnyContent
+from ._shift import Shift
 from ._tls_reporting import reporting
 from ._via import Via
 from ._working import Core, Working, stopped_by_sigterm
@@ -45,20 +39,8 @@ from .states import Delivery, Event, State, Submission
 
 __all__ = ["Outbox"]
 
-Put: TypeAlias = "AnyContent | tuple[AnyContent] | tuple[AnyContent, Envelope | None] | tuple[AnyContent, Envelope | None, str | None]"  # noqa: E501 - one string, for all type checkers
-
-_LOG = logging.getLogger("smtpx.outbox")
-
-# Messages that `put_many` puts in by one transaction.
-_BATCH = 500
-# Messages of a batch; and rows of `put_merge` that are one transaction.
-_ROWS = 100
-# Contents that are larger go to the spool, where there is one.
-_LARGE = 256 * 1024
 # Rows that are read at once.
 _PAGE = 500
-# Seconds after which it is looked whether to stop.
-_LOOK = 0.25
 
 
 class Outbox:
@@ -98,8 +80,7 @@ class Outbox:
             Watcher(self._store),
             settings.bounces,
         )
-        self._dispatcher = settings.dispatcher
-        self._warn_after = settings.warn_after
+        self._intake = Intake(self._store, self._spool, settings.dispatcher, settings.warn_after)
         self._overdue = settings.overdue
         self._shifts: WeakSet[Working] = WeakSet()
 
@@ -156,72 +137,9 @@ class Outbox:
             LedgerUnavailable: the database does not take it.
             ValueError, TypeError: an argument is wrong.
         """
-        is_ours = connection is None
-        operation, *arguments = self._putting(message, envelope, key, options, spools=is_ours)
-        if is_ours:
-            (id,) = self._store.transact(operation, *arguments)
-            self._wake([id])
-        else:
-            from ._borrowed import raw_of, run_on
-
-            (id,) = run_on(connection, self._store, operation, *arguments)
-            if self._dispatcher is not None and self._dispatcher.transactional:
-                self._dispatcher.wake([id], connection=raw_of(connection))
-        return str(id)
-
-    def _wake(self, batches: Sequence[str]) -> None:
-        """Call for somebody who delivers; only latency depends on it."""
-        if self._dispatcher is None or not batches:
-            return
-        try:
-            self._dispatcher.wake(batches)
-        except Exception as error:
-            _LOG.warning("nobody could be woken, so reconcile() will have to: %s", error)
-
-    def _putting(
-        self,
-        message: AnyContent,
-        envelope: Envelope | None,
-        key: str | None,
-        options: PutOptions,
-        *,
-        spools: bool,
-    ) -> tuple[Any, ...]:
-        """The operation that puts a message in, and its arguments.
-
-        A large content goes into the spool, but not for a transaction of the caller's: no file is
-        rolled back.
-        """
-        terms = terms_of(options, self._warn_after)
-        one = prepared(message, _envelope_of(envelope), key_of("key", key))
-        return self._put_in, [one], terms, None, self._spooled([one]) if spools else {}
-
-    def _spooled(self, several: Sequence[Prepared]) -> dict[bytes, bytes]:
-        """Have large contents in the spool, where there is one; the value is which, by digest."""
-        if self._spool is None:
-            return {}
-        large = {
-            one.digest: one.octets
-            for one in several
-            if one.digest is not None and len(one.octets) > _LARGE
-        }
-        for digest, octets in large.items():
-            self._spool.keep(digest, octets)
-        return large
-
-    def _put_in(
-        self,
-        several: Sequence[Prepared],
-        terms: Terms,
-        batches: Sequence[str] | None,
-        spooled: dict[bytes, bytes],
-    ) -> Generator[Any, Any, list[str]]:
-        ids = yield from _putting.put(several, terms, batches, spooled)
-        if self._spool is not None:
-            # In the transaction, once more: what was there may have been purged meanwhile.
-            for digest, octets in spooled.items():
-                self._spool.keep(digest, octets)
-        return ids
+        if connection is None:
+            return self._intake.put(message, envelope, key, options)
+        return self._intake.put_on(connection, message, envelope, key, options)
 
     def put_many(
         self,
@@ -239,20 +157,7 @@ class Outbox:
             SMTPError, ValueError, TypeError: as `put`; those whose ids were not yielded are not in
                 the outbox, unless they had been before.
         """
-        terms = terms_of(options, self._warn_after)
-        check_several("messages", messages, "messages or tuples")
-        unbegun = Unbegun("Outbox.put_many()", "no message is in the outbox")
-        return self._put_many(unbegun, iter(messages), terms)
-
-    def _put_many(self, unbegun: Unbegun, messages: Iterator[Put], terms: Terms) -> Iterator[str]:
-        unbegun.begin()
-        while several := [_prepared(item) for item in islice(messages, _BATCH)]:
-            terms = terms._replace(now=time.time())
-            batches = [new_id() for _ in range(0, len(several), _ROWS)]
-            spooled = self._spooled(several)
-            ids = self._store.transact(self._put_in, several, terms, batches, spooled)
-            self._wake(batches)
-            yield from ids
+        return self._intake.put_many(messages, options)
 
     def put_merge(
         self,
@@ -274,13 +179,7 @@ class Outbox:
             LedgerUnavailable: the database does not take it.
             ValueError, TypeError: an argument is wrong.
         """
-        from ._merging import merge
-
-        terms = terms_of(options)
-        if not isinstance(template, Template):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise _checks.complaint("template", template, "a smtpx.Template")
-        check_several("rows", rows, "dicts")
-        return merge(self._store, template, iter(rows), terms, _ROWS, self._wake)
+        return self._intake.put_merge(template, rows, options)
 
     # What is asked, and decided
 
@@ -460,24 +359,12 @@ class Outbox:
         """
         _checks.flag("until_empty", until_empty)
         with (
-            _Shift(self._core, via, Client, connections, window) as shift,
+            Shift(self._core, via, Client, connections, window) as shift,
             self._stoppable(shift),
             stopped_by_sigterm(shift),
             reporting(shift.client, lambda: shift.is_stopping),
         ):
-            while True:
-                if shift.is_stopping:
-                    break
-                _ = self._core.watcher.reap()
-                sent = shift.rounds(None)
-                if self._core.report() or sent:
-                    continue
-                if until_empty:
-                    if shift.failure is not None:
-                        raise shift.failure
-                    if not (self._core.watcher.suspense or shift.is_limited()):
-                        return
-                _sleep(shift)
+            shift.work(until_empty=until_empty)
 
     @contextmanager
     def _stoppable(self, shift: Working) -> Generator[None, None, None]:
@@ -507,13 +394,8 @@ class Outbox:
             LedgerUnavailable: the database cannot be used.
         """
         _ = id_of("batch", batch)
-        with _Shift(self._core, via, Client, connections, window) as shift:
-            while True:
-                if not shift.rounds(batch):
-                    break
-            _ = self._core.report()
-            if shift.failure is not None:
-                raise shift.failure
+        with Shift(self._core, via, Client, connections, window) as shift:
+            shift.deliver(batch)
 
     def reconcile(self) -> list[str]:
         """Take from dead workers what they had, tell senders what they are to be told, and return
@@ -533,98 +415,5 @@ class Outbox:
             _ = watcher.reap()
         _ = self._core.report()
         batches = self._store.look(_queue.overdue, time.time(), self._overdue, 10 * _PAGE)
-        self._wake(batches)
+        self._intake.wake(batches)
         return batches
-
-
-class _Shift(Working):
-    """A worker of the blocking face."""
-
-    def __enter__(self) -> Self:
-        self.begin()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.end(error)
-        finally:
-            if self.own is not None:
-                self.own.close()
-
-    def rounds(self, batch: str | None) -> int:
-        """Send what is due of both kinds; the value is how many deliveries that were."""
-        self.failure = None
-        sent = 0
-        for hold in (False, True):
-            a_round = self.round(hold, batch)
-            try:
-                self._send(a_round)
-            except OwnerLost:
-                self.renew()
-            sent += self.judged(a_round)
-            if self.failure is not None:
-                break
-        return sent
-
-    def _send(self, a_round: Round) -> None:
-        failure: BaseException | None = None
-        try:
-            results = self.client.send_many(
-                _items(a_round),
-                connections=self.connections,
-                window=a_round.window,
-                mark=a_round.mark,
-            )
-            for result in results:
-                _hear(a_round, result)
-        except SMTPError as error:
-            failure = error
-            self.fail(error)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            a_round.end(failure)
-
-
-def _hear(a_round: Round, result: SendResult) -> None:
-    a_round.hear(result)
-    if a_round.has_to_note:
-        a_round.flush()
-
-
-def _sleep(shift: Working) -> None:
-    """Wait until there may be something to do, or it is to stop."""
-    end = time.monotonic() + shift.pause()
-    while not shift.is_stopping and (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, _LOOK))
-
-
-def _items(a_round: Round) -> Iterator[Any]:
-    while items := a_round.more():
-        for item in items:
-            if a_round.is_stopping:
-                return  # What was claimed and not begun is given back.
-            yield item
-
-
-def _envelope_of(value: object) -> Envelope | None:
-    if value is not None and not isinstance(value, Envelope):
-        raise _checks.complaint("envelope", value, "a smtpx.Envelope or None")
-    return value
-
-
-def _prepared(item: Any) -> Prepared:
-    if not isinstance(item, tuple):
-        return prepared(item, None, None)
-    given: tuple[Any, ...] = tuple(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - of whatever kind
-    if not 1 <= len(given) <= 3:
-        raise TypeError(f"messages: give tuples of message, envelope and key, not of {len(given)}")
-    message: Any = given[0]
-    envelope, key = (*given[1:], None, None)[:2]
-    return prepared(message, _envelope_of(envelope), key_of("key", key))

@@ -1,0 +1,125 @@
+"""A worker of asyncio and trio: it asks the ledger in a thread, and sends the mail in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+
+from smtpx.errors import SMTPError
+from smtpx.results import SendResult
+
+from ._claiming import OwnerLost
+from ._delivering import Round
+from ._threads import in_thread, sleep
+from ._working import Working
+
+__all__ = ["AsyncShift"]
+
+# Seconds after which it is looked whether to stop.
+_LOOK = 0.25
+
+
+class AsyncShift(Working):
+    """A worker of the asynchronous face."""
+
+    is_async = True
+
+    async def __aenter__(self) -> Self:
+        await in_thread(self.begin)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # In the loop: what is cancelled may wait for nothing, and this is short.
+        try:
+            self.end(error)
+        finally:
+            if self.own is not None:
+                is_cancelled = error is not None and not isinstance(error, Exception)
+                await self.own.close(abort=is_cancelled)
+
+    async def work(self, *, until_empty: bool) -> None:
+        """Send what is due, and what will be, until it is to stop."""
+        while not self.is_stopping:
+            _ = await in_thread(self._core.watcher.reap)
+            sent = await self._rounds(None)
+            if await in_thread(self._core.report) or sent:
+                continue
+            if until_empty:
+                if self.failure is not None:
+                    raise self.failure
+                limited = await in_thread(self.is_limited)
+                if not (self._core.watcher.suspense or limited):
+                    return
+            await self._sleep()
+
+    async def deliver(self, batch: str) -> None:
+        """Send what is due of one batch."""
+        while await self._rounds(batch):
+            pass
+        _ = await in_thread(self._core.report)
+        if self.failure is not None:
+            raise self.failure
+
+    async def _rounds(self, batch: str | None) -> int:
+        """Send what is due of both kinds; the value is how many deliveries that were."""
+        self.failure = None
+        sent = 0
+        for hold in (False, True):
+            a_round = self.round(hold, batch)
+            try:
+                await self._send(a_round)
+            except OwnerLost:
+                await in_thread(self.renew)
+            sent += self.judged(a_round)
+            if self.failure is not None:
+                break
+        return sent
+
+    async def _send(self, a_round: Round) -> None:
+        async def mark(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
+            return await in_thread(a_round.mark, messages, results)
+
+        failure: BaseException | None = None
+        try:
+            results = self.client.send_many(
+                _items(a_round), connections=self.connections, window=a_round.window, mark=mark
+            )
+            async with aclosing(results):
+                async for result in results:
+                    await _hear(a_round, result)
+        except SMTPError as error:
+            failure = error
+            self.fail(error)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            a_round.end(failure)
+
+    async def _sleep(self) -> None:
+        """Wait until there may be something to do, or it is to stop."""
+        left = await in_thread(self.pause)
+        while not self.is_stopping and left > 0:
+            await sleep(min(left, _LOOK))
+            left -= _LOOK
+
+
+async def _hear(a_round: Round, result: SendResult) -> None:
+    a_round.hear(result)
+    if a_round.has_to_note:
+        await in_thread(a_round.flush)
+
+
+async def _items(a_round: Round) -> AsyncIterator[Any]:
+    while items := await in_thread(a_round.more):
+        for item in items:
+            if a_round.is_stopping:
+                return  # What was claimed and not begun is given back.
+            yield item

@@ -1,0 +1,117 @@
+"""A worker that blocks: what it does until it is to stop, or until a batch is sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from smtpx.errors import SMTPError
+from smtpx.results import SendResult
+
+from ._claiming import OwnerLost
+from ._delivering import Round
+from ._working import Working
+
+__all__ = ["Shift"]
+
+# Seconds after which it is looked whether to stop.
+_LOOK = 0.25
+
+
+class Shift(Working):
+    """A worker of the blocking face."""
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.end(error)
+        finally:
+            if self.own is not None:
+                self.own.close()
+
+    def work(self, *, until_empty: bool) -> None:
+        """Send what is due, and what will be, until it is to stop."""
+        while not self.is_stopping:
+            _ = self._core.watcher.reap()
+            sent = self._rounds(None)
+            if self._core.report() or sent:
+                continue
+            if until_empty:
+                if self.failure is not None:
+                    raise self.failure
+                if not (self._core.watcher.suspense or self.is_limited()):
+                    return
+            self._sleep()
+
+    def deliver(self, batch: str) -> None:
+        """Send what is due of one batch."""
+        while self._rounds(batch):
+            pass
+        _ = self._core.report()
+        if self.failure is not None:
+            raise self.failure
+
+    def _rounds(self, batch: str | None) -> int:
+        """Send what is due of both kinds; the value is how many deliveries that were."""
+        self.failure = None
+        sent = 0
+        for hold in (False, True):
+            a_round = self.round(hold, batch)
+            try:
+                self._send(a_round)
+            except OwnerLost:
+                self.renew()
+            sent += self.judged(a_round)
+            if self.failure is not None:
+                break
+        return sent
+
+    def _send(self, a_round: Round) -> None:
+        failure: BaseException | None = None
+        try:
+            results = self.client.send_many(
+                _items(a_round),
+                connections=self.connections,
+                window=a_round.window,
+                mark=a_round.mark,
+            )
+            for result in results:
+                _hear(a_round, result)
+        except SMTPError as error:
+            failure = error
+            self.fail(error)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            a_round.end(failure)
+
+    def _sleep(self) -> None:
+        """Wait until there may be something to do, or it is to stop."""
+        end = time.monotonic() + self.pause()
+        while not self.is_stopping and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK))
+
+
+def _hear(a_round: Round, result: SendResult) -> None:
+    a_round.hear(result)
+    if a_round.has_to_note:
+        a_round.flush()
+
+
+def _items(a_round: Round) -> Iterator[Any]:
+    while items := a_round.more():
+        for item in items:
+            if a_round.is_stopping:
+                return  # What was claimed and not begun is given back.
+            yield item
