@@ -409,6 +409,11 @@ class TestAnotherProtocol:
         assert "a server that begins with TLS says nothing (use smtps://" in str(error)
         assert "HTTP" in str(error)
 
+    def test_a_server_that_has_begun_its_greeting_is_not_silent(self):
+        error = fails(opening, "S: 220-mx.test\nS: <silence>", TimedOut)
+        assert "the time was up while we waited for the greeting" in str(error)
+        assert "says nothing" not in str(error)
+
     def test_under_tls_silence_is_no_sign_of_tls(self):
         error = fails(lambda: opening(TLSMode.IMPLICIT), "--tls--\nS: <silence>", TimedOut)
         assert "smtps://" not in str(error)
