@@ -18,7 +18,7 @@ import io as io
 import re as re
 import socket as socket
 import sys as sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from email.base64mime import body_encode
 from operator import attrgetter
 from smtplib import (
@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from smtpx._smtplib.arguments import (
     addr_only,
-    needs_smtputf8,
     offered,
     recipient_path,
     sender_path,
@@ -407,28 +406,10 @@ class SMTP(Authentication, Transactions):
             SMTPNotSupportedError: a local-part is not ASCII, and SMTPUTF8 is not offered.
         """
         self.ehlo_or_helo_if_needed()
-        from smtpx._smtplib.composing import author, prefix, recipients, written
+        from smtpx._smtplib.composing import as_given_to_sendmail
 
-        resent = prefix(msg)
-        if from_addr is None:
-            from_addr = author(msg, resent)
-        if to_addrs is None:
-            to_addrs = recipients(msg, resent)
-        if isinstance(to_addrs, Iterator):  # It is looked at, and then sent to.
-            to_addrs = list(to_addrs)
-        everyone: Any = [to_addrs] if isinstance(to_addrs, str) else to_addrs
-        texts = [one for one in (from_addr, *everyone) if isinstance(one, str)]
-        foreign = [address for address in texts if not address.isascii()]
-        utf8 = bool(foreign) and bool(self.has_extn("smtputf8"))
-        if not utf8 and any(map(needs_smtputf8, foreign)):
-            raise SMTPNotSupportedError(
-                "One or more source or delivery addresses require internationalized email "
-                "support, but the server does not advertise the required SMTPUTF8 capability"
-            )
-        if utf8:
-            mail_options = (*mail_options, "SMTPUTF8", "BODY=8BITMIME")
-        octets = written(msg, utf8=utf8)
-        return self.sendmail(from_addr, to_addrs, octets, mail_options, rcpt_options)
+        given = as_given_to_sendmail(msg, from_addr, to_addrs, mail_options, self.has_extn)
+        return self.sendmail(*given, rcpt_options)
 
 
 _STEPS = ("data", "docmd", "getreply", "mail", "putcmd", "rcpt", "send")

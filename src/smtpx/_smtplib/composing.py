@@ -3,20 +3,58 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator, Sequence
 from email.generator import BytesGenerator
 from email.message import Message
 from email.policy import EmailPolicy, Policy
 from io import BytesIO
+from smtplib import SMTPNotSupportedError
 from typing import Any
 
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.serialising import careful
+from smtpx._smtplib.arguments import needs_smtputf8
 from smtpx.errors import LocalProtocolError
 
-__all__ = ["author", "prefix", "recipients", "written"]
+__all__ = ["as_given_to_sendmail", "written"]
 
 
-def prefix(message: Message[Any, Any]) -> str:
+def as_given_to_sendmail(
+    message: Message[Any, Any],
+    sender: str | None,
+    to: str | Sequence[str] | None,
+    options: Sequence[str],
+    has_extension: Callable[[str], bool],
+) -> tuple[str, str | Sequence[str], bytes, Sequence[str]]:
+    """Sender, recipients, content and options of MAIL; what is not given is in the header.
+
+    Raises:
+        ValueError: there are several Resent- blocks, no sender, or a header value that would begin
+            another field.
+        SMTPNotSupportedError: a local-part is not ASCII, and SMTPUTF8 is not offered.
+    """
+    resent = _prefix(message)
+    if sender is None:
+        sender = _author(message, resent)
+    if to is None:
+        to = _recipients(message, resent)
+    if isinstance(to, Iterator):  # It is looked at, and then sent to.
+        to = list(to)
+    everyone: Any = [to] if isinstance(to, str) else to
+    texts = [one for one in (sender, *everyone) if isinstance(one, str)]
+    foreign = [address for address in texts if not address.isascii()]
+    utf8 = bool(foreign) and has_extension("smtputf8")
+    if not utf8 and any(map(needs_smtputf8, foreign)):
+        raise SMTPNotSupportedError(
+            "One or more source or delivery addresses require internationalized email "
+            "support, but the server does not advertise the required SMTPUTF8 capability"
+        )
+    if utf8:
+        options = (*options, "SMTPUTF8", "BODY=8BITMIME")
+    return sender, to, written(message, utf8=utf8), options
+
+
+def _prefix(message: Message[Any, Any]) -> str:
     """``Resent-`` for a message that was resent, else nothing (RFC 5322 §3.6.6).
 
     Raises:
@@ -28,7 +66,7 @@ def prefix(message: Message[Any, Any]) -> str:
     return "Resent-" if resent else ""
 
 
-def author(message: Message[Any, Any], resent: str) -> str:
+def _author(message: Message[Any, Any], resent: str) -> str:
     """The address of Sender, else the first of From.
 
     Raises:
@@ -44,7 +82,7 @@ def author(message: Message[Any, Any], resent: str) -> str:
     return addresses[0]
 
 
-def recipients(message: Message[Any, Any], resent: str) -> list[str]:
+def _recipients(message: Message[Any, Any], resent: str) -> list[str]:
     """The addresses of To, Bcc and Cc.
 
     Raises:
