@@ -899,11 +899,10 @@ CALLED_BY_US = {"respond", "first"} | {
         "findings",
         "signatures",
         "remove",
-        "remove_known",
         "release",
         "wait_one",
     ),  # of the inbox, by its pages
-    *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot", "next_id"),
+    *("add", "greet", "receive_data", "answer", "refuse", "tls_agreed", "snapshot"),
 }
 # The standard library's module says what its names take, and is followed. `Mechanism` and its
 # factory are what others write. For Django and Flask it is settings that are wrong: their own

@@ -624,4 +624,4 @@ def test_endless_command_line_is_cut():
 
 def test_queue_ids_differ():
     protocol = ServerProtocol()
-    assert len({protocol.mailbox.next_id() for _ in range(10_000)}) == 10_000
+    assert len({protocol.mailbox._next_id() for _ in range(10_000)}) == 10_000

@@ -223,9 +223,9 @@ class Inbox:
         if query:
             with contextlib.suppress(TimeoutError):
                 self._so_far().result(_PATIENCE)
-        return self.remove_known(query, number=number, newest=newest)
+        return self._remove_known(query, number=number, newest=newest)
 
-    def remove_known(self, query: str, *, number: int | None = None, newest: int) -> int:
+    def _remove_known(self, query: str, *, number: int | None = None, newest: int) -> int:
         """Forget messages up to the number `newest`, by what is known of them; return how many.
 
         Raises:
@@ -239,7 +239,7 @@ class Inbox:
     # Release.
 
     @property
-    def can_release(self) -> bool:
+    def _can_release(self) -> bool:
         """True where there is a server to send messages on to."""
         return self._release is not None
 
@@ -263,13 +263,13 @@ class Inbox:
                 )
         return await self._release(self.store.content(kept.row["id"]), envelope)
 
-    def settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         """What the page tells about the server."""
         server = self.server
         return {
             "smtp": None if server is None else server.url,
             "tls": None if server is None else server.tls.value,
-            "release": self.can_release,
+            "release": self._can_release,
             "indexed": self.store.is_indexed,
         }
 

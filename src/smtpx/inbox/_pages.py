@@ -151,7 +151,7 @@ class _Pages:
         return Response(_read_file("openapi.json"), media_type="application/json")
 
     async def settings(self, _: Request) -> Response:
-        return JSONResponse(self._inbox.settings())
+        return JSONResponse(self._inbox._settings())
 
     # Messages.
 
@@ -169,7 +169,7 @@ class _Pages:
         query = request.query_params["query"]
         # What comes meanwhile stays.
         newest = await self._inbox.read_so_far() if query else self._inbox.store.newest
-        removed = await off_loop(self._inbox.remove_known, query, newest=newest)
+        removed = await off_loop(self._inbox._remove_known, query, newest=newest)
         return JSONResponse({"removed": removed})
 
     async def wait(self, request: Request) -> Response:

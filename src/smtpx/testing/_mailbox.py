@@ -126,7 +126,7 @@ class Mailbox:
         ):
             self._octets -= len(self.messages.pop(0).content)
 
-    def next_id(self) -> str:
+    def _next_id(self) -> str:
         """Make a queue ID of ten upper-case hexadecimal digits, never given before."""
         # An odd step makes neighbours look different without ever meeting again.
         self._ids = (self._ids + 0x9E_3779_B1) % 0x100_0000_0000

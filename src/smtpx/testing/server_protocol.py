@@ -490,7 +490,7 @@ class ServerProtocol:
             helo=self._helo or "",
             via=via,
             session=self.session,
-            queue_id=self.mailbox.next_id(),
+            queue_id=self.mailbox._next_id(),
         )
 
     def _forget_transaction(self) -> None:

@@ -84,7 +84,7 @@ class EmailBackend(BaseEmailBackend):
         self._is_open = False
 
     @property
-    def is_exposed(self) -> bool:
+    def _is_exposed(self) -> bool:
         """True if mail goes to another machine in plain text, or may."""
         endpoint, policy = self._settings.endpoint, self._settings.options.get("tls")
         mode = (policy or endpoint.policy(peer_is_local=False)).mode

@@ -25,7 +25,7 @@ def check_mail(**_: Any) -> list[CheckMessage]:
             told = str(error).removeprefix(f"{mailer.setting}: ")  # An InvalidMailer says it.
             messages.append(Error(f"{mailer.setting}: {told}", id="smtpx.E001"))
             continue
-        if made.is_exposed:
+        if made._is_exposed:
             messages.append(
                 Warning(
                     f"{mailer.setting}: mail, and who gets it, goes over the network in plain "
