@@ -165,6 +165,7 @@ class Connection(Hearing):
             if self.telling is not None:
                 for command in group:
                     self.telling.said(command)
+            # Before the write: what fails half-way may have left, and is unanswered (R15).
             self._pending.extend(group)
             wire = group[0].wire if len(group) == 1 else b"".join([c.wire for c in group])
             yield from self.send(wire, group[0].phase)

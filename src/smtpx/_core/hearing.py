@@ -139,6 +139,7 @@ class Hearing:
                     yield from self._receive(command, fresh)
                     fresh = False
                     continue
+                # Nearly all replies are a yes that means nothing else: they are not looked at.
                 plain = reply.positive and command.phase not in _TURNING
                 if not plain or self.telling is not None or self.secrets:
                     reply = self._heard(reply, command)
@@ -237,7 +238,7 @@ class Hearing:
                     self.answered(count)
                     return last
                 if not parser.is_promising:
-                    break
+                    break  # Left as it came: the caller has `settle` read it, and judge.
             yield from self._receive(self._pending[0], fresh)
             fresh = False
         return None
@@ -269,7 +270,7 @@ class Hearing:
         Postfix and others answer 5yz in the middle of the content and hang up; that reply, not
         the broken pipe, is the reason. The connection is of no further use.
         """
-        self.broken = True
+        self.broken = True  # First of all, for the caller may be interrupted while we wait.
         fresh = True
         seconds = self._seconds[phase]
         seconds = _LAST_WORDS if seconds is None else min(_LAST_WORDS, seconds)
@@ -319,6 +320,7 @@ class Hearing:
             ConnectionLost: the server has closed the connection, with a 421 or without.
             RemoteProtocolError: the server said something that nobody asked for.
         """
+        # A server that has parted is broken with, too; its own words are the better reason.
         if self.parting is not None:
             raise self.over()
         if self.broken:
@@ -386,7 +388,7 @@ class Hearing:
             return False
         parting = self.parting
         error = self._unsolicited()
-        if self.parting is parting:
+        if self.parting is parting:  # Else it was a 421, or a 221, and is kept as the parting.
             raise error
         return True
 
@@ -406,6 +408,7 @@ class Hearing:
                 data = b""
             if data is None:
                 return False
+            # After the end of the stream nothing can be sent; what was answered stays so.
             self.broken = self.broken or not data
             self._parser.feed(data)
         return self.check_in_step()

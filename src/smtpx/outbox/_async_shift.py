@@ -47,6 +47,7 @@ class AsyncShift(Working):
     async def work(self, *, until_empty: bool) -> None:
         """Send what is due, and what will be, until it is to stop."""
         while not self.is_stopping:
+            # What dead workers had may be due again, and then is in the round that follows.
             _ = await in_thread(self._core.watcher.reap)
             sent = await self._rounds(None)
             if await in_thread(self._core.report) or sent:

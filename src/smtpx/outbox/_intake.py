@@ -61,6 +61,7 @@ class Intake:
         """Put a message in, by a transaction of our own; return its id."""
         operation, *arguments = self.operation(message, envelope, key, options, spools=True)
         (id,) = self._store.transact(operation, *arguments)
+        # Once it is durable: who is woken earlier finds nothing.
         self.wake([id])
         return str(id)
 
@@ -77,6 +78,7 @@ class Intake:
 
         operation, *arguments = self.operation(message, envelope, key, options, spools=False)
         (id,) = run_on(connection, self._store, operation, *arguments)
+        # Others would be woken before the caller commits: `reconcile` finds it later.
         if self._dispatcher is not None and self._dispatcher.transactional:
             self._dispatcher.wake([id], connection=raw_of(connection))
         return str(id)

@@ -42,6 +42,7 @@ class Shift(Working):
     def work(self, *, until_empty: bool) -> None:
         """Send what is due, and what will be, until it is to stop."""
         while not self.is_stopping:
+            # What dead workers had may be due again, and then is in the round that follows.
             _ = self._core.watcher.reap()
             sent = self._rounds(None)
             if self._core.report() or sent:
