@@ -34,7 +34,7 @@ demo: $(VENV)/demo-ready  ## send real mail to a real server on this machine, an
 test: $(VENV)/ready  ## pass the whole suite
 	$(BIN)/python -m pytest -n 6 --dist loadgroup --durations=10
 
-SMOKE := tests/core tests/wire tests/smtplib $(wildcard tests/test_*.py) tests/architecture/test_arguments.py \
+SMOKE := tests/core tests/wire tests/smtplib $(wildcard tests/test_*.py) $(addprefix tests/architecture/test_,arguments.py jumps.py) \
 	$(addprefix tests/faces/test_,session.py async.py client_pool.py send_many.py tls.py cancellation.py interruptions.py) \
 	tests/interruptions tests/outbox/test_outbox.py tests/testing tests/cli/test_send.py tests/integrations/django
 test-smoke: $(VENV)/ready  ## pass what a version of Python may change: core, wire, faces and worlds, and Django, whose versions go by it

@@ -302,7 +302,9 @@ def sent(
     many = _Many(messages, most, mark, deliver)
     results = many.results
     try:
-        while many.go_on():
+        while True:
+            if not many.go_on():
+                break
             while True:
                 if not results:
                     break

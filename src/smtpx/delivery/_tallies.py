@@ -186,12 +186,10 @@ class Tallies:
         """True if one more report may go there today (UTC); it is counted, for all processes."""
         day = datetime.fromtimestamp(now, UTC).date().isoformat()
         with self._opened() as database:
-            for one, most in ((_ALL, _A_DAY), (place, _TO_ONE)):
-                row = database.execute(
-                    "SELECT count FROM tls_sent WHERE day = ? AND place = ?", (day, one)
-                ).fetchone()
-                if row is not None and row[0] >= most:
-                    return False
+            counted = "SELECT place, count FROM tls_sent WHERE day = ? AND place IN (?, ?)"
+            sent: dict[str, int] = dict(database.execute(counted, (day, _ALL, place)).fetchall())
+            if sent.get(_ALL, 0) >= _A_DAY or sent.get(place, 0) >= _TO_ONE:
+                return False
             _ = database.executemany(
                 "INSERT INTO tls_sent VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
                 [(day, _ALL), (day, place)],

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from smtpx._core.housekeeping import quit_session
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.blocking.session import Session
+
+if TYPE_CHECKING:
+    from smtpx._drivers.multiplexed import Lane
 
 
 def part(sessions: Sequence[Session], deadline: Deadline) -> None:
@@ -32,9 +36,7 @@ def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
             lanes.append(Lane(driver, quit_session(connection), lambda: True, deadline))
             multiplexer.add(lanes[-1])
         while True:
-            for lane in lanes:
-                if lane.finished:
-                    lane.driver.part()
+            _part_finished(lanes)
             if not multiplexer.lanes:
                 break
             lanes = [*multiplexer.lanes]
@@ -43,3 +45,9 @@ def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
         pass  # What is left is closed without a word.
     finally:
         multiplexer.close()
+
+
+def _part_finished(lanes: Sequence[Lane[object]]) -> None:
+    for lane in lanes:
+        if lane.finished:
+            lane.driver.part()
