@@ -32,9 +32,10 @@ _HOMES = {
     "endpoints": "Endpoint",
     "envelope": "BodyType DeliverBy Envelope Notify Recipient Ret",
     "errors": "AddressError AuthenticationRefused CheckFailed ConnectionLost ContentRefused "
-    "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LocalProtocolError "
-    "MalformedReply MarkRefused RecipientsRefused RemoteProtocolError ReplyError SMTPError "
-    "SenderRefused SessionFull SignerFailed TLSFailure TLSPolicyError TLSRefused TimedOut",
+    "EndpointError ExtensionMissing ExtraMissing GreetingRefused HelloRefused LimitExceeded "
+    "LocalProtocolError MalformedReply MarkRefused RecipientsRefused RemoteProtocolError "
+    "ReplyError SMTPError SenderRefused SessionFull SignerFailed TLSFailure "
+    "TLSPolicyError TLSRefused TimedOut",
     "findings": "Finding Rule Severity",
     "marking": "Mark",
     "mending": "mend",

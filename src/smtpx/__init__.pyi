@@ -42,6 +42,7 @@ from smtpx.errors import ExtensionMissing as ExtensionMissing
 from smtpx.errors import ExtraMissing as ExtraMissing
 from smtpx.errors import GreetingRefused as GreetingRefused
 from smtpx.errors import HelloRefused as HelloRefused
+from smtpx.errors import LimitExceeded as LimitExceeded
 from smtpx.errors import LocalProtocolError as LocalProtocolError
 from smtpx.errors import MalformedReply as MalformedReply
 from smtpx.errors import MarkRefused as MarkRefused
@@ -134,6 +135,7 @@ __all__ = [
     "Finding",
     "GreetingRefused",
     "HelloRefused",
+    "LimitExceeded",
     "Limits",
     "Line",
     "LocalProtocolError",

@@ -13,6 +13,7 @@
     │   └── ContentRefused         … to DATA, BDAT or the end of data
     ├── LocalProtocolError         we were asked for something illegal; nothing of it was sent
     │   ├── SessionFull            … of this session; another one can
+    │   ├── LimitExceeded          … of this server; another one may; .keyword
     │   ├── CheckFailed            the message is not as it should be; .findings
     │   ├── MarkRefused            the caller's `mark` said no
     │   ├── SignerFailed           the caller's `signer` did not work; another time it may
@@ -52,6 +53,7 @@ __all__ = [
     "ExtraMissing",
     "GreetingRefused",
     "HelloRefused",
+    "LimitExceeded",
     "LocalProtocolError",
     "MalformedReply",
     "MarkRefused",
@@ -197,6 +199,17 @@ class LocalProtocolError(SMTPError):
 
 class SessionFull(LocalProtocolError):
     """The server lets one session name no more domains (RCPTDOMAINMAX); another session can."""
+
+
+class LimitExceeded(LocalProtocolError):
+    """The server takes less than the message needs; another one may take it. Nothing was sent."""
+
+    keyword: str
+    """The EHLO keyword by which a server takes more, e.g. ``SIZE`` or ``8BITMIME``."""
+
+    def __init__(self, keyword: str, message: str) -> None:
+        super().__init__(message)
+        self.keyword = keyword
 
 
 class MarkRefused(LocalProtocolError):

@@ -261,6 +261,20 @@ def test_a_permanent_greeting_is_final_only_if_no_other_host_answers(world):
             assert len(other.messages) == 1
 
 
+@pytest.mark.parametrize("silent", ["a.example.net", "b.example.net"])
+def test_a_permanent_greeting_is_not_final_while_another_host_is_not_known(world, silent: str):
+    lost = [NameFault(Misanswer.SERVFAIL, silent, kind, times=None) for kind in ("A", "AAAA")]
+    refusing = {"greeting": "554 5.7.1 go away"}
+    with (
+        NameServer("\n".join(HOSTS), faults=lost) as dns,
+        a_pair(refusing, refusing) as (here, _),
+        pytest.raises(DeliveryFailed) as caught,
+    ):
+        world(dns, port=here.port).send(CONTENT, BOB)
+    (outcome,) = outcomes_of(caught.value)
+    assert (outcome.failure, outcome.retryable) == (Failure.LOOKUP_FAILED, True)
+
+
 @pytest.mark.requirement("D56")
 @pytest.mark.parametrize("kind", ["refused", "broken", "cut", "of no use"])
 def test_broken_tls_is_done_without_where_nobody_asked_for_it(world, kind: str):

@@ -50,7 +50,7 @@ def with_mx(*records: MX, **answers: Answer) -> Plan:
         (found(MX(1, "mail.example.org")), Failure.LOOPS),
         (found(MX(1, "MAIL.example.org."), MX(1, "a.example.net")), Failure.LOOPS),
         (found(MX(1, "nowhere.example.net")), Failure.NO_ADDRESS),
-        (found(MX(1, "nowhere.example.net"), MX(2, "mail.example.org")), Failure.NO_ADDRESS),
+        (found(MX(1, "nowhere.example.net"), MX(2, "mail.example.org")), Failure.NO_ROUTE),
     ],
 )
 def test_a_domain_whose_exchangers_are_not_to_be_had(answer: Answer, expected: Failure):

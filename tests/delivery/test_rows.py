@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from smtpx import Envelope, Status
-from smtpx.delivery import Failure, Level, Terms
+from smtpx import Envelope, Outcome, SendResult, Status
+from smtpx.delivery import DeliveryFailed, Failure, Level, Terms
 from smtpx.delivery._settings import obeys_policies
 from smtpx.delivery._steps import Renew, Said, Try
 from smtpx.delivery.dane import TLSA
@@ -27,9 +27,12 @@ from smtpx.errors import (
     ExtensionMissing,
     GreetingRefused,
     HelloRefused,
+    LimitExceeded,
+    LocalProtocolError,
     RecipientsRefused,
     ReplyError,
     SenderRefused,
+    SMTPError,
     TimedOut,
     TLSFailure,
     TLSPolicyError,
@@ -223,13 +226,20 @@ def test_a_host_that_may_have_one_is_another_time(lost: str):
 @pytest.mark.parametrize(
     ("best", "failure"), [(True, (Failure.LOOPS, "5.4.6")), (False, (Failure.NO_ROUTE, "4.4.4"))]
 )
-def test_a_host_that_is_we_ends_the_list(best: bool, failure: Any):
+@pytest.mark.parametrize("known_by", ["own_names", "own_addresses"])
+@pytest.mark.parametrize("better", [NODATA, NXDOMAIN, found("10.0.0.1")])
+def test_a_host_that_is_we_ends_the_list(best: bool, failure: Any, known_by: str, better: Answer):
     """Whether it is known by its name or by its address."""
     names = hosts(A, B, "c.example.net")
     if not best:
-        names |= {(A, "A"): NODATA}
-    ours = ONE if best else TWO
-    script = Script(names, own_addresses=frozenset({ours}), says=taken)
+        names |= {(A, "A"): better}
+    name, address = (A, ONE) if best else (B, TWO)
+    ours = name if known_by == "own_names" else address
+    own: dict[str, Any] = {known_by: frozenset({ours})}
+    script = Script(names, says=taken, **own)
+    plan = script.plan()
+    assert plan.failure is not None
+    assert (plan.failure.failure, str(plan.failure.failure.enhanced)) == failure
     assert told(script) == failure
     assert not script.tried
 
@@ -629,6 +639,18 @@ def test_a_refusal_for_now_goes_before_one_for_good():
     assert outcome.retryable
 
 
+@row("addresses: neither and one failed")
+@pytest.mark.parametrize("order", [(A, B), (B, A)])
+@pytest.mark.parametrize("refusal", ["5yz greeting", "5yz EHLO"])
+def test_a_refusal_is_not_final_while_the_dns_does_not_say_where_another_host_is(
+    order: tuple[str, str], refusal: str
+):
+    names = hosts(*order) | {(A, "A"): FAILED}
+    script = Script(names, says=NO_SESSION[refusal])
+    assert told(script) == (Failure.LOOKUP_FAILED, "4.4.3")
+    assert script.deliver().outcomes[0].retryable
+
+
 @row("walk: terms not met")
 @pytest.mark.parametrize("fault", [NO_TLS, BAD, TLSRefused("STARTTLS", Reply.of(502, "no"))])
 def test_where_the_terms_are_not_met_the_next_host_has_all(fault: Any):
@@ -699,15 +721,86 @@ def test_who_is_in_doubt_is_sent_to_no_other_host():
     assert isinstance(script.deliver().error, ConnectionLost)
 
 
+LACKING: dict[str, tuple[SMTPError, Failure]] = {
+    "SMTPUTF8": (ExtensionMissing("SMTPUTF8", "needed"), Failure.NO_EXTENSION),
+    "REQUIRETLS": (ExtensionMissing("REQUIRETLS", "needed"), Failure.NO_REQUIRETLS),
+    "8BITMIME": (LimitExceeded("8BITMIME", "it takes ASCII"), Failure.NO_EXTENSION),
+    "DELIVERBY": (LimitExceeded("DELIVERBY", "it is slow"), Failure.NO_EXTENSION),
+    "SIZE": (LimitExceeded("SIZE", "it takes less"), Failure.TOO_LARGE),
+}
+
+
+def unsent(error: SMTPError) -> Callable[[Try], Said]:
+    """As a session tells of what it did not begin: with a result, or without one."""
+
+    def says(step: Try) -> Said:
+        outcomes = [
+            Outcome(one.address, Status.NOT_TRIED, None) for one in step.envelope.recipients
+        ]
+        return Said(
+            SendResult(outcomes, None, error),
+            error,
+            address=step.addresses[0],
+            begun=step.addresses,
+        )
+
+    return says
+
+
 @row("walk: extension missing")
-@pytest.mark.parametrize("keyword", ["SMTPUTF8", "SIZE", "8BITMIME", "REQUIRETLS"])
-def test_what_a_host_lacks_another_may_have(keyword: str):
-    missing = failing(ExtensionMissing(keyword, "the message needs it"))
-    assert first(missing).deliver().outcomes[0].host == B
-    failure = Failure.NO_REQUIRETLS if keyword == "REQUIRETLS" else Failure.NO_EXTENSION
-    script = Script(hosts(A), says=missing)
-    assert told(script)[0] is failure
-    assert script.deliver().outcomes[0].status is Status.REFUSED
+@pytest.mark.parametrize("keyword", LACKING)
+@pytest.mark.parametrize("telling", [failing, unsent])
+def test_what_a_host_lacks_another_may_have(keyword: str, telling: Any):
+    error, failure = LACKING[keyword]
+    assert first(telling(error)).deliver().outcomes[0].host == B
+    for names in (hosts(A), hosts(A, B)):
+        script = Script(names, says=telling(error))
+        (outcome,) = script.deliver().outcomes
+        assert (outcome.failure, outcome.status) == (failure, Status.REFUSED)
+        assert not outcome.retryable
+        assert isinstance(script.deliver().error, DeliveryFailed)
+
+
+@row("walk: extension missing")
+@pytest.mark.parametrize("keyword", LACKING)
+@pytest.mark.parametrize("telling", [failing, unsent])
+def test_hosts_that_lack_something_leave_the_sessions_to_others(keyword: str, telling: Any):
+    lacking = telling(LACKING[keyword][0])
+    script = Script(
+        hosts(A, B, "c.example.net"),
+        says=lambda step: (taken if step.host.startswith("c") else lacking)(step),
+    )
+    assert script.deliver().complete
+
+
+@row("walk: extension missing")
+@pytest.mark.parametrize("keyword", LACKING)
+@pytest.mark.parametrize("order", [(A, B), (B, A)])
+@pytest.mark.parametrize("why", ["no connection", "no greeting", "4yz greeting", "421"])
+def test_what_a_host_lacks_is_not_final_while_another_may_have_it(
+    keyword: str, order: tuple[str, str], why: str
+):
+    says = {order[0]: failing(LACKING[keyword][0]), order[1]: NO_SESSION[why]}
+    (outcome,) = Script(hosts(A, B), says=lambda step: says[step.host](step)).deliver().outcomes
+    assert outcome.retryable
+
+
+@pytest.mark.parametrize("order", [(A, B), (B, A)])
+@pytest.mark.parametrize("keyword", LACKING)
+@pytest.mark.parametrize("address", [None, "10.0.0.1"])
+def test_what_a_host_has_said_is_told_before_what_another_one_is(
+    order: tuple[str, str], keyword: str, address: str | None
+):
+    error, failure = LACKING[keyword]
+    names = hosts(*order) | {(A, "A"): NODATA if address is None else found(address)}
+    assert told(Script(names, says=failing(error)))[0] is failure
+
+
+def test_what_is_wrong_with_the_message_itself_is_asked_of_one_host():
+    script = first(failing(LocalProtocolError("no content")))
+    result = script.deliver()
+    assert isinstance(result.error, LocalProtocolError)
+    assert [step.host for step in script.tried] == [A]
 
 
 # All together.
@@ -836,6 +929,7 @@ def test_the_failures_have_the_codes_of_the_rfcs():
         "LOOPS": "5.4.6",
         "NO_REQUIRETLS": "5.7.30",
         "NO_EXTENSION": "5.6.3",
+        "TOO_LARGE": "5.3.4",
         "LOOKUP_FAILED": "4.4.3",
         "NO_ROUTE": "4.4.4",
         "UNREACHABLE": "4.4.1",

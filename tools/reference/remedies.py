@@ -16,6 +16,7 @@ ERRORS = {
     "ContentRefused": "Read the reply: size, spam and missing signatures are the usual causes. Try later if it is `transient`.",
     "LocalProtocolError": "Change the call as the message says. Nothing was sent.",
     "SessionFull": "Send the rest through another session. A `Client` does so by itself.",
+    "LimitExceeded": "Send less, or use a server that takes more. A `Delivery` asks the next mail exchanger.",
     "SignerFailed": "Look at the cause: the signer's own error. Send again when the signer works.",
     "MarkRefused": "Nothing to do: your own `mark` said no, and the message was not sent.",
     "CheckFailed": "Mend what `findings` name, or ask for `Check.FIX`.",

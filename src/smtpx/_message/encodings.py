@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
 from smtpx._message.serialising import serialise
-from smtpx.errors import LocalProtocolError
+from smtpx.errors import LimitExceeded, LocalProtocolError
 
 __all__ = ["as_octets", "encoded_anew", "has_signed_header", "octets_of", "seven_bit"]
 
@@ -36,7 +36,8 @@ def as_octets(
     The second value is True if the content is binary: some of it has no lines.
 
     Raises:
-        LocalProtocolError: it cannot be written, or is signed and would have to be changed.
+        LimitExceeded: it is signed, and would have to be changed.
+        LocalProtocolError: it cannot be written.
     """
     if not eight_bit:
         message = encoded_anew(message, lambda data, is_binary: is_binary or not data.isascii())
@@ -58,7 +59,8 @@ def seven_bit(content: bytes) -> bytes:
     """Content with its 8-bit parts encoded anew, if there are any.
 
     Raises:
-        LocalProtocolError: it is signed, or has octets above 127 where none can be encoded.
+        LimitExceeded: it is signed, or has octets above 127 where none can be encoded.
+        LocalProtocolError: it cannot be written anew.
     """
     if content.isascii():
         return content
@@ -68,15 +70,17 @@ def seven_bit(content: bytes) -> bytes:
     refuse_too_many(content)
     message = message_from_bytes(content)
     if not all(_is_ascii_header(part) for part in message.walk()):
-        raise LocalProtocolError(
+        raise LimitExceeded(
+            "8BITMIME",
             "the server takes no octets above 127, and a header of the content has some: write it "
-            "with encoded words (RFC 2047), as an EmailMessage does"
+            "with encoded words (RFC 2047), as an EmailMessage does",
         )
     octets, _ = as_octets(message, smtputf8=False, eight_bit=False, binary=False)
     if not octets.isascii():
-        raise LocalProtocolError(
+        raise LimitExceeded(
+            "8BITMIME",
             "the server takes no octets above 127, and the content has some outside of its parts: "
-            "give an EmailMessage, or 7-bit content"
+            "give an EmailMessage, or 7-bit content",
         )
     return octets
 
@@ -86,7 +90,8 @@ def encoded_anew(message: AnyMessage, unfit: Unfit) -> AnyMessage:
     """A copy whose unfit parts are encoded; the message itself if all are fit.
 
     Raises:
-        LocalProtocolError: a signature covers one of them, or parts are nested too deep.
+        LimitExceeded: a signature covers one of them.
+        LocalProtocolError: parts are nested too deep.
     """
     encoded = _encoded(message, unfit)
     if encoded is not message and "MIME-Version" not in encoded:
@@ -188,9 +193,10 @@ def _with_binary_parts(message: AnyMessage, smtputf8: bool) -> bytes:
 
 def _check_unsigned(part: AnyMessage) -> None:
     if _is_signed(part):
-        raise LocalProtocolError(
+        raise LimitExceeded(
+            "8BITMIME",
             "the server cannot take the message as it is, and it is signed: encode its parts as "
-            "7-bit with short lines before it is signed (RFC 1847 §2.1, RFC 6376 §5.3)"
+            "7-bit with short lines before it is signed (RFC 1847 §2.1, RFC 6376 §5.3)",
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from smtpx._wire.extensions import Extensions
 from smtpx.addresses import Address
 from smtpx.envelope import BodyType, Envelope, Notify, Recipient
-from smtpx.errors import ExtensionMissing, LocalProtocolError
+from smtpx.errors import ExtensionMissing, LimitExceeded, LocalProtocolError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,14 +39,14 @@ def size_parameter(size: int | None, extensions: Extensions) -> str:
     """SIZE (RFC 1870 §6), where the server wants to know and the size is known.
 
     Raises:
-        LocalProtocolError: the server says that it takes less.
+        LimitExceeded: the server says that it takes less.
     """
     if size is None or not extensions.states_size:
         return ""
     largest = extensions.size
     if largest is not None and size > largest:
-        raise LocalProtocolError(
-            f"the content has {size} octets, the server takes at most {largest} (SIZE)"
+        raise LimitExceeded(
+            "SIZE", f"the content has {size} octets, the server takes at most {largest} (SIZE)"
         )
     return f" SIZE={size}"
 
@@ -67,7 +67,8 @@ def mail_parameters(
     Raises:
         ExtensionMissing: an option is not offered and `envelope.drop_unsupported` is False; or
             it is SMTPUTF8, BODY or REQUIRETLS, which can never be dropped.
-        LocalProtocolError: a value is out of what the server states.
+        LimitExceeded: a value is out of what the server states.
+        LocalProtocolError: a value cannot be written.
     """
     if smtputf8 and not extensions.smtputf8:
         raise ExtensionMissing("SMTPUTF8", "an address or a header is not ASCII")
@@ -164,18 +165,24 @@ def _times(envelope: Envelope, offered: _Offered, extensions: Extensions) -> Ite
     if by is not None and offered("DELIVERBY", "deliver_by was asked for"):
         shortest = extensions.deliver_by or 0
         if by.returned and by.seconds < shortest:
-            raise LocalProtocolError(f"the server delivers by {shortest} seconds or later only")
+            raise LimitExceeded(
+                "DELIVERBY", f"the server delivers by {shortest} seconds or later only"
+            )
         yield f"BY={by.seconds};{'R' if by.returned else 'N'}{'T' if by.trace else ''}"
     hold = envelope.hold
     if hold is not None and offered("FUTURERELEASE", "hold was asked for"):
         longest, latest = extensions.future_release or (None, None)
         if isinstance(hold, int):
             if longest is not None and hold > longest:
-                raise LocalProtocolError(f"the server holds a message {longest} seconds at most")
+                raise LimitExceeded(
+                    "FUTURERELEASE", f"the server holds a message {longest} seconds at most"
+                )
             yield f"HOLDFOR={hold}"
         else:
             if latest is not None and _is_after(hold, latest):
-                raise LocalProtocolError(f"the server holds a message until {latest} at most")
+                raise LimitExceeded(
+                    "FUTURERELEASE", f"the server holds a message until {latest} at most"
+                )
             yield f"HOLDUNTIL={_date_time(hold)}"
 
 

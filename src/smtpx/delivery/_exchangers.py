@@ -39,12 +39,11 @@ class Rank(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """Where a domain's mail goes, best first."""
+    """Where a domain's mail goes, best first; a host that is ourselves is the last one."""
 
     levels: tuple[Rank, ...]
     row: str
     """What was decided by, and the RFC that says so."""
-    is_implicit: bool = False
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
@@ -90,7 +89,7 @@ def exchangers(domain: str, answer: Answer, own_names: Collection[str], seed: in
                     Failure.LOOPS,
                 )
             level = Rank(0, (domain,))
-            return Levels((level,), "no MX records: the domain itself (RFC 5321 §5.1)", True)
+            return Levels((level,), "no MX records: the domain itself (RFC 5321 §5.1)")
         case AnswerState.FOUND:
             records = [record for record in answer.records if isinstance(record, MX)]
             return _of_records(domain, records, own_names, seed)
@@ -112,7 +111,7 @@ def _of_records(domain: str, records: list[MX], own: Collection[str], seed: int)
                     f"mail for {domain} loops back to ourselves: {host} is its best mail exchanger",
                     Failure.LOOPS,
                 )
-            _ = by_preference.pop(preference, None)
+            by_preference[preference] = [host]
             notes.append(f"{host} is ourselves: those from preference {preference} on are left out")
             break
         fault = _fault(host)
@@ -134,7 +133,7 @@ def _of_records(domain: str, records: list[MX], own: Collection[str], seed: int)
         if len(hosts) > 1:
             Random(seed).shuffle(hosts)
         levels.append(Rank(preference, tuple(hosts)))
-    return Levels(tuple(levels), "MX records (RFC 5321 §5.1)", False, tuple(notes))
+    return Levels(tuple(levels), "MX records (RFC 5321 §5.1)", tuple(notes))
 
 
 def in_another_order(levels: Levels, turn: int) -> Levels:

@@ -182,6 +182,9 @@ def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
     Raises:
         DeliveryFailed: one of them is ourselves, so that this level and all worse are left out.
     """
+    ours = [host for host in level.hosts if host in rules.own_names]
+    if ours:
+        raise _loop(route, ours[0])
     if is_literal(route.next_hop):
         return [Reached(_of_literal(route.next_hop, level.preference, rules))]
     questions = [Question(host, kind) for host in level.hosts for kind in ("A", "AAAA")]
@@ -192,14 +195,18 @@ def level_of(route: Route, level: Rank, rules: Rules) -> Steps[list[Reached]]:
         given = in_turn(families, rules)
         aliases = [one.name for one in families]
         if not (rules.own_addresses.isdisjoint(given) and rules.own_names.isdisjoint(aliases)):
-            raise DeliveryFailed(
-                f"mail for {route.next_hop} loops back to ourselves: {host} has an address or a "
-                "name of ours",
-                Failure.LOOPS,
-            )
+            raise _loop(route, host)
         reached = _reached(host, level.preference, given, families, rules)
         found.append(Reached(reached, families))
     return found
+
+
+def _loop(route: Route, host: str) -> DeliveryFailed:
+    return DeliveryFailed(
+        f"mail for {route.next_hop} loops back to ourselves: {host} has an address or a name of "
+        "ours",
+        Failure.LOOPS,
+    )
 
 
 def in_turn(families: Sequence[Answer], rules: Rules) -> list[str]:

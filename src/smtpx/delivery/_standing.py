@@ -12,6 +12,7 @@ from smtpx.errors import (
     ExtensionMissing,
     GreetingRefused,
     HelloRefused,
+    LimitExceeded,
     LocalProtocolError,
     RecipientsRefused,
     ReplyError,
@@ -26,12 +27,23 @@ from smtpx.results import SendResult, Status
 from ._terms import Level
 from .outcomes import Attempt, DeliveryFailed, DeliveryOutcome, DeliveryResult, Failure
 
-__all__ = ["HANDSHAKE_FAILED", "Standings", "interrupted", "looping", "reason_of", "told"]
+__all__ = ["HANDSHAKE_FAILED", "LACKS", "Standings", "interrupted", "looping", "reason_of", "told"]
 
 HANDSHAKE_FAILED = (TLSPolicyError, TLSRefused)
 """An attack may make any of these; a host that is in earnest makes them, too."""
+LACKS = (ExtensionMissing, LimitExceeded)
+"""A host cannot take the message; another one may."""
 # What is wrong with the message, so that no other host would take it.
 _FAULTS = (LocalProtocolError, AddressError)
+_NO_FAULTS = (SessionFull, LimitExceeded)
+_LACKING = {"REQUIRETLS": Failure.NO_REQUIRETLS, "SIZE": Failure.TOO_LARGE}
+# Of why each host was not used the first of these is told: what may pass goes before what does not,
+# and what a host has said before what is known of it otherwise.
+_TOLD = (
+    *(Failure.TLS_POLICY, Failure.LOOKUP_FAILED, Failure.UNREACHABLE, Failure.NO_ROUTE),
+    *(Failure.NO_REQUIRETLS, Failure.TOO_LARGE, Failure.NO_EXTENSION),
+    *(Failure.ADDRESS_REFUSED, Failure.NO_ADDRESS, Failure.LOOPS),
+)
 
 
 @dataclass(slots=True)
@@ -66,6 +78,11 @@ class Standings:
     def lacks_protection(self) -> bool:
         """True if a host was left out, or did not serve, for want of the TLS that is asked for."""
         return any(one.failure is Failure.TLS_POLICY for one in self._reasons)
+
+    @property
+    def _lacks_addresses(self) -> bool:
+        """True if the DNS did not say where a host is."""
+        return any(one.failure is Failure.LOOKUP_FAILED for one in self._reasons)
 
     def skip(self, why: DeliveryFailed) -> None:
         """A host is left out."""
@@ -115,12 +132,11 @@ class Standings:
         Raises:
             SMTPError: it is the fault of the message.
         """
-        if isinstance(error, _FAULTS) and not isinstance(error, SessionFull):
+        if isinstance(error, _FAULTS) and not isinstance(error, _NO_FAULTS):
             raise error
         where = f"{attempt.host} [{attempt.address}]"
-        if isinstance(error, ExtensionMissing):
-            is_tls = error.keyword == "REQUIRETLS"
-            failure = Failure.NO_REQUIRETLS if is_tls else Failure.NO_EXTENSION
+        if isinstance(error, LACKS):
+            failure = _LACKING.get(error.keyword, Failure.NO_EXTENSION)
             self._reasons.append(DeliveryFailed(f"{where}: {error}", failure))
         elif isinstance(error, (GreetingRefused, HelloRefused)):
             known = self._refused
@@ -155,7 +171,8 @@ class Standings:
 
     def give_up(self, next_hop: str) -> None:
         """Say why nobody took it for those who are left."""
-        if self._refused is not None and (self._refused[0].transient or not self.lacks_protection):
+        unknown = self.lacks_protection or self._lacks_addresses
+        if self._refused is not None and (self._refused[0].transient or not unknown):
             error, attempt = self._refused
             for place in self.remaining:
                 standing = self._all[place]
@@ -222,12 +239,7 @@ def looping(error: DeliveryFailed, better: Sequence[object]) -> DeliveryFailed:
 
 
 def reason_of(reasons: Sequence[DeliveryFailed], next_hop: str) -> DeliveryFailed:
-    """Of why each host was not used, what is told: what may pass goes before what does not."""
+    """Of why each host was not used, what is told."""
     if not reasons:
         return DeliveryFailed(f"{next_hop}: nobody was asked", Failure.UNREACHABLE)
-    passing = [one for one in reasons if one.transient]
-    for kind in (Failure.TLS_POLICY, Failure.LOOKUP_FAILED):
-        found = [one for one in passing if one.failure is kind]
-        if found:
-            return found[0]
-    return (passing or list(reasons))[0]
+    return min(reasons, key=lambda one: _TOLD.index(one.failure))

@@ -20,7 +20,7 @@ from ._exchangers import in_another_order, is_literal
 from ._places import Site
 from ._policy import renewed, with_policy
 from ._resolving import Exchanger, Plan, Reached, Route, Rules, level_of, route_to, with_terms
-from ._standing import HANDSHAKE_FAILED, Standings, looping, reason_of, told
+from ._standing import HANDSHAKE_FAILED, LACKS, Standings, looping, reason_of, told
 from ._steps import Away, Begin, Marked, Said, Steps, Try
 from ._terms import Level, Terms
 from .mta_sts import Mode, Policy
@@ -57,10 +57,11 @@ def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
         except DeliveryFailed as error:
             failure = looping(error, found)
             break
-    if not any(one.skipped is None for one in found):
-        failure = failure or reason_of([one.skipped for one in found if one.skipped], next_hop)
-    else:
+    if any(one.skipped is None for one in found):
         failure = None
+    else:
+        reasons = [one.skipped for one in found if one.skipped]
+        failure = reason_of([*reasons, failure] if failure else reasons, next_hop)
     return Plan(
         next_hop,
         route.levels.row,
@@ -319,7 +320,7 @@ class _Walk:
             attempt = Attempt(host.name, said.address, terms, said.error, said.source)
             self.standings.attempted(attempt, those)
             if said.result is not None:
-                self._sessions -= 1
+                self._sessions -= not isinstance(said.error, LACKS)  # It was not said MAIL.
                 # What is broken is TLS: that a host wants it is no word on the message.
                 if terms.level >= host.terms.level or not _wants_tls(said.result):
                     self.standings.hear(said.result, those, attempt)

@@ -27,6 +27,7 @@ class Failure(Enum):
     NO_REQUIRETLS = "no mail exchanger keeps REQUIRETLS"
     """RFC 8689 §4.2.1."""
     NO_EXTENSION = "every mail exchanger lacks what the message needs"
+    TOO_LARGE = "every mail exchanger takes smaller messages only"
     LOOKUP_FAILED = "the DNS did not say"
     NO_ROUTE = "better mail exchangers than ourselves did not take it"
     UNREACHABLE = "no mail exchanger could be spoken to"
@@ -52,6 +53,7 @@ _CODES = {
     Failure.LOOPS: EnhancedStatusCode(5, 4, 6),
     Failure.NO_REQUIRETLS: EnhancedStatusCode(5, 7, 30),
     Failure.NO_EXTENSION: EnhancedStatusCode(5, 6, 3),
+    Failure.TOO_LARGE: EnhancedStatusCode(5, 3, 4),
     Failure.LOOKUP_FAILED: EnhancedStatusCode(4, 4, 3),
     Failure.NO_ROUTE: EnhancedStatusCode(4, 4, 4),
     Failure.UNREACHABLE: EnhancedStatusCode(4, 4, 1),
