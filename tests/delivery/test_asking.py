@@ -22,9 +22,10 @@ from smtpx.delivery import NameServers, _asking
 from smtpx.delivery._answers import Answers
 from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
-from smtpx.delivery._dnspython import Ask, Pause, asking, response_of
+from smtpx.delivery._dnspython import Ask, Pause, asking
 from smtpx.delivery._flights import Flights, Waiter
 from smtpx.delivery._manners import Manners
+from smtpx.delivery._responses import response_of
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.dane import TLSA
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question
@@ -380,7 +381,7 @@ def read(question: Question, *lines: str) -> Answer:
 def test_of_a_huge_answer_a_part_is_kept():
     lines = [f"{1400 - place} mx{place}.many.test." for place in range(1400)]
     records = read(Question("many.test", "MX"), *lines).records
-    assert [one.preference for one in records if isinstance(one, MX)] == list(range(1, 101))
+    assert [one.preference for one in records if isinstance(one, MX)] == list(range(1, 102))
     text = f'"{"x" * 250}" ' * 200
     assert read(Question("long.test", "TXT"), text).records == ("x" * 2048,)
     addresses = [f"10.0.{place // 250}.{place % 250}" for place in range(2000)]
@@ -402,6 +403,34 @@ def test_of_a_huge_response_no_more_is_read_than_anybody_needs(section: str):
     read = response_of(query, response.to_wire(max_size=65535))
     assert sum(len(rrset) for part in read.sections[1:] for rrset in part) == 200
     assert own[0] in read.answer[0]
+
+
+@pytest.mark.requirement("D49")
+@pytest.mark.parametrize("alias", [True, False])
+@pytest.mark.parametrize("count", [100, 101, 200, 2000])
+def test_of_many_mail_exchangers_the_best_are_known_wherever_they_stand(alias: bool, count: int):
+    name = "real.test." if alias else "many.test."
+    texts = [f"{count - place} h{count - place}.many.test." for place in range(count)]
+
+    def answered(query: dns.message.Message) -> dns.message.Message:
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.RA
+        if alias:
+            response.answer.append(dns.rrset.from_text("many.test.", 300, "IN", "CNAME", name))
+        response.answer.append(dns.rrset.from_text(name, 300, "IN", "MX", *texts))
+        # Before them all: what says nothing of this name.
+        others = dns.rrset.from_text("other.test.", 300, "IN", "MX", "0 h0.many.test.")
+        response.answer.insert(0, others)
+        return response_of(query, response.to_wire(max_size=65535))
+
+    procedure = asking(Question("many.test", "MX"), NameServers("127.0.0.1"), Manners())
+    step = next(procedure)
+    assert isinstance(step, Ask)
+    with pytest.raises(StopIteration) as stop:
+        procedure.send(answered(step.query))
+    records = stop.value.value.records
+    assert [one.preference for one in records] == list(range(1, min(count, 101) + 1))
+    assert [one.exchanger for one in records] == [f"h{one.preference}.many.test" for one in records]
 
 
 def test_what_is_truncated_even_by_tcp_says_nothing():

@@ -75,6 +75,7 @@ def test_of_many_records_a_hundred_are_kept():
         {("example.net", "MX"): found(*(MX(n, f"m{n}.example.net") for n in range(2000)))}
     )
     assert [one.preference for one in plan.exchangers] == list(range(100))
+    assert "more than 100" in plan.notes[0]
 
 
 @pytest.mark.requirement("D7")

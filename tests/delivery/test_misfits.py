@@ -11,6 +11,9 @@ from typing import Any
 
 import dns.exception
 import dns.message
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
 import dns.rrset
 import pytest
 import trio
@@ -21,12 +24,15 @@ from smtpx.delivery import NameServers
 from smtpx.delivery._answers import Answers
 from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
+from smtpx.delivery._dnspython import Ask, asking
 from smtpx.delivery._manners import Manners
 from smtpx.delivery._misfits import without_misfits
+from smtpx.delivery._responses import response_of
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.dane import TLSA, usable
 from smtpx.delivery.resolver import Answer, AnswerState, Question
 
+IN = dns.rdataclass.IN
 AT = Question("_25._tcp.mx.test", "TLSA")
 GOOD = TLSA(3, 1, 1, b"\xab" * 32)
 
@@ -82,6 +88,27 @@ WORLDS: dict[str, Callable[[NameServers], Answer]] = {
     "asyncio": lambda servers: asyncio.run(in_task(servers)),
     "trio": lambda servers: trio.run(in_task, servers),
 }
+
+
+@pytest.mark.parametrize("data", [b"", b"\3", b"\3\1", b"\3\1\1", b"\3\1\1\xab"])
+@pytest.mark.parametrize("others", [(), (GOOD,)])
+def test_a_record_without_all_of_its_fields_is_one_that_cannot_be_used(data: bytes, others: Any):
+    """It is the only one that says that there is TLS, or stands before a good one."""
+    query = dns.message.make_query(f"{AT.name}.", "TLSA")
+    response = dns.message.make_response(query)
+    wires = [data, *(bytes([one.usage, one.selector, one.matching]) + one.data for one in others)]
+    records = [dns.rdata.GenericRdata(IN, dns.rdatatype.TLSA, wire) for wire in wires]
+    response.answer.append(dns.rrset.from_rdata_list(f"{AT.name}.", 60, records))
+    procedure = asking(AT, NameServers("127.0.0.1", validating=True), Manners())
+    step = next(procedure)
+    assert isinstance(step, Ask)
+    response.id = step.query.id
+    with pytest.raises(StopIteration) as stop:
+        procedure.send(response_of(step.query, response.to_wire()))
+    answer: Answer = stop.value.value
+    assert answer.state is AnswerState.FOUND
+    assert len(answer.records) == 1 + len(others)
+    assert usable([one for one in answer.records if isinstance(one, TLSA)]) == others
 
 
 @pytest.mark.timeout(60)

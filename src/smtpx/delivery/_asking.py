@@ -17,9 +17,10 @@ from time import monotonic
 from typing import Any
 
 from ._answers import Answers
-from ._dnspython import Ask, NameServers, Pause, asking, response_of
+from ._dnspython import Ask, NameServers, Pause, asking
 from ._flights import Flight, Flights, Waiter, unheard
 from ._manners import Manners
+from ._responses import response_of
 from .resolver import Answer, Question
 
 __all__ = ["Asker"]

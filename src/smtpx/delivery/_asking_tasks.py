@@ -9,9 +9,10 @@ from time import monotonic
 from typing import Any
 
 from ._answers import Answers
-from ._dnspython import Ask, Asking, NameServers, Pause, asking, response_of
+from ._dnspython import Ask, Asking, NameServers, Pause, asking
 from ._flights import Flight, Flights, Waiter, unheard
 from ._manners import Manners
+from ._responses import response_of
 from ._worlds import Background, Bell, Channel, World
 from .resolver import Answer, Question
 

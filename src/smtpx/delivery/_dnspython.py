@@ -7,7 +7,6 @@ reads the messages.
 from __future__ import annotations
 
 import ipaddress
-import struct
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from importlib import import_module
@@ -18,23 +17,21 @@ from smtpx import _checks
 from smtpx.errors import ExtraMissing, LocalProtocolError
 
 from ._manners import Manners
-from ._misfits import without_misfits
 from .dane import TLSA
 from .resolver import MX, Answer, AnswerState, Question, Record
 
 if TYPE_CHECKING:
     import dns.message
 
-__all__ = ["Ask", "Asking", "NameServers", "Pause", "asking", "check_installed", "response_of"]
+__all__ = ["Ask", "Asking", "NameServers", "Pause", "asking", "check_installed"]
 
 _WAIT = 5.0
 _PAUSE = 0.5
 _LINKS = 8
 _PAYLOAD = 1232
-# Of one answer so many are kept, and of a response so many records are read: who has more wants to
-# keep us busy. Where their numbers stand: answer, authority and additional section.
-_RECORDS, _READ = 100, 200
-_COUNTS = (6, 8, 10)
+# Of one answer so many are kept: who has more wants to keep us busy. Of mail exchangers it is one
+# more than are of any use, so that it shows that there are more.
+_RECORDS = 100
 # Octets of a TXT record; longer ones are for nobody who sends mail.
 _TEXT = 2048
 # Seconds for which it is kept that something is not there, and that nobody knows.
@@ -169,41 +166,6 @@ class Pause(NamedTuple):
     seconds: float
 
 
-def response_of(query: dns.message.Message, wire: bytes) -> dns.message.Message:
-    """The response that a name server has sent.
-
-    Raises:
-        DNSException, ValueError, EOFError: it is none to this query.
-    """
-    import dns.exception
-    import dns.message
-    import dns.rdatatype
-
-    part = _bounded(wire)
-    is_cut = part is not wire
-    try:
-        response = dns.message.from_wire(part, ignore_trailing=is_cut)
-    except dns.exception.FormError:
-        if query.question[0].rdtype != dns.rdatatype.TLSA:
-            raise
-        response = dns.message.from_wire(without_misfits(part), ignore_trailing=is_cut)
-    if not query.is_response(response):
-        raise ValueError("it answers another question")
-    return response
-
-
-def _bounded(wire: bytes) -> bytes:
-    """The response, if it has no more records than are read; else with so many counted."""
-    counts = [int.from_bytes(wire[place : place + 2]) for place in _COUNTS]
-    if sum(counts) <= _READ:
-        return wire
-    room = _READ
-    for place, count in enumerate(counts):
-        counts[place] = min(count, room)
-        room = max(room - count, 0)
-    return wire[: _COUNTS[0]] + struct.pack("!3H", *counts) + wire[_COUNTS[-1] + 2 :]
-
-
 Asking: TypeAlias = Generator[Ask | Pause, Any, Answer]
 
 
@@ -318,9 +280,11 @@ def _read(question: Question, response: Any, servers: NameServers) -> Answer:
         state = AnswerState.NXDOMAIN if missing else AnswerState.NODATA
         return Answer(state, (), secure, name, ttl=min(chain.minimum_ttl, _NEGATIVE))
     given = list(chain.answer)
+    most = _RECORDS
     if question.type == "MX":
         given.sort(key=lambda one: one.preference)
-    records = tuple(_record_of(question.type, each) for each in given[:_RECORDS])
+        most += 1
+    records = tuple(_record_of(question.type, each) for each in given[:most])
     ttl = min(float(chain.minimum_ttl), _LONGEST)
     return Answer(AnswerState.FOUND, records, secure, name, ttl=ttl)
 

@@ -99,8 +99,10 @@ _preference = itemgetter(0)
 
 
 def _of_records(domain: str, records: list[MX], own: Collection[str], seed: int) -> Levels:
-    records = sorted(records, key=_preference)[:_MOST]
     notes: list[str] = []
+    if len(records) > _MOST:
+        notes.append(f"of more than {_MOST} mail exchangers the best are looked at")
+    records = sorted(records, key=_preference)[:_MOST]
     by_preference: dict[int, list[str]] = {}
     for preference, exchanger in records:
         host = exchanger.lower().rstrip(".")
