@@ -1,4 +1,4 @@
-"""Policies are fetched once for all who ask, and no mail waits for one while another holds."""
+"""Policies are fetched once for all who ask, and no mail waits for one while another protects it."""
 
 from __future__ import annotations
 
@@ -111,13 +111,40 @@ def id_of(policies: MemoryPolicies) -> str:
     return "" if stored is None else stored.id
 
 
-def test_mail_does_not_wait_for_a_new_policy_while_the_old_one_holds(world, tmp_path):
+def test_mail_does_not_wait_for_a_new_policy_while_the_old_one_protects_it(world, tmp_path):
     policies = cached()
     with lab(world, tmp_path) as here, zone(id="2") as dns:
         delivery = here.made(dns, policies=policies)
         result = send_and_wait(delivery, here.policy_host.gate.set, lambda: id_of(policies) == "2")
         # The policy host had said nothing when the message was sent.
         assert result.outcomes[0].terms.level is Level.VERIFIED
+        assert here.policy_host.asked == 1
+
+
+@pytest.mark.parametrize("mode", ["testing", "none"])
+def test_mail_waits_for_a_new_policy_where_the_old_one_does_not_protect_it(
+    world, tmp_path, mode: str
+):
+    """Else it would go in plain text, by what its domain has just replaced (RFC 8461 §3.1)."""
+    policies = cached(text=ENFORCE.replace("enforce", mode))
+    with lab(world, tmp_path) as here, zone(id="2") as dns:
+        opening = threading.Thread(target=here.policy_host.open_when_asked)
+        opening.start()
+        (outcome,) = here.made(dns, policies=policies).send(CONTENT, BOB).outcomes
+        opening.join()
+        assert outcome.terms.level is Level.VERIFIED
+        assert here.policy_host.asked == 1
+
+
+@pytest.mark.parametrize("mode", ["testing", "none"])
+def test_mail_waits_no_longer_for_it_than_for_the_first(world, tmp_path, monkeypatch, mode: str):
+    monkeypatch.setattr(_renewals, "WITHIN", 0.3)
+    policies = cached(text=ENFORCE.replace("enforce", mode))
+    with lab(world, tmp_path) as here, zone(id="2") as dns:
+        delivery = here.made(dns, policies=policies)
+        result = send_and_wait(delivery, here.policy_host.gate.set, lambda: id_of(policies) == "2")
+        assert result.outcomes[0].terms.level is Level.OPPORTUNISTIC
+        assert delivery.send(CONTENT, BOB).outcomes[0].terms.level is Level.VERIFIED
         assert here.policy_host.asked == 1
 
 

@@ -499,6 +499,54 @@ def test_another_id_has_the_policy_be_fetched(mode: Mode):
     assert script.stored["example.net"].id == "2"
 
 
+class Beside(Script):
+    """A policy that is fetched beside the mail is not there before the mail has gone."""
+
+    def _answer(self, step: object) -> Any:
+        if isinstance(step, Renew) and not step.waits:
+            return None
+        return super()._answer(step)
+
+
+@row("policy: other id")
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("mode", list(Mode))
+def test_mail_waits_for_another_policy_where_the_old_one_does_not_protect_it(
+    mode: Mode, counts: bool
+):
+    kept = StoredPolicy("1", NOW - 10, Policy(mode, 1000, ("a.example.net",)))
+    names = hosts(A) | AT_HOST | {TXT: id_of("2")}
+    script = Beside(
+        names, policy=BODY, now=NOW, stored={"example.net": kept}, says=taken, counts=counts
+    )
+    (outcome,) = script.deliver().outcomes
+    assert outcome.terms == Terms.VERIFIED
+    assert script.plan().policy == (kept.policy if mode is Mode.ENFORCE else NEW)
+
+
+@row("policy: same id")
+@pytest.mark.parametrize("mode", list(Mode))
+def test_no_mail_waits_for_the_same_policy_to_be_renewed(mode: Mode):
+    kept = StoredPolicy("1", NOW - 90000, Policy(mode, 1000000, ("a.example.net",)))
+    names = hosts(A) | AT_HOST | {TXT: id_of("1")}
+    script = Beside(names, policy=BODY, now=NOW, stored={"example.net": kept})
+    assert script.plan().policy == kept.policy
+
+
+@row("policy: other id and no fetch")
+@pytest.mark.parametrize("mode", [Mode.TESTING, Mode.NONE])
+def test_another_policy_that_takes_too_long_is_told_of(mode: Mode):
+    class Slow(Script):
+        def _answer(self, step: object) -> Any:
+            return None if isinstance(step, Renew) else super()._answer(step)
+
+    kept = StoredPolicy("1", NOW - 10, Policy(mode, 1000, ("a.example.net",)))
+    script = Slow(hosts(A) | {TXT: id_of("2")}, now=NOW, stored={"example.net": kept})
+    plan = script.plan()
+    assert plan.policy == kept.policy
+    assert "still being fetched" in str(plan)
+
+
 @row("policy: other id and no fetch")
 def test_what_cannot_be_renewed_goes_on():
     policy, script = looked_at(id_of("2"), None, stored={"example.net": KEPT})

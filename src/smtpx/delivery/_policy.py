@@ -10,7 +10,7 @@ from ._exchangers import is_literal
 from ._fetching import PATH, addresses_of, fetched
 from ._resolving import Route, Rules
 from ._steps import Begin, Fetch, Keep, Known, LookUps, Recall, Renew, Steps
-from .mta_sts import FetchFailed, Policy, PolicyError, StoredPolicy, policy_id
+from .mta_sts import FetchFailed, Mode, Policy, PolicyError, StoredPolicy, policy_id
 from .resolver import Answer, AnswerState, Question
 
 __all__ = ["renewed", "renewing", "with_policy"]
@@ -47,8 +47,8 @@ def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) ->
     # What is cached is never dropped because it cannot be seen any more.
     is_known = held is not None and held.id == id and not _is_old(held, known.now)
     if id is not None and not is_known and id != known.failed_id:
-        # Where there is one that holds, no mail waits for the next.
-        waits = waits or held is None
+        # No mail waits for what is renewed, nor while an older policy protects it.
+        waits = waits or held is None or (held.id != id and held.policy.mode is not Mode.ENFORCE)
         yield Renew(domain, id, waits)
         if waits:
             asked = known.now
@@ -60,8 +60,11 @@ def _with(route: Route, rules: Rules, answer: Answer, *, waits: bool = False) ->
     notes = route.notes
     if id is not None and id == known.failed_id:
         notes = (*notes, f"MTA-STS: the policy cannot be had: {known.why}")
-    elif id is not None and held is None:
-        notes = (*notes, "MTA-STS: the policy is still being fetched, and no mail waits for it")
+    elif id is not None and (held is None or (waits and held.id != id)):
+        notes = (
+            *notes,
+            "MTA-STS: the policy is still being fetched, and no mail waits for it any more",
+        )
     if held is None and notes == route.notes:
         return route
     return route._replace(policy=None if held is None else held.policy, notes=notes)
