@@ -87,12 +87,12 @@ def test_what_is_answered_just_when_it_is_missed_is_not_asked_again():
 def test_a_thread_whose_time_is_up_leaves_the_others_what_it_has_begun():
     with HeldServer() as server, ThreadPoolExecutor(2) as threads:
         asker = Asker(servers_of(server), Answers())
-        first = threads.submit(asker.ask, [question(COMMON), question("a.test")], 0.5)
+        first = threads.submit(asker.ask, [question(COMMON), question("a.test")], 0.5, 1)
         server.wait_for("a.test")
         second = threads.submit(asker.ask, [question(COMMON), question("b.test")], 30.0)
         said = first.result()
         assert states(said) == [FAILED, FAILED]
-        assert "within 0.5 s" in said[0].detail
+        assert [one.detail.rpartition("within ")[2] for one in said] == ["0.5 s", "0.25 s"]
         server.wait_for("b.test")
         server.release()
         assert states(second.result()) == [FOUND, FOUND]
@@ -309,9 +309,9 @@ def test_a_domain_whose_hosts_nobody_knows_holds_up_no_other():
     flights: Flights[Waiter] = Flights()
     for domain in range(4):
         questions = [question(f"n{place}.d{domain}.test") for place in range(200)]
-        Waiter(questions).go_on(flights, Answers())
+        Waiter(questions, (), 100.0, 30.0).go_on(flights, Answers())
     assert len(flights.due(100.0)) == 32
-    Waiter([question("good.test")]).go_on(flights, Answers())
+    Waiter([question("good.test")], (), 100.0, 30.0).go_on(flights, Answers())
     assert [one.question.name for one in flights.due(100.0)] == ["good.test"]
 
 

@@ -15,6 +15,7 @@ from smtpx import Status
 from smtpx.delivery import Failure
 from smtpx.testing import Misanswer, NameFault, NameServer, Server
 from tests.delivery.test_many import to
+from tests.network import one_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -89,8 +90,8 @@ def test_every_fault_at_every_question(world: Any, faults: list[Misanswer]):
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_the_time_for_a_domain_is_for_all_of_its_questions(world: Any, question: str):
-    """One that is never answered costs that time, and no more; the watchdog has ten times it."""
+def test_a_question_that_is_never_answered_leaves_time_for_the_others(world: Any, question: str):
+    """And costs no more than all of the time; the watchdog has ten times that."""
     with Server() as server:
         dns, expected = zone([M.SILENCE], server.port)
         domain = f"{question.lower()}-silence.test"
@@ -99,10 +100,33 @@ def test_the_time_for_a_domain_is_for_all_of_its_questions(world: Any, question:
             delivery = world(dns, port=server.port, resolver_timeout=1.5)
             (result,) = delivery.send_many(to(domain))
             assert monotonic() - began < 15
+            # Nobody has left out what protects the mail.
+            assert (f"_{server.port}._tcp.mx.{domain}", "TLSA") in dns.packets or question in "MX A"
     (outcome,) = result.outcomes
-    # Where one has taken all the time, there is none for what comes after it.
-    assert outcome.failure in (expected[domain], Failure.LOOKUP_FAILED, Failure.TLS_POLICY)
-    assert outcome.retryable
+    assert outcome.failure is expected[domain]
+    assert outcome.retryable is (outcome.failure is not None)
+
+
+@pytest.mark.parametrize("name", ["_mta-sts.a.test", "_smtp._tls.a.test"])
+def test_what_a_plan_can_do_without_leaves_time_for_the_rest(world: Any, name: str):
+    silent = NameFault(M.SILENCE, name, "TXT")
+    with NameServer("a.test MX 1 mx.a.test.\nmx.a.test A 127.0.0.1", faults=[silent]) as dns:
+        plan = world(dns, resolver_timeout=1.5).plan("a.test")
+    assert plan.failure is None
+    assert [one.addresses for one in plan.exchangers] == [("127.0.0.1",)]
+
+
+@pytest.mark.parametrize("kind", ["A", "AAAA", "TLSA"])
+def test_a_host_of_silent_name_servers_leaves_time_for_the_next(world: Any, kind: str):
+    with one_port("127.0.0.1", "127.0.0.2") as port, Server(host="127.0.0.2", port=port):
+        name = f"_{port}._tcp.a.test" if kind == "TLSA" else "a.test"
+        lines = ["x.test MX 1 a.test.", "x.test MX 2 b.test.", "b.test A 127.0.0.2"]
+        lines += ["a.test AAAA ::1"] if kind == "A" else ["a.test A 127.0.0.1"]
+        silent = NameFault(M.SILENCE, name, kind)
+        with NameServer("\n".join(lines), faults=[silent]) as dns:
+            delivery = world(dns, port=port, resolver_timeout=3.0)
+            (result,) = delivery.send_many(to("x.test"))
+    assert result.outcomes[0].host == "b.test"
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

@@ -1,4 +1,4 @@
-"""Policies are fetched once for all who ask, and no mail waits for one while another protects it."""
+"""Policies are fetched once for all who ask; no mail waits for one while another protects it."""
 
 from __future__ import annotations
 

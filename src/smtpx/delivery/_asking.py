@@ -18,7 +18,7 @@ from typing import Any
 
 from ._answers import Answers
 from ._dnspython import Ask, NameServers, Pause, asking
-from ._flights import Flight, Flights, Waiter, unheard
+from ._flights import Flight, Flights, Waiter
 from ._manners import Manners
 from ._responses import response_of
 from .resolver import Answer, Question
@@ -33,8 +33,8 @@ _AT_A_TURN = 64
 class _Waiter(Waiter):
     """A call of one thread."""
 
-    def __init__(self, questions: Sequence[Question]) -> None:
-        super().__init__(questions)
+    def __init__(self, questions: Sequence[Question], needed: int, seconds: float) -> None:
+        super().__init__(questions, questions[:needed], monotonic(), seconds)
         self.bell: SimpleQueue[None] = SimpleQueue()
 
 
@@ -56,22 +56,22 @@ class Asker:
         self._forsaken: list[_Air] = []
         """Nobody waits for these any more."""
 
-    def ask(self, questions: Sequence[Question], seconds: float) -> list[Answer]:
-        """Answer them all, in their order; within so many seconds, or as `FAILED`."""
+    def ask(self, questions: Sequence[Question], seconds: float, needed: int = 0) -> list[Answer]:
+        """Answer them all, in their order, or as `FAILED` where there was no time; see `Waiter`."""
         known = self._answers.all_of(questions)
         if known is not None:
             return known
-        found = self._wait(questions, monotonic() + seconds)
-        return [found.get(question) or unheard(seconds) for question in questions]
+        waiter = _Waiter(questions, needed, seconds)
+        self._wait(waiter)
+        return [waiter.answer(question) for question in questions]
 
-    def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
-        waiter = _Waiter(questions)
+    def _wait(self, waiter: _Waiter) -> None:
         try:
             with self._lock:
                 waiter.go_on(self._flights, self._answers)
                 self._waiting[waiter] = None
             while True:
-                if waiter.is_served or (left := until - monotonic()) <= 0:
+                if waiter.is_served or (left := waiter.until - monotonic()) <= 0:
                     break
                 with self._lock:
                     is_pilot = self._pilot is None
@@ -80,12 +80,12 @@ class Asker:
                     else:
                         self._wake()
                 if is_pilot:
-                    self._fly(waiter, until)
+                    self._fly(waiter)
                 else:
                     try:
                         waiter.bell.get(timeout=left)
                     except Empty:
-                        break
+                        continue
         finally:
             with self._lock:
                 _ = self._waiting.pop(waiter, None)
@@ -95,7 +95,6 @@ class Asker:
                     self._land_without_pilot()
                 else:
                     self._wake()
-        return waiter.answers
 
     def _land_without_pilot(self) -> None:
         """Close what nobody waits for, and have another one fly."""
@@ -115,7 +114,7 @@ class Asker:
             except OSError:
                 pass  # It has enough to read.
 
-    def _fly(self, pilot: _Waiter, until: float) -> None:
+    def _fly(self, pilot: _Waiter) -> None:
         """Send and read for everybody, until the pilot has all of its own answers."""
         try:
             ours, theirs = socket.socketpair()
@@ -128,9 +127,9 @@ class Asker:
                     for air in self._air.values():
                         air.board(selector)
                 while True:
-                    if pilot.is_served or monotonic() >= until:
+                    if pilot.is_served or monotonic() >= pilot.until:
                         break
-                    for key, _ in selector.select(self._pause(until)):
+                    for key, _ in selector.select(self._pause(pilot.until)):
                         if key.data is None:
                             _ = ours.recv(4096)
                         else:
@@ -188,7 +187,7 @@ class Asker:
         for waiter in self._flights.landed(flight):
             waiter.hear(flight.question, answer)
             waiter.go_on(self._flights, self._answers)
-            if waiter.is_served:
+            if waiter.is_to_look(flight.question):
                 waiter.bell.put(None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ._answers import Answers
 from ._dnspython import Ask, Asking, NameServers, Pause, asking
-from ._flights import Flight, Flights, Waiter, unheard
+from ._flights import Flight, Flights, Waiter
 from ._manners import Manners
 from ._responses import response_of
 from ._worlds import Background, Bell, Channel, World
@@ -22,13 +22,15 @@ __all__ = ["TaskAsker"]
 class _Waiter(Waiter):
     """A call of one task."""
 
-    def __init__(self, questions: Sequence[Question], bell: Bell) -> None:
-        super().__init__(questions)
+    def __init__(
+        self, questions: Sequence[Question], needed: int, seconds: float, bell: Bell
+    ) -> None:
+        super().__init__(questions, questions[:needed], monotonic(), seconds)
         self.bell = bell
 
-    async def wait(self, until: float) -> None:
+    async def wait(self) -> None:
         """Wait for all answers, or as long as there is time."""
-        while not self.is_served and (left := until - monotonic()) > 0:
+        while not self.is_served and (left := self.until - monotonic()) > 0:
             await self.bell.wait(left)
 
 
@@ -46,25 +48,26 @@ class TaskAsker:
         self._tasks: dict[Flight[_Waiter], Background] = {}
         self._is_watched = False
 
-    async def ask(self, questions: Sequence[Question], seconds: float) -> list[Answer]:
-        """Answer them all, in their order; within so many seconds, or as `FAILED`."""
+    async def ask(
+        self, questions: Sequence[Question], seconds: float, needed: int = 0
+    ) -> list[Answer]:
+        """Answer them all, in their order, or as `FAILED` where there was no time; see `Waiter`."""
         known = self._answers.all_of(questions)
         if known is not None:
             return known
-        found = await self._wait(questions, monotonic() + seconds)
-        return [found.get(question) or unheard(seconds) for question in questions]
+        waiter = _Waiter(questions, needed, seconds, self._world.make_bell())
+        await self._wait(waiter)
+        return [waiter.answer(question) for question in questions]
 
-    async def _wait(self, questions: Sequence[Question], until: float) -> dict[Question, Answer]:
-        waiter = _Waiter(questions, self._world.make_bell())
+    async def _wait(self, waiter: _Waiter) -> None:
         try:
             waiter.go_on(self._flights, self._answers)
             self._send_off()
-            await waiter.wait(until)
+            await waiter.wait()
         finally:
             for flight in self._flights.leave(waiter.flights.values(), waiter):
                 self._tasks.pop(flight).cancel()
             self._send_off()
-        return waiter.answers
 
     def _send_off(self) -> None:
         """Begin what is due, and look again when more may be."""
@@ -91,7 +94,7 @@ class TaskAsker:
         for waiter in self._flights.landed(flight):
             waiter.hear(flight.question, answer)
             waiter.go_on(self._flights, self._answers)
-            if waiter.is_served:
+            if waiter.is_to_look(flight.question):
                 waiter.bell.ring()
         self._send_off()
 

@@ -6,7 +6,7 @@ Nobody's leaving harms another: a question is given up when nobody waits for it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, Self, TypeVar
 
 from ._answers import Answers
@@ -36,9 +36,22 @@ class Flight(Generic[W]):
 
 
 class Waiter:
-    """A call, its answers, and the questions that it still waits for."""
+    """A call, its answers, and the questions that it still waits for.
 
-    def __init__(self, questions: Iterable[Question]) -> None:
+    It has so many `seconds` for those that are `needed`. The others have half of them, so that
+    there is time for what comes after.
+    """
+
+    def __init__(
+        self,
+        questions: Iterable[Question],
+        needed: Collection[Question],
+        now: float,
+        seconds: float,
+    ) -> None:
+        self.needed = needed
+        self._ends = now + seconds
+        self._seconds = seconds
         self.answers: dict[Question, Answer] = {}
         self.flights: dict[Question, Flight[Self]] = {}
         """Questions that are on their way, or in the queue."""
@@ -48,6 +61,17 @@ class Waiter:
     def is_served(self) -> bool:
         """True if there is nothing more to wait for."""
         return not (self.flights or self._left)
+
+    @property
+    def until(self) -> float:
+        """When it waits no more."""
+        is_lacking = any(question not in self.answers for question in self.needed)
+        return self._ends if is_lacking else self._ends - self._seconds / 2
+
+    def answer(self, question: Question) -> Answer:
+        """What is known of a question in the end."""
+        share = self._seconds if question in self.needed else self._seconds / 2
+        return self.answers.get(question) or unheard(share)
 
     def go_on(self, flights: Flights[Self], answers: Answers) -> None:
         """Have the next questions be asked, of those that nobody knows the answer to."""
@@ -63,6 +87,10 @@ class Waiter:
         """One is answered."""
         self.answers[question] = answer
         del self.flights[question]
+
+    def is_to_look(self, question: Question) -> bool:
+        """True if the answer to a question changes how long it waits."""
+        return self.is_served or question in self.needed
 
 
 class Flights(Generic[W]):

@@ -158,7 +158,7 @@ def route_to(
         questions.append(Question(f"_mta-sts.{next_hop}", "TXT"))
     if asks_for_reporting:
         questions.append(Question(f"_smtp._tls.{next_hop}", "TXT"))
-    answer, *others = yield LookUps(tuple(questions))
+    answer, *others = yield LookUps(tuple(questions), needed=1)
     levels = exchangers(next_hop, answer, rules.own_names, seed)
     return Route(
         *(next_hop, levels, answer.secure, answer.name),

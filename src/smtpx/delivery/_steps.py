@@ -52,6 +52,8 @@ class LookUps(NamedTuple):
     questions: tuple[Question, ...]
     fresh: bool = False
     """Nothing that was answered before will do."""
+    needed: int = 0
+    """So many of the first may take all of the time that is left, and the others half of it."""
 
 
 class Fetch(NamedTuple):

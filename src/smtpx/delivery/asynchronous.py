@@ -427,7 +427,8 @@ class _Sharing:
         if self._asker is not None:
             if step.fresh:
                 self._answers.forget(questions)
-            return await self._asker.ask(questions, seconds)
+            return await self._asker.ask(questions, seconds, step.needed)
+        seconds = seconds if step.needed else seconds / 2
         answers = self._resolver.look_up(questions)
         if not isawaitable(answers):
             return cast("Sequence[Answer]", answers)

@@ -336,7 +336,7 @@ class _Sharing:
             return self._resolver.look_up(step.questions)
         if step.fresh:
             self._answers.forget(step.questions)
-        return self._asker.ask(step.questions, seconds)
+        return self._asker.ask(step.questions, seconds, step.needed)
 
 
 def deliver(
