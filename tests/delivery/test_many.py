@@ -13,6 +13,7 @@ import trio
 import smtpx
 from smtpx import Envelope, MarkRefused, Status
 from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers
+from smtpx.delivery._many import _Many
 from smtpx.testing import NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
 from tests.network import one_port
@@ -205,3 +206,24 @@ def test_what_is_broken_off_is_brought_to_its_end(server):
             assert next(results).complete
             results.close()  # type: ignore[attr-defined] # a generator
         assert not [one for one in threading.enumerate() if one.name == "smtpx.delivery"]
+
+
+def test_who_waits_for_nothing_more_is_told_what_is_not_known():
+    """The second Ctrl-C leaves what the first one waited for."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def deliver(content: Any, envelope: Envelope, mark: Any) -> Any:
+        begun.set()
+        assert gate.wait(30)
+        raise RuntimeError("nobody hears it")
+
+    many = _Many(to("a.test"), 1, None, deliver)
+    many._fill()
+    assert begun.wait(30)
+    struck = KeyboardInterrupt()
+    many.end(struck, waits=False)
+    gate.set()
+    (result,) = vars(struck)["results"]
+    assert [one.status for one in result.outcomes] == [Status.IN_DOUBT]
+    assert "before this was sent" not in str(result.error)
+    assert "not known" in str(result.error)

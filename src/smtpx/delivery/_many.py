@@ -93,7 +93,7 @@ def unsent(
     message: object, error: SMTPError | None = None, *, status: Status = Status.NOT_TRIED
 ) -> DeliveryResult:
     """The result for a message that was read from the caller, and of which nothing is known."""
-    return unsendable(message, error or interrupted(), _envelope_of(message), status)
+    return unsendable(message, error or interrupted(status), _envelope_of(message), status)
 
 
 def _envelope_of(message: object) -> Envelope | None:

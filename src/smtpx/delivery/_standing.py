@@ -226,9 +226,11 @@ def told(places: Iterable[Sequence[int]], standings: Sequence[Standings]) -> Del
     return result
 
 
-def interrupted() -> ConnectionLost:
-    """Why nothing is known of those who were not tried yet."""
-    return ConnectionLost("the delivery was interrupted before this was sent", phase="other")
+def interrupted(status: Status = Status.NOT_TRIED) -> ConnectionLost:
+    """Why nothing is known of those who have this status, as far as it was told."""
+    is_tried = status is not Status.NOT_TRIED
+    what = ", and it is not known what became of this" if is_tried else " before this was sent"
+    return ConnectionLost(f"the delivery was interrupted{what}", phase="other")
 
 
 def looping(error: DeliveryFailed, better: Sequence[object]) -> DeliveryFailed:
