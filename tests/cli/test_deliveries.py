@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import smtpx
+from smtpx.cli._plans import Route
+from smtpx.delivery import Exchanger, Plan, Terms
 from smtpx.delivery.mta_sts import Policy
 from smtpx.pins import key_of
 from smtpx.testing import Misanswer, NameFault, NameServer, Refuse, Server, ServerTLS, TruncateReply
@@ -32,6 +34,8 @@ private.example MX 1 private.example.
 private.example A 10.0.0.1
 inside.example MX 1 private.example.
 own.example A 127.0.0.1
+self.example MX 1 self.example.
+self.example A 127.0.0.1
 """
 
 
@@ -163,11 +167,11 @@ def test_without_the_extra_a_sentence_says_what_to_install(
         assert "smtpx[delivery]" in found["mx"][1]
 
 
-def _to(server: Server) -> Any:
+def _to(server: Server, *hosts: str) -> Any:
     resolve = socket.getaddrinfo
 
     def found(host: Any, *words: Any, **options: Any) -> Any:
-        if host in ("example.net", "submission.internal"):
+        if host in ("example.net", "submission.internal", *hosts):
             return [(2, 1, 6, "", (server.host, server.port))]
         return resolve(host, *words, **options)
 
@@ -379,6 +383,44 @@ def test_a_domain_with_exchangers_that_cannot_be_asked_is_not_asked_in_their_ste
     assert verdict == "fail"
     assert "not to be dialled" in told
     assert "connect" not in rows(done)
+
+
+def test_the_port_is_one_of_the_mail_exchanger(run: Run) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        done = run("doctor", "--json", "example.net", *by(names, server))
+        assert done.code == 0
+        assert rows(done)["connect"][1].startswith("127.0.0.1:")
+        done = run("doctor", "example.net", *by(names, server))
+    assert "(mx.example.net, where example.net takes mail)" in done.out
+
+
+def test_a_port_does_not_have_a_domain_be_asked_in_the_stead_of_its_exchangers(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        monkeypatch.setattr("socket.getaddrinfo", _to(server, "inside.example"))
+        done = run("doctor", "--json", "inside.example", *by(names, server))
+        assert server.sessions == []
+    assert done.code == 68
+    assert "connect" not in rows(done)
+
+
+@pytest.mark.parametrize("host", ["own.example", "self.example", "null.example"])
+def test_a_host_that_is_its_own_exchanger_or_has_none_is_asked_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    with Server() as server, NameServer(ZONE) as names:
+        monkeypatch.setattr("socket.getaddrinfo", _to(server, host))
+        done = run("doctor", "--json", host, *by(names, server))
+    assert done.json["targets"][0]["server"].startswith(host)
+    assert rows(done)["connect"][0] == "ok"
+
+
+def test_port_465_of_a_mail_exchanger_begins_with_tls() -> None:
+    exchanger = Exchanger("mx.example.net", 1, ("192.0.2.1",), Terms.OPPORTUNISTIC, "")
+    route = Route(plan=Plan("example.net"), exchanger=exchanger)
+    assert route.endpoint(465).tls is smtpx.TLSMode.IMPLICIT
+    assert route.endpoint(587).tls is smtpx.TLSMode.OPPORTUNISTIC
 
 
 def test_an_mx_less_domain_is_asked_itself(run: Run, tmp_path: Path) -> None:

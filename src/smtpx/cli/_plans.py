@@ -18,8 +18,10 @@ from smtpx.delivery import Exchanger, Level, Plan
 from smtpx.delivery.dane import mismatch
 from smtpx.delivery.mta_sts import Mode
 
-__all__ = ["Route", "plan_shape"]
+__all__ = ["IMPLICIT_PORT", "Route", "plan_shape"]
 
+IMPLICIT_PORT = 465
+"""Where TLS comes first (RFC 8314 §3.3)."""
 _OF_A_DOMAIN = ("mx", "dane", "sts", "tlsrpt")
 # A name with a dot, of which the last label is no number: neither a port nor an IP address.
 _DOMAIN = re.compile(r"[^\[\]:]*\.[^\[\]:]*[^\[\]:.\d]\.?")
@@ -65,7 +67,7 @@ class Route:
         if plan.failure is not None:
             # What no mail goes to may be a host, which is then asked itself.
             names_others = any(one.name != plan.next_hop for one in plan.exchangers)
-            is_host = "@" not in target and (arguments.port is not None or not names_others)
+            is_host = "@" not in target and not names_others
             code = Exit.DONE if is_host else of_error(plan.failure)
             return cls("", plan, None, code, servers.validating)
         known = [one for one in plan.exchangers if one.addresses]
@@ -79,7 +81,7 @@ class Route:
         if self.plan is None or self.exchanger is None:
             return False
         is_other = self.exchanger.name != self.plan.next_hop
-        return "@" in target or arguments.mx is not None or (is_other and arguments.port is None)
+        return is_other or "@" in target or arguments.mx is not None
 
     @property
     def chosen(self) -> str:
@@ -97,15 +99,13 @@ class Route:
         """The address that a delivery would dial first, and the name it would ask for."""
         if self.exchanger is None:
             raise AssertionError("it is asked of who is taken")
-        terms = self.exchanger.terms
-        return smtpx.Endpoint(
-            self.exchanger.addresses[0],
-            port,
-            smtpx.TLSMode.OPPORTUNISTIC
-            if terms.level <= Level.OPPORTUNISTIC
-            else smtpx.TLSMode.STARTTLS,
-            server_hostname=terms.base or self.exchanger.name,
-        )
+        terms, mode = self.exchanger.terms, smtpx.TLSMode.STARTTLS
+        if port == IMPLICIT_PORT:
+            mode = smtpx.TLSMode.IMPLICIT
+        elif terms.level <= Level.OPPORTUNISTIC:
+            mode = smtpx.TLSMode.OPPORTUNISTIC
+        name = terms.base or self.exchanger.name
+        return smtpx.Endpoint(self.exchanger.addresses[0], port, mode, server_hostname=name)
 
     def first_rows(self) -> list[Row]:
         """Where the mail goes."""

@@ -18,7 +18,7 @@ from smtpx.cli._examination import Examination
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
 from smtpx.cli._names import names_rows
-from smtpx.cli._plans import Route, plan_shape
+from smtpx.cli._plans import IMPLICIT_PORT, Route, plan_shape
 from smtpx.cli._running import Parser, count_of, port_of
 from smtpx.cli._verdicts import Case, Verdict
 
@@ -40,7 +40,7 @@ examples:
 Exit codes: 0 fine, 1 a check failed, 68 no such host, 74 no connection, 75 later,
 76 no SMTP, 77 TLS or login.
 """
-_PORTS = (587, 465, 25)
+_PORTS = (587, IMPLICIT_PORT, 25)
 _PATIENCE = 5.0
 _LABELS = {
     "dns.resolves": "address",
@@ -60,7 +60,9 @@ def parser() -> Parser:
     parser.add_argument("--login", action="store_true", help="log in, too")
     parser.add_argument("--rcpt", metavar="ADDRESS", help="would this recipient be accepted?")
     parser.add_argument("--from", dest="sender", default="", metavar="ADDRESS")
-    parser.add_argument("--port", type=port_of, metavar="N")
+    parser.add_argument(
+        "--port", type=port_of, metavar="N", help="of the host, or of the domain's mail exchanger"
+    )
     parser.add_argument(
         "--mx", type=count_of, metavar="N", help="ask the domain's Nth mail exchanger, not its best"
     )
@@ -192,7 +194,7 @@ def _seen(options: smtpx.SessionOptions) -> smtpx.SessionOptions:
 
 
 def _endpoint(host: str, port: int) -> smtpx.Endpoint:
-    mode = smtpx.TLSMode.IMPLICIT if port == 465 else None
+    mode = smtpx.TLSMode.IMPLICIT if port == IMPLICIT_PORT else None
     return smtpx.Endpoint(host.strip("[]"), port, mode)
 
 
