@@ -15,6 +15,7 @@ import trustme
 
 from smtpx.delivery import AddressPolicy, NameServers
 from smtpx.pins import key_of
+from smtpx.testing import USUAL_EXTENSIONS, Extension, Server
 from tests.delivery.https_host import HTTPSHost
 from tests.interop.names import Names
 from tests.interop.postfix import Postfix
@@ -52,6 +53,13 @@ CASES = [
     Case("bogus.lab", "LOOKUP_FAILED", ""),
     Case("bogushost.signed.lab", "LOOKUP_FAILED", ""),
     Case("bogustlsa.signed.lab", "TLS_POLICY", ""),
+]
+
+# Hosts of whom the best one does not take it: the domain, and what is to become of its mail.
+WALKS = [
+    Case("small.signed.lab", "DANE by mx.signed.lab"),
+    Case("ascii.signed.lab", "DANE by mx.signed.lab"),
+    Case("refused.signed.lab", "LOOKUP_FAILED", ""),
 ]
 
 
@@ -97,6 +105,15 @@ def zones(port: int, key: str, anchor: str) -> dict[str, str]:
             nowhere.signed.lab MX 10 gone.signed.lab.
             bogushost.signed.lab MX 10 mx.bogusa.lab.
             bogustlsa.signed.lab MX 10 mx.bogustlsa.lab.
+
+            small-mx.signed.lab A 127.0.0.2
+            refusing-mx.signed.lab A 127.0.0.3
+            small.signed.lab MX 10 small-mx.signed.lab.
+            small.signed.lab MX 20 mx.signed.lab.
+            ascii.signed.lab MX 10 small-mx.signed.lab.
+            ascii.signed.lab MX 20 mx.signed.lab.
+            refused.signed.lab MX 10 mx.bogusa.lab.
+            refused.signed.lab MX 20 refusing-mx.signed.lab.
 
             sts.signed.lab MX 10 mail.example.test.
             _mta-sts.sts.signed.lab TXT "v=STSv1; id=1;"
@@ -153,7 +170,7 @@ def missing() -> str | None:
 def delivery_lab() -> Iterator[DeliveryLab]:
     """Start everything, and end it."""
     with ExitStack() as stack:
-        domains = ", ".join([*(case.domain for case in CASES), "sts.signed.lab"])
+        domains = ", ".join([*(case.domain for case in [*CASES, *WALKS]), "sts.signed.lab"])
         settings = {"virtual_mailbox_domains": domains, "smtpd_recipient_restrictions": "permit"}
         postfix = stack.enter_context(Postfix(settings=settings, also=["anchored.signed.lab"]))
         key, anchor = _certified(postfix)
@@ -177,6 +194,11 @@ def delivery_lab() -> Iterator[DeliveryLab]:
         _ = stack.callback(policies.close)
         both = path.with_name("both-ca.pem")
         _ = both.write_bytes(path.read_bytes() + postfix.ca_file.read_bytes())
+        port = postfix.port
+        lacking = USUAL_EXTENSIONS - {Extension.SMTPUTF8}
+        small = Server(host="127.0.0.2", port=port, size_limit=2000, extensions=lacking)
+        refusing = Server(host="127.0.0.3", port=port, greeting="554 5.3.2 no mail here")
+        _ = stack.enter_context(small), stack.enter_context(refusing)
         yield DeliveryLab(names, postfix, policies, path, both)
 
 

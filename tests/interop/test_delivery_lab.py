@@ -11,7 +11,7 @@ import trio
 
 from smtpx import Envelope
 from smtpx.delivery import AsyncDelivery, Delivery, DeliveryFailed, DeliveryOutcome, Failure
-from tests.interop.delivery_lab import CASES, Case, DeliveryLab, delivery_lab, missing
+from tests.interop.delivery_lab import CASES, WALKS, Case, DeliveryLab, delivery_lab, missing
 from tests.interop.postfix import added
 from tests.interop.sender import Sender, Sent
 
@@ -21,6 +21,9 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 CONTENT = b"From: ann@example.org\r\nSubject: lab\r\n\r\nhi\r\n"
+LARGE = CONTENT + b"hello\r\n" * 1000
+UTF_8 = CONTENT.replace(b"Subject: lab", "Subject: l\u00e4b".encode())
+CONTENTS = {"small.signed.lab": LARGE, "ascii.signed.lab": UTF_8, "refused.signed.lab": CONTENT}
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +35,18 @@ def lab() -> Iterator[DeliveryLab]:
         yield running
 
 
-def in_thread(lab: DeliveryLab, envelope: Envelope, **options: Any) -> Any:
+def in_thread(
+    lab: DeliveryLab, envelope: Envelope, content: bytes = CONTENT, **options: Any
+) -> Any:
     with lab.delivery(Delivery, **options) as delivery:
-        return delivery.send(CONTENT, envelope)
+        return delivery.send(content, envelope)
 
 
-async def in_task(lab: DeliveryLab, envelope: Envelope, **options: Any) -> Any:
+async def in_task(
+    lab: DeliveryLab, envelope: Envelope, content: bytes = CONTENT, **options: Any
+) -> Any:
     async with lab.delivery(AsyncDelivery, **options) as delivery:
-        return await delivery.send(CONTENT, envelope)
+        return await delivery.send(content, envelope)
 
 
 WORLDS: dict[str, Callable[..., Any]] = {
@@ -85,6 +92,8 @@ def by_postfix(lab: DeliveryLab) -> Iterator[dict[str, Sent]]:
     _ = resolv_conf.write_text(lab.names.resolv_conf())
     with Sender(lab.postfix.port, resolv_conf) as sender:
         sent = sender.send([f"smtp8@{case.domain}" for case in CASES], CONTENT)
+        for domain, content in CONTENTS.items():
+            sent |= sender.send([f"smtp8@{domain}"], content)
         yield {recipient.partition("@")[2]: one for recipient, one in sent.items()}
 
 
@@ -146,3 +155,26 @@ def test_mta_sts_over_real_tls(
     assert told(outcome) == expected
     if expected == "VERIFIED":
         assert len(lab.postfix.messages(recipient)) == 1
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("case", WALKS, ids=lambda case: case.domain)
+def test_what_the_best_host_does_not_take(lab: DeliveryLab, case: Case, world: str):
+    envelope = Envelope("ann@example.org", f"{world}@{case.domain}")
+    outcome = outcome_of(lambda: WORLDS[world](lab, envelope, CONTENTS[case.domain]))
+    assert (told(outcome), outcome.host or "") == (case.terms, case.host)
+
+
+# It bounces what the best host says to be too large, and sends UTF-8 to a host that offers none.
+BY_POSTFIX = {
+    "small.signed.lab": ("bounced", "5.3.4", "small-mx.signed.lab"),
+    "ascii.signed.lab": ("sent", "2.0.0", "small-mx.signed.lab"),
+    "refused.signed.lab": ("deferred", "4.3.2", "refusing-mx.signed.lab"),
+}
+
+
+@pytest.mark.parametrize("domain", BY_POSTFIX)
+def test_what_smtp8_makes_of_a_best_host_that_does_not_take_it(
+    domain: str, by_postfix: dict[str, Sent]
+):
+    assert by_postfix[domain][:3] == BY_POSTFIX[domain]
