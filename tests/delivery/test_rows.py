@@ -699,6 +699,22 @@ def test_a_refusal_is_not_final_while_the_dns_does_not_say_where_another_host_is
     assert script.deliver().outcomes[0].retryable
 
 
+@row("walk: no session")
+@pytest.mark.parametrize("order", [(A, B), (B, A)])
+@pytest.mark.parametrize("refusal", ["5yz greeting", "5yz EHLO"])
+def test_a_refusal_is_not_final_while_another_host_was_not_asked(
+    order: tuple[str, str], refusal: str
+):
+    """There was no place for another session with it, or another message was trying it."""
+
+    def waiting(step: Try) -> Said:
+        return Said(error=TimedOut("as many sessions as there may be", phase="connect"))
+
+    says = {order[0]: NO_SESSION[refusal], order[1]: waiting}
+    script = Script(hosts(A, B), says=lambda step: says[step.host](step))
+    assert told(script) == (Failure.UNREACHABLE, "4.4.1")
+
+
 @row("walk: terms not met")
 @pytest.mark.parametrize("fault", [NO_TLS, BAD, TLSRefused("STARTTLS", Reply.of(502, "no"))])
 def test_where_the_terms_are_not_met_the_next_host_has_all(fault: Any):

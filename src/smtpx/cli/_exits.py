@@ -126,7 +126,7 @@ def _of_failure(error: smtpx.SMTPError) -> Exit:
             return Exit.PROTOCOL
         case smtpx.ExtensionMissing(keyword="AUTH" | "STARTTLS" | "REQUIRETLS"):
             return Exit.NOT_PERMITTED
-        case smtpx.ExtensionMissing():
+        case smtpx.ExtensionMissing() | smtpx.LimitExceeded():
             return Exit.REFUSED
         case smtpx.ConnectionLost(reply=smtpx.Reply()):
             return Exit.LATER  # A 421 ended the session.

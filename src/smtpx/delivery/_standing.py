@@ -64,6 +64,8 @@ class Standings:
         ]
         self._reasons: list[DeliveryFailed] = []
         self._refused: tuple[ReplyError, Attempt] | None = None
+        self._is_postponed = False
+        """A host was not asked, and may be another time."""
         self.reply: Reply | None = None
         self.server: str | None = None
         self.error: SMTPError | None = None
@@ -80,9 +82,10 @@ class Standings:
         return any(one.failure is Failure.TLS_POLICY for one in self._reasons)
 
     @property
-    def _lacks_addresses(self) -> bool:
-        """True if the DNS did not say where a host is."""
-        return any(one.failure is Failure.LOOKUP_FAILED for one in self._reasons)
+    def _is_open(self) -> bool:
+        """True if a host may take it that was not asked: a refusal by another one is not final."""
+        unknown = any(one.failure is Failure.LOOKUP_FAILED for one in self._reasons)
+        return self._is_postponed or self.lacks_protection or unknown
 
     def skip(self, why: DeliveryFailed) -> None:
         """A host is left out."""
@@ -148,6 +151,11 @@ class Standings:
         elif not isinstance(error, ReplyError) or isinstance(error, TLSRefused):
             self._reasons.append(DeliveryFailed(f"{where}: {error}", Failure.UNREACHABLE))
 
+    def postpone(self, error: SMTPError, attempt: Attempt) -> None:
+        """A host is not asked this time, for this reason."""
+        self._is_postponed = True
+        self.note(error, attempt)
+
     def fail(self, error: SMTPError) -> None:
         """Nobody who is left can be served, for this reason."""
         self.error = error
@@ -171,8 +179,7 @@ class Standings:
 
     def give_up(self, next_hop: str) -> None:
         """Say why nobody took it for those who are left."""
-        unknown = self.lacks_protection or self._lacks_addresses
-        if self._refused is not None and (self._refused[0].transient or not unknown):
+        if self._refused is not None and (self._refused[0].transient or not self._is_open):
             error, attempt = self._refused
             for place in self.remaining:
                 standing = self._all[place]

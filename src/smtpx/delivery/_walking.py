@@ -327,7 +327,8 @@ class _Walk:
             elif said.error is not None and not (is_trial and _is_without_tls(said)):
                 self.standings.note(said.error, attempt)
         elif said.error is not None:
-            self.standings.note(said.error, Attempt(host.name, addresses[0], terms, said.error))
+            attempt = Attempt(host.name, addresses[0], terms, said.error)
+            self.standings.postpone(said.error, attempt)
         self._trying = None
         return said
 
