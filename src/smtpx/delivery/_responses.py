@@ -71,7 +71,7 @@ def _restore_stubs(response: dns.message.Message) -> None:
     import dns.rdatatype
 
     kind = dns.rdatatype.TLSA
-    for found in [one for one in response.answer if one.rdtype == STUB]:
+    for found in [one for one in response.answer if int(one.rdtype) == STUB]:
         records = response.find_rrset(response.answer, found.name, found.rdclass, kind, create=True)
         blank = dns.rdata.from_wire(found.rdclass, kind, _BLANK, 0, len(_BLANK))
         records.add(blank, found.ttl)
