@@ -82,10 +82,8 @@ class Asker:
                 if is_pilot:
                     self._fly(waiter)
                 else:
-                    try:
+                    with suppress(Empty):
                         waiter.bell.get(timeout=left)
-                    except Empty:
-                        continue
         finally:
             with self._lock:
                 _ = self._waiting.pop(waiter, None)
