@@ -133,6 +133,32 @@ OF_SENDERS = [
     "550 Your domain does not exist",
     "550 Verification failed for <me@x.test>",
     "550 5.1.1 <me@x.test>: unauthorized sender (in reply to RCPT TO command)",
+    "550 Requested action not taken: mailbox unavailable invalid DNS MX or A/AAAA resource record",
+    "550 Requested action not taken: mailbox unavailable Sender address has null MX",
+    "550 Return address verification failed: no such user here",
+    "550 5.1.1 the return path does not exist: no such user",
+    "550 Originator unknown: no such user",
+    "550 The originating mailbox does not exist",
+    "550 unknown user in From",
+    "550 no such user in the 'From' field",
+    "550 5.2.1 sender's account is disabled",
+    "550 Account of sender suspended",
+    "550 Your account has been suspended, please contact support",
+    "550 5.2.2 your mailbox is over quota, so you cannot send",
+    "550 Outgoing mail from example.org has been suspended",
+    "554 5.7.1 The account ann@example.org has been disabled for sending",
+    "552 5.2.2 Sender mailbox is over quota",
+    "552 sender has exceeded quota; mailbox full",
+    "550 5.1.2 the sending domain does not exist",
+    "550 client host unknown",
+    "550 Absender: Benutzer unbekannt",
+    "550 expéditeur: utilisateur inconnu",
+    "550 remitente: usuario desconocido",
+    "550 5.1.8 no such user",
+    "Connected to 192.0.2.7 but greeting failed. Remote host said: 550 no such user",
+    "192.0.2.7 does not like sender. Remote host said: 550 5.1.1 User unknown",
+    "SMTP error from remote mail server after initial connection: 550 no such user",
+    "host mx.example.net[192.0.2.4] refused to talk to me: 550 no such user",
 ]
 
 
@@ -148,6 +174,14 @@ def test_what_is_said_of_the_sender_is_no_reason_about_the_recipient(said: str, 
         ("550 5.7.1 Your domain is listed in Spamhaus (in reply to MAIL FROM)", Reason.REPUTATION),
         ("450 too many connections (in reply to EHLO command)", Reason.RATE),
         ("550 5.7.23 SPF failed for the sender domain", Reason.AUTHENTICATION),
+        ("550 DMARC: no such user, policy reject", Reason.AUTHENTICATION),
+        ("550 5.1.1 SPF fail; user unknown", Reason.AUTHENTICATION),
+        ("550 5.7.26 no such user", Reason.AUTHENTICATION),
+        ("550 5.7.25 mailbox unavailable", Reason.REPUTATION),
+        ("550 Too many unknown users from your host; access denied", Reason.RATE),
+        ("550 too many invalid users", Reason.RATE),
+        ("550 excessive number of invalid recipients: user unknown", Reason.RATE),
+        ("554 5.7.1 directory harvest attack, too many user unknown", Reason.REPUTATION),
         ("550 5.1.1 user unknown; returned to sender, not delivered", Reason.BAD_MAILBOX),
     ],
 )
@@ -173,6 +207,8 @@ def test_what_else_is_said_of_the_sender_and_what_is_not(said: str, reason: Reas
         ("550 no such user (in reply to DATA command)", Reason.POLICY),
         ("SMTP error from remote mail server after DATA: host mx: 550 unknown user", Reason.POLICY),
         ("550 unknown user -------SMTP command DATA", Reason.POLICY),
+        ("192.0.2.7 failed after I sent the message. said: 550 User unknown", Reason.POLICY),
+        ("192.0.2.7 failed on DATA command. said: 550 User unknown", Reason.POLICY),
         ("550 no such user (in reply to RCPT TO command)", Reason.BAD_MAILBOX),
     ],
 )
@@ -278,6 +314,25 @@ def test_the_server_goes_before_the_reporter(status: str, said: str, reason: Rea
         ("550 5.1.0 sender rejected. AUP#CDRBL", Reason.REPUTATION),
         ("They may be blacklisted, or may not exist", Reason.OTHER),
         ("550 Unauthenticated senders not allowed", Reason.POLICY),
+        ("550 unknown recipient domain", Reason.BAD_DOMAIN),
+        ("550 no such recipient domain", Reason.BAD_DOMAIN),
+        ("550 5.1.1 This group only accepts mail from members", Reason.POLICY),
+        ("550 5.1.1 Members only: posting refused", Reason.POLICY),
+        ("550 5.1.1 Address is not allowed to receive external mail", Reason.POLICY),
+        ("550 5.1.1 recipient verification failed: timeout", Reason.NETWORK),
+        ("550 5.1.1 undeliverable address: connect to mx: Connection timed out", Reason.NETWORK),
+        ("550 5.1.1 undeliverable address: host mx said: 450 4.2.1 busy", Reason.SYSTEM),
+        ("550 5.1.1 undeliverable address: host mx said: 550 5.1.1 no", Reason.BAD_MAILBOX),
+        ("554 5.4.11 Agent generated message depth exceeded", Reason.SYSTEM),
+        ("554 5.4.14 Hop count exceeded", Reason.SYSTEM),
+        ("554 5.2.0 STOREDRV.Deliver.Exception:AccountDisabledException", Reason.INACTIVE),
+        ("554 5.7.1 Spam message rejected; contact abuse. no mailbox", Reason.CONTENT),
+        ("550 <bob@spam.example>: no such user", Reason.BAD_MAILBOX),
+        ("550 Użytkownik nieznany", Reason.BAD_MAILBOX),
+        ("550 nie ma takiego użytkownika", Reason.BAD_MAILBOX),
+        ("550 skrzynka odbiorcy jest pełna", Reason.MAILBOX_FULL),
+        ("550 utilizador desconhecido", Reason.BAD_MAILBOX),
+        ("550 caixa postal cheia", Reason.MAILBOX_FULL),
         ("550 5.7.1 Messages with multiple addresses in From: are not taken", Reason.CONTENT),
     ],
 )
@@ -303,9 +358,16 @@ def test_what_is_transient_is_no_bad_address(said: str, status: str):
 
 
 @pytest.mark.requirement("RFC 7505 §4")
-def test_a_null_mx_is_for_good_whatever_the_reporter_states():
-    assert reason_of("DNS type 'mx' lookup: returned Null MX", "4.0.0") is Reason.BAD_DOMAIN
-    assert reason_of("450 4.1.10 null MX", "4.0.0") is Reason.NETWORK
+@pytest.mark.parametrize(
+    ("said", "status", "reason"),
+    [
+        ("DNS type 'mx' lookup: returned Null MX", "5.0.0", Reason.BAD_DOMAIN),
+        ("DNS type 'mx' lookup: returned Null MX", "4.0.0", Reason.NETWORK),
+        ("450 4.1.10 null MX", "4.0.0", Reason.NETWORK),
+    ],
+)
+def test_a_null_mx_is_a_bad_domain_unless_it_is_for_now(said: str, status: str, reason: Reason):
+    assert reason_of(said, status) is reason
 
 
 @pytest.mark.parametrize(

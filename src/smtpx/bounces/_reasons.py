@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from smtpx.bounces._reports import Action, Diagnostic, Reason, said_in
 from smtpx.bounces._words import (
     IN_SO_MANY_WORDS,
-    NULL_MX,
+    OF_CONTENT,
     OF_SENDER,
     TO_CONTENT,
     by_words,
@@ -32,7 +32,7 @@ _DEFINITE = {
     Reason.RATE: "5.3 7.28 7.650",
     Reason.POLICY: "1.7 1.8 7.2 7.8 7.9 7.27 7.30 7.124 7.133",
     Reason.NETWORK: "4.2 4.3",
-    Reason.SYSTEM: "2.4 3.1 3.2 3.5 4.6",
+    Reason.SYSTEM: "2.4 3.1 3.2 3.5 4.6 4.11 4.14",
 }
 _BY_DETAIL = {code: reason for reason, codes in _DEFINITE.items() for code in codes.split()}
 # Those whose class makes the difference.
@@ -73,6 +73,7 @@ _OF_SENDERS = (
     *(Reason.AUTHENTICATION, Reason.REPUTATION, Reason.RATE, Reason.CONTENT, Reason.TOO_LARGE),
     *(Reason.SYSTEM, Reason.POLICY),
 )
+_BAD_SENDER = ((1, 7), (1, 8))
 
 
 def reason_of(
@@ -82,19 +83,33 @@ def reason_of(
     if action not in (Action.FAILED, Action.DELAYED):
         return None
     diagnostic = diagnostic or Diagnostic("", "")
-    of_sender = OF_SENDER.search(diagnostic.text) is not None
-    transient = _class(status, diagnostic) == 4 and not _is_for_good(diagnostic)
-    accepted_before = _was_accepted_before(diagnostic)
+    of_sender = _is_of_sender(diagnostic)
+    transient = _class(status, diagnostic) == 4
+    doubtful = transient or _was_accepted_before(diagnostic) or _is_of_content(diagnostic)
     for given in _reasons(status, diagnostic):
         # What the DNS does not know for now may be there tomorrow.
         is_for_now = transient and given is Reason.BAD_DOMAIN
         reason = Reason.NETWORK if is_for_now else given
         if of_sender and reason not in _OF_SENDERS:
             continue
-        if (transient or accepted_before) and reason is Reason.BAD_MAILBOX:
+        if doubtful and reason is Reason.BAD_MAILBOX:
             continue
         return reason
-    return Reason.POLICY if of_sender or accepted_before else Reason.OTHER
+    return Reason.POLICY if of_sender or _was_accepted_before(diagnostic) else Reason.OTHER
+
+
+def _is_of_sender(diagnostic: Diagnostic) -> bool:
+    """Whether the words, or the server's own code, are about the sender or the sending host."""
+    own = diagnostic.enhanced
+    by_code = own is not None and (
+        (own.subject, own.detail) in _BAD_SENDER
+        or next(_by_code(own), None) in (Reason.AUTHENTICATION, Reason.REPUTATION)
+    )
+    return by_code or OF_SENDER.search(diagnostic.text) is not None
+
+
+def _is_of_content(diagnostic: Diagnostic) -> bool:
+    return OF_CONTENT.search(diagnostic.text) is not None
 
 
 def _was_accepted_before(diagnostic: Diagnostic) -> bool:
@@ -108,11 +123,6 @@ def _was_accepted_before(diagnostic: Diagnostic) -> bool:
         diagnostic.text
     )
     return not takes_it_back and TO_CONTENT.search(diagnostic.text) is not None
-
-
-def _is_for_good(diagnostic: Diagnostic) -> bool:
-    """Whether the domain says itself that it takes no mail (RFC 7505), whatever is made of it."""
-    return diagnostic.reply_code is None and NULL_MX.search(diagnostic.text) is not None
 
 
 def _class(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> int:

@@ -19,35 +19,52 @@ def _pattern(phrases: str) -> re.Pattern[str]:
 
 
 TO_SENDER = _pattern(
-    r"(?:\b(?:after|for|in reply to|did not like our)(?: pipelined)?|>>>) (?:MAIL|HELO|EHLO)\b"
+    r"""
+    (?:\b(?:after|for|in reply to|did not like our)(?: pipelined)?|>>>) (?:MAIL|HELO|EHLO)\b
+    \bafter initial connection\b|\brefused to talk to me\b
+    \bbut (?:greeting failed|my name was rejected|sender was rejected)\b|\bdoes not like sender\b
+"""
 )
-"""It is the reply to a command before there was a recipient."""
+"""It is the reply to a command before there was a recipient, or to none."""
 
 OF_SENDER = _pattern(
     TO_SENDER.pattern
     + r"""
-    \[(?:MAIL_FROM|HELO|EHLO)\]|my name was rejected
-    (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:verif\w+|callout|reject\w*|denied|refused)\b
-    (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:invalid|unknown|domains?|not|does(?:n't)?)\b
-    (?<!\bto )(?<!\bto the )\bsenders?\b[^.]{0,40}?\b(?:isn't|must|blocked|listed|bad|spammer)\b
-    \b(?:verif\w+|unknown|invalid|bad|reject\w*|unrout\w+|non-?existent) (?:the |your )?senders?\b
-    \b(?:forged|spoofed|unauthenticated|unresolvable|blocked|resolve|domain of) senders?\b
-    \b(?:unauthori[sz]ed|untrusted|disallowed|prohibited|blacklisted|denied) senders?\b
+    \[(?:MAIL_FROM|HELO|EHLO)\]
+    (?<!\bto )(?<!\bto the )\b(?:(?<!original )senders?(?!-mta)|originat(?:ors?|ing))\b
+    \bsend(?:ing|er's) (?:domain|host|ip|mta|server|system|address|account|user|mail ?box)\b
+    \b(?:client|connecting) (?:domain|host|ip|mta|server|system|address)(?:name)?\b
     \b(?:helo|ehlo)\b.{0,40}?\b(?:reject\w*|invalid|denied|bad|not|must|mismatch|fail\w*|unknown)
     \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:domain|reject\w*|invalid|not|does|denied|listed)
     \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:unknown|fail\w*|mismatch)|bogus mail from\b
-    \b(?:return[- ]path|reverse[- ]path)\b.{0,40}?\b(?:reject\w*|invalid|not|does|denied|unknown)
-    \bfrom:? (?:domain|address|header)\b|address is not verified|purported responsible
+    \breturn(?:ing)? address\b|\b(?:return|reverse)[- ]path\b.{0,40}?\b(?:reject\w*|invalid|not)\b
+    \b(?:return|reverse)[- ]path\b.{0,40}?\b(?:does|denied|fail\w*|unknown)\b
+    \bfrom:? (?:domain|address|header)\b|\bin (?:the )?(?:mail )?[\"'<]?(?:from|return-path)\b
+    address is not verified|purported responsible
+    \bfrom your (?:domain|host|hostname|ip|network|server|mail server|system)\b
     \byour (?:domain|host|hostname|ip|server|mail server) (?:is|isn't|was|has|does|doesn't|must)\b
     \byour (?:domain|host|hostname|ip|server|mail server) (?:cannot|could|appears|may)\b
     \byour (?:e-?mail )?address (?:is|isn't|was|has|does|doesn't|must|cannot|could|appears|may)\b
-    \bverification failed for <|\bbatv\b|backscatter|\b[eé]metteur\b
+    \byour (?:e-?mail )?(?:account|mail ?box)\b[^.@]{0,20}?\b(?:is|was|has|been|does|doesn't|over)\b
+    \b(?:for|from) sending\b|\b(?:outgoing|outbound) (?:e-?mail|mail|messages?)\b
+    \b(?:dmarc|dkim|spf)\b|\bresource records?\b
+    \bverification failed for <|\bbatv\b|backscatter
+    \b(?:[eé]metteur|exp[eé]diteur|remitente|remetente|mittente|absender|afzender|nadawc\w)s?\b
+    отправител|送信者|発信者|发件人|发送者
 """
 )
 """It is about whom a message is from, or about the host that it came by."""
 
-TO_CONTENT = _pattern(r"\b(?:in reply to|after|SMTP command)(?: pipelined)? (?:end of )?DATA\b")
+TO_CONTENT = _pattern(
+    r"""
+    \b(?:in reply to|after|SMTP command)(?: pipelined)? (?:end of )?DATA\b
+    \bfailed (?:after I sent the message|on DATA command)\b
+"""
+)
 """It is the reply to DATA or the content, so the server had accepted the recipient before."""
+
+OF_CONTENT = _pattern(r"(?<![\w@.-])(?:spam|virus|malware|phishing)\b(?![@.-]\w)")
+"""Whoever takes it for spam may have said more than is so of the mailbox."""
 
 IN_SO_MANY_WORDS = _pattern(
     r"\b(?:not found|(?:not|n't|no longer) exists?|invalid mail ?box|no mail ?box|not listed)\b"
@@ -55,13 +72,11 @@ IN_SO_MANY_WORDS = _pattern(
 )
 """Where the reply to the content tells of a mailbox that there is none."""
 
-NULL_MX = _pattern(r"\bnull mx\b")
-"""The domain says itself that it takes no mail (RFC 7505)."""
-
 # Each is said of nothing else, whatever code comes with it.
 _SURE = {
     Reason.SYSTEM: r"""
         \b(?:couldn't|could not|can't|cannot) create\b|\bldap (?:server|error|fail)|\bpipe to \|
+        \bundeliverable address: host \S{1,200} said: 4\d\d
     """,
     Reason.CONTENT: r"""
         black ?listed (?:url|link)|\b(?:uribl|surbl)\b|\burl in (?:this|your)
@@ -77,7 +92,9 @@ _SURE = {
         receiving (?:mail at a )?rate|rate.?limit|frequency.{0,9}limit|(?:sending|unusual) rate
         connection limit|trop de connexions|try again slower|too (?:quickly|fast|often)
         too many (?:smtp |simultaneous )?(?:messages|connections|recipients|e?mails|sessions)
-        too many (?:requests|errors|concurrent|(?:bad|invalid|unknown) recipients)
+        too many (?:requests|errors|concurrent)
+        (?:too many|excessive|(?:high|large) number)(?: [\w-]{1,20}){1,3} (?:users?|recipients)\b
+        (?:too many|excessive|(?:high|large) number)(?: [\w-]{1,20}){1,3} (?:addresses|mailboxes)\b
         \b(?:daily|hourly|sending|outgoing|submission)\b.{0,20}\b(?:quota|limit)\b
         \bquota\b.{0,20}\b(?:per|messages|recipients)\b|\w per (?:second|minute|hour|day)
         throttl|gr[ea]y-?list|server (?:is )?(?:too )?busy
@@ -88,24 +105,30 @@ _SURE = {
         spamhaus|spamcop|barracuda|sorbs|uceprotect|abuseat|abusix|dnsbls?\b|rbls?\b
         (?<!may be )(?:block|black|deny|bad) ?list|(?<!not )\blisted (?:at|in|by|on|as)\b
         \[(?:TSS|BL)[0-9]{2}\]
+        harvest(?:ing)?\b|dictionary attack
         blocked using|\b(?:client|host|ip)\b[^.@]{0,40}?\bblocked\b|\bbanned\b
     """,
     Reason.BAD_MAILBOX: r"""
         \b(?:user|addressee) (?:is )?unknown\b(?!/| or\b| ou?\b| oder\b)
         \bunknown (?:user|addressee)\b(?!/| or\b| ou?\b| oder\b|[ -]agent\b)
-        \bno such (?:user|recipient)\b(?!/| or\b| ou?\b| oder\b)
+        \bno such (?:user|recipient)\b(?!/| or\b| ou?\b| oder\b| domain\b)
         5\.4\.1\b.{0,80}?\brecipient address(?:es)? rejected
         not listed in .{0,60}(?:director|address book)|n[o']t have an? (?:\S{1,80} )?account
         550[ -]#?5\.1\.0 address rejected
     """,
-    Reason.BAD_DOMAIN: NULL_MX.pattern,
+    Reason.BAD_DOMAIN: r"\bnull mx\b",  # RFC 7505
     Reason.NETWORK: r"""
         not found, try again|unexpected name ?server reply
+        \bverif(?:y|ication|ied)\b.{0,60}?\b(?:time[d-]? ?out|connect\w*|lookup|unreachable)\b
+        \bundeliverable address: (?:connect|lost|conversation|delivery temporarily|mail transport)
     """,
     Reason.POLICY: r"""
         address is not verified|recipient(?:'?s)? preferences|unauthenticated senders?
         \b(?:allowed|approved|authori[sz]ed|known|permitted|safe) senders?\b|\b(?:allow|white) ?list
         \bblocked (?:you|by (?:the )?(?:recipient|user))\b
+        \bonly (?:accepts?|receives?|takes?|allows?|open to)\b|\bmembers?[ -]only\b|\bonly members\b
+        \b(?:accepts?|receives?|takes?|allows?) (?:e-?mails?|mail|messages|posts)? ?only\b
+        \b(?:external|outside|internet) (?:e-?mails?|mail|messages?)\b
     """,
 }
 
@@ -145,7 +168,8 @@ _WORDS = [
         no mail ?box space
         (?:insufficient|(?:not|n't have) enough|out of)(?: \w+)? (?:storage|space)
         storage allocation|bo[iî]te .{0,40}pleine|casilla .{0,20}llena|buz[oó]n .{0,20}lleno
-        postfach .{0,20}voll
+        postfach .{0,20}voll|caixa .{0,20}(?:cheia|lotada)|\b(?:c|qu)ota (?:de \w+ )?excedida
+        skrzynk\w .{0,20}(?:pełna|przepełniona|zapełniona)
         """,
     ),
     (
@@ -163,7 +187,8 @@ _WORDS = [
         (?<![@\w.-])(?:[\w-]{1,63}\.){2,9}[a-z]{2,20} does not exist
         (?:host|domain)(?: name)? (?:unknown|does not exist|doesn't exist|not exist)
         domain \S{1,99} (?:(?:could not|couldn't) be found|does not exist)
-        (?:no such|unknown) (?:domain|host)|non-?existent (?:host|domain)|nxdomain
+        (?:no such|unknown|invalid) (?:(?:recipient|user|destination)(?:'s)? )?(?:domain|host)\b
+        non-?existent (?:host|domain)|nxdomain
         find any host named|unrouteable|unroutable|bad destination (?:host|system)
         \bno (?:valid )?mx\b|null ?mx|does not accept (?:any )?e?-?mail\b(?! from)|no smtp service
         domain is not reachable|name or service not known|recipient domain must exist
@@ -181,6 +206,7 @@ _WORDS = [
         (?:has been|is currently|temporar(?:il)?y) (?:suspended|deactivated|locked)
         archived recipient|(?:account|mail ?box) is blocked
         account (?:closed|not activated)|disabled ?user|casilla ha expirado
+        account ?disabled|mailbox ?disabled|konto .{0,20}(?:zablokowan|wyłączon|nieaktywn)
         \bno longer (?:in use|used|being used|monitored|active)\b
         """,
     ),
@@ -215,6 +241,9 @@ _WORDS = [
         (?:benutzer|postfach|empf(?:ä|ae?)nger|adresse) (?:existiert nicht|nicht gefunden)
         (?:usu[aá]rio|destinat[aá]rio|conta|caixa postal|endere[cç]o) (?:desconhecid|inexistent)\w
         (?:usu[aá]rio|destinat[aá]rio|conta|caixa postal|endere[cç]o) n[aã]o (?:existe|encontrad)
+        utilizador (?:desconhecid|inexistent|n[aã]o (?:existe|encontrad))
+        (?:użytkownik|odbiorca|adresat|adres|skrzynka) (?:jest )?(?:nieznan|nie (?:istniej|znalez))
+        nieznany (?:użytkownik|odbiorca|adresat|adres)|nie ma takie\w{1,3} (?:użytkownik|adres)
         (?:utente|destinatario|casella) (?:sconosciut[oa]|inesistente|non (?:esiste|trovat[oa]))
         (?:gebruiker|geadresseerde|postbus|adres) (?:onbekend|bestaat niet|niet gevonden)
         (?:пользовател\w|адресат|(?:почтовый )?ящик|адрес) (?:не (?:найден|существует)|неизвестен)
