@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from email import message_from_bytes
 
+import flufl.bounce
 import pytest
 
 from smtpx.bounces import Action, DeliveryReport, Reason, parse
@@ -71,6 +74,20 @@ def test_what_it_stumbles_over(sender: str):
     message = f"{sender}Subject: failed\nReturn-Path: <>\nContent-Type: {{}}\n\nhello\n"
     for kind in ("", "multipart/mixed", "multipart/report; boundary=x", "a/b/c"):
         _ = parse(message.format(kind).encode())
+
+
+@pytest.mark.parametrize("sender", ["", "From:\n", "From: MAILER-DAEMON@\n", "From: <>\n"])
+def test_it_logs_nothing_of_ours(sender: str, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.DEBUG):
+        _ = parse(f"{sender}Return-Path: <>\nSubject: failure notice\n\nhello\n".encode())
+    assert caplog.records == []
+
+
+def test_it_logs_what_others_ask_of_it(caplog: pytest.LogCaptureFixture):
+    _ = parse(UNKNOWN)
+    with caplog.at_level(logging.INFO):
+        _ = flufl.bounce.all_failures(message_from_bytes(UNKNOWN))
+    assert caplog.records
 
 
 @pytest.mark.timeout(20)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextvars import ContextVar
 from email.message import Message
 from importlib import import_module
 from typing import Any
@@ -19,6 +21,9 @@ _PARTS = 10
 _TEXT = 16_384
 _LINE = 200
 
+# It logs a traceback where it stumbles: a stranger's mail writes nothing into the program's log.
+_we_ask = ContextVar("_we_ask", default=False)
+
 
 def found_by_flufl(header: Fields, parts: Sequence[Part]) -> dict[str, Action]:
     """The recipients, if it is installed, knows the form, and the message may be a report.
@@ -31,15 +36,23 @@ def found_by_flufl(header: Fields, parts: Sequence[Part]) -> dict[str, Action]:
         flufl: Any = import_module("flufl.bounce")
     except ImportError:
         return {}
+    logging.getLogger("flufl.bounce").addFilter(_is_asked_by_others)
+    asking = _we_ask.set(True)
     try:
         temporary, permanent = flufl.all_failures(_flat(header, parts))
     except Exception:  # It may stumble over what is malformed.
         return {}
+    finally:
+        _we_ask.reset(asking)
     return {
         address.decode("utf-8", "replace"): action
         for action, addresses in ((Action.DELAYED, temporary), (Action.FAILED, permanent))
         for address in sorted(addresses)
     }
+
+
+def _is_asked_by_others(_: logging.LogRecord) -> bool:
+    return not _we_ask.get()
 
 
 def _flat(header: Fields, parts: Sequence[Part]) -> Message:
