@@ -534,11 +534,13 @@ def test_what_refers_to_nothing_is_left_alone(html: str) -> None:
         "<a style='url( ",
         "<img srcset='cid:,",
         "= ",
+        "x",
     ],
 )
+@pytest.mark.parametrize("before", ["cid:", "cid:<a "])
 @pytest.mark.timeout(20)
-def test_references_are_found_in_no_time(unit: str) -> None:
-    assert len(names_in(unit * (2**18 // len(unit)))) <= 1
+def test_references_are_found_in_no_time(before: str, unit: str) -> None:
+    assert len(names_in(before + unit * (2**18 // len(unit)))) <= 1
 
 
 @pytest.mark.requirement("RFC 6047 §2.4")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,6 +181,59 @@ def test_whatever_it_is_given_it_makes_a_text(html: str) -> None:
 @pytest.mark.timeout(20)
 def test_what_is_nested_deep_takes_no_time(html: str) -> None:
     assert len(plain_text(html)) < 3_000_000
+
+
+UNCLOSED = [
+    "<a ", '<b x="', "<b x='", "<b x=", "<b/", "<!--", "<!---", "<![", "<!", "<?", "</", "<", "&",
+    "&#", "<style>", "<title>", "<script ", "</a b='", "\u200d", "x\u200d", "\u200d<b>", "x<b>",
+    "<a href=x>y",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unclosed", UNCLOSED)
+def test_what_is_not_closed_takes_steps_by_its_length(unclosed: str) -> None:
+    def steps(length: int) -> int:
+        count = 0
+
+        def step(*_: object) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(step)
+        try:
+            _ = plain_text(f"a{unclosed * (length // len(unclosed))}b")
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert steps(8_000) < 2.2 * steps(4_000) + 100
+
+
+@pytest.mark.parametrize("unclosed", UNCLOSED)
+@pytest.mark.timeout(20)
+def test_what_is_not_closed_is_looked_at_once(unclosed: str) -> None:
+    """A second look for each would take minutes."""
+    _ = plain_text(f"a{unclosed * (400_000 // len(unclosed))}b")
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("x<a href='y", "x"),
+        ("x<!-- y", "x"),
+        ("x<!-->y", "xy"),
+        ("x<!-- a --!>y", "xy"),
+        ("x<style>y", "x"),
+        ("<textarea><b>x</textarea>y", "<b>xy"),
+        ("<script>'</scripts>'</SCRIPT >y", "y"),
+        ("x</>y", "xy"),
+        ("x < y <3", "x < y <3"),
+        ("<a href='https://x.test?a&copy=1&amp;b'>x</a>", "x <https://x.test?a&copy=1&b>"),
+        ("<a href=https://x.test href=https://y.test>x</a>", "x <https://x.test>"),
+    ],
+)
+def test_it_is_cut_as_a_browser_cuts_it(html: str, text: str) -> None:
+    assert plain_text(html) == text + "\n"
 
 
 def test_a_number_of_no_character() -> None:

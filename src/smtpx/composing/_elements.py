@@ -7,8 +7,10 @@ hidden one ends where a browser has it end; one whose end tag was forgotten, at 
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from collections.abc import Iterable
 from typing import Final
+
+from smtpx.composing._markup import Tag
 
 __all__ = ["BLOCKS", "PARAGRAPHS", "Elements", "is_hidden", "with_end_tags"]
 
@@ -71,7 +73,7 @@ class Elements:
         """The number of the element that hides what comes now, 0 if none does."""
         return 0 if self._hidden_at is None else self._open[self._hidden_at][1]
 
-    def begin(self, tag: str, attributes: dict[str, str | None]) -> None:
+    def begin(self, tag: str, attributes: dict[str, str]) -> None:
         """A start tag."""
         ended, bounds = _ENDS.get(tag, ((), ()))
         places = [self._places[each][-1] for each in ended if self._places.get(each)]
@@ -119,28 +121,21 @@ class Elements:
             self._hidden_at = None
 
 
-class _EndTags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: set[int] = set()
-        self._elements = Elements()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._elements.begin(tag, {})
-
-    def handle_endtag(self, tag: str) -> None:
-        self.found.add(self._elements.end(tag))
-
-
-def with_end_tags(html: str) -> frozenset[int]:
+def with_end_tags(markup: Iterable[Tag | str]) -> frozenset[int]:
     """The elements that have an end tag, by their number."""
-    reader = _EndTags()
-    reader.feed(html)
-    reader.close()
-    return frozenset(reader.found)
+    elements = Elements()
+    found: set[int] = set()
+    for each in markup:
+        if isinstance(each, str):
+            continue
+        if each.is_end:
+            found.add(elements.end(each.name))
+        else:
+            elements.begin(each.name, {})
+    return frozenset(found)
 
 
-def is_hidden(attributes: dict[str, str | None]) -> bool:
+def is_hidden(attributes: dict[str, str]) -> bool:
     """True for what no reader shows. What Outlook alone hides (mso-hide), the others do."""
     if "hidden" in attributes:
         return True

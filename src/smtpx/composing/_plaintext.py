@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from collections.abc import Iterable
 from typing import Final
 
 from smtpx import _checks
 from smtpx.composing._elements import BLOCKS, PARAGRAPHS, Elements, is_hidden, with_end_tags
+from smtpx.composing._markup import Tag, markup_in
 
 __all__ = ["plain_text"]
 
-# <![endif]> and the like, on which some versions of the parser stumble; not the end of a comment.
-_MARKED_SECTION: Final = re.compile(r"<!\[[^>]*?(?:(?=-->)|>|\Z)")
 # What marketing mail fills its previews with.
 _INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 # The same, but for within a word: there they join its letters, or an emoji's parts.
 _JOINERS: Final = "\u034f\u200c\u200d"
 _BESIDE_WORDS: Final = re.compile(
-    rf"(?<=\s)[{_JOINERS}]+|[{_JOINERS}]+(?=\s)|(?<=\s)[\u200e\u200f]+(?=\s)"
+    rf"(?<=\s)[{_JOINERS}]++|(?<![{_JOINERS}])[{_JOINERS}]++(?=\s)|(?<=\s)[\u200e\u200f]++(?=\s)"
 )
-# No character has such a number, and `int` takes no number of thousands of digits.
-_NO_CHARACTER: Final = re.compile(r"&#0*[0-9]{8,};?")
-# Lists in lists, and quotes in quotes, that are shown as such.
+# Lists in lists, and quotes in quotes, that are shown as such; joiners before a word that are kept.
 _DEEPEST: Final = 16
 _SPACE: Final = re.compile(r"[ \t\r\n\f\xa0\u2007]+")
 _BREAKS: Final = re.compile(r"[\t\r\n]+")
@@ -39,19 +36,17 @@ def plain_text(html: str) -> str:
         TypeError: it is no text.
     """
     _checks.text("html", html)
-    html = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _MARKED_SECTION.sub("", html))
-    reader = _Reader(Elements(with_end_tags(html)))
-    reader.feed(html)
-    reader.close()
+    markup = list(markup_in(html))
+    reader = _Reader(Elements(with_end_tags(markup)))
+    reader.read(markup)
     return reader.text()
 
 
 plain_text.__module__ = "smtpx.composing"
 
 
-class _Reader(HTMLParser):
+class _Reader:
     def __init__(self, elements: Elements) -> None:
-        super().__init__(convert_charrefs=True)
         self._elements = elements
         self._lines: list[str] = []
         self._line = ""
@@ -64,6 +59,15 @@ class _Reader(HTMLParser):
         self._pre = 0
         self._mark = ""  # What the next line begins with.
 
+    def read(self, markup: Iterable[Tag | str]) -> None:
+        for each in markup:
+            if isinstance(each, str):
+                self._read_text(each)
+            elif each.is_end:
+                self._end(each.name)
+            else:
+                self._begin(each.name, each.attributes)
+
     def text(self) -> str:
         if self._links:
             self._end_link()
@@ -71,8 +75,7 @@ class _Reader(HTMLParser):
         text = "\n".join(self._lines).strip("\n")
         return text + "\n" if text else ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = dict(attrs)
+    def _begin(self, tag: str, named: dict[str, str]) -> None:
         self._elements.begin(tag, named)
         if self._elements.hidden or is_hidden(named):
             return
@@ -86,11 +89,11 @@ class _Reader(HTMLParser):
                 self._say("-" * 20)
                 self._break()
             case "img":
-                self._words(named.get("alt") or "")
+                self._words(named.get("alt", ""))
             case "a":
                 if self._links:
                     self._end_link()
-                self._links.append((named.get("href") or "", len(self._lines), len(self._line)))
+                self._links.append((named.get("href", ""), len(self._lines), len(self._line)))
             case "ul":
                 self._lists.append(None)
             case "ol":
@@ -107,7 +110,7 @@ class _Reader(HTMLParser):
             case _:
                 pass
 
-    def handle_endtag(self, tag: str) -> None:
+    def _end(self, tag: str) -> None:
         hidden_by, ended = self._elements.hidden_by, self._elements.end(tag)
         if hidden_by and not 0 < ended < hidden_by:
             return  # It is in the hidden element, or ends that alone.
@@ -128,7 +131,7 @@ class _Reader(HTMLParser):
         if tag in PARAGRAPHS and not self._lists:
             self._break(gap=True)
 
-    def handle_data(self, data: str) -> None:
+    def _read_text(self, data: str) -> None:
         if self._elements.hidden:
             return
         if not self._pre:
@@ -148,7 +151,7 @@ class _Reader(HTMLParser):
         if not follows_a_word:
             text = text.lstrip(_JOINERS)
         visible = text.rstrip(_JOINERS)
-        self._joiners = text[len(visible) :]
+        self._joiners = text[len(visible) :][:_DEEPEST]
         words = _SPACE.sub(" ", _BESIDE_WORDS.sub("", visible))
         if words.startswith(" "):
             self._space = True

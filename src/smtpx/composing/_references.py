@@ -19,7 +19,9 @@ _MARKUP: Final = re.compile(
       | (?P<tag> <[a-z] (?:"[^"]*"|'[^']*'|[^"'>])*+ )""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_ATTRIBUTE: Final = re.compile(r"""([^\s"'<>/=]+)\s*+=\s*+("[^"]*"|'[^']*'|[^\s"'>]+)""")
+_ATTRIBUTE: Final = re.compile(
+    r"""(?<![^\s"'<>/=])([^\s"'<>/=]++)\s*+=\s*+("[^"]*"|'[^']*'|[^\s"'>]+)"""
+)
 _URL_ATTRIBUTES: Final = ("src", "href", "background", "poster", "data")
 _QUOTE: Final = r"""(?:["']|&quot;|&apos;|&\#0*(?:34|39);|&\#x0*2[27];)"""
 _TARGET: Final = r"""cid:([^\s"'<>(),;&/]+)"""

@@ -1,0 +1,87 @@
+"""HTML cut into tags and texts, as a browser cuts it (HTML §13.2.5).
+
+`html.parser` takes time that grows with the square of what is not closed, and each Python's has
+other ends of comments. Here every construct takes what is left where it has no end, so that no
+octet is looked at again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import unescape
+from typing import Final
+
+__all__ = ["Tag", "markup_in"]
+
+_BEGIN: Final = re.compile(
+    r"<(?:(?P<comment>!--)|(?P<bogus>[!?]|/(?![a-z]))|(?P<end>/?)(?P<name>[a-z][^ \t\n\f\r/>]*+))",
+    re.IGNORECASE,
+)
+_COMMENT: Final = re.compile(r"-?>|.*?(?:--!?>|\Z)", re.DOTALL)
+_BOGUS: Final = re.compile(r"[^>]*+>?")
+_ATTRIBUTE: Final = re.compile(
+    r"""[ \t\n\f\r/]*+(?P<name>[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)
+    (?:[ \t\n\f\r]*+=[ \t\n\f\r]*+
+       (?: "(?P<quoted>[^"]*+)(?:"|\Z) | '(?P<single>[^']*+)(?:'|\Z) | (?P<bare>[^ \t\n\f\r>]*+) )
+    )?+""",
+    re.VERBOSE,
+)
+_TAG_END: Final = re.compile(r"[ \t\n\f\r/]*+>")
+_TEXT_UNTIL: Final = {
+    name: re.compile(rf".*?(?=</{name}[ \t\n\f\r/>]|\Z)", re.DOTALL | re.IGNORECASE)
+    for name in ("script", "style", "textarea", "title", "xmp")
+}
+# No character has such a number, and `int` takes no number of thousands of digits.
+_NO_CHARACTER: Final = re.compile(r"&#0*[0-9]{8,};?")
+# In a URL "&copy=1" is no reference.
+_REFERENCE: Final = re.compile(r"&(?:#\w++;?|[a-z][a-z0-9]*+(?:;|(?!=)))", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A start tag or an end tag."""
+
+    name: str
+    """In lower case."""
+    attributes: dict[str, str]
+    is_end: bool
+
+
+def markup_in(html: str) -> Iterator[Tag | str]:
+    """The tags, and the texts between them; comments and the like left out."""
+    html = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", html)
+    place = 0
+    while (begin := _BEGIN.search(html, place)) is not None:
+        if begin.start() > place:
+            yield unescape(html[place : begin.start()])
+        place = begin.end()
+        if begin["name"] is None:
+            rest = _BOGUS if begin["comment"] is None else _COMMENT
+            place = _end(rest, html, place)
+            continue
+        tag = Tag(begin["name"].lower(), {}, bool(begin["end"]))
+        while (attribute := _ATTRIBUTE.match(html, place)) is not None:
+            place = attribute.end()
+            value = attribute["quoted"] or attribute["single"] or attribute["bare"] or ""
+            _ = tag.attributes.setdefault(attribute["name"].lower(), _unescaped(value))
+        if not (end := _TAG_END.match(html, place)):
+            return
+        place = end.end()
+        yield tag
+        if tag.name in _TEXT_UNTIL and not tag.is_end:
+            until = _end(_TEXT_UNTIL[tag.name], html, place)
+            yield html[place:until]
+            place = until
+    if place < len(html):
+        yield unescape(html[place:])
+
+
+def _end(pattern: re.Pattern[str], html: str, place: int) -> int:
+    match = pattern.match(html, place)
+    return len(html) if match is None else match.end()
+
+
+def _unescaped(value: str) -> str:
+    return _REFERENCE.sub(lambda match: unescape(match[0]), value)
