@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from smtpx import ClientCertificate, Credentials, LocalProtocolError, Session, SMTPError
+from smtpx._secrecy import redacted
 from smtpx._wire.commands import Phase, command
 from smtpx.testing import Server
 from tests import secrecy
@@ -81,3 +82,37 @@ def test_the_plugin_runs_and_knows_what_this_test_has_given(given: str) -> None:
     error = SMTPError("x")
     assert any(secret.startswith(SECRET) for secret in secrecy._notes.secrets)
     assert error in secrecy._notes.errors
+
+
+REDACTED = b"[redacted]"
+
+
+@pytest.mark.parametrize("secret", [b"e", b"on", b"ti", b"auth", b"ntica"])
+def test_a_short_secret_takes_no_letters_out_of_words(secret: bytes) -> None:
+    said = b"5.7.8 Authentication credentials invalid"
+    assert redacted(said, [secret]) == said
+
+
+@pytest.mark.parametrize("secret", [b"e", b"x1", b"pass1", b"#", b"!1", b"hunter2-of-ann"])
+@pytest.mark.parametrize(
+    "said",
+    [b"no: %s", b"no <%s>", b"'%s' is wrong", b"ann:%s@mx", b"%s", b"\xe2\x80\x9c%s\xe2\x80\x9d"],
+)
+def test_a_secret_by_itself_is_not_shown(secret: bytes, said: bytes) -> None:
+    assert redacted(said % secret, [secret]) == said % REDACTED
+
+
+@pytest.mark.parametrize("secret", [b"e", b"x1", b"pass1", b"hunter2-of-ann"])
+def test_a_secret_in_base64_is_not_shown(secret: bytes) -> None:
+    for form in (secret, b"\0ann\0" + secret, b"ann " + secret):
+        said = b"no: " + base64.b64encode(form) + b" is wrong"
+        assert base64.b64encode(secret) not in redacted(said, [secret])
+        assert base64.b64encode(form) not in redacted(said, [secret])
+
+
+def test_a_long_secret_is_not_shown_within_a_word() -> None:
+    assert redacted(b"no: xhunter2-of-annx", [SECRET.encode()]) == b"no: x[redacted]x"
+
+
+def test_the_longest_secret_is_cut_out_first() -> None:
+    assert redacted(b"no: ann hunter2", [b"ann", b"ann hunter2"]) == b"no: [redacted]"

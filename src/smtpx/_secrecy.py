@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from typing import Any, Self, TypeVar
 
 E = TypeVar("E", bound=BaseException)
+
+_SHORT = 6
+"""Octets of a secret from which on a word does not have it by chance."""
 
 
 class Hidden(bytes):
@@ -42,24 +46,37 @@ class Confidential:
 
 
 def redacted(text: bytes, secrets: Iterable[bytes]) -> bytes:
-    """What a peer has said without the secrets that it echoes, as they are or in base64."""
+    """What a peer has said without the secrets that it echoes, as they are or in base64.
+
+    A short one is cut out only where it stands by itself. The letters of a word may be the same by
+    chance, and what is cut out of a word that everybody knows is told by that.
+    """
     forms = {form for secret in secrets if secret for form in (secret, b64encode(secret))}
     if not forms:
         return text
-    if any(_encodes(word, forms) for word in text.split()):
+    longest_first = sorted(forms, key=len, reverse=True)
+    echo = re.compile(b"|".join(map(_echo_of, longest_first)))
+    if any(_encodes(word, echo) for word in text.split()):
         return b"[redacted]"
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, b"[redacted]")
-    return text
+    return echo.sub(b"[redacted]", text)
 
 
-def _encodes(word: bytes, secrets: set[bytes]) -> bool:
+def _echo_of(secret: bytes) -> bytes:
+    echo = re.escape(secret)
+    if len(secret) >= _SHORT:
+        return echo
+    before = rb"(?<![A-Za-z0-9])" if secret[:1].isalnum() else b""
+    after = rb"(?![A-Za-z0-9])" if secret[-1:].isalnum() else b""
+    return before + echo + after
+
+
+def _encodes(word: bytes, echo: re.Pattern[bytes]) -> bool:
     """True if a word is base64 of something with a secret in it."""
     try:
         octets = b64decode(word, validate=True)
     except ValueError:
         return False
-    return any(secret in octets for secret in secrets)
+    return echo.search(octets) is not None
 
 
 def without_frames(error: E) -> E:
