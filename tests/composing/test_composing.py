@@ -442,6 +442,61 @@ def test_messages_are_forwarded_whole_and_without_their_bcc(tmp_path: Path) -> N
     assert original["Bcc"] == "secret@y.test"
 
 
+LONG = b"From: a@x.test\nTo: b@x.test\nMIME-Version: 1.0\nContent-Type: text/plain\n%s\n%s\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        (b"", b"x" * 3000),
+        (b"", b"x\0y"),
+        (b"X-Long: " + b"y " * 1500 + b"\n", b"x"),
+        (b"Content-Transfer-Encoding: 8bit\n", b"\xc3\xbc" * 1500),
+    ],
+    ids=["body", "NUL", "field", "8-bit"],
+)
+@pytest.mark.parametrize("made", ["file", "message", "older message"])
+@pytest.mark.requirement("RFC 5321 §4.5.3.1.6")
+def test_a_forwarded_message_is_mended_where_no_server_could_take_it(
+    field: bytes, body: bytes, made: str
+) -> None:
+    source = LONG % (field, body)
+    attached = {
+        "file": lambda: Attachment(source, "a.eml"),
+        "message": lambda: message_from_bytes(source, policy=policy.default),
+        "older message": lambda: message_from_bytes(source),
+    }[made]()
+    composed = message(attachments=attached)
+    assert [finding.rule for finding in check(composed)] == []
+    inner = parsed(composed).get_payload()[-1].get_payload()[0]
+    assert inner.get_payload(decode=True).replace(b"\r\n", b"\n").strip() == body
+    assert " ".join(inner.get("X-Long", "y").split()).startswith("y")
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        (b"DKIM-Signature: v=1\n", b"x" * 3000),
+        (b"X-Long: " + b"y" * 3000 + b"\n", b"x"),
+    ],
+    ids=["signed", "one word"],
+)
+def test_a_forwarded_message_that_cannot_be_mended_is_refused(field: bytes, body: bytes) -> None:
+    source = LONG % (field, body)
+    with pytest.raises(LocalProtocolError, match=r"^'a\.eml', a message: line \d+: it has 300\d"):
+        _ = message(attachments=Attachment(source, "a.eml"))
+    with pytest.raises(LocalProtocolError, match=r"^attachments\[0\], a message: line \d+"):
+        _ = message(attachments=[message_from_bytes(source)])
+    file = Attachment(source, "a.eml", "application/octet-stream")
+    assert check(message(attachments=file)) == ()
+
+
+def test_an_attached_message_of_too_many_parts_is_refused() -> None:
+    source = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"\n--b\n\n" * 20_000
+    with pytest.raises(LocalProtocolError, match="parts"):
+        _ = message(attachments=Attachment(source, "a.eml"))
+
+
 @pytest.mark.requirement("RFC 2392")
 def test_inline_images_are_found_by_the_html() -> None:
     html = (

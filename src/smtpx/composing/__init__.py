@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.message import EmailMessage, Message, MIMEPart
-from email.policy import default
 from os import PathLike
 from typing import TypeAlias, cast
 from urllib.parse import quote
@@ -28,10 +27,6 @@ from smtpx.composing._references import names_in, with_references
 from smtpx.errors import LocalProtocolError
 
 __all__ = ["Attachment", "compose", "plain_text"]
-
-# The fields are folded already. Were it to fold them anew, the `email` package would encode what is
-# too long for a line, be it an address, a Message-ID or the URI of List-Unsubscribe.
-_POLICY = default.clone(refold_source="none")
 
 File: TypeAlias = "str | PathLike[str] | Attachment"
 
@@ -100,7 +95,7 @@ def compose(
     others = arguments.extra_fields(headers)
     root = _body(text, html, calendar, arguments.mapped("inline", inline), attachments, domain)
 
-    message = EmailMessage(_POLICY)
+    message = EmailMessage(parts.POLICY)
     put = message.set_raw
     put("From", fields.mailboxes("From", [author]))
     for name, mailboxes in [*everyone.items(), ("Reply-To", answers)]:
@@ -154,7 +149,7 @@ def _body(
     _check_references(html, inline)
     images = {name: parts.read(f"inline[{name!r}]", file) for name, file in inline.items()}
     files = [
-        parts.message_part(cast("AnyMessage", file))
+        parts.message_part(argument, cast("AnyMessage", file))
         if isinstance(file, Message)
         else parts.file_part(parts.read(argument, file))
         for argument, file in arguments.listed(

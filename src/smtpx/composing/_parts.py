@@ -10,20 +10,30 @@ import os
 import re
 import secrets
 from email.message import MIMEPart
+from email.policy import default
 from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from smtpx import _checks
 from smtpx._message import fields
-from smtpx._message.messages import not_too_deep
+from smtpx._message.encodings import as_octets
+from smtpx._message.messages import not_too_deep, refuse_too_many
+from smtpx._stamps import date_field, new_message_id
 from smtpx._values import Value
+from smtpx.checking._content import check_lines
+from smtpx.checking._mending import Stamps, mended
 from smtpx.errors import LocalProtocolError
+from smtpx.findings import Finding, Rule
 
 if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage
 
-__all__ = ["Attachment"]
+__all__ = ["POLICY", "Attachment"]
+
+# The fields are folded already. Were it to fold them anew, the `email` package would encode what is
+# too long for a line, be it an address, a Message-ID or the URI of List-Unsubscribe.
+POLICY = default.clone(refold_source="none")
 
 NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 """What can be the first part of a Content-ID."""
@@ -152,7 +162,8 @@ def file_part(attachment: Attachment, content_id: str | None = None) -> MIMEPart
         from email import message_from_bytes
 
         with not_too_deep(name):
-            return message_part(message_from_bytes(data), name)
+            refuse_too_many(data)
+            return message_part(repr(name), message_from_bytes(data), name)
     part = _part(media_type)
     part.set_raw("Content-Transfer-Encoding", "base64")
     _dispose(part, "attachment" if content_id is None else "inline", name)
@@ -162,15 +173,43 @@ def file_part(attachment: Attachment, content_id: str | None = None) -> MIMEPart
     return part
 
 
-def message_part(message: AnyMessage, name: str | None = None) -> MIMEPart:
-    """A message forwarded whole, without its Bcc."""
+def message_part(argument: str, message: AnyMessage, name: str | None = None) -> MIMEPart:
+    """A message forwarded whole, without its Bcc, and with lines that a server takes.
+
+    Raises:
+        LocalProtocolError: its lines cannot be mended, or it cannot be written.
+    """
     message = copy.copy(message)
     del message["Bcc"]
     del message["Resent-Bcc"]
+    message = _with_short_lines(argument, message)
     part = _part("message/rfc822")
     _dispose(part, "attachment", name)
     _hold(part, [message])
     return part
+
+
+def _with_short_lines(argument: str, message: AnyMessage) -> AnyMessage:
+    """The message itself, or a copy mended as by `Check.FIX`: what is signed is not touched."""
+    if not (problems := _problems(message)):
+        return message
+    stamps = Stamps(date_field, new_message_id)
+    message = cast("AnyMessage", mended(message, problems, stamps))
+    for problem in _problems(message):
+        raise LocalProtocolError(
+            f"{argument}, a message: {problem.where}: {problem.problem}: attach it as a file, "
+            "Attachment(…, 'message.eml', 'application/octet-stream')"
+        )
+    return message
+
+
+def _problems(message: AnyMessage) -> list[Finding]:
+    """What no server takes of it, as it is written within a composed message."""
+    within = copy.copy(message)
+    within.policy = cast("Any", POLICY)
+    octets, _ = as_octets(within, smtputf8=True, eight_bit=True, binary=False)
+    wanted = (Rule.LINE_TOO_LONG, Rule.NUL)
+    return [finding for finding in check_lines(octets) if finding.rule in wanted]
 
 
 def joined(subtype: str, parts: list[MIMEPart], *parameters: tuple[str, str]) -> MIMEPart:
