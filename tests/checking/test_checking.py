@@ -102,6 +102,8 @@ E, W = Severity.ERROR, Severity.WARNING
         ],
         (content("X-Sender: Doe, Jane <c@y.test"), Rule.ADDRESS_MALFORMED, E),
         (content("Errors-To: "), Rule.ADDRESS_MISSING, E),
+        (content("X-Rcpt-To: =?utf-8?b?Wm/DqyA8em9lQHgudGVzdD4=?="), Rule.ADDRESS_MALFORMED, W),
+        (content("CFBL-Address: =?utf-8?q?z=40x=2Etest?="), Rule.IDENTIFIER_ENCODED, E),
         (content("List-ID: =?utf-8?q?Zo=C3=AB_=3Cl=2Ey=2Etest=3E?="), Rule.IDENTIFIER_ENCODED, E),
         (content("List-Owner: =?utf-8?q?=3Cmailto:l=40y=3E?="), Rule.IDENTIFIER_ENCODED, E),
         (content("List-Help: <https:a>\r\nList-Help: <https:b>"), Rule.FIELD_REPEATED, E),
@@ -303,6 +305,7 @@ MENDED = [
     content("Cc: =?utf-8?q?Zo=C3=AB_=3Czoe=40x=2Etest=3E?=, =?utf-8?q?Zo=C3=AB?= <a@b.test>"),
     content("Cc: Zoë <zoe@bücher.test>, b@y.test"),
     content("Errors-To: "),
+    content("X-Rcpt-To: =?utf-8?b?Wm/DqyA8em9lQHgudGVzdD4=?="),
     content("List-Unsubscribe: <https://x/1>\r\nList-Unsubscribe: <mailto:a@x.test>"),
     content("List-ID: <a.x.test>\r\nList-ID: <a.x.test>"),
 ]

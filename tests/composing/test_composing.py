@@ -295,6 +295,11 @@ def test_fields_of_addresses_are_written_as_addresses(name: str) -> None:
         ("X-Sender", "root", None),
         ("Errors-To", "<bounces@x.test>", "bounces@x.test"),
         ("X-Note", "Zoë <zoe@x.test>", "=?utf-8?b?Wm/DqyA8em9lQHgudGVzdD4=?="),
+        ("X-Rcpt-To", "Zoë <zoe@x.test>", "=?utf-8?b?Wm/Dqw==?= <zoe@x.test>"),
+        ("X-Abuse-Contact", "zoe@bücher.test, b@x.test", "zoe@xn--bcher-kva.test, b@x.test"),
+        ("X-Assigned-To", "Zoë, b@x.test", "=?utf-8?b?Wm/DqywgYkB4LnRlc3Q=?="),
+        ("X-Assigned-To", "zoë@x.test", "=?utf-8?b?em/Dq0B4LnRlc3Q=?="),
+        ("CFBL-Address", "fbl@x.test; report=arf", None),
     ],
 )  # fmt: skip
 def test_other_fields_are_written_as_programs_read_them(

@@ -1,14 +1,23 @@
 """What stands in a header field, by its name: addresses, or what programs compare word by word.
 
-RFC 5322 §3.6, RFC 2369, RFC 2919, RFC 3834, RFC 4021, RFC 8058, RFC 8098 and RFC 9057; and names
-that are in no RFC, but in much mail.
+RFC 5322 §3.6, RFC 2369, RFC 2919, RFC 3834, RFC 4021, RFC 6758, RFC 7293, RFC 8058, RFC 8098, RFC
+9057 and RFC 9477; and names that are in no RFC, but in much mail.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["ADDRESSES", "EXACT", "IDENTIFIERS", "OF_THE_MESSAGE", "PARAMETERS", "URIS", "are_uris"]
+__all__ = [
+    "ADDRESSES",
+    "EXACT",
+    "IDENTIFIERS",
+    "OF_THE_MESSAGE",
+    "PARAMETERS",
+    "URIS",
+    "are_uris",
+    "may_hold_addresses",
+]
 
 _ONCE = ("from", "sender", "reply-to", "to", "cc", "bcc")
 OF_THE_MESSAGE = frozenset({*_ONCE, *(f"resent-{name}" for name in _ONCE)})
@@ -43,10 +52,22 @@ EXACT = (
     | {"auto-submitted", "autocrypt", "feedback-id", "importance", "list-unsubscribe-post"}
     | {"precedence", "priority", "return-path", "sensitivity", "x-auto-response-suppress"}
     | {"bimi-selector", "disposition-notification-options", "original-recipient", "x-priority"}
+    | {"cfbl-address", "cfbl-feedback-id", "mt-priority", "require-recipient-valid-since"}
+    | {"tls-report-domain", "tls-report-submitter", "vbr-info"}
 )
 """Fields that programs read, and in which nothing may be encoded (RFC 2047 §5)."""
 PARAMETERS = frozenset({"content-type", "content-disposition"})
 """Fields of a value with its parameters (RFC 2045 §5.1, RFC 2183 §2)."""
+_KNOWN = ADDRESSES | EXACT | PARAMETERS | {"list-id"}
+_OF_PEOPLE = re.compile(
+    r"(?:^|[-_])(?:to|from|cc|bcc|sender|recipients?|address(?:es)?|author|owner|contact|e-?mail)$",
+    re.IGNORECASE,
+)
+
+
+def may_hold_addresses(name: str) -> bool:
+    """Whether a field that is in no RFC has addresses in it, by the sound of its name."""
+    return _OF_PEOPLE.search(name) is not None and name.lower() not in _KNOWN
 
 
 def are_uris(body: str) -> bool:

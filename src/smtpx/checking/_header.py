@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message.correspondents import header_addresses
-from smtpx._message.names import ADDRESSES, EXACT, OF_THE_MESSAGE, URIS, are_uris
+from smtpx._message.mailboxes import addresses_in, revealed
+from smtpx._message.names import (
+    ADDRESSES,
+    EXACT,
+    OF_THE_MESSAGE,
+    URIS,
+    are_uris,
+    may_hold_addresses,
+)
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 from smtpx.findings import Finding, Rule, Severity
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage
     from smtpx.envelope import Envelope
 
-__all__ = ["ONCE", "check_alignment", "check_header", "is_utf8"]
+__all__ = ["ONCE", "check_alignment", "check_header", "hides_addresses", "is_utf8"]
 
 ONCE = frozenset(
     {"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references"}
@@ -56,6 +64,9 @@ def check_header(message: AnyMessage) -> Iterator[Finding]:
             yield _warning(Rule.URI_MALFORMED, name, "programs find no URI in all of it")
         elif name.lower() == "list-id" and not _LIST_ID.search(str(value)):
             yield _warning(Rule.LIST_ID_MALFORMED, name, "there is no identifier in it")
+        elif hides_addresses(name, str(value)):
+            problem = "the address in it is encoded, so that no program finds it (RFC 2047 §5)"
+            yield _warning(Rule.ADDRESS_MALFORMED, name, problem)
     yield from _check_addresses(message)
     yield from _check_stamps(message)
     if any(name.startswith("resent-") for name in names):
@@ -111,6 +122,17 @@ def _exact_part(name: str, value: str) -> str:
     if name.lower() == "list-id":  # RFC 2919 §3: a phrase may stand before it.
         return value.rpartition("<")[2]
     return value if name.lower() in EXACT else ""
+
+
+def hides_addresses(name: str, value: str) -> bool:
+    """Whether a field that is in no RFC has addresses in it that are encoded as a whole."""
+    if "=?" not in value or "@" in value or not may_hold_addresses(name):
+        return False
+    try:
+        found = [Address.parse(text) for text in addresses_in(revealed(value))]
+    except (ValueError, AddressError):
+        return False
+    return bool(found)
 
 
 def _check_addresses(message: AnyMessage) -> Iterator[Finding]:

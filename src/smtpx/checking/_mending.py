@@ -20,7 +20,7 @@ from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
 from smtpx.addresses import Address
 from smtpx.checking._content import LONGEST_LINE, long_line
-from smtpx.checking._header import ONCE
+from smtpx.checking._header import ONCE, hides_addresses
 from smtpx.errors import AddressError, LocalProtocolError
 from smtpx.findings import Finding, Rule
 
@@ -118,6 +118,8 @@ def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
         if kind in EXACT and Rule.IDENTIFIER_ENCODED in rules:
             return exactly(name, source_of(value))
         if kind in ADDRESSES and rules & {Rule.ADDRESS_MALFORMED, Rule.SMTPUTF8_NEEDED}:
+            return _addresses(name, value)
+        if Rule.ADDRESS_MALFORMED in rules and hides_addresses(name, source_of(value)):
             return _addresses(name, value)
     except ValueError:  # It cannot be read, and is found again.
         return value

@@ -10,7 +10,15 @@ from typing import Any, TypeAlias, TypeVar, cast
 from smtpx import _checks
 from smtpx._message import fields
 from smtpx._message.mailboxes import groups_in, mailbox_in
-from smtpx._message.names import ADDRESSES, EXACT, IDENTIFIERS, OF_THE_MESSAGE, URIS, are_uris
+from smtpx._message.names import (
+    ADDRESSES,
+    EXACT,
+    IDENTIFIERS,
+    OF_THE_MESSAGE,
+    URIS,
+    are_uris,
+    may_hold_addresses,
+)
 from smtpx._message.rewriting import list_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
@@ -213,7 +221,7 @@ def _body(argument: str, name: str, value: str) -> str:
                 "(RFC 2919 §3)"
             ) from error
     if kind not in EXACT:
-        return fields.unstructured(name, value)
+        return _addresses_or_text(argument, name, value)
     if not value.isascii():
         raise LocalProtocolError(
             f"{argument}={_shown(value)}: programs read {name}, which cannot be encoded: give ASCII"
@@ -227,6 +235,18 @@ def _body(argument: str, name: str, value: str) -> str:
             f"{argument}={_shown(value)}: write each URI as <mailto:…> or <https:…> (RFC 2369 §2)"
         )
     return fields.folded(name, " ".join(value.split()))
+
+
+def _addresses_or_text(argument: str, name: str, value: str) -> str:
+    """What is in no RFC: encoded as a whole, an address in it would be none."""
+    if not value.isascii() and may_hold_addresses(name):
+        try:
+            written = fields.addresses(name, _groups(argument, "to", value))
+        except AddressError:
+            return fields.unstructured(name, value)
+        if written.isascii():
+            return written
+    return fields.unstructured(name, value)
 
 
 def _groups(
