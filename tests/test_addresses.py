@@ -325,7 +325,12 @@ def test_one_made_by_hand_of_the_fields_of_another_is_the_same(text: str) -> Non
 
 @pytest.mark.requirement("RFC 5321 §4.1.1.3")
 def test_only_postmaster_stands_alone_unless_bare_local_parts_are_allowed() -> None:
-    assert Address.parse("bob", bare_local_part=True) == Address("bob", "")
+    bare = Address.parse("bob", bare_local_part=True)
+    assert (bare.local_part, bare.domain) == ("bob", "")
+    assert pickle.loads(pickle.dumps(bare)) == bare
+    assert Address("Postmaster", "") == Address.parse("Postmaster")
+    with pytest.raises(AddressError, match="'bob': it has no @ and domain"):
+        Address("bob", "")
     assert str(Address.parse('"b b"', bare_local_part=True)) == '"b b"'
     with pytest.raises(AddressError):
         Address.parse('"b b"')

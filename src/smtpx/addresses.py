@@ -46,7 +46,7 @@ class Address(Value):
 
     Made by `parse`. The fields are the meaning, not the spelling. A quoted local-part is stored
     without its quotes, and an internationalized domain as A-labels (RFC 5890 §2.3.2.1), which every
-    server understands. One made by hand must be what `parse` could have made.
+    server understands. One made by hand must be what `parse` could have made, with its domain.
 
     Raises:
         AddressError: it is not; `parse` reads what people write.
@@ -54,7 +54,7 @@ class Address(Value):
 
     local_part: str
     domain: str
-    """A domain, an address literal with its brackets, or empty for a bare local-part."""
+    """A domain, an address literal with its brackets, or empty for one that `parse` read bare."""
     needs_smtputf8: bool = field(init=False, repr=False, compare=False)
     """True if only a server with SMTPUTF8 can take it (RFC 6531 §3.3)."""
     _text: str = field(init=False, compare=False)
@@ -65,7 +65,7 @@ class Address(Value):
         _checks.text("domain", domain)
         # Else it could close its own path, or be mended into another mailbox on its way.
         try:
-            read = Address.parse(_written(local_part, domain), bare_local_part=True)
+            read = Address.parse(_written(local_part, domain))
         except AddressError as error:
             raise AddressError(f"local_part, domain: {error}") from error
         for name, given, meant in (

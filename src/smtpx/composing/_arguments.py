@@ -336,7 +336,7 @@ def _written(argument: str, text: str) -> tuple[str, Address]:
 def _address(argument: str, text: str, *, bare: bool = False) -> Address:
     if FIELD.fullmatch(text):
         # For a `Template`. Nobody else can send to what has no domain.
-        return Address(text, "")
+        return Address.parse(tight(text), bare_local_part=True)
     try:
         address = Address.parse(text, bare_local_part=bare)
     except AddressError as error:
