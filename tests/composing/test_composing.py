@@ -618,6 +618,29 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
     assert file.get_content().decode() == INVITATION.replace("\n", "\r\n")
 
 
+@pytest.mark.requirement("RFC 5545 §3.1")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("METHOD:REQUEST", "METHOD:REQ\n UEST"),
+        ("METHOD:REQUEST", "ME\n\tTHOD:request"),
+        ("METHOD:REQUEST", "METHOD;X=1\n ;Y=2: REQUEST "),
+        ("BEGIN:VCAL", "\ufeffBEGIN:VCAL"),
+        ("UID:1\n", "UID:1\nMETHOD:CANCEL\n"),
+        ("END:VEVENT", "BEGIN:VALARM\nMETHOD:CANCEL\nEND:VALARM\nEND:VEVENT"),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_the_method_of_an_invitation_is_the_calendars_own(
+    before: str, after: str, newline: str
+) -> None:
+    calendar = INVITATION.replace(before, after).replace("\n", newline)
+    composed = parsed(message(calendar=calendar))
+    forms = [part for part in composed.walk() if part.get_content_type() == "text/calendar"]
+    assert [part.get_param("method") for part in forms] == ["REQUEST"]
+    assert unix(forms[0].get_content()).startswith("BEGIN:VCALENDAR\n")
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 
@@ -692,7 +715,15 @@ def test_an_invitation_is_an_alternative_and_a_file(newline: str) -> None:
         ({"html": "x", "inline": {"a b": Attachment(b"x", "a")}}, "inline: 'a b' is no name"),
         ({"html": "<img src='cid:a'>"}, "html shows 'cid:a'"),
         ({"calendar": "x"}, "calendar is no iCalendar"),
-        ({"calendar": INVITATION.replace("METHOD:REQUEST\n", "")}, "calendar needs one METHOD"),
+        *(
+            ({"calendar": INVITATION.replace(*changed)}, "calendar needs one METHOD")
+            for changed in (
+                ("METHOD:REQUEST\n", ""),
+                ("METHOD:REQUEST\nBEGIN:VEVENT", "BEGIN:VEVENT\nMETHOD:REQUEST"),
+                ("METHOD:REQUEST", "METHOD:REQUEST\nMETHOD:CANCEL"),
+                ("METHOD:REQUEST", "METHOD:A B"),
+            )
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_names_its_argument_and_the_remedy(options: dict[str, Any], why: str) -> None:

@@ -41,8 +41,10 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,12
 # RFC 5322 §2.1.1 wants no more; and "From " would be changed on its way through a mailbox file.
 _NOT_PLAIN = re.compile(r"[^\n]{79}|^From |[^\t\n -~]", re.MULTILINE)
 _NO_NAME = r"^[. ]*$|[/\\\t]"
-_METHOD = re.compile(r"^METHOD[;:]", re.MULTILINE | re.IGNORECASE)
-_METHOD_VALUE = re.compile(r"^METHOD(?:;[^:\n]*)?:[ ]*([A-Za-z-]+)[ ]*$", re.MULTILINE | re.I)
+_METHOD = re.compile(r"METHOD(?:;[^:]*)?:(.*)", re.IGNORECASE)
+_METHOD_VALUE = re.compile(r" *[A-Za-z-]+ *")
+_FOLD = re.compile(r"\n[ \t]")  # RFC 5545 §3.1
+_BOM = "\ufeff"
 
 
 class Attachment(Value):
@@ -136,20 +138,32 @@ def calendar_part(calendar: str) -> MIMEPart:
     Raises:
         LocalProtocolError: it is no calendar object, or says not what is to be done with it.
     """
-    unix = _unix(calendar.strip())
+    unix = _unix(calendar.removeprefix(_BOM).strip())
     if not re.match(r"BEGIN:VCALENDAR\n", unix, re.IGNORECASE):
         raise LocalProtocolError("calendar is no iCalendar object: it begins with BEGIN:VCALENDAR")
-    methods = {match[1].upper() for match in _METHOD_VALUE.finditer(unix)}
-    if len(methods) != 1 or len(_METHOD.findall(unix)) != 1:
+    methods = _methods(unix)
+    if len(methods) != 1 or not _METHOD_VALUE.fullmatch(methods[0]):
         raise LocalProtocolError(
             "calendar needs one METHOD, such as METHOD:REQUEST (RFC 5546 §1.4)"
         )
-    return text_part(unix, "calendar", ("method", methods.pop()))
+    return text_part(unix, "calendar", ("method", methods[0].strip().upper()))
+
+
+def _methods(calendar: str) -> list[str]:
+    """The values of METHOD that are the calendar's own, and of no component in it."""
+    found: list[str] = []
+    depth = 0
+    for line in _FOLD.sub("", calendar).split("\n"):
+        name = line[:6].upper()
+        depth += (name == "BEGIN:") - (name[:4] == "END:")
+        if depth == 1 and (method := _METHOD.fullmatch(line)):
+            found.append(method[1])
+    return found
 
 
 def calendar_file(calendar: str) -> MIMEPart:
     """The same as a file to be saved, for readers whose program knows no calendars."""
-    data = _unix(calendar).replace("\n", "\r\n").encode()
+    data = _unix(calendar.removeprefix(_BOM)).replace("\n", "\r\n").encode()
     return file_part(Attachment(data, "invite.ics", "application/ics"))
 
 
