@@ -234,8 +234,9 @@ def test_a_bad_key_is_told(key, message: str):
 
 @pytest.mark.parametrize("domain", ["", "example.org; x=y", "a b", "ann@example.org", "x\r\ny"])
 def test_a_bad_domain_is_told(domain: str):
-    with pytest.raises(LocalProtocolError, match="domain="):
+    with pytest.raises(LocalProtocolError, match=r"domain=.* give one such as") as caught:
         _ = DKIMKey(domain, "r", RSA)
+    assert "postmaster" not in str(caught.value)
 
 
 @pytest.mark.parametrize("selector", ["", "a b", "a;b=c", ".a", "a..b", "a\r\nb", "ä"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +87,9 @@ def test_nothing_is_sent_apart_unless_everything_can_be() -> None:
         _ = verp.apart(b"content", Envelope("bounces@example.org", ["bob@x.test", long]))
     with pytest.raises(LocalProtocolError, match="null sender"):
         _ = verp.apart(b"content", Envelope(None, ["bob@x.test"]))
+
+
+@pytest.mark.parametrize("message", [5, None, "content", Envelope("a@x.test", ["b@y.test"])])
+def test_what_is_no_message_is_refused(message: Any) -> None:
+    with pytest.raises(TypeError, match=r"^message: give an EmailMessage or bytes"):
+        _ = verp.apart(message, Envelope("bounces@example.org", ["bob@x.test"]))

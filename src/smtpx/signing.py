@@ -90,8 +90,10 @@ class DKIMKey(Value):
         _checks.text("selector", selector)
         try:
             domain = Address.parse(f"postmaster@{domain}").domain
-        except AddressError as error:
-            raise LocalProtocolError(f"domain={domain!r} is not a domain: {error}") from error
+        except AddressError:
+            raise LocalProtocolError(
+                f"domain={domain!r} is not a domain: give one such as 'example.org'"
+            ) from None
         if not _SELECTOR.fullmatch(selector) or ".." in selector:
             raise LocalProtocolError(
                 f"selector={selector!r} is not a DKIM selector: give the part of the TXT record's "

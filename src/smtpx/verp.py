@@ -7,10 +7,11 @@ address tells whom it is about, whatever is in it. The sender's domain must have
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from smtpx import _checks
+from smtpx._message.messages import is_message
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, LocalProtocolError
@@ -68,7 +69,13 @@ def apart(message: M, envelope: Envelope) -> Iterator[tuple[M, Envelope]]:
     Raises:
         AddressError: a sender cannot name its recipient; see `encode`.
         LocalProtocolError: the envelope has the null sender, to which no report comes back.
+        TypeError: one of them is of another kind.
     """
+    given: Any = message
+    if isinstance(given, (str, Envelope)) or not (
+        is_message(given) or hasattr(given, "read") or isinstance(given, (Iterable, AsyncIterable))
+    ):
+        raise _checks.complaint("message", given, "an EmailMessage or bytes")
     _checks.instance("envelope", envelope, Envelope)
     if envelope.sender is None:
         raise LocalProtocolError("the null sender gets no reports: give one that does")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from email import charset, message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -435,6 +436,12 @@ def test_a_value_that_is_no_text_is_named(value: object) -> None:
 def test_a_value_that_is_missing_is_named() -> None:
     with pytest.raises(LocalProtocolError, match="no value for the field 'city'"):
         Template(letter()).render({name: value for name, value in ROW.items() if name != "city"})
+
+
+def test_values_may_make_what_they_lack() -> None:
+    given = {name: value for name, value in ROW.items() if name != "city"}
+    content, _ = Template(letter()).render(defaultdict(lambda: "Atlantis", given))
+    assert b"Atlantis" in content
 
 
 def test_half_a_surrogate_pair_in_a_text_is_named() -> None:

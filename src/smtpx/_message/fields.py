@@ -17,6 +17,7 @@ __all__ = [
     "breaks_a_line",
     "folded",
     "folded_apart",
+    "half_of_a_character",
     "identifiers",
     "is_phrase",
     "mailboxes",
@@ -52,6 +53,15 @@ _APART = re.compile(r"""[ \t]*(?:"(?:[^"\\]|\\.)*+"?|[^ \t"])+""", re.DOTALL)
 def breaks_a_line(text: str) -> bool:
     """True if a text has what some reader takes for a line end, or any other control character."""
     return not text.isprintable() and _BREAKING.search(text) is not None
+
+
+def half_of_a_character(text: str) -> int | None:
+    """Where half of a surrogate pair stands, which no encoding has; None where there is none."""
+    try:
+        _ = text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
 
 
 def is_phrase(display_name: str) -> bool:

@@ -111,11 +111,12 @@ def line(argument: str, text: str) -> str:
     """A text that fits in one header field.
 
     Raises:
-        LocalProtocolError: it would break out of it.
+        LocalProtocolError: it would break out of it, or has half of a character.
         TypeError: it is no text.
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"{argument}: give a str, not {type(text).__name__}")
+    _whole(argument, text)
     if fields.breaks_a_line(text):
         raise LocalProtocolError(
             f"{argument}={_shown(text)} has a line end or another control character: "
@@ -135,12 +136,15 @@ def body(argument: str, text: str | None) -> None:
         return
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"{argument}: give a str, not {type(text).__name__}: decode it first")
-    try:
-        _ = text.encode()
-    except UnicodeEncodeError as error:
+    _whole(argument, text)
+
+
+def _whole(argument: str, text: str) -> None:
+    place = fields.half_of_a_character(text)
+    if place is not None:
         raise LocalProtocolError(
-            f"{argument} has half of a surrogate pair at {error.start}: decode its source anew"
-        ) from error
+            f"{argument} has half of a surrogate pair at {place}: decode its source anew"
+        )
 
 
 def identifier(argument: str, given: str) -> str:

@@ -95,6 +95,11 @@ def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Atta
     name = attachment.name if attachment.name is not None else origin
     if not name or not name.strip():
         raise LocalProtocolError(f"{argument} has no name: give Attachment(…, name='report.pdf')")
+    if fields.half_of_a_character(name) is not None:
+        raise LocalProtocolError(
+            f"{argument}: {name!r} has half of a surrogate pair: give its name as text, "
+            "Attachment(…, name='report.pdf')"
+        )
     if re.search(_NO_NAME, name) or fields.breaks_a_line(name):
         raise LocalProtocolError(
             f"{argument}: {name!r} is no file's name: leave out directories and control characters"

@@ -405,5 +405,9 @@ def domain_of(next_hop: str) -> str:
 @lru_cache(4096)
 def _domain_of(next_hop: str) -> str:
     from smtpx.addresses import Address
+    from smtpx.errors import AddressError
 
-    return Address.parse(f"postmaster@{next_hop.removesuffix('.')}").domain.lower()
+    try:
+        return Address.parse(f"postmaster@{next_hop.removesuffix('.')}").domain.lower()
+    except AddressError:
+        raise AddressError(f"domain={next_hop!r:.80} is not a domain") from None

@@ -205,9 +205,10 @@ def _fixed_address(message: EmailMessage, *names: str) -> Address:
 
 
 def _text(name: str, values: Mapping[str, object]) -> str:
-    if name not in values:
-        raise LocalProtocolError(f"there is no value for the field {name!r}")
-    value = values[name]
+    try:
+        value = values[name]  # It may make what it lacks, as a defaultdict does.
+    except KeyError:
+        raise LocalProtocolError(f"there is no value for the field {name!r}") from None
     if value is None or isinstance(value, (bytes, bytearray)):
         raise LocalProtocolError(f"field {name!r} is {value!r}: give text, if only an empty one")
     return str(value)
