@@ -52,7 +52,7 @@ FORMS: dict[str, tuple[bytes, Told]] = {
             REPORT,
             f"X-Failed-Recipients: {BOB}",
         ),
-        [(BOB, FAILED, Reason.OTHER)],
+        [(BOB, FAILED, Reason.POLICY)],
     ),
     "Amazon WorkMail: the fields of RFC 3464 in a text": (
         plain(

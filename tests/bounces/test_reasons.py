@@ -162,6 +162,38 @@ OF_SENDERS = [
 ]
 
 
+OF_SENDERS_TOO = [
+    "550 your mail account is disabled",
+    "550 Account locked due to outgoing spam",
+    "550 5.1.1 user unknown - message from unknown user",
+    "550 5.1.1 Unknown user in reverse-path",
+    "550 User ann@example.org is not allowed to send mail: account suspended",
+    "550 The user ann@example.org exceeded its sending quota: mailbox full",
+    "550 Authenticated user disabled",
+    "535 user unknown",
+    "550 5.7.1 submission denied: account suspended",
+    "550 Callback verification failed: user unknown",
+    "550 callout: mailbox unavailable",
+    "550 We could not verify your address: user unknown",
+    "550 5.1.1 Email account you are sending from does not exist",
+    "550 The address you sent from is invalid",
+    "550 reply address does not exist",
+    "550 the From: mailbox is disabled",
+    "550 your organization's mailbox quota exceeded",
+    "550 relaying account inactive",
+    "550 the author's address does not exist",
+    "550 The domain of the sender does not exist",
+    "550 ARC fail, no such domain",
+]
+
+
+@pytest.mark.parametrize("said", OF_SENDERS_TOO)
+@pytest.mark.parametrize("status", ["5.0.0", "5.1.1"])
+def test_what_is_said_of_the_sender_is_never_one_of_a_recipient(said: str, status: str):
+    told = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, Reason.INACTIVE, Reason.MAILBOX_FULL)
+    assert reason_of(said, status) not in (None, *told)
+
+
 @pytest.mark.parametrize("said", OF_SENDERS)
 @pytest.mark.parametrize("status", ["5.0.0", "5.1.1"])
 def test_what_is_said_of_the_sender_is_no_reason_about_the_recipient(said: str, status: str):
@@ -183,6 +215,12 @@ def test_what_is_said_of_the_sender_is_no_reason_about_the_recipient(said: str, 
         ("550 excessive number of invalid recipients: user unknown", Reason.RATE),
         ("554 5.7.1 directory harvest attack, too many user unknown", Reason.REPUTATION),
         ("550 5.1.1 user unknown; returned to sender, not delivered", Reason.BAD_MAILBOX),
+        ("550 5.1.1 User unknown. Please contact the sender of it", Reason.BAD_MAILBOX),
+        ("550 user unknown, please check your address book", Reason.BAD_MAILBOX),
+        ("550 No such mailbox; your server should stop trying", Reason.BAD_MAILBOX),
+        ("550 user not found, see our anti-spam page", Reason.BAD_MAILBOX),
+        ("550 Your mail was refused because the address doesn't exist", Reason.BAD_MAILBOX),
+        ("552 5.2.2 The account that you tried to reach is over quota", Reason.MAILBOX_FULL),
     ],
 )
 def test_what_else_is_said_of_the_sender_and_what_is_not(said: str, reason: Reason):

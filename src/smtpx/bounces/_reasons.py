@@ -74,6 +74,7 @@ _OF_SENDERS = (
     *(Reason.SYSTEM, Reason.POLICY),
 )
 _BAD_SENDER = ((1, 7), (1, 8))
+_OF_AUTH = (530, 534, 535, 538)  # RFC 4954 §6
 
 
 def reason_of(
@@ -100,12 +101,14 @@ def reason_of(
 
 def _is_of_sender(diagnostic: Diagnostic) -> bool:
     """Whether the words, or the server's own code, are about the sender or the sending host."""
+    if diagnostic.reply_code in _OF_AUTH or OF_SENDER.search(diagnostic.text):
+        return True
     own = diagnostic.enhanced
-    by_code = own is not None and (
-        (own.subject, own.detail) in _BAD_SENDER
-        or next(_by_code(own), None) in (Reason.AUTHENTICATION, Reason.REPUTATION)
-    )
-    return by_code or OF_SENDER.search(diagnostic.text) is not None
+    if own is None:
+        return False
+    by_code = next(_by_code(own), None)
+    is_bad_sender = (own.subject, own.detail) in _BAD_SENDER
+    return is_bad_sender or by_code in (Reason.AUTHENTICATION, Reason.REPUTATION)
 
 
 def _is_of_content(diagnostic: Diagnostic) -> bool:

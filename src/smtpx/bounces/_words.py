@@ -31,23 +31,25 @@ OF_SENDER = _pattern(
     TO_SENDER.pattern
     + r"""
     \[(?:MAIL_FROM|HELO|EHLO)\]
-    (?<!\bto )(?<!\bto the )\b(?:(?<!original )senders?(?!-mta)|originat(?:ors?|ing))\b
-    \bsend(?:ing|er's) (?:domain|host|ip|mta|server|system|address|account|user|mail ?box)\b
+    (?<!\bto )(?<!\bto the )(?<!\b(?:inform|notify) the )(?<!\bcontact the )\bsenders?\b(?!-mta|: <)
+    \b(?:originat(?:ors?|ing)|author(?:'s)?|submitters?|submission)\b|\b(?:outgoing|outbound)\b
+    \bsending (?:from|domain|host|ip|mta|server|system|address|account|user|mail ?box|quota|limit)\b
+    \b(?:for|from) sending\b|\bsent from\b|\b(?:allowed|permitted|authori[sz]ed) to send\b
     \b(?:client|connecting) (?:domain|host|ip|mta|server|system|address)(?:name)?\b
+    \b(?:authenticated|relaying) (?:user|account|address)\b|\bcall-?(?:out|back)s?\b
     \b(?:helo|ehlo)\b.{0,40}?\b(?:reject\w*|invalid|denied|bad|not|must|mismatch|fail\w*|unknown)
     \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:domain|reject\w*|invalid|not|does|denied|listed)
     \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:unknown|fail\w*|mismatch)|bogus mail from\b
-    \breturn(?:ing)? address\b|\b(?:return|reverse)[- ]path\b.{0,40}?\b(?:reject\w*|invalid|not)\b
-    \b(?:return|reverse)[- ]path\b.{0,40}?\b(?:does|denied|fail\w*|unknown)\b
-    \bfrom:? (?:domain|address|header)\b|\bin (?:the )?(?:mail )?[\"'<]?(?:from|return-path)\b
+    \b(?:return(?:ing)?|reply) address\b
+    \b(?:return|reverse)[- ]path\b.{0,40}?\b(?:reject\w*|invalid|not|does|denied|fail\w*|unknown)\b
+    \bfrom:? (?:an? |the )?(?:unknown |invalid )?(?:domain|address|header|field|mail ?box|user)\b
+    \bin (?:the )?(?:mail )?[\"'<]?(?:from|(?:return|reverse)-path)\b
     address is not verified|purported responsible
-    \bfrom your (?:domain|host|hostname|ip|network|server|mail server|system)\b
+    \bfrom (?:your|this) (?:domain|host|hostname|ip|network|server|mail server|system)\b
     \byour (?:domain|host|hostname|ip|server|mail server) (?:is|isn't|was|has|does|doesn't|must)\b
     \byour (?:domain|host|hostname|ip|server|mail server) (?:cannot|could|appears|may)\b
-    \byour (?:e-?mail )?address (?:is|isn't|was|has|does|doesn't|must|cannot|could|appears|may)\b
-    \byour (?:e-?mail )?(?:account|mail ?box)\b[^.@]{0,20}?\b(?:is|was|has|been|does|doesn't|over)\b
-    \b(?:for|from) sending\b|\b(?:outgoing|outbound) (?:e-?mail|mail|messages?)\b
-    \b(?:dmarc|dkim|spf)\b|\bresource records?\b
+    \byour (?:[\w'-]{1,20} ){0,2}(?:account|mail ?box|address)\b(?! book)
+    \b(?:dmarc|dkim|spf)\b|\barc (?:check|fail|none|seal)|\bresource records?\b
     \bverification failed for <|\bbatv\b|backscatter
     \b(?:[eé]metteur|exp[eé]diteur|remitente|remetente|mittente|absender|afzender|nadawc\w)s?\b
     отправител|送信者|発信者|发件人|发送者
@@ -93,8 +95,8 @@ _SURE = {
         connection limit|trop de connexions|try again slower|too (?:quickly|fast|often)
         too many (?:smtp |simultaneous )?(?:messages|connections|recipients|e?mails|sessions)
         too many (?:requests|errors|concurrent)
-        (?:too many|excessive|(?:high|large) number)(?: [\w-]{1,20}){1,3} (?:users?|recipients)\b
-        (?:too many|excessive|(?:high|large) number)(?: [\w-]{1,20}){1,3} (?:addresses|mailboxes)\b
+        (?:many|excessive|(?:high|large) number)(?: [\w-]{1,20}){1,3} (?:users?|recipients)\b
+        (?:many|excessive|(?:high|large) number)(?: [\w-]{1,20}){1,3} (?:addresses|mailboxes)\b
         \b(?:daily|hourly|sending|outgoing|submission)\b.{0,20}\b(?:quota|limit)\b
         \bquota\b.{0,20}\b(?:per|messages|recipients)\b|\w per (?:second|minute|hour|day)
         throttl|gr[ea]y-?list|server (?:is )?(?:too )?busy
