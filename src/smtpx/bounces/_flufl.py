@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextvars import ContextVar
 from email.message import Message
@@ -36,7 +35,9 @@ def found_by_flufl(header: Fields, parts: Sequence[Part]) -> dict[str, Action]:
         flufl: Any = import_module("flufl.bounce")
     except ImportError:
         return {}
-    logging.getLogger("flufl.bounce").addFilter(_is_asked_by_others)
+    from logging import getLogger
+
+    getLogger("flufl.bounce").addFilter(_is_asked_by_others)
     asking = _we_ask.set(True)
     try:
         temporary, permanent = flufl.all_failures(_flat(header, parts))
@@ -51,7 +52,7 @@ def found_by_flufl(header: Fields, parts: Sequence[Part]) -> dict[str, Action]:
     }
 
 
-def _is_asked_by_others(_: logging.LogRecord) -> bool:
+def _is_asked_by_others(_: object) -> bool:
     return not _we_ask.get()
 
 

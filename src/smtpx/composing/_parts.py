@@ -17,17 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from smtpx import _checks
 from smtpx._message import fields
-from smtpx._message.encodings import as_octets
 from smtpx._message.messages import not_too_deep, refuse_too_many
-from smtpx._stamps import date_field, new_message_id
 from smtpx._values import Value
-from smtpx.checking._content import check_lines
-from smtpx.checking._mending import Stamps, mended
 from smtpx.errors import LocalProtocolError
-from smtpx.findings import Finding, Rule
 
 if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage
+    from smtpx.findings import Finding
 
 __all__ = ["POLICY", "Attachment"]
 
@@ -212,6 +208,9 @@ def _with_short_lines(argument: str, message: AnyMessage) -> AnyMessage:
     """The message itself, or a copy mended as by `Check.FIX`: what is signed is not touched."""
     if not (problems := _problems(message)):
         return message
+    from smtpx._stamps import date_field, new_message_id
+    from smtpx.checking._mending import Stamps, mended
+
     stamps = Stamps(date_field, new_message_id)
     message = cast("AnyMessage", mended(message, problems, stamps))
     for problem in _problems(message):
@@ -224,6 +223,10 @@ def _with_short_lines(argument: str, message: AnyMessage) -> AnyMessage:
 
 def _problems(message: AnyMessage) -> list[Finding]:
     """What no server takes of it, as it is written within a composed message."""
+    from smtpx._message.encodings import as_octets
+    from smtpx.checking._content import check_lines
+    from smtpx.findings import Rule
+
     within = copy.copy(message)
     within.policy = cast("Any", POLICY)
     octets, _ = as_octets(within, smtputf8=True, eight_bit=True, binary=False)
