@@ -30,6 +30,7 @@ from smtpx.bounces._reports import (
     RecipientReport,
     Returned,
 )
+from smtpx.bounces._senders import without_the_senders
 from smtpx.bounces._standard import delivery_report
 
 __all__ = [
@@ -75,6 +76,8 @@ def parse(message: bytes | AnyMessage, *, verp: Decode | None = None) -> Report 
         raise _checks.complaint("verp", verp, "what can be called, such as smtpx.verp.decode")
     header, parts = parts_of(_octets(message))
     report = _report_in(header, parts)
+    if isinstance(report, DeliveryReport):
+        report = without_the_senders(report, header)
     if report is None or verp is None:
         return report
     return _tied(report, header, verp)

@@ -15,7 +15,7 @@ from itertools import takewhile
 from smtpx.bounces._fields import Fields, printable
 from smtpx.bounces._naming import Named, Rank, addresses_of, is_address, named_in, places_in
 from smtpx.bounces._parts import Part
-from smtpx.bounces._reasons import reason_of
+from smtpx.bounces._reasons import OF_RECIPIENTS, reason_of
 from smtpx.bounces._reports import (
     Action,
     DeliveryReport,
@@ -35,8 +35,6 @@ _LINES = 50
 """Lines about a recipient that are read."""
 _NEARBY = 12
 """Lines that may tell of a delay, from the first recipient on."""
-
-_OF_RECIPIENTS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, Reason.INACTIVE, Reason.MAILBOX_FULL)
 
 _DAEMON = re.compile(r"mailer[-_. ]?daemon", re.IGNORECASE)
 _MAILER = re.compile(
@@ -149,7 +147,7 @@ def with_words(
 
     `prose` is that text, where it has been read.
     """
-    if all(_says_why(one) and one.reason not in _OF_RECIPIENTS for one in report.recipients):
+    if all(_says_why(one) and one.reason not in OF_RECIPIENTS for one in report.recipients):
         return report
     prose = prose or Prose(header, parts)
     alone = len(report.recipients) == 1
@@ -316,7 +314,7 @@ class Prose:
 
     def corrected(self, one: RecipientReport, *, is_only: bool) -> RecipientReport:
         """The report of a recipient, where only the text says what the server replied to."""
-        if one.reason not in _OF_RECIPIENTS or one.diagnostic is None:
+        if one.reason not in OF_RECIPIENTS or one.diagnostic is None:
             return one
         keys = (
             (address or "").lower() for address in (one.final_recipient, one.original_recipient)

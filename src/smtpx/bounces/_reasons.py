@@ -77,6 +77,10 @@ _BAD_SENDER = ((1, 7), (1, 8))
 _OF_AUTH = (530, 534, 535, 538)  # RFC 4954 §6
 
 
+OF_RECIPIENTS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, Reason.INACTIVE, Reason.MAILBOX_FULL)
+"""What is so of a recipient, and of nothing else."""
+
+
 def reason_of(
     action: Action, status: EnhancedStatusCode | None, diagnostic: Diagnostic | None
 ) -> Reason | None:
