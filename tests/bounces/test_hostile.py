@@ -84,6 +84,10 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         "Final-Recipient: rfc822;u@b.test\nAction: failed\n\n" * 20_000
     ),
     "tags": lambda: reports.plain("<a " * 330_000, "Content-Type: text/html"),
+    "the name of a tag": lambda: reports.plain("<" + "a" * MEGABYTE, "Content-Type: text/html"),
+    "the number of a character": lambda: reports.plain(
+        "&#" + "1" * MEGABYTE, "Content-Type: text/html"
+    ),
     "styles": lambda: reports.plain("<style>" * 140_000, "Content-Type: text/html"),
     "a charset that is none of text": lambda: reports.plain(
         "a-" * 500_000, "Content-Type: text/plain; charset=punycode"

@@ -23,7 +23,9 @@ _CHARSET = re.compile(
     r"|koi8-[ru]|gb2312|gbk|gb18030|big5)\b",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)[^<>]*>")
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)[^<>]*+>")
+# No character has such a number, and `int` takes no number of thousands of digits.
+_NO_CHARACTER = re.compile(r"&#0*[0-9]{8,};?")
 _UNSEEN = ("head", "script", "style", "title")
 _ON_A_LINE_OF_ITS_OWN = ("br", "div", "h1", "h2", "h3", "li", "p", "pre", "table", "td", "tr")
 
@@ -79,7 +81,8 @@ def decoded(part: Part) -> str:
 
 
 def _without_tags(text: str) -> str:
-    return html.unescape("".join(_between_tags(text)))
+    told = "".join(_between_tags(text))
+    return html.unescape(_NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", told))
 
 
 def _between_tags(text: str) -> Iterator[str]:
