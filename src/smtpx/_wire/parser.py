@@ -29,7 +29,7 @@ _QUOTED = 80
 TLS_ALERT = b"\x15\x03"
 """What a peer begins with that speaks TLS, and was spoken to in plain text (RFC 8446 §5.1, §6)."""
 
-_POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*+|\r)?+\n"
+_POSITIVE_LINE = rb"2[0-5][0-9](?: [^\n]*+\n|\r?+\n)"
 _POSITIVES = re.compile(rb"(?:%b)*+" % _POSITIVE_LINE)
 _GO_AHEAD = re.compile(rb"(?:%b)*+3%b" % (_POSITIVE_LINE, _POSITIVE_LINE[1:]))
 _PROMISING = re.compile(
@@ -107,15 +107,16 @@ class ReplyParser:
         octets = positives[0]
         lines = octets.split(b"\n")
         longest = self._limits.reply_line
-        if len(octets) > longest and len(max(lines, key=len)) >= longest:
+        if len(octets) > longest and max(map(len, lines)) >= longest:
             return [], 0  # One by one, then, to see which is too long.
         last: list[bytes] = []
-        taken = 0
+        taken, whole = 0, len(lines) - 1
         for count in counts:
-            if taken + count >= len(lines):
+            end = taken + count
+            if end > whole:
                 break
-            taken += count
-            last.append(lines[taken - 1] + b"\n")
+            last.append(lines[end - 1] + b"\n")
+            taken = end
         self._take(positives.end() - len(b"\n".join(lines[taken:])))
         return last, taken
 
