@@ -7,7 +7,7 @@ RFC 5321 §2.3.1. The options: RFC 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERB
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
@@ -128,8 +128,12 @@ class Envelope(Value):
     """True if neither it nor a recipient has options; the addresses and the content say all."""
     needs_smtputf8: bool = field(init=False, repr=False, compare=False)
     """True if an address needs SMTPUTF8 (RFC 6531 §3.3)."""
+    _is_bare: bool = field(init=False, repr=False, compare=False)
+    """True if nothing but the content can ask for a parameter of MAIL or RCPT."""
+    _spelt: list[str] = field(init=False, repr=False, compare=False)
+    """The addresses of the recipients, as they go on the wire."""
     _paths: tuple[str, str] | None = field(init=False, repr=False, compare=False)
-    """As they go into command lines, once that was asked for: it is often sent again."""
+    """Sender and recipients in command lines, once that was asked for: it is often sent again."""
 
     def __init__(
         self,
@@ -153,20 +157,13 @@ class Envelope(Value):
             LocalProtocolError: there is no recipient, or an option is out of its range.
             TypeError: one of them is of another kind.
         """
-        kind: object = type(recipients)
-        is_one = kind is not list and (isinstance(recipients, (str, bytes)) or kind in _ONE)
-        listed: Any = (recipients,) if is_one else recipients
-        try:
-            given: Iterator[str | Address | Recipient] = iter(listed)
-        except TypeError:
-            allowed = "an address or a list of addresses"
-            raise _checks.complaint("recipients", recipients, allowed) from None
-        everyone: Any = [*given]
-        if not everyone:
+        spelt: Any = [*recipients] if type(recipients) is list else _listed(recipients)
+        if not spelt:
             raise LocalProtocolError("an envelope needs at least one recipient")
-        plain, utf8 = True, False
-        if not are_usual(everyone):
-            everyone = _recipients_of(everyone)
+        everyone, plain, utf8 = None, True, False
+        if not are_usual(spelt):
+            everyone = _recipients_of(spelt)
+            spelt = [recipient.address._text for recipient in everyone]
             for recipient in everyone:
                 plain = plain and not recipient.has_options
                 utf8 = utf8 or recipient.address.needs_smtputf8
@@ -201,15 +198,11 @@ class Envelope(Value):
         draft.ret, draft.envid, draft.auth = ret, envid, auth
         draft.require_tls, draft.deliver_by = require_tls, deliver_by
         draft.hold, draft.priority, draft.drop_unsupported = hold, priority, drop_unsupported
-        draft.is_plain = plain
-        draft.needs_smtputf8 = utf8 or (sender is not None and sender.needs_smtputf8)
-        draft._paths = None
+        utf8 = utf8 or (sender is not None and sender.needs_smtputf8)
+        draft.is_plain, draft.needs_smtputf8 = plain, utf8
+        draft._is_bare = plain and body is None and not utf8
+        draft._spelt, draft._paths = spelt, None
         draft.__class__ = Envelope
-
-    def _spelt(self) -> list[str]:
-        """The addresses of the recipients, as they go on the wire."""
-        held: tuple[Recipient, ...] | list[str] = _held.__get__(self)
-        return [each.address._text for each in held] if isinstance(held, tuple) else held
 
     def __repr__(self) -> str:
         sender = None if self.sender is None else str(self.sender)
@@ -319,14 +312,26 @@ class _Recipients:
     def __get__(self, envelope: Envelope | None, kind: type[Envelope]) -> Any:
         if envelope is None:
             return self
-        held: tuple[Recipient, ...] | list[str] = _held.__get__(envelope)
-        if not isinstance(held, tuple):
-            held = _recipients_of(held)
+        held: tuple[Recipient, ...] | None = _held.__get__(envelope)
+        if held is None:
+            held = _recipients_of(envelope._spelt)
             _held.__set__(envelope, held)
         return held
 
     def __set__(self, envelope: Envelope, recipients: tuple[Recipient, ...]) -> None:
         _held.__set__(envelope, recipients)  # By `Value` alone, which keeps all others from it.
+
+
+def _listed(given: object) -> list[Any]:
+    """What is given as recipients: one, or any number of them."""
+    if isinstance(given, (str, bytes, Address, Recipient)):
+        return [given]
+    try:
+        some = iter(cast("Iterable[Any]", given))
+    except TypeError:
+        allowed = "an address or a list of addresses"
+        raise _checks.complaint("recipients", given, allowed) from None
+    return [*some]
 
 
 def _recipients_of(given: Sequence[str | Address | Recipient]) -> tuple[Recipient, ...]:
@@ -343,10 +348,8 @@ def _recipients_of(given: Sequence[str | Address | Recipient]) -> tuple[Recipien
 
 
 _RecipientDraft, _EnvelopeDraft = draft_of(Recipient), draft_of(Envelope)
-_held: Any = vars(Envelope)["recipients"]  # a list of usual addresses, or what is made of it
+_held: Any = vars(Envelope)["recipients"]  # ``None`` until somebody looks, if all are usual
 type.__setattr__(Envelope, "recipients", _Recipients())
-# What may be given as the one recipient, besides a string.
-_ONE = (Address, Recipient)
 
 
 def _check_moment(name: str, moment: object) -> None:

@@ -22,7 +22,7 @@ def group_of(
     sender: Address | None, parameters: str, recipients: list[str], *, reset: bool = False
 ) -> bytes:
     paths = commands.paths_of(sender, recipients)
-    return commands.envelope_commands(paths, parameters, reset=reset, then="")
+    return commands.envelope_commands(paths, parameters, reset, then="")
 
 
 BUILDERS: dict[str, Callable[[str], object]] = {

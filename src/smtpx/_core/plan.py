@@ -71,8 +71,7 @@ def parameters_of(connection: Connection, envelope: Envelope, content: Content) 
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
-    addresses_are_all = envelope.is_plain and envelope.body is None and not envelope.needs_smtputf8
-    if addresses_are_all and content.eight_bit is False:
+    if envelope._is_bare and content.eight_bit is False:
         return size_parameter(content.size, connection.extensions)
     return mail_parameters(
         envelope,
@@ -85,7 +84,7 @@ def parameters_of(connection: Connection, envelope: Envelope, content: Content) 
 
 
 def plain_group(
-    connection: Connection, envelope: Envelope, content: Content, *, reset: bool, then: str = ""
+    connection: Connection, envelope: Envelope, content: Content, reset: bool, then: str = ""
 ) -> bytes:
     """The commands before the content of a message without options, composed as one.
 
@@ -98,6 +97,6 @@ def plain_group(
     parameters = parameters_of(connection, envelope, content)
     paths = envelope._paths
     if paths is None:
-        paths = commands.paths_of(envelope.sender, envelope._spelt())
+        paths = commands.paths_of(envelope.sender, envelope._spelt)
         object.__setattr__(envelope, "_paths", paths)
-    return commands.envelope_commands(paths, parameters, reset=reset, then=then)
+    return commands.envelope_commands(paths, parameters, reset, then)

@@ -190,7 +190,7 @@ def written(
     signer = connection.signer
     source: Source
     if type(message) is bytes or isinstance(message, (bytes, bytearray, memoryview)):
-        source = seven_bit(bytes(message)) if body is None and not eight_bit else message
+        source = message if eight_bit or body is not None else seven_bit(bytes(message))
     elif is_message(message):
         with loading("a message"):
             source, has_binary_parts = as_octets(

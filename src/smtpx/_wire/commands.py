@@ -101,7 +101,7 @@ def guarded(text: str, *, secret: bool = False) -> bytes:
 
 
 def paths_of(sender: Address | None, recipients: list[str]) -> tuple[str, str]:
-    """The paths of an envelope, as `envelope_commands` takes them: one guard for all of them.
+    """MAIL and each RCPT, as `envelope_commands` takes them: one guard for all paths in them.
 
     Raises:
         LocalProtocolError: there is in one what may not stand in a command line.
@@ -110,10 +110,11 @@ def paths_of(sender: Address | None, recipients: list[str]) -> tuple[str, str]:
     arguments = "".join([path, *recipients])
     if not arguments.isprintable():
         _ = guarded(arguments)
-    return path, ">\r\nRCPT TO:<".join(recipients)
+    rcpts = ">\r\nRCPT TO:<".join(recipients)
+    return f"MAIL FROM:<{path}>", f"\r\nRCPT TO:<{rcpts}>\r\n"
 
 
-def envelope_commands(paths: tuple[str, str], parameters: str, *, reset: bool, then: str) -> bytes:
+def envelope_commands(paths: tuple[str, str], parameters: str, reset: bool, then: str) -> bytes:
     """MAIL, and a RCPT without parameters for each recipient, as one group; RSET before, if asked.
 
     `then` is the command line that follows, or nothing.
@@ -122,9 +123,9 @@ def envelope_commands(paths: tuple[str, str], parameters: str, *, reset: bool, t
     """
     if parameters and not parameters.isprintable():
         _ = guarded(parameters)
-    path, rcpts = paths
+    mail, rcpts = paths
     before = "RSET\r\n" if reset else ""
-    return f"{before}MAIL FROM:<{path}>{parameters}\r\nRCPT TO:<{rcpts}>\r\n{then}".encode()
+    return f"{before}{mail}{parameters}{rcpts}{then}".encode()
 
 
 def ehlo(verb: str, name: str) -> Command:

@@ -141,7 +141,7 @@ class Template:
             envelope = Envelope(sender, to.pattern.fill(texts))
         except AddressError as error:
             raise of_fields(to.pattern, error) from error
-        (recipient,) = envelope._spelt()
+        (recipient,) = envelope._spelt
         pieces: list[str] = []
         try:
             for fixed, writer, in_markup in self._pieces:

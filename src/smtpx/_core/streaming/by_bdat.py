@@ -42,12 +42,11 @@ from smtpx._core.verdicts import (
 )
 from smtpx._wire.commands import RSET
 from smtpx._wire.content import Content
-from smtpx.envelope import BodyType, Envelope
+from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
-_BINARY = BodyType.BINARY
 # What is composed goes to the transport in writes of about this size.
 _WRITE = 65536
 
@@ -155,13 +154,13 @@ class Chunks:
                 continue
             _, envelope, content = drawn
             data = content.whole
-            if data is None or envelope.body is _BINARY or content.has_commands:
+            if data is None or content.has_commands:
                 self._alone = drawn
                 break
             last = f"BDAT {len(data)} LAST\r\n"
             try:
                 if envelope.is_plain:
-                    wire = plain_group(connection, envelope, content, reset=reset, then=last)
+                    wire = plain_group(connection, envelope, content, reset, last)
                 else:
                     wire = self._planned_group(envelope, content, reset, last)
             except SMTPError as error:
@@ -169,8 +168,7 @@ class Chunks:
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
-            replies = wire.count(b"\n")  # One to each command line.
-            composed.append((drawn, replies, octets))
+            composed.append((drawn, wire.count(b"\n"), octets))  # One reply to each command line.
             reset = True
             room -= 1
             size += octets

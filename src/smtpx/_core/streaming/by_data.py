@@ -188,7 +188,7 @@ class Contents:
         _, envelope, content = drawn
         if envelope.is_plain and content.whole is not None:
             then = DATA.wire.decode()
-            group = plain_group(self._connection, envelope, content, reset=reset, then=then)
+            group = plain_group(self._connection, envelope, content, reset, then)
             return _Planned(drawn, reset, group, None)
         plan = plan_of(self._connection, envelope, content)
         group = b"".join([command.wire for command in _commands_of(plan, reset)])
