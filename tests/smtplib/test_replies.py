@@ -186,12 +186,11 @@ def test_an_interrupt_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving({"MAIL": SILENCE}) as server:
         client = client_of(server)
         client.ehlo()
-        dialogue: Any = client
 
-        def interrupted(*_: object, **__: object) -> bytes:
+        def interrupted() -> bytes:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(dialogue, "_receive", interrupted)
+        monkeypatch.setattr(client.file, "read1", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.sendmail("a@example.org", "b@example.net", "hi")
         assert client.sock is None

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtpx import smtplib
+from smtpx._smtplib.reading import ReplyFile
 from smtpx.errors import AddressError
 from smtpx.testing import AppendToReply, Server
 from tests.smtplib.scripted import CLOSE, Answers, ScriptedServer, serving
@@ -207,15 +208,14 @@ class TestOutcomes:
 def test_a_reply_between_the_354_and_the_content_is_not_its_reply(size: int) -> None:
     seen = threading.Event()
 
-    class Late(smtplib.SMTP):
+    class Late(ReplyFile):
         """Goes on after the 354 only when more has come."""
 
-        def _receive(self, timeout: float | None = None, *, fresh: bool = True) -> bytes:
-            octets = super()._receive(timeout, fresh=fresh)
+        def read1(self) -> bytes:
+            octets = super().read1()
             if b"354" in octets:
                 seen.set()
-                assert self.sock is not None
-                assert select.select([self.sock.fileno()], [], [], 10)[0]
+                assert select.select([self._socket.fileno()], [], [], 10)[0]
             return octets
 
     def write(connection: socket.socket, octets: bytes) -> None:
@@ -225,7 +225,9 @@ def test_a_reply_between_the_354_and_the_content_is_not_its_reply(size: int) -> 
             connection.sendall(b"250 queued\r\n")
 
     with serving(extensions=PIPELINING, write=write) as server:
-        client = client_of(server, Late)
+        client = client_of(server)
+        assert client.sock is not None
+        client.file = Late(client.sock)
         with pytest.raises(smtplib.SMTPServerDisconnected) as caught:
             client.sendmail("a@example.org", "b@example.net", b"x" * size)
         assert "in doubt" not in str(caught.value)

@@ -104,6 +104,9 @@ class Transactions(Commands):
         wire = "\r\n".join([*lines, "DATA\r\n"]).encode()
         if content.whole is None or len(wire) > connection.limits.window:
             return []
+        file = self._reply_file()
+        if self.debuglevel > 0 or not isinstance(file, ReplyFile):
+            return []
         if connection.has_unread or not connection.usable:
             return []
         octets = ended(content.whole)
@@ -111,17 +114,18 @@ class Transactions(Commands):
         happened: list[bytes | OSError | None] = []
         try:
             for said, count, go_ahead in ((wire, len(lines), True), (octets, due, False)):
-                early = self._glance()
+                early = file.glance()
                 happened.append(early)
                 if early is not None:
                     return happened
                 happened.append(self._transmit(said))
-                reply = self._receive()
+                file.begin()
+                reply = file.read1()
                 is_whole = len(reply) <= LIMITS.reply_line
                 if not is_whole or not are_positive(reply, count, go_ahead=go_ahead):
                     return [*happened, reply]
                 happened.append(reply)
-            surplus = self._glance()
+            surplus = file.glance()
             if surplus is not None:
                 return [*happened, surplus]
         except OSError as error:
@@ -129,8 +133,7 @@ class Transactions(Commands):
         except BaseException:
             self.close()
             raise
-        if isinstance(self.file, ReplyFile):
-            self.file.end()
+        file.end()
         return None
 
     def _judge(
