@@ -945,7 +945,7 @@ class TestChunksThatAreNotKnown:
     @pytest.mark.parametrize("first", [True, False])
     def test_what_could_become_a_message_is_sent_after_a_go_ahead(self, line: bytes, first: bool):
         content = (b"" if first else b"Subject: x\r\n\r\n") + line + b"\r\n"
-        assert Content(content).has_commands
+        assert Content(content).has_commands()
         lines = "".join(f"            C: {part}\n" for part in content.decode().splitlines())
         lines = lines.replace("\t", "\\t").replace("C: Data ", "C: Data\\x20")
         result, _ = sent(
@@ -968,7 +968,7 @@ class TestChunksThatAreNotKnown:
 
     @pytest.mark.parametrize("line", [b"x DATA", b"BDATA", b"data:image/png", b"DATABASE"])
     def test_what_could_not(self, line: bytes):
-        assert not Content(b"Subject: x\r\n\r\n" + line + b"\r\n").has_commands
+        assert not Content(b"Subject: x\r\n\r\n" + line + b"\r\n").has_commands()
 
 
 class TestLimits:

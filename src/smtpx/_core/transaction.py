@@ -82,7 +82,7 @@ def transaction(
         and octets is not None
         and not (all_or_nothing or connection.lmtp)
     ):
-        by_chunk = extensions.chunking and not content.has_commands
+        by_chunk = extensions.chunking and not content.has_commands()
         chunk = f"BDAT {len(octets)} LAST\r\n" if by_chunk else ""
         group = plain_group(connection, envelope, content, reset=False, then=chunk)
         if len(group) <= connection.limits.window:

@@ -83,13 +83,13 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             step = next(procedure)
             while True:
                 try:
-                    if type(step) is Receive:
+                    if type(step) is Glance:  # The commonest first.
+                        answer = None if self._is_quiet() else await self._glance()
+                    elif type(step) is Receive:
                         answer = await self._receive(step, deadline)
                     elif type(step) is Send:
                         sent = self._sent_at_once(step, deadline)
                         answer = b"" if sent else await self._send(step, deadline)
-                    elif type(step) is Glance:
-                        answer = None if self._is_quiet() else await self._glance()
                     elif type(step) is More:
                         answer = None if more is None else await more()
                     elif isinstance(step, (Obtain, Mark)):
@@ -216,8 +216,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._unwritten = step.data
         try:
             _ = deadline.within(step.timeout)
-            if self._transport.is_closing() and not self._ended:
-                return False  # It is about to tell why.
+            if self._transport.is_closing():
+                if not self._ended:
+                    return False  # It is about to tell why.
+                self._see_that_it_is_open()
             self._write()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
@@ -270,14 +272,18 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def _take(self, most: int = KEPT) -> bytes:
         """Take off what has come; ``b""`` for the end."""
-        arrived = bytes(self._arrived[:most])
-        if arrived:
-            del self._arrived[:most]
-            if not self._is_reading and len(self._arrived) < KEPT:
-                self._read_on()
-        elif self._failure is not None:
+        arrived = self._arrived
+        if len(arrived) <= most:
+            taken = bytes(arrived)
+            arrived.clear()
+        else:
+            taken = bytes(arrived[:most])
+            del arrived[:most]
+        if not taken and self._failure is not None:
             raise self._failure
-        return arrived
+        if not self._is_reading and len(arrived) < KEPT:
+            self._read_on()
+        return taken
 
     def _read_on(self) -> None:
         """Hold the peer up no longer."""
@@ -296,8 +302,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             return None
 
     def _write(self) -> None:
-        """Hand the next slice to the transport, or to TLS."""
-        self._see_that_it_is_open()
+        """Hand the next slice to the transport, which is open, or to TLS."""
         if self._channel is not None:
             passed = self._channel.send(self._unwritten)
             self._unwritten = memoryview(self._unwritten)[passed:]
@@ -337,6 +342,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                             raise
                 if not self._unwritten:
                     break
+                self._see_that_it_is_open()
                 try:
                     self._write()
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:

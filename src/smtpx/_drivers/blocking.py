@@ -65,12 +65,12 @@ class BlockingDriver:
             step = next(procedure)
             while True:
                 try:
-                    if type(step) is Receive:
+                    if type(step) is Glance:  # The commonest first.
+                        answer = self._glance()
+                    elif type(step) is Receive:
                         answer = self._receive(step, deadline)
                     elif type(step) is Send:
                         answer = self._send(step, deadline)
-                    elif type(step) is Glance:
-                        answer = self._glance()
                     elif isinstance(step, (Obtain, Mark)):
                         answer = asked(step)
                     elif isinstance(step, StartTLS):

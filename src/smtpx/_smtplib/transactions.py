@@ -122,7 +122,7 @@ class Transactions(Commands):
                 file.begin()
                 reply = file.read1()
                 is_whole = len(reply) <= LIMITS.reply_line
-                if not is_whole or not are_positive(reply, count, go_ahead=go_ahead):
+                if not is_whole or not are_positive(reply, count, go_ahead):
                     return [*happened, reply]
                 happened.append(reply)
             surplus = file.glance()

@@ -95,7 +95,6 @@ class Content:
         """True if it can be read again; a file or an iterator cannot."""
         return self._data is not None
 
-    @property
     def has_commands(self) -> bool:
         """True if it could become a message by itself, were it read as commands.
 

@@ -37,7 +37,7 @@ _PROMISING = re.compile(
 )
 
 
-def are_positive(octets: bytes, count: int, *, go_ahead: bool) -> bool:
+def are_positive(octets: bytes, count: int, go_ahead: bool) -> bool:
     """True if these are so many positive replies of one line, then a 3yz if asked, and no more."""
     pattern = _GO_AHEAD if go_ahead else _POSITIVES
     return octets.count(b"\n") == count + go_ahead and pattern.fullmatch(octets) is not None
@@ -91,7 +91,7 @@ class ReplyParser:
         Mostly they are all that has come.
         """
         unread = self._buffer[self._begin :]
-        if self._took(unread, count, go_ahead=False):
+        if self._took(unread, count):
             return unread[unread.rfind(b"\n", 0, -1) + 1 :]
         last, _ = self.next_positives((count,))
         return last[0] if last else None
@@ -127,11 +127,11 @@ class ReplyParser:
         """
         return self._took(self._buffer[self._begin :], count, go_ahead=True)
 
-    def _took(self, unread: bytes, count: int, *, go_ahead: bool) -> bool:
+    def _took(self, unread: bytes, count: int, go_ahead: bool = False) -> bool:
         if (
             len(unread) > self._limits.reply_line
             or self._scanned != self._begin
-            or not are_positive(unread, count, go_ahead=go_ahead)
+            or not are_positive(unread, count, go_ahead)
         ):
             return False
         self._begin = self._scanned = len(self._buffer)

@@ -154,7 +154,7 @@ class Chunks:
                 continue
             _, envelope, content = drawn
             data = content.whole
-            if data is None or content.has_commands:
+            if data is None or content.has_commands():
                 self._alone = drawn
                 break
             last = f"BDAT {len(data)} LAST\r\n"
