@@ -36,7 +36,6 @@ def deliver(
     connection: Connection,
     message: Message,
     envelope: Envelope | None,
-    *,
     all_or_nothing: bool = False,
 ) -> Steps[SendResult]:
     """Write the message as this server can take it, and run its transaction, or several.
@@ -85,7 +84,7 @@ def _observed(
 ) -> Steps[SendResult]:
     """A mail transaction, and what is told of it to whoever observes."""
     connection.transactions += 1
-    performed = transaction(connection, envelope, content, all_or_nothing=all_or_nothing)
+    performed = transaction(connection, envelope, content, all_or_nothing)
     telling = connection.telling
     return performed if telling is None else _told(connection, telling, envelope, performed)
 

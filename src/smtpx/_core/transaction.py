@@ -49,7 +49,7 @@ _NOT_TRIED: Verdict = (Status.NOT_TRIED, None)
 
 
 def transaction(
-    connection: Connection, envelope: Envelope, content: Content, *, all_or_nothing: bool = False
+    connection: Connection, envelope: Envelope, content: Content, all_or_nothing: bool = False
 ) -> Steps[SendResult]:
     """Run one mail transaction, pipelined as far as the server allows.
 
@@ -110,7 +110,7 @@ def _after_reset(
     except SESSION_OVER as over:
         connection.was_gone = True
         return untried(envelope, over)
-    return (yield from transaction(connection, envelope, content, all_or_nothing=all_or_nothing))
+    return (yield from transaction(connection, envelope, content, all_or_nothing))
 
 
 def _planned_transaction(

@@ -38,7 +38,7 @@ class Course:
         "message",
     )
 
-    def __init__(self, envelope: Envelope | None, *, all_or_nothing: bool = False) -> None:
+    def __init__(self, envelope: Envelope | None, all_or_nothing: bool) -> None:
         self.message: Message
         """As it was checked, and can be read."""
         self.envelope = envelope

@@ -100,7 +100,7 @@ class AsyncClient:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        course = Course(envelope, all_or_nothing=all_or_nothing)
+        course = Course(envelope, all_or_nothing)
         given = readable(message)
         try:
             try:
@@ -221,7 +221,7 @@ async def asend(
     """
     session = AsyncSession(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
-    course = Course(envelope, all_or_nothing=all_or_nothing)
+    course = Course(envelope, all_or_nothing)
     try:
         given = readable(message)
         try:

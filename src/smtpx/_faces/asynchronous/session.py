@@ -169,7 +169,7 @@ class AsyncSession(Opened[AsyncDriver]):
         Raises:
             SMTPError: as `Session.send`.
         """
-        course = Course(envelope, all_or_nothing=all_or_nothing)
+        course = Course(envelope, all_or_nothing)
         given = readable(message)
         try:
             try:
@@ -213,9 +213,7 @@ class AsyncSession(Opened[AsyncDriver]):
         course.connection = connection
         message = course.message
         try:
-            procedure = deliver(
-                connection, message, course.envelope, all_or_nothing=course.all_or_nothing
-            )
+            procedure = deliver(connection, message, course.envelope, course.all_or_nothing)
             if isinstance(message, Arriving):
                 procedure = fed(procedure, message)
                 course.latest = await driver.run(procedure, deadline, message.more)

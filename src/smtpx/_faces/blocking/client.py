@@ -104,7 +104,7 @@ class Client:
             TimedOut: no connection was free for too long.
             SMTPError: as `Session.open` and `Session.send`.
         """
-        course = Course(envelope, all_or_nothing=all_or_nothing)
+        course = Course(envelope, all_or_nothing)
         try:
             course.prepare(self._check, message)
             self._take(course, Deadline.after(self._total))
@@ -244,7 +244,7 @@ def send(
     """
     session = Session(endpoint, **options)
     del endpoint  # R14: a password may stand in it, and a traceback may show locals.
-    course = Course(envelope, all_or_nothing=all_or_nothing)
+    course = Course(envelope, all_or_nothing)
     try:
         course.prepare(session._settings.check, message)
         session._carry(course)

@@ -213,7 +213,7 @@ class Session(Opened[BlockingDriver]):
             ExtensionMissing, LocalProtocolError, AddressError: nothing was sent. `CheckFailed`
                 among them: the `check` that was asked for finds errors.
         """
-        course = Course(envelope, all_or_nothing=all_or_nothing)
+        course = Course(envelope, all_or_nothing)
         try:
             course.prepare(self._settings.check, message)
             self._attempt(course, Deadline.after(self._settings.timeouts.total))
@@ -250,12 +250,7 @@ class Session(Opened[BlockingDriver]):
         course.connection = connection
         try:
             course.latest = driver.run(
-                deliver(
-                    connection,
-                    course.message,
-                    course.envelope,
-                    all_or_nothing=course.all_or_nothing,
-                ),
+                deliver(connection, course.message, course.envelope, course.all_or_nothing),
                 deadline,
             )
         except BaseException as error:
