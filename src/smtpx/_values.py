@@ -12,7 +12,7 @@ from operator import attrgetter
 from types import FunctionType
 from typing import Any, TypeVar, dataclass_transform
 
-__all__ = ["Value", "draft_of", "field", "replaced"]
+__all__ = ["Value", "becomes", "draft_of", "field", "replaced"]
 
 _REQUIRED: Any = object()
 
@@ -197,6 +197,10 @@ def draft_of(kind: type[Value]) -> type[Any]:
         "__delattr__": object.__delattr__,  # CPython has one slot for both.
     }
     return type.__new__(_ValueType, f"{kind.__name__}Draft", (Value,), namespace)
+
+
+becomes: Callable[[object, type], None] = vars(object)["__class__"].__set__
+"""Makes a draft of a value that has yet to be filled, in an `__init__` of its own."""
 
 
 def replaced(value: V, **changes: Any) -> V:

@@ -15,7 +15,7 @@ from smtpx import _checks
 from smtpx._asked import BodyType, DeliverBy, Notify, Ret
 from smtpx._loading import loading
 from smtpx._message.messages import is_message
-from smtpx._values import Value, draft_of, field, replaced
+from smtpx._values import Value, becomes, draft_of, field, replaced
 from smtpx.addresses import Address, are_usual
 from smtpx.errors import AddressError, LocalProtocolError
 
@@ -73,7 +73,7 @@ class Recipient(Value):
             _check_original(orcpt)
             _check_moment("unchanged_since", unchanged_since)
         draft: Any = self
-        object.__setattr__(draft, "__class__", _RecipientDraft)
+        becomes(draft, _RecipientDraft)
         draft.address, draft.notify, draft.orcpt = address, notify, orcpt
         draft.unchanged_since = unchanged_since
         draft.__class__ = Recipient
@@ -193,7 +193,7 @@ class Envelope(Value):
             _check_priority(priority)
             _checks.flag("drop_unsupported", drop_unsupported)
         draft: Any = self
-        object.__setattr__(draft, "__class__", _EnvelopeDraft)
+        becomes(draft, _EnvelopeDraft)
         draft.sender, draft.recipients, draft.body = sender, everyone, body
         draft.ret, draft.envid, draft.auth = ret, envid, auth
         draft.require_tls, draft.deliver_by = require_tls, deliver_by

@@ -198,7 +198,7 @@ class Connection(Hearing):
         """Write octets as they are."""
         rate = self.limits.data_rate if phase is _DATA_BLOCK else None
         try:
-            yield Send(data, self._seconds[phase], rate)
+            yield Send._made(data, self._seconds[phase], rate)
         except OSError as error:
             is_late = is_by_total(error) and octets_written(error, len(data)) == 0
             # What took the time may have been ours: a message to write, or a signer.

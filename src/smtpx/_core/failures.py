@@ -39,6 +39,11 @@ def over(parting: Reply | None) -> ConnectionLost:
     return ConnectionLost(why, phase=Phase.OTHER.field, reply=parting)
 
 
+def behind_a_yes(parting: Reply | None) -> RemoteProtocolError:
+    """A 421 came behind a yes to a content; behind a no it would take nothing back."""
+    return RemoteProtocolError(f"what may be the reply to the content came behind a yes: {parting}")
+
+
 def closed(pending: Command, *, is_cut: bool) -> ConnectionLost:
     """The server hung up and owed us a reply, or the rest of it."""
     cut = ", in the middle of a reply" if is_cut else ""

@@ -413,18 +413,6 @@ class Hearing:
             self._parser.feed(data)
         return self.check_in_step()
 
-    def check_behind(self, *, taken: bool) -> Steps[None]:
-        """Look behind the reply to a content; a 421 takes nothing back if that was not `taken`.
-
-        Raises:
-            RemoteProtocolError: that reply may be another's.
-        """
-        is_followed = yield from self.look_behind()
-        if is_followed and taken:
-            raise RemoteProtocolError(
-                f"what may be the reply to the content came behind a yes: {self.parting}"
-            )
-
 
 def _without(reply: Reply, secrets: tuple[bytes, ...]) -> Reply:
     lines = reply.raw.splitlines()

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast, final
 
-from smtpx._values import Value
+from smtpx._values import Value, draft_of
 from smtpx.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -37,9 +37,20 @@ class Send(Value):
     """Octets a second that the peer must take at least. Each earns its share of time: `timeout` is
     what a peer may be behind. See `Limits.data_rate`."""
 
+    @classmethod
+    def _made(cls, data: bytes | memoryview, timeout: float | None, rate: float | None) -> Send:
+        """One without a call for each field: there is one for every message."""
+        draft = _SendDraft()
+        draft.data, draft.timeout, draft.rate = data, timeout, rate
+        draft.__class__ = cls
+        return draft  # type: ignore[no-any-return]
+
     def __repr__(self) -> str:
         # The octets may be a secret, and a traceback with locals shows the step.
         return f"Send(<{len(self.data)} octets>, {self.timeout})"
+
+
+_SendDraft = draft_of(Send)
 
 
 @final

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from smtpx._core import failures
 from smtpx._core.connection import Connection
 from smtpx._core.failures import SESSION_OVER
 from smtpx._core.marking import mark_refused
@@ -153,7 +154,9 @@ def _at_once(
             yield from connection.settle(
                 heard=heard, fresh=not connection.has_unread, together=True
             )
-        yield from connection.check_behind(taken=last is not None or heard[-1].positive)
+        is_taken = last is not None or heard[-1].positive
+        if (yield from connection.look_behind()) and is_taken:
+            raise failures.behind_a_yes(connection.parting)
     except SESSION_OVER as over:
         # What the transport did not take whole, the server cannot have accepted.
         if octets_written(over.__cause__, written) < len(wire):
@@ -350,7 +353,8 @@ def finals_of(connection: Connection, due: int) -> Steps[tuple[list[Verdict], SM
             finals.append((Status.ACCEPTED if reply.positive else Status.REFUSED, reply))
         if not connection.unanswered:
             taken = any(status is Status.ACCEPTED for status, _ in finals)
-            yield from connection.check_behind(taken=taken)
+            if (yield from connection.look_behind()) and taken:
+                raise failures.behind_a_yes(connection.parting)
     except SESSION_OVER as error:
         if connection.surplus is not None:
             finals = []  # Any of them may be another's.
