@@ -243,7 +243,7 @@ class TestMessages:
         state = pool(messages=3)
         slot = opened(state)
         assert state.release(slot, 1, messages=2).close == ()
-        assert slot.left == 1
+        assert slot.left() == 1
 
 
 class TestRate:

@@ -76,7 +76,6 @@ class Leased(Protocol):
         """The connection's state, and its driver."""
         ...
 
-    @property
     def _transactions(self) -> int:
         """Mail transactions that were begun on it."""
         ...
@@ -149,7 +148,7 @@ class Lease(Generic[S]):
 
     def hold(self, session: S | None) -> None:
         """Have a session, or none yet."""
-        self._before = 0 if session is None else session._transactions
+        self._before = 0 if session is None else session._transactions()
         self.held = session
 
     @property
@@ -178,7 +177,7 @@ class Lease(Generic[S]):
     @property
     def begun(self) -> int:
         """Mail transactions that its holder has begun."""
-        return 0 if self.held is None else self.held._transactions - self._before
+        return 0 if self.held is None else self.held._transactions() - self._before
 
 
 class Leasing(Generic[S]):
@@ -277,7 +276,7 @@ class Leasing(Generic[S]):
         raise LocalProtocolError("the client is closed")
 
     def _acquire(self, lease: Lease[S], messages: int, reference: ref[Lease[S]]) -> bool:
-        if not self._state.has_room:
+        if not self._state.has_room():
             self._take_back()
         decision, changes = self._state.acquire(time.monotonic(), messages, reference)
         if changes is not NO_CHANGES:
@@ -379,7 +378,7 @@ class Leasing(Generic[S]):
         else:
             # A session that was interrupted, or is out of step, has been closed (R10).
             usable = lease.held.is_open
-            changes = self._state.release(place, now, usable=usable, messages=lease.begun)
+            changes = self._state.release(place, now, usable, lease.begun)
         if changes is not NO_CHANGES:
             self._carry_out(changes)
 

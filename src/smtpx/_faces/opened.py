@@ -87,7 +87,6 @@ class Opened(Generic[D]):
         """What the TLS handshake agreed on; ``None`` without TLS."""
         return None if self._connection is None else self._connection.protection
 
-    @property
     def _transactions(self) -> int:
         """Mail transactions that were begun on it."""
         return 0 if self._connection is None else self._connection.transactions

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from smtpx._values import Value
+from smtpx._values import Value, draft_of
 
 C = TypeVar("C")
 
@@ -93,7 +93,6 @@ class Slot(Generic[C]):
             raise AssertionError("a slot has a connection from `opened` on")
         return self.held
 
-    @property
     def left(self) -> float:
         """Messages that can still be granted."""
         return self.messages_max - self.messages - self.granted
@@ -121,6 +120,17 @@ class Use(Value, Generic[C]):
 
     slot: Slot[C]
     messages: int
+
+
+_UseDraft = draft_of(Use)
+
+
+def use(slot: Slot[C], messages: int) -> Use[C]:
+    """A `Use` that was made without a call for each field: there is one for every message."""
+    draft = _UseDraft()
+    draft.slot, draft.messages = slot, messages
+    draft.__class__ = Use
+    return draft  # type: ignore[no-any-return]
 
 
 class Open(Value, Generic[C]):

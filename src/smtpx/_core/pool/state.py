@@ -38,6 +38,7 @@ from smtpx._core.pool.decisions import (
     Ticket,
     Use,
     Wait,
+    use,
 )
 from smtpx.options import PoolLimits
 from smtpx.pooling import CloseReason, PoolStatistics
@@ -128,7 +129,7 @@ class PoolState(Generic[C]):
         slot.state, slot.held, slot.aged_at = _BUSY, connection, self._now + self._age
         self._opened += 1  # At once: no interruption comes between.
         slot.messages_max = min(slot.messages_max, _or_infinity(mail_max))
-        self._spare(slot, int(max(0, -slot.left)))
+        self._spare(slot, int(max(0, -slot.left())))
         # What the server has accepted, it can bear.
         self._bound = max(self._bound, self._count(SlotState.BUSY, SlotState.IDLE))
         return Use(slot, slot.granted), self._settle()
@@ -154,7 +155,7 @@ class PoolState(Generic[C]):
         return Open(fresh, fresh.granted), self._settle()
 
     def release(
-        self, slot: Slot[C], now: float, *, usable: bool = True, messages: int = 1
+        self, slot: Slot[C], now: float, usable: bool = True, messages: int = 1
     ) -> Changes[C]:
         """Give a slot back, `messages` mail transactions having been begun on it by this holder.
 
@@ -258,7 +259,6 @@ class PoolState(Generic[C]):
             self._close(slot, CloseReason.SHUTDOWN)
         return self._settle()
 
-    @property
     def has_room(self) -> bool:
         """True unless whoever asks now has to wait for another one's connection."""
         return bool(self._idle) or len(self._slots) < self._bound
@@ -300,7 +300,7 @@ class PoolState(Generic[C]):
 
     def _count_waiting(self, seconds: float) -> None:
         seconds *= len(self._waiting)
-        if self.has_room:
+        if self.has_room():
             self._rate_seconds += seconds
         else:
             self._connection_seconds += seconds
@@ -345,31 +345,29 @@ class PoolState(Generic[C]):
             del self._waiting[ticket]
 
     def _can_grant(self) -> bool:
-        return self._bucket.ready_at <= self._now and self.has_room
+        return self._bucket.ready_at <= self._now and self.has_room()
 
     def _grant(self, wanted: int, holder: Reference | None) -> Use[C] | Open[C]:
         self._acquired += 1
-        decide: type[Use[C] | Open[C]]
-        if self._idle:
-            decide = Use
+        is_reused = bool(self._idle)
+        if is_reused:
             self._reused += 1
             slot = self._idle[-1]
             slot.holder = holder
             slot.state = _BUSY
             del self._idle[-1]
         else:
-            decide = Open
             slot = self._slot(holder)
-        left = slot.left
+        left = slot.left()
         messages = self._bucket.take(self._now, wanted if wanted <= left else int(left))
         slot.granted += messages
-        return decide(slot, messages)
+        return use(slot, messages) if is_reused else Open(slot, messages)
 
     def _appoint(self) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
         ticket = next(iter(self._waiting))
         room = self._raise_at if self._bound < self._limits.open else math.inf
-        wait = _wait(ticket, self._bucket.ready_at if self.has_room else room)
+        wait = _wait(ticket, self._bucket.ready_at if self.has_room() else room)
         if ticket.decision != wait:
             ticket.decision = wait
             self._answered[ticket] = None
@@ -418,7 +416,7 @@ class PoolState(Generic[C]):
         """Why a slot that comes back is not kept, if it is not."""
         if self._closing:
             return CloseReason.SHUTDOWN
-        if slot.left < 1:
+        if slot.left() < 1:
             return CloseReason.MESSAGES
         if slot.aged_at <= self._now:
             return CloseReason.AGE

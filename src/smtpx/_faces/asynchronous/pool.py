@@ -202,7 +202,7 @@ class Turn:
         self._deadline = deadline
 
     async def __aenter__(self) -> Lease[AsyncSession]:
-        self._lease = await self._pool.acquire(deadline=self._deadline)
+        self._lease = await self._pool.acquire(1, self._deadline)
         return self._lease
 
     async def __aexit__(
@@ -212,7 +212,7 @@ class Turn:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None or issubclass(kind, Exception):
-            await self._pool.release(self._lease, deadline=self._deadline)
+            await self._pool.release(self._lease, self._deadline)
         else:
             lease = self._lease
             place, lease.place = lease.place, None

@@ -120,7 +120,7 @@ class Client:
     def _take(self, course: Course, deadline: Deadline) -> None:
         """Carry out what a message needs, over one session after the other."""
         pool = self._pool
-        lease = pool.acquire(deadline=deadline)
+        lease = pool.acquire(1, deadline)
         try:
             try:
                 lease.session._attempt(course, deadline)
@@ -131,9 +131,9 @@ class Client:
                         pool.replace(lease, deadline)
                         lease.session._attempt(course, deadline)
             except Exception:
-                pool.release(lease, deadline=deadline)
+                pool.release(lease, deadline)
                 raise
-            pool.release(lease, deadline=deadline)
+            pool.release(lease, deadline)
         except BaseException:
             place, lease.place = lease.place, None
             pool.give_up(place, None)
