@@ -107,7 +107,7 @@ def paths_of(sender: Address | None, recipients: list[str]) -> tuple[str, str]:
         LocalProtocolError: there is in one what may not stand in a command line.
     """
     path = "" if sender is None else sender._text
-    arguments = "".join([path, *recipients])
+    arguments = path + "".join(recipients)
     if not arguments.isprintable():
         _ = guarded(arguments)
     rcpts = ">\r\nRCPT TO:<".join(recipients)
