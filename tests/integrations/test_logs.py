@@ -105,8 +105,8 @@ def test_a_caller_never_waits_for_a_server_that_does_not_answer(
         server._wait(lambda: bool(server.sessions), 10.0, "a session")
         for number in range(10_000):
             LOGGER.error("request %d failed", number)
-        assert len(one._entries) == 1000
-        assert one._dropped == 9000
+        assert len(one._kept.entries) == 1000
+        assert one._kept.dropped == 9000
         one._timeout = 0.05
 
 
@@ -152,6 +152,110 @@ def test_what_is_refused_for_good_or_in_doubt_is_not_repeated(
         assert texts(server)[-1] == "second\n"
         assert sum("first" in text for text in texts(server)) <= 1
     assert "Logging error" in capsys.readouterr().err
+
+
+def received(server: Server) -> list[tuple[tuple[str, ...], str]]:
+    return sorted((each.recipients, each.parsed.get_content()) for each in server.messages)
+
+
+def test_a_recipient_refused_for_now_gets_what_he_missed_with_the_next(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str]
+):
+    """And nobody gets a record twice."""
+    ops, dev = TO
+    refused = {dev: "451 4.7.1 greylisted"}
+    with Server(refuse_recipients=refused.get) as server:
+        one = handler(server)
+        for word in ("first", "second"):
+            LOGGER.error(word)
+            one.flush()
+        refused.clear()
+        for word in ("second", "third", "fourth"):
+            LOGGER.error(word)
+        one.flush()
+        LOGGER.error("fifth")
+        one.flush()
+        late = "first\n\nsecond\n(2 times)\n\nthird\n\nfourth\n"
+        now = "second\n\nthird\n\nfourth\n"
+        assert received(server) == [
+            ((dev,), late),
+            ((ops,), "first\n"),
+            ((ops,), "second\n"),
+            ((ops,), now),
+            ((ops, dev), "fifth\n"),
+        ]
+    told = capsys.readouterr().err
+    assert told.count("greylisted") >= 2
+    assert f"{ops} accepted" not in told
+
+
+def test_what_a_recipient_missed_goes_without_a_new_record(handler: Callable[..., MailHandler]):
+    refused = {TO[1]: "451 4.7.1 greylisted"}
+    with Server(refuse_recipients=refused.get) as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        refused.clear()
+        one.flush()
+        one.flush()
+        assert received(server) == [((TO[1],), "first\n"), ((TO[0],), "first\n")]
+
+
+def test_of_what_a_recipient_missed_no_more_than_the_capacity_is_kept(
+    handler: Callable[..., MailHandler],
+):
+    refused = {TO[1]: "451 4.7.1 greylisted"}
+    with Server(refuse_recipients=refused.get) as server:
+        one = handler(server, capacity=2)
+        for words in (["a", "b"], ["c", "d", "e"]):
+            for word in words:
+                LOGGER.error(word)
+            one.flush()
+        refused.clear()
+        one.close()
+        whole = "\n".join(text for recipients, text in received(server) if recipients == (TO[1],))
+    assert "3 more records were dropped" in whole
+    assert "a" in whole.split()
+
+
+@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "in doubt"])
+def test_a_recipient_refused_for_good_or_in_doubt_is_told_and_gets_nothing_again(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str], reply: str
+):
+    ops, dev = TO
+    is_in_doubt = reply == "in doubt"
+    yes = "250 2.1.5 fine"
+    faults = [TruncateReply("END-OF-DATA", keep=len(f"{yes}\r\n"))] if is_in_doubt else []
+    lmtp_replies = {ops: yes} if is_in_doubt else {dev: reply}
+    with Server(lmtp=True, lmtp_replies=lmtp_replies, faults=faults) as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        lmtp_replies.clear()
+        server.clear_faults()
+        LOGGER.error("second")
+        one.flush()
+        one.flush()
+        assert texts(server)[-1] == "second\n"
+        assert sum("first" in text for text in texts(server)) == 1
+    told = capsys.readouterr().err
+    assert f"Message: '{dev} " in told
+    assert reply in told
+
+
+def test_an_address_that_is_none_any_more_ends_no_handler(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str]
+):
+    with Server() as server:
+        one = handler(server)
+        one.toaddrs = ["nobody"]
+        LOGGER.error("first")
+        one.flush()
+        one.toaddrs = TO
+        LOGGER.error("second")
+        one.flush()
+        assert texts(server) == ["second\n"]
+    assert "nobody" in capsys.readouterr().err
 
 
 def test_what_sending_logs_is_not_mailed(handler: Callable[..., MailHandler]):

@@ -11,19 +11,24 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from email.message import EmailMessage
 from email.utils import getaddresses
 from threading import Condition, Thread, current_thread
 from typing import Any
 
 from smtpx import (
+    Address,
     Client,
     ClientCertificate,
     Credentials,
     Endpoint,
+    Envelope,
     PoolLimits,
     ReplyError,
+    SendResult,
     SMTPError,
+    Status,
     TLSMode,
     TLSPolicy,
     _checks,
@@ -43,6 +48,25 @@ class _Entry:
     text: str
     subject: str
     count: int = 1
+
+
+@dataclass(slots=True)
+class _Digest:
+    """The records of one mail."""
+
+    entries: dict[object, _Entry] = field(default_factory=lambda: dict[object, _Entry]())
+    dropped: int = 0
+
+    def add(self, later: _Digest, capacity: int) -> None:
+        """Take in what came afterwards, as far as there is room."""
+        self.dropped += later.dropped
+        for key, entry in later.entries.items():
+            if key in self.entries:
+                self.entries[key].count += entry.count
+            elif len(self.entries) < capacity:
+                self.entries[key] = replace(entry)
+            else:
+                self.dropped += entry.count
 
 
 class MailHandler(logging.Handler):
@@ -89,7 +113,7 @@ class MailHandler(logging.Handler):
         self.toaddrs = _listed(toaddrs) if isinstance(toaddrs, str) else toaddrs
         self.subject = subject
         try:
-            _ = compose(sender=fromaddr, to=self.toaddrs, subject="", text="")
+            _ = self._envelope()
         except (SMTPError, TypeError) as error:
             raise type(error)(f"fromaddr, toaddrs: {error}") from error
         self._client = Client(
@@ -108,8 +132,8 @@ class MailHandler(logging.Handler):
     def _begin_anew(self) -> None:
         self._process = os.getpid()
         self._changed = Condition()
-        self._entries: dict[object, _Entry] = {}
-        self._dropped = 0
+        self._kept = _Digest()
+        self._owed: dict[tuple[Address, ...], _Digest] = {}  # No address is in two of them.
         self._thread: Thread | None = None
         self._next = 0.0
         self._is_mailing = False
@@ -134,13 +158,14 @@ class MailHandler(logging.Handler):
             message = record.getMessage()
             key = (record.name, record.levelno, message[:_LONGEST], len(message), kind)
             with self._changed:
-                if (entry := self._entries.get(key)) is not None:
+                entries = self._kept.entries
+                if (entry := entries.get(key)) is not None:
                     entry.count += 1
-                elif len(self._entries) >= self._capacity:
-                    self._dropped += 1
+                elif len(entries) >= self._capacity:
+                    self._kept.dropped += 1
                 else:
                     text = _plain(self.format(record))
-                    self._entries[key] = _Entry(text, _plain(self.getSubject(record)))
+                    entries[key] = _Entry(text, _plain(self.getSubject(record)))
                 is_forsaken = not self._has_thread() and self._is_closing
                 self._changed.notify_all()
             if is_forsaken:
@@ -152,7 +177,7 @@ class MailHandler(logging.Handler):
         """Have what is kept mailed now; wait for that for `timeout` seconds at most."""
         self._leave_parent()
         with self._changed:
-            self._is_hurried = bool(self._entries)
+            self._is_hurried = self._has_mail
             is_forsaken = self._is_hurried and not self._has_thread()
             self._changed.notify_all()
         if is_forsaken:
@@ -167,13 +192,13 @@ class MailHandler(logging.Handler):
         self._leave_parent()
         with self._changed:
             self._is_closing = True
-            is_forsaken = bool(self._entries) and not self._has_thread()
+            is_forsaken = self._has_mail and not self._has_thread()
             self._changed.notify_all()
         if is_forsaken:
             self._mail_kept()
         with self._changed:
             _ = self._changed.wait_for(
-                lambda: not (self._entries or self._is_mailing), self._timeout
+                lambda: not (self._has_mail or self._is_mailing), self._timeout
             )
         super().close()
 
@@ -216,60 +241,89 @@ class MailHandler(logging.Handler):
             while True:
                 if self._is_due():
                     return True
-                if self._is_closing and not self._entries:
+                if self._is_closing and not self._has_mail:
                     self._thread = None
                     return False
-                patience = self._next - time.monotonic() if self._entries else None
+                patience = self._next - time.monotonic() if self._has_mail else None
                 _ = self._changed.wait(patience)
 
     def _mail_kept(self) -> None:
         """Mail what is kept."""
         with self._changed:
-            entries, self._entries = self._entries, {}
-            dropped, self._dropped = self._dropped, 0
+            kept, self._kept = self._kept, _Digest()
+            owed, self._owed = self._owed, {}
             self._is_mailing, self._is_hurried = True, False
-        is_settled = True  # Interrupted, it may have arrived.
+        still_owed: dict[tuple[Address, ...], _Digest] = {}
         try:
-            is_settled = self._mail([*entries.values()], dropped)
+            self._share_out(owed, kept)
+            while owed:
+                recipients, digest = owed.popitem()  # Interrupted, it may have arrived.
+                if late := self._mail(recipients, digest):
+                    still_owed[late] = digest
+        except Exception as error:  # `fromaddr` or `toaddrs` was changed, and is wrong.
+            self._report(str(error))
         finally:
             with self._changed:
-                if not (is_settled or self._is_closing):
-                    self._put_back(entries, dropped)
+                if not self._is_closing:
+                    self._owed = owed | still_owed
                 self._next = time.monotonic() + self._interval
                 self._is_mailing = False
                 self._changed.notify_all()
 
+    def _share_out(self, owed: dict[tuple[Address, ...], _Digest], kept: _Digest) -> None:
+        """Add to what is owed what came since, and for everybody else that alone."""
+        if not kept.entries:
+            return
+        for digest in owed.values():
+            digest.add(kept, self._capacity)
+        owing = {recipient for recipients in owed for recipient in recipients}
+        everybody = [recipient.address for recipient in self._envelope().recipients]
+        if others := tuple(address for address in everybody if address not in owing):
+            owed[others] = kept
+
     def _is_due(self) -> bool:
         is_time = self._is_hurried or self._is_closing or time.monotonic() >= self._next
-        return bool(self._entries) and is_time
+        return self._has_mail and is_time
 
-    def _put_back(self, entries: dict[object, _Entry], dropped: int) -> None:
-        """Keep what was not mailed for the next time, before what came meanwhile."""
-        for key, entry in self._entries.items():
-            if key in entries:
-                entries[key].count += entry.count
-            elif len(entries) < self._capacity:
-                entries[key] = entry
-            else:
-                dropped += entry.count
-        self._entries = entries
-        self._dropped += dropped
+    @property
+    def _has_mail(self) -> bool:
+        return bool(self._kept.entries or self._owed)
 
-    def _mail(self, entries: list[_Entry], dropped: int) -> bool:
-        """Mail a digest; false if that can be tried again, and nobody has got it."""
+    def _envelope(self) -> Envelope:
+        """Of a mail to everybody."""
+        return Envelope.from_message(self._message("", ""))
+
+    def _message(self, subject: str, text: str) -> EmailMessage:
+        return compose(sender=self.fromaddr, to=self.toaddrs, subject=subject, text=text)
+
+    def _mail(self, recipients: tuple[Address, ...], digest: _Digest) -> tuple[Address, ...]:
+        """Mail a digest; return those to whom it can be sent again, and who have not got it."""
+        result: SendResult | None = None
         try:
-            message = compose(
-                sender=self.fromaddr,
-                to=self.toaddrs,
-                subject=_subject(entries),
-                text=_digest(entries, dropped),
-            )
-            _ = self._client.send(message)
+            entries = [*digest.entries.values()]
+            message = self._message(_subject(entries), _text(entries, digest.dropped))
+            sender = Envelope.from_message(message).sender
+            result = self._client.send(message, Envelope(sender, recipients))
+            result.raise_for_refused()
         except Exception as error:
-            self.handleError(logging.makeLogRecord({"name": __name__, "msg": str(error)}))
-            is_refused = isinstance(error, ReplyError) and not error.transient
-            return is_refused or not isinstance(error, SMTPError) or error.in_doubt
-        return True
+            if result is None and isinstance(error, SMTPError):
+                result = error.result
+            self._report(_told(error, result))
+            if result is not None:
+                return tuple(each.recipient for each in result.outcomes if each.retryable)
+            is_final = isinstance(error, ReplyError) and not error.transient
+            return () if is_final or not isinstance(error, SMTPError) else recipients
+        return ()
+
+    def _report(self, told: str) -> None:
+        self.handleError(logging.makeLogRecord({"name": __name__, "msg": told}))
+
+
+def _told(error: Exception, result: SendResult | None) -> str:
+    """What is reported: each recipient without the digest, where that is known."""
+    if result is None:
+        return str(error)
+    return "; ".join(str(each) for each in result.outcomes if each.status is not Status.ACCEPTED)
 
 
 def _subject(entries: list[_Entry]) -> str:
@@ -278,7 +332,7 @@ def _subject(entries: list[_Entry]) -> str:
     return " ".join(entries[0].subject.split()) + more
 
 
-def _digest(entries: list[_Entry], dropped: int) -> str:
+def _text(entries: list[_Entry], dropped: int) -> str:
     texts = [
         entry.text if entry.count == 1 else f"{entry.text}\n({entry.count:,} times)"
         for entry in entries
