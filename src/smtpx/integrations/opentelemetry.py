@@ -13,7 +13,8 @@ or content is told.
 A span is named ``smtp connect`` or ``smtp send``; one of the latter counts its recipients. Each
 has ``server.address``, ``server.port`` and ``url.scheme``. One that failed has ``error.type``: the
 reply code, or a word such as ``timed_out``, ``connection_lost`` or ``cancelled``, or else the name
-of the exception.
+of the exception. A session that ends may leave messages untaken: each of these spans failed, by
+``not_tried``. What another session sends of them has a span there, and is counted once.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ _KINDS: tuple[tuple[type[BaseException], str], ...] = (
 class _Operation:
     span: Span
     began: float
+    recipients: int = 0
 
 
 @dataclass(slots=True)
@@ -123,7 +125,8 @@ class Telemetry:
             case MessageBegun(number, message, envelope):
                 session = self._sessions[number]
                 operation = self._begin("send", session.attributes)
-                operation.span.set_attribute("smtp.recipients", len(envelope.recipients))
+                operation.recipients = len(envelope.recipients)
+                operation.span.set_attribute("smtp.recipients", operation.recipients)
                 session.messages[message] = operation
             case MessageEnded(number, message, result):
                 session = self._sessions[number]
@@ -148,8 +151,7 @@ class Telemetry:
         attributes = {**session.attributes, "network.operation": name}
         if error is not None:
             attributes["error.type"] = kind = _kind_of(error)
-            operation.span.set_attribute("error.type", kind)
-            operation.span.set_status(Status(StatusCode.ERROR, kind))
+            _fail(operation.span, kind)
         operation.span.end()
         self._count.add(1, attributes)
         self._duration.record(time.monotonic() - operation.began, attributes)
@@ -160,13 +162,20 @@ class Telemetry:
         else:
             self._connected.record(time.monotonic() - session.began, session.attributes)
         for operation in session.messages.values():
-            operation.span.add_event("the session ended; it goes by another one")
+            # Another session sends it, if any does: in a span of its own, and only that is counted.
+            _fail(operation.span, "not_tried")
+            operation.span.set_attribute("smtp.not_tried", operation.recipients)
             operation.span.end()
 
 
 def _check_provider(name: str, provider: object, kind: type) -> None:
     if not (provider is None or isinstance(provider, kind)):
         raise _checks.complaint(name, provider, f"a {kind.__name__} or None")
+
+
+def _fail(span: Span, kind: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR, kind))
 
 
 def _attributes(endpoint: Endpoint) -> dict[str, str | int]:
