@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import smtpx
-from smtpx.testing import Server, TruncateReply
+from smtpx.testing import Server, Stall, TruncateReply
 from tests.integrations.django.setting_up import BACKEND, HAS_MAILERS
 
 Mailer = Callable[..., None]
@@ -113,10 +114,12 @@ def test_a_message_that_cannot_be_written_stops_no_other(mailer: Mailer):
         assert len(server.messages) == 2
 
 
-def test_signals_say_what_became_of_mail(mailer: Mailer):
+@contextmanager
+def heard() -> Iterator[list[tuple[str, str]]]:
+    """What the signals tell, each with the first recipient of the message."""
     from smtpx.integrations.django import mail_in_doubt, mail_partial, mail_refused
 
-    told: list[tuple[str, Any]] = []
+    told: list[tuple[str, str]] = []
 
     def hear(name: str):
         def receiver(message: Any, result: smtpx.SendResult, alias: str | None, **_: Any) -> None:
@@ -132,24 +135,57 @@ def test_signals_say_what_became_of_mail(mailer: Mailer):
     for name, signal in named.items():
         signal.connect(receivers[name])
     try:
-        with Server(refuse_recipients=GONE) as server:
-            mailer(url=server.url)
-            mail("bob@example.net").send()
-            mail("ann@example.net", "gone@example.net").send()
-            with pytest.raises(smtpx.RecipientsRefused):
-                mail("gone@example.net").send()
-            server.add_fault(TruncateReply("END-OF-DATA", keep=0))
-            with pytest.raises(smtpx.ConnectionLost) as caught:
-                mail("carol@example.net").send()
-            assert caught.value.in_doubt
+        yield told
     finally:
         for name, signal in named.items():
             signal.disconnect(receivers[name])
+
+
+def test_signals_say_what_became_of_mail(mailer: Mailer):
+    with Server(refuse_recipients=GONE) as server, heard() as told:
+        mailer(url=server.url)
+        mail("bob@example.net").send()
+        mail("ann@example.net", "gone@example.net").send()
+        with pytest.raises(smtpx.RecipientsRefused):
+            mail("gone@example.net").send()
+        server.add_fault(TruncateReply("END-OF-DATA", keep=0))
+        with pytest.raises(smtpx.ConnectionLost) as caught:
+            mail("carol@example.net").send()
+        assert caught.value.in_doubt
     assert told == [
         ("partial", "ann@example.net"),
         ("refused", "gone@example.net"),
         ("in doubt", "carol@example.net"),
     ]
+
+
+@pytest.mark.parametrize("cancelled", [1, 2])
+def test_signals_say_what_a_cancelled_task_leaves(mailer: Mailer, cancelled: int):
+    """Django cancels a view whose client has gone; and a second time changes nothing."""
+    messages = [mail("bob@example.net"), mail("carol@example.net"), mail("dan@example.net")]
+
+    async def send(server: Server) -> None:
+        task = asyncio.create_task(backend().asend_messages(messages))
+        async with asyncio.timeout(10):
+            while server.unstruck:
+                await asyncio.sleep(0.01)
+        for _ in range(cancelled):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(10):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+
+    fault = Stall("END-OF-DATA", nth=2)
+    with Server(faults=[fault], extensions=()) as server, heard() as told:
+        mailer(url=server.url, pool=smtpx.PoolLimits(open=1))
+        asyncio.run(send(server))
+    assert messages[0].smtpx_result.complete
+    assert messages[1].smtpx_result.in_doubt
+    assert messages[2].smtpx_result.not_tried
+    assert sorted(told) == [("in doubt", "carol@example.net"), ("refused", "dan@example.net")]
 
 
 def test_without_a_server_no_message_is_said_to_have_been_tried(mailer: Mailer):

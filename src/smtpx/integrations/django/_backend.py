@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from smtpx import Outbox, SendResult, Session, SMTPError, TLSMode
 from smtpx.integrations.django._clients import alent, lent
-from smtpx.integrations.django._course import Course, results_of
+from smtpx.integrations.django._course import Course, Noted, results_of
 from smtpx.integrations.django._outboxes import opened
 from smtpx.integrations.django._putting import put
 from smtpx.integrations.django._settings import OPTIONS, read, said, said_in_settings
@@ -158,12 +159,14 @@ class EmailBackend(BaseEmailBackend):
         try:
             async with alent(self._settings) as client:
                 async for result in client.send_many(course.items()):
-                    await self._atell(course, result)
+                    await self._atell_all([(course.note(result), result)])
         except SMTPError as error:
             course.fail(error)
         except BaseException as interruption:
-            for result in results_of(interruption):
-                course.note(result)
+            noted = [(course.note(result), result) for result in results_of(interruption)]
+            if not isinstance(interruption, GeneratorExit):  # Then nothing can be awaited.
+                # Another cancellation does not keep a receiver from what it has to know.
+                await asyncio.shield(self._atell_all(noted))
             raise
         return course.outcome(fail_silently=self.fail_silently)
 
@@ -172,10 +175,12 @@ class EmailBackend(BaseEmailBackend):
         if signal is not None:
             signal.send_robust(type(self), message=message, result=result, alias=self.alias)
 
-    async def _atell(self, course: Course, result: SendResult) -> None:
-        message, signal = course.note(result)
-        if signal is not None:
-            await signal.asend_robust(type(self), message=message, result=result, alias=self.alias)
+    async def _atell_all(self, noted: Iterable[tuple[Noted, SendResult]]) -> None:
+        for (message, signal), result in noted:
+            if signal is not None:
+                await signal.asend_robust(
+                    type(self), message=message, result=result, alias=self.alias
+                )
 
 
 def _for_django(options: dict[str, Any], alias: str | None) -> dict[str, Any]:

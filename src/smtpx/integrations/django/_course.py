@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import TypeAlias
 
 from django.core.mail import EmailMessage
 from django.dispatch import Signal
@@ -10,6 +11,9 @@ from django.dispatch import Signal
 from smtpx import SendResult, SMTPError
 from smtpx.integrations.django._messages import Item, written
 from smtpx.integrations.django._signals import mail_in_doubt, mail_partial, mail_refused
+
+Noted: TypeAlias = "tuple[EmailMessage, Signal | None]"
+"""A message, and the signal that what became of it calls for."""
 
 
 class Course:
@@ -46,7 +50,7 @@ class Course:
                 continue
             yield message, item
 
-    def note(self, result: SendResult) -> tuple[EmailMessage, Signal | None]:
+    def note(self, result: SendResult) -> Noted:
         """Write down what became of a message; return it, and the signal that this calls for."""
         message = self._under_way.pop(id(result.message))
         _tell(message, result)
