@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx.testing import Server, ServerTLS
+from smtpx.testing import Server, ServerTLS, Stall
 
 flask = pytest.importorskip("flask", reason="Flask is not installed: group `integrations`")
 
@@ -189,6 +189,67 @@ def test_mail_goes_where_the_settings_say_now():
         assert first.wait_until_idle()[0].quit
 
 
+@pytest.mark.parametrize(
+    ("settings", "sent"),
+    [
+        ({"MAIL_BACKEND": "smtp"}, 1),
+        ({"MAIL_BACKEND": "flask_mailman.backends.smtp.EmailBackend", "TESTING": True}, 1),
+        ({"MAIL_BACKEND": "locmem"}, 0),
+        ({"MAIL_BACKEND": "flask_mailman.backends.locmem.EmailBackend"}, 0),
+        ({"MAIL_BACKEND": "memory"}, 0),
+        ({"MAIL_BACKEND": "dummy"}, 0),
+        ({"MAIL_BACKEND": None, "TESTING": True}, 0),
+        ({"MAIL_BACKEND": "", "TESTING": True}, 0),
+        ({"MAIL_BACKEND": "console", "MAIL_SUPPRESS_SEND": True}, 0),
+        ({"MAIL_BACKEND": "locmem", "MAIL_SUPPRESS_SEND": False}, 1),
+        ({"SUPPRESS_SEND": 0, "MAIL_STARTTLS": False}, 1),
+    ],
+)
+def test_the_backend_of_flask_mailman_says_whether_mail_goes_out(
+    settings: dict[str, Any], sent: int
+):
+    with Server() as server:
+        app = app_with(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER="ann@example.org", **settings)
+        mail = mail_for(app)
+        with app.app_context():
+            assert mail.send(mail.compose(**HELLO)).complete
+            assert len(mail.outbox) == 1 - sent
+        assert len(server.messages) == sent
+
+
+def test_nothing_goes_out_that_a_setting_of_another_library_keeps():
+    """Also where a fixture says so when the app was made."""
+    with Server() as server:
+        app = app_with(SMTPX_URL=server.url, MAIL_DEFAULT_SENDER="ann@example.org")
+        mail = mail_for(app)
+        for setting, value in (("SUPPRESS_SEND", 1), ("MAIL_BACKEND", "file")):
+            app.config[setting] = value
+            with app.app_context(), pytest.raises(ValueError, match=setting):
+                mail.send(mail.compose(**HELLO))
+            with app.app_context(), pytest.raises(ValueError, match=setting):
+                _ = list(mail.send_many([mail.compose(**HELLO)]))
+            del app.config[setting]
+        assert server.sessions == []
+
+
+@pytest.mark.parametrize("seconds", [0.05, "1"])
+def test_a_timeout_is_for_each_wait_as_in_flask_mailman(seconds: Any):
+    with Server(faults=[Stall("EHLO")]) as server:
+        app = app_with(SMTPX_URL=server.url, MAIL_TIMEOUT=seconds)
+        mail = mail_for(app)
+        with app.app_context(), pytest.raises(smtpx.TimedOut):
+            mail.send(mail.compose(sender="ann@example.org", **HELLO))
+
+
+def test_without_a_sender_the_error_names_the_setting():
+    app = app_with()
+    mail = mail_for(app)
+    with app.app_context():
+        with pytest.raises(TypeError, match="MAIL_DEFAULT_SENDER"):
+            mail.compose(**HELLO)
+        assert mail.compose(sender="ann@example.org", **HELLO)["From"] == "ann@example.org"
+
+
 def test_two_apps_have_two_servers():
     mail = mail_for(None)
     with Server() as first, Server() as second:
@@ -236,6 +297,14 @@ def test_an_app_without_mail_is_told_what_to_do():
         ({"MAIL_SERVER": "mail.example.com:587"}, "MAIL_SERVER, MAIL_PORT: host: give a name"),
         ({"MAIL_PORT": "465", "MAIL_SERVER": "mail.example.com"}, "MAIL_USE_SSL=True"),
         ({"MAIL_DEFAULT_SENDER": "nobody"}, "MAIL_DEFAULT_SENDER: "),
+        ({"MAIL_BACKEND": "console"}, "MAIL_BACKEND='console' is not here: say MAIL_SUPPRESS_SEND"),
+        ({"MAIL_BACKEND": "shop.mail.Backend"}, "MAIL_BACKEND"),
+        ({"MAIL_BACKEND": "file", "MAIL_FILE_PATH": "mail"}, "MAIL_BACKEND"),
+        ({"SUPPRESS_SEND": 1}, "SUPPRESS_SEND is not read here: say MAIL_SUPPRESS_SEND"),
+        ({"MAIL_STARTTLS": True}, "MAIL_STARTTLS is not read here: say MAIL_USE_TLS"),
+        ({"MAIL_SSL_TLS": True}, "say MAIL_USE_SSL"),
+        ({"MAIL_SSL_CERTFILE": "mail.pem"}, "client_certificate"),
+        ({"MAIL_TIMEOUT": "soon"}, "MAIL_TIMEOUT: give seconds"),
         ({"MAIL_DEFAULT_SENDER": ("Ann",)}, "MAIL_DEFAULT_SENDER: "),
     ],
 )

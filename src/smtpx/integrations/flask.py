@@ -1,4 +1,4 @@
-"""Mail for Flask (`smtpx[flask]`): a client for each app, by the settings of Flask-Mail.
+"""Mail for Flask (`smtpx[flask]`): a client for each app, by the settings of Flask-Mail(man).
 
 ===================================  ==============================================
 ``SMTPX_URL``                        where mail goes; in place of the next four
@@ -7,7 +7,9 @@
 ``MAIL_USERNAME``, ``MAIL_PASSWORD``  who logs in
 ``MAIL_DEFAULT_SENDER``              an address, or a tuple of name and address
 ``MAIL_MAX_EMAILS``                  messages over one connection
+``MAIL_TIMEOUT``                     seconds for each wait
 ``MAIL_SUPPRESS_SEND``               keep mail in `Mail.outbox`; by default in tests
+``MAIL_BACKEND``                     ``smtp``; or ``locmem`` or ``dummy``, which keep it there, too
 ===================================  ==============================================
 """
 
@@ -36,7 +38,19 @@ __all__ = ["Mail"]
 _IMPLICIT_TLS = 465  # RFC 8314 §7.3
 # What a client is made of.
 _WHERE = ("SERVER", "PORT", "USE_TLS", "USE_SSL", "USERNAME", "PASSWORD")
-_SETTINGS = ("SMTPX_URL", *(f"MAIL_{name}" for name in (*_WHERE, "MAX_EMAILS")))
+_SETTINGS = ("SMTPX_URL", *(f"MAIL_{name}" for name in (*_WHERE, "MAX_EMAILS", "TIMEOUT")))
+# The backends of Flask-Mailman that send nothing and show nothing.
+_KEEPING = ("locmem", "memory", "dummy")
+# What other libraries read, and we do not: set and ignored, mail would go out, or otherwise.
+_ELSEWHERE = {
+    "SUPPRESS_SEND": "say MAIL_SUPPRESS_SEND",
+    **dict.fromkeys(("MAIL_STARTTLS", "MAIL_TLS"), "say MAIL_USE_TLS"),
+    **dict.fromkeys(("MAIL_SSL_TLS", "MAIL_SSL"), "say MAIL_USE_SSL"),
+    **dict.fromkeys(
+        ("MAIL_SSL_CERTFILE", "MAIL_SSL_KEYFILE"),
+        "give Mail(tls=…) a TLSPolicy with that client_certificate",
+    ),
+}
 
 
 class _State:
@@ -93,7 +107,7 @@ class Mail:
             raise _checks.complaint("app", app, "a Flask app")
         _check_names(app.config)
         _check_sender(_sender(app.config))
-        _ = _flag(app.config, "SUPPRESS_SEND")
+        _ = _is_suppressed(app.config)
         state = app.extensions["smtpx"] = _State(app.config, self._options)
         _ = weakref.finalize(app, state.close)
 
@@ -120,6 +134,8 @@ class Mail:
         sender = _sender(current_app.config)
         if sender is not None:
             arguments = {"sender": sender, **arguments}
+        elif "sender" not in arguments:
+            raise TypeError("sender: give one, or set MAIL_DEFAULT_SENDER")
         return smtpx.compose(**{name: _present(value) for name, value in arguments.items()})
 
     def send(self, message: EmailMessage) -> smtpx.SendResult:
@@ -129,8 +145,9 @@ class Mail:
 
         Raises:
             smtpx.SMTPError: nobody accepted it, or it cannot be sent at all.
+            TypeError, ValueError: a setting was changed, and is wrong.
         """
-        if self._is_suppressed:
+        if _is_suppressed(current_app.config):
             return _keep(message, self.outbox)
         return self.client.send(message)
 
@@ -141,18 +158,13 @@ class Mail:
 
         Raises:
             smtpx.SMTPError: no connection can be had.
+            TypeError, ValueError: a setting was changed, and is wrong.
         """
-        if self._is_suppressed:
+        if _is_suppressed(current_app.config):
             return _keep_many(
                 Unbegun("Mail.send_many()", "nothing was kept"), messages, self.outbox
             )
         return self.client.send_many(messages)
-
-    @property
-    def _is_suppressed(self) -> bool:
-        # A fixture calls the factory of the app, and says that it is a test afterwards.
-        said = _flag(current_app.config, "SUPPRESS_SEND")
-        return current_app.testing if said is None else said
 
     @property
     def _state(self) -> _State:
@@ -199,6 +211,27 @@ def _check_names(config: Mapping[str, Any]) -> None:
         raise _checks.unknown("setting", unknown, ["SMTPX_URL"], kin)
 
 
+def _is_suppressed(config: Mapping[str, Any]) -> bool:
+    """Whether mail is kept, as it is said now: a fixture says so after the app was made."""
+    for name, instead in _ELSEWHERE.items():
+        if config.get(name):
+            raise ValueError(f"{name} is not read here: {instead} in its place")
+    said, backend = _flag(config, "SUPPRESS_SEND"), config.get("MAIL_BACKEND")
+    if said is not None:
+        return said
+    if not backend:
+        return bool(config.get("TESTING"))
+    name = str(backend).removesuffix(".EmailBackend").rpartition(".")[2]
+    if name in _KEEPING:
+        return True
+    if name == "smtp":
+        return False
+    raise ValueError(
+        f"MAIL_BACKEND={_checks.shown(backend)} is not here: say MAIL_SUPPRESS_SEND=True to keep "
+        "mail in Mail.outbox, or False to send it"
+    )
+
+
 def _present(value: Any) -> Any:
     """What stands behind a value: extensions give settings, and translations, by proxies."""
     if isinstance(value, LocalProxy):
@@ -230,6 +263,10 @@ def _check_sender(given: Any) -> None:
 def _client(config: Mapping[str, Any], options: smtpx.SessionOptions) -> smtpx.Client:
     most = _number(config, "MAX_EMAILS", least=1)
     pool = None if most is None else smtpx.PoolLimits(messages=most)
+    wait = _read(config, "TIMEOUT")
+    _checks.amount("MAIL_TIMEOUT", wait, "seconds", or_none=True)
+    if wait is not None:
+        options = {"timeouts": smtpx.Timeouts.each(wait), **options}
     url = config.get("SMTPX_URL")
     if url is not None:
         if not isinstance(url, str):
@@ -265,12 +302,15 @@ def _endpoint(config: Mapping[str, Any], policy: smtpx.TLSPolicy | None) -> smtp
 
 
 def _number(config: Mapping[str, Any], name: str, *, least: int = 0) -> Any:
-    """A number, which is a str where it comes from the environment."""
-    value = config.get(f"MAIL_{name}")
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
+    value = _read(config, name)
     _checks.count(f"MAIL_{name}", value, least, or_none=True)
     return value
+
+
+def _read(config: Mapping[str, Any], name: str) -> Any:
+    """A number, which is a str where it comes from the environment."""
+    value = config.get(f"MAIL_{name}")
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _flag(config: Mapping[str, Any], name: str) -> bool | None:

@@ -179,7 +179,7 @@ def test_signals_say_what_a_cancelled_task_leaves(mailer: Mailer, cancelled: int
                 await asyncio.sleep(0.01)
 
     fault = Stall("END-OF-DATA", nth=2)
-    with Server(faults=[fault], extensions=()) as server, heard() as told:
+    with Server(faults=[fault], extensions=frozenset()) as server, heard() as told:
         mailer(url=server.url, pool=smtpx.PoolLimits(open=1))
         asyncio.run(send(server))
     assert messages[0].smtpx_result.complete
