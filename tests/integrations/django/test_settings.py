@@ -167,6 +167,102 @@ class TestOldSettings:
         assert made._settings.endpoint.host == "localhost"
         assert "credentials" not in made._settings.options
 
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"SMTPX": {"url": "submission://ann:hunter2@mail.example.com"}},
+            {
+                "EMAIL_HOST": "mail.example.com",
+                "EMAIL_PORT": 26,
+                "EMAIL_USE_TLS": True,
+                "EMAIL_HOST_USER": "ann",
+                "EMAIL_HOST_PASSWORD": "hunter2",
+            },
+            {
+                "EMAIL_HOST": "mail.example.com",
+                "SMTPX": {"credentials": smtpx.Credentials("ann", "hunter2")},
+            },
+            {
+                "SMTPX": {
+                    "url": "smtps://mail.example.com",
+                    "credentials": smtpx.Credentials("ann", "hunter2"),
+                }
+            },
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("call", "endpoint", "user"),
+        [
+            (
+                {"host": "tenant.example", "port": 2525, "username": "bob", "password": "secret"},
+                ("tenant.example", 2525),
+                "bob",
+            ),
+            (
+                {"url": "smtps://bob:secret@tenant.example"},
+                ("tenant.example", 465),
+                "bob",
+            ),
+            # The password of one server is not told to another.
+            ({"url": "smtps://tenant.example"}, ("tenant.example", 465), None),
+        ],
+    )
+    def test_the_server_of_a_tenant_goes_before_that_of_the_settings(
+        self,
+        settings: dict[str, Any],
+        call: dict[str, Any],
+        endpoint: tuple[str, int],
+        user: str | None,
+    ):
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        with override_settings(**settings):
+            made: Any = get_connection(**call)
+        told, who = made._settings.endpoint, made._settings.options.get("credentials")
+        assert (told.host, told.port) == endpoint
+        assert (told.user if who is None else who.user) == user
+        assert (told.password if who is None else who.password) == (user and "secret")
+
+    def test_a_host_alone_does_not_have_the_login_of_a_url(self):
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        said = {"url": "smtps://ann:hunter2@mail.example.com"}
+        with override_settings(SMTPX=said):
+            made: Any = get_connection(host="tenant.example")
+        assert made._settings.endpoint == smtpx.Endpoint("tenant.example", 25)
+
+    @pytest.mark.parametrize(
+        ("said", "call", "complaint"),
+        [
+            ({}, {"port": 26}, r"give the host, too, or say get_connection\(url=…\)"),
+            ({}, {"use_tls": True}, "which says use_tls"),
+            ({"outbox": {}}, {"host": "tenant.example"}, "leave out host, or send by"),
+            ({"outbox": {}}, {"username": "bob", "password": "secret"}, "leave out username"),
+        ],
+    )
+    def test_what_cannot_hold_is_told_with_the_way_out(
+        self, said: dict[str, Any], call: dict[str, Any], complaint: str
+    ):
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        said = {"url": "smtps://mail.example.com", **said}
+        with (
+            override_settings(SMTPX=said),
+            pytest.raises(ValueError, match=complaint),
+        ):
+            get_connection(**call)
+
+    def test_the_timeout_of_a_call_goes_before_timeouts(self):
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        with override_settings(SMTPX={"timeouts": smtpx.Timeouts(total=9)}):
+            made: Any = get_connection(timeout=7)
+        assert made._settings.options["timeouts"] == smtpx.Timeouts.each(7)
+
 
 def test_a_password_is_in_no_report_of_an_error(mailer: Mailer):
     from django.core import mail

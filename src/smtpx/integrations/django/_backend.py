@@ -16,7 +16,7 @@ from smtpx.integrations.django._clients import alent, lent
 from smtpx.integrations.django._course import Course, Noted, results_of
 from smtpx.integrations.django._outboxes import opened
 from smtpx.integrations.django._putting import put
-from smtpx.integrations.django._settings import OPTIONS, read, said, said_in_settings
+from smtpx.integrations.django._settings import OPTIONS, read, said_by
 
 
 class EmailBackend(BaseEmailBackend):
@@ -50,7 +50,8 @@ class EmailBackend(BaseEmailBackend):
     ) -> None:
         """Read the options; nothing is dialled yet.
 
-        Without an `alias`, what is not said comes from ``SMTPX`` and the ``EMAIL_…`` settings.
+        Without an `alias`, what is not said comes from ``SMTPX`` and the ``EMAIL_…`` settings. A
+        `host` replaces a ``url`` there, with the login in it.
 
         Raises:
             InvalidMailer: an option of ``MAILERS`` is wrong.
@@ -70,7 +71,7 @@ class EmailBackend(BaseEmailBackend):
         super().__init__(**_for_django(options, alias))
         try:
             if alias is None:
-                options = said_in_settings() | said(options)
+                options = said_by(options)
             self._settings = read(options)
             with lent(self._settings):  # What a client does not take is told here.
                 pass

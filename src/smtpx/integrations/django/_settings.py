@@ -13,7 +13,7 @@ from smtpx.integrations.django import _outboxes
 from smtpx.integrations.django._outboxes import Kept
 from smtpx.tls import ClientCertificate, TLSMode, TLSPolicy
 
-__all__ = ["OPTIONS", "Settings", "read", "said", "said_in_settings"]
+__all__ = ["OPTIONS", "Settings", "read", "said_by"]
 
 # The options that Django's own backend has, and the setting of each before MAILERS.
 _DJANGO = {
@@ -34,6 +34,17 @@ _SESSION = frozenset(SessionOptions.__annotations__) - {"timeout"}
 OPTIONS = frozenset(_DJANGO) | _SESSION | {"url", "pool", "partial", "outbox"}
 """All that can be said."""
 _PARTIAL = ("signal", "raise")
+_WHO = ("username", "password", "credentials")
+_SERVER = ("url", *_WHERE, *_WHO)
+# What a call says, and what of the settings it replaces.
+_REPLACED = {
+    "url": (*_WHERE, *_WHO),
+    "host": ("url",),
+    "username": ("credentials",),
+    "credentials": ("username", "password"),
+    "timeout": ("timeouts",),
+    "timeouts": ("timeout",),
+}
 
 
 class Settings(NamedTuple):
@@ -48,13 +59,39 @@ class Settings(NamedTuple):
     """Where mail is put in place of being sent."""
 
 
-def said(options: Mapping[str, Any]) -> dict[str, Any]:
+@sensitive_variables()
+def said_by(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call, such as `get_connection`; those it leaves out are in the settings.
+
+    A host of the call replaces the whole URL there. A URL of the call says who logs in, too.
+
+    Raises:
+        ValueError: the settings, or these and the call, contradict each other.
+        TypeError: ``SMTPX`` is no dict.
+    """
+    call, settled = _said(call), _said_in_settings()
+    parts = [name for name in _WHERE if name in call]
+    if parts and "url" in settled and not {"url", "host"} & call.keys():
+        raise ValueError(
+            f"SMTPX has a url, which says {', '.join(parts)}: give the host, too, or say "
+            "get_connection(url=…)"
+        )
+    if "outbox" in settled and (others := [name for name in _SERVER if name in call]):
+        raise ValueError(
+            "SMTPX has an outbox, whose worker sends by the server of the settings: leave out "
+            f"{', '.join(others)}, or send by a smtpx.Client"
+        )
+    replaced = {name for given in call for name in _REPLACED.get(given, ())}
+    return {name: settled[name] for name in settled if name not in replaced} | call
+
+
+def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     """What options say: None says nothing."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 @sensitive_variables()
-def said_in_settings() -> dict[str, Any]:
+def _said_in_settings() -> dict[str, Any]:
     """The options that ``SMTPX`` and the ``EMAIL_…`` settings give.
 
     Django's own defaults say nothing about TLS: what nobody wrote is no wish for plain text.
@@ -67,7 +104,7 @@ def said_in_settings() -> dict[str, Any]:
     if not isinstance(given, dict):
         raise _checks.complaint("SMTPX", given, "a dict of options")
     own = cast("dict[str, Any]", given)
-    written = said(
+    written = _said(
         {
             name: getattr(settings, setting)
             for name, setting in _DJANGO.items()
@@ -78,7 +115,7 @@ def said_in_settings() -> dict[str, Any]:
         written = {"host": settings.EMAIL_HOST, "port": settings.EMAIL_PORT} | written
     elif twice := [_DJANGO[name] for name in written if name != "timeout"]:
         raise ValueError(f"SMTPX has a url: leave out {', '.join(twice)}")
-    return said(written | own)
+    return _said(written | own)
 
 
 @sensitive_variables()
@@ -93,7 +130,7 @@ def read(options: Mapping[str, Any]) -> Settings:
     unknown = options.keys() - OPTIONS
     if unknown:
         raise _checks.unknown("option", unknown, sorted(OPTIONS))
-    given = said(options)
+    given = _said(options)
     partial = given.get("partial", "signal")
     if partial not in _PARTIAL:
         raise ValueError(f"partial: give 'signal' or 'raise', not {partial!r}")
