@@ -9,8 +9,12 @@ from pathlib import Path
 
 from .test_docs import blocks
 
+# Those for Django's own runner: tests/integrations/django/test_project.py runs them there.
+BY_DJANGO = "from django.test import"
 TESTS = {
-    str(block.id): str(block.values[0]) for block in blocks() if "def test_" in str(block.values[0])
+    str(block.id): code
+    for block in blocks()
+    if "def test_" in (code := str(block.values[0])) and BY_DJANGO not in code
 }
 
 

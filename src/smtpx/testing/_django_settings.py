@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any, TypeVar
 
+from ._client_url import client_url
+from ._transaction import EIGHT_BIT
 from .server import Server
 
-__all__ = ["settings_for"]
+__all__ = ["is_djangos_own", "pointed_at"]
 
 T = TypeVar("T")
 
@@ -31,7 +34,22 @@ _SETTINGS = (
 )
 
 
-def settings_for(server: Server, url: str) -> tuple[dict[str, Any], bool]:
+def pointed_at(server: Server) -> tuple[AbstractContextManager[Any], bool]:
+    """Django's settings with this server, where it is configured; see `_settings_for`."""
+    conf = sys.modules.get("django.conf")
+    if conf is None or not conf.settings.configured:
+        return nullcontext(), False
+    changed, is_djangos = _settings_for(server, client_url(server))
+    override: Any = import_module("django.test.utils").override_settings
+    return override(**changed), is_djangos
+
+
+def is_djangos_own(breach: str) -> bool:
+    """Whether Django's backend does that to every mail beyond ASCII: no project can mend it."""
+    return breach.endswith(EIGHT_BIT)
+
+
+def _settings_for(server: Server, url: str) -> tuple[dict[str, Any], bool]:
     """The settings to override; and whether some mail goes by Django's own backend."""
     settings: Any = import_module("django.conf").settings
     place = {"host": server.host, "port": server.port}

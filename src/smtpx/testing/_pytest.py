@@ -5,9 +5,8 @@ pytest loads it at every start, so it imports pytest alone; the rest comes with 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -217,25 +216,18 @@ def _fault(fault: Any) -> str:
 
 def _django(request: pytest.FixtureRequest, server: Server) -> Any:
     """Django's settings for as long as the test runs, where Django is there and configured."""
-    conf = sys.modules.get("django.conf")
-    if conf is None or not conf.settings.configured:
-        return nullcontext()
-    from importlib import import_module
+    from smtpx.testing._django_settings import pointed_at
 
-    from smtpx.testing._django_settings import settings_for
-
-    changed, is_djangos = settings_for(server, _client_url(server))
+    changed, is_djangos = pointed_at(server)
     if is_djangos:
         request.node.stash[_DJANGOS] = server
-    override: Any = import_module("django.test.utils").override_settings
-    return override(**changed)
+    return changed
 
 
 def _of_django(breach: str) -> bool:
-    """Whether Django's backend does that to every mail beyond ASCII: no project can mend it."""
-    from smtpx.testing._transaction import EIGHT_BIT
+    from smtpx.testing._django_settings import is_djangos_own
 
-    return breach.endswith(EIGHT_BIT)
+    return is_djangos_own(breach)
 
 
 def _dialogue(server: Server) -> str:

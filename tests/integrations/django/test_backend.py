@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx.testing import Server, Stall, TruncateReply
+from smtpx.testing import MailTestCase, Server, Stall, TruncateReply
 from tests.integrations.django.setting_up import BACKEND, HAS_MAILERS
 
 Mailer = Callable[..., None]
@@ -368,3 +369,17 @@ def test_clients_of_many_customers_are_not_kept(mailer: Mailer):
             mail("bob@example.net").send()
         assert len(server.messages) == 60
         assert sum(session.open for session in server.sessions) <= 32
+
+
+def test_the_mixin_for_unittest_points_the_settings_to_its_server(mailer: Mailer):
+    class Case(MailTestCase):
+        def test_it(self) -> None:
+            message = mail("bob@example.net")
+            assert message.send() == 1
+            assert message.smtpx_result.complete
+            _ = self.assertMailSent(to="bob@example.net")
+
+    mailer(host="mail.example.com", username="ann", password="secret", pool=smtpx.PoolLimits())
+    result = unittest.TestResult()
+    _ = Case("test_it").run(result)
+    assert (result.testsRun, result.errors, result.failures) == (1, [], [])

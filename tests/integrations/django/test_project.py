@@ -1,4 +1,4 @@
-"""A project as `django-admin` makes it, with what docs/django-outbox.md says and no more."""
+"""Projects as `django-admin` makes them, with what the pages say and no more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,14 @@ import pytest
 from smtpx.testing import Server
 from tests.integrations.django.setting_up import HAS_MAILERS
 
-PAGE = Path(__file__).parents[3] / "docs" / "django-outbox.md"
-URL = "submission://user:secret@mail.example.com"
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = DOCS / "django-outbox.md"
+URL = "submission://mail.example.com"
 
 
 def settings(url: str) -> str:
     """The block of the page for this Django."""
-    page = PAGE.read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    (said,) = [block for block in blocks[:2] if ("MAILERS" in block) == HAS_MAILERS]
+    (said,) = [block for block in blocks(PAGE.name)[:2] if ("MAILERS" in block) == HAS_MAILERS]
     assert URL in said
     app = 'INSTALLED_APPS += ["smtpx.integrations.django"]\n'
     return str(said.replace(URL, url)) + app
@@ -34,13 +34,13 @@ def printed() -> str:
     return str(shown)
 
 
-@pytest.mark.slow  # `make test-integrations` runs it
-@pytest.mark.timeout(120)
-def test_the_page_is_enough(tmp_path: Path):
+def started(folder: Path, settings: str) -> Callable[..., str]:
+    """Start a project; return its manage.py."""
+
     def manage(*words: str) -> str:
         done = subprocess.run(
             [sys.executable, "-W", "error", "manage.py", *words],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "PYTHONUTF8": "1"},
             capture_output=True,
             text=True,
@@ -48,13 +48,46 @@ def test_the_page_is_enough(tmp_path: Path):
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done.stdout + done.stderr
 
-    start = [sys.executable, "-m", "django", "startproject", "shop", str(tmp_path)]
-    _ = subprocess.run(start, check=True, cwd=tmp_path, timeout=60)
-    with Server() as server:
-        with (tmp_path / "shop" / "settings.py").open("a", encoding="utf-8") as file:
-            _ = file.write(settings(server.url))
+    start = [sys.executable, "-m", "django", "startproject", "shop", str(folder)]
+    _ = subprocess.run(start, check=True, cwd=folder, timeout=60)
+    with (folder / "shop" / "settings.py").open("a", encoding="utf-8") as file:
+        _ = file.write(settings)
+    return manage
+
+
+def blocks(page: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow  # `make test-integrations` runs it
+@pytest.mark.timeout(120)
+def test_what_the_page_shows_is_tested_by_djangos_own_runner(tmp_path: Path):
+    """Its settings for this Django, its programs, each as a test, and the test that it shows."""
+    shown = blocks("django.md")
+    (setting,) = [block for block in shown[:2] if ("MAILERS" in block) == HAS_MAILERS]
+    manage = started(tmp_path, setting)
+    programs = [block for block in shown if "send" in block and "receiver" not in block]
+    (tests,) = [block for block in programs if "def test_" in block]
+    programs.remove(tests)
+    assert any("asend_messages" in block for block in programs)
+    written = "".join(
+        f"    def test_{number}(self):\n        exec({block!r}, {{}})\n"
+        for number, block in enumerate(programs)
+    )
+    code = f"{tests}\n\nclass Shown(MailTestCase, SimpleTestCase):\n{written}"
+    _ = (tmp_path / "shop" / "tests.py").write_text(code, encoding="utf-8")
+    said = manage("test", "--buffer")
+    assert f"Ran {len(programs) + tests.count('def test_')} tests" in said
+
+
+@pytest.mark.slow  # `make test-integrations` runs it
+@pytest.mark.timeout(120)
+def test_the_page_is_enough(tmp_path: Path):
+    with Server(users={"user": "secret"}) as server:
+        manage = started(tmp_path, settings(server.url))
         _ = manage("migrate", "smtpx")
         sends = (
             "from django.core.mail import send_mail\n"

@@ -14,6 +14,8 @@ from tests.integrations.django.setting_up import BACKEND, HAS_MAILERS
 
 Mailer = Callable[..., None]
 
+LOGS = "smtpx.integrations.logs.MailHandler"
+
 STARTTLS, IMPLICIT, NONE = smtpx.TLSMode.STARTTLS, smtpx.TLSMode.IMPLICIT, smtpx.TLSMode.NONE
 
 
@@ -312,6 +314,46 @@ class TestChecks:
     def test_what_may_be_in_plain_text_is(self, mailer: Mailer):
         mailer(url="smtp://mail.example.com?tls=opportunistic")
         assert self.found() == ["smtpx.W001"]
+
+    def test_a_password_that_error_reports_show_is_warned_of(self, mailer: Mailer):
+        mailer(url="submission://ann:hunter2@mail.example.com")
+        assert self.found() == ["smtpx.W002"]
+        mailer(url="submission://mail.example.com", username="ann", password="hunter2")
+        assert self.found() == []
+
+    def test_the_warning_is_about_what_djangos_error_reports_show(self, mailer: Mailer):
+        from django.views.debug import SafeExceptionReporterFilter
+
+        shown = SafeExceptionReporterFilter().get_safe_settings
+        mailer(url="submission://ann:hunter2@mail.example.com")
+        assert "hunter2" in str(shown())
+        mailer(url="submission://mail.example.com", username="ann", password="hunter2")
+        assert "hunter2" not in str(shown())
+
+    @pytest.mark.parametrize(
+        ("handler", "is_told"),
+        [
+            ({"class": LOGS, "url": "submission://ann:hunter2@mail.example.com"}, True),
+            ({"class": LOGS, "mailhost": "localhost", "credentials": ("ann", "hunter2")}, True),
+            ({"class": LOGS, "url": "submission://mail.example.com"}, False),
+            ({"class": LOGS, "url": "mail.example.com"}, False),
+            ({"class": "logging.StreamHandler", "url": "smtp://ann:x@mail.example.com"}, False),
+            ({"()": print, "url": "smtp://ann:x@mail.example.com"}, False),
+            (None, False),
+        ],
+    )
+    def test_a_password_in_the_settings_of_a_log_handler_is_warned_of(
+        self, mailer: Mailer, handler: Any, is_told: bool
+    ):
+        from django.conf import settings
+
+        mailer(url="submission://mail.example.com")
+        before = settings.LOGGING
+        settings.LOGGING = {"handlers": {"mail": handler}}  # Overridden, it would be set up.
+        try:
+            assert self.found() == (["smtpx.W002"] if is_told else [])
+        finally:
+            settings.LOGGING = before
 
     def test_the_default_is_not(self, mailer: Mailer):
         mailer(host="mail.example.com")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings as project
 from django.core.checks import CheckMessage, Error, Warning
 
-from smtpx.integrations.django._mailers import MISTAKES, mailers
+from smtpx import Endpoint, EndpointError
+from smtpx.integrations.django._mailers import MISTAKES, as_dict, mailers, named
 from smtpx.integrations.django._settings import Settings
+from smtpx.integrations.logs import MailHandler
 
 
 def check_mail(**_: Any) -> list[CheckMessage]:
@@ -15,6 +19,7 @@ def check_mail(**_: Any) -> list[CheckMessage]:
 
     ``smtpx.E001``: it cannot be made. ``smtpx.E002``: it puts mail into an outbox from which a
     worker sends by another server. ``smtpx.W001``: it sends in plain text over a network.
+    ``smtpx.W002``: a password is where error reports show it; so it may be in ``LOGGING``.
     """
     messages: list[CheckMessage] = []
     by_database: dict[str, tuple[str, Settings]] = {}
@@ -35,13 +40,42 @@ def check_mail(**_: Any) -> list[CheckMessage]:
                 )
             )
         settings = made._settings
+        if settings.endpoint.password is not None:
+            hint = "Give username and password beside the url: what has that name is hidden."
+            messages.append(_shown_password(mailer.setting, hint))
         if settings.outbox is not None:
             first, others = by_database.setdefault(
                 settings.outbox.database, (mailer.setting, settings)
             )
             if settings != others:
                 messages.append(_two_in_one(first, mailer.setting, settings.outbox.database))
-    return messages
+    hint = "Have a function add the url: docs/logging.md shows one."
+    return messages + [_shown_password(handler, hint) for handler in _telling_handlers()]
+
+
+def _shown_password(where: str, hint: str) -> CheckMessage:
+    return Warning(
+        f"{where}: the password in it is shown in Django's error reports.",
+        hint=hint,
+        id="smtpx.W002",
+    )
+
+
+def _telling_handlers() -> Iterator[str]:
+    """The handlers in ``LOGGING`` that have a password of ours."""
+    for name, config in as_dict(as_dict(project.LOGGING).get("handlers")).items():
+        said = as_dict(config)
+        if named(said.get("class"), MailHandler) is None:
+            continue
+        if said.get("credentials") is not None or _has_password(said.get("url")):
+            yield f"LOGGING['handlers'][{name!r}]"
+
+
+def _has_password(url: object) -> bool:
+    try:
+        return isinstance(url, str) and Endpoint.parse(url).password is not None
+    except EndpointError:
+        return False  # The handler itself complains.
 
 
 def _two_in_one(first: str, second: str, database: str) -> CheckMessage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -13,7 +13,9 @@ from smtpx import SMTPError, _checks
 from smtpx.integrations.django._backend import EmailBackend
 from smtpx.integrations.django._outboxes import Kept
 
-__all__ = ["MISTAKES", "Mailer", "mailers", "outboxes"]
+__all__ = ["MISTAKES", "Mailer", "as_dict", "mailers", "named", "outboxes"]
+
+T = TypeVar("T")
 
 MISTAKES = (ImproperlyConfigured, SMTPError, TypeError, ValueError)
 """What a mailer raises whose options are wrong."""
@@ -39,20 +41,20 @@ class Mailer(NamedTuple):
         if not isinstance(given, Mapping):
             raise _checks.complaint("OPTIONS", given, "a dict of options")
         options = cast("Mapping[str, Any]", given)
-        named: dict[str, Any] = {"alias": self.alias} if hasattr(settings, "MAILERS") else {}
-        return self.backend(**named, **options)
+        alias: dict[str, Any] = {"alias": self.alias} if hasattr(settings, "MAILERS") else {}
+        return self.backend(**alias, **options)
 
 
 def mailers() -> Iterator[Mailer]:
     """Each mailer that is ours; of what is none at all Django itself complains."""
     if hasattr(settings, "MAILERS"):
-        for alias, config in _dict(settings.MAILERS).items():
-            said = _dict(config)
-            backend = _ours(said.get("BACKEND"))
+        for alias, config in as_dict(settings.MAILERS).items():
+            said = as_dict(config)
+            backend = named(said.get("BACKEND"), EmailBackend)
             if backend is not None:
                 yield Mailer(alias, f"MAILERS[{alias!r}]", backend, said.get("OPTIONS", {}))
         return
-    backend = _ours(settings.EMAIL_BACKEND)
+    backend = named(settings.EMAIL_BACKEND, EmailBackend)
     if backend is not None:
         yield Mailer("default", "EMAIL_BACKEND", backend, {})
 
@@ -70,15 +72,17 @@ def outboxes() -> dict[str, Kept]:
     return found
 
 
-def _dict(given: object) -> Mapping[str, Any]:
+def as_dict(given: object) -> Mapping[str, Any]:
+    """A setting that has to be a dict; nothing, where it is none."""
     return cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
 
 
-def _ours(path: object) -> type[EmailBackend] | None:
+def named(path: object, kind: type[T]) -> type[T] | None:
+    """The class of that name, if it is of this kind."""
     if not isinstance(path, str):
         return None
     try:
-        named: object = import_string(path)
+        found: object = import_string(path)
     except ImportError:
         return None
-    return named if isinstance(named, type) and issubclass(named, EmailBackend) else None
+    return found if isinstance(found, type) and issubclass(found, kind) else None
