@@ -94,6 +94,8 @@ def test_each_is_as_it_has_to_be(name: str) -> None:
     assert service.user
     assert service.password
     assert service.page.startswith("https://")
+    assert service.limits_page == "" or service.limits_page.startswith("https://")
+    assert bool(service.limits) >= bool(service.limits_page)
     assert date(2026, 1, 1) < service.seen <= date.today()
     told = service.login
     assert told.startswith(service.title)
@@ -121,12 +123,17 @@ def test_every_face_takes_them() -> None:
         assert "smtp.gmail.com:465" in repr(made)
 
 
+def limits(service: services.Service) -> str:
+    where = service.limits_page
+    return f"[{service.limits}]({where})" if where else service.limits
+
+
 def test_the_page_tells_of_all() -> None:
     page = (Path(__file__).parents[1] / "docs" / "services.md").read_text(encoding="utf-8")
     shown = [line for line in page.splitlines() if line.startswith("| `")]
     told = [
         f"| `{each.name}` | `{each.url}` | {f'`{each.user}`' if each.fixed_user else each.user} "
-        f"| {each.password} | {each.limits} | [{each.seen}]({each.page}) |"
+        f"| {each.password} | {limits(each)} | [{each.seen}]({each.page}) |"
         for each in services.known().values()
     ]
     assert shown == told

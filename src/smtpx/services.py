@@ -35,7 +35,9 @@ class Service(Value, kw_only=True):
     fixed_user: bool
     """True if `user` is the same for everybody."""
     limits: str
-    """How much it takes; empty where nothing is known."""
+    """How much it takes; empty where we have found nothing."""
+    limits_page: str
+    """The address of the page where the limits were read; empty where that is `page`."""
     page: str
     """The address of the page where this was read."""
     seen: date
@@ -70,6 +72,9 @@ def called(name: str) -> list[str]:
     return [each for each in known() if each in names or each.partition("-")[0] in names]
 
 
+_UNSAID: dict[str, Any] = {"also": (), "fixed_user": False, "limits_page": ""}
+
+
 @lru_cache(maxsize=1)
 def _tables() -> dict[str, dict[str, Any]]:
     """What the file says; read when it is first wanted."""
@@ -78,7 +83,7 @@ def _tables() -> dict[str, dict[str, Any]]:
 
     octets = get_data("smtpx", "services.toml") or b""
     tables = tomllib.loads(octets.decode())
-    return {name: {"also": (), "fixed_user": False, **said} for name, said in tables.items()}
+    return {name: {**_UNSAID, **said} for name, said in tables.items()}
 
 
 @lru_cache(maxsize=1)

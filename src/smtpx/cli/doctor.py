@@ -122,7 +122,8 @@ def _advise(examination: Examination) -> None:
         return
     examination.add("service.login", Verdict.NOTE, service.login)
     if service.limits:
-        examination.add("service.limits", Verdict.NOTE, service.limits)
+        where = f" ({service.limits_page})" if service.limits_page else ""
+        examination.add("service.limits", Verdict.NOTE, service.limits + where)
     examination.add("service.page", Verdict.NOTE, f"{service.page} (read {service.seen})")
 
 
