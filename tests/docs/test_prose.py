@@ -50,6 +50,13 @@ def test_code_links_and_short_sentences_are_not():
     assert prose.long_sentences(text) == []
 
 
+def test_a_sentence_ends_within_bold_and_before_code():
+    half = ("word " * 15).strip()
+    assert prose.long_sentences(f"**`Code` {half}.** Then {half}. `code` {half}.") == []
+    (found,) = prose.long_sentences(f"Short. **{half}, {half}.** Then {half}.")
+    assert found[0] == 30
+
+
 def test_every_page_has_its_place_in_the_navigation():
     placed = [path for _, path in site.pages()]
     docs = ROOT / "docs"
