@@ -16,7 +16,7 @@ from .server import Server
 class MailTestCase(unittest.TestCase):
     """A `unittest.TestCase` with a mail server, whose URL is in SMTPX_URL.
 
-    Where Django is configured, its settings point there as well. Write it before Django's class.
+    Where Django is configured, its settings point there as well.
 
     ::
 

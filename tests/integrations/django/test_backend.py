@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,7 +116,7 @@ def test_a_message_that_cannot_be_written_stops_no_other(mailer: Mailer):
 
 
 @contextmanager
-def heard() -> Iterator[list[tuple[str, str]]]:
+def heard() -> Generator[list[tuple[str, str]], None, None]:
     """What the signals tell, each with the first recipient of the message."""
     from smtpx.integrations.django import mail_in_doubt, mail_partial, mail_refused
 
