@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import unittest
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -165,10 +165,17 @@ def test_signals_say_what_a_cancelled_task_leaves(mailer: Mailer, cancelled: int
     """Django cancels a view whose client has gone; and a second time changes nothing."""
     messages = [mail("bob@example.net"), mail("carol@example.net"), mail("dan@example.net")]
 
+    read: list[Any] = []
+
+    def given() -> Iterator[Any]:
+        for message in messages:
+            read.append(message)
+            yield message
+
     async def send(server: Server) -> None:
-        task = asyncio.create_task(backend().asend_messages(messages))
+        task = asyncio.create_task(backend().asend_messages(given()))
         async with asyncio.timeout(10):
-            while server.unstruck:
+            while server.unstruck or len(read) < 3:
                 await asyncio.sleep(0.01)
         for _ in range(cancelled):
             task.cancel()
