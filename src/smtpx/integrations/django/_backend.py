@@ -18,6 +18,9 @@ from smtpx.integrations.django._outboxes import opened
 from smtpx.integrations.django._putting import put
 from smtpx.integrations.django._settings import OPTIONS, read, said_by
 
+# A loop does not hold its tasks.
+_telling: set[asyncio.Task[None]] = set()
+
 
 class EmailBackend(BaseEmailBackend):
     """Sends Django's messages, pipelined, by a pool of connections that the process shares.
@@ -167,7 +170,10 @@ class EmailBackend(BaseEmailBackend):
             noted = [(course.note(result), result) for result in results_of(interruption)]
             if not isinstance(interruption, GeneratorExit):  # Then nothing can be awaited.
                 # Another cancellation does not keep a receiver from what it has to know.
-                await asyncio.shield(self._atell_all(noted))
+                telling = asyncio.ensure_future(self._atell_all(noted))
+                _telling.add(telling)
+                telling.add_done_callback(_telling.discard)
+                await asyncio.shield(telling)
             raise
         return course.outcome(fail_silently=self.fail_silently)
 
