@@ -536,6 +536,8 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         # Root may write to any file; so the file is opened as if we might not.
         uri = f"{path.as_uri()}?mode=ro"
         store._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        store._connection.execute("PRAGMA user_version").fetchall()
+        store._files = store._found()
         with pytest.raises(LedgerUnavailable, match="have to be writable"):
             outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net"))
 

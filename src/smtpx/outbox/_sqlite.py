@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from ._statements import Dialect, Statements
@@ -21,6 +21,8 @@ __all__ = ["DIALECT", "SQLiteStore", "said"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_Identity: TypeAlias = tuple[int, int]
 
 DIALECT = Dialect(
     "sqlite",
@@ -56,7 +58,10 @@ class SQLiteStore:
             LedgerUnavailable, LedgerCorrupt, LedgerTooNew: there is no ledger to be had there.
         """
         self._path = path
+        self._log_path = Path(f"{os.path.realpath(path)}-wal")
         self._patience = patience
+        self._was_open = False
+        """There is a file, so that none is made any more: it would be another one."""
         self._begin_anew()
         _stores.add(self)
         try:
@@ -73,8 +78,8 @@ class SQLiteStore:
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        """Which file it is that is open: another one may get its name."""
+        self._files: tuple[_Identity | None, _Identity | None] = (None, None)
+        """Which file it is that is open, and which its log: others may get their names."""
         self._process = os.getpid()
 
     def close_for_fork(self) -> bool:
@@ -112,12 +117,7 @@ class SQLiteStore:
             self._begin_anew()  # After a fork that nobody has told of.
         with self._lock, _complaints(self._path):
             connection = self._connection or self._connect()
-            if _identity(self._path) != self._file:
-                self.close()
-                raise LedgerUnavailable(
-                    f"{self._path}: the file was removed or replaced while it was open: "
-                    "what is done next is done with what is there then"
-                )
+            self._check_files(connection)
             if connection.in_transaction:
                 connection.rollback()  # We were interrupted twice.
             cursor = connection.cursor()
@@ -133,8 +133,10 @@ class SQLiteStore:
 
     def _connect(self) -> sqlite3.Connection:
         _check_place(self._path)
+        self._check_log()
         connection = sqlite3.connect(
-            self._path,
+            f"{self._path.as_uri()}?mode={'rw' if self._was_open else 'rwc'}",
+            uri=True,
             timeout=self._patience,
             isolation_level=None,
             check_same_thread=False,  # They take turns.
@@ -145,11 +147,51 @@ class SQLiteStore:
             _ = connection.execute("PRAGMA page_size = 8192")
             _ = connection.execute("PRAGMA journal_mode = WAL").fetchall()
             _ = connection.execute("PRAGMA synchronous = FULL")
+            _ = connection.execute("PRAGMA user_version").fetchall()  # It opens the log.
         except BaseException:
             connection.close()
             raise
-        self._connection, self._file = connection, _identity(self._path)
+        self._connection, self._files = connection, self._found()
+        self._was_open = True
         return connection
+
+    def _found(self) -> tuple[_Identity | None, _Identity | None]:
+        return _identity(self._path), _identity(self._log_path)
+
+    def _check_log(self) -> None:
+        """Take no file for a new one whose log is there: SQLite would throw that away."""
+        is_there = self._path.exists()
+        if self._was_open and not is_there:
+            raise LedgerUnavailable(f"{self._path}: {_GONE}")
+        is_empty = not is_there or not self._path.stat().st_size
+        if is_empty and self._log_path.exists() and self._log_path.stat().st_size:
+            raise LedgerMisconfigured(
+                f"{self._path}: its log {self._log_path.name} is there, and holds mail: "
+                "put the file back, or remove the log, too, if that mail is to be lost"
+            )
+
+    def _check_files(self, connection: sqlite3.Connection) -> None:
+        """Make sure that what is open is what others find under its name.
+
+        If not, it stays open: it is the one that has the mail, and may be put back.
+        """
+        file, log = self._found()
+        known = self._files
+        if (file, log) == known:
+            return
+        if file is None:
+            raise LedgerUnavailable(f"{self._path}: {_GONE}")
+        if file != known[0]:
+            raise LedgerUnavailable(
+                f"{self._path}: another file is in its place: put the one back that was open; or "
+                f"end all that have it open, remove {self._log_path.name}, and begin them again"
+            )
+        if log is None and not connection.in_transaction:
+            _ = connection.execute("PRAGMA wal_checkpoint").fetchall()
+        raise LedgerUnavailable(
+            f"{self._path}: {self._log_path.name} was removed while it was open: "
+            "end all that have the file open, and begin them again"
+        )
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
@@ -157,6 +199,9 @@ class SQLiteStore:
             connection, self._connection = self._connection, None
             if connection is not None and self._process == os.getpid():
                 connection.close()
+
+
+_GONE = "the file was moved or deleted while it was open: put it back"
 
 
 def _check_place(path: Path) -> None:
@@ -181,7 +226,7 @@ def _check_place(path: Path) -> None:
             raise LedgerMisconfigured(f"{path}: it is no file: give one")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> _Identity | None:
     try:
         found = path.stat()
     except OSError:
