@@ -203,6 +203,7 @@ OUTBOXES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "report": ({"callback": print}, {"name": {"text"}}),
     "run": ({"via": URL, "until_empty": True}, VIA),
     "deliver": ({"batch": "x", "via": URL}, {**VIA, "batch": TEXTS}),
+    "wake": ({"batches": []}, {"names": {"batches": "batches|ids?"}, "batches": {"list"}}),
 }
 
 

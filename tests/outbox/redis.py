@@ -16,6 +16,13 @@ import pytest
 @contextmanager
 def running(directory: Path) -> Iterator[str]:
     """Its URL, as long as it is wanted; a test is skipped where there is none."""
+    with process(directory) as (url, _):
+        yield url
+
+
+@contextmanager
+def process(directory: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Its URL and its process."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("no Redis server is installed: apt-get install redis-server")
@@ -23,7 +30,7 @@ def running(directory: Path) -> Iterator[str]:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
     settings = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
-    process = subprocess.Popen([program, *settings], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([program, *settings], stdout=subprocess.DEVNULL)
     try:
         for _ in range(500):
             try:
@@ -31,7 +38,7 @@ def running(directory: Path) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"redis://127.0.0.1:{port}/0", server
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        server.terminate()
+        server.wait(timeout=30)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
+import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +17,7 @@ from typing import Any
 import pytest
 
 from smtpx import Envelope
-from smtpx.outbox import Outbox, State
+from smtpx.outbox import Outbox, State, _waking
 from smtpx.outbox.testing import HostileDispatcher, verify
 from smtpx.testing import Server
 from tests.outbox import redis
@@ -50,6 +55,99 @@ def test_one_that_is_down_loses_nothing(open_outbox: Callable[..., Outbox]) -> N
             outbox.deliver(batch, server.url)
     assert outbox.counts()[State.ACCEPTED] == 1
     assert outbox.reconcile() == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_waking, "_PATIENCE", 0.3)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_hangs_holds_up_nobody(
+    open_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
+) -> None:
+    hostile = HostileDispatcher()
+    hostile.is_frozen = True
+    outbox = open_outbox(dispatcher=hostile, overdue=0.1)
+    before = threading.active_count()
+    ids = [outbox.put(*MESSAGE), *outbox.put_many([MESSAGE] * 3), outbox.put(*MESSAGE)]
+    assert threading.active_count() <= before + 1, "one hangs, and no others after it"
+    said = [record.message for record in caplog.records]
+    assert "did not wake within 0.3 seconds" in said[0]
+    assert [text for text in said if "still hangs" in text] == said[1:] != []
+    time.sleep(0.2)
+    assert len(outbox.reconcile()) == 3
+    hostile.is_frozen = False
+    working = open_outbox()
+    with Server() as server:
+        hostile.serve(lambda batch: working.deliver(batch, server.url))
+        try:
+            verify(outbox, server, count=30)
+        finally:
+            hostile.close()
+        assert all(outbox.status(id).is_over for id in ids)
+
+
+def test_what_was_put_in_by_a_connection_is_woken_by_hand(tmp_path: Path) -> None:
+    class Noting:
+        transactional = False
+
+        def wake(self, batches: Any, *, connection: object = None) -> None:
+            woken.extend(batches)
+
+    woken: list[str] = []
+    path = tmp_path / "mail.db"
+    with Outbox(f"sqlite:///{path}", dispatcher=Noting()) as outbox:
+        with sqlite3.connect(path) as own:
+            id = outbox.put(*MESSAGE, connection=own)
+        own.close()
+        assert woken == []
+        outbox.wake([id])
+        assert woken == [id]
+        with pytest.raises(TypeError, match="batches: give an iterable of ids"):
+            outbox.wake(id)
+
+
+def test_threads_that_wake_end_with_the_outbox(tmp_path: Path) -> None:
+    class Calm:
+        transactional = False
+
+        def wake(self, batches: Any, *, connection: object = None) -> None:
+            threads.add(threading.current_thread())
+
+    threads: set[threading.Thread] = set()
+    for number in range(3):
+        outbox = Outbox(f"sqlite:///{tmp_path}/{number}.db", dispatcher=Calm())
+        outbox.put(*MESSAGE)
+        outbox.put(*MESSAGE)
+        outbox.close()
+        assert len(threads) == number + 1, "one thread does for wake-ups one after the other"
+        del outbox
+    gc.collect()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_wakes_too(tmp_path: Path) -> None:
+    class Telling:
+        transactional = False
+
+        def wake(self, batches: Any, *, connection: object = None) -> None:
+            os.write(said, b"x")
+
+    heard, said = os.pipe()
+    with Outbox(f"sqlite:///{tmp_path}/mail.db", dispatcher=Telling()) as outbox:
+        outbox.put(*MESSAGE)
+        child = os.fork()
+        if not child:
+            outbox.put(*MESSAGE)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    os.close(said)
+    assert os.read(heard, 9) == b"xx"
+    os.close(heard)
 
 
 @pytest.mark.xdist_group("postgres")
@@ -132,6 +230,32 @@ def test_celery(broker: str, tmp_path: Path) -> None:
         with start_worker(app, perform_ping_check=False, pool="solo", loglevel="ERROR"):
             verify(outbox, server, count=60)
     app.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_celery_whose_broker_is_frozen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    celery = pytest.importorskip("celery")
+    from smtpx.outbox.dispatchers.celery import CeleryDispatcher
+
+    with redis.process(tmp_path) as (url, broker), caplog.at_level("WARNING", "smtpx.outbox"):
+        app = celery.Celery("tests", broker=url)
+        with Outbox(
+            f"sqlite:///{tmp_path}/mail.db", dispatcher=CeleryDispatcher(app), overdue=0.01
+        ) as outbox:
+            outbox.put(*MESSAGE)
+            assert not caplog.records
+            broker.send_signal(signal.SIGSTOP)
+            os.waitpid(broker.pid, os.WUNTRACED)
+            try:
+                id = outbox.put(*MESSAGE)
+                assert "nobody could be woken" in caplog.text
+                time.sleep(0.05)
+                assert id in outbox.reconcile()
+            finally:
+                broker.send_signal(signal.SIGCONT)
+        app.close()
 
 
 @pytest.mark.xdist_group("postgres")

@@ -1,7 +1,7 @@
 """Engines that call workers when there is something to send: in the place of `Outbox.run`.
 
 The ledger owns the truth, and an engine only wakes. The contract of a dispatcher is one sentence:
-*a wake-up may be lost, doubled, late or out of order; only latency depends on it.*
+*a wake-up may be lost, doubled, late or out of order, or hang; only latency depends on it.*
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ class Dispatcher(Protocol):
     def wake(self, batches: Sequence[str], *, connection: object = None) -> None:
         """Have each of these batches delivered; where there is a `connection`, once that commits.
 
-        What it raises is logged, and `Outbox.reconcile` wakes again; but with a `connection` it is
-        raised to whoever owns that.
+        What it raises is logged, and `Outbox.reconcile` wakes again. So it does of one that takes
+        more than five seconds: nobody waits for it any longer. It is called in a thread.
+
+        With a `connection` it is called in the thread of whoever owns that. What it raises is
+        raised to him, and it may wait for nothing but that connection.
         """
         ...
 

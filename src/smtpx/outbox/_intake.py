@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -21,12 +20,11 @@ from ._preparing import AnyContent, Prepared, new_id, prepared
 from ._putting import Terms
 from ._spool import Spool
 from ._store import Store
+from ._waking import Waker
 
 __all__ = ["Intake", "Put"]
 
 Put: TypeAlias = "AnyContent | tuple[AnyContent] | tuple[AnyContent, Envelope | None] | tuple[AnyContent, Envelope | None, str | None]"  # noqa: E501 - one string, for all type checkers
-
-_LOG = logging.getLogger("smtpx.outbox")
 
 # Messages that are put in by one transaction.
 _BATCH = 500
@@ -49,6 +47,7 @@ class Intake:
         self._store = store
         self._spool = spool
         self._dispatcher = dispatcher
+        self._waker = None if dispatcher is None else Waker(dispatcher)
         self._warn_after = warn_after
 
     def put(
@@ -159,12 +158,8 @@ class Intake:
 
     def wake(self, batches: Sequence[str]) -> None:
         """Call for somebody who delivers; only latency depends on it."""
-        if self._dispatcher is None or not batches:
-            return
-        try:
-            self._dispatcher.wake(batches)
-        except Exception as error:
-            _LOG.warning("nobody could be woken, so reconcile() will have to: %s", error)
+        if self._waker is not None and batches:
+            self._waker.wake(batches)
 
 
 def _envelope_of(value: object) -> Envelope | None:

@@ -260,6 +260,10 @@ class AsyncOutbox:
         async with AsyncShift(outbox._core, via, AsyncClient, connections, window) as shift:
             await shift.deliver(batch)
 
+    async def wake(self, batches: Iterable[str]) -> None:
+        """Have the dispatcher call for what was put in; see `Outbox.wake`."""
+        await in_thread((await self._opened()).wake, batches)
+
     async def reconcile(self) -> list[str]:
         """Take from dead workers what they had; see `Outbox.reconcile`."""
         return await in_thread((await self._opened()).reconcile)

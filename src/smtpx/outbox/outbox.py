@@ -19,6 +19,7 @@ from . import _asking, _queue, _reporting
 from ._arguments import (
     campaign_name,
     check_cursor,
+    check_several,
     id_of,
     key_of,
     recipient_of,
@@ -396,6 +397,18 @@ class Outbox:
         _ = id_of("batch", batch)
         with Shift(self._core, via, Client, connections, window) as shift:
             shift.deliver(batch)
+
+    def wake(self, batches: Iterable[str]) -> None:
+        """Have the dispatcher call for what was put in by ``connection=``, once that is committed.
+
+        The batches are ids of messages. Nobody has to do so: `reconcile` calls them out, too. For
+        the same reason this raises nothing where nobody can be woken within five seconds.
+
+        Raises:
+            ValueError, TypeError: an argument is wrong.
+        """
+        check_several("batches", batches, "ids")
+        self._intake.wake([id_of("batches", batch) for batch in batches])
 
     def reconcile(self) -> list[str]:
         """Take from dead workers what they had, tell senders what they are to be told, and return

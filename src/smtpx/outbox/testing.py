@@ -26,9 +26,11 @@ _LATE = 0.2
 
 
 class HostileDispatcher:
-    """Loses, doubles, delays and reorders wake-ups, as a seed has it; a context."""
+    """Loses, doubles, delays and reorders wake-ups, as a seed has it; and hangs in them."""
 
     transactional = False
+    is_frozen = False
+    """While this is set, no wake-up returns, as by a broker that was stopped."""
 
     def __init__(self, seed: int = 1, workers: int = 3) -> None:
         self._chance = random.Random(seed)
@@ -41,6 +43,8 @@ class HostileDispatcher:
     def wake(self, batches: Sequence[str], *, connection: object = None) -> None:
         """Have some of the batches delivered, some time, and some of them twice."""
         with self._changed:
+            while self.is_frozen and not self._has_ended:
+                _ = self._changed.wait(0.02)
             for batch in batches:
                 lot = self._chance.randrange(10)
                 times = 0 if lot < _LOST else 2 if lot < _LOST + _TWICE else 1

@@ -52,7 +52,7 @@ def put(course: Course, kept: Kept) -> None:
         batches = [id for _, id in ids]
 
         def wake() -> None:
-            dispatcher.wake(batches)
+            outbox.wake(batches)
 
         # What is not woken, `reconcile` calls out.
         transaction.on_commit(wake, using=kept.database, robust=True)
