@@ -72,9 +72,12 @@ def test_a_file_that_is_replaced_while_it_is_open(tmp_path: Path, judge: Judge) 
         outbox.put(*LETTER)
         for each in tmp_path.glob("mail.db*"):
             each.unlink()
-        with pytest.raises(LedgerUnavailable, match="removed or replaced while it was open"):
+        with pytest.raises(LedgerUnavailable, match="moved or deleted while it was open"):
             outbox.put(*LETTER)
         backup.rename(path)
+        with pytest.raises(LedgerUnavailable, match="another file is in its place"):
+            outbox.put(*LETTER)
+        outbox.close()
         outbox.put(*LETTER)
         drained(outbox, judge)
         assert outbox.counts()[State.ACCEPTED] == 2, "that of the backup, and what came after"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -577,7 +580,22 @@ def test_a_large_content_is_signed_encoded_and_sent_in_parts(
     assert content.isascii() is ("8BITMIME" not in extensions)
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+# What is read of these has no end, or does not begin.
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "directory": Path.mkdir,
+    **(
+        {}
+        if sys.platform == "win32"
+        else {
+            "fifo": os.mkfifo,
+            "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+            "device": lambda path: path.symlink_to("/dev/zero"),
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", *NO_FILES])
 def test_a_damaged_spool_file_stops_its_message_alone(
     open_outbox: Callable[..., Outbox], judge: Judge, tmp_path: Path, damage: str
 ) -> None:
@@ -593,13 +611,20 @@ def test_a_damaged_spool_file_stops_its_message_alone(
         file.write_bytes(whole.replace(b"9", b"8", 1))
     else:
         file.unlink()
+        _ = NO_FILES.get(damage, Path.exists)(file)
     outbox.run(judge.url, until_empty=True)
     (delivery,) = outbox.status(bad).deliveries
     assert delivery.state is State.REFUSED
     assert str(file) in delivery.reason
     assert state(outbox, good) is State.ACCEPTED
     assert len(judge.taken) == 1
-    file.write_bytes(whole)
+    if damage in ("directory", "changed"):
+        if damage == "directory":
+            file.rmdir()
+        file.write_bytes(whole)
+    else:
+        outbox.put(large, ENVELOPE)
+        assert file.read_bytes() == whole, "what is put in again is whole"
     outbox.retry(bad)
     outbox.run(judge.url, until_empty=True)
     assert state(outbox, bad) is State.ACCEPTED

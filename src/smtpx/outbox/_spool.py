@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,7 @@ class Spool:
             LedgerUnavailable: it cannot be written.
         """
         path = self._path(digest)
-        if path.exists():
+        if _is_kept(path, len(octets)):
             return
         unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
         try:
@@ -54,12 +55,15 @@ class Spool:
         """The octets of a content. The last of them come only if all are what was kept.
 
         Raises:
-            LedgerCorrupt: they are not, or the file is gone.
+            LedgerCorrupt: they are not, or the file is gone, or none that can be read to its end.
             LedgerUnavailable: it cannot be read now, or the directory is not there.
         """
         path = self._path(digest)
         seen, read, held = hashlib.sha256(), 0, b""
         try:
+            # To open a FIFO waits for whoever writes into it; and of a device nobody knows.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise LedgerCorrupt(f"{path}: it is no file: restore it, then retry()")
             with path.open("rb") as file:
                 while True:
                     piece = file.read(_PIECE)
@@ -81,6 +85,15 @@ class Spool:
     def forget(self, digest: bytes) -> None:
         """Remove a content."""
         self._path(digest).unlink(missing_ok=True)
+
+
+def _is_kept(path: Path, size: int) -> bool:
+    """True if a content is there; what else has its name is replaced by it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == size
 
 
 def _sync(directory: Path) -> None:
