@@ -1,4 +1,4 @@
-"""What people ask of the ledger, and decide: operations, as generators of statements."""
+"""What people ask of the ledger, and have it forget: operations, as generators of statements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from smtpx.addresses import Address
 
 from ._arguments import recipient_of, seconds_of, state_of
-from ._putting import AT_ONCE, EVENT, count, moved
+from ._putting import AT_ONCE, count
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from ._stored import moment, reply_of
 from .states import Delivery, Event, NotInOutbox, State, Submission
@@ -20,16 +20,15 @@ __all__ = [
     "OVER",
     "Place",
     "Sought",
-    "cancel",
     "counts",
     "cursor_of",
     "events",
     "find",
     "forget_events",
     "move_cursor",
+    "narrowed",
+    "nothing_of",
     "purge",
-    "resolve",
-    "retry",
     "sought_of",
     "status",
 ]
@@ -69,7 +68,7 @@ def status(id: str) -> Statements[Submission]:
         "SELECT key, campaign, sender, created, expires FROM smtpx_message WHERE id = ?", [id]
     )
     if not found:
-        raise _nothing_of(id)
+        raise nothing_of(id)
     key, campaign, sender, created, expires = found[0]
     rows = yield Ask(
         f"""SELECT {_COLUMNS} FROM smtpx_delivery d JOIN smtpx_message m ON m.id = d.message
@@ -87,7 +86,8 @@ def status(id: str) -> Statements[Submission]:
     )
 
 
-def _nothing_of(id: str, recipient: str = "") -> NotInOutbox:
+def nothing_of(id: str, recipient: str = "") -> NotInOutbox:
+    """What is raised where there is no such message, or not for that recipient."""
     whose = f" for {recipient}" if recipient else ""
     return NotInOutbox(f"the outbox has no message {id!r}{whose}: it may have been purged")
 
@@ -132,7 +132,7 @@ def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, De
         where += " AND d.state = ?"
         values.append(sought.state.value)
     if sought.recipient is not None:
-        where, whose = _narrowed(where, sought.recipient)
+        where, whose = narrowed(where, sought.recipient)
         values += whose
     if sought.before is not None:
         where += " AND d.changed < ?"
@@ -145,46 +145,7 @@ def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, De
     return [(row[0], _delivery(row[1:])) for row in rows]
 
 
-def _check_known(id: str, recipient: Address | None) -> Statements[None]:
-    if not (yield Ask("SELECT id FROM smtpx_message WHERE id = ?", [id])):
-        raise _nothing_of(id)
-    if recipient is not None:
-        where, whose = _narrowed("message = ?", recipient)
-        if not (yield Ask(f"SELECT number FROM smtpx_delivery WHERE {where}", [id, *whose])):
-            raise _nothing_of(id, str(recipient))
-
-
-def cancel(id: str, recipient: Address | None, now: float) -> Statements[int]:
-    """Send nothing any more of what waits, for one recipient or all; the value is for how many.
-
-    What somebody may have accepted is in doubt from then on.
-
-    Raises:
-        NotInOutbox: there is none of that id, or for that recipient.
-    """
-    yield from _check_known(id, recipient)
-    many = 0
-    for doubted, state in (("= 0", State.CANCELLED), ("> 0", State.IN_DOUBT)):
-        where, whose = _narrowed(f"state = 'waiting' AND doubted {doubted}", recipient)
-        many += yield from _changed(id, where, state, now, values=whose)
-    return many
-
-
-def retry(id: str, recipient: Address | None, now: float, expires: float) -> Statements[int]:
-    """Have those tried at once who wait, were refused or have expired, one recipient or all.
-
-    The value is how many.
-
-    Raises:
-        NotInOutbox: there is none of that id, or for that recipient.
-    """
-    yield from _check_known(id, recipient)
-    over = "(state IN ('refused', 'expired', 'cancelled') OR (state = 'waiting' AND claimed = 0))"
-    where, whose = _narrowed(over, recipient)
-    return (yield from _changed(id, where, State.WAITING, now, expires, whose))
-
-
-def _narrowed(where: str, recipient: Address | None) -> tuple[str, list[object]]:
+def narrowed(where: str, recipient: Address | None) -> tuple[str, list[object]]:
     """A condition, for one recipient where one is named: its domain is the same in capitals."""
     if recipient is None:
         return where, []
@@ -193,61 +154,6 @@ def _narrowed(where: str, recipient: Address | None) -> tuple[str, list[object]]
         f"{where} AND domain = ? AND SUBSTR(recipient, 1, ?) = ?",
         [recipient.domain.lower(), len(local_part), local_part],
     )
-
-
-def resolve(
-    id: str, recipient: Address, state: State, now: float, expires: float
-) -> Statements[None]:
-    """Settle what is in doubt; what is sent again stays doubted, for it may be there already.
-
-    Raises:
-        NotInOutbox: nothing of that id is in doubt for that recipient.
-    """
-    where, whose = _narrowed("state = 'in doubt'", recipient)
-    doubted = "0" if state is State.ACCEPTED else "CASE WHEN doubted > 0 THEN doubted ELSE 1 END"
-    yield Ask(
-        f"UPDATE smtpx_delivery SET doubted = {doubted} WHERE message = ? AND {where}",
-        [id, *whose],
-    )
-    n = yield from _changed(id, where, state, now, expires, whose)
-    if not n:
-        raise NotInOutbox(
-            f"no message {id!r} is in doubt for {recipient}: status() tells what became of it"
-        )
-
-
-def _changed(
-    id: str,
-    where: str,
-    state: State,
-    now: float,
-    expires: float | None = None,
-    values: Sequence[object] = (),
-) -> Statements[int]:
-    rows = yield Ask(
-        "SELECT number, state, campaign, recipient FROM smtpx_delivery "
-        f"WHERE message = ? AND {where} {{wait}}",
-        [id, *values],
-    )
-    changed: Counter[tuple[str, State]] = Counter()
-    for _, before, campaign, _ in rows:
-        if before != state.value:
-            moved(changed, campaign, before, state)
-    for part in in_parts([row[0] for row in rows]):
-        # Whoever had it knows nothing of it any more: what it says is about what was before.
-        yield Ask(
-            "UPDATE smtpx_delivery SET state = ?, claimed = 0, owner = NULL, aside = NULL, "
-            "due = ?, changed = ?, expires = CASE WHEN expires < ? THEN ? ELSE expires END "
-            f"WHERE number IN {marks(part)}",
-            [state.value, AT_ONCE, now, expires or 0.0, expires or 0.0, *part],
-        )
-    if state is not State.WAITING:
-        yield Tell(
-            EVENT,
-            [(id, recipient, state.value, None, "", now) for _, _, _, recipient in rows],
-        )
-    yield from count(changed, now)
-    return len(rows)
 
 
 class Place(NamedTuple):

@@ -15,7 +15,7 @@ from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.merging import Template
 
-from . import _asking, _queue, _reporting
+from . import _asking, _deciding, _queue, _reporting
 from ._arguments import (
     campaign_name,
     check_cursor,
@@ -36,7 +36,7 @@ from ._shift import Shift
 from ._tls_reporting import reporting
 from ._via import Via
 from ._working import Core, Working, stopped_by_sigterm
-from .states import Delivery, Event, State, Submission
+from .states import Delivery, Event, NotInOutbox, State, Submission
 
 __all__ = ["Outbox"]
 
@@ -187,6 +187,8 @@ class Outbox:
     def status(self, id: str) -> Submission:
         """All about one message, by recipient.
 
+        It has all recipients in memory: some 300 bytes each. Of a campaign `counts` tells at once.
+
         Raises:
             NotInOutbox: there is none of that id.
         """
@@ -226,14 +228,15 @@ class Outbox:
         """Send nothing of a message any more; return for how many recipients that was changed.
 
         A `recipient` is the only one that it is done for. Only what waits is cancelled. For what is
-        on its way, or over, the call does nothing, and is no error: it may be repeated.
+        on its way, or over, the call does nothing, and is no error: it may be repeated. 500
+        recipients are one transaction: others go on meanwhile.
 
         Raises:
             NotInOutbox: there is none of that id, or for that recipient.
         """
         _ = id_of("id", id)
         address = None if recipient is None else recipient_of(recipient)
-        return self._store.transact(_asking.cancel, id, address, time.time())
+        return _deciding.decide(self._store, _deciding.cancel, id, address, time.time())
 
     def retry(
         self,
@@ -255,7 +258,7 @@ class Outbox:
         now = time.time()
         until = now + seconds_of("expires", expires)
         address = None if recipient is None else recipient_of(recipient)
-        return self._store.transact(_asking.retry, id, address, now, until)
+        return _deciding.decide(self._store, _deciding.retry, id, address, now, until)
 
     def resolve(
         self, id: str, recipient: str | Address, outcome: Literal["accepted", "resend"]
@@ -272,7 +275,13 @@ class Outbox:
         state = State.ACCEPTED if outcome == "accepted" else State.WAITING
         now = time.time()
         until = now + FIVE_DAYS.total_seconds()
-        self._store.transact(_asking.resolve, id, recipient_of(recipient), state, now, until)
+        address = recipient_of(recipient)
+        try:
+            _ = _deciding.decide(self._store, _deciding.resolve, id, address, state, now, until)
+        except NotInOutbox:
+            raise NotInOutbox(
+                f"no message {id!r} is in doubt for {address}: status() tells what became of it"
+            ) from None
 
     def purge(self, *, older_than: timedelta) -> int:
         """Forget messages of which all is over for that long, their keys and their events; return
