@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,6 @@ from smtpx import Envelope
 from smtpx.outbox import (
     AsyncOutbox,
     IdempotencyConflict,
-    LedgerCorrupt,
     LedgerUnavailable,
     Outbox,
     State,
@@ -149,14 +149,88 @@ def test_two_serializable_transactions(postgres_server: Any) -> None:
 def test_a_connection_to_another_database(outbox: Outbox, ledger: str, tmp_path: Any) -> None:
     with closing(sqlite3.connect(tmp_path / "another.db")) as another:
         if ledger.startswith("sqlite"):
-            with pytest.raises(LedgerCorrupt, match="has no outbox"):
-                outbox.put(*MESSAGE, connection=another)
-        else:
-            with pytest.raises(ValueError, match="another database"):
-                outbox.put(*MESSAGE, connection=another)
+            another.execute("CREATE TABLE mine (number INTEGER)")
+        with pytest.raises(ValueError, match="another database"):
+            outbox.put(*MESSAGE, connection=another)
     for wrong in ("x", object(), sqlite3):
         with pytest.raises(TypeError, match="connection: give a connection"):
             outbox.put(*MESSAGE, connection=wrong)
+
+
+def test_a_connection_to_a_database_of_another_outbox(
+    outbox: Outbox, ledger: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Else the mail would wait there, where nobody may ever look."""
+    if ledger.startswith("sqlite"):
+        url = f"sqlite:///{tmp_path}/another.db"
+        connection: Any = sqlite3.connect(path_of(url))
+    else:
+        import psycopg
+
+        url = request.getfixturevalue("postgres_server").database()
+        connection = psycopg.connect(url)
+    with Outbox(url) as another, closing(connection):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="connection: it is to another database than"):
+                outbox.put(*MESSAGE, connection=connection)
+            connection.rollback()
+        id = another.put(*MESSAGE, connection=connection)
+        connection.commit()
+        assert another.status(id).id == id
+        assert (waiting(outbox), waiting(another)) == (0, 1)
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_connection_that_looks_into_another_schema(postgres_server: Any) -> None:
+    """As where each tenant has one, and a connection goes from one to the next."""
+    import psycopg
+
+    url = postgres_server.database()
+    with psycopg.connect(url, autocommit=True) as own:
+        own.execute("CREATE SCHEMA tenant")
+    with (
+        Outbox(url) as outbox,
+        Outbox(f"{url}?options=-csearch_path%3Dtenant") as another,
+        psycopg.connect(url) as own,
+    ):
+        for _ in range(8):  # What is asked for often is prepared by psycopg.
+            outbox.put(*MESSAGE, connection=own)
+        own.execute("SET search_path = tenant")
+        with pytest.raises(ValueError, match="another database"):
+            outbox.put(*MESSAGE, connection=own)
+        another.put(*MESSAGE, connection=own)
+        own.commit()
+        assert (waiting(outbox), waiting(another)) == (8, 1)
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_server_that_was_restarted_is_the_same(postgres_server: Any) -> None:
+    import psycopg
+
+    url = postgres_server.database()
+    with Outbox(url) as outbox:
+        with psycopg.connect(url) as own:
+            outbox.put(*MESSAGE, connection=own)
+        postgres_server.stop()
+        postgres_server.start()
+        with psycopg.connect(url) as own:
+            outbox.put(*MESSAGE, connection=own)
+        assert waiting(outbox) == 2
+
+
+def test_a_transaction_that_has_begun_waits_for_its_turn(tmp_path: Path) -> None:
+    """Who reads first and writes then has to begin again, where others write."""
+    path = tmp_path / "mail.db"
+    with Outbox(f"sqlite:///{path}") as outbox, closing(sqlite3.connect(path)) as own:
+        with closing(sqlite3.connect(path, check_same_thread=False)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            own.execute("BEGIN")
+            timer = threading.Timer(0.2, holder.rollback)
+            timer.start()
+            outbox.put(*MESSAGE, connection=own)
+            own.commit()
+            timer.join()
+        assert waiting(outbox) == 1
 
 
 def test_a_large_content_is_gone_with_the_transaction(

@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar, cast
 
 from ._statements import Ask, Dialect, Row, Statements, Tell
-from ._store import Store, run
+from ._store import Store, run, which
 from .states import OutboxError
 
 __all__ = ["raw_of", "run_on", "run_on_async"]
@@ -43,7 +43,7 @@ def run_on(
     dialect = store.dialect
     try:
         with closing(_cursor(connection, dialect)) as cursor:
-            return run(operation(*args, **named), cursor, dialect)
+            return run(_within(store, operation(*args, **named)), cursor, dialect)
     except (OutboxError, TypeError, ValueError):
         raise
     except Exception as error:
@@ -66,7 +66,7 @@ async def run_on_async(
             "T", await connection.run_sync(run_on, store, partial(operation, *args, **named))
         )
     _check(connection, store.dialect, is_async=True)
-    steps = operation(*args, **named)
+    steps = _within(store, operation(*args, **named))
     rows: list[Row] = []
     try:
         async with connection.cursor() as cursor:
@@ -85,12 +85,22 @@ async def run_on_async(
     except StopIteration as stop:
         value: T = stop.value
         return value
-    except OutboxError:
+    except (OutboxError, ValueError):
         raise
     except Exception as error:
         raise _said(error, store.dialect) from error
     finally:
         steps.close()
+
+
+def _within(store: Store, operation: Statements[T]) -> Statements[T]:
+    """An operation that is begun only where the connection is to the ledger's own database."""
+    try:
+        if not store.is_in((yield from which())):
+            raise ValueError(f"connection: it is to another database than the outbox's, {store!r}")
+        return (yield from operation)
+    finally:
+        operation.close()
 
 
 def raw_of(connection: Any) -> Any:

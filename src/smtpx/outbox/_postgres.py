@@ -6,14 +6,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from smtpx.errors import ExtraMissing
 
-from ._statements import Dialect, Statements
-from ._store import is_current, migrate, run
+from ._statements import Dialect, Row, Statements
+from ._store import is_current, migrate, run, which
 from .states import LedgerCorrupt, LedgerMisconfigured, LedgerUnavailable, OutboxError
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ DIALECT = Dialect(
             "columns",
             "SELECT attname FROM pg_attribute WHERE attrelid = ?::regclass AND NOT attisdropped",
         ),
+        # The server, the database, and the table that its search_path leads to.
+        (
+            "which",
+            "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, "
+            "current_database()::text, 'smtpx_message'::regclass::oid::bigint",
+        ),
     ),
 )
 # Seconds before another try, where the server is gone, or two transactions were in each other's
@@ -84,6 +90,7 @@ class PostgresStore:
         self._url = url
         self._name = _name_of(url)
         self._patience = patience
+        self._which: Sequence[Row] = ()
         self._begin_anew()
         try:
             self._connect()
@@ -150,6 +157,12 @@ class PostgresStore:
     def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
         """Run an operation that changes nothing: nobody waits for it, nor it for anybody."""
         return self.transact(operation, *args, **named)
+
+    def is_in(self, found: Sequence[Row]) -> bool:
+        """True if it is what a connection says by ``{which}`` that it is to."""
+        if found != self._which:
+            self._which = self.look(which)  # The server may have been restarted since.
+        return found == self._which
 
     def _was_committed(self, transaction: str, until: float) -> bool:
         while True:

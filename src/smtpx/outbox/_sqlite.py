@@ -6,14 +6,14 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
 from weakref import WeakSet
 
-from ._statements import Dialect, Statements
+from ._statements import Dialect, Row, Statements
 from ._store import is_current, migrate, run
 from .states import LedgerCorrupt, LedgerMisconfigured, LedgerUnavailable, OutboxError
 
@@ -42,6 +42,8 @@ DIALECT = Dialect(
         ("exclusive", "SELECT 1"),  # BEGIN IMMEDIATE has locked it.
         ("tables", "SELECT name FROM sqlite_master WHERE name LIKE 'smtpx_%'"),
         ("columns", "SELECT name FROM pragma_table_info(?)"),
+        # It reads nothing: who reads and then writes has to begin anew if others have written.
+        ("which", "PRAGMA database_list"),
     ),
 )
 
@@ -192,6 +194,13 @@ class SQLiteStore:
             f"{self._path}: {self._log_path.name} was removed while it was open: "
             "end all that have the file open, and begin them again"
         )
+
+    def is_in(self, found: Sequence[Row]) -> bool:
+        """True if it is what a connection says by ``{which}`` that it is to."""
+        file = next((row[2] for row in found if row[1] == "main"), "")
+        if (identity := _identity(self._path)) is None:
+            raise LedgerUnavailable(f"{self._path}: {_GONE}")
+        return bool(file) and _identity(Path(file)) == identity
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""

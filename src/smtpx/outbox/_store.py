@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ._schema import MIGRATIONS, VERSION
 from ._statements import Ask, Dialect, Row, Statements, Tell
 from .states import LedgerCorrupt, LedgerTooNew
 
-__all__ = ["Cursor", "Store", "is_current", "migrate", "run"]
+__all__ = ["Cursor", "Store", "is_current", "migrate", "run", "which"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +60,14 @@ class Store(Protocol):
         """
         ...
 
+    def is_in(self, found: Sequence[Row]) -> bool:
+        """True if it is what a connection says by ``{which}`` that it is to.
+
+        Raises:
+            LedgerUnavailable: the database cannot be used.
+        """
+        ...
+
     def close(self) -> None:
         """Close the connection; it is opened again when it is needed."""
         ...
@@ -87,6 +95,11 @@ def run(operation: Statements[T], cursor: Cursor, dialect: Dialect) -> T:
         return value
     finally:
         operation.close()
+
+
+def which() -> Statements[Sequence[Row]]:
+    """What a connection is to, as `Store.is_in` knows it."""
+    return [tuple(row) for row in (yield Ask("{which}"))]
 
 
 def is_current() -> Statements[bool]:
