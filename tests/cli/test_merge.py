@@ -410,6 +410,7 @@ def test_the_worker_reports_to_senders(run: Run) -> None:
     [
         ("run smtp://localhost --rate 10", "no rate such as 10/s"),
         ("run smtp://localhost --rate x.test=10", "no rate such as 10/s"),
+        ("run smtp://localhost --rate @x.test=10/s", "--rate: '@x.test' is no domain"),
         ("run smtp://localhost --bounces ann@", "ann@"),
         ("status --rate 10/s", "--rate goes with smtpx outbox run"),
         ("list --bounces ann@x.test", "--bounces goes with smtpx outbox run"),
@@ -440,6 +441,23 @@ def test_what_comes_too_late_is_told(run: Run) -> None:
     unknown = run("outbox", "retry", doubtful, *db)
     assert unknown.code == 1
     assert "1 in doubt: smtpx outbox resolve" in unknown.err
+
+
+@pytest.mark.parametrize("what", ["retry", "cancel"])
+def test_each_message_is_dealt_with_though_one_is_unknown(run: Run, what: str) -> None:
+    db = ("--db", "sqlite:///x.db")
+    with smtpx.Outbox("sqlite:///x.db") as outbox:
+        one, other = (
+            outbox.put(b"Subject: hi\r\n\r\n", smtpx.Envelope("a@x.test", "b@x.test"))
+            for _ in range(2)
+        )
+    done = run("outbox", what, one, "zz", other, *db)
+    assert done.code == 2
+    past = {"retry": "are tried again", "cancel": "cancelled"}[what]
+    assert done.out == f"{one}: 1 {past}\n{other}: 1 {past}\n"
+    assert "no message 'zz'" in done.err
+    told = run("outbox", "--json", what, "zz", one, *db).json
+    assert (told["exit"], told["unknown"], list(told["changed"])) == (2, ["zz"], [one])
 
 
 def _doubted(id: str) -> Statements[None]:

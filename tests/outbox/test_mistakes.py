@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 import pytest
 
 import smtpx
-from smtpx.outbox import AsyncOutbox, NotInOutbox, Outbox, State
+from smtpx import Envelope
+from smtpx.outbox import AsyncOutbox, Limit, NotInOutbox, Outbox, State
+from smtpx.outbox import _claiming as claiming
+from smtpx.outbox import _queue as queue
+from smtpx.outbox._destinations import Claim
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter, rows, template
 
@@ -104,3 +109,37 @@ def test_what_is_looked_for_is_looked_at_by_the_call_itself(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=complaint):
         call(face(f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "recipient"),
+    [
+        ("b\u00fccher.example", "x@xn--bcher-kva.example"),
+        ("B\u00dcCHER.example.", "x@b\u00fccher.example"),
+        ("XN--BCHER-KVA.example", "\u00fc@b\u00fccher.example"),
+        ("Example.NET.", "x@example.net"),
+    ],
+)
+def test_a_limit_is_for_a_domain_however_it_is_written(
+    open_outbox: Callable[..., Outbox], name: str, recipient: str
+) -> None:
+    outbox = open_outbox(limits={name: Limit(at_once=1)})
+    for _ in range(2):
+        outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", recipient))
+    store, now = outbox._store, time.time()
+    store.transact(claiming.register, "owner", 30.0, now)
+    limits = outbox._core.policy.limits
+    taken = store.transact(queue.claim, Claim("owner", False, 9, now, limits=limits))
+    assert len(taken.deliveries) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "@example.net", "a@example.net", "exa mple", "*.example.net", "smtp://mx:25", "a.."],
+)
+def test_a_limit_that_is_for_nobody_is_refused(tmp_path: Path, name: str) -> None:
+    url = f"sqlite:///{tmp_path}/mail.db"
+    with pytest.raises(ValueError, match=r"^limits: '.*' is no domain of recipients"):
+        Outbox(url, limits={name: Limit(rate=1)})
+    with pytest.raises(ValueError, match="is there twice"):
+        Outbox(url, limits={"example.net": Limit(rate=1), "EXAMPLE.net.": Limit(rate=2)})

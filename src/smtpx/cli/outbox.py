@@ -21,7 +21,7 @@ from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of
-from smtpx.outbox import Delivery, Limit, Outbox, OutboxOptions, State
+from smtpx.outbox import Delivery, Limit, NotInOutbox, Outbox, OutboxOptions, State
 
 if TYPE_CHECKING:
     from smtpx.delivery import Delivery as MailExchangers
@@ -40,8 +40,9 @@ what:
   cancel ID...         what nobody can have accepted yet
   reconcile            take from dead workers what they had
 
-Exit codes: 0 done; 1 too late to cancel, or in doubt and left to resolve; of
-"run --until-empty" those of "smtpx send", such as 4 for a doubt.
+Exit codes: 0 done; 1 too late to cancel, or in doubt and left to resolve; 2 for
+an ID that is unknown, though others were dealt with; of "run --until-empty"
+those of "smtpx send", such as 4 for a doubt.
 """
 
 
@@ -114,9 +115,10 @@ def _opened(url: str, options: OutboxOptions, whence: str) -> Generator[Outbox]:
         try:
             outbox = stack.enter_context(ledger(url, **options))
         except ValueError as error:
-            said = str(error).removeprefix("url: ")
-            code = Exit.USAGE if whence == "--db" else Exit.CONFIGURATION
-            raise Stop(f"{whence}: {said}", code) from None
+            what, _, said = str(error).partition(": ")
+            given = "--rate" if what == "limits" else whence
+            code = Exit.USAGE if given.startswith("--") else Exit.CONFIGURATION
+            raise Stop(f"{given}: {said if what in ('limits', 'url') else error}", code) from None
         yield outbox
 
 
@@ -206,17 +208,24 @@ def _each(
     def do(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
         if not arguments.words:
             raise Stop(f"which message? smtpx outbox {arguments.what} ID...")
-        changed = {number: act(outbox, number) for number in arguments.words}
-        for number, count in changed.items():
-            console.result(f"{printable(number)}: {count} {past}")
-        code = Exit.DONE
+        code, unknown = Exit.DONE, list[str]()
+        changed: dict[str, int] = {}
+        for number in arguments.words:
+            try:
+                changed[number] = act(outbox, number)
+            except NotInOutbox as error:
+                unknown.append(number)
+                console.problem(str(error))
+                continue
+            console.result(f"{printable(number)}: {changed[number]} {past}")
         for number in [number for number, count in changed.items() if not count]:
             states = Counter(each.state for each in outbox.status(number).deliveries)
             for state in missed.keys() & states.keys():
                 code = Exit.FOUND
                 what = f"{states[state]} {state.value}: {missed[state]}"
                 console.problem(f"{printable(number)}: nothing was done: {what}")
-        console.document("outbox", code, {"changed": changed})
+        code = Exit.USAGE if unknown else code
+        console.document("outbox", code, {"changed": changed, "unknown": unknown})
         return code
 
     return do

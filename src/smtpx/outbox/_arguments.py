@@ -127,5 +127,20 @@ def limits_of(value: object) -> Mapping[str, Limit]:
                 "limits: give a dict such as {'*': smtpx.outbox.Limit(rate=10)}, "
                 f"not of {type(name).__name__} and {type(limit).__name__}"
             )
-        limits[name.lower()] = limit
+        destination = _destination(name)
+        if destination in limits:
+            raise ValueError(f"limits: {name!r} is there twice, in other words: give it once")
+        limits[destination] = limit
     return limits
+
+
+def _destination(name: str) -> str:
+    """A domain as those of recipients are kept; ``"*"`` stands for each next hop."""
+    if name == "*":
+        return name
+    try:
+        return Address.parse(f"postmaster@{name.removesuffix('.')}").domain.lower()
+    except AddressError:
+        raise ValueError(
+            f"limits: {name!r:.80} is no domain of recipients: give one, or '*' for each next hop"
+        ) from None
