@@ -260,7 +260,17 @@ def test_by_sqlalchemy(outbox: Outbox, ledger: str) -> None:
     from sqlalchemy.orm import Session
 
     engine = alchemy.create_engine(ledger.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.connect() as connection, pytest.raises(ValueError, match=r"engine\.begin\(\)"):
+    with engine.connect() as connection:
+        outbox.put(*MESSAGE, connection=connection)
+        connection.rollback()
+        outbox.put(*MESSAGE, connection=connection)
+    assert waiting(outbox) == 0, "it was not committed"
+    with engine.connect() as connection:
+        outbox.put(*MESSAGE, key="as you go", connection=connection)
+        connection.commit()
+        outbox.cancel(outbox.put(*MESSAGE, key="as you go"))
+    plain = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with plain.connect() as connection, pytest.raises(ValueError, match="no transaction is under"):
         outbox.put(*MESSAGE, connection=connection)
     with engine.begin() as connection:
         outbox.put(*MESSAGE, connection=connection)
@@ -351,8 +361,11 @@ def test_by_an_asynchronous_connection_of_sqlalchemy(outbox: Outbox, ledger: str
         engine = create_async_engine(url)
         async with AsyncOutbox(ledger) as own:
             async with engine.connect() as connection:
-                with pytest.raises(ValueError, match=r"engine\.begin\(\)"):
-                    await own.put(*MESSAGE, connection=connection)
+                await own.put(*MESSAGE, connection=connection)
+                await connection.rollback()
+                await own.put(*MESSAGE, key="as you go", connection=connection)
+                await connection.commit()
+            await own.cancel(await own.put(*MESSAGE, key="as you go"))
             async with engine.begin() as connection:
                 await own.put(*MESSAGE, key="k", connection=connection)
                 await connection.rollback()

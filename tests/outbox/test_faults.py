@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sqlite3
@@ -213,6 +214,33 @@ def test_a_commit_whose_answer_is_lost_took_place_once(postgres_server: Any) -> 
         outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net"))
         assert outbox.counts()[State.WAITING] == 1
         assert sum(1 for _ in outbox.find()) == 1
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_lost_connection_is_mended_in_silence(
+    postgres_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """psycopg warns of what it cannot end; but nothing is wrong, and there is nothing to do."""
+    import psycopg
+
+    url = postgres_server.database()
+    with Outbox(url) as outbox:
+        store: Any = outbox._store
+
+        def terminate() -> None:
+            with psycopg.connect(url, autocommit=True) as another:
+                pid = store._connection.info.backend_pid
+                another.execute("SELECT pg_terminate_backend(%s, 9000)", [pid])
+
+        failing = Failing(outbox, terminate)
+        for number in range(3):
+            failing.strike(f"_put_in:{number}", 1)
+            list(outbox.put_many(numbered(COUNT)))
+            assert failing.has_struck
+        assert outbox.counts()[State.WAITING] == 3 * COUNT
+        assert [record.message for record in caplog.records if record.name == "psycopg"] == []
+        logging.getLogger("psycopg").warning("of the application's own")
+        assert len(caplog.records) == 1
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def raw_of(connection: Any) -> Any:
             connection = connection.connection()  # A Session: it begins what it has not begun.
         if isinstance(connection, alchemy.Connection):
             if not connection.in_transaction():
-                raise ValueError("connection: no transaction is under way: use engine.begin()")
+                _ = connection.begin()  # So does each of its own statements.
             return connection.connection.dbapi_connection
     return connection
 

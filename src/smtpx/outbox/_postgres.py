@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -242,10 +243,22 @@ _NO_URL = (
 def _complaints(name: str) -> Generator[None, None, None]:
     import psycopg
 
+    logging.getLogger("psycopg").addFilter(_is_news)
+    _ours.depth = getattr(_ours, "depth", 0) + 1
     try:
         yield
     except psycopg.Error as error:
         raise said(error, name) from error
+    finally:
+        _ours.depth -= 1
+
+
+_ours = threading.local()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Nothing that psycopg warns of in our own transactions: they are run again, or raise."""
+    return not getattr(_ours, "depth", 0)
 
 
 def said(error: Any, name: object) -> OutboxError:
