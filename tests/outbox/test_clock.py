@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from smtpx.outbox import _claiming as claiming
 from smtpx.outbox import _destinations as destinations
 from smtpx.outbox import _queue as queue
 from smtpx.outbox._destinations import Claim
+from smtpx.outbox._postgres import PostgresStore
 from tests.outbox.judge import Judge
 from tests.outbox.test_kills import check, drained, worker
 from tests.outbox.worker import numbered
@@ -38,8 +41,11 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the ledger goes by: with PostgreSQL that is the server's."""
     clock = Clock()
     monkeypatch.setattr(time, "time", clock.time)
+    now = PostgresStore.now
+    monkeypatch.setattr(PostgresStore, "now", lambda store: now(store) + clock.ahead)
     return clock
 
 
@@ -56,6 +62,51 @@ def test_what_was_put_in_before_goes_at_once(
     clock.ahead = jump
     outbox.run(judge.url, until_empty=True)
     check(outbox, judge, 5, 1, hold=True, most=0)
+
+
+def test_nothing_expires_that_nobody_has_tried(
+    outbox: Outbox, judge: Judge, clock: Clock, jump: float
+) -> None:
+    """A worker whose clock is ahead sees an hour pass in which nobody has worked."""
+    ((octets, envelope),) = numbered(1)
+    id = outbox.put(octets, envelope, expires=timedelta(minutes=30))
+    clock.ahead = jump
+    outbox.run(judge.url, until_empty=True)
+    assert [each.state for each in outbox.status(id).deliveries] == [State.ACCEPTED]
+
+
+@pytest.mark.xdist_group("postgres")
+def test_machines_go_by_the_clock_of_postgres(
+    postgres_server: Any, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    """Those that put in and those that send may be wrong as they like."""
+    right = Clock()
+    wrong = Clock()
+    wrong.ahead = jump
+    url = postgres_server.database()
+    busy = True
+
+    def answer(word: str, of: str) -> bytes | None:
+        return b"451 4.3.2 later\r\n" if busy and word == "RCPT" else None
+
+    ((octets, envelope),) = numbered(1)
+    later = datetime.now(UTC) + timedelta(minutes=30)
+    retries = Retries(first=60, most=60, jitter=0)
+    with Outbox(url, retries=retries) as outbox, Judge(answer=answer) as judge:
+        waits = outbox.put(octets, envelope, not_before=later)
+        monkeypatch.setattr(time, "time", wrong.time)
+        deferred = outbox.put(octets, envelope, expires=timedelta(minutes=30))
+        with Outbox(url, retries=retries) as worker:
+            worker.run(judge.url, until_empty=True)
+        monkeypatch.setattr(time, "time", right.time)
+        ((one,), (other,)) = (outbox.status(id).deliveries for id in (waits, deferred))
+        assert (one.state, one.attempts) == (State.WAITING, 0)
+        assert (other.state, other.attempts) == (State.WAITING, 1)
+        assert other.due is not None
+        assert abs(other.due - datetime.now(UTC) - timedelta(seconds=60)) < timedelta(seconds=30)
+        created, expires = outbox.status(deferred).created, outbox.status(deferred).expires
+        assert expires - created == timedelta(minutes=30)
+        assert abs(datetime.now(UTC) - created) < timedelta(seconds=60)
 
 
 def test_a_limited_destination_stands_still_for_no_longer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -109,7 +108,8 @@ class Sought(NamedTuple):
 
     state: State | None
     recipient: Address | None
-    before: float | None
+    older_than: float | None
+    """Seconds for which they are unchanged."""
 
 
 def sought_of(
@@ -121,11 +121,13 @@ def sought_of(
         TypeError, ValueError, AddressError: an argument is wrong.
     """
     address = None if recipient is None else recipient_of(recipient)
-    before = None if older_than is None else time.time() - seconds_of("older_than", older_than)
-    return Sought(state_of("state", state), address, before)
+    seconds = None if older_than is None else seconds_of("older_than", older_than)
+    return Sought(state_of("state", state), address, seconds)
 
 
-def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, Delivery]]]:
+def find(
+    sought: Sought, now: float, after: int, most: int
+) -> Statements[list[tuple[int, Delivery]]]:
     """Some of the deliveries that are sought, each with its number, in the order of those."""
     where, values = "d.number > ?", list[object]([after])
     if sought.state is not None:
@@ -134,9 +136,9 @@ def find(sought: Sought, after: int, most: int) -> Statements[list[tuple[int, De
     if sought.recipient is not None:
         where, whose = narrowed(where, sought.recipient)
         values += whose
-    if sought.before is not None:
+    if sought.older_than is not None:
         where += " AND d.changed < ?"
-        values.append(sought.before)
+        values.append(now - sought.older_than)
     rows = yield Ask(
         f"""SELECT d.number, {_COLUMNS} FROM smtpx_delivery d
         JOIN smtpx_message m ON m.id = d.message WHERE {where} ORDER BY d.number LIMIT ?""",

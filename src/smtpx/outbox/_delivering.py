@@ -110,7 +110,7 @@ class Round:
                 owner=self._owner,
                 hold=self._hold,
                 most=min(CLAIMED, self._left),
-                now=time.time(),
+                now=self._store.now(),
                 batch=self._batch,
                 limits=self._policy.limits,
                 hop=self._hop,
@@ -143,7 +143,7 @@ class Round:
         noted, self._unnoted = self._unnoted, []
         try:
             return self._store.transact(
-                _claiming.mark_and_note, self._owner, groups, noted, time.time()
+                _claiming.mark_and_note, self._owner, groups, noted, self._store.now()
             )
         except BaseException:
             self._unnoted = noted + self._unnoted
@@ -183,7 +183,7 @@ class Round:
         if not noted:
             return
         try:
-            self._store.transact(_claiming.note, self._owner, noted, time.time())
+            self._store.transact(_claiming.note, self._owner, noted, self._store.now())
         except BaseException:
             self._unnoted = noted + self._unnoted
             raise
@@ -192,7 +192,7 @@ class Round:
         """Before what could not be sent is given back: else it would be taken at once."""
         if self._unreached:
             names = sorted(self._unreached)
-            self._store.transact(_destinations.hold_back, names, time.time())
+            self._store.transact(_destinations.hold_back, names, self._store.now())
             self._unreached.clear()
 
     def end(self, error: BaseException | None) -> None:
@@ -231,7 +231,7 @@ class Round:
                     return Noted(delivery.number, State.IN_DOUBT, 0.0, True, written, reason, host)
                 return self._put_off(delivery, reason, host)._replace(doubted=True)
             case Status.NOT_TRIED if isinstance(error, _NO_FAULTS):
-                return self._given_back(delivery, str(error), host)
+                return self._given_back(delivery, "", host)
             case Status.NOT_TRIED if isinstance(error, _FAULTS):
                 return self._unmade(delivery, error, host)
             case Status.NOT_TRIED if self._hop is None:
@@ -260,7 +260,7 @@ class Round:
 
     def _due(self, delivery: Claimed, said: Reply | None) -> float:
         seconds = pause(self._policy.retries, delivery.attempts + 1, said, random.random())
-        return min(time.time() + seconds, delivery.expires)
+        return min(self._store.now() + seconds, delivery.expires)
 
 
 def _is_ours(error: SMTPError) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
@@ -84,7 +83,7 @@ class Intake:
 
     def put_many(self, messages: Iterable[Put], options: PutOptions) -> Iterator[str]:
         """Put messages in as their ids are read."""
-        terms = terms_of(options, self._warn_after)
+        terms = terms_of(options, self._store.now(), self._warn_after)
         check_several("messages", messages, "messages or tuples")
         unbegun = Unbegun("Outbox.put_many()", "no message is in the outbox")
         return self._put_many(unbegun, iter(messages), terms)
@@ -92,7 +91,7 @@ class Intake:
     def _put_many(self, unbegun: Unbegun, messages: Iterator[Put], terms: Terms) -> Iterator[str]:
         unbegun.begin()
         while several := [_prepared(item) for item in islice(messages, _BATCH)]:
-            terms = terms._replace(now=time.time())
+            terms = terms._replace(now=self._store.now())
             batches = [new_id() for _ in range(0, len(several), _ROWS)]
             spooled = self._spooled(several)
             ids = self._store.transact(self._put_in, several, terms, batches, spooled)
@@ -105,7 +104,7 @@ class Intake:
         """Put a template in with its rows; return the id of them all."""
         from ._merging import merge
 
-        terms = terms_of(options)
+        terms = terms_of(options, self._store.now())
         if not isinstance(template, Template):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("template", template, "a smtpx.Template")
         check_several("rows", rows, "dicts")
@@ -125,7 +124,7 @@ class Intake:
         A large content goes into the spool, but not for a transaction of the caller's: no file is
         rolled back.
         """
-        terms = terms_of(options, self._warn_after)
+        terms = terms_of(options, self._store.now(), self._warn_after)
         one = prepared(message, _envelope_of(envelope), key_of("key", key))
         return self._put_in, [one], terms, None, self._spooled([one]) if spools else {}
 

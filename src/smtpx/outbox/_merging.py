@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -37,7 +36,7 @@ def merge(
         added = [_row(template, row, before + place) for place, row in enumerate(several)]
         for row in added:
             chain = chained(chain, row.data)
-        terms = terms._replace(now=time.time())
+        terms = terms._replace(now=store.now())
         batch = new_id()
         store.transact(_putting.put_rows, id, added, before, chain, terms, batch)
         wake([batch])

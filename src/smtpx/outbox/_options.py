@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -61,7 +60,10 @@ class PutOptions(TypedDict, total=False):
     not_before: datetime | None
     """Nothing is tried before; a datetime with a time zone."""
     expires: timedelta
-    """For how long it is tried, from now or `not_before` on: five days, if nothing is said."""
+    """For how long it is tried, from now or `not_before` on: five days, if nothing is said.
+
+    What nobody has tried until then, since there was no worker, is tried once.
+    """
     priority: int
     """Of what is due, the higher goes first; 0, if nothing is said."""
     on_doubt: Literal["resend", "hold"]
@@ -133,7 +135,7 @@ def settings_of(options: OutboxOptions) -> Settings:
     )
 
 
-def terms_of(options: PutOptions, warn_after: float | None = None) -> Terms:
+def terms_of(options: PutOptions, now: float, warn_after: float | None = None) -> Terms:
     """Complete the options of what is put in, and look at them; `warn_after` is in seconds.
 
     Raises:
@@ -143,7 +145,6 @@ def terms_of(options: PutOptions, warn_after: float | None = None) -> Terms:
     priority, on_doubt = options.get("priority", 0), options.get("on_doubt", "resend")
     _checks.count("priority", priority, -1000, 1000)
     _checks.one_of("on_doubt", on_doubt, ("resend", "hold"))
-    now = time.time()
     due = moment_of("not_before", options.get("not_before")) or AT_ONCE
     return Terms(
         campaign=campaign_name(options.get("campaign")),

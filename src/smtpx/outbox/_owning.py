@@ -45,7 +45,7 @@ class Owner:
     def begin(self) -> None:
         """Be known to all that look at the ledger."""
         _living[os.getpid(), self.id] = self
-        self._store.transact(_claiming.register, self.id, self._lease, time.time())
+        self._store.transact(_claiming.register, self.id, self._lease, self._store.now())
         self._thread.start()
 
     def end(self, error: BaseException | None) -> None:
@@ -61,7 +61,7 @@ class Owner:
     def _retire(self, error: BaseException | None) -> None:
         _ = _living.pop((os.getpid(), self.id), None)
         try:
-            _ = self._store.transact(_claiming.retire, self.id, time.time())
+            _ = self._store.transact(_claiming.retire, self.id, self._store.now())
         except OutboxError:
             if error is None:
                 raise
@@ -70,7 +70,7 @@ class Owner:
     def beat(self) -> None:
         """Show that it lives."""
         try:
-            self._store.transact(_claiming.beat, self.id, time.time())
+            self._store.transact(_claiming.beat, self.id, self._store.now())
         except OutboxError as error:
             _LOG.warning("the outbox's ledger cannot be reached: %s", error)
 
@@ -119,10 +119,10 @@ class Watcher:
             dead = self._dead()
             was_set_back = self._was_set_back()
         if was_set_back:
-            self._store.transact(_queue.set_back, time.time())
+            self._store.transact(_queue.set_back, self._store.now())
         found = 0
         for owner, beat in dead:
-            found += self._store.transact(_claiming.reap, owner, beat, time.time())
+            found += self._store.transact(_claiming.reap, owner, beat, self._store.now())
         return found
 
     @property
@@ -134,12 +134,12 @@ class Watcher:
 
     def _was_set_back(self) -> bool:
         """True if the wall clock was set back since the last look, or may have been before."""
-        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        before, self._ahead = self._ahead, self._store.now() - time.monotonic()
         return before is None or self._ahead < before - _SET_BACK
 
     def _dead(self) -> list[tuple[str, int | None]]:
         rows = self._store.look(_claiming.workers)
-        moment, now = time.monotonic(), time.time()
+        moment, now = time.monotonic(), self._store.now()
         known, self._seen = self._seen, {}
         dead: list[tuple[str, int | None]] = [
             (owner, None) for owner in self._store.look(_claiming.orphans)

@@ -62,6 +62,10 @@ DIALECT = Dialect(
 # Seconds before another try, where the server is gone, or two transactions were in each other's
 # way.
 _PAUSE = 0.05
+# Asked before the commit: by what it is known later whether it took place, and what time it is.
+_LAST = (
+    "SELECT pg_current_xact_id_if_assigned()::text, extract(epoch FROM clock_timestamp())::float8"
+)
 # What a server says to one whom it does not let in; libpq tells no SQLSTATE of that.
 _REFUSED = re.compile(
     r"FATAL:.*(authentication failed|(database|role) \".*\" does not exist|no pg_hba\.conf entry|"
@@ -92,6 +96,8 @@ class PostgresStore:
         self._name = _name_of(url)
         self._patience = patience
         self._which: Sequence[Row] = ()
+        self._ahead = 0.0
+        """By how much the server's clock is ahead of the monotonic one here, as it last said."""
         self._begin_anew()
         try:
             self._connect()
@@ -135,8 +141,8 @@ class PostgresStore:
                     # The operations rely on it that each statement sees what was committed.
                     _ = cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                     values.append(run(operation(*args, **named), cursor, DIALECT))
-                    row = cursor.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
-                    committing = None if row is None else row[0]
+                    committing, now = cursor.execute(_LAST).fetchone()
+                    self._ahead = now - time.monotonic()
                     _ = cursor.execute("COMMIT")
                     return values[0]
                 except (errors.SerializationFailure, errors.DeadlockDetected):
@@ -158,6 +164,10 @@ class PostgresStore:
     def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
         """Run an operation that changes nothing: nobody waits for it, nor it for anybody."""
         return self.transact(operation, *args, **named)
+
+    def now(self) -> float:
+        """The time by the server's clock: those of the machines that work may be wrong."""
+        return self._ahead + time.monotonic()
 
     def is_in(self, found: Sequence[Row]) -> bool:
         """True if it is what a connection says by ``{which}`` that it is to."""

@@ -101,9 +101,9 @@ def _take(
     """
     for _ in range(_LOOKS):
         rows = yield from _due(wanted, deferred, most - len(taken))
-        late = [row for row in rows if row[5] <= wanted.now]
-        yield from _expire(late, wanted.now, changed)
-        allowed, closed = yield from admitted(wanted, [row for row in rows if row not in late])
+        late = [row[0] for row in rows if row[5] <= wanted.now]
+        over = yield from _expire(late, wanted.now, changed)
+        allowed, closed = yield from admitted(wanted, [row for row in rows if row[0] not in over])
         for part in in_parts([row[0] for row in allowed]):
             yield Ask(
                 f"UPDATE smtpx_delivery SET claimed = 1, owner = ? WHERE number IN {marks(part)}",
@@ -113,7 +113,7 @@ def _take(
         if closed and wanted.goes_one_way:
             return True
         yield from set_aside(closed, wanted.now)
-        if len(taken) >= most or not (late or closed):
+        if len(taken) >= most or not (over or closed):
             return True
     return False
 
@@ -155,12 +155,17 @@ def _next_priority(kind: Sequence[int], above: int | None) -> Statements[int | N
 
 
 def _expire(
-    late: Sequence[Row], now: float, changed: Counter[tuple[str, State]]
-) -> Statements[None]:
-    for part in in_parts([row[0] for row in late]):
+    late: Sequence[int], now: float, changed: Counter[tuple[str, State]]
+) -> Statements[set[int]]:
+    """Give up what is late; the value is which. What was never tried is tried once: there was no
+    worker, or the clock is wrong.
+    """
+    over: set[int] = set()
+    for part in in_parts(late):
         rows = yield Ask(
             "SELECT number, campaign, message, recipient, reply, reason, doubted "
-            f"FROM smtpx_delivery WHERE number IN {marks(part)}",
+            f"FROM smtpx_delivery WHERE number IN {marks(part)} "
+            "AND (attempts > 0 OR reason <> '')",
             part,
         )
         events: list[tuple[object, ...]] = []
@@ -175,6 +180,8 @@ def _expire(
             updates,
         )
         yield Tell(EVENT, events)
+        over |= {row[0] for row in rows}
+    return over
 
 
 def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:

@@ -60,6 +60,10 @@ class Store(Protocol):
         """
         ...
 
+    def now(self) -> float:
+        """The time by the one clock that all go by: seconds since the epoch."""
+        ...
+
     def is_in(self, found: Sequence[Row]) -> bool:
         """True if it is what a connection says by ``{which}`` that it is to.
 

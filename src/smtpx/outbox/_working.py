@@ -59,7 +59,7 @@ class Core(NamedTuple):
         """
         if self.postmaster is None:
             return 0
-        told = (self.postmaster, self.policy.spool, terms_of({}))
+        told = (self.postmaster, self.policy.spool, terms_of({}, self.store.now()))
         failed = self.store.transact(_reporting.report, *told)
         return failed + self.store.transact(_reporting.warn, *told)
 
@@ -175,13 +175,13 @@ class Working:
         """True if a limit lets more go soon, as it did lately: not all is sent that can be."""
         if not self._core.policy.limits or time.monotonic() - self._busy > 2 * _SOON:
             return False
-        now = time.time()
+        now = self._core.store.now()
         due = self._due(now)
         return due is not None and due <= now + _SOON
 
     def pause(self) -> float:
         """Seconds until there may be something to do."""
-        now = time.time()
+        now = self._core.store.now()
         due = self._due(now)
         seconds = _LOOK if due is None else min(max(due - now, 0.02), _LOOK)
         return max(seconds, self._pause)

@@ -116,7 +116,7 @@ class AsyncOutbox:
         self, messages: Iterable[Put] | AsyncIterable[Put], **options: Unpack[PutOptions]
     ) -> AsyncIterator[str]:
         """Keep messages as they come; yield their ids: see `Outbox.put_many`."""
-        _ = terms_of(options)
+        _ = terms_of(options, 0.0)
         if not isinstance(messages, AsyncIterable):
             check_several("messages", messages, "messages or tuples")
         unbegun = Unbegun("AsyncOutbox.put_many()", "no message is in the outbox", awaited=True)

@@ -218,8 +218,8 @@ class Outbox:
         return self._find(sought_of(state, recipient, older_than))
 
     def _find(self, sought: _asking.Sought) -> Iterator[Delivery]:
-        after = 0
-        while page := self._store.look(_asking.find, sought, after, _PAGE):
+        after, now = 0, self._store.now()
+        while page := self._store.look(_asking.find, sought, now, after, _PAGE):
             after = page[-1][0]
             for _, delivery in page:
                 yield delivery
@@ -236,7 +236,7 @@ class Outbox:
         """
         _ = id_of("id", id)
         address = None if recipient is None else recipient_of(recipient)
-        return _deciding.decide(self._store, _deciding.cancel, id, address, time.time())
+        return _deciding.decide(self._store, _deciding.cancel, id, address, self._store.now())
 
     def retry(
         self,
@@ -255,7 +255,7 @@ class Outbox:
             NotInOutbox: there is none of that id, or for that recipient.
         """
         _ = id_of("id", id)
-        now = time.time()
+        now = self._store.now()
         until = now + seconds_of("expires", expires)
         address = None if recipient is None else recipient_of(recipient)
         return _deciding.decide(self._store, _deciding.retry, id, address, now, until)
@@ -273,7 +273,7 @@ class Outbox:
         _ = id_of("id", id)
         _checks.one_of("outcome", outcome, ("accepted", "resend"))
         state = State.ACCEPTED if outcome == "accepted" else State.WAITING
-        now = time.time()
+        now = self._store.now()
         until = now + FIVE_DAYS.total_seconds()
         address = recipient_of(recipient)
         try:
@@ -287,7 +287,7 @@ class Outbox:
         """Forget messages of which all is over for that long, their keys and their events; return
         how many. What waits, is on its way or in doubt stays.
         """
-        now = time.time()
+        now = self._store.now()
         before = now - seconds_of("older_than", older_than)
         purged = 0
         place: _asking.Place | None = _asking.Place()
@@ -436,6 +436,6 @@ class Outbox:
             time.sleep(suspense)
             _ = watcher.reap()
         _ = self._core.report()
-        batches = self._store.look(_queue.overdue, time.time(), self._overdue, 10 * _PAGE)
+        batches = self._store.look(_queue.overdue, self._store.now(), self._overdue, 10 * _PAGE)
         self._intake.wake(batches)
         return batches
