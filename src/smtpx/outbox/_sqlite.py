@@ -217,7 +217,10 @@ class SQLiteStore:
                 connection.close()
 
 
-_GONE = "the file was moved or deleted while it was open: put it back"
+_GONE = (
+    "the file was moved or deleted while it was open: put it back, or, if it is gone for good, "
+    "end this program and begin it again"
+)
 
 
 def _check_place(path: Path) -> None:
