@@ -142,6 +142,114 @@ def test_a_folder_runs_no_command(run: Run, home: Path, monkeypatch: pytest.Monk
     assert not (folder / "ran").exists()
 
 
+@pytest.fixture
+def strangers(monkeypatch: pytest.MonkeyPatch):
+    """Make a file one of another user than we are."""
+
+    def strangers(path: Path) -> Path:
+        if os.geteuid() == 0:
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        else:
+            monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        return path
+
+    return strangers
+
+
+PLACES = {"the folder": ".", "the user's own": ".config"}
+ACCOUNT = "[default]\nurl = 'smtp://ann@127.0.0.1:9'\nfrom = 'a@b.test'\n"
+
+
+@pytest.fixture(params=list(PLACES.values()), ids=list(PLACES))
+def found(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where smtpx looks for accounts by itself."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("SMTPX_PASSWORD", SECRET)
+    (home / ".config").mkdir()
+    return home / str(request.param) / "smtpx.toml"
+
+
+@POSIX
+def test_an_account_of_another_user_is_not_obeyed(found: Path, strangers, run: Run) -> None:
+    """It would be sent the mail and the password, and its command would run."""
+    strangers(written(found, f"{ACCOUNT}password-command = 'touch ran'\n"))
+    done = run("send", "letter.eml")
+    assert (done.code, done.err.count("\n")) == (78, 1)
+    assert "chown" in done.err
+    assert "--config" in done.err
+    assert not Path("ran").exists()
+
+
+@POSIX
+def test_nor_by_a_link_of_another_user(found: Path, strangers, run: Run, home: Path) -> None:
+    found.symlink_to(written(home / "other.toml", ACCOUNT))
+    strangers(found)
+    done = run("send", "letter.eml")
+    assert (done.code, "chown" in done.err) == (78, True)
+
+
+@POSIX
+def test_a_link_of_our_own_is_followed(server: Server, found: Path, sent, home: Path) -> None:
+    found.symlink_to(written(home / "other.toml", f"[default]\nurl = '{url(server)}'\n"))
+    sent(server)
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o620])
+def test_nor_one_that_others_can_write(mode: int, found: Path, run: Run) -> None:
+    written(found, ACCOUNT, mode)
+    done = run("send", "letter.eml")
+    assert (done.code, done.err.count("\n")) == (78, 1)
+    assert "chmod go-w" in done.err
+
+
+@POSIX
+def test_whoever_names_a_file_trusts_its_owner_and_nobody_else(
+    server: Server, sent, strangers, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTPX_PASSWORD", SECRET)
+    file = strangers(written(home / "a.toml", f"[default]\nurl = '{url(server)}'\n"))
+    sent(server, "--config", "a.toml")
+    file.chmod(0o666)
+    done = run("send", "--config", "a.toml", "letter.eml")
+    assert (done.code, "chmod go-w a.toml" in done.err) == (78, True)
+
+
+@POSIX
+def test_a_fifo_is_no_file_of_accounts(found: Path, run: Run) -> None:
+    """Nobody would ever write into it."""
+    os.mkfifo(found)
+    done = run("send", "letter.eml")
+    assert (done.code, "no regular file" in done.err) == (78, True)
+
+
+@POSIX
+def test_accounts_can_come_by_a_pipe_that_is_named(server: Server, home: Path) -> None:
+    told = f"[default]\nurl = '{url(server)}'\n"
+    line = f'{sys.executable} -m smtpx send letter.eml --config <(echo "$TOLD")'
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=home,
+        env=environment(home, SMTPX_PASSWORD=SECRET, TOLD=told),
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("file", ["../pw", "~/pw", "/etc/passwd"])
+def test_a_folder_takes_no_password_out_of_another_one(
+    file: str, run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came from elsewhere, perhaps, and would have the first line of any file sent to it."""
+    written(home / "pw", SECRET)
+    folder = home / "cloned"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    written(folder / "smtpx.toml", f"[x]\nurl = 'smtp://a@b.test'\npassword-file = '{file}'\n")
+    done = run("send", "@x", "../letter.eml")
+    assert (done.code, "password-file of another folder" in done.err) == (78, True)
+
+
 @POSIX
 @pytest.mark.parametrize("mode", [0o640, 0o604])
 @pytest.mark.parametrize("password", [f"password = '{SECRET}'", "# in the URL"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import stat
 import subprocess
 import sys
 import tomllib
@@ -23,13 +22,12 @@ import smtpx
 from smtpx.cli._console import Console, printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._marks import unmarked
-from smtpx.cli._reading import reading
+from smtpx.cli._trusted import first_of, obeyed, refuse_readable, secret_in
 
-__all__ = ["Account", "account_of", "add_password_options", "anonymous", "first_line", "is_target"]
+__all__ = ["Account", "account_of", "add_password_options", "anonymous", "is_target"]
 
 _KEYS = ("url", "from", "password", "password-file", "password-command", "keyring")
 _COMMAND_TIME = 60.0
-_MOST = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,7 @@ def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, objec
     known: list[str] = []
     for path, is_own in _files(config):
         try:
-            octets = path.read_bytes()
+            octets, state = obeyed(path, is_named=config is not None)
         except FileNotFoundError:
             if config is not None:
                 raise Stop(f"{path} does not exist", Exit.CONFIGURATION) from None
@@ -142,7 +140,7 @@ def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, objec
         tables = _read(path, octets)
         known += tables
         if name in tables:
-            return _checked(path, name, tables[name], is_own=is_own)
+            return _checked(path, state, name, tables[name], is_own=is_own)
     if not chosen:
         raise Stop(
             "no server is named: give a URL such as submission://mail.example.com, set SMTPX_URL, "
@@ -162,7 +160,9 @@ def _read(path: Path, octets: bytes) -> dict[str, object]:
         raise Stop(f"{path} is no TOML: {problem}", Exit.CONFIGURATION) from None
 
 
-def _checked(path: Path, name: str, table: object, *, is_own: bool) -> Mapping[str, object]:
+def _checked(
+    path: Path, state: os.stat_result, name: str, table: object, *, is_own: bool
+) -> Mapping[str, object]:
     if not isinstance(table, dict):
         raise Stop(f"{path}: write the account as a table, [{name}]", Exit.CONFIGURATION)
     said = cast("dict[str, object]", table)
@@ -173,7 +173,7 @@ def _checked(path: Path, name: str, table: object, *, is_own: bool) -> Mapping[s
             problem = f"{path}: [{name}] has the key {printable(key)!r}: {guess}"
             raise Stop(problem, Exit.CONFIGURATION)
     if "password" in said or _has_password(said.get("url")):
-        _refuse_readable(path)
+        refuse_readable(path, state, "a password")
     if not isinstance(said.get("keyring", False), bool):
         raise Stop(f"{path}: [{name}] has keyring: write true or false", Exit.CONFIGURATION)
     if "password-command" in said and not is_own:
@@ -182,7 +182,20 @@ def _checked(path: Path, name: str, table: object, *, is_own: bool) -> Mapping[s
             "~/.config/smtpx.toml, or name the file by --config",
             Exit.CONFIGURATION,
         )
+    if not (is_own or _is_beside(said.get("password-file"))):
+        raise Stop(
+            f"{path}: [{name}] has a password-file of another folder: keep the account in "
+            "~/.config/smtpx.toml, or name the file by --config",
+            Exit.CONFIGURATION,
+        )
     return said
+
+
+def _is_beside(file: object) -> bool:
+    """False for a file outside of this folder, from which a secret of the user's would leave."""
+    return not isinstance(file, str) or (
+        not file.startswith("~") and Path(file).resolve().is_relative_to(Path.cwd())
+    )
 
 
 def _has_password(url: object) -> bool:
@@ -190,15 +203,6 @@ def _has_password(url: object) -> bool:
         return isinstance(url, str) and smtpx.Endpoint.parse(url).password is not None
     except smtpx.EndpointError:
         return False  # What is wrong with it is told before it is used.
-
-
-def _refuse_readable(path: Path) -> None:
-    """A password is for its owner's eyes."""
-    state = path.stat()
-    if os.name == "posix" and stat.S_ISREG(state.st_mode) and state.st_mode & 0o077:
-        raise Stop(
-            f"{path} has a password, and others can read it: chmod 600 {path}", Exit.CONFIGURATION
-        )
 
 
 def _text(table: Mapping[str, object], key: str, name: str) -> str:
@@ -266,30 +270,10 @@ def _credentials(
 
 
 def _from_file(path: Path) -> str:
-    _refuse_readable(path)
-    line = first_line(path)
+    line = secret_in(path, "a password")
     if not line:
         raise Stop(f"{path}: its first line is empty: write the password there")
     return line
-
-
-def first_line(path: Path) -> str:
-    """The first line of a file.
-
-    Raises:
-        Stop: it is not UTF-8.
-        OSError: it cannot be read.
-    """
-    try:
-        with reading(path), path.open("rb") as file:
-            return _first_of(file.read(_MOST))
-    except UnicodeDecodeError:
-        raise Stop(f"{path} is not UTF-8: convert it", Exit.CONFIGURATION) from None
-
-
-def _first_of(octets: bytes) -> str:
-    lines = unmarked(octets).splitlines()
-    return lines[0].decode() if lines else ""
 
 
 def _from_command(command: str) -> Callable[[], str]:
@@ -304,7 +288,7 @@ def _from_command(command: str) -> Callable[[], str]:
     def password() -> str:
         try:
             done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_TIME, check=False)
-            line = _first_of(done.stdout)
+            line = first_of(done.stdout)
         except UnicodeDecodeError:
             problem = f"the password command {words[0]} printed what is not UTF-8"
             raise Stop(problem, Exit.CONFIGURATION) from None

@@ -21,13 +21,14 @@ from types import FrameType
 from typing import Any
 
 import smtpx
-from smtpx.cli._accounts import account_of, add_password_options, first_line
+from smtpx.cli._accounts import account_of, add_password_options
 from smtpx.cli._console import SCHEMA, Console, printable
 from smtpx.cli._dkim_keys import records
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
 from smtpx.cli._running import Parser, count_of
 from smtpx.cli._shapes import sentence_of
+from smtpx.cli._trusted import secret_in
 from smtpx.inbox import Inbox, Release
 from smtpx.testing import Fault, Mailbox, ReceivedMessage, Server, ServerTLS, read_fault
 
@@ -165,7 +166,7 @@ def _check_extra() -> None:
 
 def _token(arguments: argparse.Namespace, http: _Place) -> str | None:
     if arguments.token_file is not None:
-        token = first_line(Path(arguments.token_file)).strip()
+        token = secret_in(Path(arguments.token_file), "the token").strip()
         if len(token) < 16 or not token.isascii() or not token.isprintable():
             raise Stop(
                 f"{arguments.token_file}: a token is 16 or more characters of ASCII, such as "
@@ -290,7 +291,7 @@ def _users(arguments: argparse.Namespace) -> dict[str, Any]:
     user, colon, file = arguments.auth.partition(":")
     if not (user and colon and file):
         raise Stop(f"--auth {arguments.auth!r}: write any, or USER:FILE with the password's file")
-    password = first_line(Path(file))
+    password = secret_in(Path(file), "a password")
     return {"users": {user: password}, "require_authentication": True}
 
 
