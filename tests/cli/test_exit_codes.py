@@ -15,6 +15,7 @@ import pytest
 
 from smtpx.testing import (
     Close,
+    Extension,
     Refuse,
     ReplaceReply,
     Server,
@@ -198,3 +199,45 @@ def test_the_same_by_other_ways(
         done = run("send", url, "letter.eml", "--to", "bob@example.net", "--to", "kim@example.net")
     assert done.code == code, done.err
     assert "hunter2" not in done.err
+
+
+RAW = LETTER.replace(b"a letter", "Grüße".encode())
+SIGNED = b"DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=s; h=from; bh=x; b=x\n" + (
+    LETTER.replace(b"\n\n", b"\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\n")
+    + "Grüße\n".encode()
+)
+BEYOND: dict[str, tuple[int, bytes, list[str], dict[str, Any]]] = {
+    "its size, as EHLO says": (65, LETTER + 2000 * b"x\n", [], {"size_limit": 2000}),
+    "its size, as MAIL says": (65, LETTER, [], {"faults": [Refuse("MAIL", "552 5.3.4 Too big")]}),
+    "a header beyond ASCII": (65, RAW, [], {"extensions": frozenset()}),
+    "one that is signed": (65, SIGNED, [], {"extensions": frozenset()}),
+    "an address beyond ASCII": (
+        69,
+        LETTER,
+        ["--to", "zoë@example.net"],
+        {"extensions": frozenset()},
+    ),
+    "too many at once": (
+        *(69, LETTER, ["--to", "a@x.test,b@x.test", "--all-or-nothing"]),
+        {"recipient_limit": 1, "extensions": frozenset({Extension.LIMITS})},
+    ),
+    "reports": (69, LETTER, ["--notify", "never"], {"extensions": frozenset()}),
+}
+
+
+@pytest.mark.parametrize(("code", "letter", "words", "behaviour"), BEYOND.values(), ids=BEYOND)
+def test_what_a_server_cannot_take_is_no_misuse(
+    code: int, letter: bytes, words: list[str], behaviour: dict[str, Any], run: Run, home: Path
+) -> None:
+    _ = (home / "letter.eml").write_bytes(letter)
+    with Server(**behaviour) as server:
+        done = run("send", server.url, "letter.eml", *words)
+        assert server.messages == []
+    assert (done.code, done.err.count("\n")) == (code, 1), done.err
+
+
+def test_nor_is_a_message_that_cannot_be_mended(run: Run) -> None:
+    """As sendmail, where what is wrong is the message that a program wrote."""
+    with Server() as server:
+        done = run("send", server.url, "-i", "bob@example.net", stdin=b"Subject: x\n" + LETTER)
+    assert done.code == 65, done.err

@@ -21,7 +21,7 @@ from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message
 from smtpx._wire.content import Content, Source
 from smtpx.envelope import BodyType, Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import LimitExceeded, LocalProtocolError, SMTPError
 from smtpx.results import SendResult
 
 # An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
@@ -68,9 +68,10 @@ def _within_limits(
         everyone = Share.of(envelope)
         if divide(connection, everyone)[1] is not None:
             if all_or_nothing:
-                raise LocalProtocolError(
+                raise LimitExceeded(
+                    "LIMITS",
                     "all_or_nothing needs one mail transaction; for these recipients the server "
-                    f"wants several ({dict(connection.extensions.limits)})"
+                    f"wants several ({dict(connection.extensions.limits)})",
                 )
             check_repeatable(connection, content)
             # What one of them cannot ask for is told before the first of them is sent.

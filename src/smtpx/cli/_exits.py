@@ -116,7 +116,9 @@ def _of_failure(error: smtpx.SMTPError) -> Exit:
             return Exit.LATER
         case smtpx.AuthenticationRefused() | smtpx.TLSRefused() | smtpx.TLSPolicyError():
             return Exit.NOT_PERMITTED
-        case smtpx.ContentRefused():
+        case smtpx.ContentRefused() | smtpx.CheckFailed():
+            return Exit.CONTENT_REFUSED
+        case smtpx.SenderRefused() if _is_too_large(error.reply):
             return Exit.CONTENT_REFUSED
         case smtpx.RecipientsRefused():
             return Exit.NOBODY_ACCEPTED
@@ -126,8 +128,12 @@ def _of_failure(error: smtpx.SMTPError) -> Exit:
             return Exit.PROTOCOL
         case smtpx.ExtensionMissing(keyword="AUTH" | "STARTTLS" | "REQUIRETLS"):
             return Exit.NOT_PERMITTED
+        case smtpx.LimitExceeded(keyword="SIZE" | "8BITMIME"):
+            return Exit.CONTENT_REFUSED
         case smtpx.ExtensionMissing() | smtpx.LimitExceeded():
             return Exit.REFUSED
+        case smtpx.SessionFull():
+            return Exit.LATER
         case smtpx.ConnectionLost(reply=smtpx.Reply()):
             return Exit.LATER  # A 421 ended the session.
         case smtpx.ConnectionLost() | smtpx.TimedOut():
@@ -136,6 +142,11 @@ def _of_failure(error: smtpx.SMTPError) -> Exit:
             return Exit.CONFIGURATION
         case _:
             return Exit.USAGE
+
+
+def _is_too_large(reply: smtpx.Reply) -> bool:
+    """True where MAIL is refused for the size that it tells (RFC 1870 §6.1)."""
+    return reply.code == 552 or str(reply.enhanced) == "5.3.4"
 
 
 def _of_loss(error: BaseException) -> Exit:
