@@ -41,7 +41,7 @@ __all__ = ["parser", "run"]
 
 _EPILOG = """\
 examples:
-  smtpx send submission://ann@mail.example.com --to bob@example.net --subject Hello --text Hi
+  smtpx send submission://ann@mail.example.com --from ann@x.test --to bob@x.test --text Hi
   smtpx send @work letter.eml
   smtpx send --dry-run letter.eml
   smtpx send --deliver letter.eml                to the mail exchangers of each recipient

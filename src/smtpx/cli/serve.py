@@ -39,7 +39,7 @@ examples:
   smtpx serve                                    SMTP at 127.0.0.1:1025, the inbox at :8025
   smtpx serve --tls starttls --auth any --store mail.db
   smtpx serve --fault 'RCPT bob@*: 451 4.3.0 later x2' --fault 'latency: 0.2'
-  smtpx serve --no-inbox --jsonl | jq .subject
+  smtpx serve --no-inbox --jsonl | jq .recipients
 
 Another address than this machine's own needs --token-file, or --i-know. Ctrl-C ends it.
 """
