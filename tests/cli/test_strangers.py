@@ -312,6 +312,7 @@ def test_u5_a_password_that_is_no_text_is_not_quoted(flag: str, run: Run, home: 
 @pytest.mark.parametrize("flag", ["--token-file=secret", "--auth=ann:secret"])
 def test_u5_nor_are_those_of_a_server(flag: str, run: Run, home: Path) -> None:
     _ = (home / "secret").write_bytes(BINARY)
+    (home / "secret").chmod(0o600)
     done = run("serve", "--smtp", "127.0.0.1:0", flag)
     assert done.code == 78
     assert "secret is not UTF-8" in done.err
@@ -393,3 +394,60 @@ def test_flags_that_a_url_makes_nothing_of(flag: str, run: Run) -> None:
     done = run("doctor", "smtp://127.0.0.1:1", flag, "2")
     assert done.code == 2
     assert f"{flag} does not go with a URL" in done.err
+
+
+LATIN = os.fsdecode(b"Gr\xfcn")
+FROM_ANN = ["send", "smtp://127.0.0.1:9", "--from", "ann@x.test", "--to", "bob@x.test"]
+UNDECODABLE = {
+    "subject": [*FROM_ANN, "--subject", LATIN],
+    "text": [*FROM_ANN, "--text", LATIN],
+    "an address": ["send", "smtp://127.0.0.1:9", "--to", f"{LATIN}@x.test", "--from", "a@x.test"],
+    "the author": ["send", "smtp://127.0.0.1:9", "--from", f"{LATIN} <a@x.test>"],
+    "a header": [*FROM_ANN, "--header", f"X-Colour: {LATIN}"],
+    "sendmail's name": ["send", "smtp://127.0.0.1:9", "-i", "-F", LATIN, "bob@x.test"],
+    "a URL": ["send", f"smtp://{LATIN}", "letter.eml"],
+    "sendmail's recipient": ["send", "smtp://127.0.0.1:9", "-i", f"{LATIN}@x.test"],
+    "a host": ["doctor", LATIN],
+    "where it listens": ["serve", "--smtp", f"{LATIN}:1025"],
+    "a pattern": ["serve", "--release-to", "smtp://x.test", "--release-allow", LATIN],
+    "a column": ["send", "smtp://127.0.0.1:9", "--merge", "r.csv", "--group-by", LATIN, "t.eml"],
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows gives words as Unicode")
+@pytest.mark.parametrize("words", UNDECODABLE.values(), ids=UNDECODABLE)
+def test_a_word_that_is_no_text_in_this_locale(words: list[str], run: Run, home: Path) -> None:
+    done = run(*words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "Gr\\xfcn" in done.err
+    assert "LC_ALL" in done.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others want names that are text")
+def test_the_name_of_a_file_need_not_be_text(run: Run, home: Path) -> None:
+    _ = (home / LATIN).write_bytes((home / "letter.eml").read_bytes())
+    assert run("check", LATIN).code == 0
+    with Server() as server:
+        done = run("send", server.url, LATIN, "--transcript", f"{LATIN}.txt")
+    assert done.code == 0, done.err
+    assert (home / f"{LATIN}.txt").exists()
+
+
+@pytest.mark.parametrize("changed", ["t.eml", "r.csv"])
+def test_a_ledger_of_another_letter_names_what_can_be_done(
+    changed: str, run: Run, home: Path
+) -> None:
+    _ = (home / "r.csv").write_bytes(b"email,name\nbob@example.net,Bob\n")
+    _ = (home / "t.eml").write_bytes(LETTER)
+    with Server() as server:
+        words = ["send", server.url, "t.eml", "--merge", "r.csv"]
+        assert run(*words).code == 0
+        text = (home / changed).read_bytes().replace(b"B", b"R").replace(b"Dear", b"Dearest")
+        _ = (home / changed).write_bytes(text)
+        done = run(*words, "--resume", "r.ledger")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "campaign" not in done.err
+        # What is told to do does it.
+        (home / "r.csv").rename(home / "new.csv")
+        assert run("send", server.url, "t.eml", "--merge", "new.csv").code == 0
+        assert len(server.messages) == 2

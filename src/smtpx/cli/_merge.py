@@ -176,7 +176,11 @@ def merge(
         except smtpx.SMTPError as error:
             if type(error).__name__ != "IdempotencyConflict":
                 raise
-            raise Stop(f"{path} is of other rows, or of another letter: {error}") from None
+            raise Stop(
+                f"{path} was begun with other rows, or with another letter: give both as they "
+                "were; for a new letter leave out --resume, and give its rows in a file of "
+                "another name"
+            ) from None
         with (
             via as sending,
             Progress(outbox, _CAMPAIGN, count, console),

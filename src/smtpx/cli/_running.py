@@ -18,6 +18,7 @@ __all__ = ["Command", "Parser", "count_of", "loaded", "port_of", "run", "seconds
 
 _HIDDEN = "\0"  # No word of a command line has one.
 _NO_VALUE = re.compile("argument (-[^/:]+).*: expected one argument")
+_FILES = re.compile(r"FILE|DIR|OUT|PEM|ROWS|LEDGER|COMMAND")
 _FORMS = ("json", "jsonl", "csv")
 
 
@@ -75,7 +76,25 @@ class Parser(argparse.ArgumentParser):
                     for each in cast("list[object]", value)
                 ]
                 setattr(arguments, name, shown)
+        self._refuse_undecodable(arguments)
         return arguments
+
+    def _refuse_undecodable(self, arguments: argparse.Namespace) -> None:
+        """Only the name of a file may be octets that are no text here."""
+        for action in self._actions:
+            given: object = getattr(arguments, action.dest, None)
+            values = cast("list[object]", given) if isinstance(given, list) else [given]
+            for value in values:
+                if not isinstance(value, str) or value.isascii() or _is_text(value):
+                    continue
+                if not (_FILES.search(str(action.metavar)) and _may_be_file(value)):
+                    flag = action.option_strings[0] if action.option_strings else action.metavar
+                    shown = os.fsencode(value).decode(errors="backslashreplace")
+                    encoding = sys.getfilesystemencoding().upper()
+                    self.error(
+                        f"{flag} '{shown}' is no {encoding}, which this terminal's locale wants: "
+                        "write it so, or set LC_ALL to the locale that it is written in"
+                    )
 
     def error(self, message: str) -> NoReturn:
         """End with one sentence and what to do."""
@@ -84,6 +103,18 @@ class Parser(argparse.ArgumentParser):
             message += f" (one that begins with a dash is written {match[1]}{sign}VALUE)"
         said = printable(message.replace(repr(_HIDDEN)[1:-1], "").replace(_HIDDEN, ""))
         raise _Misused(f"{self.prog}: {said}. See {self.prog} --help.")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        _ = value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _may_be_file(value: str) -> bool:
+    return "://" not in value and ("@" not in value or Path(value).exists())
 
 
 def count_of(text: str) -> int:
