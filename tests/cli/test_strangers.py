@@ -451,3 +451,26 @@ def test_a_ledger_of_another_letter_names_what_can_be_done(
         (home / "r.csv").rename(home / "new.csv")
         assert run("send", server.url, "t.eml", "--merge", "new.csv").code == 0
         assert len(server.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("r.json", '[{"email": "a@x.test", "name": "A"}, {"email": "b@x.test", "email": "", %s}]'),
+        ("r.jsonl", '{"email": "a@x.test", "name": "A"}\n{"email": "b@x.test", "email": "", %s}\n'),
+    ],
+)
+def test_a_row_with_a_name_twice(name: str, text: str, run: Run, home: Path) -> None:
+    _ = (home / name).write_text(text % '"name": "B"')
+    _ = (home / "t.eml").write_bytes(LETTER)
+    done = run("send", "smtp://localhost", "t.eml", "--merge", name, "--dry-run")
+    assert done.code == 65
+    assert f"{name}, row 2: it has 'email' twice" in done.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no FIFO in a folder")
+def test_rows_are_no_pipe(home: Path, run: Run) -> None:
+    """They are read to be judged, and read again to be sent."""
+    os.mkfifo(home / "rows")
+    done = run("send", "smtp://localhost", "letter.eml", "--merge", "rows")
+    assert (done.code, "more than once" in done.err) == (2, True)

@@ -60,6 +60,8 @@ def _encoding(name: str, path: Path) -> str:
 def _rows(name: str) -> Iterator[Row | str]:
     """Each row, or what is wrong with it."""
     path, done = Path(name), 0
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise Stop(f"{name} is no regular file, and rows are read more than once: save them in one")
     with reading(path), path.open(encoding=_encoding(name, path), newline="") as file:
         try:
             for row in _read(name, path.suffix.lower(), file):
@@ -86,7 +88,16 @@ def _read(name: str, kind: str, file: TextIO) -> Iterator[Row | str]:
 
 
 def _loaded(text: str) -> Any:
-    return json.loads(text, parse_constant=_no_constant)
+    return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_Object)
+
+
+class _Object(Row):
+    """What JSON has as an object; of a name that comes twice, some readers take the first."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs] if len(self) < len(pairs) else []
+        self.twice = next((name for name in names if names.count(name) > 1), None)
 
 
 def _no_constant(name: str) -> Any:
@@ -107,7 +118,10 @@ def _objects(name: str, found: Any) -> Iterator[Row | str]:
     if not hasattr(found, "__iter__") or isinstance(found, (dict, str)):
         raise Stop(f"{name}: write a list of objects", Exit.CONTENT_REFUSED)
     for row in found:
-        yield cast("Row", row) if isinstance(row, dict) else "write an object"
+        if not isinstance(row, _Object):
+            yield "write an object"
+        else:
+            yield row if row.twice is None else f"it has {row.twice!r} twice: rename one"
 
 
 def _lines(name: str, reader: csv.DictReader[str]) -> Iterator[Row | str]:
