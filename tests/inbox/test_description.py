@@ -153,6 +153,12 @@ WRONG = {
     "no session": ("/api/sessions/{number}", "get", {}, 404),
     "sessions": ("/api/sessions", "get", {"params": {"limit": "x"}}, 400),
     "no fault": ("/api/faults", "put", {"json": {"faults": ["x"]}}, 400),
+    "a form": ("/api/faults", "put", {"data": {"faults": "x"}}, 415),
+    "a mark by a form": ("/api/messages/{id}", "patch", {"data": {"seen": "x"}}, 415),
+    "a release by a form": ("/api/messages/{id}/release", "post", {"data": {"to": "x"}}, 415),
+    "too much": ("/api/faults", "put", {"json": {"faults": ["x" * 2**21]}}, 413),
+    "another page": ("/api/faults", "put", {"headers": {"Origin": "http://x.test"}}, 403),
+    "another page's deletion": ("/api/faults", "delete", {"headers": {"Origin": "null"}}, 403),
 }
 
 
@@ -206,3 +212,46 @@ def test_u20_it_has_every_route_and_a_schema_of_each_answer() -> None:
             assert (
                 answer["content"].get("application/json", {"schema": {}}).get("schema") is not None
             )
+
+
+def test_u20_what_is_described_as_wrong_is_refused_and_nothing_else(taken: Taken) -> None:
+    """What a generator of requests takes from the description."""
+    for path, methods in DESCRIPTION["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation.get("parameters", ()):
+                schema = parameter["schema"]
+                if parameter["in"] != "query" or "type" not in schema or path == "/api/events":
+                    continue
+                if schema["type"] in ("integer", "number"):
+                    least = taken.client.request(
+                        method,
+                        path.replace("{id}", "1"),
+                        params={parameter["name"]: schema["minimum"]},
+                    )
+                    assert least.status_code != 400, (path, parameter)
+                if parameter.get("required"):
+                    assert taken.client.request(method, path).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        ("/api/faults", "post", "DELETE, GET, HEAD, PUT"),
+        ("/api/messages", "put", "DELETE, GET, HEAD"),
+        ("/api/messages/1", "put", "DELETE, GET, HEAD, PATCH"),
+        ("/", "delete", "GET, HEAD"),
+    ],
+)
+@pytest.mark.parametrize("root", ["", "/mail"])
+def test_a_method_that_is_none_there_is_told_which_are(
+    path: str, method: str, allowed: str, root: str
+) -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    from starlette.testclient import TestClient
+
+    with Inbox() as inbox:
+        routed = app(inbox) if not root else Starlette(routes=[Mount(root, app(inbox))])
+        client = TestClient(routed, base_url="http://localhost:8025")
+        answer = client.request(method, root + path)
+    assert (answer.status_code, answer.headers.get("allow")) == (405, allowed)

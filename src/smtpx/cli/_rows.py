@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, TypeAlias, cast
+from typing import Any, NamedTuple, TextIO, TypeAlias
 
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop

@@ -19,7 +19,7 @@ from starlette.responses import (
     Response,
     StreamingResponse,
 )
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
 
 import smtpx
 from smtpx import _checks
@@ -97,9 +97,21 @@ def app(
 app.__module__ = "smtpx.inbox"
 
 
-def _failed(_: Request, error: Exception) -> Response:
+def _failed(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return JSONResponse({"error": getattr(error, "detail", "")}, status)
+    headers = {"Allow": ", ".join(_methods_at(request))} if status == 405 else None
+    return JSONResponse({"error": getattr(error, "detail", "")}, status, headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What can be asked for at an address (RFC 9110 §15.5.6)."""
+    routes: list[BaseRoute] = request.app.routes
+    return sorted(
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    )
 
 
 def _mistaken(_: Request, error: Exception) -> Response:
