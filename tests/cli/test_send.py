@@ -159,6 +159,9 @@ CALLS = {
     "logwatch": ("-t", MAIL),
     "procmail, a mailbox's line": ("-oi bob@example.net", b"From ann Mon Nov 29\n" + MAIL),
     "mail": ("-f ann@example.org bob@example.net", MAIL),
+    "what has no meaning here": ("-n -G -U -m -em -L tag -Ac bob@example.net", MAIL),
+    "reports alone": ("-N failure,delay bob@example.net", MAIL),
+    "an envelope's name, and the dialogue": ("-V q+1=x -X log.txt bob@example.net", MAIL),
     "an option, and a mode": ("-O DeliveryMode=b -bm bob@example.net", MAIL),
 }
 
@@ -176,7 +179,20 @@ def test_as_programs_call_sendmail(words: str, mail: bytes, run: Run) -> None:
     assert received.parsed.get_content() in ("hello\n", "a\n")
     if "-N" in words:
         assert received.recipient_parameters[0]["NOTIFY"] == "FAILURE,DELAY"
+    if "-R" in words:
         assert received.mail_parameters["RET"] == "HDRS"
+    if "-V" in words:
+        assert received.mail_parameters["ENVID"] == "q+2B1+3Dx"
+        assert "ENVID=q+2B1+3Dx" in Path("log.txt").read_text()
+
+
+def test_an_envelope_of_flags_has_a_name_too(run: Run) -> None:
+    flags = ("--from", "ann@example.org", "--to", "bob@example.net", "--text", "x")
+    with Server() as server:
+        assert run("send", server.url, *flags, "--envid", "QQ1").code == 0
+        assert server.messages[0].mail_parameters["ENVID"] == "QQ1"
+        done = run("send", server.url, *flags, "--envid", "Grün")
+    assert (done.code, "envid" in done.err) == (2, True)
 
 
 def test_as_sendmail_it_says_nothing_but_what_is_wrong(run: Run) -> None:

@@ -136,7 +136,9 @@ def composed(
         raise Stop(in_flags(str(error))) from error
     if is_template:
         return Letter(message, smtpx.Envelope(None, _NOBODY))
-    envelope = smtpx.Envelope.from_message(message, notify=_notify(arguments.notify))
+    envelope = smtpx.Envelope.from_message(
+        message, notify=_notify(arguments.notify), envid=arguments.envid
+    )
     if arguments.envelope_sender is not None:
         envelope = envelope.replace(sender=_reverse_path(arguments.envelope_sender))
     return Letter(message, envelope, str(message["Subject"] or ""))
@@ -300,6 +302,7 @@ def _envelope(
         _sender(arguments, header, sender, where),
         [smtpx.Recipient(address, notify=notify) for address in recipients],
         ret=ret_of(arguments),
+        envid=arguments.envid,
     )
 
 

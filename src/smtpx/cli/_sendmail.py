@@ -43,9 +43,13 @@ def add_sendmail(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("-F", dest="full_name", metavar="NAME", help="of a From that is missing")
     group.add_argument("-R", dest="ret", choices=list(_RET), help="what failure reports return")
-    for flag in ("-o", "-O", "-B", "-b"):
+    for flag in ("-o", "-O", "-B", "-b", "-e", "-A", "-L"):
         # A message says by itself what they do; of -b, only -bm is known.
         group.add_argument(flag, dest=f"sendmail_{flag[1]}", help=argparse.SUPPRESS)
+    for flag in ("-n", "-m", "-G", "-U"):
+        group.add_argument(
+            flag, dest="sendmail_words", action="append_const", const=flag, help=argparse.SUPPRESS
+        )
 
 
 def is_sendmail(arguments: argparse.Namespace, others: list[str]) -> bool:
@@ -53,14 +57,13 @@ def is_sendmail(arguments: argparse.Namespace, others: list[str]) -> bool:
     mode: str | None = arguments.sendmail_b
     if mode not in (None, "m"):
         raise Stop(f"-b{printable(mode)}: of sendmail's modes there is only -bm, to send a message")
-    said = (
-        *(arguments.sendmail_o, arguments.sendmail_O, arguments.sendmail_B, mode),
-        *(arguments.full_name, arguments.ret),
-    )
+    its_own = [word for name, word in vars(arguments).items() if name.startswith("sendmail_")]
+    said = (*its_own, arguments.full_name, arguments.ret)
     if arguments.from_header or arguments.ignore_dots or any(word is not None for word in said):
         return True
-    is_from = arguments.envelope_sender is not None
-    return is_from and bool(others) and all(is_recipient(word) for word in others)
+    shared = (arguments.envelope_sender, arguments.notify, arguments.envid)
+    is_asked = any(word is not None for word in shared)
+    return is_asked and bool(others) and all(is_recipient(word) for word in others)
 
 
 def is_recipient(word: str) -> bool:

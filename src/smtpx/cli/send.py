@@ -52,7 +52,7 @@ Exit codes: 0 all accepted, 3 some, 4 in doubt, 75 try later; the others are in 
 """
 _PHASES = ("hello", "auth", "mail", "rcpt")
 _FOR_MANY = ("group_by", "resume", "rate", "limit")
-_FOR_ONE = ("stop_after", "notify", "keep_bcc")
+_FOR_ONE = ("stop_after", "notify", "envid", "keep_bcc")
 
 
 def parser() -> Parser:
@@ -83,9 +83,10 @@ def parser() -> Parser:
     ways.add_argument(
         *("--notify", "-N"), metavar="WHEN", help="success,failure,delay or never (RFC 3461)"
     )
+    ways.add_argument("--envid", "-V", metavar="ID", help="what reports name it by (RFC 3461)")
     ways.add_argument("--keep-bcc", action="store_true", help="leave Bcc in a file's header")
     ways.add_argument("--timeout", type=seconds_of, metavar="SECONDS", help="for the whole of it")
-    ways.add_argument("--transcript", metavar="FILE", help="write the dialogue there")
+    ways.add_argument("--transcript", "-X", metavar="FILE", help="write the dialogue there")
     ways.add_argument("--dkim-key", metavar="PEM", help="sign; with the domain and the selector")
     ways.add_argument("--dkim-domain", metavar="DOMAIN")
     ways.add_argument("--dkim-selector", metavar="NAME")
