@@ -236,6 +236,15 @@ def talker(greeting: bytes, answer: bytes = b"") -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.parametrize("query", ["", "?tls=starttls"])
+def test_u6_an_alert_of_tls_where_plain_text_should_begin(query: str, run: Run) -> None:
+    """As of a server that waits no longer for a handshake."""
+    with talker(b"\x15\x03\x01\x00\x02\x02\x0a") as url:
+        done = run("doctor", "--json", f"{url}{query}")
+    assert done.code == 77
+    assert "use smtps://" in rows(done)["tls.tls_expected"][1]
+
+
 @pytest.mark.parametrize(
     ("name", "greeting", "answer"),
     [

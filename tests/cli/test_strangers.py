@@ -474,3 +474,25 @@ def test_rows_are_no_pipe(home: Path, run: Run) -> None:
     os.mkfifo(home / "rows")
     done = run("send", "smtp://localhost", "letter.eml", "--merge", "rows")
     assert (done.code, "more than once" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bounces", ""],
+        ["check", ""],
+        ["send", "smtp://127.0.0.1:9", ""],
+        ["send", "letter.eml", "--out", ""],
+        ["send", "smtp://127.0.0.1:9", "letter.eml", "--transcript="],
+        ["send", "smtp://127.0.0.1:9", "letter.eml", "--merge", ""],
+        ["serve", "--store", ""],
+        ["serve", "--token-file", ""],
+        ["send", "smtp://a@127.0.0.1:9", "letter.eml", "--password-file", ""],
+    ],
+)
+def test_an_empty_name_is_none_of_the_folder(words: list[str], run: Run, home: Path) -> None:
+    """As of a shell's variable that is not set."""
+    done = run(*words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "is empty, as of a variable" in done.err
+    assert {each.name for each in home.iterdir()} == {"letter.eml"}

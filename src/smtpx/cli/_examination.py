@@ -165,7 +165,7 @@ class Examination:
         """Ask on, without trust and without the login: what else is true of it?"""
         import ssl
 
-        if self.address is None:
+        if self.address is None or policy.mode is smtpx.TLSMode.NONE:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False

@@ -76,19 +76,22 @@ class Parser(argparse.ArgumentParser):
                     for each in cast("list[object]", value)
                 ]
                 setattr(arguments, name, shown)
-        self._refuse_undecodable(arguments)
+        self._check_words(arguments)
         return arguments
 
-    def _refuse_undecodable(self, arguments: argparse.Namespace) -> None:
-        """Only the name of a file may be octets that are no text here."""
+    def _check_words(self, arguments: argparse.Namespace) -> None:
+        """Only the name of a file may be octets that are no text here; and it is not empty."""
         for action in self._actions:
             given: object = getattr(arguments, action.dest, None)
             values = cast("list[object]", given) if isinstance(given, list) else [given]
             for value in values:
+                names_file = _FILES.search(str(action.metavar)) is not None
+                flag = action.option_strings[0] if action.option_strings else action.metavar
+                if value == "" and names_file:
+                    self.error(f"{flag} is empty, as of a variable that is not set: name a file")
                 if not isinstance(value, str) or value.isascii() or _is_text(value):
                     continue
-                if not (_FILES.search(str(action.metavar)) and _may_be_file(value)):
-                    flag = action.option_strings[0] if action.option_strings else action.metavar
+                if not (names_file and _may_be_file(value)):
                     shown = os.fsencode(value).decode(errors="backslashreplace")
                     encoding = sys.getfilesystemencoding().upper()
                     self.error(

@@ -95,6 +95,7 @@ _FOR_PEOPLE = (
     ("TLSPolicy(server_hostname=…)", "?server_hostname=NAME in the URL"),
     ("TLSPolicy.minimum_version", "?minimum_version in the URL"),
     (" (Credentials(token=…))", ""),
+    (" (TLSPolicy.client_certificate)", ""),
     ("the URL (submission://user:password@…), or give credentials=smtpx.Credentials(…)", "the URL"),
     (": set one, or give an Envelope", ": set one"),
     (": set it, or give an Envelope", ": set it"),
