@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from smtpx.cli import main
 from smtpx.testing import Refuse, Server, Stall
 
 from .command import LETTER, environment, smtpx
@@ -299,6 +301,42 @@ def test_nobody_is_asked_without_a_terminal(server: Server, run: Run) -> None:
     assert done.code == 78
     assert "--password-command" in done.err
     assert server.sessions == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (SECRET, 0, ""),
+        ("", 78, "smtpx: no password of ann was given\n"),
+        (EOFError(), 78, "\nsmtpx: no password of ann was given\n"),
+        (KeyboardInterrupt(), 130, "\nsmtpx: interrupted\n"),
+    ],
+    ids=["typed", "Enter", "Ctrl-D", "Ctrl-C"],
+)
+def test_a_question(
+    typed: str | BaseException,
+    code: int,
+    said: str,
+    server: Server,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def answered(*_: object) -> str:
+        if isinstance(typed, BaseException):
+            raise typed
+        return typed
+
+    monkeypatch.setattr("getpass.getpass", answered)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert main(["send", url(server), "letter.eml"]) == code
+    assert capsys.readouterr().err == said
+    assert len(server.messages) == (code == 0)
 
 
 def test_a_command_that_fails(server: Server, run: Run) -> None:

@@ -218,3 +218,24 @@ def test_encoded_words_are_read_as_they_are_meant(word: str, text: str) -> None:
 def test_texts_are_read_as_they_are_meant(charset: str, octets: bytes, text: str) -> None:
     header = f"MIME-Version: 1.0\r\nContent-Type: text/plain; charset={charset}\r\n\r\n"
     assert _reading.read(header.encode() + octets).text == text
+
+
+@pytest.mark.parametrize(
+    ("header", "is_attachment"),
+    [
+        (b"Content-ID: <logo>\r\nContent-Disposition: inline; filename=logo.png", False),
+        (b"Content-ID: <logo>", False),
+        (b"Content-ID: <logo>\r\nContent-Disposition: attachment; filename=logo.png", True),
+        (b"Content-Disposition: inline; filename=photo.png", True),
+    ],
+)
+def test_an_image_that_is_shown_is_none_that_is_attached(
+    header: bytes, is_attachment: bool
+) -> None:
+    mail = (
+        b"Content-Type: multipart/related; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n"
+        b"<img src='cid:logo'>\r\n--b\r\nContent-Type: image/png; name=logo.png\r\n%s\r\n\r\nx"
+        b"\r\n--b--\r\n"
+    )
+    reading = _reading.read(mail % header)
+    assert (reading.attachments, reading.parts[1].is_attachment) == (is_attachment, is_attachment)

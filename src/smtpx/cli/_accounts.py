@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import smtpx
-from smtpx.cli._console import Console, printable
+from smtpx.cli._console import Console, printable, written
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._marks import unmarked
 from smtpx.cli._trusted import first_of, obeyed, refuse_readable, secret_in
@@ -317,7 +317,15 @@ def _prompt(user: str, host: str) -> Callable[[], str]:
     def password() -> str:
         from getpass import getpass
 
-        asked: Any = getpass(f"Password of {user} at {host}: ", sys.stderr)
+        try:
+            asked: Any = getpass(f"Password of {user} at {host}: ", sys.stderr)
+        except (EOFError, KeyboardInterrupt) as error:
+            written(sys.stderr, "\n")
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            asked = ""
+        if not asked:
+            raise Stop(f"no password of {user} was given", Exit.CONFIGURATION)
         return str(asked)
 
     return password

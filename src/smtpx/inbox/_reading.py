@@ -119,15 +119,18 @@ def _part(content: bytes, number: int, leaf: Leaf) -> Part:
     kind = header.get_content_type()
     name = _decoded(header.get_filename() or "")
     encoding = str(header.get("Content-Transfer-Encoding", "")).strip().lower()
+    content_id = str(header.get("Content-ID", "")).strip().strip("<>").strip()
+    disposition = header.get_content_disposition()
+    # An image that the HTML shows is no file that somebody attached (RFC 2392).
+    is_shown = disposition != "attachment" and content_id != "" and kind.startswith("image/")
     return Part(
         number=number,
         kind=kind,
         name=name,
-        content_id=str(header.get("Content-ID", "")).strip().strip("<>").strip(),
+        content_id=content_id,
         charset=header.get_content_charset("") or "",
-        is_attachment=header.get_content_disposition() == "attachment"
-        or bool(name)
-        or kind not in ("text/plain", "text/html"),
+        is_attachment=not is_shown
+        and (disposition == "attachment" or bool(name) or kind not in ("text/plain", "text/html")),
         size=sum(map(len, decoded(content, start, end, encoding))),
         start=start,
         end=end,
