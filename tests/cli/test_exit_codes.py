@@ -37,7 +37,7 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("the content", 65, {"refuse_content": "554 5.6.0 We do not like it"}),
     ("every recipient", 67, {"refuse_recipients": lambda _: GONE}),
     ("the sender", 69, {"refuse_senders": {"ann@example.org": "550 5.7.1 Not you"}}),
-    ("its size", 69, {"size_limit": 10}),
+    ("its size", 65, {"size_limit": 10}),
     ("lost before the end", 74, {"faults": [Close("EHLO")]}),
     ("every recipient, for now", 75, {"refuse_recipients": lambda _: BUSY}),
     ("no protocol", 76, {"faults": [ReplaceReply("EHLO", b"hello to you, too\r\n")]}),
