@@ -5,12 +5,12 @@ Each names what is wrong and what is allowed. A `TypeError` quotes no value, for
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 __all__ = [
+    "LONGEST_WAIT",
     "address_and_port",
     "amount",
     "complaint",
@@ -22,6 +22,9 @@ __all__ = [
     "text",
     "unknown",
 ]
+
+LONGEST_WAIT = 2_000_000.0
+"""Seconds, some 23 days, that every system can wait at a time: who is given more waits so long."""
 
 
 def complaint(name: str, value: object, allowed: str, advice: str = "") -> TypeError:
@@ -92,7 +95,7 @@ def amount(name: str, value: object, unit: str, *, or_none: bool = False) -> Non
     none = ", or None" if or_none else ""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise complaint(name, value, f"{unit} as a number{none}")
-    if not 0 < value < math.inf:
+    if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name}={shown(value)}: give {unit} above 0{none}")
 
 

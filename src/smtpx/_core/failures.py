@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SESSION_OVER = (ConnectionLost, TimedOut, RemoteProtocolError)
 """What is raised once a session is of no further use."""
+NO_ROOM = (MemoryError, RecursionError)
+"""What says nothing of a message: it may strike anywhere, after its last octet, too."""
 
 _USE_SMTPS = "use smtps://, or ?tls=implicit"
 # Whose ports are taken for a mail server's.

@@ -69,8 +69,11 @@ def reset(connection: Connection) -> Steps[Reply]:
 
 
 def quit_session(connection: Connection) -> Steps[Reply | None]:
-    """QUIT, and never fail: what was accepted stays accepted (RFC 5321 §4.1.1.10)."""
-    if not connection.usable:
+    """QUIT, and never fail: what was accepted stays accepted (RFC 5321 §4.1.1.10).
+
+    Where somebody was interrupted who still waits for replies, it would be one more command.
+    """
+    if not connection.usable or connection.unanswered:
         return None
     try:
         return (yield from connection.command(QUIT))

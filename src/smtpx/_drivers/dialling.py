@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from smtpx._drivers.racing import ATTEMPT_DELAY, PHASE, Found, Race, Source, not_found, unreachable
-from smtpx._drivers.waiting import Deadline, Selector
+from smtpx._drivers.waiting import Deadline, Selector, at_a_time
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost
 
@@ -192,7 +192,7 @@ class Attempts:
         if self._race.has_more:
             ends.append(self._next_at)
         end = min(ends)
-        return None if end == math.inf else max(end - time.monotonic(), 0)
+        return None if end == math.inf else at_a_time(max(end - time.monotonic(), 0))
 
     def _start(self, address: Found) -> socket.socket | None:
         """Begin to connect; the value is a connection that is there at once."""

@@ -24,7 +24,7 @@ from smtpx._core.steps import (
 )
 from smtpx._drivers.blocking import BlockingDriver, asked
 from smtpx._drivers.interruption import value_of_lost
-from smtpx._drivers.waiting import KEPT, NO_DEADLINE, Deadline, Pace, Selector
+from smtpx._drivers.waiting import KEPT, NO_DEADLINE, Deadline, Pace, Selector, at_a_time
 
 T = TypeVar("T")
 
@@ -310,7 +310,7 @@ class Multiplexer(Generic[T]):
         if not self._events and timeout is not None:
             time.sleep(timeout)  # Windows does not wait for no socket at all.
             return []
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(at_a_time(timeout)):
             lane: Lane[T] = key.data
             self._advance(lane, lane.advance)
         if dues:

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Protocol
 
+from smtpx._checks import LONGEST_WAIT
 from smtpx._core.steps import Send, by_total
 
 # For a few sockets, and without a descriptor of its own: the process may have none left.
@@ -146,6 +147,11 @@ class Pace:
         return None if self._due is None else max(self._due - time.monotonic(), 0)
 
 
+def at_a_time(seconds: float | None) -> float | None:
+    """As much of a time as the system takes at once."""
+    return None if seconds is None else min(seconds, LONGEST_WAIT)
+
+
 class Waiter:
     """Waits until a non-blocking socket can be read or written."""
 
@@ -171,6 +177,7 @@ class Waiter:
         Raises:
             TimeoutError: neither came within `seconds`.
         """
+        seconds = at_a_time(seconds)
         if self._poll is not None:
             ready = bool(self._poll.poll(None if seconds is None else seconds * 1000))
         else:
@@ -184,6 +191,7 @@ class Waiter:
         Raises:
             TimeoutError: there was none within `seconds`.
         """
+        seconds = at_a_time(seconds)
         if self._poll is not None:
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -88,6 +89,7 @@ class Tally:
         if isinstance(item, tuple):
             pair: tuple[Any, ...] = item
             if len(pair) != 2:
+                self._read = None
                 raise TypeError(
                     f"messages: give tuples of message and envelope, not of {len(pair)}"
                 )
@@ -128,7 +130,6 @@ class Tally:
                     return
                 asked = came
         except Exception as error:
-            self._read = None
             self.exhaust(error)
         else:
             self.exhaust()
@@ -200,7 +201,8 @@ class Tally:
         """Account for everything that was read from the caller, wherever it was just then."""
         read, untold, results = self._read, self._supply.untold, self.results
         if read is not None:
-            self.add(cast("Item", read))
+            with suppress(TypeError):  # What is no pair is nobody's message.
+                self.add(cast("Item", read))
         why = "send_many was interrupted before this message was sent"
         error = ConnectionLost(why, phase=Phase.OTHER.field)
         _ = self._tell_unsent(error)

@@ -16,6 +16,8 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+from smtpx import _checks
+
 from ._answers import Answers
 from ._dnspython import Ask, NameServers, Pause, asking
 from ._flights import Flight, Flights, Waiter
@@ -83,7 +85,7 @@ class Asker:
                     self._fly(waiter)
                 else:
                     with suppress(Empty):
-                        waiter.bell.get(timeout=left)
+                        waiter.bell.get(timeout=min(left, _checks.LONGEST_WAIT))
         finally:
             with self._lock:
                 _ = self._waiting.pop(waiter, None)
@@ -148,7 +150,7 @@ class Asker:
             again = self._flights.looks_again()
             if again is not None:
                 ends.append(again)
-        return max(min(ends) - monotonic(), 0)
+        return min(max(min(ends) - monotonic(), 0), _checks.LONGEST_WAIT)
 
     def _go_on(self, selector: selectors.BaseSelector) -> None:
         """Send off what is due, and take what has come."""

@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 
 from ._fetching import WITHIN
 from ._steps import Renew
-from ._worlds import Bell, Call, World
+from ._worlds import Background, Bell, Call, World, end
 
 __all__ = ["Renewals", "TaskRenewals"]
 
@@ -62,6 +62,7 @@ class TaskRenewals:
         self._world = world
         self._flying: dict[str, dict[Bell, None]] = {}
         """The domains, and who waits."""
+        self._tasks: dict[str, Background] = {}
 
     async def renew(self, step: Renew) -> None:
         """Have a policy be fetched; and wait for it, but no longer than mail may wait."""
@@ -70,7 +71,9 @@ class TaskRenewals:
             if not step.waits and len(self._flying) >= _MOST:
                 return
             waiting = self._flying[step.domain] = {}
-            _ = self._world.spawn(lambda: self._run(step))
+            task = self._world.spawn(lambda: self._run(step))
+            if self._flying.get(step.domain) is waiting:
+                self._tasks[step.domain] = task
         if step.waits:
             bell = self._world.make_bell()
             waiting[bell] = None
@@ -82,5 +85,10 @@ class TaskRenewals:
             with suppress(Exception):
                 await self._fetch(step)()
         finally:
+            _ = self._tasks.pop(step.domain, None)
             for bell in self._flying.pop(step.domain, ()):
                 bell.ring()
+
+    async def close(self) -> None:
+        """End those that no mail has waited for."""
+        await end([task for domain, task in self._tasks.items() if not self._flying.get(domain)])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from time import monotonic
 
-from smtpx import Session
+from smtpx import Session, _checks
 from smtpx.endpoints import Endpoint
 from smtpx.errors import SMTPError
 from smtpx.sansio import Dialled, dial
@@ -178,7 +178,7 @@ class Sessions:
                         return is_taken
                     self._waiting[bell] = None
                 with suppress(Empty):
-                    bell.get(timeout=until - now)
+                    bell.get(timeout=min(until - now, _checks.LONGEST_WAIT))
         finally:
             with self._lock:
                 _ = self._waiting.pop(bell, None)
@@ -217,8 +217,12 @@ class Sessions:
 
     def _keep(self) -> None:
         """Close each session that was kept for long enough, until there is none."""
+        me = current_thread()
         while True:
             with self._lock:
+                self._keeper = self._keeper or me
+                if self._keeper is not me:
+                    return  # Whoever began it was interrupted, and another was begun.
                 parting = self._places.parting(monotonic())
                 expires = self._places.expires()
                 if not parting and expires is None:
@@ -228,7 +232,8 @@ class Sessions:
                 _farewell(parting)
             elif expires is not None:
                 with suppress(Empty):
-                    self._news.get(timeout=max(expires - monotonic(), 0))
+                    left = max(expires - monotonic(), 0)
+                    self._news.get(timeout=min(left, _checks.LONGEST_WAIT))
 
     def close(self) -> None:
         """Keep nothing any more; what is in use is closed when it is given back."""

@@ -111,7 +111,10 @@ class AsyncDelivery:
         self._is_closed = True
         sharing = self._runs.get(current_world().run())
         if sharing is not None and self._process == os.getpid():
-            await sharing.sessions.close()
+            try:
+                await sharing.renewals.close()
+            finally:
+                await sharing.sessions.close()
         self._settings.close()
 
     async def plan(self, domain: str) -> Plan:

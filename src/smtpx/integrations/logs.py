@@ -245,7 +245,9 @@ class MailHandler(logging.Handler):
                     self._thread = None
                     return False
                 patience = self._next - time.monotonic() if self._has_mail else None
-                _ = self._changed.wait(patience)
+                _ = self._changed.wait(
+                    None if patience is None else min(patience, _checks.LONGEST_WAIT)
+                )
 
     def _mail_kept(self) -> None:
         """Mail what is kept."""

@@ -125,9 +125,9 @@ def settings_of(options: OutboxOptions) -> Settings:
     return Settings(
         retries,
         limits_of(options.get("limits")),
-        lease,
+        min(float(lease), _checks.LONGEST_WAIT),
         None if spool is None else Path(spool),
-        patience,
+        min(float(patience), _checks.LONGEST_WAIT),
         dispatcher,
         None if bounces is None else _address("bounces", bounces),
         None if warn_after is None else seconds_of("warn_after", warn_after),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 from smtpx import _checks
@@ -56,8 +57,11 @@ def pause(retries: Retries, attempts: int, reply: Reply | None, chance: float) -
     else:
         # More steps than these only make numbers too large.
         steps = min(attempts - 1, 64)
-        seconds = min(retries.first * retries.factor**steps, retries.most)
-    return seconds * (1 + retries.jitter * (2 * chance - 1))
+        try:
+            seconds = min(float(retries.first * retries.factor**steps), retries.most)
+        except OverflowError:
+            seconds = retries.most
+    return min(seconds, _checks.LONGEST_WAIT) * (1 + retries.jitter * (2 * chance - 1))
 
 
 def held_for(failures: int) -> float:
@@ -122,7 +126,11 @@ def _check_amount(
 ) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise _checks.complaint(name, value, "a number")
-    if not math.isfinite(value) or value > most or (value <= 0 if least is None else value < least):
+    if (
+        not abs(value) <= sys.float_info.max
+        or value > most
+        or (value <= 0 if least is None else value < least)
+    ):
         span = "above 0" if least is None else f"of {least:g} or more"
         if most != math.inf:
             span += f", {most:g} at most"

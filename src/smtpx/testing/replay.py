@@ -165,7 +165,7 @@ class _Playing:
         patience: float,
         authority: Authority | None,
     ) -> None:
-        connection.settimeout(patience)
+        connection.settimeout(min(patience, _checks.LONGEST_WAIT))
         self._connection = connection
         self._entries = entries
         self._authority = authority

@@ -446,7 +446,9 @@ class Server:
     def _wait(self, predicate: Callable[[], bool], timeout: float, what: str) -> None:
         shared = self._shared
         with shared.changed:
-            _ = shared.changed.wait_for(lambda: predicate() or shared.failures, timeout)
+            _ = shared.changed.wait_for(
+                lambda: predicate() or shared.failures, min(timeout, _checks.LONGEST_WAIT)
+            )
             if shared.failures:
                 raise RuntimeError("The test server failed") from shared.failures[0]
             if not predicate():

@@ -68,7 +68,8 @@ def by_many_deliveries(scene: Scene) -> None:
         by_iterator(scene, lambda source: delivery.send_many(source, **many(scene)))
         # A second interruption leaves what is on its way to itself.
         for thread in threading.enumerate():
-            if thread.name == "smtpx.delivery":
+            # One whose start was interrupted never runs.
+            if thread.name == "smtpx.delivery" and thread.is_alive():
                 thread.join()
 
 

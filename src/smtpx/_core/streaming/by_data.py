@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smtpx._core.connection import Connection
-from smtpx._core.failures import SESSION_OVER
+from smtpx._core.failures import NO_ROOM, SESSION_OVER
 from smtpx._core.housekeeping import leave_in_step
 from smtpx._core.marking import Marker, allowed, marked
 from smtpx._core.plan import Plan, plain_group, plan_of
@@ -249,6 +249,7 @@ class Contents:
         outgoing, _, content = message.drawn
         given = _Given(message, refused, self._due(message, refused))
         connection.content_ended = False
+        outgoing.is_written = True  # Where nobody can say any more how far it has come.
         try:
             procedure = send_content(
                 connection, plan.body, content, given.due, chunked=plan.chunked
@@ -256,11 +257,12 @@ class Contents:
             given.finals, given.error = yield from marked(
                 connection, self._supply.mark, outgoing.message, procedure
             )
-        except Exception as unreadable:  # The caller's file; the session is broken now.
-            self._asked = None
-            tell(self._supply, self._emit, outgoing, not_sent(outgoing, unreadable))
-            raise connection.over() from unreadable
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, NO_ROOM):
+                # The caller's file cannot be read; the session is broken now.
+                self._asked = None
+                tell(self._supply, self._emit, outgoing, not_sent(outgoing, error))
+                raise connection.over() from error
             if connection.content_ended:
                 self._asked, self._given = None, given
             raise

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
-from smtpx._core.failures import SESSION_OVER
+from smtpx._core.failures import NO_ROOM, SESSION_OVER
 from smtpx._core.marking import Marker, mark_refused, marked
 from smtpx._core.sending import Message, addressed, check_repeatable, written
 from smtpx._core.steps import More, Steps
@@ -185,6 +185,8 @@ class Drawing:
                 ready.appendleft(outgoing)
                 self._drawn = None  # Another session may have it now.
                 self.full = full
+            except NO_ROOM:
+                raise
             except Exception as error:
                 tell(supply, self._emit, outgoing, not_sent(outgoing, error))
             else:
@@ -298,6 +300,7 @@ def send_alone(
     """
     outgoing, envelope, content = message
     connection.content_ended = False
+    outgoing.is_written = True  # Where nobody can say any more how far it has come.
     try:
         procedure = transaction(connection, envelope, content)
         result = yield from marked(connection, supply.mark, outgoing.message, procedure)
@@ -309,14 +312,16 @@ def send_alone(
         again = settle(supply, emit, budget, message, result)
         if again is not None:
             supply.put_back(again)
-    except Exception as why:  # It cannot be sent to this server, or its file cannot be read.
-        if not outgoing.is_told:
-            tell(supply, emit, outgoing, not_sent(outgoing, why))
-    except BaseException:
-        outgoing.is_written = connection.content_ended  # Even if we are interrupted again.
-        if not outgoing.is_told and connection.content_ended:
-            tell(supply, emit, outgoing, unfinished(connection, envelope))
-        raise
+    except BaseException as why:
+        if isinstance(why, Exception) and not isinstance(why, NO_ROOM):
+            # It cannot be sent to this server, or its file cannot be read.
+            if not outgoing.is_told:
+                tell(supply, emit, outgoing, not_sent(outgoing, why))
+        else:
+            outgoing.is_written = connection.content_ended  # Even if we are interrupted again.
+            if not outgoing.is_told and connection.content_ended:
+                tell(supply, emit, outgoing, unfinished(connection, envelope))
+            raise
     else:
         if isinstance(result.error, SESSION_OVER):
             raise result.error

@@ -10,6 +10,7 @@ from smtpx import _checks
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._core.streaming.supply import Window
+from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_many, check_pool
 from smtpx._faces.asynchronous.arriving import close, readable
@@ -114,7 +115,7 @@ class AsyncClient:
             try:
                 course.hang_on(error)
             except BaseException as another:
-                course.hang_on(another)
+                account_again(course.hang_on, another)
                 raise
             raise
 
@@ -188,7 +189,11 @@ class AsyncClient:
                         yield results[0]
                         _ = results.popleft()
         except BaseException as error:
-            sending.tell(error)
+            try:
+                sending.tell(error)
+            except BaseException as another:
+                account_again(sending.account, another)
+                raise
             raise
 
     def statistics(self) -> PoolStatistics:
@@ -235,7 +240,7 @@ async def asend(
         try:
             course.hang_on(error)
         except BaseException as another:
-            course.hang_on(another)
+            account_again(course.hang_on, another)
             raise
         raise
 

@@ -110,6 +110,10 @@ class TaskSending:
         self._tally.break_off()
         for task in self._tasks:
             task.cancel()
+        self.account(error)
+
+    def account(self, error: BaseException | None) -> None:
+        """Hang what was not told on what ends the call; nothing is sent any more."""
         self._tally.interrupted()
         with_results(error, self.results)
 

@@ -15,6 +15,7 @@ from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.async_dialling import dial
 from smtpx._drivers.current import current_world
+from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import AsyncDriver, World
 from smtpx._faces.asynchronous.arriving import Arriving, close, readable
@@ -183,7 +184,7 @@ class AsyncSession(Opened[AsyncDriver]):
             try:
                 course.hang_on(error)
             except BaseException as another:
-                course.hang_on(another)
+                account_again(course.hang_on, another)
                 raise
             raise
 

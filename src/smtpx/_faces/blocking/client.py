@@ -9,6 +9,7 @@ from typing import Literal, Self, Unpack
 from smtpx import _checks
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
+from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.blocking.pool import SessionPool
@@ -113,7 +114,7 @@ class Client:
             try:
                 course.hang_on(error)
             except BaseException as another:
-                course.hang_on(another)
+                account_again(course.hang_on, another)
                 raise
             raise
 
@@ -210,7 +211,12 @@ class Client:
             try:
                 sending.end(error)
             except BaseException as another:
-                sending.end(another)
+                try:
+                    account_again(sending.end, another)
+                finally:
+                    # Where nothing can be called any more, the pool takes back what is unclaimed.
+                    for lease in sending.leases:
+                        lease.place = None
                 raise
             raise
 
@@ -253,7 +259,7 @@ def send(
         try:
             course.hang_on(error)
         except BaseException as another:
-            course.hang_on(another)
+            account_again(course.hang_on, another)
             raise
         raise
 

@@ -47,7 +47,7 @@ class Sending:
         self._multiplexer: Multiplexer[SMTPError | None] = Multiplexer()
         self._working: dict[Lane[SMTPError | None], _Working] = {}
         self._joining: list[Joining] = []
-        self._leases: list[Lease[Session]] = []
+        self.leases: list[Lease[Session]] = []
         """All of its places in the pool, whatever they are for just now."""
         self._is_crowded = False
         """Another session could not be had: the others do without, until one of them has ended."""
@@ -69,12 +69,12 @@ class Sending:
         self._tally.break_off()
         for joining in self._joining:
             joining.close(ConnectionLost("send_many has ended", phase=Phase.CONNECT.field))
-        for lease in self._leases:
+        for lease in self.leases:
             if lease.place is not None and lease.held is not None:
                 lease.held.abort()
         for lane in self._working:
             lane.abandon()
-        for lease in self._leases:
+        for lease in self.leases:
             place, lease.place = lease.place, None
             self._pool.give_up(place, None)
         if self._is_parents:
@@ -118,7 +118,7 @@ class Sending:
         if joining.error is None:
             self._put_to_work(joining.lease)
             return
-        self._leases.remove(joining.lease)
+        self.leases.remove(joining.lease)
         if self._working or len(self._joining) > 1:
             self._is_crowded = True
         else:
@@ -152,7 +152,7 @@ class Sending:
             return False
         if lease is None:
             return False
-        self._leases.append(lease)
+        self.leases.append(lease)
         if lease.held is not None:
             self._put_to_work(lease)
         else:
@@ -183,7 +183,7 @@ class Sending:
         finally:
             self._pool.release(lease)
         del self._working[lane]
-        self._leases.remove(lease)
+        self.leases.remove(lease)
 
     def _more(self) -> bool:
         """Answer `More`: what is on its way goes before what the caller has yet to make."""

@@ -13,6 +13,7 @@ from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import Dialling
+from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
@@ -222,7 +223,7 @@ class Session(Opened[BlockingDriver]):
             try:
                 course.hang_on(error)
             except BaseException as another:
-                course.hang_on(another)
+                account_again(course.hang_on, another)
                 raise
             raise
 
