@@ -26,6 +26,9 @@ FACES = (
     "outbox",
     "interrupted outbox",
     "async outbox",
+    "delivering outbox",
+    "interrupted delivering outbox",
+    "async delivering outbox",
     "delivery",
     "many deliveries",
     "interrupted delivery",
@@ -350,7 +353,7 @@ def _delivering(made: Plan) -> Plan:
         made,
         server=server,
         exchangers=found,
-        count=min(made.count, 40),
+        count=min(made.count, 20 if made.is_kept else 40),
         # What they take is another matter for each of them.
         kind=replace(made.kind, utf8=made.kind.utf8 and made.theme != "calm", eight_bit=False),
         on_doubt="report",

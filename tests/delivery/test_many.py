@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -129,6 +129,30 @@ def test_the_mark_is_asked_once_for_what_is_dialled_and_can_say_no(send_many, se
     assert isinstance(by_domain["d1.test"].error, MarkRefused)
     assert by_domain["d1.test"].outcomes[0].status is Status.NOT_TRIED
     assert [len(server.messages), len(server.sessions)] == [1, 1]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run])
+def test_an_asynchronous_iterable_is_closed_where_the_call_ends_before_it(run, server):
+    """By then, and not by the loop's own end."""
+    ended: list[str] = []
+
+    async def letters() -> AsyncIterator[Any]:
+        try:
+            while True:
+                yield to("d0.test")[0]
+        finally:
+            ended.append("letters")
+
+    def mark(messages: object, results: object) -> list[bool]:
+        raise KeyError
+
+    async def go() -> None:
+        with pytest.raises(KeyError):
+            await in_task(dns, server, letters(), mark=mark)
+        assert ended == ["letters"]
+
+    with zone(1) as dns:
+        run(go() if run is asyncio.run else go)
 
 
 def test_a_mark_that_fails_ends_it_and_nothing_is_lost(send_many, server):

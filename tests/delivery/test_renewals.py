@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import threading
 import time
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 import trustme
 
 from smtpx import Envelope
 from smtpx.delivery import Level, _renewals
-from smtpx.delivery._renewals import Renewals
+from smtpx.delivery._renewals import Renewals, TaskRenewals
 from smtpx.delivery._steps import Renew
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.mta_sts import MemoryPolicies, Policy, StoredPolicy
@@ -227,6 +229,37 @@ def test_no_more_policies_are_fetched_at_once_than_may_be():
     waiting.join()
     assert "first.test" in fetched
     assert len(fetched) <= 17
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run])
+def test_the_end_of_a_delivery_ends_what_nobody_waits_for(run):
+    """A domain whose mail waits has its policy all the same."""
+    ended: list[str] = []
+
+    async def go() -> None:
+        world = current_world()
+        gate = world.make_bell()
+
+        def fetching(step: Renew) -> Any:
+            async def fetch() -> None:
+                try:
+                    await gate.wait()
+                finally:
+                    ended.append(step.domain)
+
+            return fetch
+
+        renewals = TaskRenewals(fetching, world)
+        await renewals.renew(Renew("unwaited.test", "1", waits=False))
+        waiting = world.spawn(lambda: renewals.renew(Renew("waited.test", "1", waits=True)))
+        await world.pause(0.01)
+        await renewals.close()
+        assert ended == ["unwaited.test"]
+        gate.ring()
+        await waiting.ended()
+        assert ended == ["unwaited.test", "waited.test"]
+
+    run(go() if run is asyncio.run else go)
 
 
 def test_what_keeps_policies_and_fails_fails_where_somebody_is_told():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
@@ -222,7 +223,11 @@ class AsyncDelivery:
         except BaseException as error:
             reason = error
             try:
-                await end([task for task in running.values() if task is not None])
+                try:
+                    await end([task for task in running.values() if task is not None])
+                finally:
+                    if isinstance(source, AsyncGenerator):
+                        await source.aclose()
             except BaseException as another:
                 reason = another  # It is what the caller gets.
                 raise

@@ -35,9 +35,12 @@ def drive(scene: Scene) -> None:
             by_async_send_many(scene)
         case ("smtplib" | "smtplib threads", _):
             by_smtplib(scene)
-        case ("outbox" | "interrupted outbox", _):
+        case (
+            "outbox" | "interrupted outbox" | "delivering outbox" | "interrupted delivering outbox",
+            _,
+        ):
             by_outbox(scene)
-        case ("async outbox", _):
+        case ("async outbox" | "async delivering outbox", _):
             by_async_outbox(scene)
         case ("delivery" | "interrupted delivery", _):
             by_delivery(scene)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from smtpx.delivery import (
@@ -44,7 +44,8 @@ def options(scene: Scene) -> dict[str, Any]:
     return {
         "port": scene.port,
         "addresses": AddressPolicy(["127.0.0.0/8"]),
-        "resolver_timeout": 1.0,
+        # A worker asks in each of its shifts.
+        "resolver_timeout": 0.2 if scene.plan.is_kept else 1.0,
         "limits": DeliveryLimits(**there.limits),
         "seed": scene.plan.seed,
         **{name: known[name] for name in ("timeouts", "observer", "signer")},
@@ -53,19 +54,23 @@ def options(scene: Scene) -> dict[str, Any]:
 
 def by_delivery(scene: Scene) -> None:
     """A delivery, shared by so many threads."""
-    with (
-        names(scene) as resolver,
-        Delivery("mail.sender.test", resolver=resolver, **options(scene)) as delivery,
-    ):
+    with delivering(scene) as delivery:
         by_threads(scene, delivery.send)
 
 
 def by_many_deliveries(scene: Scene) -> None:
+    with delivering(scene) as delivery:
+        by_iterator(scene, lambda source: delivery.send_many(source, **many(scene)))
+
+
+@contextmanager
+def delivering(scene: Scene) -> Iterator[Delivery]:
+    """A delivery, whose threads have ended afterwards."""
     with (
         names(scene) as resolver,
         Delivery("mail.sender.test", resolver=resolver, **options(scene)) as delivery,
     ):
-        by_iterator(scene, lambda source: delivery.send_many(source, **many(scene)))
+        yield delivery
         # A second interruption leaves what is on its way to itself.
         for thread in threading.enumerate():
             # One whose start was interrupted never runs.
@@ -84,16 +89,23 @@ def by_async_delivery(scene: Scene) -> None:
 
 async def _by_async_delivery(scene: Scene, world: World) -> None:
     left = list(reversed(scene.told.mails))
+    async with delivering_in_tasks(scene) as delivery:
+
+        async def work() -> None:
+            while left:
+                await attempt_in(scene, world, left.pop(), delivery.send)
+
+        await world.all_of([work] * scene.plan.callers)
+
+
+@asynccontextmanager
+async def delivering_in_tasks(scene: Scene) -> AsyncIterator[AsyncDelivery]:
+    """The same for tasks."""
     with names(scene) as resolver:
         async with AsyncDelivery(
             "mail.sender.test", resolver=resolver, **options(scene)
         ) as delivery:
-
-            async def work() -> None:
-                while left:
-                    await attempt_in(scene, world, left.pop(), delivery.send)
-
-            await world.all_of([work] * scene.plan.callers)
+            yield delivery
 
 
 def by_async_many_deliveries(scene: Scene) -> None:
@@ -101,10 +113,5 @@ def by_async_many_deliveries(scene: Scene) -> None:
 
 
 async def _by_async_many(scene: Scene, world: World) -> None:
-    with names(scene) as resolver:
-        async with AsyncDelivery(
-            "mail.sender.test", resolver=resolver, **options(scene)
-        ) as delivery:
-            await by_iterator_in(
-                scene, world, lambda source: delivery.send_many(source, **many(scene))
-            )
+    async with delivering_in_tasks(scene) as delivery:
+        await by_iterator_in(scene, world, lambda source: delivery.send_many(source, **many(scene)))

@@ -6,15 +6,17 @@ What a state says must be true at the server when no worker is at work.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import smtpx
 from smtpx import AsyncClient, Client, Status
+from smtpx.delivery import AsyncDelivery, Delivery
 from smtpx.outbox import AsyncOutbox, Outbox, Retries, State, Submission
 from tests.certainty.driving import worlds
 from tests.certainty.driving.blocking import around
+from tests.certainty.driving.deliveries import delivering, delivering_in_tasks
 from tests.certainty.driving.ledgers import ledger
 from tests.certainty.driving.scene import Scene
 from tests.certainty.driving.worlds import World
@@ -37,15 +39,15 @@ def by_outbox(scene: Scene) -> None:
     protected = around(scene)
     with ledger(scene) as there, Outbox(there.url, **SOON) as outbox:
         put = [(outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)]
-        with Client(scene.url, pool=scene.limits, **scene.options) as client:
+        with _way(scene) as via:
             for shift in range(SHIFTS):
                 try:
                     # The last is not interrupted: who is, leaves to another what he had.
                     if shift < SHIFTS - 1:
                         with there.troubled(), protected():
-                            outbox.run(client, until_empty=True, **_worker(plan))
+                            outbox.run(via, until_empty=True, **_worker(plan))
                     else:
-                        outbox.run(client, until_empty=True, **_worker(plan))
+                        outbox.run(via, until_empty=True, **_worker(plan))
                 except smtpx.SMTPError:
                     pass
                 except KeyboardInterrupt:
@@ -53,7 +55,6 @@ def by_outbox(scene: Scene) -> None:
                 if not outbox.counts()[State.WAITING]:
                     break
                 time.sleep(PAUSE)
-            scene.look_at_slots(client)
         for id, mail in put:
             _tell(scene, mail, outbox.status(id))
 
@@ -69,11 +70,11 @@ async def _by_async_outbox(scene: Scene, world: World) -> None:
             put = [
                 (await outbox.put(*given, **scene.putting), mail) for mail, given in _given(scene)
             ]
-            async with AsyncClient(scene.url, pool=scene.limits, **scene.options) as client:
+            async with _way_in_tasks(scene) as via:
 
                 async def work() -> None:
                     with suppress(smtpx.SMTPError):
-                        await outbox.run(client, until_empty=True, **_worker(scene.plan))
+                        await outbox.run(via, until_empty=True, **_worker(scene.plan))
 
                 for shift in range(SHIFTS):
                     if shift == SHIFTS - 1:
@@ -88,9 +89,31 @@ async def _by_async_outbox(scene: Scene, world: World) -> None:
                     if not (await outbox.counts())[State.WAITING]:
                         break
                     await world.sleep(PAUSE)
-                scene.look_at_slots(client)
             for id, mail in put:
                 _tell(scene, mail, await outbox.status(id))
+
+
+@contextmanager
+def _way(scene: Scene) -> Iterator[Client | Delivery]:
+    """By what a worker sends."""
+    if scene.plan.exchangers is not None:
+        with delivering(scene) as delivery:
+            yield delivery
+        return
+    with Client(scene.url, pool=scene.limits, **scene.options) as client:
+        yield client
+        scene.look_at_slots(client)
+
+
+@asynccontextmanager
+async def _way_in_tasks(scene: Scene) -> AsyncIterator[AsyncClient | AsyncDelivery]:
+    if scene.plan.exchangers is not None:
+        async with delivering_in_tasks(scene) as delivery:
+            yield delivery
+        return
+    async with AsyncClient(scene.url, pool=scene.limits, **scene.options) as client:
+        yield client
+        scene.look_at_slots(client)
 
 
 def _worker(plan: Any) -> dict[str, int]:
