@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 
 from smtpx import Envelope, Template, compose
 from smtpx.outbox import NotInOutbox, Outbox, State
+from smtpx.outbox import _claiming as claiming
+from smtpx.outbox import _queue as queue
+from smtpx.outbox._destinations import Claim
 from smtpx.outbox._statements import Statements
 
 pytestmark = pytest.mark.timeout(60)
@@ -80,3 +84,26 @@ def test_one_recipient_of_a_large_campaign_is_found_in_parts(outbox: Outbox, cam
 def test_a_campaign_without_rows_has_nothing_to_decide(outbox: Outbox) -> None:
     id = outbox.put_merge(Template(LETTER), [], campaign="empty")
     assert (outbox.cancel(id), outbox.retry(id)) == (0, 0)
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_a_claim_that_was_withdrawn_is_never_valid_again(outbox: Outbox, hold: bool) -> None:
+    """The same worker claims it once more, and has what it claimed at first still at hand."""
+    store, now = outbox._store, time.time() + 1
+    letter = b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net")
+    id = outbox.put(*letter, on_doubt="hold" if hold else "resend")
+    wanted = Claim("owner", hold, 9, now)
+    store.transact(claiming.register, "owner", 30.0, now)
+    (before,) = store.transact(queue.claim, wanted).deliveries
+    assert (outbox.cancel(id), outbox.retry(id)) == (1, 1)
+    assert store.transact(claiming.mark, "owner", [[before.ticket]], now) == [False]
+    (after,) = store.transact(queue.claim, wanted).deliveries
+    assert store.transact(claiming.mark, "owner", [[before.ticket]], now) == [False]
+    store.transact(claiming.release, "owner", [before.ticket])
+    given_back = claiming.Noted(before.ticket, State.WAITING, 0.0, False, None, "", "")
+    store.transact(claiming.note, "owner", [given_back], now)
+    assert store.transact(queue.claim, wanted).deliveries == []
+    assert store.transact(claiming.mark, "owner", [[after.ticket]], now) == [True]
+    accepted = claiming.Noted(before.ticket, State.ACCEPTED, 0.0, True, None, "", "")
+    store.transact(claiming.note, "owner", [accepted], now)
+    assert outbox.status(id).deliveries[0].state is State.SENDING

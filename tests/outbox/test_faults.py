@@ -701,7 +701,7 @@ def test_what_nobody_knows_who_had_it_is_sent(outbox: Outbox, judge: Judge) -> N
     store.transact(_claiming.register, "gone", 30.0, now)
     taken = store.transact(_queue.claim, Claim("gone", False, 2, now)).deliveries
     assert [one.message for one in taken] == [sent, waiting]
-    store.transact(_claiming.mark, "gone", [[taken[0].number]], now)
+    store.transact(_claiming.mark, "gone", [[taken[0].ticket]], now)
     store.transact(_destinations.hold_back, ["example.net"], now)
     store.transact(_claiming.register, "other", 30.0, now)
     assert not store.transact(_queue.claim, Claim("other", False, 2, now)).deliveries

@@ -20,7 +20,7 @@ from smtpx import Envelope
 from smtpx.outbox import IdempotencyConflict, NotInOutbox, Outbox, State
 from smtpx.outbox import _claiming as claiming
 from smtpx.outbox import _queue as queue
-from smtpx.outbox._claiming import Noted, OwnerLost
+from smtpx.outbox._claiming import Noted, OwnerLost, Ticket
 from smtpx.outbox._destinations import Claim
 from smtpx.outbox._queue import Claimed
 
@@ -42,7 +42,8 @@ class Row:
         self.claimed = False
         self.sent: set[str] = set()
         """Who has let its last octet go."""
-        self.number = 0
+        self.tickets: list[Ticket] = []
+        """Of its claims, the last of which may be valid."""
         self.doubts = 0
         """How many attempts may have been accepted that nobody told more of."""
 
@@ -104,7 +105,9 @@ class Ledger(RuleBasedStateMachine):
             assert isinstance(one, Claimed)
             row = self.rows[one.message]
             assert row in free
-            row.claimed, row.owner, row.number = True, owner, one.number
+            assert one.ticket not in row.tickets
+            row.claimed, row.owner = True, owner
+            row.tickets.append(one.ticket)
 
     @rule(owner=st.sampled_from(OWNERS), hold=st.booleans())
     def claim_and_mark(self, owner: str, hold: bool) -> None:
@@ -114,15 +117,18 @@ class Ledger(RuleBasedStateMachine):
             if row.claimed and row.owner == owner:
                 self.mark(owner, place)
 
-    @rule(owner=st.sampled_from(OWNERS), place=places)
-    def mark(self, owner: str, place: int) -> None:
+    @rule(owner=st.sampled_from(OWNERS), place=places, before=st.integers(0, 2))
+    def mark(self, owner: str, place: int, before: int = 0) -> None:
+        """By the last claim, or by one before it."""
         found = self.nth(place)
-        if found is None or not found[1].number:
+        if found is None or len(found[1].tickets) <= before:
             return
         row = found[1]
         mine = row.claimed and row.owner == owner and row.state in (State.WAITING, State.SENDING)
+        mine = mine and before == 0
+        ticket = row.tickets[-1 - before]
         try:
-            (word,) = self.store.transact(claiming.mark, owner, [[row.number]], time.time())
+            (word,) = self.store.transact(claiming.mark, owner, [[ticket]], time.time())
         except OwnerLost:
             assert owner not in self.living
             return
@@ -132,17 +138,41 @@ class Ledger(RuleBasedStateMachine):
             row.sent.add(owner)
             row.state = State.SENDING
 
-    @rule(owner=st.sampled_from(OWNERS), place=places, outcome=outcomes)
-    def note(self, owner: str, place: int, outcome: State) -> None:
+    @rule(owner=st.sampled_from(OWNERS), place=places)
+    def withdraw(self, owner: str, place: int) -> None:
+        """Between its claim and its mark, it is cancelled, retried, and claimed again."""
         found = self.nth(place)
-        if found is None or not found[1].number:
+        if found is None or not found[1].claimed or found[1].state is not State.WAITING:
+            return
+        self.cancel(place)
+        self.retry(place)
+        self.claim(owner, found[1].hold, 3)
+        self.mark(owner, place, 1)
+        self.mark(owner, place)
+
+    @rule(owner=st.sampled_from(OWNERS), place=places, before=st.integers(0, 2))
+    def give_back(self, owner: str, place: int, before: int) -> None:
+        found = self.nth(place)
+        if found is None or len(found[1].tickets) <= before:
+            return
+        row = found[1]
+        self.store.transact(claiming.release, owner, [row.tickets[-1 - before]])
+        if row.owner == owner and row.state is State.WAITING and before == 0:
+            row.claimed = False
+
+    @rule(owner=st.sampled_from(OWNERS), place=places, outcome=outcomes, before=st.integers(0, 2))
+    def note(self, owner: str, place: int, outcome: State, before: int = 0) -> None:
+        found = self.nth(place)
+        if found is None or len(found[1].tickets) <= before:
             return
         row = found[1]
         doubted = outcome is State.IN_DOUBT and not row.hold
         if doubted:
             outcome = State.WAITING
-        said = Noted(row.number, outcome, time.time(), True, None, "", "", doubted)
+        said = Noted(row.tickets[-1 - before], outcome, time.time(), True, None, "", "", doubted)
         self.store.transact(claiming.note, owner, [said], time.time())
+        if before:
+            return
         if row.owner != owner or row.state not in (State.WAITING, State.SENDING, State.IN_DOUBT):
             return
         row.doubts += doubted - (not row.claimed and row.doubts > 0)
@@ -248,9 +278,12 @@ def test_a_long_walk(seed: int) -> None:
         lambda: ledger.begin(chance.choice(owner)),
         lambda: ledger.claim(chance.choice(owner), chance.choice(hold), chance.randrange(1, 4)),
         lambda: ledger.claim_and_mark(chance.choice(owner), chance.choice(hold)),
-        lambda: ledger.mark(chance.choice(owner), chance.randrange(8)),
+        lambda: ledger.mark(chance.choice(owner), chance.randrange(8), chance.randrange(2)),
+        lambda: ledger.withdraw(chance.choice(owner), chance.randrange(8)),
+        lambda: ledger.give_back(chance.choice(owner), chance.randrange(8), chance.randrange(2)),
         lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
         lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
+        lambda: ledger.note(chance.choice(owner), chance.randrange(8), State.WAITING, 1),
         lambda: ledger.die(chance.choice(owner)),
         lambda: ledger.cancel(chance.randrange(8)),
         lambda: ledger.retry(chance.randrange(8)),

@@ -562,8 +562,8 @@ def test_the_parts_of_a_message_that_are_marked_together_are_counted_once(outbox
     store, now = outbox._store, time.time()
     store.transact(claiming.register, "owner", 30.0, now)
     claimed = store.transact(queue.claim, Claim("owner", False, 9, now)).deliveries
-    numbers = [one.number for one in claimed]
-    assert store.transact(claiming.mark, "owner", [numbers, numbers], now) == [True, True]
+    tickets = [one.ticket for one in claimed]
+    assert store.transact(claiming.mark, "owner", [tickets, tickets], now) == [True, True]
     assert outbox.counts() == {**dict.fromkeys(State, 0), State.SENDING: 2}
 
 

@@ -209,12 +209,12 @@ def test_no_statement_of_a_worker_reads_all_that_waits(postgres_server: Any) -> 
         limits = {"up.test": Limit(at_once=9)}
         explained(queue.set_back, now)
         taken = explained(queue.claim, Claim(OWNER, False, 9, now, limits=limits))
-        numbers = [one.number for one in taken.deliveries]
+        tickets = [one.ticket for one in taken.deliveries]
         explained(queue.claim, Claim(OWNER, False, 9, now + 9, limits=limits))
         explained(queue.claim, Claim(OWNER, False, 9, now + 9, batch=id))
         explained(queue.wait_until, Claim(OWNER, False, 9, now + 9, limits=limits))
-        explained(claiming.mark, OWNER, [numbers], now)
-        noted = [Noted(numbers[0], State.ACCEPTED, 0.0, True, None, "", "")]
+        explained(claiming.mark, OWNER, [tickets], now)
+        noted = [Noted(tickets[0], State.ACCEPTED, 0.0, True, None, "", "")]
         explained(claiming.note, OWNER, noted, now)
         explained(claiming.reap, OWNER, None, now)
     assert len(plans) > 12

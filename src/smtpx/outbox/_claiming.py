@@ -1,8 +1,9 @@
 """How a worker marks what it has claimed, and notes what became of it: operations of the ledger.
 
 A delivery is claimed by an owner, and all that an owner does is fenced: it has an effect only as
-long as the delivery is still its own. A claim says nothing about the server: the state is
-"waiting" until the mark, so that a claimed delivery can be cancelled, or given to another owner.
+long as the delivery is still its own, by that very claim. A claim says nothing about the server:
+the state is "waiting" until the mark, so that a claimed delivery can be cancelled, or given to
+another owner. Whoever claims it next, be it the same owner, has a ticket of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .states import State
 __all__ = [
     "Noted",
     "OwnerLost",
+    "Ticket",
     "as_it_is",
     "beat",
     "check_owner",
@@ -39,10 +41,18 @@ class OwnerLost(Exception):
     """The owner was taken for dead, and what it had was given to others."""
 
 
+class Ticket(NamedTuple):
+    """One claim of a delivery, and no other."""
+
+    number: int
+    epoch: int
+    """How many claims of it there have been, with this one."""
+
+
 class Noted(NamedTuple):
     """What has become of a delivery."""
 
-    number: int
+    ticket: Ticket
     state: State
     """WAITING gives it back, ACCEPTED, REFUSED, or IN_DOUBT."""
     due: float
@@ -94,29 +104,30 @@ def as_it_is(state: State, doubts: int) -> State:
     return State.IN_DOUBT if doubts and state in (State.REFUSED, State.EXPIRED) else state
 
 
-def mark(owner: str, groups: Sequence[Sequence[int]], now: float) -> Statements[list[bool]]:
+def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statements[list[bool]]:
     """Mark deliveries as on their way, each group whole or not at all: the value says which."""
     yield from check_owner(owner)
-    numbers = [number for group in groups for number in group]
-    mine: dict[int, Row] = {}
+    numbers = [ticket.number for group in groups for ticket in group]
+    mine: dict[Ticket, Row] = {}
     for part in in_parts(numbers):
         rows = yield Ask(
-            f"SELECT number, state, campaign FROM smtpx_delivery WHERE number IN {marks(part)} "
+            "SELECT number, epoch, state, campaign FROM smtpx_delivery "
+            f"WHERE number IN {marks(part)} "
             "AND owner = ? AND claimed = 1 AND state IN ('waiting', 'sending') {wait}",
             [*part, owner],
         )
-        mine |= {row[0]: row for row in rows}
-    allowed = [all(number in mine for number in group) for group in groups]
+        mine |= {Ticket(number, epoch): row for number, epoch, *row in rows}
+    allowed = [all(ticket in mine for ticket in group) for group in groups]
     changed: Counter[tuple[str, State]] = Counter()
     marked: list[int] = []
     # Once each: the parts of a divided message are one group, and may be asked for together.
     given = {
-        number for group, word in zip(groups, allowed, strict=True) if word for number in group
+        ticket for group, word in zip(groups, allowed, strict=True) if word for ticket in group
     }
-    for number in sorted(given):
-        _, state, campaign = mine[number]
+    for ticket in sorted(given):
+        state, campaign = mine[ticket]
         if state == "waiting":
-            marked.append(number)
+            marked.append(ticket.number)
             moved(changed, campaign, state, State.SENDING)
     for part in in_parts(marked):
         yield Ask(
@@ -127,7 +138,7 @@ def mark(owner: str, groups: Sequence[Sequence[int]], now: float) -> Statements[
 
 
 def mark_and_note(
-    owner: str, groups: Sequence[Sequence[int]], noted: Sequence[Noted], now: float
+    owner: str, groups: Sequence[Sequence[Ticket]], noted: Sequence[Noted], now: float
 ) -> Statements[list[bool]]:
     """Note what has become of deliveries, and mark others, in one transaction."""
     if noted:
@@ -141,12 +152,12 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
     What the owner learns late settles what is in doubt, or would be sent again: nobody else has
     it then.
     """
-    by_number = {one.number: one for one in noted}
+    by_ticket = {one.ticket: one for one in noted}
     changed: Counter[tuple[str, State]] = Counter()
     rows: list[Row] = []
-    for part in in_parts(by_number):
+    for part in in_parts(dict.fromkeys(ticket.number for ticket in by_ticket)):
         rows += yield Ask(
-            "SELECT number, state, claimed, campaign, message, recipient, doubted "
+            "SELECT number, epoch, state, claimed, campaign, message, recipient, doubted "
             f"FROM smtpx_delivery WHERE number IN {marks(part)} AND owner = ? "
             "AND state IN ('waiting', 'sending', 'in doubt') {wait}",
             [*part, owner],
@@ -154,8 +165,10 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
     updates: list[tuple[object, ...]] = []
     settled: list[tuple[object, ...]] = []
     events: list[tuple[object, ...]] = []
-    for number, state, claimed, campaign, message, recipient, doubted in rows:
-        one = by_number[number]
+    for number, epoch, state, claimed, campaign, message, recipient, doubted in rows:
+        one = by_ticket.get(Ticket(number, epoch))
+        if one is None:
+            continue  # It was withdrawn, and claimed again.
         # Who was taken for dead had a doubt counted, which what it says late settles.
         doubts = doubted + one.doubted - (not claimed and doubted > 0)
         if not claimed and (one.state is State.IN_DOUBT or (state, one.state) == _GIVEN_BACK):
@@ -190,14 +203,13 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
 _GIVEN_BACK = ("waiting", State.WAITING)
 
 
-def release(owner: str, numbers: Sequence[int]) -> Statements[None]:
+def release(owner: str, tickets: Sequence[Ticket]) -> Statements[None]:
     """Give back what was claimed and not marked."""
-    for part in in_parts(numbers):
-        yield Ask(
-            f"UPDATE smtpx_delivery SET claimed = 0 WHERE number IN {marks(part)} "
-            "AND owner = ? AND claimed = 1 AND state = 'waiting'",
-            [*part, owner],
-        )
+    _ = yield Tell(
+        "UPDATE smtpx_delivery SET claimed = 0 WHERE number = ? AND epoch = ? "
+        "AND owner = ? AND claimed = 1 AND state = 'waiting'",
+        [(*ticket, owner) for ticket in tickets],
+    )
 
 
 def reap(owner: str, last_beat: int | None, now: float) -> Statements[int]:

@@ -139,7 +139,7 @@ class Round:
         for result in results:
             self.hear(result)
         self._hold_back()
-        groups = [load_of(message).numbers for message in messages]
+        groups = [load_of(message).tickets for message in messages]
         noted, self._unnoted = self._unnoted, []
         try:
             return self._store.transact(
@@ -208,7 +208,7 @@ class Round:
             else:
                 self._answer(load, result)
         self.flush()
-        unread = [number for load in self._unread.values() for number in load.numbers]
+        unread = [ticket for load in self._unread.values() for ticket in load.tickets]
         self._unread.clear()
         if unread:
             self._store.transact(_claiming.release, self._owner, unread)
@@ -218,17 +218,17 @@ class Round:
         written = reply_text(reply)
         match outcome.status:
             case Status.ACCEPTED:
-                return Noted(delivery.number, State.ACCEPTED, 0.0, True, written, "", host)
+                return Noted(delivery.ticket, State.ACCEPTED, 0.0, True, written, "", host)
             case Status.REFUSED if reply is None or reply.permanent:
                 reason = "" if reply is not None else reason_of(outcome, result)
-                return Noted(delivery.number, State.REFUSED, 0.0, True, written, reason, host)
+                return Noted(delivery.ticket, State.REFUSED, 0.0, True, written, reason, host)
             case Status.REFUSED:
                 due = self._due(delivery, reply)
-                return Noted(delivery.number, State.WAITING, due, True, written, "", host)
+                return Noted(delivery.ticket, State.WAITING, due, True, written, "", host)
             case Status.IN_DOUBT:
                 reason = doubt_of(outcome, result)
                 if self._hold:
-                    return Noted(delivery.number, State.IN_DOUBT, 0.0, True, written, reason, host)
+                    return Noted(delivery.ticket, State.IN_DOUBT, 0.0, True, written, reason, host)
                 return self._put_off(delivery, reason, host)._replace(doubted=True)
             case Status.NOT_TRIED if isinstance(error, _NO_FAULTS):
                 return self._given_back(delivery, "", host)
@@ -242,13 +242,13 @@ class Round:
 
     def _put_off(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
         due = self._due(delivery, None)
-        return Noted(delivery.number, State.WAITING, due, True, None, reason, host)
+        return Noted(delivery.ticket, State.WAITING, due, True, None, reason, host)
 
     def _unmade(self, delivery: Claimed, error: Exception, host: str = "") -> Noted:
         """It cannot be made, signed, or sent as it is: for good, if that is the message's fault."""
         why = error.__cause__ if isinstance(error.__cause__, OutboxError) else error
         if isinstance(why, SMTPError) and not _is_ours(why):
-            return Noted(delivery.number, State.REFUSED, 0.0, True, None, str(why), host)
+            return Noted(delivery.ticket, State.REFUSED, 0.0, True, None, str(why), host)
         reason = str(why) if isinstance(why, SMTPError) else repr(why)
         if reason not in self._complaints:
             self._complaints.add(reason)
@@ -256,7 +256,7 @@ class Round:
         return self._put_off(delivery, reason, host)
 
     def _given_back(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
-        return Noted(delivery.number, State.WAITING, AT_ONCE, False, None, reason, host)
+        return Noted(delivery.ticket, State.WAITING, AT_ONCE, False, None, reason, host)
 
     def _due(self, delivery: Claimed, said: Reply | None) -> float:
         seconds = pause(self._policy.retries, delivery.attempts + 1, said, random.random())

@@ -11,6 +11,7 @@ from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.merging import Template
 
+from ._claiming import Ticket
 from ._preparing import date_field, stamped
 from ._queue import Claimed, Contents
 from ._spool import Spool
@@ -31,9 +32,9 @@ class Load:
         """What became of it has been handed to the ledger."""
 
     @property
-    def numbers(self) -> list[int]:
-        """The numbers of its deliveries."""
-        return [delivery.number for delivery in self.deliveries]
+    def tickets(self) -> list[Ticket]:
+        """What its deliveries are claimed by."""
+        return [delivery.ticket for delivery in self.deliveries]
 
 
 class _Octets(bytes):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from ._claiming import as_it_is, check_owner
+from ._claiming import Ticket, as_it_is, check_owner
 from ._destinations import (
     FREE,
     IN_TURN,
@@ -42,6 +42,7 @@ class Claimed(NamedTuple):
     attempts: int
     message_id: str | None
     data: str | None
+    epoch: int
     sender: str
     options: str | None
     stamps: bytes
@@ -50,6 +51,11 @@ class Claimed(NamedTuple):
     """The digest of the content, where that is no part of the message's own row."""
     template: int
     created: float
+
+    @property
+    def ticket(self) -> Ticket:
+        """What this claim is known by."""
+        return Ticket(self.number, self.epoch)
 
 
 Contents: TypeAlias = dict[bytes, tuple[bytes | None, int]]
@@ -106,7 +112,8 @@ def _take(
         allowed, closed = yield from admitted(wanted, [row for row in rows if row[0] not in over])
         for part in in_parts([row[0] for row in allowed]):
             yield Ask(
-                f"UPDATE smtpx_delivery SET claimed = 1, owner = ? WHERE number IN {marks(part)}",
+                "UPDATE smtpx_delivery SET claimed = 1, owner = ?, epoch = epoch + 1 "
+                f"WHERE number IN {marks(part)}",
                 [wanted.owner, *part],
             )
         taken += allowed
@@ -120,7 +127,7 @@ def _take(
 
 def _due(wanted: Claim, deferred: int, most: int) -> Statements[list[Row]]:
     text = f"""SELECT number, message, recipient, wishes, domain, expires, attempts, message_id,
-        data FROM smtpx_delivery WHERE {_QUEUED} AND hold = ? AND deferred = ?"""
+        data, epoch + 1 FROM smtpx_delivery WHERE {_QUEUED} AND hold = ? AND deferred = ?"""
     kind = [int(wanted.hold), deferred]
     if wanted.batch is not None:
         return (

@@ -151,7 +151,14 @@ _THIRD = (
     "CREATE INDEX smtpx_destination_turn ON smtpx_destination (turn) WHERE turn IS NOT NULL",
 )
 
-MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND, _THIRD)
+# What was withdrawn and is claimed again is another claim, though the owner be the same.
+_FOURTH = (
+    Column("smtpx_delivery", "epoch", "BIGINT NOT NULL DEFAULT 0"),
+    # Of those who tell of events by one name, one does so.
+    Column("smtpx_reader", "owner", "TEXT"),
+)
+
+MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What makes of the tables of each version those of the next; the first makes them of nothing."""
 
 VERSION = len(MIGRATIONS)
