@@ -106,6 +106,20 @@ def test_stop_brings_what_is_on_its_way_to_its_end(runner: Runner, tmp_path: Pat
         runner.run(main)
 
 
+def test_to_stop_a_task_that_has_not_begun(runner: Runner, tmp_path: Path, judge: Judge) -> None:
+    async def main() -> None:
+        async with AsyncOutbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
+            await outbox.put(letter())
+            begun = outbox.run(judge.url)
+            outbox.stop()
+            await begun
+            assert judge.taken == []
+            await outbox.run(judge.url, until_empty=True)
+            assert len(judge.taken) == 1
+
+    runner.run(main)
+
+
 class _Later:
     """Calls, from another thread, once something is so."""
 

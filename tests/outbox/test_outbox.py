@@ -22,6 +22,7 @@ from smtpx import Envelope, Recipient, SMTPError
 from smtpx.outbox import IdempotencyConflict, NotInOutbox, Outbox, State
 from smtpx.outbox import _claiming as claiming
 from smtpx.outbox import _queue as queue
+from smtpx.outbox import _readers as readers
 from smtpx.outbox._destinations import Claim
 from smtpx.outbox._statements import Statements, Tell
 from tests.outbox.judge import Judge
@@ -487,6 +488,43 @@ def test_a_callback_is_told_again_of_what_it_failed_on(outbox: Outbox) -> None:
     assert told[1] == told[2]
     assert len({*told}) == 3
     assert outbox.report(lambda event: None, name="another") == 3
+
+
+def test_of_those_who_tell_by_one_name_one_does(open_outbox: Callable[..., Outbox]) -> None:
+    first, second = open_outbox(), open_outbox()
+    for n in range(3):
+        first.cancel(first.put(letter(str(n))))
+    told: list[int] = []
+
+    def tell(event) -> None:
+        told.append(event.cursor)
+        assert second.report(tell) == 0
+        assert second.report(lambda event: None, name=f"for {event.cursor}") == 3
+
+    assert first.report(tell) == 3
+    assert told == [event.cursor for event in first.events()]
+    first.cancel(first.put(letter("later")))
+    assert second.report(lambda event: None) == 1
+
+
+def test_the_events_of_one_who_died_are_told_by_another(outbox: Outbox) -> None:
+    outbox.cancel(outbox.put(letter()))
+    store = outbox._store
+    store.transact(claiming.register, "dead", 0.3, time.time() - 60)
+    assert store.transact(readers._begin, "default", "dead") == 0
+    assert outbox.report(lambda event: None) == 1
+    assert not store.transact(readers._move, "default", "dead", 0), "it is too late"
+    assert outbox.report(lambda event: None) == 0
+
+
+def test_to_stop_what_has_not_begun(outbox: Outbox, judge: Judge) -> None:
+    """Whoever stops a thread that he has begun cannot know how far it has come."""
+    outbox.put(letter())
+    outbox.stop()
+    outbox.run(judge.url)
+    assert judge.taken == []
+    outbox.run(judge.url, until_empty=True)
+    assert len(judge.taken) == 1
 
 
 def test_options_of_the_envelope_come_through(open_outbox: Callable[..., Outbox]) -> None:

@@ -11,7 +11,7 @@ from smtpx.addresses import Address
 
 from ._arguments import recipient_of, seconds_of, state_of
 from ._putting import AT_ONCE, count
-from ._statements import Ask, Row, Statements, Tell, in_parts, marks
+from ._statements import Ask, Row, Statements, in_parts, marks
 from ._stored import moment, reply_of
 from .states import Delivery, Event, NotInOutbox, State, Submission
 
@@ -24,7 +24,6 @@ __all__ = [
     "events",
     "find",
     "forget_events",
-    "move_cursor",
     "narrowed",
     "nothing_of",
     "purge",
@@ -314,12 +313,3 @@ def cursor_of(name: str) -> Statements[int]:
     """How far a reader of the events has come."""
     rows = yield Ask("SELECT cursor FROM smtpx_reader WHERE name = ?", [name])
     return rows[0][0] if rows else 0
-
-
-def move_cursor(name: str, cursor: int) -> Statements[None]:
-    """Note how far a reader of the events has come."""
-    _ = yield Tell(
-        "INSERT INTO smtpx_reader (name, cursor) VALUES (?,?) "
-        "ON CONFLICT (name) DO UPDATE SET cursor = excluded.cursor",
-        [(name, cursor)],
-    )

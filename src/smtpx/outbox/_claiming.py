@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ._putting import AT_ONCE, EVENT, count, moved
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
@@ -108,7 +108,7 @@ def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statemen
     """Mark deliveries as on their way, each group whole or not at all: the value says which."""
     yield from check_owner(owner)
     numbers = [ticket.number for group in groups for ticket in group]
-    mine: dict[Ticket, Row] = {}
+    mine: dict[Ticket, list[Any]] = {}
     for part in in_parts(numbers):
         rows = yield Ask(
             "SELECT number, epoch, state, campaign FROM smtpx_delivery "
@@ -116,7 +116,7 @@ def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statemen
             "AND owner = ? AND claimed = 1 AND state IN ('waiting', 'sending') {wait}",
             [*part, owner],
         )
-        mine |= {Ticket(number, epoch): row for number, epoch, *row in rows}
+        mine |= {Ticket(number, epoch): rest for number, epoch, *rest in rows}
     allowed = [all(ticket in mine for ticket in group) for group in groups]
     changed: Counter[tuple[str, State]] = Counter()
     marked: list[int] = []

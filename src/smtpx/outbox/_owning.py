@@ -125,6 +125,13 @@ class Watcher:
             found += self._store.transact(_claiming.reap, owner, beat, self._store.now())
         return found
 
+    def reap_for_certain(self) -> None:
+        """The same, and wait until it is known of all that look dead whether they are."""
+        _ = self.reap()
+        if suspense := self.suspense:
+            time.sleep(suspense)
+            _ = self.reap()
+
     @property
     def suspense(self) -> float:
         """Seconds until it is known of all that look dead whether they are; 0 if none does."""

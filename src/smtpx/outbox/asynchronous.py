@@ -12,7 +12,6 @@ from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
-from weakref import WeakSet
 
 from smtpx import AsyncClient, _checks
 from smtpx._unbegun import Unbegun
@@ -27,10 +26,11 @@ from ._intake import Put
 from ._opening import check_url
 from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of, terms_of
 from ._preparing import AnyContent
+from ._stopping import Running
 from ._threads import in_thread
 from ._tls_reporting import reporting_async
 from ._via import AsyncVia
-from ._working import Working, stopped_by_sigterm
+from ._working import stopped_by_sigterm
 from .outbox import Outbox
 from .states import Delivery, Event, State, Submission
 
@@ -56,7 +56,7 @@ class AsyncOutbox:
         _ = settings_of(options)
         self._make = partial(Outbox, url, **options)
         self._outbox: Outbox | None = None
-        self._shifts: WeakSet[Working] = WeakSet()
+        self._running = Running()
 
     async def __aenter__(self) -> Self:
         _ = await self._opened()
@@ -238,18 +238,16 @@ class AsyncOutbox:
         _checks.flag("until_empty", until_empty)
         outbox = await self._opened()
         shift = AsyncShift(outbox._core, via, AsyncClient, connections, window)
-        self._shifts.add(shift)
-        try:
-            with stopped_by_sigterm(shift):
-                async with shift, reporting_async(shift.client, lambda: shift.is_stopping):
-                    await shift.work(until_empty=until_empty)
-        finally:
-            self._shifts.discard(shift)
+        with self._running.begun(shift), stopped_by_sigterm(shift):
+            async with shift, reporting_async(shift.client, lambda: shift.is_stopping):
+                await shift.work(until_empty=until_empty)
 
     def stop(self) -> None:
-        """Have each `run` of this object return, once what is on its way has been answered."""
-        for shift in [*self._shifts]:
-            shift.stop()
+        """Have each `run` of this object return, once what is on its way has been answered.
+
+        Where none has begun, as a task that was only made, the next one returns at once.
+        """
+        self._running.stop()
 
     async def deliver(
         self, batch: str, via: AsyncVia, *, connections: int = 1, window: int | None = None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
-from weakref import WeakSet
 
 from smtpx import Client, _checks
 from smtpx.addresses import Address
@@ -32,10 +30,12 @@ from ._opening import opened
 from ._options import FIVE_DAYS, OutboxOptions, PutOptions, settings_of
 from ._owning import Watcher
 from ._preparing import AnyContent
+from ._readers import tell
 from ._shift import Shift
+from ._stopping import Running
 from ._tls_reporting import reporting
 from ._via import Via
-from ._working import Core, Working, stopped_by_sigterm
+from ._working import Core, stopped_by_sigterm
 from .states import Delivery, Event, NotInOutbox, State, Submission
 
 __all__ = ["Outbox"]
@@ -83,7 +83,7 @@ class Outbox:
         )
         self._intake = Intake(self._store, self._spool, settings.dispatcher, settings.warn_after)
         self._overdue = settings.overdue
-        self._shifts: WeakSet[Working] = WeakSet()
+        self._running = Running()
 
         if settings.bounces is not None:
             try:
@@ -327,7 +327,8 @@ class Outbox:
         """Call back with each event that this `name` has not been told; return how many.
 
         An event is noted as told when the callback has returned. After a crash in between, it is
-        told again.
+        told again. Of those who call this by one name, in any process, one tells at a time; the
+        others return 0. One that died is replaced once its `lease` has run out.
 
         Raises:
             Exception: what the callback raises; the event will be told again.
@@ -336,12 +337,7 @@ class Outbox:
             raise _checks.complaint("callback", callback, "a function of an event")
         _checks.text("name", name)
         _ = key_of("name", name)
-        told = 0
-        for event in self._events(self._store.look(_asking.cursor_of, name)):
-            _ = callback(event)
-            self._store.transact(_asking.move_cursor, name, event.cursor)
-            told += 1
-        return told
+        return tell(self._core, callback, name)
 
     # What sends
 
@@ -370,26 +366,20 @@ class Outbox:
         _checks.flag("until_empty", until_empty)
         with (
             Shift(self._core, via, Client, connections, window) as shift,
-            self._stoppable(shift),
+            self._running.begun(shift),
             stopped_by_sigterm(shift),
             reporting(shift.client, lambda: shift.is_stopping),
         ):
             shift.work(until_empty=until_empty)
 
-    @contextmanager
-    def _stoppable(self, shift: Working) -> Generator[None, None, None]:
-        self._shifts.add(shift)
-        try:
-            yield
-        finally:
-            self._shifts.discard(shift)
-
     def stop(self) -> None:
         """Have each `run` of this object return, once what is on its way has been answered; from
         any thread, or a signal handler.
+
+        Where none has begun, the next one returns at once: its thread may be about to begin it. A
+        `run` after that sends again.
         """
-        for shift in [*self._shifts]:
-            shift.stop()
+        self._running.stop()
 
     def deliver(
         self, batch: str, via: Via, *, connections: int = 1, window: int | None = None
@@ -430,11 +420,7 @@ class Outbox:
         Raises:
             LedgerUnavailable: the database cannot be used.
         """
-        watcher = self._core.watcher
-        _ = watcher.reap()
-        if suspense := watcher.suspense:
-            time.sleep(suspense)
-            _ = watcher.reap()
+        self._core.watcher.reap_for_certain()
         _ = self._core.report()
         batches = self._store.look(_queue.overdue, self._store.now(), self._overdue, 10 * _PAGE)
         self._intake.wake(batches)
