@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import socketserver
 import sqlite3
 import sys
 import threading
@@ -16,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from smtpx import Envelope
+from smtpx import Envelope, SMTPError
 from smtpx.outbox import Outbox, State, _waking
+from smtpx.outbox._statements import Ask, Statements
 from smtpx.outbox.testing import HostileDispatcher, verify
 from smtpx.testing import Server
 from tests.outbox import redis
@@ -55,6 +57,43 @@ def test_one_that_is_down_loses_nothing(open_outbox: Callable[..., Outbox]) -> N
             outbox.deliver(batch, server.url)
     assert outbox.counts()[State.ACCEPTED] == 1
     assert outbox.reconcile() == []
+
+
+def test_tasks_leave_a_server_alone_that_could_not_be_reached(
+    open_outbox: Callable[..., Outbox],
+) -> None:
+    outbox = open_outbox(overdue=0.01)
+    ids = [outbox.put(*MESSAGE) for _ in range(9)]
+    dialled: list[None] = []
+
+    class Closing(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            dialled.append(None)
+
+    def forgiven() -> Statements[None]:
+        yield Ask("UPDATE smtpx_destination SET held_until = 0, failures = 0")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Closing) as closing:
+        serving = threading.Thread(target=closing.serve_forever, args=(0.01,))
+        serving.start()
+        url = f"smtp://127.0.0.1:{closing.server_address[1]}"
+        with pytest.raises(SMTPError):
+            outbox.deliver(ids[0], url)
+        several = len(dialled)
+        assert [outbox.deliver(id, url) for id in ids] == [False] * 9
+        assert len(dialled) == several, "who comes later does not even try"
+        time.sleep(0.05)
+        assert sorted(outbox.reconcile()) == sorted(ids)
+        outbox._store.transact(forgiven)
+        with pytest.raises(SMTPError):
+            outbox.deliver(ids[1], url)
+        assert len(dialled) > several
+        closing.shutdown()
+        serving.join()
+    with Server() as server:
+        assert all(outbox.deliver(batch, server.url) for batch in ids)
+        assert outbox.deliver(ids[0], server.url), "there is nothing left to do"
+    assert outbox.counts()[State.ACCEPTED] == 9
 
 
 @pytest.fixture

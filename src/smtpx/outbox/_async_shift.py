@@ -60,13 +60,14 @@ class AsyncShift(Working):
                     return
             await self._sleep()
 
-    async def deliver(self, batch: str) -> None:
-        """Send what is due of one batch."""
+    async def deliver(self, batch: str) -> bool:
+        """Send what is due of one batch; the value is false if some of that is left."""
         while await self._rounds(batch):
             pass
         _ = await in_thread(self._core.report)
         if self.failure is not None:
             raise self.failure
+        return not await in_thread(self.is_left, batch)
 
     async def _rounds(self, batch: str | None) -> int:
         """Send what is due of both kinds; the value is how many deliveries that were."""

@@ -200,6 +200,8 @@ class Round:
         if error is not None:
             for result in vars(error).get("results", ()):
                 self.hear(result)
+        if self._batch is not None and self._hop is not None and _is_servers(error):
+            self._unreached.add(self._hop)  # A task does not wait, and others come after it.
         untried, self._untried = self._untried, []
         for load, result in untried:
             if _is_same(result.error, error):
@@ -270,10 +272,14 @@ def _is_ours(error: SMTPError) -> bool:
     return isinstance(error, _OURS) or isinstance(error.__cause__, (OSError, MemoryError))
 
 
+def _is_servers(error: BaseException | None) -> bool:
+    return isinstance(error, SMTPError) and not isinstance(error, OutboxError)
+
+
 def _is_same(told: SMTPError | None, error: BaseException | None) -> bool:
     """True if a message was not tried because there was no way to the server at all."""
     if told is None or error is None:
         return False
-    if isinstance(error, SMTPError) and not isinstance(error, OutboxError):
+    if _is_servers(error):
         return type(told) is type(error) and told.args == error.args
     return not isinstance(told, (*_FAULTS, *_NO_FAULTS))

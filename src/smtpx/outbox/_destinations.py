@@ -22,6 +22,7 @@ __all__ = [
     "admitted",
     "held",
     "hold_back",
+    "is_left",
     "let_in",
     "let_in_of_batch",
     "next_turn",
@@ -257,6 +258,16 @@ def let_in_of_batch(wanted: Claim) -> Statements[None]:
         [wanted.batch, wanted.now, wanted.now + HELD_MOST],
     )
     yield from _put_back([row[0] for row in rows])
+
+
+def is_left(batch: str, now: float) -> Statements[bool]:
+    """True if something of a batch is due that nobody has: it may not go now."""
+    rows = yield Ask(
+        f"SELECT 1 FROM smtpx_delivery WHERE {FREE} AND batch = ? AND batch <> '' AND due <= ? "
+        "LIMIT 1",
+        [batch, now],
+    )
+    return bool(rows)
 
 
 def next_turn(wanted: Claim) -> Statements[float | None]:

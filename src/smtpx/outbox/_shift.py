@@ -54,13 +54,14 @@ class Shift(Working):
                     return
             self._sleep()
 
-    def deliver(self, batch: str) -> None:
-        """Send what is due of one batch."""
+    def deliver(self, batch: str) -> bool:
+        """Send what is due of one batch; the value is false if some of that is left."""
         while self._rounds(batch):
             pass
         _ = self._core.report()
         if self.failure is not None:
             raise self.failure
+        return not self.is_left(batch)
 
     def _rounds(self, batch: str | None) -> int:
         """Send what is due of both kinds; the value is how many deliveries that were."""

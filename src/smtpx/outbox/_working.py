@@ -17,7 +17,7 @@ from smtpx.endpoints import Endpoint
 from smtpx.errors import SMTPError
 from smtpx.options import PoolLimits
 
-from . import _queue, _reporting
+from . import _destinations, _queue, _reporting
 from ._delivering import Policy, Round
 from ._destinations import Claim
 from ._options import terms_of
@@ -170,6 +170,10 @@ class Working:
         self._failures += 1
         _LOG.warning("%s; tried again in %g seconds", self.failure, self._pause)
         return 0
+
+    def is_left(self, batch: str) -> bool:
+        """True if something of a batch is due, and has to wait: its destination gets no more."""
+        return self._core.store.look(_destinations.is_left, batch, time.time())
 
     def is_limited(self) -> bool:
         """True if a limit lets more go soon, as it did lately: not all is sent that can be."""

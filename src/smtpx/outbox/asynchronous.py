@@ -251,12 +251,12 @@ class AsyncOutbox:
 
     async def deliver(
         self, batch: str, via: AsyncVia, *, connections: int = 1, window: int | None = None
-    ) -> None:
+    ) -> bool:
         """Send what is due of one batch; see `Outbox.deliver`."""
         outbox = await self._opened()
         _ = id_of("batch", batch)
         async with AsyncShift(outbox._core, via, AsyncClient, connections, window) as shift:
-            await shift.deliver(batch)
+            return await shift.deliver(batch)
 
     async def wake(self, batches: Iterable[str]) -> None:
         """Have the dispatcher call for what was put in; see `Outbox.wake`."""

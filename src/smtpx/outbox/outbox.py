@@ -383,11 +383,15 @@ class Outbox:
 
     def deliver(
         self, batch: str, via: Via, *, connections: int = 1, window: int | None = None
-    ) -> None:
+    ) -> bool:
         """Send what is due of one batch: the id of a message, or what `reconcile` returned.
 
         For tasks of any engine that calls them at least once. It may be called late, twice, and at
         once; what somebody else sends is left to him.
+
+        A server that could not be reached is left alone for a second, and for longer each time. A
+        call in that time connects to nothing and returns ``False``: some is due that may not go
+        now. So it is for a `Limit`. `reconcile` calls that batch out again.
 
         Raises:
             SMTPError: the server cannot be reached; what waits is kept.
@@ -395,7 +399,7 @@ class Outbox:
         """
         _ = id_of("batch", batch)
         with Shift(self._core, via, Client, connections, window) as shift:
-            shift.deliver(batch)
+            return shift.deliver(batch)
 
     def wake(self, batches: Iterable[str]) -> None:
         """Have the dispatcher call for what was put in by ``connection=``, once that is committed.

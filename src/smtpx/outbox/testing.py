@@ -7,10 +7,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from email import message_from_bytes
 from typing import TYPE_CHECKING
 
 from smtpx.envelope import Envelope
+from smtpx.errors import SMTPError
 
 from .outbox import Outbox
 from .states import State
@@ -78,7 +80,8 @@ class HostileDispatcher:
                 if self._has_ended:
                     return
                 _, batch = self._due.pop(0)
-            _ = deliver(batch)
+            with suppress(SMTPError):  # A task that fails ends no worker.
+                _ = deliver(batch)
 
     def _is_due(self) -> bool:
         return bool(self._due) and self._due[0][0] <= time.monotonic()
