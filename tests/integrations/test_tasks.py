@@ -27,6 +27,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 _PROGRAMS = re.findall(
     r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
+_COMMANDS = re.findall(r"^\$ python -m (procrastinate .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+PROCRASTINATE_SCHEMA, PROCRASTINATE_WORKER = (line.split() for line in _COMMANDS)
 CELERY, CELERY_ORDER, CELERY_DJANGO = _PROGRAMS[:3]
 PROCRASTINATE, PROCRASTINATE_ORDER = _PROGRAMS[3:5]
 DBOS, DBOS_ORDER, DBOS_WORKER = _PROGRAMS[5:]
@@ -159,12 +161,12 @@ def test_procrastinate(postgres_server: Any, tmp_path: Path):
         url = postgres_server.database()
         app, order = PROCRASTINATE, PROCRASTINATE_ORDER
         shop = Shop(tmp_path, app, order, DATABASE=url, SMTPX_URL=server.url)
-        shop.run("-m", "procrastinate", "--app=shop.app", "schema", "--apply")
+        shop.run("-m", *PROCRASTINATE_SCHEMA)
         shop.place(1)
-        with shop.worker("procrastinate", "--app=shop.app", "worker"):
+        with shop.worker(*PROCRASTINATE_WORKER):
             wait_for(url, 1)
         shop.place(2)
-        with shop.worker("procrastinate", "--app=shop.app", "worker"):
+        with shop.worker(*PROCRASTINATE_WORKER):
             wait_for(url, 2)
         assert len(server.messages) == 2
 

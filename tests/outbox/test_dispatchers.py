@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from smtpx import Envelope, SMTPError
-from smtpx.outbox import Outbox, State, _waking
+from smtpx import Client, Envelope, SMTPError
+from smtpx.outbox import LedgerMisconfigured, Outbox, State, _waking
 from smtpx.outbox._statements import Ask, Statements
 from smtpx.outbox.testing import HostileDispatcher, verify
 from smtpx.testing import Server
@@ -94,6 +94,39 @@ def test_tasks_leave_a_server_alone_that_could_not_be_reached(
         assert all(outbox.deliver(batch, server.url) for batch in ids)
         assert outbox.deliver(ids[0], server.url), "there is nothing left to do"
     assert outbox.counts()[State.ACCEPTED] == 9
+
+
+def test_the_kit_counts_at_least_one(outbox: Outbox) -> None:
+    with Server() as server:
+        for count in (0, -1):
+            with pytest.raises(ValueError, match="count"):
+                verify(outbox, server, count=count)
+
+
+def test_a_task_that_mails_more_does_not_pass(open_outbox: Callable[..., Outbox]) -> None:
+    hostile = HostileDispatcher()
+    outbox, working = open_outbox(dispatcher=hostile, overdue=0.1), open_outbox()
+
+    def deliver(batch: str) -> None:
+        with Client(server.url) as client:
+            client.send(*MESSAGE)
+        working.deliver(batch, server.url)
+
+    with Server() as server:
+        hostile.serve(deliver)
+        try:
+            with pytest.raises(AssertionError, match="not in the outbox"):
+                verify(outbox, server, count=3)
+        finally:
+            hostile.close()
+
+
+def test_a_dispatcher_says_whether_it_is_transactional(tmp_path: Path) -> None:
+    class Silent:
+        def wake(self, batches: Any, *, connection: object = None) -> None: ...
+
+    with pytest.raises(TypeError, match="`transactional`"):
+        Outbox(f"sqlite:///{tmp_path}/mail.db", dispatcher=Silent())  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -187,6 +220,31 @@ def test_a_fork_wakes_too(tmp_path: Path) -> None:
     os.close(said)
     assert os.read(heard, 9) == b"xx"
     os.close(heard)
+
+
+@pytest.mark.xdist_group("postgres")
+def test_procrastinate_without_its_tables(
+    postgres_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    procrastinate = pytest.importorskip("procrastinate")
+    import psycopg
+
+    from smtpx.outbox.dispatchers.procrastinate import ProcrastinateDispatcher
+
+    url = postgres_server.database()
+    app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=url))
+    with app.open(), Outbox(url, dispatcher=ProcrastinateDispatcher(app)) as outbox:
+        outbox.put(*MESSAGE)
+        outbox.put(*MESSAGE)
+        (said,) = [record.message for record in caplog.records if record.name == "smtpx.outbox"]
+        assert "schema --apply" in said
+        assert "does not exist" in said, "and why"
+        with (
+            pytest.raises(LedgerMisconfigured, match="schema --apply"),
+            psycopg.connect(url) as own,
+        ):
+            outbox.put(*MESSAGE, connection=own)
+        assert outbox.counts()[State.WAITING] == 2
 
 
 @pytest.mark.xdist_group("postgres")

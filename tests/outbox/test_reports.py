@@ -16,6 +16,7 @@ from smtpx.outbox import _destinations as destinations
 from smtpx.outbox import _queue as queue
 from smtpx.outbox._destinations import Claim
 from smtpx.outbox._notices import Concerned, Reported, notice
+from smtpx.outbox._preparing import prepared
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter
 
@@ -89,8 +90,8 @@ def test_the_sender_is_told_while_there_is_more_to_send(
     ("host", "remote"),
     [
         ("mx.example.net", "mx.example.net"),
-        ("192.0.2.1:25", "192.0.2.1"),
-        ("[2001:db8::1]:25", "[2001:db8::1]"),
+        ("192.0.2.1:25", "[192.0.2.1]"),
+        ("[2001:db8::1]:25", "[IPv6:2001:db8::1]"),
         ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
     ],
 )
@@ -105,6 +106,24 @@ def test_a_report_names_the_host_and_what_its_header_is_encoded_as(
     assert isinstance(found, bounces.DeliveryReport)
     assert found.recipients[0].remote_mta == remote
     assert header in returned.as_bytes()
+
+
+def test_what_programs_read_is_not_encoded() -> None:
+    """RFC 3464 §2.1.1 knows no encoded words in `message/delivery-status`."""
+    recipient, word = f"{'b' * 64}@{'c' * 60}.example", f"https://example.org/{'x' * 150}"
+    why = f"see {word}{' or call us' * 20}"
+    refused = Concerned(recipient, None, State.REFUSED, None, why, "", 0.0)
+    report = notice("p@example.org", Reported("a@example.org", "", None, b""), [refused])
+    octets = prepared(report, Envelope(None, "a@example.org"), None).octets
+    assert b"=?" not in octets
+    status = octets[octets.index(b"message/delivery-status") :]
+    long = [line for line in status.split(b"\r\n") if len(line) > 78]
+    assert all(line.count(b" ") <= 1 for line in long), "folded where there is white space"
+    found = bounces.parse(octets)
+    assert isinstance(found, bounces.DeliveryReport)
+    assert found.recipients[0].final_recipient == recipient
+    assert found.recipients[0].diagnostic is not None
+    assert found.recipients[0].diagnostic.text == why
 
 
 def test_there_are_no_reports_unless_somebody_asks(outbox: Outbox) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from email import policy
 from email.message import EmailMessage, Message
 from email.utils import formataddr, formatdate
+from ipaddress import ip_address
 from typing import NamedTuple, cast
 
 from smtpx.replies import Reply
@@ -61,7 +63,8 @@ _SAID = {
 def notice(postmaster: str, of: Reported, several: Sequence[Concerned]) -> EmailMessage:
     """A report for the sender of a message: of all that was given up, or all that waits."""
     is_delayed = several[0].state is State.WAITING
-    report = EmailMessage(policy=policy.SMTP)
+    # Fields of programs are written as they are: a long word would be encoded, and read by none.
+    report = EmailMessage(policy=policy.SMTP.clone(refold_source="none"))
     report["From"] = formataddr(("Mail Delivery System", postmaster))
     report["To"] = of.sender
     report["Subject"] = (
@@ -118,7 +121,7 @@ def _status(postmaster: str, of: Reported, several: Sequence[Concerned]) -> Mess
     for group in groups:
         part: Message[str, str] = Message(policy=policy.compat32)
         for name, value in group:
-            part[name] = value
+            part[name] = _folded(name, value)
         parts.append(part)
     status.set_payload(parts)  # type: ignore[arg-type]
     return status
@@ -133,7 +136,7 @@ def _fields(one: Concerned) -> list[tuple[str, str]]:
         ("Status", _code(one)),
     ]
     if one.host:
-        fields.append(("Remote-MTA", f"dns; {_PORT.sub('', one.host)}"))
+        fields.append(("Remote-MTA", f"dns; {_mta(one.host)}"))
     if one.reply is not None:
         said = " ".join(one.reply.lines)
         fields.append(("Diagnostic-Code", f"smtp; {one.reply.code} {_plain(said)}"[:900]))
@@ -143,6 +146,29 @@ def _fields(one: Concerned) -> list[tuple[str, str]]:
     if is_delayed:
         fields.append(("Will-Retry-Until", date_field(one.expires)))
     return fields
+
+
+def _folded(name: str, value: str) -> str:
+    indent = " " * len(f"{name}: ")
+    lines = textwrap.fill(
+        value,
+        width=78,
+        initial_indent=indent,
+        subsequent_indent=" ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines.removeprefix(indent)
+
+
+def _mta(host: str) -> str:
+    """A server by its name, or its address as a literal (RFC 5321 §4.1.3)."""
+    name = _PORT.sub("", host)
+    try:
+        address = ip_address(name.strip("[]").removeprefix("IPv6:"))
+    except ValueError:
+        return name
+    return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
 
 
 def _code(one: Concerned) -> str:

@@ -119,9 +119,15 @@ def settings_of(options: OutboxOptions) -> Settings:
         raise ValueError("warn_after: give bounces, too: the address that warnings come from")
     dispatcher = options.get("dispatcher")
     if dispatcher is not None and (
-        isinstance(dispatcher, type) or not callable(getattr(dispatcher, "wake", None))
+        isinstance(dispatcher, type)
+        or not callable(getattr(dispatcher, "wake", None))
+        or not isinstance(getattr(dispatcher, "transactional", None), bool)
     ):
-        raise _checks.complaint("dispatcher", dispatcher, "one of smtpx.outbox.dispatchers or None")
+        raise _checks.complaint(
+            "dispatcher",
+            dispatcher,
+            "one of smtpx.outbox.dispatchers, with `wake` and `transactional`, or None",
+        )
     return Settings(
         retries,
         limits_of(options.get("limits")),

@@ -24,6 +24,8 @@ class Waker:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._told = ""
+        """Why nobody could be woken, as the log has it."""
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -40,7 +42,12 @@ class Waker:
             for part in in_parts(batches):
                 self._wake(part)
         except Exception as error:
-            _LOG.warning("nobody could be woken, so reconcile() will have to: %s", error)
+            why = _why(error)
+            if why != self._told:  # Once, until it changes: each mail would say it again.
+                self._told = why
+                _LOG.warning("nobody could be woken, so reconcile() will have to: %s", why)
+        else:
+            self._told = ""
 
     def _wake(self, batches: Sequence[str]) -> None:
         if self._hanging is not None and not self._hanging.has_ended.is_set():
@@ -63,6 +70,17 @@ class Waker:
             raise TimeoutError(f"the dispatcher did not wake within {_PATIENCE:g} seconds")
         if call.error is not None:
             raise call.error
+
+
+def _why(error: BaseException) -> str:
+    """What an error says, and what its causes do, each in a line."""
+    said: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        lines = str(cause).strip().splitlines()
+        said.append(lines[0] if lines else type(cause).__name__)
+        cause = cause.__cause__
+    return ": ".join(dict.fromkeys(said))
 
 
 class _Call:

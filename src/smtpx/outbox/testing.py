@@ -6,11 +6,12 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from email import message_from_bytes
 from typing import TYPE_CHECKING
 
+from smtpx import _checks
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 
@@ -18,7 +19,7 @@ from .outbox import Outbox
 from .states import State
 
 if TYPE_CHECKING:
-    from smtpx.testing import Server
+    from smtpx.testing import ReceivedMessage, Server
 
 __all__ = ["HostileDispatcher", "verify"]
 
@@ -101,8 +102,12 @@ def verify(
     timer would; by default that of the outbox.
 
     Raises:
-        AssertionError: a message was not delivered in time, or was delivered twice.
+        AssertionError: a message was not delivered in time, or was delivered twice; or the server
+            has got mail that the outbox does not know.
+        ValueError, TypeError: `count` is less than 1, or no number.
     """
+    _checks.count("count", count, 1)
+    before = len(server.messages)
     envelope = Envelope("a@example.org", "b@example.net")
     ids = list(
         outbox.put_many((b"Subject: %d\r\n\r\n" % number, envelope) for number in range(count))
@@ -115,11 +120,16 @@ def verify(
         time.sleep(0.05)
     assert not waiting, f"{len(waiting)} of {count} messages were not delivered in time"
     wanted = {outbox.status(id).deliveries[0].message_id for id in ids}
-    taken = Counter(
-        str(message_from_bytes(message.content)["Message-ID"]) for message in server.messages
-    )
+    taken = _message_ids(server.messages)
     doubles = {name: times for name, times in taken.items() if name in wanted and times > 1}
     assert not doubles, f"delivered more than once: {doubles}"
+    known = {delivery.message_id for delivery in outbox.find()}
+    unknown = [name for name in _message_ids(server.messages[before:]) if name not in known]
+    assert not unknown, f"delivered, and not in the outbox: {unknown}"
     states = {outbox.status(id).deliveries[0].state for id in ids}
     assert states == {State.ACCEPTED}, f"not all were accepted: {states}"
     assert wanted <= taken.keys(), "the ledger says accepted, and the server says no"
+
+
+def _message_ids(messages: Iterable[ReceivedMessage]) -> Counter[str]:
+    return Counter(str(message_from_bytes(each.content)["Message-ID"]) for each in messages)
