@@ -239,11 +239,10 @@ def test_procrastinate_without_its_tables(
         (said,) = [record.message for record in caplog.records if record.name == "smtpx.outbox"]
         assert "schema --apply" in said
         assert "does not exist" in said, "and why"
-        with (
-            pytest.raises(LedgerMisconfigured, match="schema --apply"),
-            psycopg.connect(url) as own,
-        ):
-            outbox.put(*MESSAGE, connection=own)
+        with psycopg.connect(url) as own:
+            with pytest.raises(LedgerMisconfigured, match="schema --apply"):
+                outbox.put(*MESSAGE, connection=own)
+            own.rollback()
         assert outbox.counts()[State.WAITING] == 2
 
 

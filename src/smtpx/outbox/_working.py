@@ -173,7 +173,7 @@ class Working:
 
     def is_left(self, batch: str) -> bool:
         """True if something of a batch is due, and has to wait: its destination gets no more."""
-        return self._core.store.look(_destinations.is_left, batch, time.time())
+        return self._core.store.look(_destinations.is_left, batch, self._core.store.now())
 
     def is_limited(self) -> bool:
         """True if a limit lets more go soon, as it did lately: not all is sent that can be."""
