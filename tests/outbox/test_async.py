@@ -48,7 +48,7 @@ def test_all_of_it(runner: Runner, ledger: str, judge: Judge) -> None:
             assert len({*several}) == 4
             cancelled = await outbox.put(letter("y"))
             assert await outbox.cancel(cancelled, recipient="b@example.net") == 1
-            await outbox.deliver(id, judge.url)
+            assert await outbox.deliver(id, judge.url)
             assert (await outbox.status(id)).deliveries[0].state is State.ACCEPTED
             await outbox.run(judge.url, until_empty=True)
             counts = await outbox.counts()

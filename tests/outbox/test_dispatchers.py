@@ -121,6 +121,26 @@ def test_a_task_that_mails_more_does_not_pass(open_outbox: Callable[..., Outbox]
             hostile.close()
 
 
+def test_a_task_that_fails_ends_no_worker(open_outbox: Callable[..., Outbox]) -> None:
+    hostile = HostileDispatcher(workers=2)
+    outbox, working = open_outbox(dispatcher=hostile, overdue=0.1), open_outbox()
+    failed: list[str] = []
+
+    def deliver(batch: str) -> None:
+        if len(failed) < 2:
+            failed.append(batch)
+            working.deliver(batch, "smtp://127.0.0.1:1")
+        working.deliver(batch, server.url)
+
+    with Server() as server:
+        hostile.serve(deliver)
+        try:
+            verify(outbox, server, count=9)
+        finally:
+            hostile.close()
+    assert len(failed) == 2
+
+
 def test_a_dispatcher_says_whether_it_is_transactional(tmp_path: Path) -> None:
     class Silent:
         def wake(self, batches: Any, *, connection: object = None) -> None: ...

@@ -57,7 +57,7 @@ class HostileDispatcher:
             self._changed.notify_all()
 
     def serve(self, deliver: Callable[[str], object]) -> None:
-        """Have batches delivered by threads."""
+        """Have batches delivered by threads; a task that raises an `SMTPError` has only failed."""
         for _ in range(self._workers):
             thread = threading.Thread(target=self._work, args=(deliver,), daemon=True)
             thread.start()
