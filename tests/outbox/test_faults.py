@@ -389,7 +389,7 @@ def test_a_worker_that_nobody_holds_is_dead(tmp_path: Path) -> None:
         end = time.monotonic() + 10
         while threading.active_count() > before and time.monotonic() < end:
             time.sleep(0.01)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
