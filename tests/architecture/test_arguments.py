@@ -793,7 +793,7 @@ CASES: dict[str, Case] = {
         timeout=NONE | {"1.5"},
     ),
     "inbox.Inbox": Case(
-        inbox.Inbox,
+        lambda **given: inbox.Inbox(**given).close(),
         {},
         store=NONE | TEXTS,
         release=NONE | {"class"},

@@ -26,9 +26,14 @@ def calls(tmp_path: Path) -> dict[str, Callable[[], Any]]:
         ),
         "Delivery.send_many()": lambda: Delivery("mail.example.org").send_many([MESSAGE]),
         "AsyncDelivery.send_many()": lambda: AsyncDelivery("mail.example.org").send_many([MESSAGE]),
-        "Outbox.put_many()": lambda: smtpx.Outbox(url).put_many([MESSAGE]),
+        "Outbox.put_many()": lambda: put_many(url),
         "AsyncOutbox.put_many()": lambda: smtpx.AsyncOutbox(url).put_many([MESSAGE]),
     }
+
+
+def put_many(url: str) -> Any:
+    with smtpx.Outbox(url) as outbox:
+        return outbox.put_many([MESSAGE])
 
 
 def drop(call: Callable[[], Any]) -> None:
@@ -53,11 +58,12 @@ def test_what_cannot_be_iterated_over_is_refused_by_the_call_itself(
     tmp_path: Path, given: Any
 ) -> None:
     url = f"sqlite:///{(tmp_path / 'mail.db').as_posix()}"
-    for outbox in (smtpx.AsyncOutbox(url), smtpx.Outbox(url)):
-        with pytest.raises(TypeError, match=r"^messages: give an iterable"):
-            _ = outbox.put_many(given)
-        with pytest.raises(ValueError, match=r"^priority"):
-            _ = outbox.put_many([], priority=5000)
+    with smtpx.Outbox(url) as outbox:
+        for either in (outbox, smtpx.AsyncOutbox(url)):
+            with pytest.raises(TypeError, match=r"^messages: give an iterable"):
+                _ = either.put_many(given)
+            with pytest.raises(ValueError, match=r"^priority"):
+                _ = either.put_many([], priority=5000)
 
 
 def test_what_was_begun_is_not_told_whether_it_came_to_its_end_or_not(tmp_path: Path) -> None:
