@@ -201,7 +201,10 @@ def test_tables_of_somebody_else_in_postgres(postgres_server: Any) -> None:
 @pytest.mark.parametrize(
     ("harm", "becomes"),
     [
-        ("UPDATE smtpx_delivery SET wishes = '" + "[" * 3000 + "' WHERE place = 0", State.WAITING),
+        (
+            "UPDATE smtpx_delivery SET wishes = '" + "[" * 100_000 + "' WHERE place = 0",
+            State.WAITING,
+        ),
         ("DELETE FROM smtpx_message WHERE key = 'bad'", State.REFUSED),
     ],
     ids=["nested without end", "gone"],
