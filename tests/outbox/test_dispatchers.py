@@ -149,15 +149,12 @@ def test_a_dispatcher_says_whether_it_is_transactional(tmp_path: Path) -> None:
         Outbox(f"sqlite:///{tmp_path}/mail.db", dispatcher=Silent())  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_waking, "_PATIENCE", 0.3)
-
-
-@pytest.mark.usefixtures("impatient")
 def test_one_that_hangs_holds_up_nobody(
-    open_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
+    open_outbox: Callable[..., Outbox],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_waking, "_PATIENCE", 0.3)
     hostile = HostileDispatcher()
     hostile.is_frozen = True
     outbox = open_outbox(dispatcher=hostile, overdue=0.1)
@@ -349,9 +346,10 @@ def test_celery(broker: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
-def test_celery_whose_broker_is_frozen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_celery_whose_broker_is_frozen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     celery = pytest.importorskip("celery")
     from smtpx.outbox.dispatchers.celery import CeleryDispatcher
 
@@ -362,6 +360,7 @@ def test_celery_whose_broker_is_frozen(tmp_path: Path, caplog: pytest.LogCapture
         ) as outbox:
             outbox.put(*MESSAGE)
             assert not caplog.records
+            monkeypatch.setattr(_waking, "_PATIENCE", 0.3)
             broker.send_signal(signal.SIGSTOP)
             os.waitpid(broker.pid, os.WUNTRACED)
             try:
