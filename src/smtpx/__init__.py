@@ -45,6 +45,7 @@ _HOMES = {
     "messages": "flatten",
     "options": "Check Limits PoolLimits Timeouts",
     "outbox": "AsyncOutbox Outbox outbox",
+    "pausing": "NOTHING_YET",
     "pins": "Pin PinKind",
     "pooling": "CloseReason PoolStatistics",
     "proxy_protocol": "ProxyHeader",

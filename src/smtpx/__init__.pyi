@@ -80,6 +80,7 @@ from smtpx.options import PoolLimits as PoolLimits
 from smtpx.options import Timeouts as Timeouts
 from smtpx.outbox import AsyncOutbox as AsyncOutbox
 from smtpx.outbox import Outbox as Outbox
+from smtpx.pausing import NOTHING_YET as NOTHING_YET
 from smtpx.pins import Pin as Pin
 from smtpx.pins import PinKind as PinKind
 from smtpx.pooling import CloseReason as CloseReason
@@ -102,6 +103,7 @@ from smtpx.tls import TLSVersion as TLSVersion
 from smtpx.transcripts import Transcript as Transcript
 
 __all__ = [
+    "NOTHING_YET",
     "Address",
     "AddressError",
     "AsyncClient",

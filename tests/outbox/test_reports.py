@@ -78,7 +78,7 @@ def test_the_sender_is_told_while_there_is_more_to_send(
 
     outbox.put(b"Subject: x\r\n\r\n", Envelope(None, "b@example.net"))
     outbox.put(b"Subject: x\r\n\r\n", Envelope("a@example.org", "nobody@example.net"))
-    with Judge(answer=answer) as judge:
+    with Judge(answer=answer, delay=0.1) as judge:
         outbox.run(judge.url, until_empty=True)
     assert 0 < told < most
 

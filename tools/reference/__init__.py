@@ -37,7 +37,7 @@ _GROUPS: dict[str, tuple[str, str, str]] = {
         "Messages and envelopes",
         "What is sent, to whom, and what can be wrong with it.",
         "addresses envelope _envelope_options composing merging messages checking mending findings "
-        "signing marking",
+        "signing marking pausing",
     ),
     "results": ("Results and replies", "What became of each recipient.", "results replies"),
 }

@@ -32,9 +32,11 @@ from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.marking import Mark
 from smtpx.options import Check
+from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
 from smtpx.results import SendResult
 
 Item: TypeAlias = "Message | tuple[Message, Envelope]"
+Source: TypeAlias = "Iterator[Item | NothingYet]"
 
 # Messages taken from the caller's iterable ahead of those that send them.
 READ_AHEAD = 32
@@ -56,8 +58,11 @@ class Tally:
     ) -> None:
         self.results: deque[SendResult] = deque()
         """What the caller has not been told yet."""
-        self.is_slow = False
-        """The caller's iterator takes its time: nothing that was read waits for what is not."""
+        self._next: Outgoing | None = None
+        """What waited to be sent when it was looked for the last time, and since when."""
+        self._next_since = 0.0
+        self._asked_again = 0.0
+        """When the caller's iterator is asked again, which has nothing, or takes its time."""
         self._supply = Supply(
             resend_doubtful,
             None if check is Check.PASS else partial(checked, check),
@@ -79,6 +84,38 @@ class Tally:
     def is_exhausted(self) -> bool:
         """True if no more messages will be taken."""
         return self._supply.exhausted
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds for which those at work are waited for, and no longer, where there may be one
+        more: they may all be held up. ``None`` if nothing waits.
+
+        Then the caller's iterator is asked again, which took so long the last time; or what is at
+        hand goes to another one.
+        """
+        if self.at_hand:
+            end = self._next_since + PAUSE
+        elif self.is_exhausted:
+            return None
+        else:
+            end = self._asked_again
+        left = end - time.monotonic()
+        return left if left > 0.0 else PAUSE
+
+    def is_held_up(self) -> bool:
+        """True if something waits for longer than those at work should take."""
+        ready, now = self._supply.ready, time.monotonic()
+        first = ready[0] if ready else None
+        if first is self._next and now - self._next_since < PAUSE:
+            return False
+        is_late = first is self._next is not None
+        self._next, self._next_since = first, now
+        return is_late
+
+    @property
+    def is_slow(self) -> bool:
+        """True if nothing that was read may wait for what is not."""
+        return time.monotonic() < self._asked_again
 
     def add(self, item: Item) -> None:
         """Take a message to be sent. It, and its envelope, are looked at when their turn comes.
@@ -111,20 +148,23 @@ class Tally:
         self._source_error = error
         self._supply.exhausted = True
 
-    def refill(self, source: Iterator[Item]) -> None:
+    def refill(self, source: Source) -> None:
         """Take some messages from the caller's iterator, as many as come at once."""
-        self.is_slow = False
         left = READ_AHEAD
         asked = time.monotonic()
         try:
             # Whatever interrupts, what was read is held: CPython runs no signal handler between
             # the iterator and the name that a loop gives to its item.
             for self._read in source:
+                if self._read is NOTHING_YET:
+                    self._read = None
+                    self._asked_again = time.monotonic() + PAUSE
+                    return
                 self.add(self._read)
                 left -= 1
                 came = time.monotonic()
                 if came - asked > _AT_ONCE:
-                    self.is_slow = True
+                    self._asked_again = came + came - asked
                     return
                 if not left:
                     return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, cast
 
 from smtpx import _checks
@@ -13,6 +14,7 @@ from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SMTPError
 from smtpx.marking import Mark
+from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
 from smtpx.results import Status
 
 from ._settings import AnyContent, ready
@@ -201,7 +203,11 @@ class _Many:
     """
 
     def __init__(
-        self, messages: Iterable[Message], most: int, mark: Mark | None, deliver: _Deliver
+        self,
+        messages: Iterable[Message | NothingYet],
+        most: int,
+        mark: Mark | None,
+        deliver: _Deliver,
     ) -> None:
         self.results: list[DeliveryResult] = []
         """What the caller was not told yet."""
@@ -214,6 +220,8 @@ class _Many:
         """What was taken from the caller, until a worker has it."""
         self._working: dict[_Worker, None] = {}
         self._is_over = False
+        self._asked_again = 0.0
+        """When the caller's iterable is asked again, which had nothing yet."""
         self._process = os.getpid()
 
     def go_on(self) -> bool:
@@ -230,14 +238,18 @@ class _Many:
                     "send_many anew in the child"
                 )
             self._fill()
-            if not self._working:
+            if self._is_over and not self._working:
                 return False
-            worker, is_done = self._events.get()
+            try:
+                worker, is_done = self._events.get(timeout=self._patience)
+            except Empty:
+                continue
             if not is_done:
                 worker.marked.put(self._is_marked(worker))
                 continue
             self._tell(worker)
             _ = self._working.pop(worker)
+            self._asked_again = 0.0
             if worker.failure is not None:
                 raise worker.failure
         return True
@@ -263,14 +275,28 @@ class _Many:
             self._tell(worker)
         vars(error)["results"] = self.results
 
+    @property
+    def _patience(self) -> float | None:
+        """Seconds until the caller's iterable is asked again, if nothing happens before."""
+        if self._is_over or len(self._working) >= self._most:
+            return None
+        return max(self._asked_again - time.monotonic(), 0.0)
+
     def _fill(self) -> None:
         """Read as many messages as may be on their way."""
         source = self._source
+        if self._working and time.monotonic() < self._asked_again:
+            return
         while not self._is_over and len(self._working) < self._most:
             self._is_over = True
             # CPython runs no signal handler between the iterator and the name that a loop gives
             # to its item, nor between what the two assignments do.
             for self._read in source:
+                if self._read is NOTHING_YET:
+                    self._read = _NOTHING
+                    self._asked_again = time.monotonic() + PAUSE
+                    self._is_over = False
+                    return
                 worker = _Worker(self._read, self._events, self._deliver)
                 self._working[worker] = None
                 self._read = _NOTHING
@@ -292,7 +318,7 @@ class _Many:
 
 def sent(
     unbegun: Unbegun,
-    messages: Iterable[Message],
+    messages: Iterable[Message | NothingYet],
     most: int,
     mark: Mark | None,
     deliver: _Deliver,

@@ -23,6 +23,7 @@ from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
+from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
 from smtpx.sansio import AsyncDriver, dial_async
 
 from ._answers import Answers
@@ -140,7 +141,7 @@ class AsyncDelivery:
 
     def send_many(
         self,
-        messages: Iterable[Message] | AsyncIterable[Message],
+        messages: Iterable[Message | NothingYet] | AsyncIterable[Message | NothingYet],
         *,
         connections: int = 4,
         window: int = 4,
@@ -202,11 +203,14 @@ class AsyncDelivery:
         is_over = False
         try:
             while True:
+                has_nothing = False
                 while True:
                     if is_over or told or failures or len(running) >= most:
                         break
                     message: Any = await anext(source, source)
-                    is_over = message is source
+                    is_over, has_nothing = message is source, message is NOTHING_YET
+                    if has_nothing:
+                        break
                     if not is_over:
                         begin(message)
                 if failures:
@@ -220,6 +224,8 @@ class AsyncDelivery:
                     return
                 if is_over or len(running) >= most:
                     await news.wait()
+                elif has_nothing:
+                    await news.wait(PAUSE)
         except BaseException as error:
             reason = error
             try:
@@ -451,6 +457,6 @@ class _Sharing:
         return cast("Sequence[Answer]", found)
 
 
-async def _each(messages: Iterable[Message]) -> AsyncIterator[Message]:
+async def _each(messages: Iterable[Message | NothingYet]) -> AsyncIterator[Message | NothingYet]:
     for message in messages:
         yield message

@@ -14,6 +14,7 @@ from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
+from smtpx.pausing import NothingYet
 from smtpx.sansio import Driver, dial
 
 from ._answers import Answers
@@ -156,7 +157,7 @@ class Delivery:
 
     def send_many(
         self,
-        messages: Iterable[Message],
+        messages: Iterable[Message | NothingYet],
         *,
         connections: int = 4,
         window: int = 4,
@@ -167,7 +168,8 @@ class Delivery:
         Yield a result for each as it comes; a message that cannot be sent is a result with its
         `error`. So many `connections` times `window` messages are on their way at once, at most
         64: a domain that is slow holds up no other. A `mark` is asked before anything of a message
-        may leave, in this thread (`smtpx.Mark`). Whatever ends it early waits for what has begun,
+        may leave, in this thread (`smtpx.Mark`). An iterable that has no message just now gives
+        `smtpx.NOTHING_YET`, and is asked again. Whatever ends it early waits for what has begun,
         and carries as ``.results`` what was not yielded.
 
         Raises:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from smtpx.errors import SMTPError
+from smtpx.pausing import NOTHING_YET
 from smtpx.results import SendResult
 
 from ._claiming import OwnerLost
@@ -76,7 +77,7 @@ class AsyncShift(Working):
         for hold in (False, True):
             a_round = self.round(hold, batch)
             try:
-                await self._send(a_round)
+                await self._send(a_round, batch)
             except OwnerLost:
                 await in_thread(self.renew)
             sent += self.judged(a_round)
@@ -84,14 +85,17 @@ class AsyncShift(Working):
                 break
         return sent
 
-    async def _send(self, a_round: Round) -> None:
+    async def _send(self, a_round: Round, batch: str | None) -> None:
         async def mark(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
             return await in_thread(a_round.mark, messages, results)
 
         failure: BaseException | None = None
         try:
             results = self.client.send_many(
-                _items(a_round), connections=self.connections, window=a_round.window, mark=mark
+                self._items(a_round, batch),
+                connections=self.connections,
+                window=a_round.window,
+                mark=mark,
             )
             async with aclosing(results):
                 async for result in results:
@@ -105,6 +109,22 @@ class AsyncShift(Working):
         finally:
             a_round.end(failure)
 
+    async def _items(self, a_round: Round, batch: str | None) -> AsyncIterator[Any]:
+        """What is due; and as long as that is on its way, what will be."""
+        while True:
+            items = await in_thread(a_round.more)
+            for item in items:
+                if a_round.is_stopping:
+                    return  # What was claimed and not begun is given back.
+                yield item
+            if items:
+                continue
+            if not await in_thread(a_round.goes_on):
+                return
+            if batch is None:
+                await in_thread(self.tend)
+            yield NOTHING_YET
+
     async def _sleep(self) -> None:
         """Wait until there may be something to do, or it is to stop."""
         left = await in_thread(self.pause)
@@ -117,11 +137,3 @@ async def _hear(a_round: Round, result: SendResult) -> None:
     a_round.hear(result)
     if a_round.has_to_note:
         await in_thread(a_round.flush)
-
-
-async def _items(a_round: Round) -> AsyncIterator[Any]:
-    while items := await in_thread(a_round.more):
-        for item in items:
-            if a_round.is_stopping:
-                return  # What was claimed and not begun is given back.
-            yield item

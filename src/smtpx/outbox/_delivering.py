@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -87,6 +88,8 @@ class Round:
         self._left = most
         self._batch = batch
         self._unnoted: list[Noted] = []
+        self._noting = threading.Lock()
+        """Results are heard while a thread notes earlier ones."""
         self._unreached: set[str] = set()
         """Domains whose own servers could not be reached, and that are to be held back."""
         self._untried: list[tuple[Load, SendResult]] = []
@@ -140,13 +143,14 @@ class Round:
             self.hear(result)
         self._hold_back()
         groups = [load_of(message).tickets for message in messages]
-        noted, self._unnoted = self._unnoted, []
+        noted = self._taken()
         try:
             return self._store.transact(
                 _claiming.mark_and_note, self._owner, groups, noted, self._store.now()
             )
         except BaseException:
-            self._unnoted = noted + self._unnoted
+            with self._noting:
+                self._unnoted = noted + self._unnoted
             raise
 
     def hear(self, result: SendResult) -> None:
@@ -168,7 +172,26 @@ class Round:
     def _note(self, load: Load, noted: Sequence[Noted]) -> None:
         load.is_noted = True
         _ = self._unread.pop(id(load), None)
-        self._unnoted += noted
+        with self._noting:
+            self._unnoted += noted
+
+    def _taken(self) -> list[Noted]:
+        with self._noting:
+            noted, self._unnoted = self._unnoted, []
+        return noted
+
+    def goes_on(self) -> bool:
+        """True if it may claim more as long as what it has given is on its way. What was told is
+        noted meanwhile.
+
+        Not where the other kind has its turn.
+        """
+        if self._left <= 0 or self.is_stopping:
+            return False
+        if all(load.is_noted for load in [*self._unread.values()]):
+            return False
+        self.flush()  # It may be long until there is something to be marked.
+        return not self._store.look(_queue.is_due, not self._hold, self._store.now())
 
     @property
     def has_to_note(self) -> bool:
@@ -179,13 +202,14 @@ class Round:
         """Note at once what was told."""
         self._noted_at = time.monotonic()
         self._hold_back()
-        noted, self._unnoted = self._unnoted, []
+        noted = self._taken()
         if not noted:
             return
         try:
             self._store.transact(_claiming.note, self._owner, noted, self._store.now())
         except BaseException:
-            self._unnoted = noted + self._unnoted
+            with self._noting:
+                self._unnoted = noted + self._unnoted
             raise
 
     def _hold_back(self) -> None:

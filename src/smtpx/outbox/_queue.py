@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
@@ -23,7 +24,7 @@ from ._schedule import HELD_MOST, free_at
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from .states import State
 
-__all__ = ["Claimed", "Contents", "Taken", "claim", "overdue", "set_back", "wait_until"]
+__all__ = ["Claimed", "Contents", "Taken", "claim", "is_due", "overdue", "set_back", "wait_until"]
 
 _QUEUED = f"{FREE} AND aside IS NULL"
 # Turns in which a claim looks past what is in its way: one transaction sets no more aside.
@@ -263,12 +264,27 @@ def wait_until(wanted: Claim) -> Statements[float | None]:
     turn = yield from next_turn(wanted)
     dues = [] if turn is None else [turn]
     for kind in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        priority: int | None = None
-        while (priority := (yield from _next_priority(kind, priority))) is not None:
-            rows = yield Ask(
-                f"SELECT due FROM smtpx_delivery WHERE {_QUEUED} AND hold = ? AND deferred = ? "
-                "AND priority = ? ORDER BY due, number LIMIT 1",
-                [*kind, priority],
-            )
-            dues += [row[0] for row in rows]
+        dues += yield from _dues(kind)
     return min(dues, default=None)
+
+
+def is_due(hold: bool, now: float) -> Statements[bool]:
+    """True if there is something in the queue of those whose doubt is held, or of the others."""
+    dues: list[float] = []
+    for deferred in (0, 1):
+        dues += yield from _dues((int(hold), deferred))
+    return min(dues, default=math.inf) <= now
+
+
+def _dues(kind: Sequence[int]) -> Statements[list[float]]:
+    """When the first of each priority of a kind is due."""
+    dues: list[float] = []
+    priority: int | None = None
+    while (priority := (yield from _next_priority(kind, priority))) is not None:
+        rows = yield Ask(
+            f"SELECT due FROM smtpx_delivery WHERE {_QUEUED} AND hold = ? AND deferred = ? "
+            "AND priority = ? ORDER BY due, number LIMIT 1",
+            [*kind, priority],
+        )
+        dues += [row[0] for row in rows]
+    return dues

@@ -76,7 +76,7 @@ def warn(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int]:
     """
     rows = yield Ask(
         "SELECT number, message, recipient, wishes, reply, reason, host, expires "
-        "FROM smtpx_delivery WHERE state = 'waiting' AND warn <= ? "
+        "FROM smtpx_delivery WHERE state = 'waiting' AND claimed = 0 AND warn <= ? "
         "ORDER BY warn, number LIMIT ? {lock}",
         [terms.now, _MOST],
     )

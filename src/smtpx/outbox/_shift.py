@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from smtpx.errors import SMTPError
+from smtpx.pausing import NOTHING_YET
 from smtpx.results import SendResult
 
 from ._claiming import OwnerLost
@@ -70,7 +71,7 @@ class Shift(Working):
         for hold in (False, True):
             a_round = self.round(hold, batch)
             try:
-                self._send(a_round)
+                self._send(a_round, batch)
             except OwnerLost:
                 self.renew()
             sent += self.judged(a_round)
@@ -78,11 +79,11 @@ class Shift(Working):
                 break
         return sent
 
-    def _send(self, a_round: Round) -> None:
+    def _send(self, a_round: Round, batch: str | None) -> None:
         failure: BaseException | None = None
         try:
             results = self.client.send_many(
-                _items(a_round),
+                self._items(a_round, batch),
                 connections=self.connections,
                 window=a_round.window,
                 mark=a_round.mark,
@@ -98,6 +99,22 @@ class Shift(Working):
         finally:
             a_round.end(failure)
 
+    def _items(self, a_round: Round, batch: str | None) -> Iterator[Any]:
+        """What is due; and as long as that is on its way, what will be."""
+        while True:
+            items = a_round.more()
+            for item in items:
+                if a_round.is_stopping:
+                    return  # What was claimed and not begun is given back.
+                yield item
+            if items:
+                continue
+            if not a_round.goes_on():
+                return
+            if batch is None:
+                self.tend()
+            yield NOTHING_YET
+
     def _sleep(self) -> None:
         """Wait until there may be something to do, or it is to stop."""
         end = time.monotonic() + self.pause()
@@ -109,11 +126,3 @@ def _hear(a_round: Round, result: SendResult) -> None:
     a_round.hear(result)
     if a_round.has_to_note:
         a_round.flush()
-
-
-def _items(a_round: Round) -> Iterator[Any]:
-    while items := a_round.more():
-        for item in items:
-            if a_round.is_stopping:
-                return  # What was claimed and not begun is given back.
-            yield item

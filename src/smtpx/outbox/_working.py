@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any, NamedTuple
 from weakref import ref
@@ -22,7 +23,7 @@ from ._delivering import Policy, Round
 from ._destinations import Claim
 from ._options import terms_of
 from ._owning import Owner, Watcher
-from ._schedule import held_for
+from ._schedule import Limit, held_for
 from ._store import Store
 from ._via import check_via, hop_of
 from .states import OutboxError
@@ -33,12 +34,17 @@ _LOG = logging.getLogger("smtpx.outbox")
 
 # Messages that may be on their way at once over a connection; of those whose doubt is held, one.
 _WINDOW = {False: 16, True: 1}
+# Deliveries to one domain that are on their way, where each domain has a server of its own; as
+# Postfix has it (default_destination_concurrency_limit), and half of all that may be at most.
+_TO_ONE = 20
 # Deliveries of one kind that are sent before those of the other kind have their turn.
 _TURN = 4096
 # Connections that a client of our own may have, if not more are asked for.
 _OPEN = 5
 # Seconds between two looks at the ledger, while there is nothing to do.
 _LOOK = 0.25
+# Seconds between two looks at dead workers and at what is to be reported, while mail is on its way.
+_TEND = 1.0
 # Seconds for which a run until all is sent waits for a limit.
 _SOON = 10.0
 
@@ -95,6 +101,12 @@ class Working:
             pool = PoolLimits(open=max(connections, _OPEN))
             self.client = self.own = client(via, pool=pool)
         self._hop = hop_of(self.client)
+        self._policies = {
+            hold: core.policy
+            if self._hop is not None
+            else _sparing(core.policy, max(1, min(_TO_ONE, connections * window // 2)))
+            for hold, window in self._windows.items()
+        }
         self._owner: Owner | None = None
         self._round: Round | None = None
         self._is_stopping = False
@@ -102,6 +114,7 @@ class Working:
         self.failure: SMTPError | None = None
         """Why the server could not be reached, the last time."""
         self._pause = 0.0
+        self._tended = time.monotonic()
         self._busy = time.monotonic()
         """When something was sent, the last time."""
 
@@ -138,7 +151,7 @@ class Working:
             raise AssertionError("a worker is begun first")
         core = self._core
         self._round = Round(
-            *(core.store, self._owner.id, core.policy, self._windows[hold]),
+            *(core.store, self._owner.id, self._policies[hold], self._windows[hold]),
             hold=hold,
             hop=self._hop,
             most=_TURN,
@@ -175,6 +188,14 @@ class Working:
         """True if something of a batch is due, and has to wait: its destination gets no more."""
         return self._core.store.look(_destinations.is_left, batch, self._core.store.now())
 
+    def tend(self) -> None:
+        """Do now and then, while mail is on its way, what is done between two rounds."""
+        now = time.monotonic()
+        if now - self._tended > _TEND:
+            self._tended = now
+            _ = self._core.watcher.reap()
+            _ = self._core.report()
+
     def is_limited(self) -> bool:
         """True if a limit lets more go soon, as it did lately: not all is sent that can be."""
         if not self._core.policy.limits or time.monotonic() - self._busy > 2 * _SOON:
@@ -194,6 +215,17 @@ class Working:
         limits = self._core.policy.limits
         wanted = Claim("", hold=False, most=0, now=now, limits=limits, hop=self._hop)
         return self._core.store.look(_queue.wait_until, wanted)
+
+
+def _sparing(policy: Policy, most: int) -> Policy:
+    """So that one domain, whose server is slow, does not take the place of all others."""
+    limits = {"*": Limit(), **policy.limits}
+    return policy._replace(
+        limits={
+            name: limit if limit.at_once is not None else replace(limit, at_once=most)
+            for name, limit in limits.items()
+        }
+    )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.marking import Mark
 from smtpx.options import PoolLimits
+from smtpx.pausing import NothingYet
 from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
 
@@ -133,8 +134,8 @@ class AsyncClient:
 
     def send_many(
         self,
-        messages: Iterable[Message | tuple[Message, Envelope]]
-        | AsyncIterable[Message | tuple[Message, Envelope]],
+        messages: Iterable[Message | tuple[Message, Envelope] | NothingYet]
+        | AsyncIterable[Message | tuple[Message, Envelope] | NothingYet],
         *,
         connections: int = 1,
         window: int = 64,
@@ -159,8 +160,8 @@ class AsyncClient:
     async def _send_many(
         self,
         unbegun: Unbegun,
-        messages: Iterable[Message | tuple[Message, Envelope]]
-        | AsyncIterable[Message | tuple[Message, Envelope]],
+        messages: Iterable[Message | tuple[Message, Envelope] | NothingYet]
+        | AsyncIterable[Message | tuple[Message, Envelope] | NothingYet],
         connections: int,
         window: int,
         on_doubt: Literal["report", "resend"],

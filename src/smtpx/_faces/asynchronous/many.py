@@ -10,7 +10,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
-    Iterator,
 )
 from types import TracebackType
 from typing import Any, Self
@@ -24,10 +23,11 @@ from smtpx._faces.asynchronous.pool import TaskPool
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.forking import begins_anew_in_child, not_ours
 from smtpx._faces.leasing import Lease
-from smtpx._faces.tally import ASKED, READ_AHEAD, Item, Tally
+from smtpx._faces.tally import ASKED, READ_AHEAD, Item, Source, Tally
 from smtpx.errors import SMTPError
 from smtpx.marking import Mark
 from smtpx.options import Check
+from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
 from smtpx.results import SendResult
 
 
@@ -41,7 +41,7 @@ class TaskSending:
     def __init__(
         self,
         pool: TaskPool,
-        messages: Iterable[Item] | AsyncIterable[Item],
+        messages: Iterable[Item | NothingYet] | AsyncIterable[Item | NothingYet],
         connections: int,
         window: Window,
         resend_doubtful: bool,
@@ -52,7 +52,7 @@ class TaskSending:
         self._world = current_world()
         self._connections = connections
         self._tally = Tally(window, resend_doubtful, check, mark)
-        self._source: Iterator[Item] | None = None
+        self._source: Source | None = None
         self._tasks: list[Background] = []
         self._working = 0
         self._joining = 0
@@ -138,20 +138,32 @@ class TaskSending:
             if at_work or not self._tally.is_exhausted or (self._joining and self._tally.at_hand):
                 if not self._tally.at_hand:
                     self._demand.ring()
-                _ = await self._news.wait()
+                _ = await self._news.wait(self._patience)
             elif not self.results:
                 return self._tally.conclude()
         return True
 
+    @property
+    def _has_room(self) -> bool:
+        """True if there is perhaps one more session."""
+        return self._working < self._connections and not (self._working and self._is_crowded)
+
+    @property
+    def _patience(self) -> float | None:
+        """Seconds for which those at work are waited for, if there may be one more."""
+        if not self._has_room or (self._source is None and not self._tally.at_hand):
+            return None
+        return self._tally.patience
+
     def _has_work(self) -> bool:
         """True if there is a message for one more session, and perhaps a session."""
         tally = self._tally
-        if self._working >= self._connections or (self._working and self._is_crowded):
+        if not self._has_room:
             return False
         can_be_read = not tally.is_exhausted and not (self._working and tally.is_slow)
         if self._source is not None and not tally.at_hand and can_be_read:
             tally.refill(self._source)
-        return self._working - self._late < tally.at_hand
+        return self._working - self._late < tally.at_hand or tally.is_held_up()
 
     def _start(self) -> None:
         """Put a session to work; the first waits for one, the others make do without."""
@@ -238,15 +250,19 @@ class TaskSending:
                 tally.refill(self._source)
         return b"" if tally.at_hand or tally.is_exhausted else None
 
-    async def _read(self, source: AsyncIterator[Item]) -> None:
+    async def _read(self, source: AsyncIterator[Item | NothingYet]) -> None:
         """Read the caller's asynchronous iterable, as far ahead as there is room."""
         tally = self._tally
         try:
             async for item in source:
+                if item is NOTHING_YET:
+                    _ = await self._demand.wait(PAUSE)
+                    continue
                 tally.add(item)
                 if tally.is_exhausted:
                     return  # There is no hope for any of them.
-                if self._working < self._connections and self._has_work():
+                # Of the first at hand it is looked whether those at work take it.
+                if self._has_room and (tally.at_hand == 1 or self._has_work()):
                     self._news.ring()
                 await self._wait_for_demand()
             tally.exhaust()

@@ -23,6 +23,7 @@ from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.marking import Mark
 from smtpx.options import PoolLimits
+from smtpx.pausing import NothingYet
 from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
 
@@ -142,7 +143,7 @@ class Client:
 
     def send_many(
         self,
-        messages: Iterable[Message | tuple[Message, Envelope]],
+        messages: Iterable[Message | tuple[Message, Envelope] | NothingYet],
         *,
         connections: int = 1,
         window: int = 64,
@@ -153,7 +154,8 @@ class Client:
 
         An item is an `EmailMessage`, or a message and its `Envelope`; the result has it as its
         `message`. The iterable is read as far as there is room, in this thread. A message that is
-        refused, or cannot be sent at all, is a result with its `error`, and stops no other.
+        refused, or cannot be sent at all, is a result with its `error`, and stops no other. An
+        iterable that has no message just now gives `smtpx.NOTHING_YET`, and is asked again.
 
         Over each of so many `connections`, as far as the pool has them, up to `window` messages
         are on their way at once. When a connection breaks, those that were not yet written go by
@@ -174,7 +176,7 @@ class Client:
     def _send_many(
         self,
         unbegun: Unbegun,
-        messages: Iterable[Message | tuple[Message, Envelope]],
+        messages: Iterable[Message | tuple[Message, Envelope] | NothingYet],
         connections: int,
         window: int,
         on_doubt: Literal["report", "resend"],

@@ -18,6 +18,7 @@ from smtpx._wire.commands import Phase
 from smtpx.errors import ConnectionLost, SMTPError
 from smtpx.marking import Mark
 from smtpx.options import Check
+from smtpx.pausing import NothingYet
 
 
 class _Working(NamedTuple):
@@ -33,7 +34,7 @@ class Sending:
     def __init__(
         self,
         pool: SessionPool,
-        messages: Iterable[Item],
+        messages: Iterable[Item | NothingYet],
         connections: int,
         window: Window,
         resend_doubtful: bool,
@@ -96,15 +97,18 @@ class Sending:
         while not self.results:
             while self._has_work() and self._start():
                 pass
-            if self._working or (self._joining and self._tally.at_hand):
+            tally = self._tally
+            if self._working or (self._joining and tally.at_hand) or not tally.is_exhausted:
                 self._turn()
             elif not self.results:
-                return self._tally.conclude()
+                return tally.conclude()
         return True
 
     def _turn(self) -> None:
-        """Wait for what happens next, at any of the sessions."""
-        pause = PAUSE if any(joining.is_dialling for joining in self._joining) else None
+        """Wait for what happens next, at any of the sessions or at the caller's iterator."""
+        pause = self._tally.patience if self._has_room else None
+        if any(joining.is_dialling for joining in self._joining):
+            pause = PAUSE if pause is None else min(pause, PAUSE)
         for lane in self._multiplexer.turn(pause):
             if lane in self._working:
                 self._end(lane)
@@ -124,17 +128,23 @@ class Sending:
         else:
             self._tally.none_to_be_had(joining.error)
 
+    @property
+    def _has_room(self) -> bool:
+        """True if there is perhaps one more session."""
+        under_way = len(self._working) + len(self._joining)
+        return under_way < self._connections and not (self._working and self._is_crowded)
+
     def _has_work(self) -> bool:
         """True if there is a message for one more session, and perhaps a session."""
         tally, under_way = self._tally, len(self._working) + len(self._joining)
-        if under_way >= self._connections or (self._working and self._is_crowded):
+        if not self._has_room:
             return False
         if not self._working and not tally.at_hand and not tally.is_exhausted:
             tally.refill(self._source)
         else:
             _ = self._more()
         # Those that are still to join are not counted on, where nobody else is at work.
-        return (under_way if self._working else 0) < tally.at_hand
+        return (under_way if self._working else 0) < tally.at_hand or tally.is_held_up()
 
     def _start(self) -> bool:
         """Put a session to work, or begin to open one; False if none is to be had now.
