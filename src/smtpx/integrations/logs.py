@@ -258,7 +258,9 @@ class MailHandler(logging.Handler):
         still_owed: dict[tuple[Address, ...], _Digest] = {}
         try:
             self._share_out(owed, kept)
-            while owed:
+            while True:
+                if not owed:
+                    break
                 recipients, digest = owed.popitem()  # Interrupted, it may have arrived.
                 if late := self._mail(recipients, digest):
                     still_owed[late] = digest

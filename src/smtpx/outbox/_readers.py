@@ -7,6 +7,7 @@ from collections.abc import Callable
 from . import _asking
 from ._owning import Owner
 from ._statements import Ask, Statements, Tell
+from ._store import Store
 from ._working import Core
 from .states import Event
 
@@ -21,7 +22,7 @@ def tell(core: Core, callback: Callable[[Event], object], name: str) -> int:
     store = core.store
     if not store.look(_asking.events, store.look(_asking.cursor_of, name), 1):
         return 0
-    owner, told = Owner(store, core.lease), 0
+    owner = Owner(store, core.lease)
     failure: BaseException | None = None
     try:
         owner.begin()
@@ -29,19 +30,27 @@ def tell(core: Core, callback: Callable[[Event], object], name: str) -> int:
         if after is None:
             core.watcher.reap_for_certain()
             after = store.transact(_begin, name, owner.id)
-        while after is not None and (page := store.look(_asking.events, after, _PAGE)):
-            for event in page:
-                _ = callback(event)
-                told += 1
-                if not store.transact(_move, name, owner.id, event.cursor):
-                    return told  # Another has taken us for dead, and tells of the rest.
-            after = page[-1].cursor
-        return told
+        return 0 if after is None else _tell_from(after, store, callback, name, owner.id)
     except BaseException as error:
         failure = error
         raise
     finally:
         owner.end(failure)
+
+
+def _tell_from(
+    after: int, store: Store, callback: Callable[[Event], object], name: str, owner: str
+) -> int:
+    """Call back with each event behind a cursor; the value is how many these were."""
+    told = 0
+    while page := store.look(_asking.events, after, _PAGE):
+        for event in page:
+            _ = callback(event)
+            told += 1
+            if not store.transact(_move, name, owner, event.cursor):
+                return told  # Another has taken us for dead, and tells of the rest.
+        after = page[-1].cursor
+    return told
 
 
 def _begin(name: str, owner: str) -> Statements[int | None]:

@@ -46,8 +46,7 @@ class HostileDispatcher:
     def wake(self, batches: Sequence[str], *, connection: object = None) -> None:
         """Have some of the batches delivered, some time, and some of them twice."""
         with self._changed:
-            while self.is_frozen and not self._has_ended:
-                _ = self._changed.wait(0.02)
+            self._stand_still()
             for batch in batches:
                 lot = self._chance.randrange(10)
                 times = 0 if lot < _LOST else 2 if lot < _LOST + _TWICE else 1
@@ -55,6 +54,10 @@ class HostileDispatcher:
                     self._due.append((time.monotonic() + self._chance.uniform(0, _LATE), batch))
             self._due.sort()
             self._changed.notify_all()
+
+    def _stand_still(self) -> None:
+        while self.is_frozen and not self._has_ended:
+            _ = self._changed.wait(0.02)
 
     def serve(self, deliver: Callable[[str], object]) -> None:
         """Have batches delivered by threads; a task that raises an `SMTPError` has only failed."""
