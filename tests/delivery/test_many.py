@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import smtpx
-from smtpx import Envelope, MarkRefused, Status
+from smtpx import NOTHING_YET, Envelope, MarkRefused, Status
 from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers
 from smtpx.delivery._many import _Many
 from smtpx.testing import NameServer, Server, Stall
@@ -82,6 +82,23 @@ def test_each_message_has_a_result_of_its_own(send_many, server):
         "nx.test": Failure.NO_SUCH_DOMAIN,
     }
     assert len(server.messages) == 30
+
+
+def test_messages_that_come_later_are_waited_for(send_many, server):
+    asked = 0
+
+    def source() -> Iterator[Any]:
+        nonlocal asked
+        for message in to("d0.test", "d1.test"):
+            for _ in range(2):
+                asked += 1
+                yield NOTHING_YET
+            yield message
+
+    with zone(2) as dns:
+        results = send_many(dns, server, source())
+    assert [one.complete for one in results] == [True, True]
+    assert (len(server.messages), asked) == (2, 4)
 
 
 def test_a_message_that_cannot_be_sent_stops_no_other(send_many, server):

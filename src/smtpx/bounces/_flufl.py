@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from email.message import Message
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -35,9 +36,7 @@ def found_by_flufl(header: Fields, parts: Sequence[Part]) -> dict[str, Action]:
         flufl: Any = import_module("flufl.bounce")
     except ImportError:
         return {}
-    from logging import getLogger
-
-    getLogger("flufl.bounce").addFilter(_is_asked_by_others)
+    _keep_its_log_back()
     asking = _we_ask.set(True)
     try:
         temporary, permanent = flufl.all_failures(_flat(header, parts))
@@ -50,6 +49,14 @@ def found_by_flufl(header: Fields, parts: Sequence[Part]) -> dict[str, Action]:
         for action, addresses in ((Action.DELAYED, temporary), (Action.FAILED, permanent))
         for address in sorted(addresses)
     }
+
+
+@cache
+def _keep_its_log_back() -> None:
+    # Once: a signal in `getLogger` may leave a lock of logging's taken, up to Python 3.12.
+    from logging import getLogger
+
+    getLogger("flufl.bounce").addFilter(_is_asked_by_others)
 
 
 def _is_asked_by_others(_: object) -> bool:

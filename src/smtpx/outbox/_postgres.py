@@ -253,7 +253,6 @@ _NO_URL = (
 def _complaints(name: str) -> Generator[None, None, None]:
     import psycopg
 
-    logging.getLogger("psycopg").addFilter(_is_news)
     _ours.depth = getattr(_ours, "depth", 0) + 1
     try:
         yield
@@ -269,6 +268,10 @@ _ours = threading.local()
 def _is_news(record: logging.LogRecord) -> bool:
     """Nothing that psycopg warns of in our own transactions: they are run again, or raise."""
     return not getattr(_ours, "depth", 0)
+
+
+# Once: a signal in `getLogger` may leave a lock of logging's taken, up to Python 3.12.
+logging.getLogger("psycopg").addFilter(_is_news)
 
 
 def said(error: Any, name: object) -> OutboxError:

@@ -257,8 +257,8 @@ class TaskSending:
             async for item in source:
                 if item is NOTHING_YET:
                     _ = await self._demand.wait(PAUSE)
-                    continue
-                tally.add(item)
+                else:
+                    tally.add(item)
                 if tally.is_exhausted:
                     return  # There is no hope for any of them.
                 # Of the first at hand it is looked whether those at work take it.
