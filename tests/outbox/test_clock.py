@@ -64,17 +64,6 @@ def test_what_was_put_in_before_goes_at_once(
     check(outbox, judge, 5, 1, hold=True, most=0)
 
 
-def test_nothing_expires_that_nobody_has_tried(
-    outbox: Outbox, judge: Judge, clock: Clock, jump: float
-) -> None:
-    """A worker whose clock is ahead sees an hour pass in which nobody has worked."""
-    ((octets, envelope),) = numbered(1)
-    id = outbox.put(octets, envelope, expires=timedelta(minutes=30))
-    clock.ahead = jump
-    outbox.run(judge.url, until_empty=True)
-    assert [each.state for each in outbox.status(id).deliveries] == [State.ACCEPTED]
-
-
 @pytest.mark.xdist_group("postgres")
 def test_machines_go_by_the_clock_of_postgres(
     postgres_server: Any, monkeypatch: pytest.MonkeyPatch, jump: float

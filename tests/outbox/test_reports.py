@@ -24,8 +24,6 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def refuse(word: str, of: str) -> bytes | None:
-    if word == "RCPT" and of.startswith("late"):
-        return b"450 4.2.1 later\r\n"
     return b"550 5.1.1 no such user\r\n" if of.startswith("no") and word == "RCPT" else None
 
 

@@ -60,10 +60,7 @@ class PutOptions(TypedDict, total=False):
     not_before: datetime | None
     """Nothing is tried before; a datetime with a time zone."""
     expires: timedelta
-    """For how long it is tried, from now or `not_before` on: five days, if nothing is said.
-
-    What nobody has tried until then, since there was no worker, is tried once.
-    """
+    """For how long it is tried, from now or `not_before` on: five days, if nothing is said."""
     priority: int
     """Of what is due, the higher goes first; 0, if nothing is said."""
     on_doubt: Literal["resend", "hold"]

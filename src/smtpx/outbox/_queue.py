@@ -108,9 +108,9 @@ def _take(
     """
     for _ in range(_LOOKS):
         rows = yield from _due(wanted, deferred, most - len(taken))
-        late = [row[0] for row in rows if row[5] <= wanted.now]
-        over = yield from _expire(late, wanted.now, changed)
-        allowed, closed = yield from admitted(wanted, [row for row in rows if row[0] not in over])
+        late = [row for row in rows if row[5] <= wanted.now]
+        yield from _expire(late, wanted.now, changed)
+        allowed, closed = yield from admitted(wanted, [row for row in rows if row not in late])
         for part in in_parts([row[0] for row in allowed]):
             yield Ask(
                 "UPDATE smtpx_delivery SET claimed = 1, owner = ?, epoch = epoch + 1 "
@@ -121,7 +121,7 @@ def _take(
         if closed and wanted.goes_one_way:
             return True
         yield from set_aside(closed, wanted.now)
-        if len(taken) >= most or not (over or closed):
+        if len(taken) >= most or not (late or closed):
             return True
     return False
 
@@ -163,17 +163,12 @@ def _next_priority(kind: Sequence[int], above: int | None) -> Statements[int | N
 
 
 def _expire(
-    late: Sequence[int], now: float, changed: Counter[tuple[str, State]]
-) -> Statements[set[int]]:
-    """Give up what is late; the value is which. What was never tried is tried once: there was no
-    worker, or the clock is wrong.
-    """
-    over: set[int] = set()
-    for part in in_parts(late):
+    late: Sequence[Row], now: float, changed: Counter[tuple[str, State]]
+) -> Statements[None]:
+    for part in in_parts([row[0] for row in late]):
         rows = yield Ask(
             "SELECT number, campaign, message, recipient, reply, reason, doubted "
-            f"FROM smtpx_delivery WHERE number IN {marks(part)} "
-            "AND (attempts > 0 OR reason <> '')",
+            f"FROM smtpx_delivery WHERE number IN {marks(part)}",
             part,
         )
         events: list[tuple[object, ...]] = []
@@ -188,8 +183,6 @@ def _expire(
             updates,
         )
         yield Tell(EVENT, events)
-        over |= {row[0] for row in rows}
-    return over
 
 
 def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:
