@@ -12,7 +12,18 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import against, bounces, cold, deciding, dkim, imports, merge, outbox, throughput
+from bench import (
+    against,
+    bounces,
+    cold,
+    deciding,
+    dkim,
+    imports,
+    instructions,
+    merge,
+    outbox,
+    throughput,
+)
 from bench.contest import hold
 from bench.contests import contests
 from bench.processes import share_one_core
@@ -99,6 +110,8 @@ def main() -> None:
     signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
     deciding_ = commands.add_parser("deciding", help="a delivery's decision where all is known")
     deciding_.set_defaults(run=lambda _: show(deciding.lines()))
+    counting = commands.add_parser("instructions", help="what a message takes, beside the limit")
+    counting.set_defaults(run=lambda _: show(instructions.lines()))
     reading = commands.add_parser("bounces", help="recipients and reasons that are read right")
     _ = reading.add_argument(
         "folder", type=Path, help="mails, and expected.tsv: see bench/bounces.py"

@@ -55,13 +55,22 @@ def numbered(count: int, recipients: int = 1) -> list[tuple[bytes, Envelope]]:
 
 
 def check(
-    server: Server, messages: list[tuple[bytes, Envelope]], results: list[smtpx.SendResult]
+    server: Server,
+    messages: list[tuple[bytes, Envelope]],
+    results: list[smtpx.SendResult],
+    *,
+    parts: int = 1,
 ) -> Counter[str]:
-    """Each message has one result; what was taken was taken once, under its own envelope."""
+    """Each message has one result; what was taken was taken once, under its own envelope.
+
+    Of a message that is divided that holds for each of so many parts.
+    """
     by_content = dict(messages)
     assert Counter(id(r.message) for r in results) == Counter(id(c) for c, _ in messages)
     taken = Counter(message.content for message in server.messages)
-    assert all(times == 1 for times in taken.values())
+    assert all(times <= parts for times in taken.values())
+    arrived = Counter((one.content, to) for one in server.messages for to in one.recipients)
+    assert all(times == 1 for times in arrived.values())
     for message in server.messages:
         envelope = by_content[message.content]
         assert message.sender == str(envelope.sender)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from smtpx.inbox import app
@@ -43,9 +43,9 @@ def released(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> Iterator[threadin
     event.set()
 
 
-def client(taken: Taken) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app(taken.inbox))
-    return httpx.AsyncClient(transport=transport, base_url="http://localhost:8025")
+def client(taken: Taken) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app(taken.inbox))
+    return httpx2.AsyncClient(transport=transport, base_url="http://localhost:8025")
 
 
 @pytest.mark.parametrize(
