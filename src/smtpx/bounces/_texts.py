@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from smtpx._message.characters import unescaped
 from smtpx.bounces._fields import Fields
 from smtpx.bounces._parts import RETURNED, Part
 from smtpx.bounces._reports import Returned
@@ -24,8 +24,6 @@ _CHARSET = re.compile(
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)[^<>]*+>")
-# No character has such a number, and `int` takes no number of thousands of digits.
-_NO_CHARACTER = re.compile(r"&#0*[0-9]{8,};?")
 _UNSEEN = ("head", "script", "style", "title")
 _ON_A_LINE_OF_ITS_OWN = ("br", "div", "h1", "h2", "h3", "li", "p", "pre", "table", "td", "tr")
 
@@ -82,7 +80,7 @@ def decoded(part: Part) -> str:
 
 def _without_tags(text: str) -> str:
     told = "".join(_between_tags(text))
-    return html.unescape(_NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", told))
+    return unescaped(told)
 
 
 def _between_tags(text: str) -> Iterator[str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import unescape
 from typing import Final
+
+from smtpx._message.characters import unescaped
 
 __all__ = ["Tag", "markup_in"]
 
@@ -33,8 +34,6 @@ _TEXT_UNTIL: Final = {
     name: re.compile(rf".*?(?=</{name}[ \t\n\f\r/>]|\Z)", re.DOTALL | re.IGNORECASE)
     for name in ("script", "style", "textarea", "title", "xmp")
 }
-# No character has such a number, and `int` takes no number of thousands of digits.
-_NO_CHARACTER: Final = re.compile(r"&#0*[0-9]{8,};?")
 # In a URL "&copy=1" is no reference.
 _REFERENCE: Final = re.compile(r"&(?:#\w++;?|[a-z][a-z0-9]*+(?:;|(?!=)))", re.IGNORECASE)
 
@@ -51,11 +50,10 @@ class Tag:
 
 def markup_in(html: str) -> Iterator[Tag | str]:
     """The tags, and the texts between them; comments and the like left out."""
-    html = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", html)
     place = 0
     while (begin := _BEGIN.search(html, place)) is not None:
         if begin.start() > place:
-            yield unescape(html[place : begin.start()])
+            yield unescaped(html[place : begin.start()])
         place = begin.end()
         if begin["name"] is None:
             rest = _BOGUS if begin["comment"] is None else _COMMENT
@@ -65,7 +63,7 @@ def markup_in(html: str) -> Iterator[Tag | str]:
         while (attribute := _ATTRIBUTE.match(html, place)) is not None:
             place = attribute.end()
             value = attribute["quoted"] or attribute["single"] or attribute["bare"] or ""
-            _ = tag.attributes.setdefault(attribute["name"].lower(), _unescaped(value))
+            _ = tag.attributes.setdefault(attribute["name"].lower(), _value_of(value))
         if not (end := _TAG_END.match(html, place)):
             return
         place = end.end()
@@ -75,7 +73,7 @@ def markup_in(html: str) -> Iterator[Tag | str]:
             yield html[place:until]
             place = until
     if place < len(html):
-        yield unescape(html[place:])
+        yield unescaped(html[place:])
 
 
 def _end(pattern: re.Pattern[str], html: str, place: int) -> int:
@@ -83,5 +81,5 @@ def _end(pattern: re.Pattern[str], html: str, place: int) -> int:
     return len(html) if match is None else match.end()
 
 
-def _unescaped(value: str) -> str:
-    return _REFERENCE.sub(lambda match: unescape(match[0]), value)
+def _value_of(value: str) -> str:
+    return _REFERENCE.sub(lambda match: unescaped(match[0]), value)
