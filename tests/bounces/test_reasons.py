@@ -98,9 +98,9 @@ def test_by_what_was_said(said: str, reason: Reason):
 @pytest.mark.parametrize(
     ("status", "said", "reason"),
     [
-        ("5.1.1", "blocked by policy", Reason.BAD_MAILBOX),
+        ("5.1.1", "we do not want it", Reason.BAD_MAILBOX),
         ("5.2.2", "550 spam", Reason.MAILBOX_FULL),
-        ("5.0.0", "550 5.1.1 blocked", Reason.BAD_MAILBOX),
+        ("5.0.0", "550 5.1.1 rejected", Reason.BAD_MAILBOX),
         ("4.4.7", "timed out", Reason.NETWORK),
         ("5.4.7", "", Reason.NETWORK),
         ("5.3.0", "", Reason.SYSTEM),
@@ -457,3 +457,67 @@ def test_codes_in_a_text(said: str, code: int | None, enhanced: str | None):
     diagnostic = Diagnostic("", said)
     assert diagnostic.reply_code == code
     assert (None if diagnostic.enhanced is None else str(diagnostic.enhanced)) == enhanced
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("550 Requested action not taken: mailbox unavailable", Reason.BAD_MAILBOX),
+        (
+            "550-Requested action not taken: mailbox unavailable 550-Reject due to policy "
+            "restrictions. 550 For explanation visit http://postmaster.example/en?c=poli",
+            Reason.POLICY,
+        ),
+        ("550 5.7.1 Mailbox unavailable due to policy", Reason.POLICY),
+        ("550 messages from [192.0.2.1] weren't sent. mailbox unavailable", Reason.REPUTATION),
+        ("550 mailbox unavailable: mail system problem", Reason.OTHER),
+        ("550 Mailbox temporarily unavailable", Reason.SYSTEM),
+        ("550 Unknown user or user temporarily unavailable", Reason.SYSTEM),
+        ("550 No such user or access denied", Reason.POLICY),
+        ("550 access denied or no such user", Reason.POLICY),
+        ("550 mailbox not found or blocked", Reason.POLICY),
+        ("550 Unable to relay; unknown user in your org", Reason.POLICY),
+        ("550 unknown user due to directory failure", Reason.OTHER),
+        ("550 5.7.1 invalid user name or password", Reason.POLICY),
+        ("550 5.7.1 prvs tag check failed: no such user", Reason.POLICY),
+        ("550 5.1.1 relay.example.net: no such user", Reason.BAD_MAILBOX),
+        ("550 5.1.1 <b@policy.example>: User unknown in relay recipient table", Reason.BAD_MAILBOX),
+        ("550 5.3.0 - Other mail system problem 550-'Unknown user bob'", Reason.BAD_MAILBOX),
+    ],
+)
+def test_what_may_mean_two_things_is_no_bad_mailbox(said: str, reason: Reason):
+    assert reason_of(said, "5.0.0") is reason
+
+
+@pytest.mark.parametrize("code", ["5.1.1", "5.1.2"])
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("mailbox is disabled", Reason.INACTIVE),
+        ("552 over quota", Reason.MAILBOX_FULL),
+        ("Message too large", Reason.TOO_LARGE),
+        ("Content rejected", Reason.CONTENT),
+        ("connection rate exceeded", Reason.RATE),
+        ("system error", Reason.SYSTEM),
+    ],
+)
+def test_a_code_for_an_address_says_less_than_words_for_something_else(
+    code: str, said: str, reason: Reason
+):
+    assert reason_of(f"550 {code} {said}", "5.0.0") is reason
+    assert reason_of(f"550 {said}", code) is reason
+
+
+@pytest.mark.parametrize("status", ["4.1.1", "4.1.2"])
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("550 mailbox disabled", Reason.INACTIVE),
+        ("550 refused", Reason.POLICY),
+        ("554", Reason.OTHER),
+    ],
+)
+def test_a_status_of_another_class_than_the_reply_says_nothing(
+    status: str, said: str, reason: Reason
+):
+    assert reason_of(said, status) is reason

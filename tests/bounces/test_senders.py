@@ -28,9 +28,12 @@ def reason(said: str, *, to: str = "ann@example.org", recipient: str = "bob@exam
         "550 5.1.1 <Bounces@Example.org>: no such user",
         "550 5.2.1 ann@example.org: account disabled",
         "552 5.2.2 ann@example.org is over quota",
+        "550 5.7.1 domain example.org does not exist",
+        "550 No MX for Example.org",
+        "550 5.1.2 example.org: host unknown",
     ],
 )
-def test_an_address_of_the_sender_is_none_of_the_recipient(said: str):
+def test_an_address_or_the_domain_of_the_sender_is_none_of_the_recipient(said: str):
     assert reason(said) is Reason.POLICY
 
 
@@ -41,6 +44,8 @@ def test_an_address_of_the_sender_is_none_of_the_recipient(said: str):
         "550 5.1.1 <carol@example.net>: User unknown",  # whom it was forwarded to
         "550 5.1.1 User unknown",
         "550 5.1.1 <bob@example.net>: User unknown (from <ann@example.org>)",
+        "550 5.1.1 no such user at example.net (for example.org)",
+        "550 5.1.1 mail.example.org: no such user",
     ],
 )
 def test_any_other_is_of_the_recipient(said: str):
@@ -50,6 +55,11 @@ def test_any_other_is_of_the_recipient(said: str):
 def test_whoever_writes_to_an_address_of_their_own_is_the_recipient():
     said = "550 5.1.1 <ann@example.org>: User unknown"
     assert reason(said, recipient="ann@example.org") is Reason.BAD_MAILBOX
+
+
+def test_whoever_writes_within_a_domain_has_recipients_there():
+    said = "550 5.1.2 example.org: host unknown"
+    assert reason(said, recipient="bob@example.org") is Reason.BAD_DOMAIN
 
 
 def test_another_reason_stays():

@@ -6,6 +6,7 @@ is never taken for a mailbox that does not exist: its owner would not be written
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from smtpx.bounces._reports import Action, Diagnostic, Reason, said_in
@@ -14,6 +15,7 @@ from smtpx.bounces._words import (
     OF_CONTENT,
     OF_SENDER,
     TO_CONTENT,
+    TWOFOLD,
     by_words,
     surely,
 )
@@ -74,8 +76,12 @@ _OF_SENDERS = (
     *(Reason.SYSTEM, Reason.POLICY),
 )
 _BAD_SENDER = ((1, 7), (1, 8))
+# A host, an address, a URL: "relay.example.net" says nothing of relaying.
+_NAME = re.compile(r"\w[@.]\w")
 _OF_AUTH = (530, 534, 535, 538)  # RFC 4954 §6
 
+
+_NO_ADDRESS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN)
 
 OF_RECIPIENTS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN, Reason.INACTIVE, Reason.MAILBOX_FULL)
 """What is so of a recipient, and of nothing else."""
@@ -90,7 +96,7 @@ def reason_of(
     diagnostic = diagnostic or Diagnostic("", "")
     of_sender = _is_of_sender(diagnostic)
     transient = _class(status, diagnostic) == 4
-    doubtful = transient or _was_accepted_before(diagnostic) or _is_of_content(diagnostic)
+    doubtful = transient or _was_accepted_before(diagnostic) or _is_doubtful(diagnostic)
     for given in _reasons(status, diagnostic):
         # What the DNS does not know for now may be there tomorrow.
         is_for_now = transient and given is Reason.BAD_DOMAIN
@@ -115,8 +121,12 @@ def _is_of_sender(diagnostic: Diagnostic) -> bool:
     return is_bad_sender or by_code in (Reason.AUTHENTICATION, Reason.REPUTATION)
 
 
-def _is_of_content(diagnostic: Diagnostic) -> bool:
-    return OF_CONTENT.search(diagnostic.text) is not None
+def _is_doubtful(diagnostic: Diagnostic) -> bool:
+    """Whether what reads like an unknown mailbox may be another thing."""
+    if OF_CONTENT.search(diagnostic.text) is not None:
+        return True
+    words = (word for word in said_in(diagnostic.text).split() if not _NAME.search(word))
+    return TWOFOLD.search(" ".join(words)) is not None
 
 
 def _was_accepted_before(diagnostic: Diagnostic) -> bool:
@@ -147,15 +157,27 @@ def _reasons(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> Itera
         yield _BY_REPLY[reply]
     # The server's own code goes before what the reporter states, or makes up.
     tells = own is not None and own.subject != 0
-    made_up = str(status) == _MADE_UP.get(reply or 0)
-    for code in (own, None if tells or made_up else status):
-        yield from _by_code(code)
-    yield from by_words(said_in(diagnostic.text))
-    for code in (own, None if made_up else status):
+    if str(status) == _MADE_UP.get(reply or 0) or _is_of_another_class(status, reply):
+        status = None
+    words = list(by_words(said_in(diagnostic.text)))
+    for code in (own, None if tells else status):
+        for reason in _by_code(code):
+            # Many servers put 5.1.1 before all that they refuse.
+            says_more = words and words[0] not in (*_NO_ADDRESS, Reason.POLICY)
+            if reason in _NO_ADDRESS and code is not None and code.subject == 1 and says_more:
+                yield words[0]
+            yield reason
+    yield from words
+    for code in (own, status):
         yield from _by_code(code)
         yield from _by_subject(code)
     if reply in _BY_REPLY_AT_LAST:
         yield _BY_REPLY_AT_LAST[reply]
+
+
+def _is_of_another_class(status: EnhancedStatusCode | None, reply: int | None) -> bool:
+    """Whether the reporter states another class than the server's reply has."""
+    return status is not None and reply is not None and status.class_ != reply // 100
 
 
 def _by_code(code: EnhancedStatusCode | None) -> Iterator[Reason]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from smtpx.bounces._fields import Fields
@@ -9,6 +10,7 @@ from smtpx.bounces._naming import addresses_of
 from smtpx.bounces._reasons import OF_RECIPIENTS
 from smtpx.bounces._reports import DeliveryReport, Reason, RecipientReport, said_in
 
+_HOST = re.compile(r"(?<![\w.@-])[\w-]{1,63}(?:\.[\w-]{1,63}){1,9}(?![\w-]|\.\w)")
 _LOOKED_AT = 500
 """Characters of a reply in which an address may stand."""
 
@@ -32,9 +34,19 @@ def without_the_senders(report: DeliveryReport, header: Fields) -> DeliveryRepor
 def _names_one_of(senders: set[str], one: RecipientReport) -> bool:
     if one.diagnostic is None or one.diagnostic.reply_code is None:
         return False
-    named = set(map(str.lower, addresses_of([said_in(one.diagnostic.text)[:_LOOKED_AT]])))
+    said = said_in(one.diagnostic.text)[:_LOOKED_AT].lower()
     own = {(address or "").lower() for address in (one.final_recipient, one.original_recipient)}
-    return not named.isdisjoint(senders - own) and named.isdisjoint(own)
+    named = set(map(str.lower, addresses_of([said])))
+    if named:
+        return not named.isdisjoint(senders - own) and named.isdisjoint(own)
+    hosts = set(_HOST.findall(said))
+    return not hosts.isdisjoint(_domains(senders) - _domains(own)) and hosts.isdisjoint(
+        _domains(own)
+    )
+
+
+def _domains(addresses: set[str]) -> set[str]:
+    return {address.rpartition("@")[2] for address in addresses}
 
 
 def _addresses(fields: Fields, *names: str) -> set[str]:

@@ -74,6 +74,23 @@ IN_SO_MANY_WORDS = _pattern(
 )
 """Where the reply to the content tells of a mailbox that there is none."""
 
+_ANOTHER = (
+    r"denied|blocked|relay\w*|disabled|suspended|inactive|locked|closed|expired|full|quota|access"
+    r"|temporar\w*|polic\w*|refused|rejected|restricted|password|authenticat\w*|permission"
+    r"|forbidden|not allowed|failure|error"
+)
+TWOFOLD = _pattern(
+    rf"""
+    \bor\b[^.;:\n]{{0,40}}?\b(?:{_ANOTHER})\b|\b(?:{_ANOTHER})\b[^.;:\n]{{0,20}}?\bor\b
+    \btemporar(?:y|ily)\b|\bpolic(?:y|ies)\b|\brelay(?:ing|ed)?\b(?! recipient)
+    \bblocked\b|\bpasswords?\b|\bauthenticat\w*|\bprvs\b|\btag check\b
+    (?<!\bother mail )\b(?:system|directory|ldap|database|lookup) (?:problem|error|failure)
+    \bnot (?:allowed|permitted|authori[sz]ed)\b
+    \baccept(?:s|ing)? (?:any )?(?:e-?)?(?:mails?|messages?) from\b|\bmessages from \[?\d
+"""
+)
+"""It may be about something else than whether there is such a mailbox."""
+
 # Each is said of nothing else, whatever code comes with it.
 _SURE = {
     Reason.SYSTEM: r"""
@@ -92,7 +109,8 @@ _SURE = {
     """,
     Reason.RATE: r"""
         receiving (?:mail at a )?rate|rate.?limit|frequency.{0,9}limit|(?:sending|unusual) rate
-        connection limit|trop de connexions|try again slower|too (?:quickly|fast|often)
+        connection limit|trop de connexions|\brate (?:was |is )?exceeded
+        try again slower|too (?:quickly|fast|often)
         too many (?:smtp |simultaneous )?(?:messages|connections|recipients|e?mails|sessions)
         too many (?:requests|errors|concurrent)
         (?:many|excessive|(?:high|large) number)(?: [\w-]{1,20}){1,3} (?:users?|recipients)\b
@@ -141,7 +159,8 @@ _WORDS = [
         Reason.POLICY,
         r"""
         \bsmtp auth|authentication (?:is )?(?:required|turned on|failure|credentials)
-        requires authentication|\bauthenticate\b|authentification (?:requise|invalide)|\blog ?in\b
+        (?:requires|needs?) authentication|\bauthenticate\b|\blog ?in\b
+        authentification (?:requise|invalide)
         """,
     ),
     (
@@ -158,7 +177,7 @@ _WORDS = [
         reputation|\bsnds\b|\babusive\b|\bblocked for abuse|from (?:your|the following) ip\b
         reverse (?:dns|lookup)|\br?dns record|\bptr\b|\brdns\b|ip name lookup|mismatch\w* client ip
         (?:bad|invalid|dynamic) ips?\b|sending ips?\b|\bip=\d|your (?:reverse )?hostname
-        open (?:proxy|relay)|unresolvable relay|remotehost
+        open (?:proxy|relay)|unresolvable relay|remotehost|\bmessages from \[?\d
         \bserver of your (?:isp|provider)|\byour (?:isp|provider)(?:'s)? (?:\w+ )?server
         """,
     ),
