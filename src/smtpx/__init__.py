@@ -37,7 +37,7 @@ _HOMES = {
     "ReplyError SMTPError SenderRefused SessionFull SignerFailed TLSFailure "
     "TLSPolicyError TLSRefused TimedOut",
     "findings": "Finding Rule Severity",
-    "marking": "Mark",
+    "marking": "Alone Mark",
     "mending": "mend",
     "merging": "Template",
     "observing": "Event Line MessageBegun MessageEnded Observer Protected SessionBegun "

@@ -60,6 +60,7 @@ from smtpx.errors import TLSRefused as TLSRefused
 from smtpx.findings import Finding as Finding
 from smtpx.findings import Rule as Rule
 from smtpx.findings import Severity as Severity
+from smtpx.marking import Alone as Alone
 from smtpx.marking import Mark as Mark
 from smtpx.mending import mend as mend
 from smtpx.merging import Template as Template
@@ -106,6 +107,7 @@ __all__ = [
     "NOTHING_YET",
     "Address",
     "AddressError",
+    "Alone",
     "AsyncClient",
     "AsyncDelivery",
     "AsyncOutbox",

@@ -1,13 +1,14 @@
-"""The mark: what `send_many` asks before a message may be in doubt."""
+"""The mark: what `send_many` asks before a message may be in doubt; and how few may be at once."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
+from smtpx import _checks
 from smtpx.results import SendResult
 
-__all__ = ["Mark"]
+__all__ = ["Alone", "Mark"]
 
 Mark: TypeAlias = Callable[
     [Sequence[object], Sequence[SendResult]], Sequence[bool] | Awaitable[Sequence[bool]]
@@ -22,3 +23,22 @@ awaited. What the mark raises ends `send_many`; nothing that it was asked about 
 A message may be asked about again: over another connection, or where the server wants it in
 several mail transactions.
 """
+
+
+class Alone(bytes):
+    """Content that goes alone: over its connection nothing else is in doubt meanwhile.
+
+    `send_many` writes it once all before it was answered, and then waits for its own reply. So a
+    connection that breaks leaves one such message in doubt at most, whatever the `window`.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, content: bytes) -> Self:
+        """Take octets.
+
+        Raises:
+            TypeError: they are none.
+        """
+        _checks.instance("content", content, bytes)
+        return super().__new__(cls, content)

@@ -574,6 +574,7 @@ CASES: dict[str, Case] = {
         jitter={"0"},
     ),
     "flatten": Case(smtpx.flatten, {"message": MESSAGE}, smtputf8={"True"}),
+    "Alone": Case(smtpx.Alone, {"content": b"x"}, content={"bytes"}),
     "Template.parse": Case(
         smtpx.Template.parse,
         {"source": smtpx.Template(TEMPLATE).source},

@@ -13,6 +13,7 @@ from smtpx._core.streaming.stream import stream
 from smtpx._core.streaming.supply import Budget, Outgoing, Supply, Window
 from smtpx.envelope import Envelope, Notify, Recipient
 from smtpx.errors import ConnectionLost, SMTPError
+from smtpx.marking import Alone
 from smtpx.results import SendResult
 from smtpx.testing import play
 
@@ -94,6 +95,17 @@ def test_no_more_is_in_flight_than_the_window_has(
     procedure = streaming(proven(*PIPELINED), numbered(count), results, window)
     assert play(procedure, dedent(script)).value is None
     assert [len(result.accepted) for result in results] == [1] * count
+
+
+def test_what_goes_alone_shares_no_window() -> None:
+    """All before it is answered first, and it is before anything else is written."""
+    script = "".join(written(i, reset=False) + taken(reset=False) for i in range(4))
+    supply = numbered(4)
+    for place in (1, 2):
+        supply.ready[place].message = Alone(CONTENT)
+    results: list[SendResult] = []
+    assert play(streaming(proven(*PIPELINED), supply, results), dedent(script)).value is None
+    assert [len(result.accepted) for result in results] == [1] * 4
 
 
 @pytest.mark.requirement("RFC 3030 §4.2")

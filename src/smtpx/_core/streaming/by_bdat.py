@@ -44,6 +44,7 @@ from smtpx._wire.commands import RSET
 from smtpx._wire.content import Content
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
+from smtpx.marking import Alone
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -152,9 +153,9 @@ class Chunks:
                 if not connection.unanswered:
                     yield from connection.check_quiet()  # What has come meanwhile answers nothing.
                 continue
-            _, envelope, content = drawn
+            outgoing, envelope, content = drawn
             data = content.whole
-            if data is None or content.has_commands():
+            if data is None or content.has_commands() or isinstance(outgoing.message, Alone):
                 self._alone = drawn
                 break
             last = f"BDAT {len(data)} LAST\r\n"
@@ -164,7 +165,7 @@ class Chunks:
                 else:
                     wire = self._planned_group(envelope, content, reset, last)
             except SMTPError as error:
-                tell(self._supply, self._emit, drawn[0], not_sent(drawn[0], error))
+                tell(self._supply, self._emit, outgoing, not_sent(outgoing, error))
                 continue
             parts += (wire, data)
             octets = len(wire) + len(data)
