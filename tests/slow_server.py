@@ -8,7 +8,10 @@ from typing import Any, Self
 
 
 class SlowServer(socketserver.ThreadingTCPServer):
-    """Content for a recipient with ``slow`` in the address is answered when `released` is set."""
+    """Content for a recipient with ``slow`` in the address is answered when `released` is set.
+
+    A session ends where RCPT has ``broken`` in it.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
@@ -52,6 +55,8 @@ class _Dialogue(socketserver.StreamRequestHandler):
             verb = line[:4].upper()
             if verb == b"RCPT":
                 is_slow = b"slow" in line
+                if b"broken" in line:
+                    return
             if verb == b"DATA":
                 self.wfile.write(b"354 go\r\n")
                 while self.rfile.readline() not in (b".\r\n", b""):

@@ -146,7 +146,7 @@ def test_a_destination_is_held_back_for_no_longer(outbox: Outbox) -> None:
     store.transact(claiming.register, "owner", 30.0, now)
     store.transact(destinations.hold_back, ["example.net"], now)
     taken = [
-        len(store.transact(queue.claim, Claim("owner", False, 9, moment)).deliveries)
+        len(store.transact(queue.claim, Claim("owner", 9, moment)).deliveries)
         for moment in (now + 0.5, now - HOUR)
     ]
     assert taken == [0, 1]

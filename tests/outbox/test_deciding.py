@@ -92,7 +92,7 @@ def test_a_claim_that_was_withdrawn_is_never_valid_again(outbox: Outbox, hold: b
     store, now = outbox._store, time.time() + 1
     letter = b"Subject: x\r\n\r\n", Envelope("a@example.org", "b@example.net")
     id = outbox.put(*letter, on_doubt="hold" if hold else "resend")
-    wanted = Claim("owner", hold, 9, now)
+    wanted = Claim("owner", 9, now)
     store.transact(claiming.register, "owner", 30.0, now)
     (before,) = store.transact(queue.claim, wanted).deliveries
     assert (outbox.cancel(id), outbox.retry(id)) == (1, 1)

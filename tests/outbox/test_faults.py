@@ -699,12 +699,12 @@ def test_what_nobody_knows_who_had_it_is_sent(outbox: Outbox, judge: Judge) -> N
     sent, waiting, aside = (outbox.put(octets, ENVELOPE) for octets, _ in numbered(3))
     now = time.time() + 1
     store.transact(_claiming.register, "gone", 30.0, now)
-    taken = store.transact(_queue.claim, Claim("gone", False, 2, now)).deliveries
+    taken = store.transact(_queue.claim, Claim("gone", 2, now)).deliveries
     assert [one.message for one in taken] == [sent, waiting]
     store.transact(_claiming.mark, "gone", [[taken[0].ticket]], now)
     store.transact(_destinations.hold_back, ["example.net"], now)
     store.transact(_claiming.register, "other", 30.0, now)
-    assert not store.transact(_queue.claim, Claim("other", False, 2, now)).deliveries
+    assert not store.transact(_queue.claim, Claim("other", 2, now)).deliveries
 
     def emptied() -> Generator[Ask, Any, None]:
         yield Ask("DELETE FROM smtpx_worker")

@@ -131,7 +131,7 @@ def test_a_limit_is_for_a_domain_however_it_is_written(
     store, now = outbox._store, time.time()
     store.transact(claiming.register, "owner", 30.0, now)
     limits = outbox._core.policy.limits
-    taken = store.transact(queue.claim, Claim("owner", False, 9, now, limits=limits))
+    taken = store.transact(queue.claim, Claim("owner", 9, now, limits=limits))
     assert len(taken.deliveries) == 1
 
 

@@ -89,11 +89,10 @@ class Ledger(RuleBasedStateMachine):
             self.store.transact(claiming.register, owner, 30.0, time.time())
             self.living.add(owner)
 
-    @rule(owner=st.sampled_from(OWNERS), hold=st.booleans(), most=st.integers(1, 3))
-    def claim(self, owner: str, hold: bool, most: int) -> None:
+    @rule(owner=st.sampled_from(OWNERS), most=st.integers(1, 3))
+    def claim(self, owner: str, most: int) -> None:
         free = [r for r in self.rows.values() if r.state is State.WAITING and not r.claimed]
-        free = [row for row in free if row.hold == hold]
-        wanted = Claim(owner=owner, hold=hold, most=most, now=time.time() + LATER)
+        wanted = Claim(owner=owner, most=most, now=time.time() + LATER)
         try:
             claimed = self.store.transact(queue.claim, wanted).deliveries
         except OwnerLost:
@@ -105,13 +104,14 @@ class Ledger(RuleBasedStateMachine):
             assert isinstance(one, Claimed)
             row = self.rows[one.message]
             assert row in free
+            assert bool(one.hold) == row.hold
             assert one.ticket not in row.tickets
             row.claimed, row.owner = True, owner
             row.tickets.append(one.ticket)
 
-    @rule(owner=st.sampled_from(OWNERS), hold=st.booleans())
-    def claim_and_mark(self, owner: str, hold: bool) -> None:
-        self.claim(owner, hold, 3)
+    @rule(owner=st.sampled_from(OWNERS))
+    def claim_and_mark(self, owner: str) -> None:
+        self.claim(owner, 3)
         several = sorted(self.rows.values(), key=lambda row: row.key)
         for place, row in enumerate(several):
             if row.claimed and row.owner == owner:
@@ -146,7 +146,7 @@ class Ledger(RuleBasedStateMachine):
             return
         self.cancel(place)
         self.retry(place)
-        self.claim(owner, found[1].hold, 3)
+        self.claim(owner, 3)
         self.mark(owner, place, 1)
         self.mark(owner, place)
 
@@ -276,8 +276,8 @@ def test_a_long_walk(seed: int) -> None:
         lambda: ledger.put(chance.randrange(8), chance.choice(hold), chance.randrange(2)),
         lambda: ledger.begin(chance.choice(owner)),
         lambda: ledger.begin(chance.choice(owner)),
-        lambda: ledger.claim(chance.choice(owner), chance.choice(hold), chance.randrange(1, 4)),
-        lambda: ledger.claim_and_mark(chance.choice(owner), chance.choice(hold)),
+        lambda: ledger.claim(chance.choice(owner), chance.randrange(1, 4)),
+        lambda: ledger.claim_and_mark(chance.choice(owner)),
         lambda: ledger.mark(chance.choice(owner), chance.randrange(8), chance.randrange(2)),
         lambda: ledger.withdraw(chance.choice(owner), chance.randrange(8)),
         lambda: ledger.give_back(chance.choice(owner), chance.randrange(8), chance.randrange(2)),

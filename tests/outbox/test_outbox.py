@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -549,6 +550,29 @@ def test_what_this_server_cannot_take_is_refused_with_the_reason(
     assert state(outbox, good) is State.ACCEPTED
 
 
+def test_the_log_has_when_the_next_attempt_is_where_there_is_one(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "smtpx.outbox")  # Engines of other tests set that of all.
+    with Judge() as first, Judge() as second:
+        gone, others = first.url, second.url
+    batch = outbox.put(letter())
+    with pytest.raises(smtpx.ConnectionLost):
+        outbox.deliver(batch, gone)
+    with pytest.raises(smtpx.ConnectionLost):
+        outbox.run(others, until_empty=True)
+    assert caplog.records == []  # The errors say it.
+    worker = threading.Thread(target=lambda: outbox.run(others))
+    worker.start()
+    end = time.monotonic() + 20
+    while not caplog.records and time.monotonic() < end:
+        time.sleep(0.02)
+    outbox.stop()
+    worker.join()
+    (said,) = [record.message for record in caplog.records]
+    assert said.endswith("; the next attempt is in 1 s")
+
+
 def test_a_server_that_cannot_be_reached_loses_nothing(outbox: Outbox, judge: Judge) -> None:
     with Judge() as gone:
         url = gone.url
@@ -584,7 +608,7 @@ def test_the_parts_of_a_message_that_are_marked_together_are_counted_once(outbox
     outbox.put(letter(to="b@example.net, c@example.com"))
     store, now = outbox._store, time.time()
     store.transact(claiming.register, "owner", 30.0, now)
-    claimed = store.transact(queue.claim, Claim("owner", False, 9, now)).deliveries
+    claimed = store.transact(queue.claim, Claim("owner", 9, now)).deliveries
     tickets = [one.ticket for one in claimed]
     assert store.transact(claiming.mark, "owner", [tickets, tickets], now) == [True, True]
     assert outbox.counts() == {**dict.fromkeys(State, 0), State.SENDING: 2}

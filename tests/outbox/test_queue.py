@@ -85,7 +85,7 @@ def test_a_claim_costs_the_same_however_much_is_in_its_way(
             now = time.time() + 1
             _ = held(outbox, many, domains, now - HOUR if limits else now)
             outbox.put(letter(to="x@up.test"))
-            wanted = Claim(OWNER, False, 16, now, limits=limits)
+            wanted = Claim(OWNER, 16, now, limits=limits)
             found: list[str] = []
             worst = claims = 0
             while "x@up.test" not in found:
@@ -115,7 +115,7 @@ def test_what_was_set_aside_comes_back_in_its_order(outbox: Outbox) -> None:
     outbox.put(letter("other", to="x@up.test"))
 
     def claim(moment: float, most: int = 4) -> list[str]:
-        wanted = Claim(OWNER, False, most, moment)
+        wanted = Claim(OWNER, most, moment)
         return [one.message for one in transact(queue.claim, wanted).deliveries]
 
     assert len(claim(now, 40)) == 1
@@ -123,9 +123,7 @@ def test_what_was_set_aside_comes_back_in_its_order(outbox: Outbox) -> None:
     assert outbox.cancel(cancelled) == 1
     assert outbox.retry(again) == 1
     assert claim(now + 0.5) == []
-    assert outbox._store.look(queue.wait_until, Claim(OWNER, False, 1, now)) == pytest.approx(
-        now + 1
-    )
+    assert outbox._store.look(queue.wait_until, Claim(OWNER, 1, now)) == pytest.approx(now + 1)
     found = claim(now + 2)
     assert found[0] == urgent
     while more := claim(now + 2):
@@ -133,7 +131,7 @@ def test_what_was_set_aside_comes_back_in_its_order(outbox: Outbox) -> None:
     assert len(found) == 20 + 2
     assert {again, urgent} < {*found}
     assert cancelled not in found
-    assert outbox._store.look(queue.wait_until, Claim(OWNER, False, 1, now + 2)) is None
+    assert outbox._store.look(queue.wait_until, Claim(OWNER, 1, now + 2)) is None
 
 
 def test_new_mail_overtakes_what_a_worker_cannot_send(outbox: Outbox, judge: Judge) -> None:
@@ -156,7 +154,7 @@ def test_so_many_are_taken_at_once_whether_new_or_not(open_outbox: Callable[...,
     transact, now = outbox._store.transact, time.time() + 1
     transact(half)
     transact(claiming.register, OWNER, 30.0, now)
-    wanted = Claim(OWNER, False, 8, now, limits=outbox._core.policy.limits)
+    wanted = Claim(OWNER, 8, now, limits=outbox._core.policy.limits)
     assert len(transact(queue.claim, wanted).deliveries) == 3
 
 
@@ -166,7 +164,7 @@ def test_a_batch_is_called_out_when_its_destination_is_free_again(outbox: Outbox
     transact, look = outbox._store.transact, outbox._store.look
 
     def claimed(moment: float) -> int:
-        return len(transact(queue.claim, Claim(OWNER, False, 9, moment, batch=id)).deliveries)
+        return len(transact(queue.claim, Claim(OWNER, 9, moment, batch=id)).deliveries)
 
     assert claimed(now) == 0
     assert look(queue.overdue, now + 0.5, 0.1, 9) == []
@@ -208,11 +206,11 @@ def test_no_statement_of_a_worker_reads_all_that_waits(postgres_server: Any) -> 
 
         limits = {"up.test": Limit(at_once=9)}
         explained(queue.set_back, now)
-        taken = explained(queue.claim, Claim(OWNER, False, 9, now, limits=limits))
+        taken = explained(queue.claim, Claim(OWNER, 9, now, limits=limits))
         tickets = [one.ticket for one in taken.deliveries]
-        explained(queue.claim, Claim(OWNER, False, 9, now + 9, limits=limits))
-        explained(queue.claim, Claim(OWNER, False, 9, now + 9, batch=id))
-        explained(queue.wait_until, Claim(OWNER, False, 9, now + 9, limits=limits))
+        explained(queue.claim, Claim(OWNER, 9, now + 9, limits=limits))
+        explained(queue.claim, Claim(OWNER, 9, now + 9, batch=id))
+        explained(queue.wait_until, Claim(OWNER, 9, now + 9, limits=limits))
         explained(claiming.mark, OWNER, [tickets], now)
         noted = [Noted(tickets[0], State.ACCEPTED, 0.0, True, None, "", "")]
         explained(claiming.note, OWNER, noted, now)

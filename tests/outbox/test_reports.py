@@ -236,7 +236,7 @@ def taken_at(outbox: Outbox, moments: list[float], hop: str | None) -> list[int]
     start, taken = time.time() + 1, []
     for moment in moments:
         limits = outbox._core.policy.limits
-        wanted = Claim("owner", False, 100, start + moment, limits=limits, hop=hop)
+        wanted = Claim("owner", 100, start + moment, limits=limits, hop=hop)
         taken.append(len(outbox._store.transact(queue.claim, wanted).deliveries))
     return taken
 
@@ -318,7 +318,7 @@ def test_a_worker_waits_for_what_is_held_back_and_does_not_ask_for_it_all_the_ti
     outbox = open_outbox()
     transact, start = outbox._store.transact, time.time() + 1
     transact(claiming.register, "owner", 30.0, 0.0)
-    wanted = Claim("owner", False, 1, start, limits=limits, hop=hop)
+    wanted = Claim("owner", 1, start, limits=limits, hop=hop)
     outbox.put(letter(to="x@b.test"))
     if limits:
         assert len(transact(queue.claim, wanted).deliveries) == 1

@@ -50,7 +50,7 @@ class AsyncShift(Working):
         while not self.is_stopping:
             # What dead workers had may be due again, and then is in the round that follows.
             _ = await in_thread(self._core.watcher.reap)
-            sent = await self._rounds(None)
+            sent = await self._send_due(None)
             if await in_thread(self._core.report) or sent:
                 continue
             if until_empty:
@@ -63,27 +63,22 @@ class AsyncShift(Working):
 
     async def deliver(self, batch: str) -> bool:
         """Send what is due of one batch; the value is false if some of that is left."""
-        while await self._rounds(batch):
+        while await self._send_due(batch):
             pass
         _ = await in_thread(self._core.report)
         if self.failure is not None:
             raise self.failure
         return not await in_thread(self.is_left, batch)
 
-    async def _rounds(self, batch: str | None) -> int:
-        """Send what is due of both kinds; the value is how many deliveries that were."""
+    async def _send_due(self, batch: str | None) -> int:
+        """Send what is due; the value is how many deliveries that were."""
         self.failure = None
-        sent = 0
-        for hold in (False, True):
-            a_round = self.round(hold, batch)
-            try:
-                await self._send(a_round, batch)
-            except OwnerLost:
-                await in_thread(self.renew)
-            sent += self.judged(a_round)
-            if self.failure is not None:
-                break
-        return sent
+        a_round = self.round(batch)
+        try:
+            await self._send(a_round, batch)
+        except OwnerLost:
+            await in_thread(self.renew)
+        return self.judged(a_round)
 
     async def _send(self, a_round: Round, batch: str | None) -> None:
         async def mark(messages: Sequence[object], results: Sequence[SendResult]) -> list[bool]:
@@ -94,7 +89,7 @@ class AsyncShift(Working):
             results = self.client.send_many(
                 self._items(a_round, batch),
                 connections=self.connections,
-                window=a_round.window,
+                window=self.window,
                 mark=mark,
             )
             async with aclosing(results):
@@ -112,6 +107,9 @@ class AsyncShift(Working):
     async def _items(self, a_round: Round, batch: str | None) -> AsyncIterator[Any]:
         """What is due; and as long as that is on its way, what will be."""
         while True:
+            a_round.go_on()
+            if batch is None:
+                await in_thread(self.tend)
             items = await in_thread(a_round.more)
             for item in items:
                 if a_round.is_stopping:
@@ -121,8 +119,6 @@ class AsyncShift(Working):
                 continue
             if not await in_thread(a_round.goes_on):
                 return
-            if batch is None:
-                await in_thread(self.tend)
             yield NOTHING_YET
 
     async def _sleep(self) -> None:

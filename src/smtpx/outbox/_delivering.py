@@ -71,21 +71,17 @@ class Round:
         store: Store,
         owner: str,
         policy: Policy,
-        window: int,
         *,
-        hold: bool,
+        alone: bool,
         hop: str | None,
-        most: int,
         batch: str | None = None,
     ) -> None:
         self._store = store
         self._owner = owner
         self._policy = policy
-        self.window = window
-        """Messages that may be on their way at once over a connection."""
-        self._hold = hold
+        self._alone = alone
+        """What is held where it is in doubt shares no window."""
         self._hop = hop
-        self._left = most
         self._batch = batch
         self._unnoted: list[Noted] = []
         self._noting = threading.Lock()
@@ -93,7 +89,7 @@ class Round:
         self._unreached: set[str] = set()
         """Domains whose own servers could not be reached, and that are to be held back."""
         self._untried: list[tuple[Load, SendResult]] = []
-        """Told as not tried: it depends on how the round ends what that means."""
+        """Told as not tried: it depends on whether the round goes on what that means."""
         self._unread: dict[int, Load] = {}
         """Claimed, and not told of yet."""
         self._complaints: set[str] = set()
@@ -108,11 +104,10 @@ class Round:
 
     def more(self) -> list[Item]:
         """Claim what is due; nothing if there is nothing, or this round is to end."""
-        while self._left > 0 and not self.is_stopping:
+        while not self.is_stopping:
             wanted = Claim(
                 owner=self._owner,
-                hold=self._hold,
-                most=min(CLAIMED, self._left),
+                most=CLAIMED,
                 now=self._store.now(),
                 batch=self._batch,
                 limits=self._policy.limits,
@@ -123,13 +118,13 @@ class Round:
                 if taken.is_all:
                     break
                 continue
-            self._left -= len(taken.deliveries)
             self.claimed += len(taken.deliveries)
             items: list[Item] = []
             for load in loads_of(taken.deliveries):
                 self._unread[id(load)] = load
                 try:
-                    items.append(item_of(load, taken.contents, self._policy.spool))
+                    spool, alone = self._policy.spool, self._alone
+                    items.append(item_of(load, taken.contents, spool, alone=alone))
                 except Exception as error:
                     self._note(load, [self._unmade(one, error) for one in load.deliveries])
             if items:
@@ -162,7 +157,18 @@ class Round:
             self._answer(load, result)
         else:
             load.is_noted = True
-            self._untried.append((load, result))
+            with self._noting:
+                self._untried.append((load, result))
+
+    def go_on(self) -> None:
+        """More is asked for: what was not tried is no sign that there is no way to the server."""
+        for load, result in self._told_as_untried():
+            self._answer(load, result)
+
+    def _told_as_untried(self) -> list[tuple[Load, SendResult]]:
+        with self._noting:
+            untried, self._untried = self._untried, []
+        return untried
 
     def _answer(self, load: Load, result: SendResult) -> None:
         self.answered += bool(result.accepted or result.refused)
@@ -183,15 +189,11 @@ class Round:
     def goes_on(self) -> bool:
         """True if it may claim more as long as what it has given is on its way. What was told is
         noted meanwhile.
-
-        Not where the other kind has its turn.
         """
-        if self._left <= 0 or self.is_stopping:
-            return False
-        if all(load.is_noted for load in [*self._unread.values()]):
+        if self.is_stopping or all(load.is_noted for load in [*self._unread.values()]):
             return False
         self.flush()  # It may be long until there is something to be marked.
-        return not self._store.look(_queue.is_due, not self._hold, self._store.now())
+        return True
 
     @property
     def has_to_note(self) -> bool:
@@ -226,8 +228,7 @@ class Round:
                 self.hear(result)
         if self._batch is not None and self._hop is not None and _is_servers(error):
             self._unreached.add(self._hop)  # A task does not wait, and others come after it.
-        untried, self._untried = self._untried, []
-        for load, result in untried:
+        for load, result in self._told_as_untried():
             if _is_same(result.error, error):
                 result.error = error if isinstance(error, SMTPError) else result.error
                 self._note(load, [self._given_back(one, str(error)) for one in load.deliveries])
@@ -253,7 +254,7 @@ class Round:
                 return Noted(delivery.ticket, State.WAITING, due, True, written, "", host)
             case Status.IN_DOUBT:
                 reason = doubt_of(outcome, result)
-                if self._hold:
+                if delivery.hold:
                     return Noted(delivery.ticket, State.IN_DOUBT, 0.0, True, written, reason, host)
                 return self._put_off(delivery, reason, host)._replace(doubted=True)
             case Status.NOT_TRIED if isinstance(error, _NO_FAULTS):

@@ -49,7 +49,6 @@ class Claim:
     """What an owner asks for."""
 
     owner: str
-    hold: bool
     most: int
     now: float
     batch: str | None = None
@@ -212,9 +211,9 @@ def let_in(wanted: Claim) -> Statements[int]:
     found = 0
     for name, room in rooms.items():
         rows = yield Ask(
-            f"SELECT number FROM smtpx_delivery WHERE {_ASIDE} AND hold = ? "
+            f"SELECT number FROM smtpx_delivery WHERE {_ASIDE} "
             "ORDER BY priority DESC, due, number LIMIT ? {lock}",
-            [name, int(wanted.hold), room.several],
+            [name, room.several],
         )
         yield from _put_back([row[0] for row in rows])
         found += len(rows)

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
+from smtpx.marking import Alone
 from smtpx.merging import Template
 
 from ._claiming import Ticket
@@ -43,8 +44,12 @@ class _Octets(bytes):
     load: Load
 
 
+class _Alone(_Octets, Alone):
+    """The same, of which nothing else is to be in doubt."""
+
+
 class _Spooled(Iterable[bytes]):
-    """Content in the spool, that knows its load."""
+    """Content in the spool, that knows its load; what is read as it is sent goes alone."""
 
     def __init__(self, load: Load, stamps: bytes, spool: Spool, digest: bytes, size: int) -> None:
         self.load = load
@@ -78,8 +83,8 @@ def loads_of(claimed: Sequence[Claimed]) -> list[Load]:
     return [Load(deliveries) for deliveries in together.values()]
 
 
-def item_of(load: Load, contents: Contents, spool: Spool | None) -> Item:
-    """What `send_many` is given for a load.
+def item_of(load: Load, contents: Contents, spool: Spool | None, *, alone: bool) -> Item:
+    """What `send_many` is given for a load; it goes `alone` where its doubt is to be held.
 
     Raises:
         LedgerUnavailable: its content is out of reach for this worker.
@@ -92,8 +97,10 @@ def item_of(load: Load, contents: Contents, spool: Spool | None) -> Item:
         raise LedgerCorrupt("the content of the message is not where it was kept")
     if octets is None and spool is None:
         raise LedgerUnavailable("the content is in a spool, and this worker has none: give spool=")
+    kind = _Alone if alone and first.hold else _Octets
     if octets is not None and first.template:
-        return _copy(load, first, octets)
+        octets, envelope = _copy(first, octets)
+        return _with_load(kind(octets), load), envelope
     envelope = envelope_of(
         first.sender,
         [(delivery.recipient, delivery.wishes) for delivery in load.deliveries],
@@ -102,16 +109,15 @@ def item_of(load: Load, contents: Contents, spool: Spool | None) -> Item:
     if octets is None:
         spooled = _Spooled(load, first.stamps, cast("Spool", spool), digest, size)
         return spooled, envelope
-    return _with_load(first.stamps + octets, load), envelope
+    return _with_load(kind(first.stamps + octets), load), envelope
 
 
-def _with_load(octets: bytes, load: Load) -> _Octets:
-    content = _Octets(octets)
+def _with_load(content: _Octets, load: Load) -> _Octets:
     content.load = load
     return content
 
 
-def _copy(load: Load, delivery: Claimed, source: bytes) -> Item:
+def _copy(delivery: Claimed, source: bytes) -> tuple[bytes, Envelope]:
     """One recipient's copy of a template."""
     template = _template(source, delivery.options)
     try:
@@ -121,7 +127,7 @@ def _copy(load: Load, delivery: Claimed, source: bytes) -> Item:
     except (ValueError, TypeError) as error:
         raise LedgerCorrupt(f"the values of a copy cannot be read: {error}") from error
     date = date_field(delivery.created)
-    return _with_load(stamped(octets, delivery.message_id or "", date), load), envelope
+    return stamped(octets, delivery.message_id or "", date), envelope
 
 
 @lru_cache(maxsize=16)

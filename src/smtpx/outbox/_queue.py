@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
@@ -24,7 +23,7 @@ from ._schedule import HELD_MOST, free_at
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from .states import State
 
-__all__ = ["Claimed", "Contents", "Taken", "claim", "is_due", "overdue", "set_back", "wait_until"]
+__all__ = ["Claimed", "Contents", "Taken", "claim", "overdue", "set_back", "wait_until"]
 
 _QUEUED = f"{FREE} AND aside IS NULL"
 # Turns in which a claim looks past what is in its way: one transaction sets no more aside.
@@ -51,6 +50,7 @@ class Claimed(NamedTuple):
     content: bytes | None
     """The digest of the content, where that is no part of the message's own row."""
     template: int
+    hold: int
     created: float
 
     @property
@@ -128,36 +128,35 @@ def _take(
 
 def _due(wanted: Claim, deferred: int, most: int) -> Statements[list[Row]]:
     text = f"""SELECT number, message, recipient, wishes, domain, expires, attempts, message_id,
-        data, epoch + 1 FROM smtpx_delivery WHERE {_QUEUED} AND hold = ? AND deferred = ?"""
-    kind = [int(wanted.hold), deferred]
+        data, epoch + 1 FROM smtpx_delivery WHERE {_QUEUED} AND deferred = ?"""
     if wanted.batch is not None:
         return (
             yield Ask(
                 f"{text} AND batch = ? AND batch <> '' AND due <= ? "
                 "ORDER BY due, number LIMIT ? {lock}",
-                [*kind, wanted.batch, wanted.now, most],
+                [deferred, wanted.batch, wanted.now, most],
             )
         )
     rows: list[Row] = []
     priority: int | None = None
     while len(rows) < most:
-        priority = yield from _next_priority(kind, priority)
+        priority = yield from _next_priority(deferred, priority)
         if priority is None:
             break
         rows += yield Ask(
             f"{text} AND priority = ? AND due <= ? ORDER BY due, number LIMIT ? {{lock}}",
-            [*kind, priority, wanted.now, most - len(rows)],
+            [deferred, priority, wanted.now, most - len(rows)],
         )
     return rows
 
 
-def _next_priority(kind: Sequence[int], above: int | None) -> Statements[int | None]:
-    """The highest priority of a kind that is in the queue, below the one above."""
+def _next_priority(deferred: int, above: int | None) -> Statements[int | None]:
+    """The highest priority of those new, or deferred, in the queue, below the one above."""
     rows = yield Ask(
-        f"SELECT priority FROM smtpx_delivery WHERE {_QUEUED} AND hold = ? AND deferred = ?"
+        f"SELECT priority FROM smtpx_delivery WHERE {_QUEUED} AND deferred = ?"
         + ("" if above is None else " AND priority < ?")
         + " ORDER BY priority DESC LIMIT 1",
-        [*kind] if above is None else [*kind, above],
+        [deferred] if above is None else [deferred, above],
     )
     return rows[0][0] if rows else None
 
@@ -189,7 +188,7 @@ def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:
     messages: dict[str, Row] = {}
     for ids in in_parts(dict.fromkeys(row[1] for row in taken)):
         rows = yield Ask(
-            "SELECT id, sender, options, stamps, octets, content, template, created "
+            "SELECT id, sender, options, stamps, octets, content, template, hold, created "
             f"FROM smtpx_message WHERE id IN {marks(ids)}",
             ids,
         )
@@ -198,7 +197,7 @@ def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:
 
 
 # What stands for a message that somebody has deleted: its content is not to be found.
-_GONE = ("", None, b"", None, None, 0, 0.0)
+_GONE = ("", None, b"", None, None, 0, 0, 0.0)
 
 
 def _contents(digests: Iterable[bytes]) -> Statements[Contents]:
@@ -256,28 +255,20 @@ def wait_until(wanted: Claim) -> Statements[float | None]:
                 return free
     turn = yield from next_turn(wanted)
     dues = [] if turn is None else [turn]
-    for kind in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        dues += yield from _dues(kind)
+    for deferred in (0, 1):
+        dues += yield from _dues(deferred)
     return min(dues, default=None)
 
 
-def is_due(hold: bool, now: float) -> Statements[bool]:
-    """True if there is something in the queue of those whose doubt is held, or of the others."""
-    dues: list[float] = []
-    for deferred in (0, 1):
-        dues += yield from _dues((int(hold), deferred))
-    return min(dues, default=math.inf) <= now
-
-
-def _dues(kind: Sequence[int]) -> Statements[list[float]]:
-    """When the first of each priority of a kind is due."""
+def _dues(deferred: int) -> Statements[list[float]]:
+    """When the first of each priority is due, of those new or deferred."""
     dues: list[float] = []
     priority: int | None = None
-    while (priority := (yield from _next_priority(kind, priority))) is not None:
+    while (priority := (yield from _next_priority(deferred, priority))) is not None:
         rows = yield Ask(
-            f"SELECT due FROM smtpx_delivery WHERE {_QUEUED} AND hold = ? AND deferred = ? "
+            f"SELECT due FROM smtpx_delivery WHERE {_QUEUED} AND deferred = ? "
             "AND priority = ? ORDER BY due, number LIMIT 1",
-            [*kind, priority],
+            [deferred, priority],
         )
         dues += [row[0] for row in rows]
     return dues

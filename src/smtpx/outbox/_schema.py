@@ -158,7 +158,17 @@ _FOURTH = (
     Column("smtpx_reader", "owner", "TEXT"),
 )
 
-MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+# Mail of both policies is one queue.
+_FIFTH = (
+    "DROP INDEX smtpx_delivery_due",
+    """CREATE INDEX smtpx_delivery_due ON smtpx_delivery (deferred, priority, due, number)
+        WHERE state = 'waiting' AND claimed = 0 AND aside IS NULL""",
+    "DROP INDEX smtpx_delivery_aside",
+    """CREATE INDEX smtpx_delivery_aside ON smtpx_delivery (aside, priority DESC, due, number)
+        WHERE state = 'waiting' AND claimed = 0 AND aside <> ''""",
+)
+
+MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """What makes of the tables of each version those of the next; the first makes them of nothing."""
 
 VERSION = len(MIGRATIONS)

@@ -45,7 +45,7 @@ class Shift(Working):
         while not self.is_stopping:
             # What dead workers had may be due again, and then is in the round that follows.
             _ = self._core.watcher.reap()
-            sent = self._rounds(None)
+            sent = self._send_due(None)
             if self._core.report() or sent:
                 continue
             if until_empty:
@@ -57,27 +57,22 @@ class Shift(Working):
 
     def deliver(self, batch: str) -> bool:
         """Send what is due of one batch; the value is false if some of that is left."""
-        while self._rounds(batch):
+        while self._send_due(batch):
             pass
         _ = self._core.report()
         if self.failure is not None:
             raise self.failure
         return not self.is_left(batch)
 
-    def _rounds(self, batch: str | None) -> int:
-        """Send what is due of both kinds; the value is how many deliveries that were."""
+    def _send_due(self, batch: str | None) -> int:
+        """Send what is due; the value is how many deliveries that were."""
         self.failure = None
-        sent = 0
-        for hold in (False, True):
-            a_round = self.round(hold, batch)
-            try:
-                self._send(a_round, batch)
-            except OwnerLost:
-                self.renew()
-            sent += self.judged(a_round)
-            if self.failure is not None:
-                break
-        return sent
+        a_round = self.round(batch)
+        try:
+            self._send(a_round, batch)
+        except OwnerLost:
+            self.renew()
+        return self.judged(a_round)
 
     def _send(self, a_round: Round, batch: str | None) -> None:
         failure: BaseException | None = None
@@ -85,7 +80,7 @@ class Shift(Working):
             results = self.client.send_many(
                 self._items(a_round, batch),
                 connections=self.connections,
-                window=a_round.window,
+                window=self.window,
                 mark=a_round.mark,
             )
             for result in results:
@@ -102,6 +97,9 @@ class Shift(Working):
     def _items(self, a_round: Round, batch: str | None) -> Iterator[Any]:
         """What is due; and as long as that is on its way, what will be."""
         while True:
+            a_round.go_on()
+            if batch is None:
+                self.tend()
             items = a_round.more()
             for item in items:
                 if a_round.is_stopping:
@@ -111,8 +109,6 @@ class Shift(Working):
                 continue
             if not a_round.goes_on():
                 return
-            if batch is None:
-                self.tend()
             yield NOTHING_YET
 
     def _sleep(self) -> None:

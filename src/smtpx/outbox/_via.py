@@ -31,7 +31,8 @@ Via: TypeAlias = str | Endpoint | _Sends
 """A server's URL, a `Client`, or what has a `send_many` like it.
 
 One whose attribute `hop` is ``None`` finds the server of each domain by itself; the limits of
-``"*"`` are then each domain's own. Its `send_many` has to know `smtpx.NOTHING_YET`.
+``"*"`` are then each domain's own. Its `send_many` has to know `smtpx.NOTHING_YET` and
+`smtpx.Alone`.
 """
 AsyncVia: TypeAlias = str | Endpoint | _SendsAsync
 

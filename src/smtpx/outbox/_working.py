@@ -32,13 +32,11 @@ __all__ = ["Core", "Working", "stopped_by_sigterm"]
 
 _LOG = logging.getLogger("smtpx.outbox")
 
-# Messages that may be on their way at once over a connection; of those whose doubt is held, one.
-_WINDOW = {False: 16, True: 1}
+# Messages that may be on their way at once over a connection; those whose doubt is held go alone.
+_WINDOW = 16
 # Deliveries to one domain that are on their way, where each domain has a server of its own; as
 # Postfix has it (default_destination_concurrency_limit), and half of all that may be at most.
 _TO_ONE = 20
-# Deliveries of one kind that are sent before those of the other kind have their turn.
-_TURN = 4096
 # Connections that a client of our own may have, if not more are asked for.
 _OPEN = 5
 # Seconds between two looks at the ledger, while there is nothing to do.
@@ -94,19 +92,18 @@ class Working:
             _checks.count("window", window, 1)
         self._core = core
         self.connections = connections
-        self._windows = _WINDOW if window is None else {False: window, True: window}
+        self.window = _WINDOW if window is None else window
+        self._alone = window is None
         self.client: Any = via
         self.own: Any = None
         if isinstance(via, (str, Endpoint)):
             pool = PoolLimits(open=max(connections, _OPEN))
             self.client = self.own = client(via, pool=pool)
         self._hop = hop_of(self.client)
-        self._policies = {
-            hold: core.policy
-            if self._hop is not None
-            else _sparing(core.policy, max(1, min(_TO_ONE, connections * window // 2)))
-            for hold, window in self._windows.items()
-        }
+        self._policy = core.policy
+        if self._hop is None:
+            most = max(1, min(_TO_ONE, connections * self.window // 2))
+            self._policy = _sparing(core.policy, most)
         self._owner: Owner | None = None
         self._round: Round | None = None
         self._is_stopping = False
@@ -145,16 +142,15 @@ class Working:
         """True once it is to begin nothing more."""
         return self._is_stopping
 
-    def round(self, hold: bool, batch: str | None) -> Round:
-        """The next round, of one kind."""
+    def round(self, batch: str | None) -> Round:
+        """The next round."""
         if self._owner is None:
             raise AssertionError("a worker is begun first")
         core = self._core
         self._round = Round(
-            *(core.store, self._owner.id, self._policies[hold], self._windows[hold]),
-            hold=hold,
+            *(core.store, self._owner.id, self._policy),
+            alone=self._alone,
             hop=self._hop,
-            most=_TURN,
             batch=batch,
         )
         self._round.is_stopping = self._is_stopping
@@ -181,7 +177,6 @@ class Working:
         self._failures = 0 if a_round.answered else self._failures
         self._pause = held_for(self._failures)
         self._failures += 1
-        _LOG.warning("%s; tried again in %g seconds", self.failure, self._pause)
         return 0
 
     def is_left(self, batch: str) -> bool:
@@ -205,15 +200,17 @@ class Working:
         return due is not None and due <= now + _SOON
 
     def pause(self) -> float:
-        """Seconds until there may be something to do."""
+        """Seconds until there may be something to do; the log has why that is long."""
         now = self._core.store.now()
         due = self._due(now)
         seconds = _LOOK if due is None else min(max(due - now, 0.02), _LOOK)
+        if self.failure is not None:
+            _LOG.warning("%s; the next attempt is in %g s", self.failure, self._pause)
         return max(seconds, self._pause)
 
     def _due(self, now: float) -> float | None:
         limits = self._core.policy.limits
-        wanted = Claim("", hold=False, most=0, now=now, limits=limits, hop=self._hop)
+        wanted = Claim("", most=0, now=now, limits=limits, hop=self._hop)
         return self._core.store.look(_queue.wait_until, wanted)
 
 

@@ -352,9 +352,10 @@ class Outbox:
 
         `via` is a server's URL or a `Client`. Over each of so many `connections` up to `window`
         messages are on their way at once: as many can be in doubt after a crash. By default these
-        are 16, and 1 of those whose doubt is held. With `until_empty` it returns when nothing is
-        due; it waits for a `Limit` that lets more go within ten seconds. Any number of processes
-        may do so at once. A `Delivery` sends its TLS reports, too.
+        are 16. Where the doubt is held it is 1: such a message goes alone (`smtpx.Alone`). With
+        `until_empty` it returns when nothing is due; it waits for a `Limit` that lets more go
+        within ten seconds. Any number of processes may do so at once. A `Delivery` sends its TLS
+        reports, too.
 
         Raises:
             SMTPError: with `until_empty`, the server cannot be reached; what waits is kept.
