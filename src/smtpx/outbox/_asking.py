@@ -241,7 +241,7 @@ def _next_over(
 
 def _forget_deliveries(ids: Sequence[str], before: float, now: float) -> Statements[bool]:
     """Forget deliveries of messages that are over; the value is false if there are more."""
-    changed: Counter[tuple[str, State]] = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
     left = _FORGOTTEN
     for part in in_parts(ids):
         rows = yield Ask(
@@ -251,7 +251,7 @@ def _forget_deliveries(ids: Sequence[str], before: float, now: float) -> Stateme
         )
         left -= len(rows)
         for _, campaign, state in rows:
-            changed[campaign, State(state)] -= 1
+            changed[campaign, state] -= 1
         for several in in_parts([row[0] for row in rows]):
             yield Ask(f"DELETE FROM smtpx_delivery WHERE number IN {marks(several)}", several)
         if not left:

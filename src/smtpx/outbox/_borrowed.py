@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
+from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -70,7 +70,7 @@ async def run_on_async(
     rows: list[Row] = []
     try:
         async with connection.cursor() as cursor:
-            _have_tuples(cursor, connection)
+            _have_tuples(cursor, _kind(connection)[0])
             statement: Ask | Tell = next(steps)
             while True:
                 text = store.dialect.written(statement.text)
@@ -138,16 +138,17 @@ def _cursor(connection: Any, dialect: Dialect) -> Any:
         _check(asynchronous, dialect, is_async=True)
         return raw.cursor()
     _check(raw, dialect)
-    if _package(raw) == "psycopg2":
+    package, _ = _kind(raw)
+    if package == "psycopg2":
         return raw.cursor(cursor_factory=sys.modules["psycopg2"].extensions.cursor)
     cursor = raw.cursor()
-    _have_tuples(cursor, raw)
+    _have_tuples(cursor, package)
     return cursor
 
 
-def _have_tuples(cursor: Any, connection: Any) -> None:
+def _have_tuples(cursor: Any, package: str) -> None:
     """Have rows that are tuples, whatever the application wants of its own."""
-    if "sqlite" in _package(connection):
+    if "sqlite" in package:
         cursor.row_factory = None
     else:
         from psycopg.rows import tuple_row
@@ -157,8 +158,8 @@ def _have_tuples(cursor: Any, connection: Any) -> None:
 
 def _check(raw: Any, dialect: Dialect, *, is_async: bool = False) -> None:
     """Make sure that it is a connection to such a database, with a transaction under way."""
-    package = _package(raw)
-    if not package or iscoroutinefunction(raw.commit) is not is_async:
+    package, awaits = _kind(raw)
+    if not package or awaits is not is_async:
         whose = type(raw).__module__.partition(".")[0]
         kinds = f"an asynchronous connection of {_ASYNC}" if is_async else _KINDS
         raise TypeError(f"connection: give {kinds}, not {_name(raw)} of {whose}")
@@ -180,12 +181,21 @@ def _check(raw: Any, dialect: Dialect, *, is_async: bool = False) -> None:
         )
 
 
-def _package(raw: Any) -> str:
-    """Of which package a connection is, or what it is derived from; empty if we know none."""
-    if not hasattr(raw, "commit"):
-        return ""
-    names = [base.__module__.partition(".")[0] for base in type(raw).__mro__]
-    return next((name for name in names if name in _PACKAGES), "")
+def _kind(raw: object) -> tuple[str, bool]:
+    """Of which package a connection is, or what it is derived from, and whether it is awaited;
+    the package is empty if we know none.
+    """
+    kind: Any = type(raw)
+    return _kind_of(kind)
+
+
+@lru_cache(maxsize=64)
+def _kind_of(connection: Any) -> tuple[str, bool]:
+    if not hasattr(connection, "commit"):
+        return "", False
+    names = [base.__module__.partition(".")[0] for base in connection.__mro__]
+    package = next((name for name in names if name in _PACKAGES), "")
+    return package, iscoroutinefunction(connection.commit)
 
 
 def _said(error: Exception, dialect: Dialect) -> Exception:

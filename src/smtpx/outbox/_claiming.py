@@ -118,7 +118,7 @@ def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statemen
         )
         mine |= {Ticket(number, epoch): rest for number, epoch, *rest in rows}
     allowed = [all(ticket in mine for ticket in group) for group in groups]
-    changed: Counter[tuple[str, State]] = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
     marked: list[int] = []
     # Once each: the parts of a divided message are one group, and may be asked for together.
     given = {
@@ -128,7 +128,7 @@ def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statemen
         state, campaign = mine[ticket]
         if state == "waiting":
             marked.append(ticket.number)
-            moved(changed, campaign, state, State.SENDING)
+            moved(changed, campaign, state, "sending")
     for part in in_parts(marked):
         yield Ask(
             f"UPDATE smtpx_delivery SET state = 'sending' WHERE number IN {marks(part)}", part
@@ -153,7 +153,7 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
     it then.
     """
     by_ticket = {one.ticket: one for one in noted}
-    changed: Counter[tuple[str, State]] = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
     rows: list[Row] = []
     for part in in_parts(dict.fromkeys(ticket.number for ticket in by_ticket)):
         rows += yield Ask(
@@ -175,17 +175,18 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
             settled.append((doubts, number))
             continue
         becomes = as_it_is(one.state, doubts)
+        word = becomes.value
         attempt = int(one.counts)
         updates.append(
             (
-                *(becomes.value, one.due, attempt, attempt, doubts),
+                *(word, one.due, attempt, attempt, doubts),
                 *(one.reply, one.reason, one.host, now, number),
             )
         )
-        if becomes.value != state:
-            moved(changed, campaign, state, becomes)
+        if word != state:
+            moved(changed, campaign, state, word)
         if becomes in _TOLD:
-            events.append((message, recipient, becomes.value, one.reply, one.reason, now))
+            events.append((message, recipient, word, one.reply, one.reason, now))
     if updates:
         yield Tell(
             """UPDATE smtpx_delivery SET state = ?, claimed = 0, due = ?, attempts = attempts + ?,
@@ -231,13 +232,13 @@ def reap(owner: str, last_beat: int | None, now: float) -> Statements[int]:
         "WHERE owner = ? AND place >= 0 AND claimed = 1 AND state = 'sending' {wait}",
         [owner],
     )
-    changed: Counter[tuple[str, State]] = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
     updates: list[tuple[object, ...]] = []
     events: list[tuple[object, ...]] = []
     for number, hold, campaign, message, recipient in doubtful:
         state = State.IN_DOUBT if hold else State.WAITING
         updates.append((state.value, AT_ONCE, int(not hold), _DIED, now, number))
-        moved(changed, campaign, "sending", state)
+        moved(changed, campaign, "sending", state.value)
         if hold:
             events.append((message, recipient, state.value, None, _DIED, now))
     if updates:

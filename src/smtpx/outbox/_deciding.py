@@ -141,10 +141,10 @@ def _changed(
         f"WHERE {part.where} AND {where} {{wait}}",
         part.values,
     )
-    changed: Counter[tuple[str, State]] = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
     for _, before, campaign, _ in rows:
         if before != state.value:
-            moved(changed, campaign, before, state)
+            moved(changed, campaign, before, state.value)
     for several in in_parts([row[0] for row in rows]):
         # Whoever had it knows nothing of it any more: what it says is about what was before.
         yield Ask(

@@ -51,6 +51,7 @@ _NOTED_WITHIN = 0.5
 # What is wrong with the message, and not with the server or the way to it.
 _FAULTS = (LocalProtocolError, ExtensionMissing, AddressError, LedgerCorrupt)
 _NO_FAULTS = (MarkRefused, SessionFull)
+_ANSWERS = (Status.ACCEPTED, Status.REFUSED)
 # What is wrong here: it says nothing of the message, which waits until that is mended.
 _OURS = (SignerFailed, ExtraMissing, LedgerUnavailable)
 
@@ -153,12 +154,14 @@ class Round:
         load = load_of(result.message)
         if load.is_noted:
             return
-        if len(result.not_tried) < len(result.outcomes) or isinstance(result.error, MarkRefused):
-            self._answer(load, result)
-        else:
+        if all(one.status is Status.NOT_TRIED for one in result.outcomes) and not isinstance(
+            result.error, MarkRefused
+        ):
             load.is_noted = True
             with self._noting:
                 self._untried.append((load, result))
+        else:
+            self._answer(load, result)
 
     def go_on(self) -> None:
         """More is asked for: what was not tried is no sign that there is no way to the server."""
@@ -171,9 +174,10 @@ class Round:
         return untried
 
     def _answer(self, load: Load, result: SendResult) -> None:
-        self.answered += bool(result.accepted or result.refused)
-        outcomes = zip(load.deliveries, result.outcomes, strict=True)
-        self._note(load, [self._noted(one, outcome, result) for one, outcome in outcomes])
+        outcomes = result.outcomes
+        self.answered += any(one.status in _ANSWERS for one in outcomes)
+        both = zip(load.deliveries, outcomes, strict=True)
+        self._note(load, [self._noted(one, outcome, result) for one, outcome in both])
 
     def _note(self, load: Load, noted: Sequence[Noted]) -> None:
         load.is_noted = True

@@ -28,36 +28,33 @@ T = TypeVar("T")
 DIALECT = Dialect(
     "postgresql",
     "%s",
-    (
-        ("octets", "BYTEA"),
-        ("seconds", "DOUBLE PRECISION"),
-        ("number", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
-        ("lock", "FOR UPDATE SKIP LOCKED"),
-        ("wait", "FOR UPDATE"),
-        ("share", "FOR SHARE"),
+    {
+        "octets": "BYTEA",
+        "seconds": "DOUBLE PRECISION",
+        "number": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+        "lock": "FOR UPDATE SKIP LOCKED",
+        "wait": "FOR UPDATE",
+        "share": "FOR SHARE",
         # A later event may be committed first: what is not settled yet waits with all after it.
-        ("settled", " AND xid < pg_snapshot_xmin(pg_current_snapshot())"),
-        ("transaction", ", xid XID8 NOT NULL DEFAULT pg_current_xact_id()"),
-        ("keeping", "SELECT pg_advisory_xact_lock_shared(5321220334)"),
-        ("forgetting", "SELECT pg_advisory_xact_lock(5321220334)"),
-        ("deciding", "SELECT pg_advisory_xact_lock(5321220335)"),
-        ("exclusive", "SELECT pg_advisory_xact_lock(5321220333)"),
-        (
-            "tables",
+        "settled": " AND xid < pg_snapshot_xmin(pg_current_snapshot())",
+        "transaction": ", xid XID8 NOT NULL DEFAULT pg_current_xact_id()",
+        "keeping": "SELECT pg_advisory_xact_lock_shared(5321220334)",
+        "forgetting": "SELECT pg_advisory_xact_lock(5321220334)",
+        "deciding": "SELECT pg_advisory_xact_lock(5321220335)",
+        "exclusive": "SELECT pg_advisory_xact_lock(5321220333)",
+        "tables": (
             "SELECT tablename FROM pg_tables "
-            "WHERE schemaname = current_schema() AND starts_with(tablename, 'smtpx_')",
+            "WHERE schemaname = current_schema() AND starts_with(tablename, 'smtpx_')"
         ),
-        (
-            "columns",
-            "SELECT attname FROM pg_attribute WHERE attrelid = ?::regclass AND NOT attisdropped",
+        "columns": (
+            "SELECT attname FROM pg_attribute WHERE attrelid = ?::regclass AND NOT attisdropped"
         ),
         # The server, the database, and the table that its search_path leads to.
-        (
-            "which",
+        "which": (
             "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, "
-            "current_database()::text, 'smtpx_message'::regclass::oid::bigint",
+            "current_database()::text, 'smtpx_message'::regclass::oid::bigint"
         ),
-    ),
+    },
 )
 # Seconds before another try, where the server is gone, or two transactions were in each other's
 # way.

@@ -39,10 +39,15 @@ _SMALL = 8192
 _ANY_CASE = re.IGNORECASE | re.MULTILINE
 _FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
-_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:\s*(<[^<>\r\n]*>)", _ANY_CASE)
-_HAS_ID = re.compile(rb"^message-id[ \t]*:", _ANY_CASE)
-_DATE = re.compile(rb"^date[ \t]*:", _ANY_CASE)
-_SIGNED = re.compile(rb"^(?:dkim|arc-message)-signature[ \t]*:", _ANY_CASE)
+# Fields that matter here, and what is in angles first; a line feed is found at once.
+_FIELD = re.compile(
+    rb"\n(message-id|date|(?:resent-)?bcc|(?:dkim|arc-message)-signature)[ \t]*:"
+    rb"(?:\s*(<[^<>\r\n]*>))?",
+    re.IGNORECASE,
+)
+_BCC = {b"bcc", b"resent-bcc"}
+_SIGNATURES = {b"dkim-signature", b"arc-message-signature"}
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _HIDDEN = re.compile(rb"^(?:resent-)?bcc[ \t]*:" + _FOLDED, _ANY_CASE)
 # What is made anew each time a message is composed: no part of what it says.
 _VARYING = re.compile(rb"^(?:message-id|date)[ \t]*:" + _FOLDED, _ANY_CASE)
@@ -127,11 +132,21 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
     sender = "" if envelope.sender is None else str(envelope.sender)
     split = header_size(octets)
     head = octets[:split] if _FIRST_FIELD.match(octets) else b""
-    lines = b"\n" + head.lower()
-    if b"bcc" in lines and _HIDDEN.search(head):
-        shown = _HIDDEN.sub(b"", head)
-        octets, head, lines = shown + octets[split:], shown, b"\n" + shown.lower()
-    stamps, message_id = _stamps(head, lines, sender)
+    fields: dict[bytes, bytes] = {}
+    for name, value in _FIELD.findall(b"\n" + head):
+        known = name.lower()
+        fields[known] = fields.get(known) or value
+    if not fields.keys().isdisjoint(_BCC):
+        head = _HIDDEN.sub(b"", head)
+        octets = head + octets[split:]
+    message_id = fields.get(b"message-id", b"").decode("latin-1")
+    stamps = b""
+    if head and fields.keys().isdisjoint(_SIGNATURES):
+        if b"message-id" not in fields:
+            message_id = new_message_id(sender)
+            stamps = b"Message-ID: %b\r\n" % message_id.encode()
+        if b"date" not in fields:
+            stamps += b"Date: %b\r\n" % _date(int(time.time()))
     return Prepared(
         new_id(),
         key,
@@ -168,10 +183,8 @@ def _each_once(recipients: Sequence[Recipient]) -> Iterable[Recipient]:
 
 def header_size(octets: bytes) -> int:
     """The octets of a content's header, without the empty line."""
-    end = octets.find(b"\n\r\n")
-    if (bare := octets.find(b"\n\n", 0, None if end < 0 else end + 1)) >= 0:
-        end = bare
-    return len(octets) if end < 0 else end + 1
+    end = _EMPTY_LINE.search(octets)
+    return len(octets) if end is None else end.start() + 1
 
 
 def _octets(message: Any) -> bytes:
@@ -189,30 +202,6 @@ def _octets(message: Any) -> bytes:
         return bytes(pieces) if isinstance(pieces, kinds) else b"".join(pieces)
     except TypeError:
         raise TypeError("message: give bytes, or a binary file or an iterable of them") from None
-
-
-def _stamps(head: bytes, lines: bytes, sender: str) -> tuple[bytes, str]:
-    """What is to be added to a header, and the Message-ID that it has then.
-
-    The `lines` are the header's in lower case, each behind its line feed.
-    """
-    # Where a field may be costs little to find out; to look everywhere by a pattern does not.
-    id_at, date_at = lines.find(b"\nmessage-id"), lines.find(b"\ndate")
-    has_id = id_at >= 0 and _HAS_ID.search(head, id_at) is not None
-    found = _MESSAGE_ID.search(head, id_at) if has_id else None
-    if not head or (b"-signature" in lines and _SIGNED.search(head)):
-        return b"", "" if found is None else found[1].decode("latin-1")
-    stamps = b""
-    if found is not None:
-        message_id = found[1].decode("latin-1")
-    elif has_id:
-        message_id = ""
-    else:
-        message_id = new_message_id(sender)
-        stamps = b"Message-ID: %b\r\n" % message_id.encode()
-    if date_at < 0 or not _DATE.search(head, date_at):
-        stamps += b"Date: %b\r\n" % _date(int(time.time()))
-    return stamps, message_id
 
 
 @lru_cache(maxsize=1)

@@ -6,12 +6,11 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from itertools import compress
 from typing import Any, NamedTuple
 
 from ._preparing import Prepared, Receiver
-from ._statements import Ask, Statements, Tell, in_parts, marks
-from .states import IdempotencyConflict, NotInOutbox, State
+from ._statements import Ask, Statements, Table, Tell, in_parts, marks
+from .states import IdempotencyConflict, NotInOutbox
 
 __all__ = [
     "AT_ONCE",
@@ -26,21 +25,25 @@ __all__ = [
     "put_template",
 ]
 
-_WAITING = State.WAITING.value
 AT_ONCE = 0.0
 """What is due before all else, whatever the clock says, and whoever's it is."""
 # Counters are spread over so many rows, so that transactions do not wait for each other.
 _SLOTS = 16
 
 _CONTENT = "INSERT INTO smtpx_content (digest, octets, size) VALUES (?,?,?) ON CONFLICT DO NOTHING"
-_MESSAGE = (
-    *("id", "key", "fingerprint", "campaign", "sender", "options", "stamps", "message_id"),
-    *("octets", "content", "template", "hold", "created", "expires", "puts"),
+_MESSAGES = Table(
+    "smtpx_message",
+    # As `Prepared` has them.
+    ["id", "key", "fingerprint", "sender", "options", "stamps", "message_id", "octets", "content"],
+    ["campaign", "template", "hold", "created", "expires"],
+    {"puts": "0"},
 )
-_DELIVERY = (
-    *("message", "place", "recipient", "wishes", "domain", "message_id", "data", "campaign"),
-    *("batch", "hold", "priority", "due", "expires", "changed", "warn"),
-    *("state", "claimed", "deferred", "doubted", "attempts", "reason", "host"),
+_DELIVERIES = Table(
+    "smtpx_delivery",
+    ["message", "place", "recipient", "wishes", "domain", "message_id", "data", "batch", "warn"],
+    ["campaign", "hold", "priority", "due", "expires", "changed"],
+    {"state": "'waiting'", "reason": "''", "host": "''"}
+    | dict.fromkeys(["claimed", "deferred", "doubted", "attempts"], "0"),
 )
 EVENT = """INSERT INTO smtpx_event (message, recipient, state, reply, reason, at)
     VALUES (?,?,?,?,?,?)"""
@@ -87,34 +90,18 @@ def put(
         # Until we have committed, nobody may forget a content that we have found to be there.
         _ = yield Ask("{keeping}")
         _ = yield Tell(_CONTENT, [_content(one, one.digest in spooled) for one in shared])
-    yield from _insert(
-        "smtpx_message",
-        _MESSAGE,
-        [
-            (
-                *(message.id, message.key, message.fingerprint, terms.campaign, message.sender),
-                *(message.options, message.stamps, message.message_id),
-                *(message.octets if message.digest is None else None, message.digest),
-                *(0, int(terms.hold), terms.now, terms.expires, 0),
-            )
-            for message in new
-        ],
-    )
+    yield from _add_messages([_kept(message) for message in new], terms, template=0)
     if known or any(message.key is not None for message in new):
         # Another process may have used a key meanwhile, and was first.
         known = yield from _known(messages)
         new = [message for message in new if known.get(message.key or "", message.id) == message.id]
-    silent = terms._replace(warn=None)  # The null sender is nobody to be told.
-    rows = [
-        _delivery(
-            *(message.id, place, receiver, None, None, _batch(batches, message, n)),
-            terms if message.sender else silent,
-        )
-        for n, message in enumerate(new)
-        for place, receiver in enumerate(message.receivers)
-    ]
-    yield from _insert("smtpx_delivery", _DELIVERY, rows)
-    yield from count({(terms.campaign, State.WAITING): len(rows)}, terms.now)
+    rows: list[tuple[object, ...]] = []
+    for n, message in enumerate(new):
+        batch = message.id if batches is None else batches[n % len(batches)]
+        warn = terms.warn if message.sender else None  # The null sender is nobody to be told.
+        for place, receiver in enumerate(message.receivers):
+            rows.append((message.id, place, *receiver, None, None, batch, warn))
+    yield from _add_deliveries(rows, terms)
     return [known.get(message.key or "", message.id) for message in messages]
 
 
@@ -159,44 +146,27 @@ def _conflict(key: str | None, id: str) -> IdempotencyConflict:
     )
 
 
-def _batch(batches: Sequence[str] | None, message: Prepared, place: int) -> str:
-    return message.id if batches is None else batches[place % len(batches)]
-
-
 def _content(message: Prepared, spooled: bool) -> tuple[object, ...]:
     return message.digest, None if spooled else message.octets, len(message.octets)
 
 
-def _delivery(
-    message: str,
-    place: int,
-    receiver: Receiver,
-    message_id: str | None,
-    data: str | None,
-    batch: str,
-    terms: Terms,
-) -> tuple[object, ...]:
-    return (
-        *(message, place, receiver.address, receiver.wishes, receiver.domain, message_id, data),
-        *(terms.campaign, batch, int(terms.hold), terms.priority, terms.due, terms.expires),
-        *(terms.now, terms.warn),
-        *("waiting", 0, 0, 0, 0, "", ""),
-    )
+def _kept(message: Prepared) -> tuple[object, ...]:
+    """The row of a message; a content that others may share is not in it."""
+    return message[:-1] if message.digest is None else (*message[:-3], None, message.digest)
 
 
-def _insert(
-    table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+def _add_messages(
+    rows: Sequence[tuple[object, ...]], terms: Terms, *, template: int
 ) -> Statements[None]:
-    """Add rows to a table, but for those that are there.
+    same = (terms.campaign, template, int(terms.hold), terms.now, terms.expires)
+    yield from _MESSAGES.add(rows, same)
 
-    Columns that no row has a value for are left out: `sqlite3` takes long to bind a ``None``.
-    """
-    if not rows:
-        return
-    filled = [values != (None,) * len(rows) for values in zip(*rows, strict=True)]
-    named = [*compress(columns, filled)]
-    text = f"INSERT INTO {table} ({','.join(named)}) VALUES {marks(named)} ON CONFLICT DO NOTHING"
-    _ = yield Tell(text, [[*compress(row, filled)] for row in rows])
+
+def _add_deliveries(rows: Sequence[tuple[object, ...]], terms: Terms) -> Statements[None]:
+    hold = int(terms.hold)
+    same = (terms.campaign, hold, terms.priority, terms.due, terms.expires, terms.now)
+    yield from _DELIVERIES.add(rows, same)
+    yield from count({(terms.campaign, "waiting"): len(rows)}, terms.now)
 
 
 class MergeRow(NamedTuple):
@@ -213,12 +183,9 @@ def put_template(template: Prepared, terms: Terms) -> Statements[tuple[str, int,
         return known
     _ = yield Ask("{keeping}")
     _ = yield Tell(_CONTENT, [_content(template, spooled=False)])
-    row = (
-        *(template.id, None, b"", terms.campaign, template.sender, template.options),
-        *(template.fingerprint, ""),
-        *(None, template.digest, 1, int(terms.hold), terms.now, terms.expires, 0),
-    )
-    yield from _insert("smtpx_message", _MESSAGE, [row])
+    # The fingerprint is that of the rows, as they come.
+    row = template._replace(fingerprint=b"", stamps=template.fingerprint or b"")
+    yield from _add_messages([_kept(row)], terms, template=1)
     # Another process may have begun the campaign meanwhile, and was first.
     return (yield from _begun(template, terms)) or (template.id, 0, b"")
 
@@ -262,18 +229,17 @@ def put_rows(
             f"campaign {terms.campaign!r} is being put in by another call: let one of them do it"
         )
     values = [
-        _delivery(
-            *(id, before + place, row.receiver, row.message_id),
-            *(json.dumps(row.data, ensure_ascii=False, separators=(",", ":")), batch, terms),
+        (
+            *(id, before + place, *row.receiver, row.message_id),
+            *(json.dumps(row.data, ensure_ascii=False, separators=(",", ":")), batch, None),
         )
         for place, row in enumerate(rows)
     ]
-    yield from _insert("smtpx_delivery", _DELIVERY, values)
     _ = yield Tell(
         "UPDATE smtpx_message SET puts = ?, fingerprint = ? WHERE id = ?",
         [(before + len(rows), chain, id)],
     )
-    yield from count({(terms.campaign, State.WAITING): len(rows)}, terms.now)
+    yield from _add_deliveries(values, terms)
 
 
 def chained(chain: bytes, data: Mapping[str, Any]) -> bytes:
@@ -282,16 +248,16 @@ def chained(chain: bytes, data: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(chain + text.encode("utf-8", "surrogatepass")).digest()
 
 
-def count(changes: Mapping[tuple[str, State], int], now: float) -> Statements[None]:
+def count(changes: Mapping[tuple[str, str], int], now: float) -> Statements[None]:
     """Add to the counters of campaigns."""
     slot = int(now * 1000) % _SLOTS
-    rows = [(campaign, slot, state.value, n) for (campaign, state), n in changes.items() if n]
+    rows = [(campaign, slot, state, n) for (campaign, state), n in changes.items() if n]
     if rows:
         # In one order everywhere, so that no two transactions wait for each other in a circle.
         _ = yield Tell(_COUNT, sorted(rows))
 
 
-def moved(counter: Counter[tuple[str, State]], campaign: str, before: str, after: State) -> None:
+def moved(counter: Counter[tuple[str, str]], campaign: str, before: str, after: str) -> None:
     """Note that a delivery has gone from one state to another."""
-    counter[campaign, State(before)] -= 1
+    counter[campaign, before] -= 1
     counter[campaign, after] += 1

@@ -83,7 +83,7 @@ def claim(wanted: Claim) -> Statements[Taken]:
     elif (yield from let_in(wanted)):
         is_all = False
     taken: list[Row] = []
-    changed: Counter[tuple[str, State]] = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
     for deferred, most in ((1, wanted.most // 2), (0, wanted.most), (1, wanted.most)):
         if len(taken) < most:
             is_end = yield from _take(wanted, deferred, most, taken, changed)
@@ -100,7 +100,7 @@ def _take(
     deferred: int,
     most: int,
     taken: list[Row],
-    changed: Counter[tuple[str, State]],
+    changed: Counter[tuple[str, str]],
 ) -> Statements[bool]:
     """Take deliveries of a kind until there are so many, of the highest priority first.
 
@@ -161,9 +161,7 @@ def _next_priority(deferred: int, above: int | None) -> Statements[int | None]:
     return rows[0][0] if rows else None
 
 
-def _expire(
-    late: Sequence[Row], now: float, changed: Counter[tuple[str, State]]
-) -> Statements[None]:
+def _expire(late: Sequence[Row], now: float, changed: Counter[tuple[str, str]]) -> Statements[None]:
     for part in in_parts([row[0] for row in late]):
         rows = yield Ask(
             "SELECT number, campaign, message, recipient, reply, reason, doubted "
@@ -174,7 +172,7 @@ def _expire(
         updates: list[tuple[object, ...]] = []
         for number, campaign, message, recipient, reply, reason, doubted in rows:
             state = as_it_is(State.EXPIRED, doubted)
-            moved(changed, campaign, "waiting", state)
+            moved(changed, campaign, "waiting", state.value)
             updates.append((state.value, now, number))
             events.append((message, recipient, state.value, reply, reason, now))
         yield Tell(

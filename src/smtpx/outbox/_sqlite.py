@@ -7,8 +7,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
@@ -28,24 +27,24 @@ _Identity: TypeAlias = tuple[int, int]
 DIALECT = Dialect(
     "sqlite",
     "?",
-    (
-        ("octets", "BLOB"),
-        ("seconds", "REAL"),
-        ("number", "INTEGER PRIMARY KEY AUTOINCREMENT"),
-        ("lock", ""),
-        ("wait", ""),
-        ("share", ""),
-        ("settled", ""),
-        ("transaction", ""),
-        ("keeping", "SELECT 1"),
-        ("forgetting", "SELECT 1"),
-        ("deciding", "SELECT 1"),
-        ("exclusive", "SELECT 1"),  # BEGIN IMMEDIATE has locked it.
-        ("tables", "SELECT name FROM sqlite_master WHERE name LIKE 'smtpx_%'"),
-        ("columns", "SELECT name FROM pragma_table_info(?)"),
+    {
+        "octets": "BLOB",
+        "seconds": "REAL",
+        "number": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "lock": "",
+        "wait": "",
+        "share": "",
+        "settled": "",
+        "transaction": "",
+        "keeping": "SELECT 1",
+        "forgetting": "SELECT 1",
+        "deciding": "SELECT 1",
+        "exclusive": "SELECT 1",  # BEGIN IMMEDIATE has locked it.
+        "tables": "SELECT name FROM sqlite_master WHERE name LIKE 'smtpx_%'",
+        "columns": "SELECT name FROM pragma_table_info(?)",
         # It reads nothing: who reads and then writes has to begin anew if others have written.
-        ("which", "PRAGMA database_list"),
-    ),
+        "which": "PRAGMA database_list",
+    },
 )
 
 
@@ -120,21 +119,27 @@ class SQLiteStore:
     def _run(self, begin: str, operation: Callable[[], Statements[T]]) -> T:
         if self._process != os.getpid():
             self._begin_anew()  # After a fork that nobody has told of.
-        with self._lock, _complaints(self._path):
-            connection = self._connection or self._connect()
-            self._check_files(connection)
-            if connection.in_transaction:
-                connection.rollback()  # We were interrupted twice.
-            cursor = connection.cursor()
+        with self._lock:
             try:
-                _ = cursor.execute(begin)
-                value = run(operation(), cursor, DIALECT)
-                _ = cursor.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.rollback()
-                raise
-            return value
+                return self._run_alone(begin, operation)
+            except sqlite3.Error as error:
+                raise said(error, self._path) from error
+
+    def _run_alone(self, begin: str, operation: Callable[[], Statements[T]]) -> T:
+        connection = self._connection or self._connect()
+        self._check_files(connection)
+        if connection.in_transaction:
+            connection.rollback()  # We were interrupted twice.
+        cursor = connection.cursor()
+        try:
+            _ = cursor.execute(begin)
+            value = run(operation(), cursor, DIALECT)
+            _ = cursor.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.rollback()
+            raise
+        return value
 
     def _connect(self) -> sqlite3.Connection:
         _check_place(self._path)
@@ -207,7 +212,7 @@ class SQLiteStore:
         file = next((row[2] for row in found if row[1] == "main"), "")
         if (identity := _identity(self._names[0])) is None:
             raise LedgerUnavailable(f"{self._path}: {_GONE}")
-        return bool(file) and _identity(file) == identity
+        return file == self._names[0] or (bool(file) and _identity(file) == identity)
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
@@ -273,14 +278,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
-
-
-@contextmanager
-def _complaints(path: object) -> Generator[None, None, None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise said(error, path) from error
 
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
