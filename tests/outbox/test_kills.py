@@ -135,6 +135,32 @@ def test_killed_at_some_points(ledger: str, way: str, hold: bool) -> None:
     killed_at(ledger, point, chance.choice([1, 2]), way, hold=hold)
 
 
+@pytest.mark.parametrize("way", ["BDAT", "DATA"])
+def test_killed_with_mail_of_both_policies(ledger: str, way: str) -> None:
+    """What is held shares the queue with the other, and not its window: it keeps its own bounds."""
+    extensions, _, _ = WAYS[way]
+    count, killed = 120, 0
+    with Outbox(ledger, retries=SOON) as outbox, Judge(extensions=extensions) as judge:
+        for n, message in enumerate(numbered(count)):
+            outbox.put(*message, on_doubt="hold" if n % 5 > 2 else "resend")
+        for nth in (1, 2, 1, 2):
+            dies = {"point": "mark_and_note:committed", "nth": nth, "lease": BRIEF}
+            with worker(ledger, judge, until_empty=True, **dies) as process:
+                killed += process.wait(timeout=120) == -signal.SIGKILL
+            time.sleep(2 * BRIEF)  # Until it looks dead.
+            outbox.reconcile()
+        drained(outbox, judge)
+        taken = judge.count()
+        doubtful = {one.message_id for one in outbox.find(state=State.IN_DOUBT)}
+        held = {f"<{n}@example.org>" for n in range(count) if n % 5 > 2}
+        assert killed == 4
+        assert doubtful <= held
+        assert len(doubtful) <= killed
+        assert {of for (of, _), times in taken.items() if times > 1}.isdisjoint(held)
+        assert {f"<{n}@example.org>" for n in range(count)} == doubtful | {of for of, _ in taken}
+        assert sum(taken.values()) - len(taken) <= 16 * killed
+
+
 # What a worker passes on its way; a new operation of the ledger has to be added here.
 NAMED = [
     *("claim:0", "claim:commit", "claim:committed"),
