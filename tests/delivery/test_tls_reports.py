@@ -505,7 +505,7 @@ def test_a_domain_cannot_fill_the_file(kept):
 def test_a_child_counts_on_a_connection_of_its_own(kept):
     tallies = kept("a.db")
     tallies.count(policy_of("a.test"), None, NOON)
-    with tallies._lock:  # as another thread of the parent may have it
+    with tallies.lock:  # as another thread of the parent may have it
         child = os.fork()
         if not child:
             try:

@@ -145,7 +145,7 @@ def test_u18_search(query: str, found: list[str], indexed: bool, taken: Taken) -
 
 
 def test_why_a_message_is_not_kept_is_told(taken: Taken) -> None:
-    taken.inbox.store._connection.execute("PRAGMA query_only=ON")
+    taken.inbox.store._writer.connection().execute("PRAGMA query_only=ON")
     refused = taken.inbox.take(message(PLAIN))
     assert refused == "452 4.3.1 It cannot be kept: attempt to write a readonly database"
 
@@ -396,7 +396,7 @@ def test_a_store_that_is_full_refuses_for_now(tmp_path: Path) -> None:
         Inbox(store=tmp_path / "mail.db") as inbox,
         Server(refuse_content=inbox.take, mailbox=Mailbox(keep=0)) as server,
     ):
-        inbox.store._connection.execute("PRAGMA max_page_count=30")
+        inbox.store._writer.connection().execute("PRAGMA max_page_count=30")
         with pytest.raises(smtpx.ContentRefused, match=r"452 4\.3\.1"):
             _ = send(server, text="x\n" * 100_000)
         assert send(server).complete

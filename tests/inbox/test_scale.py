@@ -36,7 +36,7 @@ def inboxes() -> Iterator[tuple[Inbox, Inbox]]:
 def steps(inbox: Inbox, act: Callable[[], object]) -> int:
     """How many steps of SQLite's machine it takes, in tens."""
     counted: list[None] = []
-    connection = inbox.store._reader
+    connection = inbox.store._reader.connection()
     connection.set_progress_handler(lambda: counted.append(None), 10)
     try:
         _ = act()
@@ -84,7 +84,11 @@ def test_what_must_not_be_beside_others(query: str, inboxes: tuple[Inbox, Inbox]
 
 def test_a_row_is_small_whatever_the_text(inboxes: tuple[Inbox, Inbox]) -> None:
     """Who looks through rows does not read what is written in the messages."""
-    columns = inboxes[0].store._connection.execute("SELECT name FROM pragma_table_info('messages')")
+    columns = (
+        inboxes[0]
+        .store._writer.connection()
+        .execute("SELECT name FROM pragma_table_info('messages')")
+    )
     assert not {"body", "content"} & {name for (name,) in columns}
 
 
@@ -95,7 +99,7 @@ def test_who_brings_mail_does_not_wait_for_a_large_deletion(
     monkeypatch.setattr("smtpx.inbox._store._DOOMED", 10)
     with filled(25, tmp_path / "mail.db") as inbox:
         said: list[str] = []
-        inbox.store._connection.set_trace_callback(said.append)
+        inbox.store._writer.connection().set_trace_callback(said.append)
         assert inbox.remove(query) == 25
         assert said.count("COMMIT") == (3 if query else 1)
         assert inbox.store.count("") == 0

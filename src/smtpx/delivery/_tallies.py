@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import secrets
 import sqlite3
 from collections.abc import Generator
@@ -13,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 from os import PathLike
-from threading import Lock
 from typing import Any, cast
+
+from smtpx._turns import Turns
 
 from .tls_reports import (
     AppliedPolicy,
@@ -70,25 +70,12 @@ class Due:
     policies: tuple[PolicyReport, ...]
 
 
-class Tallies:
+class Tallies(Turns):
     """Counts in a file, for several processes; what is counted survives a crash."""
-
-    _lock: Lock
-    _database: sqlite3.Connection | None
-    _process: int
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
-        self._begin_anew()
-
-    def close(self) -> None:
-        """Let go of the file; it is opened again where that is needed."""
-        if self._process != os.getpid():
-            return
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+        super().__init__()
 
     def count(self, policy: AppliedPolicy, failure: SessionFailure | None, now: float) -> None:
         """Count one session of today; mail goes though it cannot be counted."""
@@ -196,43 +183,34 @@ class Tallies:
             )
         return True
 
-    def _begin_anew(self) -> None:
-        self._lock = Lock()
-        self._database = None
-        self._process = os.getpid()
-
     @contextmanager
     def _opened(self) -> Generator[sqlite3.Connection, None, None]:
         """The file, within a transaction."""
-        if self._process != os.getpid():
-            # After a fork neither lock nor connection is ours: the parent has them.
-            self._begin_anew()
-        with self._lock:
-            database = self._connected()
+        with self.lock:
+            database = self.connection()
             _ = database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
             except BaseException:
-                _ = database.execute("ROLLBACK")
+                if database.in_transaction:
+                    database.rollback()
                 raise
             _ = database.execute("COMMIT")
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._database is None:
-            database = sqlite3.connect(
-                self._path, timeout=30, isolation_level=None, check_same_thread=False
-            )
-            try:
-                # What is committed survives a crash of ours without waiting for the disk.
-                _ = database.execute("PRAGMA journal_mode = WAL")
-                _ = database.execute("PRAGMA synchronous = NORMAL")
-                for table in _TABLES:
-                    _ = database.execute(table)
-            except BaseException:
-                database.close()
-                raise
-            self._database = database
-        return self._database
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(
+            self._path, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        try:
+            # What is committed survives a crash of ours without waiting for the disk.
+            _ = database.execute("PRAGMA journal_mode = WAL")
+            _ = database.execute("PRAGMA synchronous = NORMAL")
+            for table in _TABLES:
+                _ = database.execute(table)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
 
 def _reporter(database: sqlite3.Connection) -> str:

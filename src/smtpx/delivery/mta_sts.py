@@ -12,6 +12,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Protocol
 
 from smtpx import _checks
+from smtpx._turns import Turns
 
 if TYPE_CHECKING:
     import sqlite3
@@ -225,18 +226,33 @@ class SQLitePolicies:
 
     @contextmanager
     def _opened(self) -> Generator[sqlite3.Connection, None, None]:
+        file = _File(self.path)  # One for each call: none of them waits for another's.
+        with file.lock:
+            try:
+                yield file.connection()
+            finally:
+                file.close()
+
+
+class _File(Turns):
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = path
+        super().__init__()
+
+    def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
-        database = sqlite3.connect(self.path, timeout=30)
+        database = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
         try:
             _ = database.execute(
                 "CREATE TABLE IF NOT EXISTS mta_sts (domain TEXT PRIMARY KEY, id TEXT NOT NULL, "
                 "fetched REAL NOT NULL, mode TEXT NOT NULL, max_age INTEGER NOT NULL, "
                 "mx TEXT NOT NULL)"
             )
-            yield database
-        finally:
+        except BaseException:
             database.close()
+            raise
+        return database
 
 
 def _pattern(text: str) -> str:

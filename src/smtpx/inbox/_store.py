@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from smtpx._turns import Turns
 from smtpx.inbox._reading import Reading
 from smtpx.inbox._search import Condition, condition_of, folded
 from smtpx.testing import ReceivedMessage
@@ -107,58 +107,48 @@ class Store:
         self._path = path
         self._contents: dict[int, bytes] = {}
         """Those that are kept in memory."""
-        self._lock = threading.Lock()
         self._keep = keep
         self._keep_octets = keep_octets
-        self._connection = self._connected()
+        self._writer = _File(path)
+        self._reader = self._writer if path is None else _File(path)
         try:
-            self.is_indexed = self._prepare()
-            self._octets, self._count = self._totals()
-            self.newest = self._newest()
-            """The number of the newest message there ever was."""
-            self._reader = self._connection if path is None else self._connected()
+            with self._writer.lock:
+                connection = self._writer.connection()
+                self.is_indexed = self._prepare(connection)
+                self._octets, self._count = _totals(connection)
+                self.newest = _newest(connection)
+                """The number of the newest message there ever was."""
         except sqlite3.Error:
-            self._connection.close()
+            self._writer.close()
             raise
-        self._reader_lock = self._lock if path is None else threading.Lock()
-
-    def _connected(self) -> sqlite3.Connection:
-        path = ":memory:" if self._path is None else str(self._path)
-        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        connection.row_factory = sqlite3.Row
-        connection.create_function("folded", 1, folded, deterministic=True)
-        return connection
 
     @contextmanager
     def _writing(self) -> Generator[sqlite3.Connection]:
         """All that is done in it, or nothing."""
-        with self._lock:
-            _ = self._connection.execute("BEGIN IMMEDIATE")
+        with self._writer.lock:
+            connection = self._writer.connection()
+            _ = connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-                _ = self._connection.execute("COMMIT")
+                yield connection
+                _ = connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    _ = self._connection.execute("ROLLBACK")
-                self._octets, self._count = self._totals()
+                if connection.in_transaction:
+                    connection.rollback()
+                self._octets, self._count = _totals(connection)
                 raise
 
     @contextmanager
     def _reading(self) -> Generator[sqlite3.Connection]:
-        with self._reader_lock:
-            yield self._reader
+        with self._reader.lock:
+            yield self._reader.connection()
 
-    def _prepare(self) -> bool:
-        run = self._connection.execute
+    def _prepare(self, connection: sqlite3.Connection) -> bool:
+        run = connection.execute
         version = run("PRAGMA user_version").fetchone()[0]
         _refuse_another(version, {row["name"] for row in run("SELECT name FROM sqlite_master")})
         _ = run("PRAGMA journal_mode=WAL")
-        _ = run("PRAGMA synchronous=NORMAL")
-        if self._path is not None:
-            # What is deleted of a mail shall not stay in the file.
-            _ = run("PRAGMA secure_delete=ON")
         if version == 0:
-            _ = self._connection.executescript(_TABLES)
+            _ = connection.executescript(_TABLES)
             try:
                 _ = run(_INDEX)
             except sqlite3.OperationalError:
@@ -169,16 +159,8 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
-        with self._reading():
-            self._reader.close()
-        with self._lock:
-            self._connection.close()
-
-    def _totals(self) -> tuple[int, int]:
-        octets, count = self._connection.execute(
-            "SELECT coalesce(sum(size), 0), count(*) FROM messages"
-        ).fetchone()
-        return octets, count
+        self._reader.close_for_good()
+        self._writer.close_for_good()
 
     # What comes in.
 
@@ -342,10 +324,12 @@ class Store:
         """The octets of a message; none where it is no longer kept."""
         if self._path is None:
             return self._contents.get(number, b"")
-        with self._lock:  # Whoever lists does not wait for it.
-            found = self._connection.execute(
-                "SELECT content FROM contents WHERE id=?", (number,)
-            ).fetchone()
+        with self._writer.lock:  # Whoever lists does not wait for it.
+            found = (
+                self._writer.connection()
+                .execute("SELECT content FROM contents WHERE id=?", (number,))
+                .fetchone()
+            )
         return b"" if found is None else bytes(found["content"])
 
     def mark(self, number: int, *, seen: bool | None = None, tags: str | None = None) -> bool:
@@ -396,9 +380,48 @@ class Store:
             self._contents.clear()
         return removed
 
-    def _newest(self) -> int:
-        found = self._connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
-        return int(found[0] or 0)
+
+class _File(Turns):
+    """A connection to the file, or to what is in memory."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.is_in_memory = path is None
+        self._is_over = False
+        super().__init__()
+
+    def close_for_good(self) -> None:
+        with self.lock:
+            self._is_over = True
+            self.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._is_over:
+            raise sqlite3.ProgrammingError("the inbox is closed")
+        path = ":memory:" if self._path is None else str(self._path)
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.create_function("folded", 1, folded, deterministic=True)
+            _ = connection.execute("PRAGMA synchronous=NORMAL")
+            # What is deleted of a mail shall not stay in the file.
+            _ = connection.execute(f"PRAGMA secure_delete={'OFF' if self.is_in_memory else 'ON'}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _totals(connection: sqlite3.Connection) -> tuple[int, int]:
+    octets, count = connection.execute(
+        "SELECT coalesce(sum(size), 0), count(*) FROM messages"
+    ).fetchone()
+    return octets, count
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
+    return int(found[0] or 0)
 
 
 def _refuse_another(version: int, tables: set[str]) -> None:

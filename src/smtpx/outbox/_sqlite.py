@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
-from weakref import WeakSet
+
+from smtpx._turns import Turns
 
 from ._statements import Dialect, Row, Statements
 from ._store import is_current, migrate, run
@@ -48,7 +48,7 @@ DIALECT = Dialect(
 )
 
 
-class SQLiteStore:
+class SQLiteStore(Turns):
     """A ledger in an SQLite file; threads take turns on one connection."""
 
     dialect = DIALECT
@@ -66,8 +66,9 @@ class SQLiteStore:
         self._patience = patience
         self._was_open = False
         """There is a file, so that none is made any more: it would be another one."""
-        self._begin_anew()
-        _stores.add(self)
+        self._files: tuple[_Identity | None, _Identity | None] = (None, None)
+        """Which file it is that is open, and which its log: others may get their names."""
+        super().__init__()
         try:
             # To look needs no lock: whoever opens it may be within a transaction of his own.
             if not self.look(is_current):
@@ -78,33 +79,6 @@ class SQLiteStore:
 
     def __repr__(self) -> str:
         return f"sqlite:///{self._path}"
-
-    def _begin_anew(self) -> None:
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._files: tuple[_Identity | None, _Identity | None] = (None, None)
-        """Which file it is that is open, and which its log: others may get their names."""
-        self._process = os.getpid()
-
-    def close_for_fork(self) -> bool:
-        """Close the file, and keep it closed until `go_on`: SQLite's locks do not survive a fork.
-
-        False if a transaction is under way for too long.
-        """
-        if not self._lock.acquire(timeout=self._patience):
-            return False
-        connection = self._connection
-        if connection is not None and not connection.in_transaction:
-            self._connection = None
-            connection.close()
-        return True
-
-    def go_on(self) -> None:
-        """The fork is over, in the one process or the other."""
-        if self._process == os.getpid():
-            self._lock.release()
-        else:
-            self._begin_anew()
 
     def transact(
         self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs
@@ -117,19 +91,15 @@ class SQLiteStore:
         return self._run("BEGIN", partial(operation, *args, **named))
 
     def _run(self, begin: str, operation: Callable[[], Statements[T]]) -> T:
-        if self._process != os.getpid():
-            self._begin_anew()  # After a fork that nobody has told of.
-        with self._lock:
+        with self.lock:
             try:
                 return self._run_alone(begin, operation)
             except sqlite3.Error as error:
                 raise said(error, self._path) from error
 
     def _run_alone(self, begin: str, operation: Callable[[], Statements[T]]) -> T:
-        connection = self._connection or self._connect()
+        connection = self.connection()
         self._check_files(connection)
-        if connection.in_transaction:
-            connection.rollback()  # We were interrupted twice.
         cursor = connection.cursor()
         try:
             _ = cursor.execute(begin)
@@ -161,7 +131,7 @@ class SQLiteStore:
         except BaseException:
             connection.close()
             raise
-        self._connection, self._files = connection, self._found()
+        self._files = self._found()
         self._was_open = True
         return connection
 
@@ -214,13 +184,6 @@ class SQLiteStore:
             raise LedgerUnavailable(f"{self._path}: {_GONE}")
         return file == self._names[0] or (bool(file) and _identity(file) == identity)
 
-    def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None and self._process == os.getpid():
-                connection.close()
-
 
 _GONE = (
     "the file was moved or deleted while it was open: put it back, or, if it is gone for good, "
@@ -256,28 +219,6 @@ def _identity(path: str) -> _Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-_stores: WeakSet[SQLiteStore] = WeakSet()
-_halted: list[SQLiteStore] = []
-
-
-def _before_fork() -> None:
-    # In one order, so that no two threads that fork wait for each other.
-    for store in sorted(_stores, key=id):
-        if store.close_for_fork():
-            _halted.append(store)
-
-
-def _after_fork() -> None:
-    while _halted:
-        _halted.pop().go_on()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-    )
 
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
