@@ -24,7 +24,7 @@ from smtpx.delivery._steps import (
     Steps,
     Try,
 )
-from smtpx.delivery._walking import delivered, planned
+from smtpx.delivery._walking import Course, planned
 from smtpx.delivery.mta_sts import FetchFailed, StoredPolicy
 from smtpx.delivery.resolver import Answer, AnswerState, Question, Record
 from smtpx.errors import ConnectionLost, SMTPError
@@ -112,7 +112,8 @@ class Script:
     def deliver(
         self, envelope: Envelope = BOB, *, obeys_policies: bool = True, turn: int = 0
     ) -> DeliveryResult:
-        return self._run(delivered(envelope, self.rules, 0, turn, obeys_policies=obeys_policies))
+        course = Course(envelope, self.rules, 0, turn, obeys_policies=obeys_policies)
+        return self._run(course.steps())
 
     def _run(self, procedure: Steps[T]) -> T:
         try:

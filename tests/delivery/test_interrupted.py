@@ -22,6 +22,10 @@ STRUCK = [
     f"smtpx.delivery.{name}"
     for name in ("blocking", "_walking", "_sessions", "_places", "_attempts", "_standing")
 ]
+_SLOWLY = [
+    pytest.param(points, marks=pytest.mark.slow)
+    for points in (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+]
 NO = (Status.REFUSED, Status.NOT_TRIED)
 
 pytestmark = [
@@ -45,11 +49,17 @@ def _is_of_the_delivery(frame: FrameType) -> bool:
     return frame.f_globals.get("__name__", "") in STRUCK
 
 
+def _is_ours(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return bool(name.startswith("smtpx.") and not name.startswith("smtpx.testing."))
+
+
 class Call:
     """One delivery, interrupted at its so-manieth point, if it has so many."""
 
-    def __init__(self, server: Server, dns: NameServer, at: int) -> None:
-        self._points = Points(at, interrupt, _is_of_the_delivery)
+    def __init__(self, server: Server, dns: NameServer, at: int, again: int = 0) -> None:
+        counts = _is_ours if again else _is_of_the_delivery
+        self._points = Points(at, interrupt, counts, again)
         self._server = server
         self._options: dict[str, Any] = {
             "resolver": NameServers("127.0.0.1", port=dns.port),
@@ -57,7 +67,7 @@ class Call:
             "addresses": LOOPBACK,
             "limits": DeliveryLimits(address=1, wait=0.5),
         }
-        self._sender = f"s{at}@x.test"
+        self._sender = f"s{at}.{again}@x.test"
 
     @property
     def happened(self) -> bool:
@@ -70,6 +80,11 @@ class Call:
             # The same address; nobody that holds its place is there any more.
             after = Envelope("after@x.test", "eve@a.test")
             return wrong + in_time(lambda: delivery.send(CONTENT, after))
+
+    def told_wrongly(self) -> list[str]:
+        """What it tells that does not hold."""
+        with Delivery("mail.example.org", **self._options) as delivery:
+            return self._untrue(delivery)
 
     def _untrue(self, delivery: Delivery) -> list[str]:
         envelope = Envelope(self._sender, ["bob@a.test", "bob@b.test"])
@@ -106,6 +121,22 @@ def test_what_is_told_is_true_and_no_place_is_lost(step: int) -> None:
             at += step
     assert wrong == []
     assert at > 5 * step
+
+
+@pytest.mark.parametrize("again", [3, *_SLOWLY])
+def test_what_is_told_to_the_impatient_is_true(again: int) -> None:
+    """A second Ctrl-C strikes what the first one had us do."""
+    at, wrong = 1 + again, list[str]()
+    with Server() as server, NameServer(ZONE) as dns:
+        _ = Call(server, dns, 0).faults()
+        while True:
+            call = Call(server, dns, at, again)
+            wrong += [f"at {at}: {fault}" for fault in call.told_wrongly()]
+            if not call.happened:
+                break
+            at += 17
+    assert wrong == []
+    assert at > 170
 
 
 def test_what_hangs_on_an_interruption_is_of_the_domain_that_was_its_turn() -> None:

@@ -112,6 +112,14 @@ def test_a_message_that_cannot_be_sent_stops_no_other(send_many, server):
     assert unsent.error.result is unsent
 
 
+def test_what_is_no_message_is_told_of(send_many, server):
+    message: Any = 5
+    with zone(0) as dns, pytest.raises(TypeError) as caught:
+        send_many(dns, server, [message])
+    (result,) = vars(caught.value)["results"]
+    assert (result.message, result.outcomes) == (5, ())
+
+
 def test_what_was_read_is_told_of_where_the_messages_fail(send_many, server):
     """Also where the task for it has not yet run."""
 

@@ -66,7 +66,9 @@ class TaskAsker:
             await waiter.wait()
         finally:
             for flight in self._flights.leave(waiter.flights.values(), waiter):
-                self._tasks.pop(flight).cancel()
+                task = self._tasks.pop(flight, None)
+                if task is not None:  # Else there was no room to begin it.
+                    task.cancel()
             self._send_off()
 
     def _send_off(self) -> None:
@@ -77,7 +79,11 @@ class TaskAsker:
         again = self._flights.looks_again()
         if again is not None and not self._is_watched:
             self._is_watched = True
-            _ = self._world.spawn(partial(self._look_again, again - now))
+            try:
+                _ = self._world.spawn(partial(self._look_again, again - now))
+            except BaseException:
+                self._is_watched = False
+                raise
 
     async def _look_again(self, seconds: float) -> None:
         try:

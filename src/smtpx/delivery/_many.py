@@ -6,10 +6,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, cast
 
 from smtpx import _checks
+from smtpx._accounting import account_again
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SMTPError
@@ -143,10 +145,11 @@ class _Worker:
         """Send it; or tell that it was not sent, where there can be no other thread."""
         try:
             threading.Thread(target=self._run, name="smtpx.delivery", daemon=True).start()
+        except RecursionError:
+            raise  # It says nothing of threads.
         except RuntimeError as error:
-            if self.claim():
-                lost = ConnectionLost(f"there can be no thread for it: {error}", phase="connect")
-                self._end(unsent(self.message, lost))
+            lost = ConnectionLost(f"there can be no thread for it: {error}", phase="connect")
+            self._end(unsent(self.message, lost))
 
     def claim(self) -> bool:
         """True for the thread that is to send it, or for whoever does not wait for that: once."""
@@ -342,6 +345,7 @@ def sent(
         try:
             many.end(error)
         except BaseException as another:
-            many.end(another, waits=False)
+            waits = isinstance(another, RecursionError)  # Nobody has lost patience.
+            account_again(partial(many.end, waits=waits), another)
             raise
         raise

@@ -200,7 +200,11 @@ class TaskSessions:
                 self._news.ring()
         elif self._places.has_parting or self._places.expires() is not None:
             self._keeps = True
-            _ = self._world.spawn(self._keep)
+            try:
+                _ = self._world.spawn(self._keep)
+            except BaseException:
+                self._keeps = False
+                raise
 
     async def _keep(self) -> None:
         """Close each session that was kept for long enough, until there is none."""

@@ -32,6 +32,7 @@ from ._reporting import reported
 from ._resolving import Rules
 from ._steps import Count, Keep, Known, Steps
 from ._terms import Level, Terms
+from ._walking import Course
 from .addressing import AddressPolicy
 from .mta_sts import MemoryPolicies, Policies
 from .outcomes import DeliveryFailed, DeliveryResult, Failure
@@ -44,6 +45,7 @@ __all__ = [
     "AnyContent",
     "DeliveryOptions",
     "Settings",
+    "as_it_is",
     "domain_of",
     "ready",
     "verdict",
@@ -235,6 +237,13 @@ class Settings:
         while len(self._failed) > _FAILURES:
             _ = self._failed.popitem(last=False)
 
+    def course(self, content: AnyContent, envelope: Envelope) -> Course:
+        """What is to become of one message."""
+        return Course(
+            *(envelope, self.rules, self.seed, next(self.turns)),
+            obeys_policies=obeys_policies(content, envelope),
+        )
+
     def close(self) -> None:
         """Let go of what is open."""
         if self.tallies is not None:
@@ -378,6 +387,11 @@ def obeys_policies(content: AnyContent, envelope: Envelope) -> bool:
         found = re.findall(rb"(?im)^TLS-Required:((?:[^\r\n]|\r?\n[ \t])*)", header)
         said = [value.decode("latin-1") for value in found]
     return not any(value.strip().lower() == "no" for value in said)
+
+
+def as_it_is(result: DeliveryResult) -> DeliveryResult:
+    """The result, whoever gets the message."""
+    return result
 
 
 def verdict(result: DeliveryResult) -> DeliveryResult:

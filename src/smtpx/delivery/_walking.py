@@ -28,7 +28,7 @@ from .outcomes import Attempt, DeliveryFailed, DeliveryResult, Failure
 from .resolver import Answer
 from .tls_reports import destinations
 
-__all__ = ["delivered", "planned"]
+__all__ = ["Course", "planned"]
 
 # Of one message for one next hop: addresses dialled, and sessions that got as far as MAIL.
 _ADDRESSES, _SESSIONS = 5, 2
@@ -81,35 +81,51 @@ def _places_of(reporting: Answer | None) -> tuple[str, ...]:
     return destinations([str(each) for each in reporting.records])
 
 
-def delivered(
-    envelope: Envelope, rules: Rules, seed: int, turn: int, *, obeys_policies: bool
-) -> Steps[DeliveryResult]:
-    """Send a message to the next hop of each recipient; never raises an `SMTPError`.
+class Course:
+    """A message on its way to the next hop of each recipient, and what became of it so far.
 
-    `turn` is another one each time.
-
-    ::
-
-        LookUps MX, then A and AAAA, then TLSA of each host
-        Try     each host at each address, until everybody has a final word
+    It outlives what it is interrupted in, so that what is known is told, whenever that is.
     """
-    places: dict[str, list[int]] = {}
-    for place, recipient in enumerate(envelope.recipients):
-        places.setdefault(recipient.address.domain.lower(), []).append(place)
-    walks: list[_Walk] = []
-    for those in places.values():
-        part = envelope.replace(recipients=[envelope.recipients[place] for place in those])
-        walks.append(_Walk(part, rules, obeys_policies=obeys_policies))
-    standings = [walk.standings for walk in walks]
-    try:
-        for next_hop, walk in zip(places, walks, strict=True):
-            yield from walk.go(next_hop, seed ^ _drawn_for(envelope), turn)
-        return told(places.values(), standings)
-    except BaseException as interruption:
-        for walk in walks:
-            walk.break_off(interruption)
-        vars(interruption)["result"] = told(places.values(), standings)
-        raise
+
+    def __init__(
+        self, envelope: Envelope, rules: Rules, seed: int, turn: int, *, obeys_policies: bool
+    ) -> None:
+        """`turn` is another one each time."""
+        self._seed = seed ^ _drawn_for(envelope)
+        self._turn = turn
+        self._places: dict[str, list[int]] = {}
+        for place, recipient in enumerate(envelope.recipients):
+            self._places.setdefault(recipient.address.domain.lower(), []).append(place)
+        self._walks: list[_Walk] = []
+        for those in self._places.values():
+            part = envelope.replace(recipients=[envelope.recipients[place] for place in those])
+            self._walks.append(_Walk(part, rules, obeys_policies=obeys_policies))
+
+    def steps(self) -> Steps[DeliveryResult]:
+        """Send it; never raises an `SMTPError`.
+
+        ::
+
+            LookUps MX, then A and AAAA, then TLSA of each host
+            Try     each host at each address, until everybody has a final word
+        """
+        for next_hop, walk in zip(self._places, self._walks, strict=True):
+            yield from walk.go(next_hop, self._seed, self._turn)
+        return self._told()
+
+    def hang_on(self, error: BaseException) -> None:
+        """Tell what became of the message on whatever ends the call, as ``.result``.
+
+        Whoever is interrupted in here calls it once more, for that interruption.
+        """
+        if isinstance(error, SMTPError):
+            return  # It tells by itself, or nothing was begun.
+        for walk in self._walks:
+            walk.break_off(error)
+        vars(error)["result"] = self._told()
+
+    def _told(self) -> DeliveryResult:
+        return told(self._places.values(), [walk.standings for walk in self._walks])
 
 
 def _drawn_for(envelope: Envelope) -> int:
@@ -140,10 +156,14 @@ class _Walk:
         """Note what is known of an attempt that is interrupted, or of its answer."""
         if self._trying is not None:
             step, those = self._trying
-            known = vars(interruption).get("result")
-            results = [known] if isinstance(known, SendResult) else step.heard
-            address = str(vars(interruption).get("address", step.addresses[0]))
-            for result in results:
+            error: BaseException | None = interruption
+            while error is not None:  # A second one came while the first one was accounted for.
+                if isinstance(known := vars(error).get("result"), SendResult):
+                    step.heard[:] = (known,)
+                    break
+                error = error.__context__
+            address = str(vars(error or interruption).get("address", step.addresses[0]))
+            for result in step.heard:
                 with suppress(SMTPError):  # It would stop what is stopped.
                     self.standings.hear(result, those, Attempt(step.host, address, step.terms))
         self.standings.break_off()

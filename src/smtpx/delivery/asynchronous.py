@@ -19,11 +19,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast
 
 from smtpx import _checks
+from smtpx._accounting import account_again
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
 from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
+from smtpx.results import Status
 from smtpx.sansio import AsyncDriver, dial_async
 
 from ._answers import Answers
@@ -42,8 +44,8 @@ from ._settings import (
     AnyContent,
     DeliveryOptions,
     Settings,
+    as_it_is,
     domain_of,
-    obeys_policies,
     ready,
     verdict,
 )
@@ -62,7 +64,7 @@ from ._steps import (
     Steps,
     Try,
 )
-from ._walking import delivered, planned
+from ._walking import planned
 from ._worlds import Background, Call, World, current_world, end
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
@@ -137,7 +139,7 @@ class AsyncDelivery:
             SMTPError, TypeError: as `Delivery.send`.
         """
         content, envelope = ready(message, envelope)
-        return verdict(await self._deliver(content, envelope, None))
+        return await self._deliver(content, envelope, None, verdict)
 
     def send_many(
         self,
@@ -172,33 +174,46 @@ class AsyncDelivery:
         world = current_world()
         news = world.make_bell()
         running: dict[object, Background | None] = {}
-        read: dict[object, Message] = {}
-        """Those whose task has not run yet."""
+        untold: dict[object, Message] = {}
+        """What was read, until it is told."""
+        begun: set[object] = set()
+        """Those of them whose task runs."""
         told: list[DeliveryResult] = []
         failures: list[Exception] = []
+        is_stopped = is_left = False
 
         async def run(place: object) -> None:
-            message = read.pop(place)
+            if is_stopped:
+                return
+            begun.add(place)
+            message = untold[place]
             try:
                 told.append(await self._one(message, mark))
             except BaseException as error:
                 known = vars(error).get("result")
-                if isinstance(known, DeliveryResult):
-                    known.message = told_as(message)
-                    told.append(known)
+                result = known if isinstance(known, DeliveryResult) else unsent(message)
+                result.message = told_as(message)
+                told.append(result)
                 if not isinstance(error, Exception):
                     raise
                 failures.append(error)
             finally:
-                del running[place]
+                del running[place], untold[place]
                 news.ring()
 
-        def begin(message: Message) -> None:
-            place = object()
-            running[place], read[place] = None, message
+        def begin(place: object) -> None:
+            running[place] = None
             task = world.spawn(lambda: run(place))
             if place in running:
                 running[place] = task
+
+        def account(error: BaseException) -> None:
+            """Hang what was not told on what ends the call."""
+            lost = [
+                unsent(message, status=Status.IN_DOUBT if place in begun else Status.NOT_TRIED)
+                for place, message in untold.items()
+            ]
+            vars(error)["results"] = [] if is_left else [*told, *lost]
 
         is_over = False
         try:
@@ -212,7 +227,9 @@ class AsyncDelivery:
                     if has_nothing:
                         break
                     if not is_over:
-                        begin(message)
+                        place = object()
+                        untold[place] = message
+                        begin(place)
                 if failures:
                     raise failures[0]
                 while True:
@@ -227,6 +244,7 @@ class AsyncDelivery:
                 elif has_nothing:
                     await news.wait(PAUSE)
         except BaseException as error:
+            is_stopped, is_left = True, isinstance(error, GeneratorExit)
             reason = error
             try:
                 try:
@@ -238,8 +256,11 @@ class AsyncDelivery:
                 reason = another  # It is what the caller gets.
                 raise
             finally:
-                told += map(unsent, read.values())
-                vars(reason)["results"] = [] if isinstance(error, GeneratorExit) else told
+                try:
+                    account(reason)
+                except BaseException as another:
+                    account_again(account, another)
+                    raise
             raise
 
     async def _one(self, message: Message, mark: Mark | None) -> DeliveryResult:
@@ -288,11 +309,18 @@ class AsyncDelivery:
         content: AnyContent,
         envelope: Envelope,
         mark: Callable[[], Awaitable[None]] | None,
+        judge: Callable[[DeliveryResult], DeliveryResult] = as_it_is,
     ) -> DeliveryResult:
-        settings = self._settings
-        obeys, turn = obeys_policies(content, envelope), next(settings.turns)
-        procedure = delivered(envelope, settings.rules, settings.seed, turn, obeys_policies=obeys)
-        return await self._run(procedure, content, mark)
+        course = self._settings.course(content, envelope)
+        try:
+            return judge(await self._run(course.steps(), content, mark))
+        except BaseException as error:
+            try:
+                course.hang_on(error)
+            except BaseException as another:
+                account_again(course.hang_on, another)
+                raise
+            raise
 
     async def _run(
         self,

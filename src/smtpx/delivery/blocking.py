@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from smtpx import _checks
+from smtpx._accounting import account_again
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
@@ -31,8 +32,8 @@ from ._settings import (
     AnyContent,
     DeliveryOptions,
     Settings,
+    as_it_is,
     domain_of,
-    obeys_policies,
     ready,
     verdict,
 )
@@ -51,7 +52,7 @@ from ._steps import (
     Steps,
     Try,
 )
-from ._walking import delivered, planned
+from ._walking import planned
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .reports import SentReport, TLSReports
@@ -146,14 +147,7 @@ class Delivery:
             LocalProtocolError, AddressError, TypeError: it cannot be sent.
         """
         content, envelope = ready(message, envelope)
-        result: DeliveryResult | None = None
-        try:
-            result = self._deliver(content, envelope, _unasked)
-            return verdict(result)
-        except BaseException as error:
-            if result is not None:
-                vars(error)["result"] = result
-            raise
+        return self._deliver(content, envelope, _unasked, verdict)
 
     def send_many(
         self,
@@ -210,12 +204,22 @@ class Delivery:
         return found
 
     def _deliver(
-        self, content: AnyContent, envelope: Envelope, mark: Callable[[], None]
+        self,
+        content: AnyContent,
+        envelope: Envelope,
+        mark: Callable[[], None],
+        judge: Callable[[DeliveryResult], DeliveryResult] = as_it_is,
     ) -> DeliveryResult:
-        settings = self._settings
-        obeys, turn = obeys_policies(content, envelope), next(settings.turns)
-        procedure = delivered(envelope, settings.rules, settings.seed, turn, obeys_policies=obeys)
-        return self._run(procedure, content, mark)
+        course = self._settings.course(content, envelope)
+        try:
+            return judge(self._run(course.steps(), content, mark))
+        except BaseException as error:
+            try:
+                course.hang_on(error)
+            except BaseException as another:
+                account_again(course.hang_on, another)
+                raise
+            raise
 
     def _run(
         self, procedure: Steps[T], content: AnyContent, mark: Callable[[], None] = _unasked
@@ -266,10 +270,6 @@ class Delivery:
         except StopIteration as stop:
             value: T = stop.value
             return value
-        except BaseException as error:
-            # Interrupted between two steps, the procedure has not heard of it.
-            _ = procedure.throw(error)
-            raise
 
     def _check_open(self) -> None:
         """Make sure that something can be delivered.

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Literal, Self, Unpack
 
 from smtpx import _checks
+from smtpx._accounting import account_again
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._core.streaming.supply import Window
-from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_many, check_pool
 from smtpx._faces.asynchronous.arriving import close, readable
@@ -193,7 +193,7 @@ class AsyncClient:
             try:
                 sending.tell(error)
             except BaseException as another:
-                account_again(sending.account, another)
+                account_again(sending.tell_elsewhere, another)
                 raise
             raise
 

@@ -14,9 +14,10 @@ from collections.abc import (
 from types import TracebackType
 from typing import Any, Self
 
+from smtpx._core.steps import Steps
 from smtpx._core.streaming.supply import Budget, Window
 from smtpx._drivers.current import current_world
-from smtpx._drivers.interruption import with_results
+from smtpx._drivers.interruption import value_of_lost, with_results
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import Background, end
 from smtpx._faces.asynchronous.pool import TaskPool
@@ -53,7 +54,10 @@ class TaskSending:
         self._connections = connections
         self._tally = Tally(window, resend_doubtful, check, mark)
         self._source: Source | None = None
+        self._run = self._world.current_run()
         self._tasks: list[Background] = []
+        self._procedures: list[Steps[SMTPError | None]] = []
+        """What the sessions at work carry out."""
         self._working = 0
         self._joining = 0
         """Of those, how many are still to have one: nobody waits for them."""
@@ -108,14 +112,24 @@ class TaskSending:
         if self._is_parents:
             return
         self._tally.break_off()
-        for task in self._tasks:
-            task.cancel()
-        self.account(error)
-
-    def account(self, error: BaseException | None) -> None:
-        """Hang what was not told on what ends the call; nothing is sent any more."""
+        self._cancel()
         self._tally.interrupted()
         with_results(error, self.results)
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def tell_elsewhere(self, error: BaseException) -> None:
+        """The same in another thread, for which the loop waits, as all of its tasks do."""
+        if self._is_parents:
+            return
+        self._tally.break_off()
+        for procedure in self._procedures:
+            _ = value_of_lost(procedure)
+        self._tally.interrupted()
+        with_results(error, self.results)
+        _ = self._world.call_in(self._run, self._cancel)
 
     async def go_on(self) -> bool:
         """Send until there are results; False if there will be none.
@@ -216,12 +230,15 @@ class TaskSending:
         connection, driver = lease.session._parts
         budget = Budget(lease.messages)
         procedure = self._tally.procedure(connection, budget, self._emit)
+        self._procedures.append(procedure)
         try:
             error = await driver.run(procedure, Deadline(None), self._more)
         except BaseException:
             place, lease.place = lease.place, None
             self._pool.give_up(place, None)
             raise
+        finally:
+            self._procedures.remove(procedure)
         self._is_crowded = False
         if error is not None:
             lease.session.abort()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
+from smtpx._accounting import account_again
 from smtpx._core.feeding import fed
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.naming import named
@@ -15,7 +16,6 @@ from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.async_dialling import dial
 from smtpx._drivers.current import current_world
-from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import AsyncDriver, World
 from smtpx._faces.asynchronous.arriving import Arriving, close, readable

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Literal, Self, Unpack
 
 from smtpx import _checks
+from smtpx._accounting import account_again
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
-from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.blocking.pool import SessionPool

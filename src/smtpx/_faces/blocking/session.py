@@ -6,6 +6,7 @@ import socket
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
+from smtpx._accounting import account_again
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.naming import named
 from smtpx._core.sending import Message, deliver
@@ -13,7 +14,6 @@ from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import Dialling
-from smtpx._drivers.interruption import account_again
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
