@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import traceback
+from typing import Any
 
 import pytest
 
@@ -205,6 +206,46 @@ def test_a_server_that_refuses(face: Face, scheme: str) -> None:
         with pytest.raises(smtpx.ConnectionLost, match=r"said no: ") as caught:
             face.session(f"smtp://127.0.0.1:{closed}", tls=PLAIN, proxy=url).open()
         assert str(caught.value).isprintable()
+
+
+_UNRESOLVED = {
+    "socks5": [b"\x05\x00", b"\x05\x04\x00\x01" + bytes(6)],
+    "socks4a": [b"\x00\x5b" + bytes(6)],
+    "http": [b"HTTP/1.1 502 no such host\r\n\r\n"],
+}
+
+
+@every_scheme
+@pytest.mark.parametrize("way", ["says no", "hangs up", "is mute"])
+def test_a_name_that_the_proxy_cannot_resolve(face: Face, scheme: str, way: str) -> None:
+    """It is asked once, by name, and nothing of the message was tried."""
+    asked: list[bytes] = []
+
+    def serve(proxy: ProxyServer, client: socket.socket) -> None:
+        *before, last = _UNRESOLVED[scheme]
+        for answer in before:
+            _ = client.recv(65536)
+            client.sendall(answer)
+        asked.append(client.recv(65536))
+        if way == "says no":
+            client.sendall(last)
+        elif way == "is mute":
+            _ = client.recv(1)
+
+    with ProxyServer(serve) as proxy:
+        url = f"{scheme}://127.0.0.1:{proxy.port}"
+        timeouts = Timeouts(connect=0.2) if way == "is mute" else Timeouts()
+        kind: Any = smtpx.TimedOut if way == "is mute" else smtpx.ConnectionLost
+        with face.client("smtp://nx.test?tls=none", proxy=url, timeouts=timeouts) as client:
+            with pytest.raises(kind, match=f"the {scheme} proxy") as caught:
+                client.send(CONTENT, ENVELOPE)
+            assert (caught.value.phase, caught.value.in_doubt) == ("connect", False)
+            assert len(asked) == 1
+            with pytest.raises(kind) as caught:
+                _ = [*client.send_many([(CONTENT, ENVELOPE)] * 2)]
+            assert caught.value.phase == "connect"
+    assert len(asked) == 2
+    assert all(b"nx.test" in request for request in asked)
 
 
 @every_scheme
