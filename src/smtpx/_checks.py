@@ -18,6 +18,7 @@ __all__ = [
     "each",
     "flag",
     "instance",
+    "is_one",
     "one_of",
     "text",
     "unknown",
@@ -110,6 +111,15 @@ def each(name: str, values: Any, what: str, *kinds: type, advice: str = "") -> N
     for value in cast("Collection[object]", values):
         if not isinstance(value, kinds):
             raise complaint(name, value, f"several {what}", advice)
+
+
+def is_one(value: object) -> bool:
+    """True for one thing that could be iterated over: a text, octets, a dict, a file, a message.
+
+    Its lines, keys or names are no list of what the caller means.
+    """
+    is_whole = isinstance(value, (str, bytes, bytearray, memoryview, Mapping))
+    return is_whole or hasattr(value, "read") or hasattr(value, "get_payload")
 
 
 def address_and_port(name: str, value: Any) -> tuple[str, int]:

@@ -326,12 +326,12 @@ def _listed(given: object) -> list[Any]:
     """What is given as recipients: one, or any number of them."""
     if isinstance(given, (str, bytes, Address, Recipient)):
         return [given]
-    try:
-        some = iter(cast("Iterable[Any]", given))
-    except TypeError:
-        allowed = "an address or a list of addresses"
-        raise _checks.complaint("recipients", given, allowed) from None
-    return [*some]
+    # Of a dict the keys are meant, as of what `smtplib` says was refused.
+    if not isinstance(given, Iterable) or (
+        _checks.is_one(given) and not isinstance(given, Mapping)
+    ):
+        raise _checks.complaint("recipients", given, "an address or a list of addresses")
+    return [*given]
 
 
 def _recipients_of(given: Sequence[str | Address | Recipient]) -> tuple[Recipient, ...]:

@@ -118,9 +118,9 @@ class TLSPolicy(Value):
             ValueError: one of them is wrong, or two contradict each other.
             TypeError: one of them is of another kind, such as a mode that is a string.
         """
-        if isinstance(pins, (str, Pin, bytes)):
+        if isinstance(pins, (str, Pin)):
             pins = (pins,)
-        elif not isinstance(pins, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        elif _checks.is_one(pins) or not isinstance(pins, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("pins", pins, "a smtpx.Pin, a str that is one, or a list")
         put = object.__setattr__
         put(self, "mode", mode)

@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -758,12 +759,41 @@ def test_a_mistake_names_its_argument_and_the_remedy(options: dict[str, Any], wh
         ({"subject": b"x"}, "subject: give a str"),
         ({"text": b"x"}, "text: give a str"),
         ({"attachments": b"x"}, "attachments: bytes have no name"),
-        ({"attachments": [3]}, r"attachments\[0\]: give a path, an Attachment or .*, not int"),
+        ({"attachments": [3]}, r"attachments\[0\]: give a path, .* or .*, not int"),
+        *(
+            ({name: io.StringIO("pyproject.toml")}, f"{name}: give one, a list or None")
+            for name in ("to", "cc", "bcc", "reply_to", "references", "list_unsubscribe")
+        ),
+        ({"to": EmailMessage()}, "to: give one, a list or None, not EmailMessage"),
+        ({"cc": bytearray(b"bob@x.test")}, "cc: give one, a list or None, not bytearray"),
+        ({"attachments": memoryview(b"x")}, "attachments: give one, .* not memoryview"),
+        ({"attachments": io.StringIO("pyproject.toml")}, "attachments: open .* in binary mode"),
+        ({"attachments": [io.StringIO()]}, r"attachments\[0\]: open .* in binary mode"),
+        ({"html": "<img src=cid:a>", "inline": {"a": io.StringIO("x")}}, "'a'.*: open .* binary"),
     ],
 )
 def test_a_wrong_type_names_its_argument(options: dict[str, Any], why: str) -> None:
     with pytest.raises((TypeError, AddressError), match=why):
         _ = message(**options)
+
+
+def test_an_open_file_is_one_attachment_and_its_lines_are_no_paths(tmp_path: Path) -> None:
+    upload = tmp_path / "upload.txt"
+    _ = upload.write_text("pyproject.toml\n")
+    with upload.open("rb") as file:
+        (part,) = message(attachments=file).iter_attachments()
+    assert part.get_filename() == "upload.txt"
+    assert part.get_payload(decode=True) == upload.read_bytes()
+    with upload.open("rb") as file:
+        (part,) = message(attachments=[file]).iter_attachments()
+    assert part.get_filename() == "upload.txt"
+    with NamedTemporaryFile("w+", dir=tmp_path) as temporary:
+        _ = temporary.write("pyproject.toml\n")
+        _ = temporary.seek(0)
+        with pytest.raises(TypeError, match="attachments: open the file in binary mode"):
+            _ = message(attachments=temporary)
+        with upload.open() as text, pytest.raises(TypeError, match="in binary mode"):
+            _ = message(attachments=text)
 
 
 @pytest.mark.parametrize(

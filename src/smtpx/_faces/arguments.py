@@ -53,9 +53,8 @@ def check_many(
     """
     given = messages  # as it came: what follows tells its kinds apart
     if (
-        is_message(messages)
-        or isinstance(messages, (str, bytes, bytearray, memoryview, Envelope, Mapping))
-        or hasattr(given, "read")
+        _checks.is_one(given)
+        or isinstance(messages, Envelope)
         or _is_pair(messages)
         or not isinstance(messages, (Iterable, AsyncIterable))
     ):

@@ -290,8 +290,8 @@ def _gathered(some: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _file(source: _Readable) -> Iterator[bytes]:
-    while octets := source.read(PIECE):
-        yield _bytes_only(octets)
+    while octets := _bytes_only(source.read(PIECE)):  # An empty text is none, too.
+        yield octets
 
 
 def _chain(source: Iterable[bytes]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.message import EmailMessage, Message, MIMEPart
 from os import PathLike
-from typing import TypeAlias, cast
+from typing import BinaryIO, TypeAlias, cast
 from urllib.parse import quote
 
 from smtpx import _checks
@@ -28,7 +28,7 @@ from smtpx.errors import LocalProtocolError
 
 __all__ = ["Attachment", "compose", "plain_text"]
 
-File: TypeAlias = "str | PathLike[str] | Attachment"
+File: TypeAlias = "str | PathLike[str] | Attachment | BinaryIO"
 
 
 def compose(
@@ -59,7 +59,8 @@ def compose(
     the envelope, and is left out when it is sent.
 
     `text` and `html` are two forms of the same; `plain_text` makes the one of the other.
-    `attachments` are paths, `Attachment` values, or messages to be forwarded. `inline` are images
+    `attachments` are paths, open binary files, `Attachment` values, or messages to be forwarded.
+    `inline` are images
     and the like by the names that the HTML has for them: ``{"logo": "logo.png"}`` for
     ``src="cid:logo"``. `calendar` is an iCalendar object with its METHOD, such as an invitation.
 
@@ -153,7 +154,7 @@ def _body(
         if isinstance(file, Message)
         else parts.file_part(parts.read(argument, file))
         for argument, file in arguments.listed(
-            "attachments", attachments, (str, bytes, PathLike, Attachment, Message)
+            "attachments", attachments, (str, bytes, PathLike, Attachment, Message, parts.OpenFile)
         )
     ]
     forms: list[MIMEPart] = []

@@ -61,9 +61,9 @@ def listed(argument: str, given: Any, single: tuple[type, ...]) -> Iterator[tupl
     if isinstance(given, single):
         yield argument, given
         return
-    # Of a mapping the values would be lost without a word, and of octets each would be a number.
-    loses = isinstance(given, Mapping) and any(given.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
-    if loses or isinstance(given, bytes) or not isinstance(given, Iterable):
+    # A dict without values is a list each of whose members is there once.
+    is_list = isinstance(given, Mapping) and not any(given.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+    if not (is_list or (isinstance(given, Iterable) and not _checks.is_one(given))):  # pyright: ignore[reportUnknownArgumentType]
         kind: type = type(given)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         raise TypeError(f"{argument}: give one, a list or None, not {kind.__name__}")
     for number, one in enumerate(given):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]

@@ -13,7 +13,7 @@ from email.message import MIMEPart
 from email.policy import default
 from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, runtime_checkable
 
 from smtpx import _checks
 from smtpx._message import fields
@@ -43,6 +43,13 @@ _FOLD = re.compile(r"\n[ \t]")  # RFC 5545 §3.1
 _BOM = "\ufeff"
 
 
+@runtime_checkable
+class OpenFile(Protocol):
+    """What is read as a whole: never its lines one by one, which may be anything."""
+
+    def read(self) -> bytes: ...
+
+
 class Attachment(Value):
     """A file to be attached: bytes, a path, or an open binary file."""
 
@@ -70,7 +77,7 @@ class Attachment(Value):
         return f"<Attachment {', '.join(named)}>"
 
 
-def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Attachment:
+def read(argument: str, attachment: Attachment | str | os.PathLike[str] | BinaryIO) -> Attachment:
     """An attachment whose octets, name and media type are all there.
 
     Raises:
@@ -78,13 +85,15 @@ def read(argument: str, attachment: Attachment | str | os.PathLike[str]) -> Atta
             is none.
         TypeError: it is something else.
     """
-    if isinstance(attachment, (str, os.PathLike)):
-        attachment = Attachment(attachment)
+    if isinstance(attachment, TextIOBase):
+        raise _in_text_mode(argument)
+    if isinstance(attachment, (str, os.PathLike, OpenFile)):
+        attachment = Attachment(cast("BinaryIO", attachment))
     if isinstance(attachment, bytes):
         raise TypeError(f"{argument}: bytes have no name: give Attachment(data, 'report.pdf')")
     if not isinstance(attachment, Attachment):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(
-            f"{argument}: give a path, an Attachment or an EmailMessage, "
+            f"{argument}: give a path, an open file, an Attachment or an EmailMessage, "
             f"not {type(attachment).__name__}"
         )
     data, origin = _octets(argument, attachment.source)
@@ -285,5 +294,9 @@ def _octets(argument: str, source: Any) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:
         raise LocalProtocolError(f"{argument} cannot be read: {error}") from error
     if not isinstance(data, bytes):
-        raise TypeError(f"{argument}: open the file in binary mode")
+        raise _in_text_mode(argument)
     return data, Path(name).name if isinstance(name, str) else ""
+
+
+def _in_text_mode(argument: str) -> TypeError:
+    return TypeError(f"{argument}: open the file in binary mode, as by open(path, 'rb')")

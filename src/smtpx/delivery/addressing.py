@@ -49,7 +49,7 @@ class AddressPolicy:
         """
         said: Any = allow
         given: Any = (said,) if isinstance(said, str) else said
-        if isinstance(said, bytes) or not isinstance(given, Iterable):
+        if not isinstance(given, Iterable) or (given is said and _checks.is_one(said)):
             raise _checks.complaint("allow", allow, "networks as str")
         self.allow: tuple[str, ...] = tuple(cast("Iterable[str]", given))
         networks: list[_Network] = []

@@ -66,7 +66,7 @@ class Inbox:
         """
         _checks.count("keep", keep, 1)
         _checks.count("keep_octets", keep_octets, 1)
-        if isinstance(release_allow, (str, bytes)) or not isinstance(release_allow, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        if _checks.is_one(release_allow) or not isinstance(release_allow, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("release_allow", release_allow, "several patterns")
         self._allow = tuple(release_allow)
         _checks.each("release_allow", self._allow, "patterns such as '*@x.test'", str)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.message import Message
 from typing import Any, cast
 
 from smtpx import _checks
@@ -64,8 +63,7 @@ def campaign_name(value: object) -> str:
 
 def check_several(name: str, value: Any, what: str) -> None:
     """Make sure that it is an iterable, and not one thing that happens to be one."""
-    single: Any = (str, bytes, bytearray, memoryview, Mapping, Message, Envelope)
-    if isinstance(value, single) or not hasattr(value, "__iter__"):
+    if _checks.is_one(value) or isinstance(value, Envelope) or not hasattr(value, "__iter__"):
         raise _checks.complaint(name, value, f"an iterable of {what}")
 
 
