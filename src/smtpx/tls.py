@@ -121,7 +121,8 @@ class TLSPolicy(Value):
         if isinstance(pins, (str, Pin)):
             pins = (pins,)
         elif _checks.is_one(pins) or not isinstance(pins, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise _checks.complaint("pins", pins, "a smtpx.Pin, a str that is one, or a list")
+            given: object = pins
+            raise _checks.complaint("pins", given, "a smtpx.Pin, a str that is one, or a list")
         put = object.__setattr__
         put(self, "mode", mode)
         put(self, "ca_file", ca_file)

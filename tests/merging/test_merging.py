@@ -324,12 +324,12 @@ def test_other_parts_are_the_same_in_all_copies() -> None:
     message.add_attachment(
         bytes(range(256)), maintype="application", subtype="pdf", filename="ä.pdf"
     )
-    message.add_attachment("{{not}} a field, grüße\n", filename="notes.txt")
+    message.add_attachment("{{1, 2}} is no field, grüße\n", filename="notes.txt")
     octets, _ = Template(message).render(ROW)
     assert octets.isascii()
     pdf, notes = read(octets).iter_attachments()
     assert (pdf.get_filename(), pdf.get_content()) == ("ä.pdf", bytes(range(256)))
-    assert notes.get_content().splitlines() == ["{{not}} a field, grüße"]
+    assert notes.get_content().splitlines() == ["{{1, 2}} is no field, grüße"]
     assert independently(octets).attachments[0].content == b"png"
 
 
@@ -518,6 +518,159 @@ def test_a_field_in_the_header_of_a_part_is_refused() -> None:
     message.add_attachment(b"x", maintype="application", subtype="pdf", filename="{{name}}.pdf")
     with pytest.raises(LocalProtocolError, match="Content-Disposition of a part has a field"):
         Template(message)
+
+
+@pytest.mark.parametrize("name", ["X-{{name}}", "{{name}}", "X-{{"])
+def test_a_field_in_the_name_of_a_header_field_is_refused(name: str) -> None:
+    message = letter()
+    message[name] = "v"
+    with pytest.raises(LocalProtocolError, match="names of fields are the same in all"):
+        Template(message)
+    message = letter()
+    message.get_body(("html",))[name] = "v"  # type: ignore[index]
+    with pytest.raises(LocalProtocolError, match="names of fields are the same in all"):
+        Template(message)
+
+
+def test_a_field_in_an_attached_text_is_refused_for_nobody_fills_it() -> None:
+    message = letter()
+    message.add_attachment("Dear {{name}}\n", subtype="csv", filename="letter.csv")
+    with pytest.raises(LocalProtocolError, match=r"an attachment has the field \{\{name\}\}"):
+        Template(message)
+    message = letter()
+    message.add_attachment(letter())
+    with pytest.raises(LocalProtocolError, match=r"an attachment has the field \{\{"):
+        Template(message)
+    message = letter()
+    message.add_attachment(b"{{name}}", "application", "octet-stream", filename="example.txt")
+    (example,) = read(Template(message).render(ROW)[0]).iter_attachments()
+    assert example.get_content() == b"{{name}}"
+
+
+@pytest.mark.parametrize("subtype", ["csv", "markdown", "vcard", "xml", "enriched", "rtf"])
+def test_a_text_is_refused_in_which_a_value_could_be_more(subtype: str) -> None:
+    message = letter()
+    message.add_alternative("{{name}},x", subtype=subtype)
+    with pytest.raises(LocalProtocolError, match="only text/plain, text/html and text/calendar"):
+        Template(message)
+
+
+def test_in_html_for_amp_a_value_is_a_text_too() -> None:
+    message = letter()
+    message.add_alternative("<p>{{name}}</p>", subtype="x-amp-html")
+    octets, _ = Template(message).render({**ROW, "name": "<b>&"})
+    *_, amp = read(octets).walk()
+    assert amp.get_payload(decode=True).strip() == b"<p>&lt;b&gt;&amp;</p>"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["Errors-To", "X-Reply-To", "Mail-Followup-To"])
+def test_a_value_adds_no_address(name: str) -> None:
+    message = letter()
+    message[name] = "{{return}}"
+    template = Template(message)
+    with pytest.raises(AddressError, match="field 'return'"):
+        template.render({**ROW, "return": "a@x.test,evil@x.test"})
+    octets, _ = template.render({**ROW, "return": "a@x.test"})
+    assert f"\r\n{name}: a@x.test\r\n".encode() in octets
+
+
+# Calendars
+
+
+def invitation(*lines: str) -> EmailMessage:
+    calendar = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//x//EN", "METHOD:REQUEST"]
+    calendar += ["BEGIN:VEVENT", "UID:1@example.org", "DTSTAMP:20300107T120000Z", *lines]
+    calendar += ["DTSTART:20300108T120000Z", "END:VEVENT", "END:VCALENDAR", ""]
+    return smtpx.compose(
+        sender="ann@example.org", to="{{address}}", text="Come", calendar="\r\n".join(calendar)
+    )
+
+
+def calendars(octets: bytes) -> list[str]:
+    """The invitation as programs read it, and as a file, both as they are."""
+    kinds = ("text/calendar", "application/ics")
+    found: list[Any] = [part for part in read(octets).walk() if part.get_content_type() in kinds]
+    assert [part.get_content_type() for part in found] == list(kinds)
+    return [part.get_payload(decode=True).decode().replace("\r\n", "\n") for part in found]
+
+
+def lines_of(octets: bytes) -> list[str]:
+    """The lines of the event, unfolded (RFC 5545 §3.1)."""
+    first, second = calendars(octets)
+    assert first == second
+    assert max(len(line.encode()) for line in first.split("\n")) <= 75
+    lines = re.sub(r"\n[ \t]", "", first).split("\n")
+    assert [lines[0], lines[-2]] == ["BEGIN:VCALENDAR", "END:VCALENDAR"]
+    return lines[7:-4]
+
+
+def test_a_calendar_is_filled_as_a_file_too() -> None:
+    message = invitation("SUMMARY:Lunch with {{ name }}", "ATTENDEE:mailto:{{address}}")
+    octets, _ = Template(message).render(ROW)
+    assert lines_of(octets) == ["SUMMARY:Lunch with Bob", "ATTENDEE:mailto:bob@example.net"]
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "filled"),
+    [
+        ("SUMMARY:{{x}}", "B\r\nATTACH:https://evil.test", r"SUMMARY:B\nATTACH:https://evil.test"),
+        ("SUMMARY:{{x}}", "a;b,c\\d", r"SUMMARY:a\;b\,c\\d"),
+        ("summary;LANGUAGE=de:{{x}}!", "a\rb", r"summary;LANGUAGE=de:a\nb!"),
+        ("CATEGORIES:{{x}},b", "a,c", r"CATEGORIES:a\,c,b"),
+        ("X-NOTE:{{x}}", "a,b", r"X-NOTE:a\,b"),
+        ("SUM\r\n MARY:{{\r\n x}}", "y", "SUMMARY:y"),
+        ("DESCRIPTION:{{x}}", "grüße " * 40, "DESCRIPTION:" + "grüße " * 40),
+        ("URL:https://x.test/{{x}}", "a;b,c", "URL:https://x.test/a;b,c"),
+        ("DTEND:{{x}}", "20300108T130000Z", "DTEND:20300108T130000Z"),
+        ("DTEND;VALUE=DATE:{{x}}", "20300108", "DTEND;VALUE=DATE:20300108"),
+        ("X-END;VALUE=DATE:{{x}}", "20300108", "X-END;VALUE=DATE:20300108"),
+        ("ATTACH;VALUE=TEXT:{{x}}", "a,b", r"ATTACH;VALUE=TEXT:a\,b"),
+        ("ATTENDEE;CN={{x}};X-A=B:mailto:a@x", "Bob", "ATTENDEE;CN=Bob;X-A=B:mailto:a@x"),
+        ("ATTENDEE;CN={{x}}:mailto:a@x", "B:mailto:c", 'ATTENDEE;CN="B:mailto:c":mailto:a@x'),
+        ("ATTENDEE;CN=Dr. {{x}}:mailto:a@x", "B;X=1", 'ATTENDEE;CN="Dr. B;X=1":mailto:a@x'),
+        ('ATTENDEE;CN="{{x}}":mailto:a@x', 'B":x', 'ATTENDEE;CN="B^\':x":mailto:a@x'),
+        ("ATTENDEE;CN={{x}}:mailto:a@x", "a^b\nc", "ATTENDEE;CN=a^^b^nc:mailto:a@x"),
+        ('X;MEMBER="mailto:g@x",{{x}}:y', "m,n", 'X;MEMBER="mailto:g@x","m,n":y'),
+    ],
+)
+def test_a_value_stays_in_its_place_of_a_calendar(line: str, value: str, filled: str) -> None:
+    octets, _ = Template(invitation(line)).render({**ROW, "x": value})
+    assert lines_of(octets) == [filled]
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("SUMMARY:{{x}}", "a\x0bb"),
+        ("SUMMARY:{{x}}", "a\u2028b"),
+        ("ATTENDEE;CN={{x}}:mailto:a@x", "a\0b"),
+        ("ATTENDEE:mailto:{{x}}", "a@x\nATTACH:evil"),
+        ("URL:{{x}}", "a b"),
+        ("ATTACH;VALUE=uri:{{x}}", "a\nb"),
+        ("DTEND:{{x}}", "20300108\nATTACH:evil"),
+        ("RRULE:FREQ=DAILY;COUNT={{x}}", "3;INTERVAL=2"),
+        ("RDATE:{{x}}", "20300108,20300109"),
+        ("X-END;VALUE=DATE:{{x}}", "1,2"),
+    ],
+)
+def test_a_value_that_a_calendar_cannot_hold_there_is_refused(line: str, value: str) -> None:
+    template = Template(invitation(line))
+    with pytest.raises(LocalProtocolError, match="field 'x'"):
+        template.render({**ROW, "x": value})
+
+
+@pytest.mark.parametrize(
+    "line", ["{{x}}", "{{x}}:value", "X-{{x}}:value", "X;{{x}}=1:value", "X;A={{x}}", "BEGIN{{x}}"]
+)
+def test_a_field_in_no_value_of_a_calendar_is_refused(line: str) -> None:
+    with pytest.raises(LocalProtocolError, match="stands in the value of a property"):
+        Template(invitation(line))
+
+
+def test_a_calendar_of_another_language_is_shortest_in_base64() -> None:
+    text = "Обед " * 60
+    octets, _ = Template(invitation(f"SUMMARY:{text}{{{{name}}}}")).render(ROW)
+    assert lines_of(octets) == [f"SUMMARY:{text}Bob"]
 
 
 def test_a_signed_text_is_no_template() -> None:

@@ -39,9 +39,9 @@ class Template:
         client.send_many(map(template.render, rows))
 
     Fields may stand in To and Reply-To, in the display name of From and Sender, in Subject and any
-    other field of the message's header, and in every text that is no attachment. Each
-    copy has a Message-ID and a Date of its own, and is ASCII, whatever its values are. Threads may
-    share a template.
+    other field of the message's header, in plain text and HTML that are no attachment, and in a
+    calendar. Each copy has a Message-ID and a Date of its own, and is ASCII, whatever its values
+    are. Threads may share a template.
     """
 
     def __init__(self, message: EmailMessage, *, sender: str | None = None) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from smtpx.merging._patterns import FIELD, Pattern, pattern_of
 
-__all__ = ["Base64Body", "Body", "QuotedPrintableBody", "body_of"]
+__all__ = ["Base64Body", "QuotedPrintableBody", "body_of", "line_feeds", "shortest"]
 
 _LINE = 76
 _SOFT = "=\r\n"
@@ -71,23 +71,24 @@ class Base64Body:
         self._whole = pattern
 
     def written(self, values: Mapping[str, str]) -> str:
-        texts = {name: _line_feeds(values[name]) for name in self.names}
-        octets = self._whole.fill(texts).replace("\n", "\r\n").encode()
-        encoded = binascii.b2a_base64(octets, newline=False).decode("ascii")
-        lines = [encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE)]
-        return "\r\n".join([*lines, ""])
+        texts = {name: line_feeds(values[name]) for name in self.names}
+        return _in_base64(self._whole.fill(texts))
 
 
-Body: TypeAlias = QuotedPrintableBody | Base64Body
-
-
-def body_of(text: str, where: str) -> Body:
+def body_of(text: str, where: str) -> QuotedPrintableBody | Base64Body:
     """The body in the shorter encoding."""
-    text = _line_feeds(text)
+    text = line_feeds(text)
+    encoding, _ = shortest(text)
+    kind = Base64Body if encoding == Base64Body.encoding else QuotedPrintableBody
+    return kind(text, where)
+
+
+def shortest(text: str) -> tuple[str, Callable[[str], str]]:
+    """The name of the encoding that makes a text the shorter, and what encodes it so."""
     octets = text.encode()
     if len(binascii.b2a_qp(octets)) > len(octets) * 4 // 3:
-        return Base64Body(text, where)
-    return QuotedPrintableBody(text, where)
+        return Base64Body.encoding, _in_base64
+    return QuotedPrintableBody.encoding, _quoted
 
 
 def _with_room(line: str) -> str:
@@ -127,9 +128,17 @@ def _encoded(character: str) -> tuple[str, int]:
     return encoded, len(encoded)
 
 
-def _line_feeds(text: str) -> str:
+def line_feeds(text: str) -> str:
+    """The text with LF for each of its line ends."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
+def _in_base64(text: str) -> str:
+    octets = text.replace("\n", "\r\n").encode()
+    encoded = binascii.b2a_base64(octets, newline=False).decode("ascii")
+    lines = [encoded[at : at + _LINE] for at in range(0, len(encoded), _LINE)]
+    return "\r\n".join([*lines, ""])
+
+
 def _quoted(text: str) -> str:
-    return binascii.b2a_qp(_line_feeds(text).encode()).replace(b"\n", b"\r\n").decode("ascii")
+    return binascii.b2a_qp(line_feeds(text).encode()).replace(b"\n", b"\r\n").decode("ascii")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.message import EmailMessage
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from smtpx._message.encodings import as_octets
+from smtpx._message.encodings import as_octets, octets_of
+from smtpx._message.names import ADDRESSES
 from smtpx.errors import LocalProtocolError
 from smtpx.merging._bodies import body_of
+from smtpx.merging._calendars import CalendarBody
 from smtpx.merging._declaring import declare_header, declared_text
 from smtpx.merging._headers import (
     DateField,
@@ -21,13 +23,21 @@ from smtpx.merging._headers import (
     TextField,
     Writer,
 )
-from smtpx.merging._patterns import has_fields
+from smtpx.merging._patterns import FIELD, has_fields
 
 __all__ = ["Piece", "Skeleton"]
 
 _TEXT = {"subject", "comments", "keywords", "organization", "thread-topic"}
-_MAILBOXES = {"from", "sender", "reply-to"}
 _MIME = ("content-", "mime-")
+_CALENDARS = {"text/calendar", "application/ics"}
+_MARKUP = {"text/html", "text/x-amp-html", "text/watch-html"}
+_FILLED = {"text/plain"} | _MARKUP | _CALENDARS
+
+
+class Body(Writer, Protocol):
+    """What writes a part."""
+
+    encoding: str
 
 
 class Piece(NamedTuple):
@@ -93,14 +103,31 @@ class Skeleton:
             for inner in part.iter_parts():
                 _refuse_fields(inner)
                 self._mark_texts(inner)
-        elif main == "text" and not part.is_attachment():
-            text = declared_text(part)
-            if has_fields(text):
-                body = body_of(text, f"the text/{subtype} part")
-                part.set_payload(self._place(body, in_markup=subtype == "html"))
-                part.set_param("charset", "utf-8")
-                del part["Content-Transfer-Encoding"]
-                part["Content-Transfer-Encoding"] = body.encoding
+        elif main == "message":
+            for inner in part.walk():
+                if inner.get_content_maintype() == "text":
+                    _refuse_attached(inner)
+        elif part.get_content_type() in _CALENDARS:
+            self._mark_text(part, CalendarBody)
+        elif main == "text" and part.is_attachment():
+            _refuse_attached(part)
+        elif main == "text":
+            self._mark_text(part, body_of)
+
+    def _mark_text(self, part: Any, body_of: Callable[[str, str], Body]) -> None:
+        text, kind = declared_text(part), part.get_content_type()
+        if not has_fields(text):
+            return
+        if kind not in _FILLED:
+            raise LocalProtocolError(
+                f"the {kind} part has a field in it, where a value could be more than a value: "
+                "only text/plain, text/html and text/calendar have fields"
+            )
+        body = body_of(text, f"the {kind} part")
+        part.set_payload(self._place(body, in_markup=kind in _MARKUP))
+        part.set_param("charset", "utf-8")
+        del part["Content-Transfer-Encoding"]
+        part["Content-Transfer-Encoding"] = body.encoding
 
     def _mark_header(self, domain: str) -> None:
         message = self._message
@@ -121,13 +148,14 @@ class Skeleton:
 
     def _writer(self, name: str, text: str) -> Writer | None:
         """What writes a field of the header for each copy, if it is not the same in all."""
+        _refuse_name(name)
         kind = name.lower()
         if kind == "to":
             self.to = MailboxField(name, text)
             return self.to
         if not has_fields(text):
             return None
-        if kind in _MAILBOXES:
+        if kind in ADDRESSES:
             return MailboxField(name, text)
         if kind in _TEXT or kind.startswith("x-"):
             return TextField(name, text)
@@ -147,6 +175,7 @@ class Skeleton:
 
 def _refuse_fields(part: Any) -> None:
     for name, value in part.items():
+        _refuse_name(name)
         if has_fields(str(value)):
             raise LocalProtocolError(
                 f"{name} of a part has a field in it: fields stand in the message's own header and "
@@ -161,3 +190,17 @@ def _refuse_texts(part: Any) -> None:
                 f"a part of {part.get_content_type()} has a field in it: filled in, it would be "
                 "another than what was signed or encrypted"
             )
+
+
+def _refuse_attached(part: Any) -> None:
+    found = FIELD.search(octets_of(part).decode("utf-8", "replace"))
+    if found is not None:
+        raise LocalProtocolError(
+            f"an attachment has the field {found[0]} in it: it is the same in all copies; attach "
+            "a text that is meant so as application/octet-stream"
+        )
+
+
+def _refuse_name(name: str) -> None:
+    if has_fields(name):
+        raise LocalProtocolError(f"{name!r} has a field in it: names of fields are the same in all")
