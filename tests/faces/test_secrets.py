@@ -18,6 +18,7 @@ from smtpx.testing import (
     CRAM_MD5,
     LOGIN,
     PLAIN,
+    XOAUTH2,
     Close,
     Refuse,
     ReplaceReply,
@@ -69,6 +70,47 @@ def test_a_traceback_that_shows_variables_shows_no_secret(
             assert not [secret for secret in SECRETS if secret in told]
         finally:
             session.close()
+
+
+TOKEN = "t0ken-of-hers"
+SAID = base64.b64encode(f"user={USER}\1auth=Bearer {TOKEN}\1\1".encode())
+LINE = b"AUTH XOAUTH2 " + SAID
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        b"334 " + LINE,
+        b"334 !! " + LINE,
+        b"334 \xff" + LINE,
+        b"334-" + LINE + b"\r\n334 =",
+        b"334 " + LINE + b"\r\n334 " + LINE,
+        b"334 " + SAID + b"\r\n250 " + LINE,
+        b"334 " + base64.b64encode(LINE),
+        b"334 " + base64.b64encode(b'{"status": "' + SAID + b'"}'),
+        b"334-" + LINE + b"\r\n335 " + LINE,
+        b"354 " + LINE,
+        b"235 ok\r\n334 " + LINE,
+        b"hm " + LINE,
+    ],
+)
+def test_an_echo_of_a_token_is_shown_nowhere(face: Face, echo: bytes):
+    """The challenge is answered as it came, and no frame shows it so."""
+    fault = ReplaceReply("AUTH", echo + b"\r\n")
+    with Server(users={USER: TOKEN}, mechanisms=[XOAUTH2], faults=[fault]) as server:
+        session = face.session(
+            f"smtp://127.0.0.1:{server.port}",
+            credentials=smtpx.Credentials(USER, token=TOKEN),
+            timeouts=dataclasses.replace(Timeouts.each(10), auth=0.1),
+        )
+        with pytest.raises(smtpx.SMTPError) as raised:
+            session.open()
+        session.close()
+    link: BaseException | None = raised.value
+    while link is not None:
+        told = told_by(link) + repr(link)
+        assert not [secret for secret in (TOKEN, SAID.decode()) if secret in told]
+        link = link.__cause__ or link.__context__
 
 
 @pytest.mark.requirement("T28")

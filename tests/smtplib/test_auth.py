@@ -185,6 +185,33 @@ SECRETS = [
 ]
 
 
+@pytest.mark.parametrize(
+    "echo",
+    [
+        b"hm %b\r\n",
+        b"334-%b\r\n335 %b\r\n",
+        b"235 ok\r\n334 %b\r\n",
+        b"334 %b\r\n250 %b\r\n",
+        b"535 %b" + b"x" * 9000 + b"\r\n",
+    ],
+)
+def test_an_echo_that_is_no_reply_or_one_too_many_shows_no_secret(echo: bytes) -> None:
+    said = b64(f"\0{USER}\0{PASSWORD}").encode()
+    answer = echo.replace(b"%b", b"AUTH PLAIN " + said)
+    with (
+        ScriptedServer({"AUTH": answer}, extensions=["AUTH PLAIN"]) as server,
+        pytest.raises(smtplib.SMTPException) as raised,
+        client_of(server) as client,
+    ):
+        _ = client.login(USER, PASSWORD)
+    link: BaseException | None = raised.value
+    while link is not None:
+        told = told_by(link) + repr(link)
+        assert said.decode() not in told
+        assert PASSWORD not in told
+        link = link.__cause__ or link.__context__
+
+
 def echoing(mechanism: str, initial: bool) -> ScriptedServer:
     """Says back whatever it hears, as some do for the sake of support."""
     plain = b64(f"\0{USER}\0{PASSWORD}")

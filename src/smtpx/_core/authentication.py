@@ -200,7 +200,7 @@ def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
     while reply.code == 334:
         challenges += 1
         try:
-            challenge = _challenge(reply) if mechanism.reads_challenges else b""
+            challenge = _decoded(connection.challenge) if mechanism.reads_challenges else b""
             if challenges > connection.limits.challenges:
                 raise RemoteProtocolError(f"AUTH {mechanism.name}: the challenges do not end")
             answer = waiting or _line(mechanism.respond(challenge))
@@ -212,7 +212,6 @@ def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
             except (ConnectionLost, TimedOut, RemoteProtocolError):
                 pass  # It is over in any case.
             connection.broken = True
-            del reply  # R14: it is as it came.
             raise
         connection.conceal(mechanism.secrets)
         reply = yield from connection.command(answer)
@@ -236,8 +235,10 @@ def _line(response: bytes) -> Command:
     return command(Phase.AUTH, base64.b64encode(response).decode("ascii"), secret=True)
 
 
-def _challenge(reply: Reply) -> Hidden:
+def _decoded(challenge: Hidden) -> Hidden:
+    word = Hidden(challenge.splitlines()[-1][4:].strip())
     try:
-        return Hidden(base64.b64decode(reply.lines[-1].strip(), validate=True))
-    except (binascii.Error, ValueError):
-        raise RemoteProtocolError("a challenge of AUTH is no base64") from None
+        return Hidden(base64.b64decode(word, validate=True))
+    except binascii.Error:
+        pass  # Its traceback has a frame of `base64`, which may show an echo.
+    raise RemoteProtocolError("a challenge of AUTH is no base64")

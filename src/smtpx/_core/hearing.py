@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from smtpx._core import failures
 from smtpx._core.steps import Glance, Receive, Steps
 from smtpx._core.telling import Telling
-from smtpx._secrecy import redacted
+from smtpx._secrecy import Hidden, redacted
 from smtpx._wire.commands import Command, Phase
 from smtpx._wire.parser import ReplyParser
 from smtpx.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, TimedOut
@@ -40,6 +40,7 @@ class Hearing:
         "_pending",
         "_seconds",
         "broken",
+        "challenge",
         "limits",
         "parting",
         "secrets",
@@ -66,6 +67,8 @@ class Hearing:
         """What came behind the last reply that was due: any of those may then be another's."""
         self.secrets: tuple[bytes, ...] = ()
         """What is cut out of replies, by `conceal`."""
+        self.challenge = Hidden()
+        """The last 334 as it came, while secrets are cut out."""
         self._is_silent = False  # Nothing has come any more after the parting.
         self._has_gone_on = False  # The server said yes after it.
         self._parser = ReplyParser(self.limits)
@@ -94,6 +97,7 @@ class Hearing:
     def conceal(self, secrets: tuple[bytes, ...]) -> None:
         """Cut these out of what the server says, while an AUTH exchange runs: some echo them."""
         self.secrets = self._parser.secrets = secrets
+        self.challenge = Hidden()
 
     def feed(self, octets: bytes) -> None:
         """Take what the server said before anything was asked of it, behind a proxy's answer."""
@@ -185,8 +189,9 @@ class Hearing:
         shown = self._shown(reply)
         if self.telling is not None:
             self.telling.heard(shown)
-        if not reply.raw.startswith(b"334"):  # A challenge is answered as it came.
-            reply = shown
+        if reply.raw.startswith(b"334"):
+            self.challenge = Hidden(reply.raw)  # It is answered as it came, and shown as it may be.
+        reply = shown
         if reply.intermediate or command.phase is Phase.DATA_INITIATION:
             self._check_place(reply, command)
         if reply.raw.startswith(b"421") or command.phase is Phase.QUIT:

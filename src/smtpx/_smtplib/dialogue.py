@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from smtpx._core.connection import Connection
 from smtpx._core.failures import SESSION_OVER
 from smtpx._core.steps import Glance, Receive, Send, Step, Steps
+from smtpx._secrecy import without_frames
 from smtpx._smtplib.reading import (
     LIMITS,
     MAXLINE,
@@ -144,32 +145,36 @@ class Dialogue:
             SMTPResponseException: a line or the whole reply is too long.
         """
         file = self._reply_file()
+        secrecy = self._secrecy  # To close is to forget it.
         lines: list[bytes] = []
+        verdict: CodeAndText | str = ""
         if isinstance(file, ReplyFile):
             file.begin()
         try:
-            code, text = self._read_reply(file, lines)
+            verdict = self._read_reply(file, lines)
         except OSError as error:
             self.close()
             if isinstance(error, SMTPException):
                 raise
             raise SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
         except RemoteProtocolError as error:
+            _ = without_frames(error)  # They have what the server may have echoed.
             self.close()
             verdict = malformed(lines)
-            if isinstance(verdict, str):
-                raise SMTPResponseException(500, verdict) from error
-            code, text = verdict
         finally:
             if isinstance(file, ReplyFile):
                 file.end()
-        text = self._secrecy.hear(code, text)
+        if isinstance(verdict, str):
+            raise SMTPResponseException(500, verdict)
+        code, text = verdict
+        text = secrecy.hear(code, text)
         if self.debuglevel > 0:
-            self._print_debug(f"reply: retcode ({code}); Msg: {self._secrecy.hide(text)!a}")
+            self._print_debug(f"reply: retcode ({code}); Msg: {secrecy.hide(text)!a}")
         return code, text
 
     def _read_reply(self, file: Any, lines: list[bytes]) -> CodeAndText:
         parser = ReplyParser(LIMITS)
+        parser.secrets = (*self._secrecy.secrets,)
         while (reply := parser.next_reply()) is None:
             line: bytes = file.readline(MAXLINE + 1)
             if not line:

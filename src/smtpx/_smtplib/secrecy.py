@@ -14,12 +14,14 @@ _REDACTED = "[redacted]"
 class Secrecy:
     """Follows one connection's dialogue and knows which parts of it are secret."""
 
-    __slots__ = ("_secrets", "challenged")
+    __slots__ = ("_is_over", "challenged", "secrets")
 
     def __init__(self) -> None:
         self.challenged = False
         """The last reply was a 334: the next line is the answer to it."""
-        self._secrets: frozenset[bytes] = frozenset()
+        self.secrets: frozenset[bytes] = frozenset()
+        """What is cut out of what the server says."""
+        self._is_over = True
 
     def shown(self, said: bytes | str) -> bytes | str:
         """What may be shown of a line that is to be sent."""
@@ -34,8 +36,8 @@ class Secrecy:
 
     def say(self, said: bytes) -> None:
         """Note octets that are being sent."""
-        if not self._is_secret(said):
-            self._secrets = frozenset()
+        self._is_over = not self._is_secret(said)
+        if self._is_over:
             return
         line = said.strip()
         words = [line] if self.challenged else line.split(None, 2)[2:]
@@ -45,12 +47,17 @@ class Secrecy:
 
     def hear(self, code: int, text: bytes) -> bytes:
         """The text of a reply as the caller may have it."""
-        self.challenged = code == 334
-        return text if self.challenged else self.hide(text)
+        self.challenged = code == 334 and not self._is_over
+        if self.challenged:
+            return text
+        shown = self.hide(text)
+        if self._is_over:  # The next command has been answered, be it by a reply too many.
+            self.secrets = frozenset()
+        return shown
 
     def hide(self, heard: bytes) -> bytes:
         """A server's text without the secrets that it echoes."""
-        return redacted(heard, self._secrets)
+        return redacted(heard, self.secrets)
 
     def _is_secret(self, said: bytes | str) -> bool:
         if self.challenged:
@@ -67,4 +74,4 @@ class Secrecy:
             pass  # It is no base64, and stands for itself.
         else:
             said |= {decoded, *decoded.split(b"\0")}
-        self._secrets |= said - {b"", b"=", b"*"}
+        self.secrets |= said - {b"", b"=", b"*"}
