@@ -107,20 +107,13 @@ def locals_in(error: BaseException) -> Iterator[str]:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(OURS) and not path.is_relative_to(KIT):
             for name, value in frame.f_locals.items():
-                yield f"{path.name}:{line} {name} = {shown(value)}"
+                yield f"{path.name}:{line} {name} = {value!r}"
     cause = error.__cause__
     if cause is None and not error.__suppress_context__:
         cause = error.__context__
     if cause is not None:
         yield str(cause)
         yield from locals_in(cause)
-
-
-def shown(value: object) -> str:
-    try:
-        return repr(value)
-    except AttributeError:
-        return f"<half a {type(value).__name__}>"  # It was being made when the error came.
 
 
 class _Recorder(logging.Handler):

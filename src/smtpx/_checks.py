@@ -6,7 +6,8 @@ Each names what is wrong and what is allowed. A `TypeError` quotes no value, for
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import wraps
 from typing import Any, cast
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "complaint",
     "count",
     "each",
+    "even_half_made",
     "flag",
     "instance",
     "is_one",
@@ -120,6 +122,22 @@ def is_one(value: object) -> bool:
     """
     is_whole = isinstance(value, (str, bytes, bytearray, memoryview, Mapping))
     return is_whole or hasattr(value, "read") or hasattr(value, "get_payload")
+
+
+def even_half_made(shown: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Of a `__repr__`: one that also shows what was refused before all of it was there.
+
+    A traceback with variables has such, and would else end in an error of its own.
+    """
+
+    @wraps(shown)
+    def shown_even_so(value: object) -> str:
+        try:
+            return shown(value)
+        except AttributeError:
+            return f"<half a {type(value).__qualname__}>"
+
+    return shown_even_so
 
 
 def address_and_port(name: str, value: Any) -> tuple[str, int]:

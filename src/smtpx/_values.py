@@ -156,7 +156,7 @@ class Value(metaclass=_ValueType):
         shown = [
             f"{name}={getattr(self, name)!r}"
             for name, field in type(self).__fields__.items()
-            if field.repr
+            if field.repr and hasattr(self, name)  # What was refused may be half made.
         ]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 

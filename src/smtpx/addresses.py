@@ -128,6 +128,7 @@ class Address(Value):
     def __str__(self) -> str:
         return self._text
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Address {self}>"
 

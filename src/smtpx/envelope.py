@@ -95,6 +95,7 @@ class Recipient(Value):
     def __str__(self) -> str:
         return str(self.address)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"Recipient({', '.join([repr(str(self)), *_options_of(self)])})"
 
@@ -204,6 +205,7 @@ class Envelope(Value):
         draft._spelt, draft._paths = spelt, None
         draft.__class__ = Envelope
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         sender = None if self.sender is None else str(self.sender)
         few = self.recipients[:_SHOWN]

@@ -111,5 +111,6 @@ class Reply(Value):
         shown = f"{self.code} {text}".rstrip()
         return shown if shown.isprintable() else re.sub(_UNPRINTABLE, "\ufffd", shown)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Reply {self}>"

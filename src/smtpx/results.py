@@ -8,6 +8,7 @@ from enum import Enum
 from functools import cache
 from typing import TypeAlias
 
+from smtpx import _checks
 from smtpx._message.rendered import Rendered
 from smtpx._values import Value
 from smtpx.addresses import Address
@@ -59,6 +60,7 @@ class Outcome(Value):
         reply = "" if self.reply is None else f": {self.reply}"
         return f"{self.recipient} {self.status.value}{reply}"
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Outcome {self}>"
 
@@ -210,6 +212,7 @@ class SendResult:
             told.append(str(self.error))
         return "; ".join(told)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<SendResult {self}>"
 

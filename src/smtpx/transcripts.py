@@ -43,6 +43,7 @@ class Transcript:
         """One script for each session, in the order in which they began."""
         return tuple("\n".join([*entries, ""]) for entries in self._sessions.values())
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         told = tuple(self._sessions.values())
         lines = sum(len(entries) for entries in told)

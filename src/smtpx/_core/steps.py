@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast, final
 
+from smtpx import _checks
 from smtpx._values import Value, draft_of
 from smtpx.errors import LocalProtocolError, RemoteProtocolError
 
@@ -45,6 +46,7 @@ class Send(Value):
         draft.__class__ = cls
         return draft  # type: ignore[no-any-return]
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         # The octets may be a secret, and a traceback with locals shows the step.
         return f"Send(<{len(self.data)} octets>, {self.timeout})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Generic, Protocol, Self, TypeVar
 
+from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.learnt import Learnt
 from smtpx._drivers.resumption import Handshakes
@@ -47,6 +48,7 @@ class Opened(Generic[D]):
         self._handshakes, self._learnt = handshakes, learnt
         return self
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._settings.endpoint}, {self._state}>"
 

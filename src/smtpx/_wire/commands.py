@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
+from smtpx import _checks
 from smtpx._secrecy import Hidden
 from smtpx._values import Value
 from smtpx.addresses import Address
@@ -61,6 +62,7 @@ class Command(Value):
             return "[redacted]"
         return " ".join(words[:2]) + (" [redacted]" if len(words) > 2 else "")
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Command {self.shown}>"
 

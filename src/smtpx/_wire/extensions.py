@@ -172,6 +172,7 @@ class Extensions:
     def _number(self, keyword: str) -> int | None:
         return _number(self._keywords.get(keyword, "").partition(" ")[0])
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Extensions {' '.join(self._keywords)}>"
 

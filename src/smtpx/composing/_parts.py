@@ -70,6 +70,7 @@ class Attachment(Value):
         _checks.text("name", self.name, or_none=True)
         _checks.text("media_type", self.media_type, or_none=True)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         source = self.source
         what = f"{len(source)} octets" if isinstance(source, bytes) else repr(source)

@@ -99,6 +99,7 @@ class NameServers:
         near = all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in servers)
         return cls(servers, validating=trusted and near)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         said = ", validating=True" * self.validating
         return f"NameServers({list(self.servers)!r}, port={self.port}{said})"

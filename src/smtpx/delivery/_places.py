@@ -61,6 +61,7 @@ class DeliveryLimits:
         self.idle = idle
         self.wait = wait
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         said = ", ".join(f"{name}={value}" for name, value in vars(self).items())
         return f"DeliveryLimits({said})"

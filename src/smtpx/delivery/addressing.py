@@ -71,6 +71,7 @@ class AddressPolicy:
         _checks.text("address", address)
         return _allowed(address, self._networks)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"AddressPolicy({list(self.allow)!r})" if self.allow else "AddressPolicy()"
 

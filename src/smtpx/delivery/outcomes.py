@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from smtpx import _checks
 from smtpx.addresses import Address
 from smtpx.errors import SMTPError
 from smtpx.replies import EnhancedStatusCode, Reply
@@ -148,6 +149,7 @@ class DeliveryResult(SendResult):
         """One for each recipient of the envelope, in its order."""
         return tuple(one for one in super().outcomes if isinstance(one, DeliveryOutcome))
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<DeliveryResult {self}>"
 

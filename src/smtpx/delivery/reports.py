@@ -41,6 +41,7 @@ class TLSReports:
         self.organization = organization
         self.contact = Address.parse(contact)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"TLSReports({str(self.path)!r}, contact={str(self.contact)!r})"
 

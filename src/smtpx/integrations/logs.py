@@ -76,6 +76,8 @@ class MailHandler(logging.Handler):
     and told in the next one. Records of smtpx itself are left out.
     """
 
+    level = logging.NOTSET  # A handler's repr has it, also that of one that is refused.
+
     def __init__(
         self,
         mailhost: str | tuple[str, int] | None = None,

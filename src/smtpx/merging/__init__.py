@@ -156,6 +156,7 @@ class Template:
         pieces.append(self._end)
         return Rendered.of("".join(pieces).encode(), values), envelope
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Template with {', '.join(self._fields) or 'no fields'}>"
 

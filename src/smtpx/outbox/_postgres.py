@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from smtpx import _checks
 from smtpx.errors import ExtraMissing
 
 from ._statements import Dialect, Row, Statements
@@ -113,6 +114,7 @@ class PostgresStore:
         self._connection: psycopg.Connection[Any] | None = None
         self._process = os.getpid()
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return self._name
 

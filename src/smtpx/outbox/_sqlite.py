@@ -13,6 +13,8 @@ from typing import ParamSpec, TypeAlias, TypeVar
 
 from smtpx._turns import Turns
 
+from smtpx import _checks
+
 from ._statements import Dialect, Row, Statements
 from ._store import is_current, migrate, run
 from .states import LedgerCorrupt, LedgerMisconfigured, LedgerUnavailable, OutboxError
@@ -77,6 +79,7 @@ class SQLiteStore(Turns):
             self.close()
             raise
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"sqlite:///{self._path}"
 

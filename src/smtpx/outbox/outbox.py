@@ -91,6 +91,7 @@ class Outbox:
                 self.close()
                 raise
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Outbox {self._store}>"
 

@@ -58,6 +58,7 @@ class ReceivedMessage:
     queue_id: str
     """The ID in the reply to the end of data."""
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         told = f"from <{self.sender}> to {', '.join(self.recipients)}"
         return f"<ReceivedMessage {told}: {len(self.content)} octets>"

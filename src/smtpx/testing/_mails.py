@@ -75,6 +75,7 @@ class Mail:
         """What look like one-time codes in its subject and texts."""
         return codes_in(self.subject, self.text or self.html)
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Mail {self.subject!r} from <{self.sender}> to {', '.join(self.recipients)}>"
 

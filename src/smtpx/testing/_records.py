@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from smtpx import _checks
 from smtpx.observing import Speaker
 
 from ._bounds import Bounds
@@ -81,6 +82,7 @@ class SessionRecord:
 
     open: bool = True
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         state = "open" if self.open else "closed"
         told = f"{self.number}, {state}, {len(self.commands)} commands"

@@ -324,6 +324,7 @@ class Server:
             f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
         )
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         state = "running" if self._thread or self._here else "closed"
         where = self.url if self.path or self.port else "without a port"

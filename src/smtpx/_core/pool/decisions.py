@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from smtpx import _checks
 from smtpx._values import Value, draft_of
 
 C = TypeVar("C")
@@ -83,6 +84,7 @@ class Slot(Generic[C]):
         self.held: C | None = None
         self.holder = holder
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Slot {self.state.value}, {self.messages} messages>"
 

@@ -70,6 +70,7 @@ class AsyncClient:
             str(settings.endpoint),
         )
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<AsyncClient {self._server}>"
 

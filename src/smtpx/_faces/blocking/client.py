@@ -81,6 +81,7 @@ class Client:
             str(settings.endpoint),
         )
 
+    @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Client {self._server}>"
 
