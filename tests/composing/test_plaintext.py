@@ -260,3 +260,69 @@ def test_it_is_a_text_for_compose() -> None:
 def test_a_link_without_an_end_tag_ends_at_the_next(html: str, text: str) -> None:
     """As in a browser (HTML §13.2.6.4.7): none is in another."""
     assert plain_text(html) == text.format(x="https://x.test", y="https://y.test") + "\n"
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<svg/>Hello",
+        "<svg width=1 />Hello",
+        "<math/>Hello",
+        "<svg/><title/>Logo</title>Hello",
+        "<svg><style/></svg>Hello",
+        "<svg><title/></svg>Hello",
+        "<svg><title/><script/><path d='x'/></svg>Hello",
+        "<svg><title>Logo</title><text>Buy</text></svg>Hello",
+        "<svg><g><path/></svg>Hello",
+        "<svg><svg/><g></svg>Hello",
+        "<svg viewBox=q><path d=x><p>Hello</p>",
+        "<svg><path><div>Hello</div>",
+        "<svg><g><svg><path></p>Hello",
+        "<svg><a><path></a></svg>Hello",
+        "<svg><font color=red>Hello</font>",
+        "<svg><font size=2>Hello",
+        "<div><svg><path></div>Hello",
+        "<table><tr><td><svg><path></td><td>Hello</td></table>",
+        "<svg><desc>Logo<p>of ours</p></desc></svg>Hello",
+        "<svg><foreignObject><p>Logo</p></foreignObject></svg>Hello",
+        "<SVG><PATH/></SVG>Hello",
+        "<svg><link><input></svg>Hello",
+        "<svg><font>Logo</font></svg>Hello",
+        "<p hidden><svg/>Logo<p>Hello",
+    ],
+)
+def test_an_image_written_in_the_mail_takes_no_text_along(markup: str) -> None:
+    assert plain_text(markup) == "Hello\n"
+
+
+def test_a_link_around_an_image_that_is_not_closed_ends_where_it_says() -> None:
+    markup = "<a href='https://x.test'><svg><circle r=1></a><div>Hello</div>"
+    assert plain_text(markup) == "<https://x.test>\nHello\n"
+
+
+@pytest.mark.parametrize("markup", ["<p/>Hello", "<div style='color:red'/>Hello", "<b/>Hello"])
+def test_in_html_an_element_does_not_end_where_it_begins(markup: str) -> None:
+    assert plain_text(markup) == "Hello\n"
+    assert plain_text("<p hidden/>Hello") == ""
+
+
+@pytest.mark.parametrize(
+    ("attributes", "items", "numbers"),
+    [
+        ("", "<li>x<li value=7>x<li>x", "1 7 8"),
+        ("start=-1", "<li>x<li>x<li>x", "-1 0 1"),
+        ("start=x", "<li value=y>x<li value=>x", "1 2"),
+        ("reversed", "<li>x<ol><li hidden>z</ol><li>x<li>x", "3 2 1"),
+        ("reversed start=9", "<li>x<li>x", "9 8"),
+        ("type=a", "<li>x<li value=26>x<li>x<li value=0>x", "a z aa 0"),
+        ("type=A start=3", "<li>x<li>x", "C D"),
+        ("type=i", "<li>x<li value=1994>x<li value=4000>x", "i mcmxciv 4000"),
+        ("type=I start=4", "<li>x", "IV"),
+        ("type=1", "<li>x", "1"),
+    ],
+)
+def test_items_have_the_numbers_that_a_reader_shows(
+    attributes: str, items: str, numbers: str
+) -> None:
+    text = plain_text(f"<ol {attributes}>{items}</ol>")
+    assert text == "".join(f"{number}. x\n" for number in numbers.split())

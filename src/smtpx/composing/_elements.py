@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from smtpx.composing._markup import Tag
+from smtpx.composing._markup import FOREIGN, Tag, leaves_foreign
 
 __all__ = ["BLOCKS", "PARAGRAPHS", "Elements", "is_hidden", "with_end_tags"]
 
@@ -48,6 +48,8 @@ _ENDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "a": (("a",), ("table", *_CELLS)),
     "body": (("head",), ()),
 }
+# Within these of a foreign element there is HTML again (HTML §13.2.6).
+_HTML_AGAIN: Final = ("foreignobject", "desc", "title", "mi", "mo", "mn", "ms", "mtext")
 _ZERO: Final = re.compile(r"0+(?:\.0*)?(?:[a-z]+|%)?|\.0+")
 _COMMENT: Final = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 
@@ -73,8 +75,16 @@ class Elements:
         """The number of the element that hides what comes now, 0 if none does."""
         return 0 if self._hidden_at is None else self._open[self._hidden_at][1]
 
-    def begin(self, tag: str, attributes: dict[str, str]) -> None:
+    def begin(self, begun: Tag) -> None:
         """A start tag."""
+        tag, attributes = begun.name, begun.attributes
+        if self._is_foreign and leaves_foreign(begun):
+            self._leave_foreign()
+        if self._is_foreign or tag in FOREIGN:
+            self._begun += 1
+            if not begun.is_closed:
+                self._push(tag, attributes)
+            return
         ended, bounds = _ENDS.get(tag, ((), ()))
         places = [self._places[each][-1] for each in ended if self._places.get(each)]
         if places:
@@ -85,6 +95,9 @@ class Elements:
         self._begun += 1
         if tag in _VOID:
             return
+        self._push(tag, attributes)
+
+    def _push(self, tag: str, attributes: dict[str, str]) -> None:
         if self._hidden_at is None and (tag in _UNSEEN or is_hidden(attributes)):
             self._hidden_at = len(self._open)
             self._ends_at_block = not (
@@ -93,8 +106,11 @@ class Elements:
         self._places.setdefault(tag, []).append(len(self._open))
         self._open.append((tag, self._begun))
 
-    def end(self, tag: str) -> int:
+    def end(self, ended: Tag) -> int:
         """An end tag; the number of the element it ends, 0 if there is none."""
+        tag = ended.name
+        if self._is_foreign and leaves_foreign(ended):
+            self._leave_foreign()
         place = self._last(tag)
         if place < 0:
             return 0
@@ -105,11 +121,20 @@ class Elements:
         self._end_from(place)
         return number
 
+    @property
+    def _is_foreign(self) -> bool:
+        root = self._innermost(FOREIGN)
+        return root >= 0 and root > self._innermost(_HTML_AGAIN)
+
+    def _leave_foreign(self) -> None:
+        while self._is_foreign:
+            self._end_from(self._innermost(FOREIGN))
+
     def _last(self, tag: str) -> int:
         places = self._places.get(tag)
         return places[-1] if places else -1
 
-    def _innermost(self, tags: tuple[str, ...]) -> int:
+    def _innermost(self, tags: Iterable[str]) -> int:
         return max((self._last(tag) for tag in tags), default=-1)
 
     def _end_from(self, place: int) -> None:
@@ -129,9 +154,9 @@ def with_end_tags(markup: Iterable[Tag | str]) -> frozenset[int]:
         if isinstance(each, str):
             continue
         if each.is_end:
-            found.add(elements.end(each.name))
+            found.add(elements.end(each))
         else:
-            elements.begin(each.name, {})
+            elements.begin(Tag(each.name, {}, is_end=False, is_closed=each.is_closed))
     return frozenset(found)
 
 

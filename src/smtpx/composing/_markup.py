@@ -14,7 +14,7 @@ from typing import Final
 
 from smtpx._message.characters import unescaped
 
-__all__ = ["Tag", "markup_in"]
+__all__ = ["FOREIGN", "Tag", "leaves_foreign", "markup_in"]
 
 _BEGIN: Final = re.compile(
     r"<(?:(?P<comment>!--)|(?P<bogus>[!?]|/(?![a-z]))|(?P<end>/?)(?P<name>[a-z][^ \t\n\f\r/>]*+))",
@@ -29,11 +29,19 @@ _ATTRIBUTE: Final = re.compile(
     )?+""",
     re.VERBOSE,
 )
-_TAG_END: Final = re.compile(r"[ \t\n\f\r/]*+>")
+_TAG_END: Final = re.compile(r"(?:[ \t\n\f\r]|/(?!>))*+(/?)>")
 _TEXT_UNTIL: Final = {
     name: re.compile(rf".*?(?=</{name}[ \t\n\f\r/>]|\Z)", re.DOTALL | re.IGNORECASE)
     for name in ("script", "style", "textarea", "title", "xmp")
 }
+FOREIGN: Final = frozenset({"svg", "math"})
+"""What another language is in: there "/>" ends an element, and no text is raw (HTML §13.2.6.5)."""
+_OF_HTML: Final = frozenset(
+    {"b", "big", "blockquote", "body", "br", "center", "code", "dd", "div", "dl", "dt", "em"}
+    | {"embed", "h1", "h2", "h3", "h4", "h5", "h6", "head", "hr", "i", "img", "li", "listing"}
+    | {"menu", "meta", "nobr", "ol", "p", "pre", "ruby", "s", "small", "span", "strong", "strike"}
+    | {"sub", "sup", "table", "tt", "u", "ul", "var"}
+)
 # In a URL "&copy=1" is no reference.
 _REFERENCE: Final = re.compile(r"&(?:#\w++;?|[a-z][a-z0-9]*+(?:;|(?!=)))", re.IGNORECASE)
 
@@ -46,11 +54,20 @@ class Tag:
     """In lower case."""
     attributes: dict[str, str]
     is_end: bool
+    is_closed: bool = False
+    """Whether it ends by "/>", which says something in other languages than HTML."""
+
+
+def leaves_foreign(tag: Tag) -> bool:
+    """Whether a tag cannot be in SVG or MathML, so that it ends what was not closed there."""
+    if tag.name == "font":
+        return not tag.is_end and not tag.attributes.keys().isdisjoint(("color", "face", "size"))
+    return tag.name in ("p", "br") if tag.is_end else tag.name in _OF_HTML
 
 
 def markup_in(html: str) -> Iterator[Tag | str]:
     """The tags, and the texts between them; comments and the like left out."""
-    place = 0
+    place, is_foreign = 0, False
     while (begin := _BEGIN.search(html, place)) is not None:
         if begin.start() > place:
             yield unescaped(html[place : begin.start()])
@@ -59,16 +76,21 @@ def markup_in(html: str) -> Iterator[Tag | str]:
             rest = _BOGUS if begin["comment"] is None else _COMMENT
             place = _end(rest, html, place)
             continue
-        tag = Tag(begin["name"].lower(), {}, bool(begin["end"]))
+        name, attributes = begin["name"].lower(), dict[str, str]()
         while (attribute := _ATTRIBUTE.match(html, place)) is not None:
             place = attribute.end()
             value = attribute["quoted"] or attribute["single"] or attribute["bare"] or ""
-            _ = tag.attributes.setdefault(attribute["name"].lower(), _value_of(value))
+            _ = attributes.setdefault(attribute["name"].lower(), _value_of(value))
         if not (end := _TAG_END.match(html, place)):
             return
         place = end.end()
+        tag = Tag(name, attributes, bool(begin["end"]), bool(end[1]))
         yield tag
-        if tag.name in _TEXT_UNTIL and not tag.is_end:
+        if name in FOREIGN:
+            is_foreign = not (tag.is_end or tag.is_closed)
+        elif tag.is_end or leaves_foreign(tag):
+            is_foreign = is_foreign and tag.is_end and name not in _OF_HTML
+        if name in _TEXT_UNTIL and not tag.is_end and not is_foreign:
             until = _end(_TEXT_UNTIL[tag.name], html, place)
             yield html[place:until]
             place = until

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from smtpx import _checks
@@ -23,6 +24,11 @@ _BESIDE_WORDS: Final = re.compile(
 _DEEPEST: Final = 16
 _SPACE: Final = re.compile(r"[ \t\r\n\f\xa0\u2007]+")
 _BREAKS: Final = re.compile(r"[\t\r\n]+")
+_INTEGER: Final = re.compile(r"[ \t\r\n\f]*[+-]?[0-9]{1,6}[ \t\r\n\f]*", re.ASCII)
+_ROMAN: Final = (
+    *((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l")),
+    *((40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i")),
+)
 _AROUND_A_LINK: Final = "<>()[]{}\"'“”‘’«»„‚.,:;!?\u2026"
 
 
@@ -37,7 +43,7 @@ def plain_text(html: str) -> str:
     """
     _checks.text("html", html)
     markup = list(markup_in(html))
-    reader = _Reader(Elements(with_end_tags(markup)))
+    reader = _Reader(Elements(with_end_tags(markup)), _items_of_each(markup))
     reader.read(markup)
     return reader.text()
 
@@ -45,15 +51,25 @@ def plain_text(html: str) -> str:
 plain_text.__module__ = "smtpx.composing"
 
 
+@dataclass(slots=True)
+class _Numbered:
+    """An open list, and the number of its next item."""
+
+    number: int
+    step: int
+    kind: str
+
+
 class _Reader:
-    def __init__(self, elements: Elements) -> None:
+    def __init__(self, elements: Elements, items: Iterator[int]) -> None:
         self._elements = elements
+        self._items = items  # How many each numbered list has, in their order.
         self._lines: list[str] = []
         self._line = ""
         self._space = False  # White space is due before the next word.
         self._joiners: str = ""  # What joins the last word to the next, if there is no white space.
         self._gap: int | None = None  # An empty line is due, in so many quotes.
-        self._lists: list[int | None] = []  # The number of each open list's next item.
+        self._lists: list[_Numbered | None] = []
         self._links: list[tuple[str, int, int]] = []  # Target, and where its text begins.
         self._quotes = 0
         self._pre = 0
@@ -64,9 +80,9 @@ class _Reader:
             if isinstance(each, str):
                 self._read_text(each)
             elif each.is_end:
-                self._end(each.name)
+                self._end(each)
             else:
-                self._begin(each.name, each.attributes)
+                self._begin(each)
 
     def text(self) -> str:
         if self._links:
@@ -75,8 +91,10 @@ class _Reader:
         text = "\n".join(self._lines).strip("\n")
         return text + "\n" if text else ""
 
-    def _begin(self, tag: str, named: dict[str, str]) -> None:
-        self._elements.begin(tag, named)
+    def _begin(self, begun: Tag) -> None:
+        self._elements.begin(begun)
+        tag, named = begun.name, begun.attributes
+        items = next(self._items) if tag == "ol" else 0
         if self._elements.hidden or is_hidden(named):
             return
         if tag in BLOCKS or tag in PARAGRAPHS:
@@ -97,9 +115,11 @@ class _Reader:
             case "ul":
                 self._lists.append(None)
             case "ol":
-                self._lists.append(_number(named.get("start")))
+                step = -1 if "reversed" in named else 1
+                number = _number(named.get("start"), items if step < 0 else 1)
+                self._lists.append(_Numbered(number, step, named.get("type", "")))
             case "li":
-                self._mark = self._bullet()
+                self._mark = self._bullet(named.get("value"))
             case "td" | "th" if self._line:
                 self._space = False
                 self._line += "  "
@@ -110,8 +130,9 @@ class _Reader:
             case _:
                 pass
 
-    def _end(self, tag: str) -> None:
-        hidden_by, ended = self._elements.hidden_by, self._elements.end(tag)
+    def _end(self, end: Tag) -> None:
+        hidden_by, ended = self._elements.hidden_by, self._elements.end(end)
+        tag = end.name
         if hidden_by and not 0 < ended < hidden_by:
             return  # It is in the hidden element, or ends that alone.
         if tag == "a" and self._links:
@@ -177,13 +198,14 @@ class _Reader:
         if gap and self._lines:
             self._gap = self._quotes if self._gap is None else min(self._gap, self._quotes)
 
-    def _bullet(self) -> str:
+    def _bullet(self, value: str | None) -> str:
         indent = "  " * (min(len(self._lists), _DEEPEST) - 1)
-        number = self._lists[-1] if self._lists else None
-        if number is None:
+        numbered = self._lists[-1] if self._lists else None
+        if numbered is None:
             return f"{indent}- "
-        self._lists[-1] = number + 1
-        return f"{indent}{number}. "
+        number = _number(value, numbered.number)
+        numbered.number = number + numbered.step
+        return f"{indent}{_numeral(number, numbered.kind)}. "
 
     def _end_link(self) -> None:
         target, lines, start = self._links.pop()
@@ -209,5 +231,41 @@ def _quoted(depth: int) -> str:
     return "> " * min(depth, _DEEPEST)
 
 
-def _number(start: str | None) -> int:
-    return int(start) if start and re.fullmatch(r"[0-9]{1,6}", start) else 1
+def _items_of_each(markup: Iterable[Tag | str]) -> Iterator[int]:
+    """How many items each numbered list has, in the order in which they begin."""
+    counts: list[int] = []
+    lists: list[int | None] = []  # Of those that are open, where they are counted.
+    for tag in markup:
+        if isinstance(tag, str):
+            continue
+        if tag.name in ("ol", "ul") and tag.is_end:
+            _ = lists and lists.pop()
+        elif tag.name == "ol":
+            lists.append(len(counts))
+            counts.append(0)
+        elif tag.name == "ul":
+            lists.append(None)
+        elif tag.name == "li" and not tag.is_end and lists and lists[-1] is not None:
+            counts[lists[-1]] += 1
+    return iter(counts)
+
+
+def _number(given: str | None, otherwise: int) -> int:
+    return int(given) if given and _INTEGER.fullmatch(given) else otherwise
+
+
+def _numeral(number: int, kind: str) -> str:
+    """A number as the list's `type` has it, which not every number can be written by."""
+    if kind in ("a", "A") and number > 0:
+        letters = ""
+        while number:
+            number, letter = divmod(number - 1, 26)
+            letters = chr(ord(kind) + letter) + letters
+        return letters
+    if kind in ("i", "I") and 0 < number < 4000:
+        numeral = ""
+        for value, written in _ROMAN:
+            count, number = divmod(number, value)
+            numeral += written * count
+        return numeral if kind == "i" else numeral.upper()
+    return str(number)
