@@ -454,3 +454,77 @@ def test_looking_for_long_lines_takes_no_longer_the_longer_lines_are() -> None:
     octets = Counted((b"x" * 998 + b"\r\n") * 2_000)
     assert long_line(octets) is None
     assert octets.searches <= 5 * 2_000
+
+
+# --- octets above 127 in any field --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        ("X-A: ü", "X-A: =?utf-8?b?w7w=?="),
+        ("Organization: Käse", "Organization: =?utf-8?b?S8Okc2U=?="),
+        ("Keywords: ü", "Keywords: =?utf-8?b?w7w=?="),
+        ("Content-Description: ü", "Content-Description: =?utf-8?b?w7w=?="),
+        ("List-ID: Käse <l.x.test>", "List-ID: =?utf-8?b?S8Okc2U=?= <l.x.test>"),
+        ("X-Owner: Zoë <z@x.test>", "X-Owner: =?utf-8?b?Wm/Dqw==?= <z@x.test>"),
+        ("X-Contact: nach Köln", "X-Contact: =?utf-8?b?bmFjaCBLw7Zsbg==?="),
+        ('Content-Type: a/b; name="ü.txt"', "Content-Type: a/b; name*=utf-8''%C3%BC.txt"),
+        ("Received: from ü", "Received: from ü"),
+        ("List-ID: ü", "List-ID: ü"),
+        ("References: <ü@x.test>", "References: <ü@x.test>"),
+    ],
+)  # fmt: skip
+def test_octets_above_127_of_any_field_are_encoded(field: str, written: str) -> None:
+    assert f"\r\n{written}\r\n".encode() in mend(content(field), ENVELOPE)
+
+
+def of_parts(*fields: str, within: str = "mixed") -> bytes:
+    part = "\r\n".join(fields)
+    return (
+        "From: ann@x.test\r\nTo: bob@y.test\r\nDate: Tue, 1 Dec 2026 10:00:00 +0000\r\n"
+        "Message-ID: <1@x.test>\r\nMIME-Version: 1.0\r\n"
+        f"Content-Type: multipart/{within}; boundary=x\r\n\r\n"
+        f"--x\r\n\r\nhello\r\n--x\r\n{part}\r\n\r\nhi\r\n--x--\r\n"
+    ).encode()
+
+
+def test_octets_above_127_in_the_fields_of_a_part_are_found_and_encoded() -> None:
+    raw = of_parts(
+        'Content-Disposition: attachment; filename="ü.txt"', "Content-Description: Grüße"
+    )
+    (first, _) = (each for each in check(raw, ENVELOPE) if each.rule is Rule.SMTPUTF8_NEEDED)
+    assert first.where == "Content-Disposition of part 2"
+    anew = mend(raw, ENVELOPE)
+    assert anew.isascii()
+    assert not [each for each in check(anew, ENVELOPE) if each.rule is Rule.SMTPUTF8_NEEDED]
+    part = message_from_bytes(anew, policy=policy.default).get_payload(1)
+    assert part.get_filename() == "ü.txt"  # type: ignore[union-attr]
+    assert part["Content-Description"] == "Grüße"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("fields", "within"),
+    [
+        (["Content-Description: ü"], "signed"),
+        (["Content-Type: message/rfc822", "", "DKIM-Signature: v=1", "Subject: ü"], "mixed"),
+    ],
+)
+def test_what_is_signed_keeps_the_octets_of_its_fields(fields: list[str], within: str) -> None:
+    raw = of_parts(*fields, within=within)
+    assert mend(raw, ENVELOPE) == raw
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("Bob <bob@=?utf-8?q?b=C3=BCcher?=.example>", "Bob <bob@xn--bcher-kva.example>"),
+        ("bob@=?utf-8?b?YsO8Y2hlci5leGFtcGxl?=", "bob@xn--bcher-kva.example"),
+        ("a@=?us-ascii?q?x?=.test, b@y.test", "a@x.test, b@y.test"),
+        ("Bob <bob@=?utf-8?q?x=2Etest=3E=2C_evil=40y=2Etest?=>", None),
+    ],
+)
+@pytest.mark.parametrize("name", ["From", "Reply-To", "Errors-To"])
+def test_a_domain_that_is_encoded_is_decoded(name: str, address: str, written: str | None) -> None:
+    raw = of_parts().replace(b"From: ann@x.test", f"{name}: {address}".encode())
+    assert f"\r\n{name}: {written or address}\r\n".encode() in b"\r\n" + mend(raw, ENVELOPE)

@@ -25,7 +25,14 @@ from smtpx.errors import AddressError
 if TYPE_CHECKING:
     from email.policy import Policy
 
-__all__ = ["addresses_anew", "as_it_came", "exactly", "list_id", "rewritten"]
+__all__ = [
+    "addresses_anew",
+    "as_it_came",
+    "exactly",
+    "list_id",
+    "parameters_anew",
+    "rewritten",
+]
 
 _READ = ADDRESSES | EXACT | {"list-id"}
 _LINE = 78
@@ -40,7 +47,7 @@ def rewritten(name: str, value: Any, policy: Policy[Any]) -> str | None:
     """The body of a field, folded by LF, or ``None`` if the policy is to write it."""
     kind = name.lower()
     if kind in PARAMETERS:
-        return _parameters_anew(name, value)
+        return parameters_anew(name, value)
     if policy.max_line_length == 0:
         return None  # Of what is signed, the package keeps the lines (RFC 1847 §2.1).
     if kind not in _READ:
@@ -138,8 +145,11 @@ def _line_anew(name: str, value: str, policy: Policy[Any]) -> str | None:
     return body if max(map(len, body.split("\n"))) < _LONGEST_LINE else None
 
 
-def _parameters_anew(name: str, value: Any) -> str | None:
-    """Parameters that a program wrote as a text, which the older messages would encode as one."""
+def parameters_anew(name: str, value: Any) -> str | None:
+    """Parameters that a program wrote as a text, which the older messages would encode as one.
+
+    ``None`` where there is nothing to be encoded, or it cannot be read.
+    """
     if type(value) is not str or value.isascii() or _has_octets(value):
         return None
     read = Message()
@@ -162,11 +172,22 @@ def _address(spec: str) -> str:
     if "@" not in spec and not spec.isascii():
         raise ValueError("it is a name without an address")
     try:
-        return str(Address.parse(spec, bare_local_part=True))
+        return str(Address.parse(_with_domain_decoded(spec), bare_local_part=True))
     except AddressError:
         if spec.isascii() and spec.isprintable():
             return spec
         raise
+
+
+def _with_domain_decoded(spec: str) -> str:
+    """An address whose domain the `email` package has encoded, as no domain may be."""
+    local_part, at, domain = spec.rpartition("@")
+    meant = local_part + at + decoded(domain)
+    try:
+        _ = Address.parse(meant, bare_local_part=True)
+    except AddressError:
+        return spec
+    return meant
 
 
 def _is_well_written(name: str, value: Any, policy: Policy[Any]) -> bool:

@@ -84,9 +84,11 @@ def _check_server(
         if envelope is not None and envelope.needs_smtputf8:
             problem = "an address is not ASCII"
             yield Finding(Rule.SMTPUTF8_NEEDED, severity, "the envelope", problem)
-        for name, value in parsed.raw_items():
-            if not str(value).isascii() and is_utf8(str(value)):
-                yield Finding(Rule.SMTPUTF8_NEEDED, severity, name, "it is not ASCII")
+        for number, part in enumerate(parsed.walk()):
+            for name, value in part.raw_items():
+                if not str(value).isascii() and is_utf8(str(value)):
+                    where = f"{name} of part {number}" if number else name
+                    yield Finding(Rule.SMTPUTF8_NEEDED, severity, where, "it is not ASCII")
     if extensions is None:
         return
     if not extensions.eight_bit_mime and not octets.isascii():

@@ -6,15 +6,15 @@ import copy
 from collections.abc import Callable, Iterable
 from email import message_from_bytes
 from email.policy import EmailPolicy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from smtpx._message import fields
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.encodings import encoded_anew, has_signed_header
-from smtpx._message.mailboxes import revealed, unfolded
+from smtpx._message.mailboxes import addresses_in, revealed, unfolded
 from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
-from smtpx._message.names import ADDRESSES, EXACT
-from smtpx._message.rewriting import addresses_anew, exactly, rewritten
+from smtpx._message.names import ADDRESSES, EXACT, PARAMETERS, may_hold_addresses
+from smtpx._message.rewriting import addresses_anew, exactly, list_id, parameters_anew, rewritten
 from smtpx._message.serialising import serialise
 from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
@@ -34,7 +34,16 @@ _LISTS = {
 }
 _MAY_BE_LEFT_OUT = ADDRESSES - {"from"}
 _STAMPS = frozenset({"date", "message-id"})
-_FOR_PEOPLE = frozenset({"subject", "comments"})
+# Neither for people nor in `EXACT`: nothing may be encoded there (RFC 2047 §5).
+_STRUCTURED = frozenset(
+    {
+        "arc-authentication-results",
+        "arc-seal",
+        "authentication-results",
+        "content-transfer-encoding",
+    }
+    | {"date", "mime-version", "received", "received-spf", "resent-date"}
+)
 
 
 class Stamps(NamedTuple):
@@ -77,6 +86,8 @@ def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage
         whole = encoded_anew(whole, lambda data, _: not data.isascii())
     if Rule.LINE_TOO_LONG in rules or Rule.NUL in rules:
         whole = encoded_anew(whole, _does_not_fit)
+    if Rule.SMTPUTF8_NEEDED in rules:
+        whole = _with_ascii_parts(whole)
     before = list(whole.raw_items())
     after = [(name, _rewritten(name, value, rules)) for name, value in before]
     if Rule.FIELD_REPEATED in rules:
@@ -125,9 +136,8 @@ def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
         return value
     if type(value) is not str:  # It is written by the `email` package.
         return value
-    if Rule.SMTPUTF8_NEEDED in rules and kind in _FOR_PEOPLE and not value.isascii():
-        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return fields.unstructured(name, " ".join(text.split()))
+    if Rule.SMTPUTF8_NEEDED in rules and not value.isascii():
+        return _in_ascii(name, value)
     if Rule.LINE_TOO_LONG in rules and any(
         len(line) > LONGEST_LINE - len(name) - 2 for line in value.splitlines()
     ):
@@ -135,11 +145,52 @@ def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
     return value
 
 
+def _with_ascii_parts(part: AnyMessage) -> AnyMessage:
+    """A copy whose parts have ASCII in their fields, as far as none of them is signed."""
+    payload: Any = vars(part)["_payload"]
+    if not isinstance(payload, list) or part.get_content_type() == "multipart/signed":
+        return part
+    before = cast("list[AnyMessage]", payload)
+    after = [each if has_signed_header(each) else _with_ascii_header(each) for each in before]
+    if all(new is old for new, old in zip(after, before, strict=True)):
+        return part
+    twin = copy.copy(part)
+    vars(twin)["_payload"] = after
+    return twin
+
+
+def _with_ascii_header(part: AnyMessage) -> AnyMessage:
+    whole = _with_ascii_parts(part)
+    before = list(whole.raw_items())
+    after = [(name, _rewritten(name, value, {Rule.SMTPUTF8_NEEDED})) for name, value in before]
+    return whole if after == before else _with_header(whole, after)
+
+
+def _in_ascii(name: str, value: str) -> str:
+    """The body of a field that has octets above 127, encoded as its name wants it."""
+    kind = name.lower()
+    text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if kind in PARAMETERS:
+        return parameters_anew(name, unfolded(text)) or value
+    if kind in EXACT or kind in _STRUCTURED:
+        return value
+    text = " ".join(text.split())
+    try:
+        if kind == "list-id":
+            return list_id(name, text)
+        if may_hold_addresses(name):
+            return addresses_anew(name, text)
+    except ValueError:  # It cannot be read, and may be a text for people like any other.
+        return value if kind == "list-id" else fields.unstructured(name, text)
+    return fields.unstructured(name, text)
+
+
 def _addresses(name: str, value: Any) -> Any:
     """Addresses with their names encoded; one that is encoded as a whole is decoded before."""
     source = source_of(value)
     known = revealed(source)
-    if known == unfolded(source) and source.isascii():
+    is_plain = source.isascii() and not any("=?" in address for address in addresses_in(known))
+    if is_plain and known == unfolded(source):
         return value
     anew = addresses_anew(name, known)
     return anew if anew.isascii() else value
