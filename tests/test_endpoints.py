@@ -56,7 +56,7 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
         ("smtp://mx.test?tls=starttls", Endpoint("mx.test", 25, S)),
         ("smtp://mx.test/?tls=opportunistic", Endpoint("mx.test", 25, O)),
         ("smtp://mx.test:26/?tls=none", Endpoint("mx.test", 26, N)),
-        ("smtps://mx.test?tls=starttls", Endpoint("mx.test", 465, S)),
+        ("smtp://mx.test:465?tls=starttls", Endpoint("mx.test", 465, S)),
         ("smtp://mx.test?", Endpoint("mx.test", 25)),
         ("smtp://mx.test?ca=/etc/a+b%26c.pem", Endpoint("mx.test", 25, ca_file="/etc/a+b&c.pem")),
         ("smtp://mx.test?ca=%C3%BC.pem", Endpoint("mx.test", 25, ca_file="ü.pem")),
@@ -73,7 +73,7 @@ I, S, O, N = TLSMode.IMPLICIT, TLSMode.STARTTLS, TLSMode.OPPORTUNISTIC, TLSMode.
             ),
         ),
         (
-            "smtps://192.0.2.1?server_hostname=mx.test&ca=ca.pem&tls=starttls",
+            "smtp://192.0.2.1:465?server_hostname=mx.test&ca=ca.pem&tls=starttls",
             Endpoint("192.0.2.1", 465, S, ca_file="ca.pem", server_hostname="mx.test"),
         ),
         (
@@ -373,3 +373,18 @@ def test_what_is_no_host_is_told_as_such(host: str):
     """No URL was given, so that nothing in it is to be percent-encoded."""
     with pytest.raises(EndpointError, match=r"^host: give a name or an IP address, with"):
         Endpoint(host, 25)
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "submissions", "SMTPS"])
+@pytest.mark.parametrize("mode", ["none", "starttls", "opportunistic"])
+def test_a_scheme_that_says_tls_is_not_contradicted(scheme: str, mode: str) -> None:
+    for host in ("mail.example.com", "127.0.0.1"):
+        with pytest.raises(EndpointError, match="its scheme says that TLS is implicit"):
+            _ = Endpoint.parse(f"{scheme}://{host}?tls={mode}")
+    agreed = Endpoint.parse(f"{scheme}://mail.example.com?tls=implicit")
+    assert agreed == Endpoint.parse(f"{scheme}://mail.example.com")
+
+
+def test_a_service_that_has_tls_is_not_contradicted() -> None:
+    with pytest.raises(EndpointError, match="TLS is implicit"):
+        _ = Endpoint.parse("gmail://u:p?tls=none")

@@ -207,7 +207,7 @@ class Endpoint(Confidential, Value):
         if scheme not in _SCHEMES:
             raise EndpointError(_unknown(scheme))
         port, tls, lmtp = _SCHEMES[scheme]
-        parameters: dict[str, Any] = {"tls": tls, **_parameters_of(match["query"])}
+        parameters = _parameters_of(match["query"], tls)
         host, path = match["host"], plain(match["path"]) or ""
         if scheme == "lmtp+unix":
             if host or match["port"] or not path.strip("/"):
@@ -235,7 +235,7 @@ class Endpoint(Confidential, Value):
         if user and service.fixed_user and user != service.user:
             raise EndpointError(f"another user than {service.user!r}: {service.login}")
         base = cls.parse(service.url)
-        parameters: dict[str, Any] = {"tls": base.tls, **_parameters_of(match["query"])}
+        parameters = _parameters_of(match["query"], base.tls)
         password = plain(match["password"])
         return cls(base.host, base.port, user=user, password=password, **parameters)
 
@@ -301,8 +301,8 @@ def _unknown(scheme: str) -> str:
     return f"unknown scheme {scheme!r}; {guess}"
 
 
-def _parameters_of(query: str | None) -> dict[str, Any]:
-    """The fields that a query sets."""
+def _parameters_of(query: str | None, tls: TLSMode | None) -> dict[str, Any]:
+    """The fields that a query sets, beside what the scheme says of TLS."""
     said: dict[str, Any] = {}
     for parameter in filter(None, (query or "").split("&")):
         name, _, text = parameter.partition("=")
@@ -316,4 +316,9 @@ def _parameters_of(query: str | None) -> dict[str, Any]:
             said[field] = read(plain(text, f"{name} parameter") or "")
         except ValueError:
             raise EndpointError(f"the {name} parameter is not {kind} ({ENCODE})") from None
-    return said
+    if tls is not None and said.get("tls", tls) is not tls:
+        raise EndpointError(
+            f"its scheme says that TLS is {tls.value}, and its tls parameter another thing: leave "
+            "the parameter out, or write smtp:// or submission://"
+        )
+    return {"tls": tls, **said}

@@ -467,3 +467,27 @@ def test_a_password_in_a_url_is_in_no_traceback(face: Face) -> None:
             client.send(CONTENT, ENVELOPE)
     with pytest.raises(smtpx.ConnectionLost):
         face.send(CONTENT, url, envelope=ENVELOPE, tls=tls)
+
+
+@pytest.mark.parametrize(
+    ("offered", "given", "remedy"),
+    [
+        ("XOAUTH2 OAUTHBEARER", {"password": "s3cret-of-hers"}, r"it wants a token, .*token=…"),
+        ("XOAUTH2 GSSAPI", {"password": "s3cret-of-hers"}, "it wants a token"),
+        ("PLAIN LOGIN", {"token": "t0ken-of-hers"}, "it wants a password"),
+        ("LOGIN", {}, "it wants a password"),
+        ("GSSAPI NTLM", {"password": "s3cret-of-hers"}, r"GSSAPI is .* mechanisms=\['GSSAPI'\]"),
+        ("NTLM", {"password": "s3cret-of-hers"}, r"mechanisms=\['NTLM'\]"),
+        ("X-OWN", {"password": "s3cret-of-hers"}, r"X-OWN\) we can use none \(with"),
+    ],
+)
+def test_what_the_server_wants_in_place_of_it_is_said(
+    face: Face, offered: str, given: dict[str, Any], remedy: str
+) -> None:
+    offer = f"250-mail.test\r\n250 AUTH {offered}\r\n".encode()
+    with server_with(faults=[ReplaceReply("EHLO", offer)]) as server:
+        session = face.session(
+            server.url, tls=trusting(server), credentials=Credentials("ann", **given)
+        )
+        with pytest.raises(smtpx.ExtensionMissing, match=remedy):
+            session.open()

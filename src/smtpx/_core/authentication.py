@@ -20,7 +20,7 @@ from smtpx.errors import (
     TLSPolicyError,
 )
 from smtpx.replies import Reply
-from smtpx.sasl.choice import Mechanisms, allowed
+from smtpx.sasl.choice import Mechanisms, advice, allowed
 from smtpx.sasl.credentials import Credentials
 from smtpx.sasl.mechanism import Channel, Mechanism, MechanismFactory
 
@@ -64,8 +64,11 @@ def log_in(
         raise ExtensionMissing("AUTH", f"credentials were given{after}")
     factories = allowed(offered, credentials, mechanisms)
     if not factories:
-        which = "have none" if mechanisms is None else "may use none"
-        raise ExtensionMissing("AUTH", f"of its mechanisms ({', '.join(offered)}) we {which}")
+        which = "can use none" if mechanisms is None else "may use none"
+        remedy = advice(offered, credentials) if mechanisms is None else ""
+        raise ExtensionMissing(
+            "AUTH", f"of its mechanisms ({', '.join(offered)}) we {which}{remedy}"
+        )
     if not (connection.tls or connection.local):
         factories = [factory for factory in factories if not factory.reveals_secret]
     if not factories:

@@ -11,7 +11,7 @@ from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Credentials
 from smtpx.sasl.mechanism import MechanismFactory
 
-__all__ = ["HASHED", "MUTUAL", "STRONGEST_FIRST", "Mechanisms", "allowed", "check"]
+__all__ = ["HASHED", "MUTUAL", "STRONGEST_FIRST", "Mechanisms", "advice", "allowed", "check"]
 
 Mechanisms: TypeAlias = Sequence["str | MechanismFactory"]
 """Names, or classes of one's own, in the order in which they are to be tried."""
@@ -34,6 +34,7 @@ STRONGEST_FIRST: tuple[str, ...] = (*HASHED, "PLAIN", "LOGIN")
 
 _FOR_TOKENS = ("OAUTHBEARER", "XOAUTH2")
 _FOR_NEITHER = ("EXTERNAL",)
+_IF_NAMED = ("GSSAPI", "GSS-SPNEGO", "NTLM", "ANONYMOUS")
 
 _HOMES = {
     "SCRAM-SHA-512-PLUS": ("scram", "ScramSHA512Plus"),
@@ -99,6 +100,19 @@ def allowed(
         for mechanism in mechanisms
         if (mechanism if isinstance(mechanism, str) else mechanism.name) in names
     ]
+
+
+def advice(offered: Iterable[str], credentials: Credentials) -> str:
+    """What would do for a server of whose mechanisms none takes what was given."""
+    names = {name.upper() for name in offered}
+    if credentials.token is None and not names.isdisjoint(_FOR_TOKENS):
+        return ": it wants a token, Credentials(user, token=…)"
+    if credentials.password is None and not names.isdisjoint(STRONGEST_FIRST):
+        return ": it wants a password, Credentials(user, password)"
+    for name in _IF_NAMED:
+        if name in names:
+            return f": {name} is used where you name it, by mechanisms=[{name!r}]"
+    return ""
 
 
 def _makes_mechanisms(value: object) -> bool:
