@@ -777,6 +777,74 @@ def test_a_wrong_type_names_its_argument(options: dict[str, Any], why: str) -> N
         _ = message(**options)
 
 
+@pytest.mark.parametrize(
+    ("data", "name", "media_type", "field"),
+    [
+        ("Grüße", "a.csv", None, 'text/csv; charset="utf-8"'),
+        ("Grüße", "a.txt", "TEXT/plain", 'TEXT/plain; charset="utf-8"'),
+        (b"abc", "a.csv", None, "text/csv"),
+        (b"Gr\xfc\xdfe", "a.csv", None, "text/csv"),
+        (b"Gr\xfc\xdfe", "a.csv", "text/csv; charset=iso-8859-1", "text/csv; charset=iso-8859-1"),
+        (b"abc", "a.csv", "text/csv;charset=UTF-8", "text/csv; charset=UTF-8"),
+        ("ü", "a.csv", "text/csv; header=present", "text/csv; header=present; charset=utf-8"),
+        ("ü", "a.x", 'text/x; a="b c"', 'text/x; a="b c"; charset=utf-8'),
+        ("ü", "a.pdf", "application/pdf", "application/pdf"),
+    ],
+)
+def test_an_attached_text_says_its_charset(
+    data: str | bytes, name: str, media_type: str | None, field: str
+) -> None:
+    octets = data if isinstance(data, bytes) else data.encode()
+    (part,) = parsed(message(attachments=Attachment(octets, name, media_type))).iter_attachments()
+    assert part["Content-Type"].replace('"', "") == field.replace('"', "")
+    assert part.get_payload(decode=True) == octets
+    if isinstance(data, str) and part.get_content_maintype() == "text":
+        assert part.get_content() == data
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        *(
+            "text/csv;",
+            "text/csv; charset",
+            "text/csv; charset=",
+            'text/csv; a="b\r\nX: y"',
+            "text",
+        ),
+        *("text/csv charset=utf-8", 'text/csv; a="b', "multipart/mixed; boundary=x", "text/a/b"),
+    ],
+)
+def test_parameters_of_a_media_type_are_looked_at(media_type: str) -> None:
+    with pytest.raises(LocalProtocolError, match="is no media type of a file"):
+        _ = message(attachments=Attachment(b"x", "a.csv", media_type))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, f"<https://x.test/{'a' * 1200}>") for name in ("List-Archive", "Archived-At")),
+        *((name, "a" * 1200) for name in ("Feedback-ID", "Thread-Index", "Importance")),
+        ("Disposition-Notification-To", f"{'a' * 1200}@x.test"),
+    ],
+)
+def test_what_fits_in_no_line_is_refused(name: str, value: str) -> None:
+    with pytest.raises((LocalProtocolError, AddressError), match=r"line of 998|longer than"):
+        _ = message(headers={name: value})
+
+
+def test_what_is_longer_than_a_line_is_folded_between_its_words() -> None:
+    identifiers = " ".join(f"<{letter * 890}@x.test>" for letter in "abc")
+    written = serialise(message(headers={"Original-Message-ID": identifiers}))
+    assert max(map(len, written.split(b"\r\n"))) <= 998
+
+
+def test_a_key_is_folded_where_programs_read_past_white_space() -> None:
+    composed = message(headers={"Autocrypt": f"addr=ann@x.test; keydata={'A' * 3000}"})
+    field = parsed(composed)["Autocrypt"]
+    assert re.sub(r"\s", "", field) == f"addr=ann@x.test;keydata={'A' * 3000}"
+
+
 def test_an_open_file_is_one_attachment_and_its_lines_are_no_paths(tmp_path: Path) -> None:
     upload = tmp_path / "upload.txt"
     _ = upload.write_text("pyproject.toml\n")

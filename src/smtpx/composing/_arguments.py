@@ -40,6 +40,8 @@ _IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
 # What others write, who do not keep to the grammar; programs compare it octet by octet.
 _ANY_IDENTIFIER = re.compile(r"<[!-;=?-~]{1,898}>")
 _BARE_IDENTIFIER = re.compile(r"[!-'*-;=?-~]{1,898}")
+_LONGEST_LINE = 998  # RFC 5322 §2.1.1
+_LONG_WORD = re.compile(r"[^\s=]{72}(?=[^\s=])")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _GROUP = re.compile(r"[^:;@<>]+:[^;]*;\s*")
 _URI = re.compile(r"(?:https?://[!#-.0-;=@-~]|mailto:)[!#-;=?-~]+", re.IGNORECASE)
@@ -207,7 +209,13 @@ def extra_fields(given: Mapping[str, str] | None) -> list[tuple[str, str]]:
         if own is not None:
             raise LocalProtocolError(f"headers: {name} is what the argument {own!r} is for")
         argument = f"headers[{name!r}]"
-        found.append((name, _body(argument, name, tight(line(argument, value)))))
+        body = _body(argument, name, tight(line(argument, value)))
+        if max(map(len, f"{name}: {body}".split("\n"))) > _LONGEST_LINE:
+            raise LocalProtocolError(
+                f"{argument}={_shown(value)}: it does not fit in a line of {_LONGEST_LINE} "
+                "characters, and cannot be folded: shorten it (RFC 5322 §2.1.1)"
+            )
+        found.append((name, body))
     return found
 
 
@@ -238,6 +246,8 @@ def _body(argument: str, name: str, value: str) -> str:
         raise LocalProtocolError(
             f"{argument}={_shown(value)}: write each URI as <mailto:…> or <https:…> (RFC 2369 §2)"
         )
+    if kind == "autocrypt":
+        value = _LONG_WORD.sub(r"\g<0> ", value)  # In base64 white space means nothing.
     return fields.folded(name, " ".join(value.split()))
 
 

@@ -33,7 +33,9 @@ POLICY = default.clone(refold_source="none")
 
 NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 """What can be the first part of a Content-ID."""
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
+_NAME = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # RFC 6838 §4.2
+_PARAMETER = re.compile(rf"""[ ]*;[ ]*({_NAME})=(?:({_NAME})|"([^"\\\x00-\x1f\x7f-\x9f]*)")""")
+_MEDIA_TYPE = re.compile(rf"({_NAME}/{_NAME})((?:{_PARAMETER.pattern})*)")
 # RFC 5322 §2.1.1 wants no more; and "From " would be changed on its way through a mailbox file.
 _NOT_PLAIN = re.compile(r"[^\n]{79}|^From |[^\t\n -~]", re.MULTILINE)
 _NO_NAME = r"^[. ]*$|[/\\\t]"
@@ -59,7 +61,10 @@ class Attachment(Value):
     name: str | None = None
     """The file's name as the reader sees it, in any language; by default that of the path."""
     media_type: str | None = None
-    """Such as ``application/pdf``; by default guessed from the name."""
+    """Such as ``application/pdf`` or ``text/csv; charset=utf-8``; by default guessed from the name.
+
+    A text that is UTF-8 says so.
+    """
 
     def __post_init__(self) -> None:
         is_source = isinstance(self.source, (bytes, str, os.PathLike))
@@ -111,9 +116,11 @@ def read(argument: str, attachment: Attachment | str | os.PathLike[str] | Binary
             f"{argument}: {name!r} is no file's name: leave out directories and control characters"
         )
     media_type = attachment.media_type or _guessed(name)
-    if not _MEDIA_TYPE.fullmatch(media_type) or not _is_of_a_file(media_type.lower()):
+    found = _MEDIA_TYPE.fullmatch(media_type)
+    if found is None or not _is_of_a_file(found[1].lower()):
         raise LocalProtocolError(
-            f"{argument}: {media_type!r} is no media type of a file: give type/subtype"
+            f"{argument}: {media_type!r} is no media type of a file: give type/subtype, and "
+            "parameters such as '; charset=utf-8'"
         )
     return Attachment(data, name, media_type)
 
@@ -182,20 +189,34 @@ def file_part(attachment: Attachment, content_id: str | None = None) -> MIMEPart
     """A file to be saved, or with a `content_id` to be shown in its place."""
     name, media_type = attachment.name or "", attachment.media_type or ""
     data = attachment.source if isinstance(attachment.source, bytes) else b""
-    if media_type.lower() == "message/rfc822":
+    essence = media_type.partition(";")[0].rstrip()
+    if essence.lower() == "message/rfc822":
         # RFC 2046 §5.2.1: it may not be encoded, only what is in it.
         from email import message_from_bytes
 
         with not_too_deep(name):
             refuse_too_many(data)
             return message_part(repr(name), message_from_bytes(data), name)
-    part = _part(media_type)
+    part = _part(essence, *_described(media_type, data))
     part.set_raw("Content-Transfer-Encoding", "base64")
     _dispose(part, "attachment" if content_id is None else "inline", name)
     if content_id is not None:
         part.set_raw("Content-ID", content_id)
     part.set_payload(base64.encodebytes(data).decode("ascii"))
     return part
+
+
+def _described(media_type: str, data: bytes) -> list[tuple[str, str]]:
+    """The parameters of a file's media type; a text that names no charset may be UTF-8."""
+    named = [(name, word or quoted) for name, word, quoted in _PARAMETER.findall(media_type)]
+    is_unnamed = not any(name.lower() == "charset" for name, _ in named)
+    if is_unnamed and media_type.lower().startswith("text/") and not data.isascii():
+        try:
+            _ = data.decode()
+        except UnicodeDecodeError:
+            return named  # Nobody knows what it is, and readers may guess.
+        named.append(("charset", "utf-8"))
+    return named
 
 
 def message_part(argument: str, message: AnyMessage, name: str | None = None) -> MIMEPart:
