@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage
+from html import unescape
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -576,6 +577,42 @@ def test_what_refers_to_a_part_is_found(html: str) -> None:
 def test_what_refers_to_nothing_is_left_alone(html: str) -> None:
     again = parsed(message(html=html))
     assert again.get_payload()[1].get_content().strip() == html
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<img src="cid:&#97;">', '<img src="cid&#58;a">', "<img src='cid&colon;a'>",
+        "<img src=&#x63;id:a>", '<img src="CID&#58;&#97;">', '<img srcset="cid&#58;a 1x">',
+        '<p style="background:url(&#39;cid:&#x61;&#39;)">', '<p style="background:url(cid&#58;a)">',
+        '<style>p{background:image-set("cid:a" 1x)}</style>', "<style>@import 'cid:a';</style>",
+        "<style>p{background:image-set(url(x.png) 1x, 'cid:a' 2x)}</style>",
+        "<style>p{background:-webkit-image-set(url(cid:a) 1x, url(x) 2x)}</style>",
+        "<style>@import url(cid:a);</style>", "<p style=\"background:image-set('cid:a' 1x)\">",
+        "<style>/* url(cid:old) */ p{background:url(cid:a)} /* 'cid:b' */</style>",
+        "<p style='/* url(cid:old) */ background:url(cid:a)'>",
+        '<img alt="&quot;" src="cid&#58;a" title="cid&#58;b">',
+    ],
+)  # fmt: skip
+def test_what_a_reader_takes_for_a_reference_is_one(html: str) -> None:
+    composed = message(html=html, inline={"a": Attachment(b"x", "a.png")})
+    related: Any = composed.get_body(("related",))
+    page, image = related.iter_parts()
+    identifier = image["Content-ID"].strip("<>")
+    assert f"cid:{identifier}" in unescape(page.get_content())
+    assert names_in(page.get_content()) == {identifier.replace("%40", "@")}
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<style>p::before{content:"cid:a"}</style>', "<style>/* @import 'cid:a'; */</style>",
+        "<style>/* url(cid:a)", "<style>p{background:image-set(/* 'cid:a' */ url(x) 1x)}</style>",
+        "<p title='cid&#58;a'>", "<p>cid&#58;a", '<img src="cid&amp;#58;a">',
+    ],
+)  # fmt: skip
+def test_what_a_reader_takes_for_a_text_is_no_reference(html: str) -> None:
+    assert names_in(html) == set()
 
 
 @pytest.mark.parametrize(

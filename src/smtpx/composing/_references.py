@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import escape
 from typing import Final
 from urllib.parse import unquote
+
+from smtpx._message.characters import unescaped
 
 __all__ = ["names_in", "with_references"]
 
@@ -27,7 +30,16 @@ _QUOTE: Final = r"""(?:["']|&quot;|&apos;|&\#0*(?:34|39);|&\#x0*2[27];)"""
 _TARGET: Final = r"""cid:([^\s"'<>(),;&/]+)"""
 _IN_URL: Final = re.compile(rf"""(?<=\A["'])\s*+{_TARGET}|\A\s*+{_TARGET}""", re.IGNORECASE)
 _IN_LIST: Final = re.compile(rf"""(?<![^\s,"']){_TARGET}""", re.IGNORECASE)
-_IN_CSS: Final = re.compile(rf"""url\(\s*+{_QUOTE}?\s*+{_TARGET}""", re.IGNORECASE)
+_CSS_COMMENT: Final = r"/\*.*?(?:\*/|\Z)"
+_IN_CSS: Final = re.compile(
+    rf"""{_CSS_COMMENT} | url\(\s*+{_QUOTE}?\s*+{_TARGET} | @import\s*+{_QUOTE}\s*+{_TARGET}
+      | image-set\((?P<set> (?:[^()]|\([^()]*\))*+ )""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_IN_SET: Final = re.compile(
+    rf"""{_CSS_COMMENT} | (?:url\(\s*+{_QUOTE}?|(?<![^\s,]){_QUOTE})\s*+{_TARGET}""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
 
 Named = Callable[[str], str]
 """Of the name in a URL: what is written for it."""
@@ -47,7 +59,7 @@ def names_in(html: str) -> set[str]:
 
 def with_references(html: str, named: Named) -> str:
     """The body with other names in its references."""
-    if "cid:" not in html.lower():
+    if "cid:" not in html.lower() and "cid:" not in unescaped(html).lower():
         return html
     return _rewritten(html, named, in_comment=False)
 
@@ -74,14 +86,26 @@ def _rewritten(html: str, named: Named, *, in_comment: bool) -> str:
             pattern = _IN_URL
         else:
             return match[0]
-        return _within(match, 2, _replaced(pattern, match[2], named))
+        value = match[2]
+        meant = unescaped(value) if "&" in value else value
+        if meant == value or len(pattern.findall(meant)) == len(pattern.findall(value)):
+            return _within(match, 2, _replaced(pattern, value, named))
+        # Some of a URL is written by references to characters: it is written anew.
+        quoted = value[0] in "\"'"
+        meant = unescaped(value[1:-1]) if quoted else meant
+        anew = _replaced(pattern, meant, named)
+        return match[0] if anew == meant else _within(match, 2, f'"{escape(anew)}"')
 
     return _MARKUP.sub(markup, html)
 
 
 def _replaced(pattern: re.Pattern[str], text: str, named: Named) -> str:
     def target(match: re.Match[str]) -> str:
-        name = next(filter(None, match.groups()))
+        if match.groupdict().get("set"):
+            return _within(match, "set", _replaced(_IN_SET, match["set"], named))
+        name = next(filter(None, match.groups()), None)
+        if name is None:
+            return match[0]  # A comment.
         return match[0][: -len(name) - len("cid:")] + f"cid:{named(unquote(name))}"
 
     return pattern.sub(target, text)
