@@ -882,6 +882,18 @@ def test_a_key_is_folded_where_programs_read_past_white_space() -> None:
     assert re.sub(r"\s", "", field) == f"addr=ann@x.test;keydata={'A' * 3000}"
 
 
+@pytest.mark.parametrize("left", ["a,b", "a(b)", "a;b", "a:b", '"a"', "a\\b", "a[b]"])
+def test_a_message_id_of_ours_has_nothing_special_in_it(left: str) -> None:
+    for identifier in (f"<{left}@x.test>", f"<a@{left}>"):
+        with pytest.raises(LocalProtocolError, match="is no Message-ID"):
+            _ = message(message_id=identifier)
+
+
+@pytest.mark.parametrize("uri", ["https://x", "http://x", "https://x.test", "mailto:a"])
+def test_the_shortest_uris_are_such(uri: str) -> None:
+    assert message(list_unsubscribe=uri)["List-Unsubscribe"] == f"<{uri}>"
+
+
 def test_an_open_file_is_one_attachment_and_its_lines_are_no_paths(tmp_path: Path) -> None:
     upload = tmp_path / "upload.txt"
     _ = upload.write_text("pyproject.toml\n")

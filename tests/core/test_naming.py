@@ -98,6 +98,20 @@ class TestTheServerIsNamedOnce:
         assert isinstance(error, HelloRefused)
         assert error.command == "HELO me.example"
 
+    @pytest.mark.parametrize(
+        ("reply", "is_of_name"),
+        [
+            ("550 Helo command rejected: need fully-qualified hostname", True),
+            ("501 5.5.4 Invalid domain name", True),
+            ("504 5.5.2 <x>: need FQDN", True),
+            ("501 no", True),
+            ("554 5.7.1 You are not allowed", False),
+        ],
+    )
+    def test_in_a_refusal_of_what_this_machine_calls_itself(self, reply: str, is_of_name: bool):
+        script = f"S: 220 hi\nC: EHLO me.example\nS: {reply}\nC: HELO me.example\nS: {reply}\n"
+        assert ("give client_name=" in str(fails(opening, script, HelloRefused))) is is_of_name
+
     @pytest.mark.parametrize("reply", ["500 5.5.1 unknown command", "502 not implemented"])
     def test_where_the_other_protocol_is_spoken(self, reply: str):
         script = f"S: 220 hi\nC: EHLO me.example\nS: {reply}\nC: HELO me.example\nS: {reply}\n"
@@ -308,6 +322,11 @@ class TestARefusedLogin:
         script = f"C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: {text}"
         error = fails(logging_in, script, AuthenticationRefused)
         assert "Gmail wants the whole address as user, and as password an app pass" in str(error)
+
+    @pytest.mark.parametrize("reply", ["534 5.7.9 too weak", "538 5.7.11 Encryption required"])
+    def test_where_the_mechanism_will_not_do_says_so(self, reply: str):
+        error = self.refusal(f"C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: {reply}")
+        assert "name one by mechanisms=[" in str(error)
 
     def test_where_tls_misses_says_so(self):
         def logging_in() -> Steps[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import re
 from collections import defaultdict
@@ -572,6 +573,17 @@ def test_a_value_adds_no_address(name: str) -> None:
         template.render({**ROW, "return": "a@x.test,evil@x.test"})
     octets, _ = template.render({**ROW, "return": "a@x.test"})
     assert f"\r\n{name}: a@x.test\r\n".encode() in octets
+
+
+@pytest.mark.parametrize("header", ["name,address", '"name",address'])
+def test_a_byte_order_mark_before_the_first_column_is_named(header: str) -> None:
+    (row,) = csv.DictReader([f"\ufeff{header}", "Bob,bob@example.net"])
+    message = letter("Dear {{name}}", None)
+    del message["Subject"], message["Reply-To"], message["List-Unsubscribe"], message["X-Note"]
+    with pytest.raises(LocalProtocolError, match=r"'name': a byte order mark .*utf-8-sig"):
+        Template(message).render(row)
+    with pytest.raises(LocalProtocolError, match=r"no value for the field 'name'$"):
+        Template(message).render({"address": "bob@example.net"})
 
 
 # Calendars

@@ -39,7 +39,15 @@ _NOT_AS_SENDER = (
 _OF_DOMAINS = r"SPF|DKIM|DMARC"
 # RFC 4954 §6: 535, or another code of those who do without it; 534 and 538 are about mechanisms.
 _CREDENTIALS_INVALID = (535, 530, 550, 554)
+_MECHANISM_INVALID = (534, 538)
 _UNKNOWN_COMMAND = (500, 502)
+# RFC 5321 §4.2.2: what is wrong is what we call ourselves.
+_ARGUMENT_INVALID = (501, 504)
+_WANTS_NAME = r"(?i)\b(?:HELO|EHLO|host ?names?|FQDN|fully[ -]qualified|domain name)\b"
+_NAME_IT = (
+    "the server does not like what this machine calls itself: give client_name= its full name, "
+    "as the DNS has it"
+)
 # Who greets by 220 and is no mail server (RFC 959 §4.2), and who by 200 or 201 (RFC 3977 §5.1).
 _OF_FILES, _OF_NEWS = r"(?i)\A(?!.*SMTP).*(?:FTP|FileZilla)", (200, 201)
 _WANTS_USER = r"(?i)\b(?:USER|PASS|log(?:ged)? ?in)\b"
@@ -103,7 +111,10 @@ def _of_protocol(connection: Connection, reply: Reply) -> str:
     if other is not None:
         return f"the server speaks {other} on this port, and not SMTP: {WHERE_TO_SUBMIT}"
     if reply.code not in _UNKNOWN_COMMAND:
-        return ""
+        is_of_name = reply.code in _ARGUMENT_INVALID or re.search(
+            _WANTS_NAME, " ".join(reply.lines)
+        )
+        return _NAME_IT if is_of_name and reply.permanent else ""
     if connection.lmtp:
         return "a server of SMTP? use smtp://"
     return "a server of LMTP? use lmtp://"
@@ -129,6 +140,8 @@ def _of_login(error: AuthenticationRefused) -> str:
     service = _service_of(error)
     if service is not None and not is_token:
         return service.login  # Such services have codes and reasons of their own.
+    if error.reply.code in _MECHANISM_INVALID:
+        return "the server wants another mechanism: name one by mechanisms=[…]"
     if error.reply.code not in _CREDENTIALS_INVALID:
         return ""
     if is_token:

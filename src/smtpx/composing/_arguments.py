@@ -36,7 +36,8 @@ The address may be a field, ``{{address}}``, in a message that becomes a `Templa
 Mailboxes: TypeAlias = "Mailbox | Iterable[Mailbox]"
 
 _ONE = "sender"  # The argument of which there is only one.
-_IDENTIFIER = re.compile(r"<[^\s<>@]+@(?:[^\s<>@\[\]]+|\[[^\s<>\[\]]+\])>")
+_LEFT = r"[^\s<>@()\[\]\\,;:\"]+"  # What is special elsewhere would end it there, or hide it.
+_IDENTIFIER = re.compile(rf"<{_LEFT}@(?:{_LEFT}|\[[^\s<>\[\]]+\])>")
 # What others write, who do not keep to the grammar; programs compare it octet by octet.
 _ANY_IDENTIFIER = re.compile(r"<[!-;=?-~]{1,898}>")
 _BARE_IDENTIFIER = re.compile(r"[!-'*-;=?-~]{1,898}")
@@ -44,7 +45,7 @@ _LONGEST_LINE = 998  # RFC 5322 §2.1.1
 _LONG_WORD = re.compile(r"[^\s=]{72}(?=[^\s=])")
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 _GROUP = re.compile(r"[^:;@<>]+:[^;]*;\s*")
-_URI = re.compile(r"(?:https?://[!#-.0-;=@-~]|mailto:)[!#-;=?-~]+", re.IGNORECASE)
+_URI = re.compile(r"(?:https?://[!#-.0-;=@-~]|mailto:[!#-;=?-~])[!#-;=?-~]*", re.IGNORECASE)
 # Fields that an argument of their own writes, or that describe what is in the parts.
 _OWN = {
     "from": "sender", "to": "to", "cc": "cc", "bcc": "bcc", "reply-to": "reply_to",

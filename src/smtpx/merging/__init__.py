@@ -23,6 +23,7 @@ __all__ = ["Template"]
 
 # What `html.escape` replaces: few texts have any of it.
 _MARKUP = re.compile("[&<>\"']")
+_BOM = "\ufeff"  # Programs of Windows begin a file with it, and `csv` the name of its first column.
 _FOR_ALL = ("Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc")
 
 
@@ -209,7 +210,13 @@ def _text(name: str, values: Mapping[str, object]) -> str:
     try:
         value = values[name]  # It may make what it lacks, as a defaultdict does.
     except KeyError:
-        raise LocalProtocolError(f"there is no value for the field {name!r}") from None
+        marked = any(str(other) in (_BOM + name, f'{_BOM}"{name}"') for other in values)
+        remedy = (
+            ": a byte order mark stands before its name: open the file with encoding='utf-8-sig'"
+        )
+        raise LocalProtocolError(
+            f"there is no value for the field {name!r}{remedy if marked else ''}"
+        ) from None
     if value is None or isinstance(value, (bytes, bytearray)):
         raise LocalProtocolError(f"field {name!r} is {value!r}: give text, if only an empty one")
     return str(value)
