@@ -329,11 +329,11 @@ def _listed(given: object) -> list[Any]:
     if isinstance(given, (str, bytes, Address, Recipient)):
         return [given]
     # Of a dict the keys are meant, as of what `smtplib` says was refused.
-    if not isinstance(given, Iterable) or (
-        _checks.is_one(given) and not isinstance(given, Mapping)
-    ):
-        raise _checks.complaint("recipients", given, "an address or a list of addresses")
-    return [*given]
+    is_one = _checks.is_one(given) and not isinstance(given, Mapping)
+    if is_one or not isinstance(given, Iterable):
+        raise _checks.complaint("recipients", given, "an address or a list of addresses")  # pyright: ignore[reportUnknownArgumentType]
+    several: Iterable[Any] = given  # pyright: ignore[reportUnknownVariableType]
+    return [*several]
 
 
 def _recipients_of(given: Sequence[str | Address | Recipient]) -> tuple[Recipient, ...]:

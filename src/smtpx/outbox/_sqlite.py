@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
 
-from smtpx._turns import Turns
-
 from smtpx import _checks
+from smtpx._turns import Turns
 
 from ._statements import Dialect, Row, Statements
 from ._store import is_current, migrate, run

@@ -11,7 +11,7 @@ from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Credentials
 from smtpx.sasl.mechanism import MechanismFactory
 
-__all__ = ["HASHED", "MUTUAL", "STRONGEST_FIRST", "Mechanisms", "advice", "allowed", "check"]
+__all__ = ["HASHED", "MUTUAL", "STRONGEST_FIRST", "Mechanisms", "allowed", "check"]
 
 Mechanisms: TypeAlias = Sequence["str | MechanismFactory"]
 """Names, or classes of one's own, in the order in which they are to be tried."""
