@@ -122,7 +122,7 @@ def test_any_other_field_arrives(name: str, value: str) -> None:
         (HeaderAddress("Bob", "bob", "y.test"), "Bob <bob@y.test>"),
         ("bob@bücher.test", "bob@xn--bcher-kva.test"),
         (["bob@y.test", "Eve <eve@y.test>"], "bob@y.test, Eve <eve@y.test>"),
-        (("bob@y.test", "eve@y.test"), '"bob@y.test" <eve@y.test>'),
+        ([("bob@y.test", "eve@y.test")], '"bob@y.test" <eve@y.test>'),
         ((("Bob", "bob@y.test"), Address("eve", "y.test")), "Bob <bob@y.test>, eve@y.test"),
         ((Address("bob", "y.test"), Address("eve", "y.test")), "bob@y.test, eve@y.test"),
         ("=?utf-8?q?B=C3=B6b?= <bob@y.test>", "=?utf-8?b?QsO2Yg==?= <bob@y.test>"),
@@ -249,6 +249,36 @@ def test_of_several_parents_none_is_an_ancestor() -> None:
     source = b"Message-ID: <2@x>\nIn-Reply-To: <0@x> <1@x>\n\nhi\n"
     answer = parsed(message(in_reply_to=message_from_bytes(source)))
     assert (answer["In-Reply-To"], answer["References"]) == ("<2@x>", "<2@x>")
+
+
+# --- a pair ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argument", ["to", "cc", "bcc", "reply_to"])
+@pytest.mark.parametrize("first", ["a@y.test", "Ann <a@y.test>"])
+def test_two_addresses_in_a_pair_are_warned_of(argument: str, first: str) -> None:
+    """The first of them gets nothing. It may be a name all the same, and so it is no error."""
+    with pytest.warns(UserWarning, match=f"{argument}: a pair is a name") as told:
+        made = message(**{argument: (first, "b@x.test")})
+    (each,) = made[argument.replace("_", "-")].addresses
+    assert (each.display_name, each.addr_spec) == (first, "b@x.test")
+    assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("b@x.test", "b@x.test"),
+        ("B@X.test", "b@x.test"),
+        ("Bob", "b@x.test"),
+        ("Bob at home", "b@x.test"),
+        ("@bob", "b@x.test"),
+        ("Doe, Jane", "b@x.test"),
+        ("{{name}}", "{{address}}"),
+    ],
+)
+def test_a_name_and_an_address_are_a_pair_without_a_word(pair: tuple[str, str]) -> None:
+    assert message(to=pair)["To"].addresses[0].display_name == pair[0]
 
 
 # --- fields that have no argument ----------------------------------------------------------------

@@ -302,6 +302,26 @@ def test_addresses_may_stand_in_one_text(handler: Callable[..., MailHandler]):
     assert server.messages[0].parsed["To"] == '"Root, of all" <ops@example.net>, bob@example.net'
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_addresses_may_be_a_list_or_a_tuple(
+    handler: Callable[..., MailHandler], kind: Callable[[list[str]], Any], number: int
+):
+    """As `SMTPHandler` takes them: a tuple of two is no name with an address."""
+    everybody = [f"{letter}@example.net" for letter in "xyz"[:number]]
+    with Server() as server:
+        one = handler(server, toaddrs=kind(everybody))
+        LOGGER.error("first")
+        one.flush()
+        one.toaddrs = kind([*everybody, "late@example.net"])
+        LOGGER.error("second")
+        one.flush()
+        assert [each.recipients for each in server.messages] == [
+            tuple(everybody),
+            (*everybody, "late@example.net"),
+        ]
+
+
 def test_an_exception_is_mailed_with_its_traceback(handler: Callable[..., MailHandler]):
     with Server() as server:
         one = handler(server)

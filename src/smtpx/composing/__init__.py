@@ -55,8 +55,9 @@ def compose(
     """Make a message.
 
     An address is ``"bob@x.test"``, ``"Bob <bob@x.test>"``, ``("Bob", "bob@x.test")`` or an object
-    that has them; several are a list, never a tuple of strings. Bcc stands in the message, for
-    the envelope, and is left out when it is sent.
+    that has them; several are a list. A tuple of two strings is a name and an address: you are
+    warned where the name is another address. Bcc stands in the message, for the envelope, and is
+    left out when it is sent.
 
     `text` and `html` are two forms of the same; `plain_text` makes the one of the other.
     `attachments` are paths, open binary files, `Attachment` values, or messages to be forwarded.
@@ -80,8 +81,11 @@ def compose(
     author = arguments.mailbox("sender", sender)
     if not author[1].domain:
         raise LocalProtocolError("sender needs an address with a domain")
-    people = {"To": to, "Cc": cc, "Bcc": bcc}
-    everyone = {name: arguments.mailboxes(name.lower(), given) for name, given in people.items()}
+    everyone = {
+        "To": arguments.mailboxes("to", to),
+        "Cc": arguments.mailboxes("cc", cc),
+        "Bcc": arguments.mailboxes("bcc", bcc),
+    }
     if not any(everyone.values()):
         raise LocalProtocolError("there is nobody to send it to: give to, cc or bcc")
     answers = arguments.mailboxes("reply_to", reply_to)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from email.headerregistry import Address as HeaderAddress
 from typing import Any, TypeAlias, TypeVar, cast
@@ -81,9 +82,25 @@ def mailboxes(argument: str, given: Mailboxes | None) -> list[tuple[str, Address
     """
     # A tuple that begins with a string is a name with its address, whatever the name looks like.
     if isinstance(given, tuple) and given and isinstance(given[0], str):
-        return [mailbox(argument, cast("Mailbox", given))]
+        one = mailbox(argument, cast("Mailbox", given))
+        _warn_of_two(argument, *one)
+        return [one]
     each = listed(argument, given, (str, Address, HeaderAddress))
     return [mailbox(name, one) for name, one in each]
+
+
+def _warn_of_two(argument: str, name: str, address: Address) -> None:
+    """Warn where the name of one may be meant as another address. It may be a name as well."""
+    try:
+        other = Address.parse(mailbox_in(name)[1])
+    except ValueError:
+        return
+    if str(other).lower() != str(address).lower():
+        warnings.warn(
+            f"{argument}: a pair is a name and an address, so that {address} has the name {other}. "
+            "Give two addresses as a list. If it is the name, put the pair into a list",
+            stacklevel=4,
+        )
 
 
 def mailbox(argument: str, given: Mailbox) -> tuple[str, Address]:

@@ -255,7 +255,7 @@ def _check_sender(given: Any) -> None:
     """Look at the default sender; one that is made late is known within a request only."""
     if given is not None and not _is_late(given):
         try:
-            _ = smtpx.compose(sender=given, to=given, text="")
+            _ = smtpx.compose(sender=given, to=[given], text="")
         except (TypeError, smtpx.SMTPError) as error:
             raise type(error)(f"MAIL_DEFAULT_SENDER: {error}") from error
 

@@ -94,7 +94,7 @@ class MailHandler(logging.Handler):
     ) -> None:
         """Take the arguments of `SMTPHandler`; or a `url`, in place of the first and of `secure`.
 
-        `toaddrs` is a list of addresses, or a text with commas between them.
+        `toaddrs` are addresses in a list or a tuple, or a text with commas between them.
         `timeout` are the seconds for each mail, and for what is left when the handler is closed.
         Another machine must offer STARTTLS, unless the `url` says otherwise.
 
@@ -112,7 +112,7 @@ class MailHandler(logging.Handler):
         if type(capacity) is not int or capacity < 1:
             raise ValueError(f"capacity={capacity!r}: give an int, 1 or more")
         self.fromaddr = fromaddr
-        self.toaddrs = _listed(toaddrs) if isinstance(toaddrs, str) else toaddrs
+        self.toaddrs = _listed(toaddrs)
         self.subject = subject
         try:
             _ = self._envelope()
@@ -300,7 +300,7 @@ class MailHandler(logging.Handler):
         return Envelope.from_message(self._message("", ""))
 
     def _message(self, subject: str, text: str) -> EmailMessage:
-        return compose(sender=self.fromaddr, to=self.toaddrs, subject=subject, text=text)
+        return compose(sender=self.fromaddr, to=_listed(self.toaddrs), subject=subject, text=text)
 
     def _mail(self, recipients: tuple[Address, ...], digest: _Digest) -> tuple[Address, ...]:
         """Mail a digest; return those to whom it can be sent again, and who have not got it."""
@@ -356,10 +356,15 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
-def _listed(text: str) -> list[str] | list[tuple[str, str]]:
-    """The addresses of a text as it stands in a field, or that itself if it is none."""
-    pairs = getaddresses([text])
-    return pairs if all(address for _, address in pairs) else [text]
+def _listed(given: str | Sequence[str | tuple[str, str]]) -> Sequence[str | tuple[str, str]]:
+    """The addresses of a text as it stands in a field, or that itself if it is none.
+
+    To `SMTPHandler` a tuple is a list: to `compose` it would be a name and an address.
+    """
+    if not isinstance(given, str):
+        return [*given] if isinstance(given, tuple) else given
+    pairs = getaddresses([given])
+    return pairs if all(address for _, address in pairs) else [given]
 
 
 def _endpoint_of(mailhost: object) -> Endpoint:
