@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable
 
 import pytest
 
-from smtpx import ClientCertificate, Credentials, LocalProtocolError, Session, SMTPError
+from smtpx import (
+    AsyncClient,
+    AsyncSession,
+    Client,
+    ClientCertificate,
+    Credentials,
+    Envelope,
+    LocalProtocolError,
+    Session,
+    SMTPError,
+    asend,
+    send,
+)
 from smtpx._secrecy import redacted
 from smtpx._wire.commands import Phase, command
 from smtpx.testing import Server
@@ -82,6 +95,53 @@ def test_the_plugin_runs_and_knows_what_this_test_has_given(given: str) -> None:
     error = SMTPError("x")
     assert any(secret.startswith(SECRET) for secret in secrecy._notes.secrets)
     assert error in secrecy._notes.errors
+
+
+# Each with a mistake beside it.
+FACES: dict[str, Callable[..., object]] = {
+    "Session": Session,
+    "AsyncSession": AsyncSession,
+    "Client": Client,
+    "AsyncClient": AsyncClient,
+    "send": lambda *given, **options: send(b"hi", *given, **options),
+    "asend": lambda *given, **options: asyncio.run(asend(b"hi", *given, **options)),
+}
+PROXY = f"socks5://ann:{SECRET}@127.0.0.1:1"
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        (f"smtp://ann:{SECRET}@mx.test", {"client_name": "no name"}),
+        (f"smtp://ann:{SECRET}@mx.test", {"client_nam": "no option"}),
+        ("smtp://mx.test", {"proxy": PROXY, "timeout": "long"}),
+        ("smtp://mx.test", {"proxy": f"{PROXY}\0"}),
+        ("lmtp+unix:///socket", {"proxy": PROXY}),
+        ("nowhere", {"proxy": PROXY}),
+    ],
+)
+def test_a_mistake_shows_no_password_that_stands_beside_it(
+    face: str, url: str, options: dict[str, str]
+) -> None:
+    with pytest.raises((TypeError, SMTPError)) as caught:
+        _ = FACES[face](url, **options)
+    assert not noted(caught.value)
+
+
+@pytest.mark.parametrize("face", ["Client", "AsyncClient"])
+def test_a_mistake_in_the_pool_shows_no_password(face: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        _ = FACES[face](f"smtp://ann:{SECRET}@mx.test", pool=5, proxy=PROXY)
+    assert not noted(caught.value)
+
+
+@pytest.mark.parametrize("face", ["send", "asend"])
+def test_what_fails_later_shows_no_password_of_a_proxy(face: str) -> None:
+    envelope = Envelope("ann@x.test", ["bob@y.test"])
+    with pytest.raises(SMTPError) as caught:
+        _ = FACES[face]("smtp://mx.test", envelope, proxy=PROXY)
+    assert not noted(caught.value)
 
 
 REDACTED = b"[redacted]"

@@ -9,6 +9,7 @@ from smtpx import _checks
 from smtpx._drivers.resumption import Handshakes
 from smtpx._faces.keywords import SessionOptions
 from smtpx._loading import loading
+from smtpx._secrecy import without_frames
 from smtpx._values import Value, replaced
 from smtpx._wire.commands import ehlo
 from smtpx.endpoints import Endpoint
@@ -74,6 +75,16 @@ class Settings(Value):
             EndpointError, LocalProtocolError: one of them is wrong.
             TypeError: there is no such option, or it takes something else.
         """
+        try:
+            return cls._of(endpoint, options)
+        except Exception as error:
+            problem = without_frames(error)
+        # R14: passwords may stand in them, and a traceback may show locals.
+        del endpoint, options
+        raise problem
+
+    @classmethod
+    def _of(cls, endpoint: str | Endpoint, options: SessionOptions) -> Settings:
         _check_kinds(options)
         endpoint = _endpoint_of(endpoint)
         _check_tls(endpoint, options.get("tls"))

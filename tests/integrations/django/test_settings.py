@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import smtpx
+from smtpx.integrations.django import EmailBackend
 from smtpx.testing import Server, ServerTLS
 from tests.integrations.django.setting_up import BACKEND, HAS_MAILERS
 
@@ -16,7 +17,16 @@ Mailer = Callable[..., None]
 
 LOGS = "smtpx.integrations.logs.MailHandler"
 
+PROXY = "socks5://ann:hunter2@proxy.test"
+
 STARTTLS, IMPLICIT, NONE = smtpx.TLSMode.STARTTLS, smtpx.TLSMode.IMPLICIT, smtpx.TLSMode.NONE
+
+
+class WithProxy(EmailBackend):
+    """As docs/django.md shows it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(proxy=PROXY, **options)
 
 
 def read(**options: Any) -> Any:
@@ -266,16 +276,26 @@ class TestOldSettings:
         assert made._settings.options["timeouts"] == smtpx.Timeouts.each(7)
 
 
-def test_a_password_is_in_no_report_of_an_error(mailer: Mailer):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"host": "localhost", "username": "ann", "password": "hunter2", "port": "x"},
+        {"url": "smtp://mx.test", "proxy": PROXY, "client_name": "no name"},
+        {"url": "smtp://ann:hunter2@mx.test", "client_name": "no name"},
+        {"url": "smtp//mx.test", "proxy": PROXY},
+    ],
+)
+def test_a_password_is_in_no_report_of_an_error(mailer: Mailer, options: dict[str, Any]):
     from django.core import mail
     from django.views.debug import ExceptionReporter
 
-    mailer(host="localhost", username="ann", password="hunter2", port="x")
-    with pytest.raises(Exception, match="port") as caught:
+    mailer(**options)
+    with pytest.raises(Exception, match=r"port|client_name|URL") as caught:
         _ = mail.mailers.default if HAS_MAILERS else mail.get_connection()
     error = caught.value
     report = ExceptionReporter(None, type(error), error, error.__traceback__)
-    frames = [frame for frame in report.get_traceback_frames() if "smtpx" in frame["filename"]]
+    shown = report.get_traceback_data()["frames"]  # as the debug page has them
+    frames = [frame for frame in shown if "smtpx" in frame["filename"]]
     told = [str(value) for frame in frames for _, value in frame["vars"]]
     assert frames
     assert "hunter2" not in "".join([*told, *traceback.format_exception(error)])
@@ -315,26 +335,53 @@ class TestChecks:
         mailer(url="smtp://mail.example.com?tls=opportunistic")
         assert self.found() == ["smtpx.W001"]
 
-    def test_a_password_that_error_reports_show_is_warned_of(self, mailer: Mailer):
-        mailer(url="submission://ann:hunter2@mail.example.com")
-        assert self.found() == ["smtpx.W002"]
-        mailer(url="submission://mail.example.com", username="ann", password="hunter2")
-        assert self.found() == []
-
-    def test_the_warning_is_about_what_djangos_error_reports_show(self, mailer: Mailer):
+    @pytest.mark.parametrize(
+        ("options", "shown"),
+        [
+            ({"url": "submission://ann:hunter2@mail.example.com"}, ["url"]),
+            ({"url": "gmail://ann@gmail.com:hunter2"}, ["url"]),
+            ({"url": "smtps://mail.example.com", "proxy": PROXY}, ["proxy"]),
+            ({"url": "smtps://ann:hunter2@mail.example.com", "proxy": PROXY}, ["url", "proxy"]),
+            ({"url": "smtps://mail.example.com", "username": "ann", "password": "hunter2"}, []),
+            ({"url": "smtps://mail.example.com", "proxy": "http://ann@proxy.test"}, []),
+            (
+                {
+                    "url": "smtps://mail.example.com",
+                    "credentials": smtpx.Credentials("ann", "hunter2"),
+                },
+                [],
+            ),
+        ],
+    )
+    def test_a_password_that_djangos_error_reports_show_is_warned_of(
+        self, mailer: Mailer, options: dict[str, Any], shown: list[str]
+    ):
+        from django.core.checks import run_checks
         from django.views.debug import SafeExceptionReporterFilter
 
-        shown = SafeExceptionReporterFilter().get_safe_settings
-        mailer(url="submission://ann:hunter2@mail.example.com")
-        assert "hunter2" in str(shown())
-        mailer(url="submission://mail.example.com", username="ann", password="hunter2")
-        assert "hunter2" not in str(shown())
+        mailer(**options)
+        assert ("hunter2" in str(SafeExceptionReporterFilter().get_safe_settings())) is bool(shown)
+        told = [found.msg for found in run_checks() if found.id == "smtpx.W002"]
+        for each, text in zip(shown, told, strict=True):
+            assert f"the password in its {each} is shown" in text
+
+    def test_a_password_that_a_backend_of_the_project_adds_is_not(self):
+        from django.test import override_settings
+
+        own = f"{__name__}.WithProxy"
+        said: dict[str, Any] = {"EMAIL_BACKEND": own, "SMTPX": {"url": "smtps://mx.test"}}
+        if HAS_MAILERS:
+            mailer = {"BACKEND": own, "OPTIONS": {"url": "smtps://mx.test"}}
+            said = {"MAILERS": {"default": mailer}}
+        with override_settings(**said):
+            assert self.found() == []
 
     @pytest.mark.parametrize(
         ("handler", "is_told"),
         [
             ({"class": LOGS, "url": "submission://ann:hunter2@mail.example.com"}, True),
             ({"class": LOGS, "mailhost": "localhost", "credentials": ("ann", "hunter2")}, True),
+            ({"()": LOGS, "url": "submission://ann:hunter2@mail.example.com"}, True),
             ({"class": LOGS, "url": "submission://mail.example.com"}, False),
             ({"class": LOGS, "url": "mail.example.com"}, False),
             ({"class": "logging.StreamHandler", "url": "smtp://ann:x@mail.example.com"}, False),

@@ -60,7 +60,11 @@ class AsyncSession(Opened[AsyncDriver]):
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        super().__init__(Settings.of(endpoint, **options), socket)
+        try:
+            settings = Settings.of(endpoint, **options)
+        finally:
+            del endpoint, options  # R14
+        super().__init__(settings, socket)
         self._world: World | None = None
 
     async def __aenter__(self) -> Self:

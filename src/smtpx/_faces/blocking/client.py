@@ -69,10 +69,14 @@ class Client:
         Raises:
             EndpointError, LocalProtocolError: a setting is wrong.
         """
-        settings = Settings.of(endpoint, **options)
+        try:
+            settings = Settings.of(endpoint, **options)
+            self._limits = check_pool(pool)
+        except Exception:
+            del endpoint, options  # R14
+            raise
         self._server = str(settings.endpoint)
         self._check = settings.check
-        self._limits = check_pool(pool)
         self._total = settings.timeouts.total
         handshakes, learnt = settings.handshakes(), Learnt()
         self._pool = SessionPool(
@@ -251,8 +255,10 @@ def send(
     Raises:
         SMTPError: as `Session.open` and `Session.send`.
     """
-    session = Session(endpoint, **options)
-    del endpoint  # R14: a password may stand in it, and a traceback may show locals.
+    try:
+        session = Session(endpoint, **options)
+    finally:
+        del endpoint, options  # R14: passwords may stand in them, and a traceback may show locals.
     course = Course(envelope, all_or_nothing)
     try:
         course.prepare(session._settings.check, message)

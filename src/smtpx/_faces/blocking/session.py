@@ -66,7 +66,11 @@ class Session(Opened[BlockingDriver]):
             EndpointError, LocalProtocolError: a setting is wrong.
             TypeError, ValueError: one is of another kind, or there is no such option.
         """
-        super().__init__(Settings.of(endpoint, **options), socket)
+        try:
+            settings = Settings.of(endpoint, **options)
+        finally:
+            del endpoint, options  # R14
+        super().__init__(settings, socket)
         self._handshake: Handshake | None = None
         self._dialling: Dialling | None = None
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from django.conf import settings as project
 from django.core.checks import CheckMessage, Error, Warning
+from django.views.debug import get_default_exception_reporter_filter
 
 from smtpx import Endpoint, EndpointError
-from smtpx.integrations.django._mailers import MISTAKES, as_dict, mailers, named
+from smtpx.integrations.django._mailers import MISTAKES, Mailer, as_dict, mailers, named
 from smtpx.integrations.django._settings import Settings
 from smtpx.integrations.logs import MailHandler
+
+_HINTS = {"url": "Give username and password beside the url: what has that name is hidden."}
+_HINT = "Have a backend of your own add it: docs/django.md shows one."
 
 
 def check_mail(**_: Any) -> list[CheckMessage]:
@@ -40,42 +45,79 @@ def check_mail(**_: Any) -> list[CheckMessage]:
                 )
             )
         settings = made._settings
-        if settings.endpoint.password is not None:
-            hint = "Give username and password beside the url: what has that name is hidden."
-            messages.append(_shown_password(mailer.setting, hint))
+        messages += [
+            _shown_password(mailer.setting, option, _HINTS.get(option, _HINT))
+            for option in _telling(_shown(mailer))
+        ]
         if settings.outbox is not None:
             first, others = by_database.setdefault(
                 settings.outbox.database, (mailer.setting, settings)
             )
             if settings != others:
                 messages.append(_two_in_one(first, mailer.setting, settings.outbox.database))
-    hint = "Have a function add the url: docs/logging.md shows one."
-    return messages + [_shown_password(handler, hint) for handler in _telling_handlers()]
+    hint = "Have a function add it: docs/logging.md shows one."
+    return messages + [_shown_password(*found, hint) for found in _telling_handlers()]
 
 
-def _shown_password(where: str, hint: str) -> CheckMessage:
+def _shown_password(where: str, option: str, hint: str) -> CheckMessage:
     return Warning(
-        f"{where}: the password in it is shown in Django's error reports.",
+        f"{where}: the password in its {option} is shown in Django's error reports.",
         hint=hint,
         id="smtpx.W002",
     )
 
 
-def _telling_handlers() -> Iterator[str]:
-    """The handlers in ``LOGGING`` that have a password of ours."""
-    for name, config in as_dict(as_dict(project.LOGGING).get("handlers")).items():
+def _telling_handlers() -> Iterator[tuple[str, str]]:
+    """The handlers in ``LOGGING`` that are ours, and what of them has a password."""
+    shown = _shown_settings().get("LOGGING")
+    for name, config in as_dict(as_dict(shown).get("handlers")).items():
         said = as_dict(config)
-        if named(said.get("class"), MailHandler) is None:
+        if named(said.get("class", said.get("()")), MailHandler) is None:
             continue
-        if said.get("credentials") is not None or _has_password(said.get("url")):
-            yield f"LOGGING['handlers'][{name!r}]"
+        where = f"LOGGING['handlers'][{name!r}]"
+        if said.get("credentials") is not None:
+            yield where, "credentials"
+        for option in _telling(said):
+            yield where, option
 
 
-def _has_password(url: object) -> bool:
+def _shown(mailer: Mailer) -> object:
+    """The options of a mailer, as Django's error reports show them."""
+    shown = _shown_settings()
+    if hasattr(project, "MAILERS"):
+        return as_dict(as_dict(shown.get("MAILERS")).get(mailer.alias)).get("OPTIONS")
+    return shown.get("SMTPX")
+
+
+def _shown_settings() -> Mapping[str, Any]:
+    settings: dict[str, Any] = get_default_exception_reporter_filter().get_safe_settings()
+    return settings
+
+
+def _telling(shown: object, option: str = "") -> Iterator[str]:
+    """The options, those within others too, that have a URL with a password."""
+    if isinstance(shown, str):
+        if _has_password(shown):
+            yield option
+    elif isinstance(shown, Mapping):
+        for name, value in cast("Mapping[str, object]", shown).items():
+            yield from _telling(value, name)
+    elif isinstance(shown, (list, tuple)):
+        for value in cast("Sequence[object]", shown):
+            yield from _telling(value, option)
+
+
+def _has_password(text: str) -> bool:
+    """Whether it is a URL with a password, of whatever kind."""
     try:
-        return isinstance(url, str) and Endpoint.parse(url).password is not None
+        if urlsplit(text).password is not None:
+            return True
+    except ValueError:
+        pass
+    try:
+        return Endpoint.parse(text).password is not None  # Of a service, without an @ behind it.
     except EndpointError:
-        return False  # The handler itself complains.
+        return False  # Whoever is given it complains.
 
 
 def _two_in_one(first: str, second: str, database: str) -> CheckMessage:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
@@ -47,12 +48,13 @@ _REPLACED = {
 }
 
 
-class Settings(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Settings:
     """What a backend works by. Those that are equal share a client."""
 
     endpoint: Endpoint
     pool: PoolLimits | None
-    options: SessionOptions
+    options: SessionOptions = field(repr=False)  # The URL of a proxy may have a password.
     partial_raises: bool
     """A message that only some recipients got is an error."""
     outbox: Kept | None
