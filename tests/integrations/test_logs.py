@@ -110,6 +110,62 @@ def test_a_caller_never_waits_for_a_server_that_does_not_answer(
         one._timeout = 0.05
 
 
+@pytest.mark.parametrize("has_thread", [True, False])
+def test_at_exit_what_is_left_has_one_timeout(
+    handler: Callable[..., MailHandler],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    has_thread: bool,
+):
+    """`logging.shutdown` flushes and closes: the second has what the first has left of the time."""
+    given: list[float] = []
+    if not has_thread:  # As CPython 3.12 has it while the program ends.
+        monkeypatch.setattr(MailHandler, "_has_thread", lambda _: False)
+    with Server(faults=[Stall("EHLO")]) as server:
+        one = handler(server, timeout=0.2)
+        wait_for = one._changed.wait_for
+
+        def noted(predicate: Callable[[], bool], timeout: float) -> bool:
+            given.append(timeout)
+            return wait_for(predicate, timeout)
+
+        monkeypatch.setattr(one._changed, "wait_for", noted)
+        for _ in range(3):
+            LOGGER.error("lost")
+        one.flush()
+        one.close()
+        of_flush, of_close = given
+    assert of_close < of_flush <= 0.2
+    assert "3 records" in capsys.readouterr().err
+
+
+def test_a_handler_that_is_closed_later_has_its_time_again(handler: Callable[..., MailHandler]):
+    with Server() as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        one._flushed = -3600.0, -3600.0
+        LOGGER.error("second")
+        one.close()
+        assert texts(server) == ["first\n", "second\n"]
+
+
+def test_close_says_how_many_records_are_lost(
+    handler: Callable[..., MailHandler], capsys: pytest.CaptureFixture[str]
+):
+    with Server(faults=[Refuse("MAIL", "451 4.3.0 try later", times=2)]) as server:
+        one = handler(server)
+        LOGGER.error("first")
+        one.flush()
+        for _ in range(4):
+            LOGGER.error("second")
+        one.close()
+    told = capsys.readouterr().err
+    assert "(a mail of 1 record)" in told
+    assert "(a mail of 5 records)" in told
+    assert "the handler is closed: 5 records did not reach everybody" in told
+
+
 def test_close_mails_what_is_left(handler: Callable[..., MailHandler]):
     with Server() as server:
         one = handler(server)

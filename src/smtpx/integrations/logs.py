@@ -14,31 +14,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from email.utils import getaddresses
+from functools import partial
 from threading import Condition, Thread, current_thread
 from typing import Any
 
 from smtpx import (
     Address,
-    Client,
     ClientCertificate,
     Credentials,
     Endpoint,
     Envelope,
-    PoolLimits,
     ReplyError,
     SendResult,
+    Session,
     SMTPError,
     Status,
     TLSMode,
     TLSPolicy,
     _checks,
     compose,
+    send,
 )
 
 __all__ = ["MailHandler"]
 
 # Characters of one record that are mailed.
 _LONGEST = 10_000
+# Seconds within which a handler is closed that `logging.shutdown` has flushed.
+_AT_ONCE = 1.0
 
 
 @dataclass(slots=True)
@@ -56,6 +59,11 @@ class _Digest:
 
     entries: dict[object, _Entry] = field(default_factory=lambda: dict[object, _Entry]())
     dropped: int = 0
+
+    @property
+    def records(self) -> int:
+        """How many it has, the dropped ones among them."""
+        return self.dropped + sum(entry.count for entry in self.entries.values())
 
     def add(self, later: _Digest, capacity: int) -> None:
         """Take in what came afterwards, as far as there is room."""
@@ -95,7 +103,7 @@ class MailHandler(logging.Handler):
         """Take the arguments of `SMTPHandler`; or a `url`, in place of the first and of `secure`.
 
         `toaddrs` are addresses in a list or a tuple, or a text with commas between them.
-        `timeout` are the seconds for each mail, and for what is left when the handler is closed.
+        `timeout` are the seconds for each mail, and for all that is left when the program ends.
         Another machine must offer STARTTLS, unless the `url` says otherwise.
 
         Raises:
@@ -118,13 +126,10 @@ class MailHandler(logging.Handler):
             _ = self._envelope()
         except (SMTPError, TypeError) as error:
             raise type(error)(f"fromaddr, toaddrs: {error}") from error
-        self._client = Client(
-            _endpoint_of(mailhost) if url is None else url,
-            credentials=_credentials_of(credentials),
-            tls=_policy_of(secure),
-            timeout=timeout,
-            pool=PoolLimits(idle=0),  # A minute is long for a server that waits.
-        )
+        where = _endpoint_of(mailhost) if url is None else Endpoint.parse(url)
+        who, policy = _credentials_of(credentials), _policy_of(secure)
+        _ = Session(where, credentials=who, tls=policy, timeout=timeout)  # It looks at them.
+        self._send = partial(send, endpoint=where, credentials=who, tls=policy)
         self._timeout = timeout
         self._interval = interval
         self._capacity = capacity
@@ -136,6 +141,8 @@ class MailHandler(logging.Handler):
         self._changed = Condition()
         self._kept = _Digest()
         self._owed: dict[tuple[Address, ...], _Digest] = {}  # No address is in two of them.
+        self._at_hand = 0  # Records of what is being mailed.
+        self._flushed = 0.0, 0.0  # When that ended, and until when it could have waited.
         self._thread: Thread | None = None
         self._next = 0.0
         self._is_mailing = False
@@ -171,37 +178,48 @@ class MailHandler(logging.Handler):
                 is_forsaken = not self._has_thread() and self._is_closing
                 self._changed.notify_all()
             if is_forsaken:
-                self._mail_kept()
+                self._mail_kept(time.monotonic() + self._timeout)
         except Exception:
             self.handleError(record)
 
     def flush(self) -> None:
         """Have what is kept mailed now; wait for that for `timeout` seconds at most."""
         self._leave_parent()
+        until = time.monotonic() + self._timeout
         with self._changed:
             self._is_hurried = self._has_mail
             is_forsaken = self._is_hurried and not self._has_thread()
             self._changed.notify_all()
         if is_forsaken:
-            self._mail_kept()
+            self._mail_kept(until)
         with self._changed:
             _ = self._changed.wait_for(
-                lambda: not (self._is_hurried or self._is_mailing), self._timeout
+                lambda: not (self._is_hurried or self._is_mailing), until - time.monotonic()
             )
+        self._flushed = time.monotonic(), until
 
     def close(self) -> None:
-        """Mail what is left, within `timeout` seconds, and end the thread."""
+        """Mail what is left, within `timeout` seconds, and end the thread.
+
+        Closed at once after `flush`, as at exit, it has what that left of its `timeout`.
+        """
         self._leave_parent()
+        now, (flushed, until) = time.monotonic(), self._flushed
+        if now - flushed > _AT_ONCE:
+            until = now + self._timeout
         with self._changed:
             self._is_closing = True
             is_forsaken = self._has_mail and not self._has_thread()
             self._changed.notify_all()
         if is_forsaken:
-            self._mail_kept()
+            self._mail_kept(until)
         with self._changed:
-            _ = self._changed.wait_for(
-                lambda: not (self._has_mail or self._is_mailing), self._timeout
+            is_over = self._changed.wait_for(
+                lambda: not (self._has_mail or self._is_mailing), until - time.monotonic()
             )
+            left = self._at_hand + sum(each.records for each in (self._kept, *self._owed.values()))
+        if not is_over:
+            self._report_lost(f"the time to mail them was up: {_counted(left)} may be lost")
         super().close()
 
     def _leave_parent(self) -> None:
@@ -235,7 +253,7 @@ class MailHandler(logging.Handler):
     def _work(self) -> None:
         """Mail what comes, until the handler is closed."""
         while self._await():
-            self._mail_kept()
+            self._mail_kept(None)
 
     def _await(self) -> bool:
         """Wait until a mail is due; false if there will be none any more."""
@@ -251,29 +269,36 @@ class MailHandler(logging.Handler):
                     None if patience is None else min(patience, _checks.LONGEST_WAIT)
                 )
 
-    def _mail_kept(self) -> None:
-        """Mail what is kept."""
+    def _mail_kept(self, until: float | None) -> None:
+        """Mail what is kept; each digest within the usual time, and all within this one."""
         with self._changed:
             kept, self._kept = self._kept, _Digest()
             owed, self._owed = self._owed, {}
             self._is_mailing, self._is_hurried = True, False
+            self._at_hand = sum(each.records for each in (kept, *owed.values()))
         still_owed: dict[tuple[Address, ...], _Digest] = {}
         try:
             self._share_out(owed, kept)
             while True:
-                if not owed:
+                seconds = self._timeout if until is None else until - time.monotonic()
+                if not owed or seconds <= 0:
                     break
                 recipients, digest = owed.popitem()  # Interrupted, it may have arrived.
-                if late := self._mail(recipients, digest):
+                if late := self._mail(recipients, digest, seconds):
                     still_owed[late] = digest
         except Exception as error:  # `fromaddr` or `toaddrs` was changed, and is wrong.
             self._report(str(error))
         finally:
+            left = owed | still_owed
+            if left and self._is_closing:
+                lost = sum(each.records for each in left.values())
+                told = f"{_counted(lost)} did not reach everybody"
+                self._report_lost(f"the handler is closed: {told}")
+                left.clear()
             with self._changed:
-                if not self._is_closing:
-                    self._owed = owed | still_owed
+                self._owed = left
                 self._next = time.monotonic() + self._interval
-                self._is_mailing = False
+                self._is_mailing, self._at_hand = False, 0
                 self._changed.notify_all()
 
     def _share_out(self, owed: dict[tuple[Address, ...], _Digest], kept: _Digest) -> None:
@@ -302,24 +327,33 @@ class MailHandler(logging.Handler):
     def _message(self, subject: str, text: str) -> EmailMessage:
         return compose(sender=self.fromaddr, to=_listed(self.toaddrs), subject=subject, text=text)
 
-    def _mail(self, recipients: tuple[Address, ...], digest: _Digest) -> tuple[Address, ...]:
+    def _mail(
+        self, recipients: tuple[Address, ...], digest: _Digest, seconds: float
+    ) -> tuple[Address, ...]:
         """Mail a digest; return those to whom it can be sent again, and who have not got it."""
         result: SendResult | None = None
         try:
             entries = [*digest.entries.values()]
             message = self._message(_subject(entries), _text(entries, digest.dropped))
             sender = Envelope.from_message(message).sender
-            result = self._client.send(message, Envelope(sender, recipients))
+            envelope = Envelope(sender, recipients)
+            result = self._send(message, envelope=envelope, timeout=seconds)
             result.raise_for_refused()
         except Exception as error:
             if result is None and isinstance(error, SMTPError):
                 result = error.result
-            self._report(_told(error, result))
+            self._report(f"{_told(error, result)} (a mail of {_counted(digest.records)})")
             if result is not None:
                 return tuple(each.recipient for each in result.outcomes if each.retryable)
             is_final = isinstance(error, ReplyError) and not error.transient
             return () if is_final or not isinstance(error, SMTPError) else recipients
         return ()
+
+    def _report_lost(self, told: str) -> None:
+        try:
+            raise SMTPError(told)  # What `handleError` reports is an exception.
+        except SMTPError:
+            self._report(told)
 
     def _report(self, told: str) -> None:
         self.handleError(logging.makeLogRecord({"name": __name__, "msg": told}))
@@ -330,6 +364,10 @@ def _told(error: Exception, result: SendResult | None) -> str:
     if result is None:
         return str(error)
     return "; ".join(str(each) for each in result.outcomes if each.status is not Status.ACCEPTED)
+
+
+def _counted(records: int) -> str:
+    return "1 record" if records == 1 else f"{records:,} records"
 
 
 def _subject(entries: list[_Entry]) -> str:
