@@ -85,6 +85,25 @@ def test_what_the_page_shows_is_tested_by_djangos_own_runner(tmp_path: Path):
 
 @pytest.mark.slow  # `make test-integrations` runs it
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("has_file", [True, False])
+def test_what_the_page_of_the_outbox_shows_is_tested_by_djangos_own_runner(
+    tmp_path: Path, has_file: bool
+):
+    """Its settings, with and without the file, and the test that it shows."""
+    shown = blocks(PAGE.name)
+    (database,) = [block for block in shown if "DATABASES = " in block]
+    (tests,) = [block for block in shown if "def test_" in block]
+    manage = started(tmp_path, settings(URL) + (database if has_file else ""))
+    _ = (tmp_path / "shop" / "tests.py").write_text(tests, encoding="utf-8")
+    if has_file:
+        assert "Ran 1 test" in manage("test", "--buffer")
+    else:
+        with pytest.raises(AssertionError, match=r"DATABASES\['default'\] a .TEST.: ..NAME.: …"):
+            _ = manage("test", "--buffer")
+
+
+@pytest.mark.slow  # `make test-integrations` runs it
+@pytest.mark.timeout(120)
 def test_the_page_is_enough(tmp_path: Path):
     with Server(users={"user": "secret"}) as server:
         manage = started(tmp_path, settings(server.url))

@@ -77,7 +77,8 @@ def _sqlite_url(database: str, name: object) -> str:
     path = str(name)
     if not path or ":memory:" in path or "mode=memory" in path:
         raise ValueError(
-            f"the database {database!r} is in memory, and what is there survives nothing"
+            f"the database {database!r} is in memory, and what is there survives nothing. Is it that "
+            f"of `manage.py test`? Give DATABASES[{database!r}] a \"TEST\": {{\"NAME\": …}} that is a file"
         )
     if path.startswith("file:"):
         raise ValueError(f"give the database {database!r} a NAME that is a path, no URI")
