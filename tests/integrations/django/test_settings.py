@@ -250,7 +250,7 @@ class TestOldSettings:
         [
             ({}, {"port": 26}, r"give the host, too, or say get_connection\(url=…\)"),
             ({}, {"use_tls": True}, "which says use_tls"),
-            ({"outbox": {}}, {"host": "tenant.example"}, "leave out host, or send by"),
+            ({"outbox": {}}, {"host": "tenant.example"}, "leave out host, or send at once"),
             ({"outbox": {}}, {"username": "bob", "password": "secret"}, "leave out username"),
         ],
     )
@@ -266,6 +266,31 @@ class TestOldSettings:
             pytest.raises(ValueError, match=complaint),
         ):
             get_connection(**call)
+
+    @pytest.mark.parametrize("call", [{}, {"host": "tenant.example"}, {"partial": "raise"}])
+    def test_a_call_may_say_that_there_is_no_outbox(self, call: dict[str, Any]):
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        said = {"url": "smtps://mail.example.com", "outbox": {}}
+        with override_settings(SMTPX=said):
+            kept: Any = get_connection()
+            made: Any = get_connection(outbox=None, **call)
+        assert kept._settings.outbox is not None
+        assert made._settings.outbox is None
+        assert made._settings.endpoint.host == call.get("host", "mail.example.com")
+
+    @pytest.mark.parametrize("outbox", [False, "", 0])
+    def test_what_only_looks_like_no_outbox_is_told(self, outbox: Any):
+        from django.core.mail import get_connection
+        from django.test import override_settings
+
+        said = {"url": "smtps://mail.example.com", "outbox": {}}
+        with (
+            override_settings(SMTPX=said),
+            pytest.raises(TypeError, match=r"outbox: give a dict .* or None"),
+        ):
+            get_connection(outbox=outbox)
 
     def test_the_timeout_of_a_call_goes_before_timeouts(self):
         from django.core.mail import get_connection

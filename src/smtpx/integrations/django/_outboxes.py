@@ -41,7 +41,7 @@ def read(given: object) -> Kept:
             cannot have an outbox.
     """
     if not isinstance(given, Mapping):
-        raise _checks.complaint("outbox", given, "a dict such as {'database': 'default'}")
+        raise _checks.complaint("outbox", given, "a dict such as {'database': 'default'}, or None")
     options = dict(cast("Mapping[str, Any]", given))
     database = options.pop("database", DEFAULT_DB_ALIAS)
     if database not in connections:
@@ -77,8 +77,9 @@ def _sqlite_url(database: str, name: object) -> str:
     path = str(name)
     if not path or ":memory:" in path or "mode=memory" in path:
         raise ValueError(
-            f"the database {database!r} is in memory, and what is there survives nothing. Is it that "
-            f"of `manage.py test`? Give DATABASES[{database!r}] a \"TEST\": {{\"NAME\": …}} that is a file"
+            f"the database {database!r} is in memory, and what is there survives nothing. Is it "
+            f"that of `manage.py test`? Give DATABASES[{database!r}] "
+            'a "TEST": {"NAME": …} that is a file'
         )
     if path.startswith("file:"):
         raise ValueError(f"give the database {database!r} a NAME that is a path, no URI")

@@ -65,13 +65,18 @@ class Settings:
 def said_by(call: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a call, such as `get_connection`; those it leaves out are in the settings.
 
-    A host of the call replaces the whole URL there. A URL of the call says who logs in, too.
+    A host of the call replaces the whole URL there. A URL of the call says who logs in, too. The
+    outbox None is none: mail is sent at once.
 
     Raises:
         ValueError: the settings, or these and the call, contradict each other.
         TypeError: ``SMTPX`` is no dict.
     """
+    # None says nothing of the rest, which Django itself gives.
+    is_sent_now = "outbox" in call and call["outbox"] is None
     call, settled = _said(call), _said_in_settings()
+    if is_sent_now:
+        _ = settled.pop("outbox", None)
     parts = [name for name in _WHERE if name in call]
     if parts and "url" in settled and not {"url", "host"} & call.keys():
         raise ValueError(
@@ -81,7 +86,7 @@ def said_by(call: Mapping[str, Any]) -> dict[str, Any]:
     if "outbox" in settled and (others := [name for name in _SERVER if name in call]):
         raise ValueError(
             "SMTPX has an outbox, whose worker sends by the server of the settings: leave out "
-            f"{', '.join(others)}, or send by a smtpx.Client"
+            f"{', '.join(others)}, or send at once: get_connection(outbox=None, …)"
         )
     replaced = {name for given in call for name in _REPLACED.get(given, ())}
     return {name: settled[name] for name in settled if name not in replaced} | call
