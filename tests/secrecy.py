@@ -18,6 +18,7 @@ import pickle
 import smtplib
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -107,13 +108,23 @@ def locals_in(error: BaseException) -> Iterator[str]:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(OURS) and not path.is_relative_to(KIT):
             for name, value in frame.f_locals.items():
-                yield f"{path.name}:{line} {name} = {value!r}"
+                yield f"{path.name}:{line} {name} = {shown(value)}"
     cause = error.__cause__
     if cause is None and not error.__suppress_context__:
         cause = error.__context__
     if cause is not None:
         yield str(cause)
         yield from locals_in(cause)
+
+
+def shown(value: object) -> str:
+    """As those show it that show locals: as it is, or cut where it is long."""
+    told = repr(value)
+    if isinstance(value, (str, bytes, bytearray)):
+        return f"{told} {value!s} {value[:1000]!r} {value[1:]!r}"
+    with suppress(AttributeError):  # It was being made when the error came.
+        told += f" {value!s}"
+    return told
 
 
 class _Recorder(logging.Handler):

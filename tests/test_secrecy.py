@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import pprint
+import reprlib
 from collections.abc import Callable
 
 import pytest
@@ -21,8 +23,11 @@ from smtpx import (
     asend,
     send,
 )
-from smtpx._secrecy import redacted
+from smtpx._core.authentication import authenticate
+from smtpx._core.connection import Connection
+from smtpx._secrecy import Hidden, redacted
 from smtpx._wire.commands import Phase, command
+from smtpx.sasl.oauth import XOAuth2
 from smtpx.testing import Server
 from tests import secrecy
 
@@ -141,6 +146,44 @@ def test_what_fails_later_shows_no_password_of_a_proxy(face: str) -> None:
     envelope = Envelope("ann@x.test", ["bob@y.test"])
     with pytest.raises(SMTPError) as caught:
         _ = FACES[face]("smtp://mx.test", envelope, proxy=PROXY)
+    assert not noted(caught.value)
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        repr,
+        str,
+        "{}".format,
+        "%s".__mod__,
+        pprint.pformat,
+        reprlib.repr,
+        lambda octets: repr(octets[:80]),
+        lambda octets: repr(octets[2:][1:]),
+        lambda octets: str(octets[::2]),
+        lambda octets: repr({"octets": [octets[-80:]]}),
+    ],
+)
+def test_hidden_octets_are_shown_by_nobody(show: Callable[[Hidden], str]) -> None:
+    shown = show(Hidden(b"a" * 200))
+    assert "aaa" not in shown
+    assert "hidden octets>" in shown
+
+
+def test_hidden_octets_are_octets() -> None:
+    assert Hidden(b"abc")[1:] == b"bc"
+    assert Hidden(b"abc")[1] == ord("b")
+
+
+@pytest.mark.parametrize("name", ["XOAUTH2", "XOAUTH2\0"])
+def test_what_cannot_be_said_to_log_in_shows_no_token(name: str) -> None:
+    """A token that is too long for any line, and a name that is none."""
+    token = SECRET * 8000
+    mechanism = XOAuth2(Credentials("ann", token=token))
+    mechanism.name = name
+    with pytest.raises(LocalProtocolError) as caught:
+        for _ in authenticate(Connection(), mechanism):
+            pass
     assert not noted(caught.value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from typing import Any, Self, TypeVar
+from typing import Any, Self, SupportsIndex, TypeVar, overload
 
 E = TypeVar("E", bound=BaseException)
 
@@ -14,10 +14,25 @@ _SHORT = 6
 
 
 class Hidden(bytes):
-    """Octets that a traceback with locals does not show."""
+    """Octets that a traceback with locals does not show, nor a part of them.
+
+    Some that show locals cut what is long, and then write the slice.
+    """
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return f"<{len(self)} hidden octets>"
+
+    __str__ = __repr__
+
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> Hidden: ...
+    def __getitem__(self, key: SupportsIndex | slice, /) -> int | Hidden:
+        found = super().__getitem__(key)
+        return Hidden(found) if isinstance(found, bytes) else found
 
 
 class Confidential:

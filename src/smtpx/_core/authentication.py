@@ -206,7 +206,7 @@ def _converse(connection: Connection, mechanism: Mechanism) -> Steps[Reply]:
             challenge = _decoded(connection.challenge) if mechanism.reads_challenges else b""
             if challenges > connection.limits.challenges:
                 raise RemoteProtocolError(f"AUTH {mechanism.name}: the challenges do not end")
-            answer = waiting or _line(mechanism.respond(challenge))
+            answer = waiting or _line(Hidden(mechanism.respond(challenge)))
             waiting = None
         except Exception:
             # RFC 4954 §4: a line with a single * cancels the exchange.
@@ -226,15 +226,17 @@ def _opening(mechanism: Mechanism) -> tuple[Command, Command | None]:
     initial = mechanism.initial()
     if initial is None:
         return command(Phase.AUTH, f"AUTH {mechanism.name}", secret=True), None
+    initial = Hidden(initial)
     answer = _line(initial)
     # RFC 4954 §4: an empty initial response is written as an equals sign.
-    shown = answer.wire[:-2].decode("ascii") or "="
-    if len(mechanism.name) + len(shown) + 6 <= _LONGEST_LINE:
-        return command(Phase.AUTH, f"AUTH {mechanism.name} {shown}", secret=True), None
+    said = answer.wire[:-2] or b"="
+    if len(mechanism.name) + len(said) + 6 <= _LONGEST_LINE:
+        text = f"AUTH {mechanism.name} "
+        return command(Phase.AUTH, text + said.decode("ascii"), secret=True), None
     return command(Phase.AUTH, f"AUTH {mechanism.name}", secret=True), answer
 
 
-def _line(response: bytes) -> Command:
+def _line(response: Hidden) -> Command:
     return command(Phase.AUTH, base64.b64encode(response).decode("ascii"), secret=True)
 
 

@@ -74,14 +74,21 @@ def command(phase: Phase, text: str, *, secret: bool = False) -> Command:
         LocalProtocolError: the text has a CR, LF, NUL or other control character, is not Unicode
             text, or is too long; nothing was sent (RFC 5321 §4.1.1, §4.5.2, §4.5.3.1.4).
     """
-    wire = guarded(text, secret=secret) + b"\r\n"
+    try:
+        wire = guarded(text, secret=secret) + b"\r\n"
+    except LocalProtocolError:
+        del text  # R14
+        raise
     most = _LONGER.get(phase, _LONGEST)
+    if secret:
+        wire = Hidden(wire)
     if len(wire) > most + 2:
         shown = "a secret" if secret else f"{text[:40]!r}…"
+        del text  # R14
         raise LocalProtocolError(
             f"a command of {len(wire) - 2} octets is longer than {most}: {shown}"
         )
-    return Command(Hidden(wire) if secret else wire, phase, secret)
+    return Command(wire, phase, secret)
 
 
 def guarded(text: str, *, secret: bool = False) -> bytes:
@@ -93,6 +100,7 @@ def guarded(text: str, *, secret: bool = False) -> bytes:
     # What can be printed has none of them; not all that cannot is forbidden.
     if not text.isprintable() and _FORBIDDEN.search(text):
         shown = "a secret" if secret else repr(text)
+        del text  # R14: a traceback may show locals.
         raise LocalProtocolError(f"a command must not contain control characters: {shown}")
     try:
         return text.encode()

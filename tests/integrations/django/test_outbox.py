@@ -228,7 +228,7 @@ class TestOptions:
             ),
             (
                 {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:x?mode=memory"},
-                "Give DATABASES['default'] a \"TEST\": {\"NAME\": …} that is a file",
+                'Give DATABASES[\'default\'] a "TEST": {"NAME": …} that is a file',
             ),
         ],
     )
