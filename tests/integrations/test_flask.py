@@ -121,15 +121,35 @@ def test_a_test_sends_nothing_and_sees_all():
     app = app_with(TESTING=True, SMTPX_URL="smtp://localhost", MAIL_DEFAULT_SENDER="a@example.org")
     mail = mail_for(app)
     with app.app_context():
-        first, second = mail.compose(**HELLO), mail.compose(**HELLO)
+        first, second = mail.compose(**HELLO), mail.compose(**HELLO | {"subject": "second"})
         (of_many,) = mail.send_many([second])
         results = [mail.send(first), of_many]
-        assert mail.outbox == [second, first]
+        assert [each.as_bytes() for each in mail.outbox] == [second.as_bytes(), first.as_bytes()]
         assert mail.client.statistics().opened == 0
     assert [result.complete for result in results] == [True, True]
     assert [str(result) for result in results] == ["bob@example.net accepted"] * 2
     assert [result.reply or result.server for result in results] == [None, None]
     assert [result.message for result in results] == [None, second]
+
+
+def test_a_test_sees_each_message_as_it_would_have_been_sent():
+    """A program may go on with the message that it has sent."""
+    app = app_with(TESTING=True, MAIL_DEFAULT_SENDER="a@example.org")
+    mail = mail_for(app)
+
+    def changed(message: Any) -> Any:
+        for number in "234":
+            message.replace_header("Subject", number)
+            if number == "3":
+                message.add_attachment(b"x", maintype="a", subtype="b", filename="late.txt")
+            yield message
+
+    with app.app_context():
+        message = mail.compose(**HELLO | {"subject": "1"})
+        mail.send(message)
+        list(mail.send_many(changed(message)))
+        assert [each["Subject"] for each in mail.outbox] == ["1", "2", "3", "4"]
+        assert [len([*each.walk()]) for each in mail.outbox] == [1, 1, 3, 3]
 
 
 def test_a_test_fails_as_sending_does():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from email.message import EmailMessage
 from threading import Lock
 from typing import Any, Unpack
@@ -122,7 +123,7 @@ class Mail:
 
     @property
     def outbox(self) -> list[EmailMessage]:
-        """The messages that the current app kept, with ``MAIL_SUPPRESS_SEND``."""
+        """The messages that the current app kept, each as it was when it would have been sent."""
         return self._state.outbox
 
     def compose(self, **arguments: Any) -> EmailMessage:
@@ -179,7 +180,7 @@ def _keep(
 ) -> smtpx.SendResult:
     """Keep what could be sent; the result is what a program hopes for."""
     envelope = smtpx.Envelope.from_message(message)
-    outbox.append(message)
+    outbox.append(deepcopy(message))  # As it is now: the caller may go on with it.
     outcomes = [
         smtpx.Outcome(recipient.address, smtpx.Status.ACCEPTED, None)
         for recipient in envelope.recipients

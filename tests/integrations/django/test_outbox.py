@@ -206,7 +206,11 @@ class TestOptions:
         [
             ({"outbox": "default"}, "outbox"),
             ({"outbox": {"database": "other"}}, "has no 'other'"),
-            ({"outbox": {"retry": 1}}, r"outbox: unknown option: retry \(did you mean retries\?\)"),
+            ({"outbox": {"retry": 1}}, r"of outbox: retry \(did you mean retries\?\)"),
+            (
+                {"outbox": {"databse": "x"}},
+                r"\(did you mean database\?\); known are database, retries",
+            ),
             ({"outbox": {"lease": -1}}, "outbox: lease"),
             ({"outbox": {}, "partial": "raise"}, "partial: leave it out"),
         ],

@@ -24,6 +24,9 @@ _DJANGO_ALONE = {
 }
 
 
+_OPTIONS = ("database", *OutboxOptions.__annotations__)
+
+
 class Kept(NamedTuple):
     """Where mail is kept until it is sent, and how."""
 
@@ -43,6 +46,8 @@ def read(given: object) -> Kept:
     if not isinstance(given, Mapping):
         raise _checks.complaint("outbox", given, "a dict such as {'database': 'default'}, or None")
     options = dict(cast("Mapping[str, Any]", given))
+    if unknown := options.keys() - _OPTIONS:
+        raise _checks.unknown("option of outbox", unknown, _OPTIONS)
     database = options.pop("database", DEFAULT_DB_ALIAS)
     if database not in connections:
         raise ValueError(f"outbox: DATABASES has no {database!r}")
