@@ -478,3 +478,18 @@ def test_a_server_that_drips_is_given_up(run: Run, monkeypatch: pytest.MonkeyPat
         assert _peers.certificates(endpoint, address, TLSMode.STARTTLS, 0.5) == []
         # At 0.2 s an octet its EHLO reply alone would take half a minute.
         assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("gmial", "gmail"), ("Mailgum", "mailgun"), ("nowhere", ""), ("x.gmial", "")],
+)
+def test_a_service_that_was_mistyped_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", none)
+    told = rows(run("doctor", "--json", name)).get("service", ("", ""))[1]
+    assert told == (f"did you mean the service {meant}?" if meant else "")

@@ -9,6 +9,7 @@ import socket
 import threading
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -550,3 +551,20 @@ def test_no_descriptor_is_left(face: Face):
         _ = server.wait_until_idle()
         # The server's own end of the last ones may still be on its way out.
         assert len(os.listdir("/proc/self/fd")) < before + 10
+
+
+@pytest.mark.parametrize("kind", [smtpx.Session, smtpx.Client])
+def test_the_user_may_stand_in_the_url_and_the_password_apart(kind: Any) -> None:
+    envelope = smtpx.Envelope("ann@x.test", ["bob@y.test"])
+    with Server(users={"ann": "secret"}) as server:
+        url = server.url.replace("://", "://ann@")
+        for credentials in (
+            smtpx.Credentials(password="secret"),
+            smtpx.Credentials(password=lambda: "secret"),
+            smtpx.Credentials("ann", "secret"),
+        ):
+            with kind(url, credentials=credentials) as session:
+                assert session.send(b"hi\r\n", envelope).complete
+        assert {message.user for message in server.messages} == {"ann"}
+    with pytest.raises(smtpx.LocalProtocolError, match="give it apart"):
+        kind(url)

@@ -117,6 +117,22 @@ def test_send_many_tells_of_each():
             assert [result.complete for result in mail.send_many(messages)] == [False, True]
 
 
+def test_the_password_may_stand_apart_from_the_url():
+    with Server(users={"ann": "secret"}) as server:
+        url = server.url.replace("://", "://ann@")
+        app = app_with(SMTPX_URL=url, MAIL_PASSWORD="secret", MAIL_DEFAULT_SENDER="a@example.org")
+        with app.app_context():
+            mail = mail_for(app)
+            assert mail.send(mail.compose(**HELLO)).complete
+        assert server.messages[0].user == "ann"
+    with Server() as server:  # Without a user there, nobody logs in.
+        app = app_with(SMTPX_URL=server.url, MAIL_PASSWORD="x", MAIL_DEFAULT_SENDER="a@example.org")
+        with app.app_context():
+            mail = mail_for(app)
+            assert mail.send(mail.compose(**HELLO)).complete
+        assert server.messages[0].user is None
+
+
 def test_a_test_sends_nothing_and_sees_all():
     app = app_with(TESTING=True, SMTPX_URL="smtp://localhost", MAIL_DEFAULT_SENDER="a@example.org")
     mail = mail_for(app)

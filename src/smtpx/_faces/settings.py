@@ -96,7 +96,7 @@ class Settings(Value):
             except LocalProtocolError as error:
                 raise LocalProtocolError(f"client_name: {error}") from None
         check(options.get("mechanisms"))
-        credentials = options.get("credentials") or _credentials_of(endpoint)
+        credentials = _credentials_of(endpoint, options.get("credentials"))
         if credentials is None and options.get("mechanisms") is not None:
             raise LocalProtocolError(
                 "mechanisms= says how to log in, but not who: give credentials=smtpx.Credentials(…)"
@@ -272,11 +272,15 @@ def _proxy_of(url: str | None, endpoint: Endpoint) -> Proxy | None:
     return Proxy.parse(url)
 
 
-def _credentials_of(endpoint: Endpoint) -> Credentials | None:
+def _credentials_of(endpoint: Endpoint, given: Credentials | None) -> Credentials | None:
+    """Those that were given; the user may stand in the URL."""
+    if given is not None:
+        return given if given.user or not endpoint.user else replaced(given, user=endpoint.user)
     if endpoint.user is None:
         return None
     if endpoint.password is None:
         raise LocalProtocolError(
-            "the URL has a user but no password: add it, or give credentials=smtpx.Credentials(…)"
+            "the URL has a user but no password: add it, or give it apart: "
+            "credentials=smtpx.Credentials(password=…)"
         )
     return Credentials(endpoint.user, endpoint.password)

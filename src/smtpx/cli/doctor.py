@@ -96,6 +96,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         else:
             examination.code = route.code
         _advise(examination)
+        if examination.greeting is None and (near := _service_near(named)):
+            examination.add("service", Verdict.NOTE, f"did you mean the service {near}?")
         for term, holds in expected:
             holds_so = examination.extensions is not None and holds(examination)
             verdict = Verdict.OK if holds_so else Verdict.FAIL
@@ -113,6 +115,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def _is_service(target: str | None, arguments: argparse.Namespace) -> bool:
     return target in services.known() and arguments.port is None
+
+
+def _service_near(named: str | None) -> str | None:
+    """The service that was meant by what is no server's name."""
+    if named is None or "." in named:
+        return None
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(named.lower(), services.known(), 1, 0.7)), None)
 
 
 def _advise(examination: Examination) -> None:
@@ -160,9 +171,11 @@ def _case(
             f"no port was named: the first of {', '.join(map(str, _PORTS))} that answers",
         )
     if arguments.login and account.credentials is None and account.endpoint.password is None:
+        if (target or "@default").removeprefix("@") in arguments.accounts:
+            raise Stop("--login needs a user: say username and password in the mail settings")
         raise Stop(
             "--login needs a user: write it into the URL, as in submission://ann@host, or into "
-            "the account or the settings that name the server"
+            "the account that names the server"
         )
     for address in filter(None, (arguments.sender, recipient)):
         _ = smtpx.Address.parse(address)

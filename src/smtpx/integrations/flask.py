@@ -272,7 +272,10 @@ def _client(config: Mapping[str, Any], options: smtpx.SessionOptions) -> smtpx.C
     if url is not None:
         if not isinstance(url, str):
             raise _checks.complaint("SMTPX_URL", url, "a str")
-        return smtpx.Client(url, pool=pool, **options)
+        endpoint = smtpx.Endpoint.parse(url)
+        if endpoint.user and endpoint.password is None and (apart := config.get("MAIL_PASSWORD")):
+            options = {"credentials": smtpx.Credentials(endpoint.user, apart), **options}
+        return smtpx.Client(endpoint, pool=pool, **options)
     user, password = config.get("MAIL_USERNAME"), config.get("MAIL_PASSWORD")
     if bool(user) != bool(password):
         raise ValueError("give both MAIL_USERNAME and MAIL_PASSWORD, or neither")

@@ -308,6 +308,15 @@ class TestCommand:
             return int(str(end.code))
         return 0
 
+    def test_a_login_without_a_user_names_the_settings(
+        self, mailer: Mailer, capsys: pytest.CaptureFixture[str]
+    ):
+        mailer(url=NOWHERE)
+        assert self.call("doctor", "--login") == 2
+        assert "say username and password in the mail settings" in capsys.readouterr().err
+        assert self.call("doctor", "--login", "smtp://localhost") == 2
+        assert "write it into the URL" in capsys.readouterr().err
+
     def test_the_outbox_is_run_seen_and_settled(
         self, mailer: Mailer, database: Any, capsys: pytest.CaptureFixture[str]
     ):

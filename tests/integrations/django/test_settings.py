@@ -76,6 +76,18 @@ def test_empty_credentials_are_none():
     assert "credentials" not in read(host="localhost", username="", password="").options
 
 
+@pytest.mark.parametrize(
+    ("options", "user"),
+    [
+        ({"url": "gmail://ann@gmail.com", "password": "hunter2"}, "ann@gmail.com"),
+        ({"url": "smtps://ann@mx.test", "password": "hunter2"}, "ann"),
+        ({"url": "smtps://ann@mx.test", "username": "bob", "password": "hunter2"}, "bob"),
+    ],
+)
+def test_the_user_may_stand_in_the_url_and_the_password_apart(options: dict[str, Any], user: str):
+    assert read(**options).options["credentials"] == smtpx.Credentials(user, "hunter2")
+
+
 def test_options_of_a_client_go_to_the_client():
     options = read(host="localhost", client_name="mx.example.org", check=smtpx.Check.FIX).options
     assert options == {"client_name": "mx.example.org", "check": smtpx.Check.FIX}
@@ -91,6 +103,7 @@ def test_options_of_a_client_go_to_the_client():
         ({"url": "localhost"}, "not scheme://host"),
         ({"host": "localhost", "username": "ann"}, "both username and password"),
         ({"host": "localhost", "password": "secret"}, "both username and password"),
+        ({"url": "smtps://ann:x@mx.test", "password": "secret"}, "both username and password"),
         ({"host": "localhost", "ssl_keyfile": "key.pem"}, "needs ssl_certfile"),
         ({"host": "localhost", "timeout": 3, "timeouts": smtpx.Timeouts()}, "leave one out"),
         ({"host": "localhost", "partial": "loudly"}, "'signal' or 'raise'"),

@@ -147,7 +147,7 @@ def read(options: Mapping[str, Any]) -> Settings:
     endpoint = _endpoint(given)
     session: dict[str, Any] = {name: given[name] for name in _SESSION & given.keys()}
     for name, value in (
-        ("credentials", _credentials(given)),
+        ("credentials", _credentials(given, endpoint)),
         ("timeouts", _timeouts(given)),
         ("tls", _policy(given, endpoint)),
     ):
@@ -194,8 +194,10 @@ def _mode(given: Mapping[str, Any]) -> TLSMode | None:
     return TLSMode.STARTTLS if use_tls else TLSMode.NONE
 
 
-def _credentials(given: Mapping[str, Any]) -> Credentials | None:
+def _credentials(given: Mapping[str, Any], endpoint: Endpoint) -> Credentials | None:
     username, password = given.get("username"), given.get("password")
+    if endpoint.password is None and password:
+        username = username or endpoint.user
     if not username and not password:
         return None
     if "credentials" in given:

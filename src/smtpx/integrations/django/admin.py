@@ -45,7 +45,7 @@ class DeliveryAdmin(_ModelAdmin):
     list_display = ("recipient", "subject", "state", "tried", "said", "put_in")
     list_filter = ("state",)
     search_fields = ("recipient", "=message__id", "=message__key", "=message__message_id")
-    search_help_text = "a recipient; or all of a message's id, key or Message-ID"
+    search_help_text = "a part of a recipient; or a whole id, key or Message-ID"
     ordering = ("-number",)
     list_per_page = 50
     show_full_result_count = False
