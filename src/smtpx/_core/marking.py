@@ -22,7 +22,7 @@ Marker: TypeAlias = Callable[[Sequence[object]], object]
 class MarkFailed(BaseException):
     """The mark raised `why`: neither the message's fault nor the server's, so nobody's to catch."""
 
-    def __init__(self, why: Exception) -> None:
+    def __init__(self, why: BaseException) -> None:
         super().__init__(why)
         self.why = why
 

@@ -96,7 +96,11 @@ def _told(
     ended = telling.begun(envelope)
     result = yield from performed
     name_in(connection, result)
-    _ = ended(result)
+    try:
+        _ = ended(result)
+    except BaseException as interruption:
+        hang(interruption, result)
+        raise
     return result
 
 

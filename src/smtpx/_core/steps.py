@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast, final
 
 from smtpx import _checks
+from smtpx._ends import no_end
 from smtpx._values import Value, draft_of
 from smtpx.errors import LocalProtocolError, RemoteProtocolError
 
@@ -142,7 +143,7 @@ class Obtain:
             given: object = self.source()
         except StopIteration as error:
             # To a driver it would be the end of the procedure, and the session logged in.
-            raise RuntimeError("the source of a password or token raised StopIteration") from error
+            raise no_end(error, "the source of a password or token") from error
         if isawaitable(given):
             return given
         try:
@@ -180,7 +181,7 @@ class Mark:
         self.messages = messages
         self.allowed: Sequence[bool] = ()
         """Of each message, whether its last octet may leave: noted before this is answered."""
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         """What the mark raised."""
         self.given: Awaitable[object] | None = None
         """What is awaited, where the mark is asynchronous."""
@@ -209,9 +210,9 @@ class Mark:
 
     def _fail(self, error: Exception) -> Sequence[bool]:
         """Keep what it raised, for the procedure: a driver would take some of it for its own."""
-        self.failure = error
-        if isinstance(error, (StopIteration, OSError, RemoteProtocolError)):
-            # These would be the end of the procedure, or of the session.
+        self.failure = no_end(error, "the mark")
+        if isinstance(error, (OSError, RemoteProtocolError)):
+            # These would be the end of the session.
             self.failure = RuntimeError(f"the mark raised {type(error).__name__}: {error}")
             self.failure.__cause__ = error
         self.allowed = [False] * len(self.messages)

@@ -18,6 +18,7 @@ from smtpx._core.opening import open_session
 from smtpx._core.steps import Steps
 from smtpx._drivers.connected import address_literal, is_local
 from smtpx._drivers.resumption import Handshakes
+from smtpx._ends import no_end
 from smtpx._faces.settings import Settings
 from smtpx._wire.commands import Phase
 from smtpx.errors import ConnectionLost, LocalProtocolError, TimedOut
@@ -43,7 +44,7 @@ class Watch:
     def __init__(self, settings: Settings) -> None:
         self._told = settings.observer
         self._wire = _wire()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         """What it has raised, until somebody heeds it."""
         self.observer: Observer | None = None
         if self._told is not None or self._wire is not None:
@@ -61,7 +62,7 @@ class Watch:
             if self._told is not None:
                 _ = self._told(event)
         except Exception as error:
-            self.failure = self.failure or error
+            self.failure = self.failure or no_end(error, "the observer")
 
     def heed(self) -> None:
         """Raise what the observer has raised, once."""

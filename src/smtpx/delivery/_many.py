@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, cast
 
 from smtpx import _checks
 from smtpx._accounting import account_again
+from smtpx._ends import no_end
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SMTPError
@@ -108,8 +109,10 @@ def _envelope_of(message: object) -> Envelope | None:
             _, envelope = cast("tuple[object, object]", message)
         else:
             _, envelope = ready(message, None)
-    except (SMTPError, TypeError, ValueError):
-        pass
+    except (MemoryError, RecursionError):
+        raise
+    except (Exception, GeneratorExit):
+        pass  # Whatever the message's own code raises, the message is accounted for.
     return envelope if isinstance(envelope, Envelope) else None
 
 
@@ -342,10 +345,14 @@ def sent(
                 del results[0]
                 yield result
     except BaseException as error:
+        reason = error
         try:
-            many.end(error)
+            reason = no_end(error, "what send_many was given")
+            many.end(reason)
         except BaseException as another:
             waits = isinstance(another, RecursionError)  # Nobody has lost patience.
             account_again(partial(many.end, waits=waits), another)
             raise
+        if reason is not error:
+            raise reason from error
         raise

@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx._accounting import account_again
+from smtpx._ends import no_end
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
@@ -245,7 +246,7 @@ class AsyncDelivery:
                     await news.wait(PAUSE)
         except BaseException as error:
             is_stopped, is_left = True, isinstance(error, GeneratorExit)
-            reason = error
+            reason = no_end(error, "what send_many was given")
             try:
                 try:
                     await end([task for task in running.values() if task is not None])
@@ -261,6 +262,8 @@ class AsyncDelivery:
                 except BaseException as another:
                     account_again(account, another)
                     raise
+            if reason is not error:
+                raise reason from error
             raise
 
     async def _one(self, message: Message, mark: Mark | None) -> DeliveryResult:

@@ -445,5 +445,7 @@ def _envelope_of(outgoing: Outgoing) -> Envelope | None:
     """Who was to get it; ``None`` where the message does not say it either."""
     try:
         return outgoing.envelope or addressed(outgoing.message)
-    except (SMTPError, TypeError, ValueError):
-        return None
+    except NO_ROOM:
+        raise
+    except (Exception, GeneratorExit):
+        return None  # Whatever the message's own code raises, the message is accounted for.

@@ -12,6 +12,7 @@ from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._core.streaming.supply import Window
 from smtpx._drivers.waiting import Deadline
+from smtpx._ends import no_end
 from smtpx._faces.arguments import check_many, check_pool
 from smtpx._faces.asynchronous.arriving import close, readable
 from smtpx._faces.asynchronous.many import TaskSending
@@ -195,11 +196,15 @@ class AsyncClient:
                         yield results[0]
                         _ = results.popleft()
         except BaseException as error:
+            reason = error
             try:
-                sending.tell(error)
+                reason = no_end(error, "what send_many was given")
+                sending.tell(reason)
             except BaseException as another:
                 account_again(sending.tell_elsewhere, another)
                 raise
+            if reason is not error:
+                raise reason from error
             raise
 
     def statistics(self) -> PoolStatistics:

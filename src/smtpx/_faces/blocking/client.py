@@ -11,6 +11,7 @@ from smtpx._accounting import account_again
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._drivers.waiting import Deadline
+from smtpx._ends import no_end
 from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.blocking.pool import SessionPool
 from smtpx._faces.blocking.session import Session
@@ -215,8 +216,10 @@ class Client:
                     yield result
             sending.end()
         except BaseException as error:
+            reason = error
             try:
-                sending.end(error)
+                reason = no_end(error, "what send_many was given")
+                sending.end(reason)
             except BaseException as another:
                 try:
                     account_again(sending.end, another)
@@ -225,6 +228,8 @@ class Client:
                     for lease in sending.leases:
                         lease.place = None
                 raise
+            if reason is not error:
+                raise reason from error
             raise
 
     def statistics(self) -> PoolStatistics:
