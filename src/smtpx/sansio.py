@@ -89,7 +89,9 @@ def dial(
     with Selector() as selector:
         attempts = dialling.Attempts(race, selector, lambda: timeout)
         with closing(attempts), suppress(ConnectionLost, TimedOut):  # What each has said is known.
-            connected = attempts.go_on(wait=True)
+            while True:
+                if (connected := attempts.go_on(wait=True)) is not None:
+                    break
     return _dialled(race, connected, spelt)
 
 

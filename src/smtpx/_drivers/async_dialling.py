@@ -15,10 +15,11 @@ from smtpx._drivers.dialling import (
     look_up,
     numeric,
 )
-from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, not_found
+from smtpx._drivers.racing import ATTEMPT_DELAY, Found, Race, Source, called_off, not_found
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import Background, World, end
 from smtpx.endpoints import Endpoint
+from smtpx.errors import ConnectionLost
 
 
 async def dial(
@@ -34,37 +35,87 @@ async def dial(
         ConnectionLost: no address could be reached; the message lists what each said.
         TimedOut: the time was up before any answered.
     """
-    if endpoint.path:
-        return await _dial_unix(world, endpoint, remaining())
-    try:
-        found = await _resolve(world, endpoint.host, endpoint.port, remaining())
-    except (OSError, UnicodeError) as error:
-        raise not_found(endpoint, error) from error
-    return await Attempts(world, Race(endpoint, found, sources), remaining).winner()
+    return await Dialling(world, endpoint, remaining=remaining, sources=sources).connected()
 
 
-async def _resolve(world: World, host: str, port: int, seconds: float | None) -> Sequence[Found]:
-    """Look up a host as `dialling.resolve` does.
+class Dialling:
+    """One call of `dial`, which another task may call off."""
 
-    Not by the world's own means: `asyncio.run` would wait at its end for a resolver that hangs.
-    """
-    if known := numeric(host, port):
-        return known
-    answers: list[Answer] = []
-    answered, call = world.make_bell(), world.from_any_thread()
+    def __init__(
+        self,
+        world: World,
+        endpoint: Endpoint,
+        *,
+        remaining: Callable[[], float | None],
+        sources: Sequence[Source] = (),
+    ) -> None:
+        self._world = world
+        self._endpoint = endpoint
+        self._remaining = remaining
+        self._sources = sources
+        self._answers: list[Answer] = []
+        self._answered = world.make_bell()
+        self._attempts: Attempts | None = None
+        self._is_called_off = False
 
-    def note(answer: Answer) -> None:
-        answers.append(answer)
-        answered.ring()
+    def call_off(self) -> None:
+        """Have it end."""
+        self._is_called_off = True
+        self._note(called_off(self._endpoint))
+        if self._attempts is not None:
+            self._attempts.fail(called_off(self._endpoint))
 
-    def tell(answer: Answer) -> None:
-        with suppress(RuntimeError):  # The run is over: nobody waits.
-            _ = call(lambda: note(answer))
+    async def connected(self) -> socket.socket:
+        """The connection, once it is there.
 
-    look_up(host, port, tell)
-    if not await answered.wait(seconds):
-        raise TimeoutError(NO_ANSWER)
-    return found_in(answers[0])
+        Raises:
+            ConnectionLost, TimedOut: as `dial`.
+        """
+        endpoint = self._endpoint
+        if endpoint.path:
+            return await self._unix()
+        try:
+            found = await self._look_up(endpoint.host, endpoint.port)
+        except ConnectionLost:
+            raise
+        except (OSError, UnicodeError) as error:
+            raise not_found(endpoint, error) from error
+        race = Race(endpoint, found, self._sources)
+        self._attempts = Attempts(self._world, race, self._remaining)
+        return await self._attempts.winner()
+
+    async def _look_up(self, host: str, port: int) -> Sequence[Found]:
+        """Look up a host, in a thread.
+
+        Not by the world's own means: `asyncio.run` would wait at its end for a resolver that hangs.
+        """
+        if known := numeric(host, port):
+            return known
+        call = self._world.from_any_thread()
+
+        def tell(answer: Answer) -> None:
+            with suppress(RuntimeError):  # The run is over: nobody waits.
+                _ = call(lambda: self._note(answer))
+
+        look_up(host, port, tell)
+        if not await self._answered.wait(self._remaining()):
+            raise TimeoutError(NO_ANSWER)
+        return found_in(self._answers[0])
+
+    def _note(self, answer: Answer) -> None:
+        self._answers.append(answer)
+        self._answered.ring()
+
+    async def _unix(self) -> socket.socket:
+        deadline = Deadline(self._remaining())
+        with UnixAttempt(self._endpoint) as attempt:
+            while True:
+                if self._is_called_off:
+                    raise called_off(self._endpoint)
+                if attempt.is_connected():
+                    break
+                _ = await self._answered.wait(deadline.within(QUEUE_DELAY))
+            return attempt.connection
 
 
 class Attempts:
@@ -124,7 +175,7 @@ class Attempts:
             return
         self._running += 1
         self._tasks[connection] = self._world.spawn(
-            lambda: self._attempt(address, connection), self._fail
+            lambda: self._attempt(address, connection), self.fail
         )
 
     async def _attempt(self, address: Found, connection: socket.socket) -> None:
@@ -140,16 +191,7 @@ class Attempts:
             self._running -= 1
             self._news.ring()
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Have it end by an error."""
         self._crash = error
         self._news.ring()
-
-
-async def _dial_unix(world: World, endpoint: Endpoint, timeout: float | None) -> socket.socket:
-    deadline, bell = Deadline(timeout), world.make_bell()
-    with UnixAttempt(endpoint) as attempt:
-        while True:
-            if attempt.is_connected():
-                break
-            _ = await bell.wait(deadline.within(QUEUE_DELAY))
-        return attempt.connection

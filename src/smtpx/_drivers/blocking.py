@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Coroutine
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING, TypeVar
 
 from smtpx._core.steps import (
@@ -22,7 +23,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.interruption import abandon
+from smtpx._drivers.interruption import abandon, broken_off
 from smtpx._drivers.waiting import Deadline, Pace, Transport, Waiter
 from smtpx.errors import LocalProtocolError, SMTPError
 
@@ -33,10 +34,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUFFER = 65536
+# Who uses the socket, if it is one of several in a selector.
+_A_SELECTOR = -1
 
 
 class BlockingDriver:
-    """Owns one connected socket; a driver that failed, or was interrupted, has closed it."""
+    """Owns one connected socket; a driver that failed, or was interrupted, has closed it.
+
+    Another thread may close it at any time. The socket then says that it has ended, and whoever
+    waits for it closes it: the system gives the number of what is closed to the next one who opens
+    something, and a thread would wait for that.
+    """
 
     def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
         connected.setblocking(False)
@@ -50,6 +58,10 @@ class BlockingDriver:
         self._handshake = handshake
         self._reply_due: float | None = None
         self._pace = Pace()
+        self._user: int | None = None
+        """The thread that may be waiting for the socket."""
+        self._is_given_up = False
+        self._lock = RLock()
 
     def run(self, procedure: Steps[T], deadline: Deadline) -> T:
         """Run a procedure to its end and return its value.
@@ -62,6 +74,7 @@ class BlockingDriver:
         """
         answer: bytes | None = None
         try:
+            self._user = get_ident()
             step = next(procedure)
             while True:
                 try:
@@ -78,7 +91,7 @@ class BlockingDriver:
                     else:
                         raise AssertionError("one message at a time needs no more of them")
                 except OSError as error:
-                    step = procedure.throw(deadline.judged(error))
+                    step = procedure.throw(deadline.judged(self.judged(error)))
                 else:
                     step = procedure.send(answer)
         except StopIteration as stop:
@@ -94,6 +107,9 @@ class BlockingDriver:
             raise
         finally:
             answer = None  # R14: a traceback with locals would show what the server echoes.
+            self._user = None
+            if self._is_given_up:
+                self.close()
 
     def part(self) -> None:
         """Close the socket in good order: under TLS the peer is told (RFC 8446 §6.1)."""
@@ -102,13 +118,50 @@ class BlockingDriver:
         self.close()
 
     def close(self) -> None:
-        """Close the socket; nothing more is said."""
-        self._socket.close()
+        """Close the socket, or have it be closed by whoever uses it; nothing more is said."""
+        self._is_given_up = True
+        with self._lock:
+            if not self.is_used:
+                self._socket.close()
+                return
+            try:
+                self._socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # The peer was faster.
+
+    @property
+    def is_used(self) -> bool:
+        """True while somebody may wait for the socket, who closes it then."""
+        return self._user not in (None, get_ident())
+
+    def lend(self) -> None:
+        """Have a selector wait for the socket."""
+        self._user = _A_SELECTOR
+
+    def take_back(self) -> None:
+        """No selector waits for it any more."""
+        self._user = None
+        if self._is_given_up:
+            self.close()
 
     @property
     def closed(self) -> bool:
-        """True once the socket is closed on our side."""
-        return self._socket.fileno() < 0
+        """True once the socket is closed on our side, or is to be."""
+        return self._is_given_up or self._socket.fileno() < 0
+
+    def judged(self, error: OSError) -> OSError:
+        """The same error, or that we have closed the socket ourselves."""
+        return broken_off(error) if self._is_given_up else error
+
+    def end(self) -> bytes:
+        """What is read at the end of the stream.
+
+        Raises:
+            OSError: we have closed the socket ourselves.
+        """
+        if self._is_given_up:
+            raise broken_off()
+        return b""
 
     @property
     def socket(self) -> socket.socket:
@@ -127,6 +180,8 @@ class BlockingDriver:
 
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
+        if self._is_given_up:
+            raise broken_off()
         if self._pace.is_behind:
             self._pace.refill()
         if seconds is not None:
@@ -143,7 +198,7 @@ class BlockingDriver:
             if channel is None or not channel.pending():
                 self._waiter.until_readable(seconds)
             try:
-                return self._transport.recv(_BUFFER)
+                return self._transport.recv(_BUFFER) or self.end()
             except self._wants_read:
                 pass  # Part of a TLS record, or a wake-up for nothing.
             except self._wants_write:
@@ -196,7 +251,7 @@ class BlockingDriver:
         if (channel is None or not channel.pending()) and not self._waiter.is_readable():
             return None
         try:
-            return self._transport.recv(_BUFFER)
+            return self._transport.recv(_BUFFER) or self.end()
         except (*self._wants_read, *self._wants_write):
             # TLS may have read a record of its own, such as a session ticket, and no octets.
             return None

@@ -13,11 +13,22 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from smtpx._drivers.racing import ATTEMPT_DELAY, PHASE, Found, Race, Source, not_found, unreachable
-from smtpx._drivers.waiting import Deadline, Selector, at_a_time
+from smtpx._drivers.racing import (
+    ATTEMPT_DELAY,
+    PHASE,
+    Found,
+    Race,
+    Source,
+    called_off,
+    not_found,
+    unreachable,
+)
+from smtpx._drivers.waiting import Deadline, Selector
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost
 
+# Seconds after which it is seen whether the dialling was called off.
+_LOOK = 0.05
 QUEUE_DELAY = 0.02
 """Seconds after which it is seen whether there is room in the queue of a unix socket."""
 
@@ -61,6 +72,7 @@ class Dialling:
         self._answers: SimpleQueue[Answer] | None = None
         self._selector: selectors.BaseSelector | None = None
         self._attempts: Attempts | None = None
+        self._is_called_off = False
 
     def __enter__(self) -> Self:
         return self
@@ -77,17 +89,27 @@ class Dialling:
         if self._selector is not None:
             self._selector.close()
 
+    def call_off(self) -> None:
+        """Have it end, from any thread; whoever dials closes what there is."""
+        self._is_called_off = True
+        if self._answers is not None:
+            self._answers.put(called_off(self._endpoint))
+
     def go_on(self, *, wait: bool) -> socket.socket | None:
-        """The connection; ``None`` while there is none, which without `wait` is told at once.
+        """The connection; ``None`` while there is none, which without `wait` is told soon.
 
         Raises:
             ConnectionLost, TimedOut: as `dial`.
         """
+        if self._is_called_off:
+            raise called_off(self._endpoint)
         if self._endpoint.path:
             return self._go_on_unix(wait=wait)
         if self._attempts is None:
             try:
                 found = self._look_up(wait=wait)
+            except ConnectionLost:
+                raise
             except (OSError, UnicodeError) as error:
                 raise not_found(self._endpoint, error) from error
             if found is None:
@@ -129,13 +151,11 @@ class Dialling:
             attempt = self._unix = UnixAttempt(self._endpoint)
             deadline = self._deadline = Deadline(self._remaining())
         with attempt:
-            while True:
-                if attempt.is_connected():
-                    break
+            if not attempt.is_connected():
                 seconds = deadline.within(QUEUE_DELAY) or 0
-                if not wait:
-                    return None
-                time.sleep(seconds)
+                if wait:
+                    time.sleep(seconds)
+                return None
         self._unix = None
         return attempt.connection
 
@@ -161,7 +181,7 @@ class Attempts:
             connection.close()
 
     def go_on(self, *, wait: bool) -> socket.socket | None:
-        """The first connection to be there."""
+        """The first connection to be there; ``None`` if there is none yet, for a moment."""
         race, selector = self._race, self._selector
         while True:
             if time.monotonic() >= self._next_at and (address := race.next()) is not None:
@@ -183,16 +203,15 @@ class Attempts:
             for key in list(selector.get_map().values()):
                 if key.data[1] <= time.monotonic():
                     self._give_up(key, TimeoutError("timed out"))
-            if not wait and selector.get_map():
+            if selector.get_map():
                 return None
 
-    def _pause(self, attempts: Sequence[selectors.SelectorKey]) -> float | None:
-        """Seconds until an attempt is given up, or the next is due."""
-        ends = [key.data[1] for key in attempts]
+    def _pause(self, attempts: Sequence[selectors.SelectorKey]) -> float:
+        """Seconds until an attempt is given up, or the next is due; or for a moment."""
+        ends: list[float] = [key.data[1] for key in attempts]
         if self._race.has_more:
             ends.append(self._next_at)
-        end = min(ends)
-        return None if end == math.inf else at_a_time(max(end - time.monotonic(), 0))
+        return min(max(min(ends) - time.monotonic(), 0.0), _LOOK)
 
     def _start(self, address: Found) -> socket.socket | None:
         """Begin to connect; the value is a connection that is there at once."""

@@ -11,6 +11,14 @@ from smtpx.results import SendResult
 _STEPS = 16
 
 
+def broken_off(error: OSError | None = None) -> OSError:
+    """What ends a connection that was closed from elsewhere; it knows what was written."""
+    other = ConnectionAbortedError("the client was closed")
+    if error is not None:
+        vars(other).update(vars(error))
+    return other
+
+
 def abandon(procedure: Steps[object], interruption: BaseException) -> None:
     """End a procedure whose caller was interrupted; its connection is closed.
 

@@ -97,7 +97,7 @@ class Lane(Generic[T]):
                     return
                 except OSError as error:
                     self.due = None
-                    step = self._procedure.throw(self._deadline.judged(error))
+                    step = self._procedure.throw(self._deadline.judged(self.driver.judged(error)))
                 else:
                     self.due = None
                     step = self._procedure.send(answer)
@@ -208,7 +208,7 @@ class Lane(Generic[T]):
 
     def _read(self) -> bytes:
         try:
-            return self._transport.recv(_BUFFER)
+            return self._transport.recv(_BUFFER) or self.driver.end()
         except self._wants_read:
             raise _Blocked(_READ) from None
         except self._wants_write:
@@ -218,7 +218,7 @@ class Lane(Generic[T]):
         if self._arrived or self._ended:
             return self._taken()
         try:
-            return self._transport.recv(_BUFFER)
+            return self._transport.recv(_BUFFER) or self.driver.end()
         except (*self._wants_read, *self._wants_write):
             return None
 
@@ -285,6 +285,7 @@ class Multiplexer(Generic[T]):
     def add(self, lane: Lane[T]) -> None:
         """Start a lane."""
         self._events[lane] = 0
+        lane.driver.lend()
         self._advance(lane, lane.advance)
 
     @property
@@ -338,6 +339,8 @@ class Multiplexer(Generic[T]):
     def close(self) -> None:
         """Forget all lanes. Their sockets are their owners'."""
         self._selector.close()
+        for lane in self._events:
+            lane.driver.take_back()
         self._events.clear()
 
     def _advance(self, lane: Lane[T], step: Callable[[], None]) -> None:
@@ -352,8 +355,12 @@ class Multiplexer(Generic[T]):
             del self._events[lane]
         elif lane.wants != watched:
             self._events[lane] = lane.wants
-        if watched == lane.wants:
-            return
+        if watched != lane.wants:
+            self._select(lane, watched)
+        if lane.finished:
+            lane.driver.take_back()
+
+    def _select(self, lane: Lane[T], watched: int) -> None:
         if not watched:
             _ = self._selector.register(lane.driver.socket, lane.wants, lane)
         elif lane.wants:

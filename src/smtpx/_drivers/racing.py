@@ -117,6 +117,11 @@ def _family_of(source: Source) -> int:
     return socket.AF_INET6 if version == 6 else socket.AF_INET
 
 
+def called_off(endpoint: Endpoint) -> ConnectionLost:
+    """What it is called when another thread, or task, closes what is being dialled."""
+    return ConnectionLost(f"no connection with {endpoint}: the client was closed", phase=PHASE)
+
+
 def not_found(endpoint: Endpoint, error: Exception) -> ConnectionLost | TimedOut:
     """What it is called when a host has no address."""
     kind = TimedOut if isinstance(error, TimeoutError) else ConnectionLost

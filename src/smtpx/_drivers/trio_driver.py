@@ -25,7 +25,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.interruption import abandon
+from smtpx._drivers.interruption import abandon, broken_off
 from smtpx._drivers.protected import Channel
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Transport, Waiter
 from smtpx._drivers.world import Supplier
@@ -126,6 +126,8 @@ class TrioDriver:
                     else:
                         answer = await self._answer(step, deadline)
                 except OSError as error:
+                    if self.closed:
+                        error = broken_off(error)
                     step = procedure.throw(deadline.judged(error))
                 else:
                     step = procedure.send(answer)

@@ -42,6 +42,8 @@ class Opened(Generic[D]):
         self._connection: Connection | None = None
         self._watch: Watch | None = None
         self._forks = forks()
+        self._is_called_off = False
+        """It was aborted: whoever opens it goes no further."""
 
     def _resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
         """Share with others of one client what is agreed and known."""

@@ -401,8 +401,8 @@ class PoolState(Generic[C]):
         self._spare(slot, slot.granted)
         if was is SlotState.IDLE:
             self._idle.remove(slot)
-        # One that is being opened is closed by its holder, unless there is none any more.
-        if was is not SlotState.OPENING or (slot.held is not None and reason is CloseReason.FAILED):
+        # One that is being opened is closed by its holder, which may be told, or be gone.
+        if was is not SlotState.OPENING or slot.held is not None:
             self._doomed.append(slot)
         self._slots.remove(slot)
         self._closed[reason] += 1

@@ -14,8 +14,9 @@ from smtpx._core.naming import named
 from smtpx._core.sending import Message, deliver
 from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
-from smtpx._drivers.async_dialling import dial
+from smtpx._drivers.async_dialling import Dialling
 from smtpx._drivers.current import current_world
+from smtpx._drivers.racing import called_off
 from smtpx._drivers.waiting import Deadline
 from smtpx._drivers.world import AsyncDriver, World
 from smtpx._faces.asynchronous.arriving import Arriving, close, readable
@@ -66,6 +67,7 @@ class AsyncSession(Opened[AsyncDriver]):
             del endpoint, options  # R14
         super().__init__(settings, socket)
         self._world: World | None = None
+        self._dialling: Dialling | None = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -103,12 +105,14 @@ class AsyncSession(Opened[AsyncDriver]):
         connected = self._held
         try:
             handshakes = self._handshakes or settings.handshakes()
-            connected = connected or await dial(
-                world,
-                settings.dialled,
-                remaining=lambda: deadline.within(settings.timeouts.connect),
-                sources=settings.sources,
-            )
+            if connected is None:
+                self._dialling = Dialling(
+                    world,
+                    settings.dialled,
+                    remaining=lambda: deadline.within(settings.timeouts.connect),
+                    sources=settings.sources,
+                )
+                connected = await self._dialling.connected()
             opening = Opening(settings, handshakes, connected, watch, self._learnt)
             self._settings = settings.without_credentials()
         except BaseException as error:
@@ -120,6 +124,8 @@ class AsyncSession(Opened[AsyncDriver]):
         try:
             self._driver = await world.drive(connected, opening.handshake)
             self._connection = opening.connection
+            if self._is_called_off:
+                raise called_off(settings.endpoint)
             await self._driver.run(opening.procedure(), deadline)
             handshakes.keep(opening.handshake)
             watch.heed()
@@ -153,8 +159,12 @@ class AsyncSession(Opened[AsyncDriver]):
         """Close the connection at once, without QUIT."""
         if self._forks != forks():
             return  # The loop that would close it is the parent's, as is the connection.
+        self._is_called_off = True
         if self._driver is not None:
             self._driver.close()
+        elif self._dialling is not None:
+            self._dialling.call_off()
+            return  # Whoever opens it tells how that has ended.
         if self._watch is not None:
             self._watch.closed(self._connection)
 

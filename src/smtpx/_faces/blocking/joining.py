@@ -41,6 +41,7 @@ class Joining:
         Raises:
             BaseException: what a source of the caller's raises, or the session's observer.
         """
+        self._session._is_opening = True
         try:
             if self._lane is None:
                 if not self._session._connects(wait=False):
@@ -59,6 +60,8 @@ class Joining:
             self.close(error)
             place, self.lease.place = self.lease.place, None
             self._pool.give_up(place, error)
+        finally:
+            self._session._is_opening = False
         return True
 
     def close(self, error: SMTPError) -> None:

@@ -14,6 +14,7 @@ from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
 from smtpx._drivers.dialling import Dialling
+from smtpx._drivers.racing import called_off
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.course import Course
 from smtpx._faces.forking import forks
@@ -73,6 +74,8 @@ class Session(Opened[BlockingDriver]):
         super().__init__(settings, socket)
         self._handshake: Handshake | None = None
         self._dialling: Dialling | None = None
+        self._is_opening = False
+        """Somebody goes on with opening it, and closes whatever there is if that fails."""
 
     def __enter__(self) -> Self:
         self.open()
@@ -105,6 +108,7 @@ class Session(Opened[BlockingDriver]):
         if self._connection is not None:
             raise LocalProtocolError("a session is opened once: make another one")
         try:
+            self._is_opening = True
             self._begin(deadline)
             while True:
                 if self._connects(wait=True):
@@ -112,7 +116,9 @@ class Session(Opened[BlockingDriver]):
             procedure, driver = self._dialled()
             driver.run(procedure, deadline)
             self._opened()
+            self._is_opening = False
         except BaseException as error:
+            self._is_opening = False
             if self._held is not None:
                 # By one call of C, whatever interrupts what follows.
                 socket.SocketType.close(self._held)
@@ -134,6 +140,8 @@ class Session(Opened[BlockingDriver]):
 
     def _connects(self, *, wait: bool) -> bool:
         """Go on dialling; True once there is a connection."""
+        if self._is_called_off:
+            raise called_off(self._settings.endpoint)
         if self._dialling is not None:
             self._held = self._dialling.go_on(wait=wait)
             if self._held is None:
@@ -153,6 +161,8 @@ class Session(Opened[BlockingDriver]):
         self._settings = settings.without_credentials()
         driver = self._driver = BlockingDriver(connected, opening.handshake)
         self._connection = opening.connection
+        if self._is_called_off:
+            raise called_off(settings.endpoint)
         return opening.procedure(), driver
 
     def _opened(self) -> None:
@@ -194,13 +204,29 @@ class Session(Opened[BlockingDriver]):
             self.abort()
 
     def abort(self) -> None:
-        """Close the connection at once, without QUIT."""
+        """Close the connection at once, without QUIT. Any thread may.
+
+        A call that another thread is in ends by an error at once, as if the server had hung up.
+        """
         if self._driver is not None and self._forks != forks():
             self._driver.socket.close()  # The parent's TLS goes on: not a word to its peer.
             return
-        if self._watch is not None:  # A socket that was given is the caller's before.
-            self._let_go()
+        if self._watch is None:
+            return  # A socket that was given is the caller's before.
+        self._is_called_off = True
+        if self._is_opening:
+            self._call_off(self._dialling, self._driver)
+            return
+        self._let_go()
+        if self._driver is None or not self._driver.is_used:
             self._watch.closed(self._connection)
+
+    def _call_off(self, dialling: Dialling | None, driver: BlockingDriver | None) -> None:
+        """Have whoever opens it end that."""
+        if dialling is not None:
+            dialling.call_off()
+        if driver is not None:
+            driver.close()
 
     def send(
         self, message: Message, envelope: Envelope | None = None, *, all_or_nothing: bool = False
