@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -17,14 +18,27 @@ def loading(what: str) -> Generator[None, None, None]:
     """Load a module, or a file, within.
 
     Raises:
-        LocalProtocolError: there is no descriptor left to read it by.
+        LocalProtocolError: there is no descriptor left to read it by, or no memory.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in NONE_LEFT:
+    except MemoryError as error:
+        raise LocalProtocolError(f"there is no memory left to load what {what} needs") from error
+    except (OSError, ImportError) as error:
+        if isinstance(error, OSError) and error.errno not in NONE_LEFT:
+            raise
+        if isinstance(error, ImportError) and _can_open():
             raise
         raise LocalProtocolError(
             f"there is no file descriptor left to load what {what} needs: close what is not "
             "needed, or raise the limit (ulimit -n)"
         ) from error
+
+
+def _can_open() -> bool:
+    """False if there is no descriptor left: some modules say then that they miss another one."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from smtpx._core.connection import Connection
 from smtpx._core.steps import Steps, T
+from smtpx._loading import loading
 from smtpx.errors import (
     WHERE_TO_SUBMIT,
     AuthenticationRefused,
     HelloRefused,
+    LocalProtocolError,
     ReplyError,
     SMTPError,
 )
@@ -163,10 +165,14 @@ def _of_sender(reply: Reply) -> str:
 
 def _service_of(error: SMTPError) -> Service | None:
     """The service whose server an error came of."""
-    from smtpx.services import at
-
     host = (error.server or "").rpartition(":")[0]
-    return at(host)
+    try:
+        with loading("what is known of services"):
+            from smtpx.services import at
+
+            return at(host)
+    except LocalProtocolError:
+        return None  # It is for an advice only.
 
 
 def _is_for_tls(connection: Connection, reply: Reply) -> bool:

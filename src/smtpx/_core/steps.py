@@ -137,14 +137,12 @@ class Obtain:
 
     def ask(self) -> Awaitable[object] | None:
         """Call the source; what is to be awaited, for `note`, where it takes time."""
-        from inspect import isawaitable
-
         try:
             given: object = self.source()
         except StopIteration as error:
             # To a driver it would be the end of the procedure, and the session logged in.
             raise no_end(error, "the source of a password or token") from error
-        if isawaitable(given):
+        if isinstance(given, Awaitable):
             return given
         try:
             self.note(given)
@@ -189,14 +187,12 @@ class Mark:
 
     def ask(self) -> Awaitable[object] | None:
         """Call the mark; what is to be awaited, for `note`, where it takes time."""
-        from inspect import isawaitable
-
         try:
             given = self._mark(self.messages)
         except Exception as error:
             self._fail(error)
             return None
-        if isawaitable(given):
+        if isinstance(given, Awaitable):
             self.given = given
             return self._awaited(given)
         self.note(given)

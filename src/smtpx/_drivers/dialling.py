@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# A host is encoded by it, and there may be no descriptor left to load it by then.
+import encodings.idna  # noqa: F401
 import math
 import os
 import selectors

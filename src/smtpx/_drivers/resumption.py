@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from smtpx._drivers.contexts import context_for
+from smtpx._loading import loading
 from smtpx.tls import TLSMode, TLSPolicy
 
 if TYPE_CHECKING:
@@ -35,16 +36,20 @@ class Handshakes:
         self._host = host.removesuffix(".") or "localhost"
         self._context: ssl.SSLContext | None = None
         if policy is not None and policy.mode is not TLSMode.NONE:
-            self._context = context_for(policy)
+            with loading("TLS"):
+                self._context = context_for(policy)
         self._resumable: deque[Resumable] = deque(maxlen=_KEPT)
 
     def begin(self, policy: TLSPolicy) -> Handshake | None:
         """The handshake of a new connection; ``None`` where TLS is never wanted."""
         if policy.mode is TLSMode.NONE:
             return None
-        from smtpx._drivers.handshakes import Handshake
+        with loading("TLS"):
+            from smtpx._drivers import protected as _  # noqa: F401 - what the handshake goes over
+            from smtpx._drivers.handshakes import Handshake
 
-        context = self._context = self._context or context_for(policy)
+            self._context = self._context or context_for(policy)
+        context = self._context
         name, terms = policy.server_hostname or self._host, _terms_of(context)
         return Handshake(context, name, terms=terms, resumed=self._take(terms))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smtpx._core.sending import Message
+from smtpx._loading import loading
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.errors import CheckFailed, LocalProtocolError
@@ -16,10 +17,11 @@ def checked(check: Check, message: Message, envelope: Envelope | None) -> Messag
         CheckFailed: there are errors in it.
         LocalProtocolError: it can be read only once.
     """
-    from smtpx._stamps import date_field, new_message_id
-    from smtpx.checking import check as find
-    from smtpx.checking._mending import Stamps, mended
-    from smtpx.findings import Severity
+    with loading("a check"):
+        from smtpx._stamps import date_field, new_message_id
+        from smtpx.checking import check as find
+        from smtpx.checking._mending import Stamps, mended
+        from smtpx.findings import Severity
 
     if isinstance(message, (bytearray, memoryview)):
         message = bytes(message)

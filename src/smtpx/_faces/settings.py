@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Unpack, cast
 from smtpx import _checks
 from smtpx._drivers.resumption import Handshakes
 from smtpx._faces.keywords import SessionOptions
-from smtpx._loading import loading
 from smtpx._secrecy import without_frames
 from smtpx._values import Value, replaced
 from smtpx._wire.commands import ehlo
@@ -132,8 +131,7 @@ class Settings(Value):
         Raises:
             LocalProtocolError: a file of the TLS policy cannot be read.
         """
-        with loading("TLS"):
-            return Handshakes(self.tls, self.endpoint.host)
+        return Handshakes(self.tls, self.endpoint.host)
 
     def without_credentials(self) -> Settings:
         """What is still of use once the session has logged in."""

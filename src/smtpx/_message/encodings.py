@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
+from smtpx._loading import loading
 from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
 from smtpx._message.serialising import serialise
 from smtpx.errors import LimitExceeded, LocalProtocolError
@@ -64,7 +65,8 @@ def seven_bit(content: bytes) -> bytes:
     """
     if content.isascii():
         return content
-    from email import message_from_bytes
+    with loading("a message"):
+        from email import message_from_bytes
 
     # The older policy gives back unchanged whatever is not touched.
     refuse_too_many(content)
@@ -135,8 +137,9 @@ def _encoded(part: AnyMessage, unfit: Unfit) -> AnyMessage:
 
 def _with_payload(part: AnyMessage, data: bytes, is_binary: bool) -> AnyMessage:
     """A copy of a leaf, its octets in the shorter of two encodings."""
-    import base64
-    import binascii
+    with loading("a message"):
+        import base64
+        import binascii
 
     if not is_binary:
         # Its lines end as they would on the wire, whatever they end in here.

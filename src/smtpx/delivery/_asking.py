@@ -23,7 +23,7 @@ from ._dnspython import Ask, NameServers, Pause, asking
 from ._flights import Flight, Flights, Waiter
 from ._manners import Manners
 from ._responses import response_of
-from .resolver import Answer, Question
+from .resolver import Answer, AnswerState, Question
 
 __all__ = ["Asker"]
 
@@ -64,7 +64,10 @@ class Asker:
         if known is not None:
             return known
         waiter = _Waiter(questions, needed, seconds)
-        self._wait(waiter)
+        try:
+            self._wait(waiter)
+        except OSError as error:  # There is no descriptor left to ask by.
+            return [_unasked(waiter, question, error) for question in questions]
         return [waiter.answer(question) for question in questions]
 
     def _wait(self, waiter: _Waiter) -> None:
@@ -189,6 +192,12 @@ class Asker:
             waiter.go_on(self._flights, self._answers)
             if waiter.is_to_look(flight.question):
                 waiter.bell.put(None)
+
+
+def _unasked(waiter: _Waiter, question: Question, error: OSError) -> Answer:
+    """What is known of a question, where it could not be sent off."""
+    known = waiter.answers.get(question)
+    return known or Answer(AnswerState.FAILED, detail=f"it could not be asked: {error}")
 
 
 class _Air:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from smtpx import _checks
+from smtpx._loading import loading
 from smtpx.errors import ExtraMissing
 from smtpx.pins import key_of
 
@@ -174,8 +175,9 @@ def _chain_fault(
     anchor: bytes, chain: Sequence[bytes], names: Sequence[str], now: datetime
 ) -> str | None:
     try:
-        from cryptography import x509
-        from cryptography.x509 import verification
+        with loading("DANE"):
+            from cryptography import x509
+            from cryptography.x509 import verification
     except ImportError as error:
         raise ExtraMissing("delivery", "cryptography", "a TLSA record of usage 2") from error
     try:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TypeAlias, cast
 
 from smtpx import _checks
+from smtpx._loading import loading
 from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Credentials
 from smtpx.sasl.mechanism import MechanismFactory
@@ -121,4 +122,5 @@ def _makes_mechanisms(value: object) -> bool:
 
 def _named(name: str) -> MechanismFactory:
     home, kind = _HOMES[name]
-    return cast("MechanismFactory", getattr(import_module(f"smtpx.sasl.{home}"), kind))
+    with loading(name):
+        return cast("MechanismFactory", getattr(import_module(f"smtpx.sasl.{home}"), kind))

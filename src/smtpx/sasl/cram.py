@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from smtpx.errors import LocalProtocolError
 from smtpx.sasl.credentials import Credentials
 from smtpx.sasl.mechanism import ANY_CHANNEL, Channel, Mechanism, check_given
@@ -16,8 +18,6 @@ class CramMD5(Mechanism):
     reveals_secret = False
 
     def __init__(self, credentials: Credentials, channel: Channel = ANY_CHANNEL) -> None:
-        import hmac
-
         check_given(credentials, channel)
         credentials.refuse_authzid()
         self._user = credentials.user.encode()
@@ -30,8 +30,6 @@ class CramMD5(Mechanism):
 
     def respond(self, challenge: bytes) -> bytes:
         """``user digest``."""
-        import hmac
-
         self._digest = hmac.new(self._password, challenge, "md5").hexdigest().encode()
         return self._user + b" " + self._digest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import cast
 
@@ -75,8 +76,6 @@ class XOAuth2(_Bearer):
 
 
 def _explanation(challenge: bytes) -> dict[str, str]:
-    import json
-
     try:
         found: object = json.loads(challenge)
     except (ValueError, RecursionError):
