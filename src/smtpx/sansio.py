@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from smtpx import _checks
+from smtpx._alone import Alone
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps
 from smtpx._drivers import async_dialling, dialling
 from smtpx._drivers.blocking import BlockingDriver
@@ -160,7 +161,7 @@ def _dialled(race: Race, connected: socket.socket | None, spelt: dict[str, str])
     )
 
 
-class Driver:
+class Driver(Alone):
     """One connection, over which procedures are run, one after the other; a context.
 
     `to` is the URL of what is dialled, or an `Endpoint`; or a connected socket, which belongs to
@@ -227,7 +228,7 @@ class Driver:
         return driver.run(procedure, Deadline(timeout))
 
 
-class AsyncDriver:
+class AsyncDriver(Alone):
     """A `Driver` for asyncio and trio: an asynchronous context."""
 
     def __init__(

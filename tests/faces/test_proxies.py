@@ -310,3 +310,54 @@ def test_without_python_socks_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(__import__("sys").modules, "python_socks", None)
     with pytest.raises(smtpx.LocalProtocolError, match=r"smtpx\[proxy\]"):
         _ = Session("smtp://mx.test", proxy="socks5://127.0.0.1")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_an_http_proxy_ends_its_lines_as_it_likes(face: Face, end: bytes) -> None:
+    def serve(proxy: ProxyServer, client: socket.socket) -> socket.socket:
+        while not client.recv(65536).endswith(b"\r\n\r\n"):
+            pass
+        said = end.join([b"HTTP/1.0 200 OK", b"Via: x", b"", b""])
+        return proxy.answer(client, said, proxy.connect("127.0.0.1", server.port))
+
+    with (
+        Server() as server,
+        ProxyServer(serve) as proxy,
+        face.session("smtp://mx.test", tls=PLAIN, proxy=f"http://127.0.0.1:{proxy.port}") as s,
+    ):
+        assert s.send(CONTENT, ENVELOPE).error is None
+
+
+@pytest.mark.parametrize("says", [b"220 mx.test ESMTP\r\n", b"SSH-2.0-x\n", b"\x05\x00", b"HTTQ"])
+def test_what_speaks_no_http_is_not_waited_for(face: Face, says: bytes) -> None:
+    def serve(_: ProxyServer, client: socket.socket) -> None:
+        client.sendall(says)
+        while client.recv(65536):
+            pass
+
+    with ProxyServer(serve) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        session = face.session("smtp://mx.test", tls=PLAIN, proxy=url, timeouts=Timeouts.each(50))
+        with pytest.raises(smtpx.ConnectionLost, match=r"speaks no HTTP, and says .*is it a proxy"):
+            session.open()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "shown"),
+    [("http", b"CONNECT [fe80::1%eth0]:25 "), ("socks5", b"\x05\x01\x00\x04\xfe\x80")],
+)
+def test_an_address_of_ipv6_has_its_form_with_a_zone_as_well(
+    face: Face, scheme: str, shown: bytes
+) -> None:
+    heard: list[bytes] = []
+
+    def serve(_: ProxyServer, client: socket.socket) -> None:
+        heard.append(client.recv(65536))
+        if scheme == "socks5":
+            client.sendall(b"\x05\x00")
+            heard.append(client.recv(65536))
+
+    with ProxyServer(serve) as proxy, pytest.raises(smtpx.ConnectionLost):
+        url = f"{scheme}://127.0.0.1:{proxy.port}"
+        face.session(smtpx.Endpoint("fe80::1%eth0", 25), tls=PLAIN, proxy=url).open()
+    assert heard[-1].startswith(shown)

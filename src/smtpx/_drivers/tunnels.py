@@ -7,6 +7,7 @@ for a mail server speaks first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from python_socks._abc import AsyncSocketStream
     from python_socks._connectors.abc import AsyncConnector
 
-_HEAD_END = b"\r\n\r\n"
+# RFC 9112 §2.2: a line may end by LF alone.
+_LINE_END = re.compile(rb"\r?\n")
+_HEAD_END = re.compile(rb"\n\r?\n")
+_HTTP = b"HTTP/"
 # Of an HTTP proxy's answer, octets that are taken, and characters that are quoted.
 _HEAD_LIMIT = 16384
 _QUOTED = 200
@@ -49,7 +53,7 @@ def tunnel(proxy: Proxy, endpoint: Endpoint, timeout: float | None) -> Steps[byt
 
     stream = _Stream(proxy, timeout)
     dialogue: Any = _connector(proxy).connect(
-        cast("AsyncSocketStream", stream), endpoint.host, endpoint.port
+        cast("AsyncSocketStream", stream), _named_to(proxy, endpoint.host), endpoint.port
     )
     # R14: what is raised is cut off from the frames of python-socks, which hold the password.
     problem: SMTPError
@@ -57,9 +61,8 @@ def tunnel(proxy: Proxy, endpoint: Endpoint, timeout: float | None) -> Steps[byt
         yield from dialogue.__await__()
         return bytes(stream.arrived)
     except ReplyError as error:
-        said = redacted(str(error).encode("utf-8", "replace"), proxy.secrets).decode()
-        shown = "".join(c if c.isprintable() else "?" for c in said[:_QUOTED])
-        problem = ConnectionLost(f"the {proxy} said no: {shown}", phase="connect")
+        said = redacted(str(error).encode("utf-8", "replace"), proxy.secrets)
+        problem = ConnectionLost(f"the {proxy} said no: {_shown(said)}", phase="connect")
     except UnicodeDecodeError:
         problem = ConnectionLost(f"the {proxy} said what is no text", phase="connect")
     except UnicodeError:
@@ -67,6 +70,18 @@ def tunnel(proxy: Proxy, endpoint: Endpoint, timeout: float | None) -> Steps[byt
     except SMTPError as error:
         problem = without_frames(error)
     raise problem
+
+
+def _shown(octets: bytes) -> str:
+    text = octets.decode("utf-8", "replace").strip()[:_QUOTED]
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _named_to(proxy: Proxy, host: str) -> str:
+    """The server's host, as this kind of proxy is told it; that of IPv6 may have a zone."""
+    if ":" not in host:
+        return host
+    return f"[{host}]" if proxy.kind is ProxyKind.HTTP else host.partition("%")[0]
 
 
 def _connector(proxy: Proxy) -> AsyncConnector:
@@ -99,11 +114,20 @@ class _Stream:
 
     async def read(self, max_bytes: int = _HEAD_LIMIT) -> bytes:
         """The head of an HTTP answer."""
-        while (end := self.arrived.find(_HEAD_END)) < 0:
+        while (end := _HEAD_END.search(self.arrived)) is None:
             if len(self.arrived) >= max_bytes:
                 raise ConnectionLost(f"the {self._proxy} does not end its answer", phase="connect")
             await self._receive()
-        return self._taken(end + len(_HEAD_END))
+            self._see_that_it_is_http()
+        return _LINE_END.sub(b"\r\n", self._taken(end.end()))
+
+    def _see_that_it_is_http(self) -> None:
+        if bytes(self.arrived[: len(_HTTP)]) != _HTTP[: len(self.arrived)]:
+            first = redacted(bytes(self.arrived).partition(b"\n")[0], self._proxy.secrets)
+            raise ConnectionLost(
+                f"the {self._proxy} speaks no HTTP, and says {_shown(first)}: is it a proxy?",
+                phase="connect",
+            )
 
     async def read_exactly(self, n: int) -> bytes:
         while len(self.arrived) < n:

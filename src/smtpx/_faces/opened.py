@@ -6,6 +6,7 @@ import socket
 from typing import Generic, Protocol, Self, TypeVar
 
 from smtpx import _checks
+from smtpx._alone import Alone
 from smtpx._core.connection import Connection
 from smtpx._core.learnt import Learnt
 from smtpx._drivers.resumption import Handshakes
@@ -30,7 +31,7 @@ class Driver(Protocol):
 D = TypeVar("D", bound=Driver)
 
 
-class Opened(Generic[D]):
+class Opened(Alone, Generic[D]):
     """One connection to one server, from its settings until it is closed."""
 
     def __init__(self, settings: Settings, held: socket.socket | None) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx._accounting import account_again
+from smtpx._alone import Alone
 from smtpx._ends import no_end
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
@@ -77,7 +78,7 @@ __all__ = ["AsyncDelivery"]
 T = TypeVar("T")
 
 
-class AsyncDelivery:
+class AsyncDelivery(Alone):
     """A `Delivery` for asyncio and trio: whichever runs the task that calls it."""
 
     hop = None

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from smtpx import AsyncClient, _checks
+from smtpx._alone import Alone
 from smtpx._unbegun import Unbegun
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
@@ -40,7 +41,7 @@ __all__ = ["AsyncOutbox"]
 _PAGE = 500
 
 
-class AsyncOutbox:
+class AsyncOutbox(Alone):
     """An `Outbox` for asyncio and trio, with the same names, awaited.
 
     The ledger is opened by `async with`, or by the first call. Tasks may share it.

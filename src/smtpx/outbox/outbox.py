@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from smtpx import Client, _checks
+from smtpx._alone import Alone
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.merging import Template
@@ -43,7 +44,7 @@ __all__ = ["Outbox"]
 _PAGE = 500
 
 
-class Outbox:
+class Outbox(Alone):
     """Mail that survives a crash: kept durably, sent by workers, accounted for by recipient.
 
     ::

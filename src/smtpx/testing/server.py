@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self, get_args
 
 from smtpx import _checks
+from smtpx._alone import Alone
 
 from ._bounds import Bounds
 from ._connection import Connection
@@ -62,7 +63,7 @@ def _checked(faults: Iterable[Fault]) -> list[Fault]:
     return list(found)
 
 
-class Server:
+class Server(Alone):
     """An embedded mail server; enter it, or `start` and `close` it.
 
     ``with`` runs it in a thread of its own, ``async with`` on the asyncio loop of the caller.

@@ -8,6 +8,7 @@ from typing import Literal, Self, Unpack
 
 from smtpx import _checks
 from smtpx._accounting import account_again
+from smtpx._alone import Alone
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._core.streaming.supply import Window
@@ -31,7 +32,7 @@ from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
 
 
-class AsyncClient:
+class AsyncClient(Alone):
     """A `Client` for asyncio and trio: a few connections, opened when needed and kept.
 
     To be shared between tasks; each has a connection of its own while it sends. What is cancelled

@@ -8,6 +8,7 @@ from typing import Literal, Self, Unpack
 
 from smtpx import _checks
 from smtpx._accounting import account_again
+from smtpx._alone import Alone
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._drivers.waiting import Deadline
@@ -29,7 +30,7 @@ from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
 
 
-class Client:
+class Client(Alone):
     """A mail server as an application sees it: a few connections, opened when needed and kept.
 
     Safe to share between threads; each has a connection of its own while it sends. After `fork`
