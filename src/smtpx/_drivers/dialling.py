@@ -26,6 +26,7 @@ from smtpx._drivers.racing import (
     unreachable,
 )
 from smtpx._drivers.waiting import Deadline, Selector
+from smtpx._starting import start_thread
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost
 
@@ -276,7 +277,6 @@ def look_up(host: str, port: int, tell: Callable[[Answer], object]) -> None:
 
     Where no thread can be started, it is done at once, for as long as it takes.
     """
-    from threading import Thread
 
     def ask() -> None:
         answer: Answer
@@ -289,7 +289,7 @@ def look_up(host: str, port: int, tell: Callable[[Answer], object]) -> None:
     try:
         if sys.is_finalizing():  # CPython 3.11 would wait for the thread for ever.
             raise RuntimeError
-        Thread(target=ask, name=f"smtpx looks up {host}", daemon=True).start()
+        start_thread(ask, f"smtpx looks up {host}")
     except RuntimeError:
         # The interpreter shuts down, or allows no such thread; or there are too many.
         ask()

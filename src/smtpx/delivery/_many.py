@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 from smtpx import _checks
 from smtpx._accounting import account_again
 from smtpx._ends import no_end
+from smtpx._starting import start_thread
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SMTPError
@@ -147,7 +148,7 @@ class _Worker:
     def start(self) -> None:
         """Send it; or tell that it was not sent, where there can be no other thread."""
         try:
-            threading.Thread(target=self._run, name="smtpx.delivery", daemon=True).start()
+            start_thread(self._run, "smtpx.delivery")
         except RecursionError:
             raise  # It says nothing of threads.
         except RuntimeError as error:

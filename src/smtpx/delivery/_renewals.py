@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Event, Lock, Thread
+from functools import partial
+from threading import Event, Lock
+
+from smtpx._starting import start_thread
 
 from ._fetching import WITHIN
 from ._steps import Renew
@@ -32,10 +35,10 @@ class Renewals:
                 if not step.waits and len(self._flying) >= _MOST:
                     return
                 done = self._flying[step.domain] = Event()
-                name = f"smtpx.delivery fetches {step.domain}"
-                thread = Thread(target=self._run, args=(step, done), name=name, daemon=True)
                 try:
-                    thread.start()
+                    start_thread(
+                        partial(self._run, step, done), f"smtpx.delivery fetches {step.domain}"
+                    )
                 except RuntimeError:
                     # There are too many, or the program ends: it is as if it took too long.
                     del self._flying[step.domain]

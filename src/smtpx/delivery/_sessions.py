@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread, current_thread
+from threading import Lock
 from time import monotonic
 
 from smtpx import Session, _checks
+from smtpx._starting import start_thread
 from smtpx.endpoints import Endpoint
 from smtpx.errors import SMTPError
 from smtpx.sansio import Dialled, dial
@@ -45,8 +47,8 @@ class Sessions:
         """The bells of those who wait for a place."""
         self._news: SimpleQueue[None] = SimpleQueue()
         """For the keeper: there is something to be closed."""
-        self._keeper: Thread | None = None
-        """Closes what was kept for long enough, while there is something."""
+        self._keeper: object | None = None
+        """The thread that closes what was kept for long enough, while there is something."""
         self._is_closed = False
 
     def attempt(self, step: Try, content: AnyContent) -> Said:
@@ -210,14 +212,13 @@ class Sessions:
             if self._places.has_parting:
                 self._news.put(None)
         elif self._places.has_parting or self._places.expires() is not None:
-            keeper = Thread(target=self._keep, name="smtpx.delivery sessions", daemon=True)
+            keeper = object()
             with suppress(RuntimeError):  # There are too many, or the program ends.
-                keeper.start()
+                start_thread(partial(self._keep, keeper), "smtpx.delivery sessions")
                 self._keeper = keeper
 
-    def _keep(self) -> None:
+    def _keep(self, me: object) -> None:
         """Close each session that was kept for long enough, until there is none."""
-        me = current_thread()
         while True:
             with self._lock:
                 self._keeper = self._keeper or me
@@ -255,22 +256,25 @@ def _farewell(parting: Sequence[Session]) -> None:
     if len(parting) == 1:
         _part(parting[0])
         return
-    threads = [Thread(target=_part, args=(one,), daemon=True) for one in parting]
-    begun: list[Thread] = []
-    for thread in threads:
+    parted: SimpleQueue[None] = SimpleQueue()
+    for one in parting:
+        part = partial(_part, one, parted)
         try:
-            thread.start()
-            begun.append(thread)
+            start_thread(part, "smtpx.delivery parts")
         except RuntimeError:  # There are too many, or the program ends.
-            thread.run()
+            part()
     until = monotonic() + FAREWELL
-    for thread in begun:
-        thread.join(max(until - monotonic(), 0))
+    with suppress(Empty):
+        for _ in parting:
+            parted.get(timeout=max(until - monotonic(), 0))
 
 
-def _part(session: Session) -> None:
+def _part(session: Session, parted: SimpleQueue[None] | None = None) -> None:
     try:
         session.close()
     except Exception:
         # An observer's: nobody is there any more to whom it could be told.
         session.abort()
+    finally:
+        if parted is not None:
+            parted.put(None)

@@ -6,8 +6,11 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from queue import SimpleQueue
 from weakref import finalize
+
+from smtpx._starting import start_thread
 
 from ._dispatching import Dispatcher
 from ._statements import in_parts
@@ -97,9 +100,7 @@ class _Thread:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self.calls: SimpleQueue[_Call | None] = SimpleQueue()
-        threading.Thread(
-            target=_work, args=(dispatcher, self.calls), name="smtpx outbox wake", daemon=True
-        ).start()
+        start_thread(partial(_work, dispatcher, self.calls), "smtpx outbox wake")
 
 
 def _end(threads: list[_Thread]) -> None:
