@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import trio
 
+from smtpx import Event, MessageEnded
 from smtpx.delivery import AsyncDelivery, Delivery
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question, ScriptedResolver
-from smtpx.testing import Server
+from smtpx.testing import Server, Stall
 from tests.delivery.conftest import LOOPBACK
 from tests.faces.test_ends import (
     ENVELOPE,
@@ -92,3 +93,33 @@ def test_what_was_read_is_told(
     if call == "send_many":
         assert len(told) == messages.count
         assert not isinstance(ended, (StopIteration, StopAsyncIteration))
+
+
+@pytest.mark.parametrize("world", ["asyncio", "trio"])
+def test_what_ends_one_message_says_nothing_of_the_others(world: str) -> None:
+    """A task is cancelled while another one's error is handled, and has that in its context."""
+    told: list[Any] = []
+    first: list[object] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, MessageEnded) and not first:
+            first.append(event)
+            raise LookupError("of the first message")
+
+    # All but one are held up at the greeting, and never come to MAIL.
+    with Server(faults=[Stall("GREETING", session=n) for n in (2, 3, 4)]) as server:
+        with pytest.raises(LookupError) as caught:
+            deliver_in(
+                world,
+                "send_many",
+                [(b"Subject: hi\r\n\r\n", ENVELOPE)] * 4,
+                told,
+                resolver=ScriptedResolver(DNS),
+                port=server.port,
+                observer=observe,
+            )
+        told += told_by(caught.value)
+        _ = server.wait_until_idle()
+        assert len(server.messages) == 1
+    assert sum(bool(each.accepted) for each in told) == 1
+    assert len(told) == 4

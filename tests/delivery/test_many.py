@@ -12,7 +12,7 @@ import trio
 
 import smtpx
 from smtpx import NOTHING_YET, Envelope, MarkRefused, Status
-from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers
+from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers, _many
 from smtpx.delivery._many import _Many
 from smtpx.testing import NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
@@ -190,14 +190,14 @@ def test_a_mark_that_fails_ends_it_and_nothing_is_lost(send_many, server):
 
 
 def test_a_message_for_which_there_can_be_no_thread_is_told(server, monkeypatch):
-    start = threading.Thread.start
+    start = _many.start_thread
 
-    def begin(thread: threading.Thread) -> None:
-        if thread.name == "smtpx.delivery":
+    def begin(run: Any, name: str) -> None:
+        if name == "smtpx.delivery":
             raise RuntimeError("can't start new thread")
-        start(thread)
+        start(run, name)
 
-    monkeypatch.setattr(threading.Thread, "start", begin)
+    monkeypatch.setattr(_many, "start_thread", begin)
     with zone(1) as dns:
         (result,) = in_thread(dns, server, to("d0.test"))
     assert result.outcomes[0].retryable

@@ -279,7 +279,7 @@ def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with listening("127.0.0.1") as live:
         endpoint = Endpoint("127.0.0.1", live.getsockname()[1])
-        monkeypatch.setattr(threading.Thread, "start", forbidden)
+        monkeypatch.setattr(dialling, "start_thread", forbidden)
         dialling.dial(endpoint, remaining=lambda: 30).close()
 
 

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pytest
 
 import smtpx
 from smtpx import Endpoint, Envelope, Timeouts, TLSMode
+from smtpx._drivers import dialling
 from smtpx._faces import opening
 from smtpx.testing import Server, ServerTLS
 from tests.faces.conftest import Face
@@ -143,16 +143,9 @@ def test_a_name_is_looked_up_without_a_thread_where_none_can_be_started(
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         return resolve("127.0.0.1" if host == "mx.test" else host, *args, **options)
 
-    start = threading.Thread.start
-
-    def none(thread: threading.Thread) -> None:
-        if thread.name.startswith("smtpx looks up"):  # A run of trio needs threads, too.
-            no_thread()
-        start(thread)
-
     with Server() as server:
         monkeypatch.setattr(socket, "getaddrinfo", found)
-        monkeypatch.setattr(threading.Thread, "start", none)
+        monkeypatch.setattr(dialling, "start_thread", no_thread)
         session = face.session(f"smtp://mx.test:{server.port}?tls=none", timeouts=PATIENT)
         session.open()
         monkeypatch.undo()

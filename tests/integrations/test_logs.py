@@ -515,6 +515,7 @@ def test_what_is_logged_last_goes_out_at_exit():
 
 # As CPython 3.12 has it from the moment on at which the program ends.
 THREADLESS = """
+import _thread
 import threading
 import tracemalloc
 from smtpx._faces import opening
@@ -522,7 +523,7 @@ from smtpx._faces import opening
 def end():
     def none(*_):
         raise RuntimeError("can't create new thread at interpreter shutdown")
-    threading.Thread.start = opening.start_new_thread = none
+    threading.Thread.start = opening.start_new_thread = _thread.start_new_thread = none
     opening._asked.clear()
 """
 

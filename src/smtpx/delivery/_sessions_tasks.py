@@ -9,6 +9,7 @@ from time import monotonic
 from smtpx import AsyncSession
 from smtpx.endpoints import Endpoint
 from smtpx.errors import SMTPError
+from smtpx.results import SendResult
 from smtpx.sansio import Dialled, dial_async
 
 from ._attempts import (
@@ -151,10 +152,13 @@ class TaskSessions:
         try:
             # No signal handler runs between the two: from then on nothing is lost.
             step.heard[:] = (await kept.session.send(content, step.envelope),)
-        except SMTPError as error:
-            if error.result is not None:
-                step.heard[:] = (error.result,)
-            return said_by(kept, error.result, error)
+        except BaseException as error:
+            # At once: whatever else strikes before it is accounted for, this is known.
+            if isinstance(known := vars(error).get("result"), SendResult):
+                step.heard[:] = (known,)
+            if isinstance(error, SMTPError):
+                return said_by(kept, error.result, error)
+            raise
         (result,) = step.heard
         return said_by(kept, result, result.error)
 

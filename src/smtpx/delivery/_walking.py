@@ -156,13 +156,10 @@ class _Walk:
         """Note what is known of an attempt that is interrupted, or of its answer."""
         if self._trying is not None:
             step, those = self._trying
-            error: BaseException | None = interruption
-            while error is not None:  # A second one came while the first one was accounted for.
-                if isinstance(known := vars(error).get("result"), SendResult):
-                    step.heard[:] = (known,)
-                    break
-                error = error.__context__
-            address = str(vars(error or interruption).get("address", step.addresses[0]))
+            # Not what hangs on its context: in a task that may be another message's.
+            if isinstance(known := vars(interruption).get("result"), SendResult):
+                step.heard[:] = (known,)
+            address = str(vars(interruption).get("address", step.addresses[0]))
             for result in step.heard:
                 with suppress(SMTPError):  # It would stop what is stopped.
                     self.standings.hear(result, those, Attempt(step.host, address, step.terms))
