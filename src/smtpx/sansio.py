@@ -22,7 +22,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from smtpx import _checks
-from smtpx._alone import Alone
 from smtpx._core.steps import Glance, Receive, Send, StartTLS, Step, Steps
 from smtpx._drivers import async_dialling, dialling
 from smtpx._drivers.blocking import BlockingDriver
@@ -32,6 +31,7 @@ from smtpx._drivers.resumption import Handshakes
 from smtpx._drivers.waiting import Deadline, Selector
 from smtpx._drivers.world import AsyncDriver as DriverInAWorld
 from smtpx._drivers.world import World
+from smtpx._uncopied import Uncopied
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost, LocalProtocolError, TimedOut
 from smtpx.tls import TLSPolicy
@@ -161,7 +161,7 @@ def _dialled(race: Race, connected: socket.socket | None, spelt: dict[str, str])
     )
 
 
-class Driver(Alone):
+class Driver(Uncopied):
     """One connection, over which procedures are run, one after the other; a context.
 
     `to` is the URL of what is dialled, or an `Endpoint`; or a connected socket, which belongs to
@@ -228,7 +228,7 @@ class Driver(Alone):
         return driver.run(procedure, Deadline(timeout))
 
 
-class AsyncDriver(Alone):
+class AsyncDriver(Uncopied):
     """A `Driver` for asyncio and trio: an asynchronous context."""
 
     def __init__(

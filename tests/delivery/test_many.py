@@ -12,6 +12,7 @@ import trio
 
 import smtpx
 from smtpx import NOTHING_YET, Envelope, MarkRefused, Status
+from smtpx._starting import start_thread
 from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers, _many
 from smtpx.delivery._many import _Many
 from smtpx.testing import NameServer, Server, Stall
@@ -190,7 +191,7 @@ def test_a_mark_that_fails_ends_it_and_nothing_is_lost(send_many, server):
 
 
 def test_a_message_for_which_there_can_be_no_thread_is_told(server, monkeypatch):
-    start = _many.start_thread
+    start = start_thread
 
     def begin(run: Any, name: str) -> None:
         if name == "smtpx.delivery":

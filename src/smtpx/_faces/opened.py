@@ -6,13 +6,13 @@ import socket
 from typing import Generic, Protocol, Self, TypeVar
 
 from smtpx import _checks
-from smtpx._alone import Alone
 from smtpx._core.connection import Connection
 from smtpx._core.learnt import Learnt
 from smtpx._drivers.resumption import Handshakes
 from smtpx._faces.forking import forks
 from smtpx._faces.opening import Watch, taken
 from smtpx._faces.settings import Settings
+from smtpx._uncopied import Uncopied
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.errors import LocalProtocolError
 from smtpx.replies import Reply
@@ -31,7 +31,7 @@ class Driver(Protocol):
 D = TypeVar("D", bound=Driver)
 
 
-class Opened(Alone, Generic[D]):
+class Opened(Uncopied, Generic[D]):
     """One connection to one server, from its settings until it is closed."""
 
     def __init__(self, settings: Settings, held: socket.socket | None) -> None:

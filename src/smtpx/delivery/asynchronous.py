@@ -20,9 +20,9 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx._accounting import account_again
-from smtpx._alone import Alone
 from smtpx._ends import no_end
 from smtpx._unbegun import Unbegun
+from smtpx._uncopied import Uncopied
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
@@ -78,7 +78,7 @@ __all__ = ["AsyncDelivery"]
 T = TypeVar("T")
 
 
-class AsyncDelivery(Alone):
+class AsyncDelivery(Uncopied):
     """A `Delivery` for asyncio and trio: whichever runs the task that calls it."""
 
     hop = None

@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar, Unpack
 
 from smtpx import _checks
 from smtpx._accounting import account_again
-from smtpx._alone import Alone
 from smtpx._unbegun import Unbegun
+from smtpx._uncopied import Uncopied
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.marking import Mark
@@ -70,7 +70,7 @@ def _unasked() -> None:
     """Nobody has to be asked before a message may leave."""
 
 
-class Delivery(Alone):
+class Delivery(Uncopied):
     """From a message to the mail exchangers of its recipients, without a server of your own.
 
     It finds the mail exchangers in the DNS, decides what TLS has to give there (DANE, MTA-STS,

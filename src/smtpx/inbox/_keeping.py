@@ -18,7 +18,7 @@ from typing import Any, Self, TypeAlias
 
 import smtpx
 from smtpx import _checks
-from smtpx._alone import Alone
+from smtpx._uncopied import Uncopied
 from smtpx.inbox._changes import Changes
 from smtpx.inbox._dkim import Signature, signatures
 from smtpx.inbox._reading import Reading, read
@@ -36,7 +36,7 @@ _CHECKED = 2 * 1024**2
 _PATIENCE = 5.0
 
 
-class Inbox(Alone):
+class Inbox(Uncopied):
     """Messages that were caught: kept within bounds, read within bounds, searched and shown.
 
     Give `take` to the server as its ``refuse_content``; `watch` it, for its sessions and faults.

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from smtpx import AsyncClient, _checks
-from smtpx._alone import Alone
 from smtpx._unbegun import Unbegun
+from smtpx._uncopied import Uncopied
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.merging import Template
@@ -41,7 +41,7 @@ __all__ = ["AsyncOutbox"]
 _PAGE = 500
 
 
-class AsyncOutbox(Alone):
+class AsyncOutbox(Uncopied):
     """An `Outbox` for asyncio and trio, with the same names, awaited.
 
     The ledger is opened by `async with`, or by the first call. Tasks may share it.

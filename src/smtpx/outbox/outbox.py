@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from smtpx import Client, _checks
-from smtpx._alone import Alone
+from smtpx._uncopied import Uncopied
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.merging import Template
@@ -44,7 +44,7 @@ __all__ = ["Outbox"]
 _PAGE = 500
 
 
-class Outbox(Alone):
+class Outbox(Uncopied):
     """Mail that survives a crash: kept durably, sent by workers, accounted for by recipient.
 
     ::

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from smtpx import _checks
-from smtpx._alone import Alone
+from smtpx._uncopied import Uncopied
 
 from ._answering import Said
 from ._zones import Known, Resolved, SignedZones, module
@@ -37,7 +37,7 @@ _ATTEMPTS = 20
 _NAME = re.compile(r"(?:[a-z0-9_*-]{1,63}\.)*[a-z0-9_*-]{1,63}", re.ASCII)
 
 
-class NameServer(Alone):
+class NameServer(Uncopied):
     """An embedded name server; enter it, or `start` and `close` it.
 
     It answers as a resolver would that validates DNSSEC, and vouches for all but `insecure`. With

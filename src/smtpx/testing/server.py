@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Any, Self, get_args
 
 from smtpx import _checks
-from smtpx._alone import Alone
+from smtpx._uncopied import Uncopied
 
 from ._bounds import Bounds
 from ._connection import Connection
@@ -63,7 +63,7 @@ def _checked(faults: Iterable[Fault]) -> list[Fault]:
     return list(found)
 
 
-class Server(Alone):
+class Server(Uncopied):
     """An embedded mail server; enter it, or `start` and `close` it.
 
     ``with`` runs it in a thread of its own, ``async with`` on the asyncio loop of the caller.

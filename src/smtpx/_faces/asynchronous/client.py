@@ -8,7 +8,6 @@ from typing import Literal, Self, Unpack
 
 from smtpx import _checks
 from smtpx._accounting import account_again
-from smtpx._alone import Alone
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._core.streaming.supply import Window
@@ -23,6 +22,7 @@ from smtpx._faces.course import Course
 from smtpx._faces.keywords import SessionOptions
 from smtpx._faces.settings import Settings
 from smtpx._unbegun import Unbegun
+from smtpx._uncopied import Uncopied
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.marking import Mark
@@ -32,7 +32,7 @@ from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
 
 
-class AsyncClient(Alone):
+class AsyncClient(Uncopied):
     """A `Client` for asyncio and trio: a few connections, opened when needed and kept.
 
     To be shared between tasks; each has a connection of its own while it sends. What is cancelled

@@ -8,7 +8,6 @@ from typing import Literal, Self, Unpack
 
 from smtpx import _checks
 from smtpx._accounting import account_again
-from smtpx._alone import Alone
 from smtpx._core.learnt import Learnt
 from smtpx._core.sending import Message
 from smtpx._drivers.waiting import Deadline
@@ -21,6 +20,7 @@ from smtpx._faces.keywords import SessionOptions
 from smtpx._faces.settings import Settings
 from smtpx._loading import loading
 from smtpx._unbegun import Unbegun
+from smtpx._uncopied import Uncopied
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.marking import Mark
@@ -30,7 +30,7 @@ from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult
 
 
-class Client(Alone):
+class Client(Uncopied):
     """A mail server as an application sees it: a few connections, opened when needed and kept.
 
     Safe to share between threads; each has a connection of its own while it sends. After `fork`

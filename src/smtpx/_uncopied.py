@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NoReturn, SupportsIndex
 
-__all__ = ["Alone"]
+__all__ = ["Uncopied"]
 
 
-class Alone:
+class Uncopied:
     """An object of which there is no other: neither pickled nor copied."""
 
     __slots__ = ()
