@@ -139,6 +139,7 @@ def test_each_answer_is_as_it_is_described(busy: tuple[Taken, Server]) -> None:
 WRONG = {
     "a query": ("/api/messages", "get", {"params": {"query": "has:wings"}}, 400),
     "a query of what goes": ("/api/messages", "delete", {"params": {"query": "is:odd"}}, 400),
+    "another epoch": ("/api/messages/{id}", "delete", {"params": {"epoch": "x"}}, 410),
     "no query": ("/api/messages", "delete", {}, 400),
     "a number": ("/api/messages", "get", {"params": {"limit": "x"}}, 400),
     "a wait": ("/api/messages/wait", "get", {"params": {"timeout": "x"}}, 400),

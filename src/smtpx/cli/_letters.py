@@ -12,10 +12,10 @@ from email.parser import BytesHeaderParser
 from pathlib import Path
 
 import smtpx
+from smtpx._headers import BCC, header_section, without
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._fields import fields
-from smtpx.cli._headers import BCC, header_section, without
 from smtpx.cli._marks import unmarked
 from smtpx.cli._reading import reading
 from smtpx.cli._sendmail import qualified, ret_of, with_author, without_mark

@@ -13,9 +13,9 @@ from email.utils import formataddr
 from pathlib import Path
 
 import smtpx
+from smtpx._headers import FROM, without
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Stop
-from smtpx.cli._headers import FROM, without
 
 __all__ = [
     "add_sendmail",

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 import smtpx
+from smtpx._headers import header_section
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
 from smtpx.cli._console import Console, counted, printable
 from smtpx.cli._exits import Exit, Stop
-from smtpx.cli._headers import header_section
 from smtpx.cli._letters import read_octets
 from smtpx.cli._running import Parser
 

@@ -54,6 +54,10 @@ class Guard:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             return
+        outer = scope.get("app_root_path", "")
+        if not scope["path"].startswith(outer):
+            # A proxy has taken its prefix away, which ASGI has in the path, and a mount goes by.
+            scope = {**scope, "path": outer + scope["path"]}
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
 

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeAlias
 
 import smtpx
 from smtpx import _checks
+from smtpx._headers import BCC, without
 from smtpx._uncopied import Uncopied
 from smtpx.inbox._changes import Changes
 from smtpx.inbox._dkim import Signature, signatures
@@ -254,7 +255,10 @@ class Inbox(Uncopied):
         if self._release is None:
             raise PermissionError("there is nowhere to release to: serve with --release-to URL")
         sender = kept.row["sender"] or None
-        envelope = smtpx.Envelope(sender, recipients)
+        parsed = [smtpx.Address.parse(each) for each in recipients]
+        # A mailbox gets it once: a domain is the same in capitals (RFC 5321 §2.4).
+        once = {(each.local_part, each.domain.lower()): each for each in reversed(parsed)}
+        envelope = smtpx.Envelope(sender, list(once.values())[::-1])
         for recipient in envelope.recipients:
             # The final envelope is what counts, as it is said to the server.
             address = str(recipient).lower()
@@ -262,7 +266,8 @@ class Inbox(Uncopied):
                 raise PermissionError(
                     f"{recipient} is not allowed: serve with --release-allow '{address}'"
                 )
-        return await self._release(self.store.content(kept.row["id"]), envelope)
+        # To whom it was copied blindly is told to nobody.
+        return await self._release(without(BCC, self.store.content(kept.row["id"])), envelope)
 
     def _settings(self) -> dict[str, Any]:
         """What the page tells about the server."""

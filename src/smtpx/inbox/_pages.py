@@ -169,15 +169,27 @@ class _Pages:
 
     async def messages(self, request: Request) -> Response:
         query = request.query_params.get("query", "")
+        self._check_epoch(request)
         before = number_of(request, "before", 0) or None
+        after = number_of(request, "after", 0) if "after" in request.query_params else None
         limit = max(1, min(number_of(request, "limit", 50), MOST_ROWS))
         _ = await self._inbox.read_so_far()
-        page = await off_loop(self._inbox.store.page, query, before=before, limit=limit)
-        return JSONResponse({"messages": page.rows, "next": page.next, "total": page.total})
+        page = await off_loop(
+            self._inbox.store.page, query, before=before, after=after, limit=limit
+        )
+        return JSONResponse(
+            {
+                "epoch": self._inbox.store.epoch,
+                "messages": page.rows,
+                "next": page.next,
+                "total": page.total,
+            }
+        )
 
     async def remove_messages(self, request: Request) -> Response:
         if "query" not in request.query_params:
             raise HTTPException(400, "say which: ?query=, empty for all")
+        self._check_epoch(request)
         query = request.query_params["query"]
         # What comes meanwhile stays.
         newest = await self._inbox.read_so_far() if query else self._inbox.store.newest
@@ -186,6 +198,7 @@ class _Pages:
 
     async def wait(self, request: Request) -> Response:
         """Answer once so many messages match, or 408 when the time is up."""
+        self._check_epoch(request)
         query = request.query_params.get("query", "")
         after = number_of(request, "after", 0)
         count = max(1, min(number_of(request, "count", 1), MOST_ROWS))
@@ -215,8 +228,20 @@ class _Pages:
             await watch.aclose()
         return JSONResponse({"error": f"not so many messages within {timeout} s"}, 408)
 
+    def _check_epoch(self, request: Request) -> None:
+        """Refuse whoever knows numbers of another epoch: they mean other messages here."""
+        epoch = request.query_params.get("epoch")
+        if epoch not in (None, self._inbox.store.epoch):
+            raise HTTPException(
+                410, "the messages of that epoch are gone: the inbox has begun anew since"
+            )
+
+    def _number(self, request: Request) -> int:
+        self._check_epoch(request)
+        return id_of(request)
+
     async def _kept(self, request: Request) -> Kept:
-        kept = await off_loop(self._inbox.store.get, id_of(request))
+        kept = await off_loop(self._inbox.store.get, self._number(request))
         if kept is None:
             raise HTTPException(404, "there is no such message, or no longer")
         return kept
@@ -265,14 +290,14 @@ class _Pages:
             raise HTTPException(400, "seen is true or false, tags is a text")
         if tags is not None and (len(tags) > _LONGEST_TAGS or not tags.isprintable()):
             raise HTTPException(400, f"tags are {_LONGEST_TAGS} characters at most")
-        number = id_of(request)
+        number = self._number(request)
         if not await off_loop(self._inbox.store.mark, number, seen=seen, tags=tags):
             raise HTTPException(404, "there is no such message, or no longer")
         self._inbox.changes.tell("marked")
         return JSONResponse({"id": number})
 
     async def remove_message(self, request: Request) -> Response:
-        removed = await off_loop(self._inbox.remove, "", number=id_of(request))
+        removed = await off_loop(self._inbox.remove, "", number=self._number(request))
         if not removed:
             raise HTTPException(404, "there is no such message, or no longer")
         return JSONResponse({"removed": removed})

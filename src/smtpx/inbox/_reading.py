@@ -57,6 +57,8 @@ class Reading:
     author: str
     to: tuple[str, ...]
     """Addresses of To and Cc, in lower case."""
+    addressed: str
+    """To and Cc as people read them."""
     message_id: str
     text: str | None
     html: str | None
@@ -91,6 +93,7 @@ def read(content: bytes) -> Reading:
         subject=_decoded(named.get("subject", "")),
         author=_decoded(named.get("from", "")),
         to=_people(named.get("to", ""), named.get("cc", "")),
+        addressed=_decoded(" ".join(filter(None, (named.get("to"), named.get("cc"))))),
         message_id=named.get("message-id", "").strip()[:998],
         text=_first(content, parts, "text/plain"),
         html=_first(content, parts, "text/html"),

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 __all__ = ["Condition", "condition_of", "folded"]
 
-_WORD = re.compile(r"(-?)(?:([a-z]+):)?(?:\"([^\"]*)\"?|(\S+))", re.IGNORECASE)
+_WORD = re.compile(r"(-?)(?:([a-z]+):)?(?:\"([^\"]*)\"?|(\S*))", re.IGNORECASE)
 _COLUMNS = {
-    "to": "recipients",
+    "to": "recipients || ' ' || addressed",
     "from": "author || ' ' || sender",
     "subject": "subject",
     "user": "user",
@@ -66,7 +66,7 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
         ValueError: a term is unknown, and the message lists those that are known; or there is
             more of it than anybody's query.
     """
-    found = list(_WORD.finditer(query))
+    found = [match for match in _WORD.finditer(query) if match[0]]
     if len(query) > _LONGEST or len(found) > _MOST_WORDS or "\0" in query:
         # What is passed over would match, and perhaps be deleted.
         raise ValueError(
@@ -80,7 +80,7 @@ def condition_of(query: str, *, indexed: bool) -> Condition:
         minus, key, quoted, bare = match.groups()
         word = quoted if quoted is not None else bare
         if not word:
-            continue
+            raise ValueError(f"{match[0]} asks for nothing: leave it out, or say what of")
         key, known = (key or "").lower(), _KNOWN
         if key in _KEYS:
             sql, values = _term(key, word)

@@ -7,6 +7,7 @@ they are kept as they came; a file is read by a connection of its own.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 from collections.abc import Generator, Sequence
@@ -22,7 +23,7 @@ from smtpx.testing import ReceivedMessage
 
 __all__ = ["Kept", "Page", "Store"]
 
-_VERSION = 3
+_VERSION = 4
 _TABLES = """
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -42,6 +43,7 @@ CREATE TABLE messages (
     breaches INTEGER NOT NULL DEFAULT 0,
     subject TEXT NOT NULL DEFAULT '',
     author TEXT NOT NULL DEFAULT '',
+    addressed TEXT NOT NULL DEFAULT '',
     bcc TEXT NOT NULL DEFAULT '[]',
     message_id TEXT NOT NULL DEFAULT '',
     attachments INTEGER NOT NULL DEFAULT 0,
@@ -50,6 +52,7 @@ CREATE TABLE messages (
     described INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE contents (id INTEGER PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE epoch (name TEXT NOT NULL);
 """
 # Apart from what is listed, too: a row is small.
 _INDEX = "CREATE VIRTUAL TABLE texts USING fts5(words, tokenize='trigram')"
@@ -109,17 +112,24 @@ class Store:
         """Those that are kept in memory."""
         self._keep = keep
         self._keep_octets = keep_octets
+        # Who counts for itself what is there has to be alone.
+        self._claim = None if path is None else _claimed(path)
         self._writer = _File(path)
         self._reader = self._writer if path is None else _File(path)
         try:
             with self._writer.lock:
                 connection = self._writer.connection()
                 self.is_indexed = self._prepare(connection)
+                self.epoch: str = connection.execute("SELECT name FROM epoch").fetchone()[0]
+                """Numbers of messages mean one message each within it: in memory each store has
+                its own, and a file keeps its own.
+                """
                 self._octets, self._count = _totals(connection)
                 self.newest = _newest(connection)
                 """The number of the newest message there ever was."""
         except sqlite3.Error:
             self._writer.close()
+            self._disclaim()
             raise
 
     @contextmanager
@@ -149,6 +159,7 @@ class Store:
         _ = run("PRAGMA journal_mode=WAL")
         if version == 0:
             _ = connection.executescript(_TABLES)
+            _ = run("INSERT INTO epoch VALUES (?)", (secrets.token_hex(8),))
             try:
                 _ = run(_INDEX)
             except sqlite3.OperationalError:
@@ -161,6 +172,11 @@ class Store:
         """Close the file."""
         self._reader.close_for_good()
         self._writer.close_for_good()
+        self._disclaim()
+
+    def _disclaim(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
 
     # What comes in.
 
@@ -211,10 +227,11 @@ class Store:
             if reading.problem is not None:
                 described = _LEFT_UNREAD
             _ = connection.execute(
-                "UPDATE messages SET subject=?, author=?, bcc=?, message_id=?, attachments=?, "
-                "has_html=?, findings=?, breaches=?, described=? WHERE id=?",
+                "UPDATE messages SET subject=?, author=?, addressed=?, bcc=?, message_id=?, "
+                "attachments=?, has_html=?, findings=?, breaches=?, described=? WHERE id=?",
                 (
-                    *(_storable(reading.subject), _storable(reading.author), json.dumps(bcc)),
+                    *map(_storable, (reading.subject, reading.author, reading.addressed)),
+                    json.dumps(bcc),
                     *(_storable(reading.message_id), reading.attachments),
                     *(reading.html is not None, findings, breaches, described, number),
                 ),
@@ -279,22 +296,30 @@ class Store:
         with self._reading() as connection:
             return _rows(connection, condition, before, after, limit, described=described)
 
-    def page(self, query: str, *, before: int | None = None, limit: int) -> Page:
-        """The newest messages that match, and how many there are.
+    def page(
+        self, query: str, *, before: int | None = None, after: int | None = None, limit: int
+    ) -> Page:
+        """The newest messages that match, and how many there are; `after` a number, the oldest.
 
         Raises:
             ValueError: the query has a mistake.
         """
         condition = condition_of(query, indexed=self.is_indexed)
         with self._reading() as connection:
-            found = _rows(connection, condition, before, None, limit + 1)
+            if after is None:
+                found = _rows(connection, condition, before, None, limit + 1)
+            else:
+                found = _rows(connection, condition, before, after, limit, oldest=True)
+                limit = len(found)
+                found += _rows(connection, condition, after + 1, None, min(limit, 1))
             if condition.is_all:
                 total = self._count
-            elif before is None and len(found) <= limit:
+            elif before is after is None and len(found) <= limit:
                 total = len(found)
             else:
                 total = _count(connection, condition)
-        return Page(found[:limit], found[limit - 1]["id"] if len(found) > limit else None, total)
+        rows, more = found[:limit], found[limit:]
+        return Page(rows, rows[-1]["id"] if more else None, total)
 
     def count(self, query: str) -> int:
         """How many match; of a query that says something, as far as 1000 are counted."""
@@ -424,6 +449,25 @@ def _newest(connection: sqlite3.Connection) -> int:
     return int(found[0] or 0)
 
 
+def _claimed(path: Path) -> sqlite3.Connection:
+    """Hold the file for ourselves, by a lock on one beside it that ends with the program.
+
+    Raises:
+        sqlite3.OperationalError: another program holds it.
+    """
+    beside = path.with_name(f"{path.name}-lock")
+    beside.touch(mode=0o600)
+    claim = sqlite3.connect(beside, timeout=0, check_same_thread=False, isolation_level=None)
+    try:
+        _ = claim.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError:
+        claim.close()
+        raise sqlite3.OperationalError(
+            "another program keeps its mail there: end that one, or give another file"
+        ) from None
+    return claim
+
+
 def _refuse_another(version: int, tables: set[str]) -> None:
     """Refuse a file that is no store of this version.
 
@@ -450,7 +494,9 @@ def _rows(
     limit: int,
     *,
     described: bool = False,
+    oldest: bool = False,
 ) -> list[Any]:
+    """The newest first; so many of the newest, or of the oldest."""
     where, values = condition.sql, [*condition.parameters]
     if described:
         where += " AND described"
@@ -459,10 +505,10 @@ def _rows(
             where += f" AND {condition.key} {sign} {bound:d}"
     found = connection.execute(
         f"SELECT {_ROW} FROM {condition.source} WHERE {where} "
-        f"ORDER BY {condition.key} DESC LIMIT {limit:d}",
+        f"ORDER BY {condition.key} {'ASC' if oldest else 'DESC'} LIMIT {limit:d}",
         values,
     ).fetchall()
-    return [_row(each) for each in found]
+    return [_row(each) for each in (reversed(found) if oldest else found)]
 
 
 def _count(connection: sqlite3.Connection, condition: Condition) -> int:
