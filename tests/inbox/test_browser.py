@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -388,6 +389,190 @@ def test_by_keyboard_alone(world: World, opened: Open) -> None:
     expect(page.locator("#keys")).to_be_visible()
 
 
+def test_what_is_shown_is_what_is_deleted(world: World, opened: Open) -> None:
+    """A server that begins anew gives the same numbers to other messages."""
+    world.send(subject="old")
+    page = opened("/m/1")
+    expect(page.locator(".head h2")).to_have_text("old")
+    world.inbox.store.epoch = "another"
+    page.keyboard.press("d")
+    expect(page.locator("#pane")).to_contain_text("This message is gone")
+    expect(page.locator("#pane button:visible")).to_have_count(0)
+    assert world.inbox.store.count("") == 1
+    page.keyboard.press("j")
+    page.keyboard.press("d")
+    expect(page.locator("#found")).to_have_text("No messages yet")
+
+
+@pytest.mark.parametrize("way", ["deleted elsewhere", "pushed out"])
+def test_a_message_that_is_gone_is_shown_as_gone(way: str, world: World, opened: Open) -> None:
+    world.send(subject="first")
+    world.send(subject="second")
+    page = opened("/m/1", 390, 844)
+    expect(page.locator(".head h2")).to_have_text("first")
+    if way == "deleted elsewhere":
+        assert world.inbox.remove("", number=1) == 1
+    else:
+        world.inbox.store._keep = 2
+        world.send(subject="third")
+    expect(page.locator("#pane")).to_contain_text("This message is gone")
+    page.get_by_role("button", name="Back").click()
+    expect(page.locator("#list")).to_be_visible()
+
+
+def test_back_leads_to_the_list(world: World, opened: Open) -> None:
+    for subject in ("one", "two"):
+        world.send(subject=subject)
+    page = opened("/", 390, 844)
+    page.click("#m1")
+    expect(page.locator(".head h2")).to_have_text("one")
+    page.keyboard.press("k")
+    expect(page.locator(".head h2")).to_have_text("two")
+    page.go_back()  # a step, however many were read
+    expect(page.locator("#list")).to_be_visible()
+    page.go_forward()
+    expect(page.locator(".head h2")).to_have_text("two")
+    page.get_by_role("button", name="Back").click()
+    expect(page.locator("#list")).to_be_visible()
+    for view in ("sessions", "faults"):
+        page.click(f"#show-{view}")
+        expect(page.locator("#pane h2")).to_have_text(view.capitalize())
+        page.go_back()
+        expect(page.locator("#list")).to_be_visible()
+    page = opened("/m/1", 390, 844)  # by a link, before which there was no list
+    page.get_by_role("button", name="Back").click()
+    expect(page.locator("#list")).to_be_visible()
+
+
+def focus(page: Any) -> str:
+    return str(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+
+
+@pytest.mark.parametrize(("width", "where"), [(1400, "list"), (390, "pane")])
+def test_the_focus_is_never_lost(width: int, where: str, world: World, opened: Open) -> None:
+    for n in range(4):
+        world.send(subject=f"mail {n}")
+    page = opened("/", width)
+    expect(page.locator("#list li")).to_have_count(4)
+    page.focus("#list")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".head h2")).to_have_text("mail 3")
+    assert focus(page) == where
+    page.keyboard.press("Escape")
+    expect(page.locator("#list")).to_be_visible()
+    page.wait_for_function("document.activeElement.id === 'list'")
+    page.keyboard.press("Enter")
+    expect(page.locator(".head h2")).to_have_text("mail 3")
+    page.wait_for_function(f"document.activeElement.id === '{where}'")
+    for key in ("d", "Enter"):
+        count = page.locator("#list li").count()
+        if key == "Enter":
+            if width == 390:
+                page.click("#m2")
+            page.get_by_role("button", name="Delete", exact=True).focus()
+        page.keyboard.press(key)
+        expect(page.locator("#list li")).to_have_count(count - 1)
+        page.wait_for_function("document.activeElement.id === 'list'")
+
+
+def test_keys_of_a_list(world: World, opened: Open) -> None:
+    for n in range(4):
+        world.send(subject=f"mail {n}")
+    page = opened()
+    expect(page.locator("#list li")).to_have_count(4)
+    page.focus("#list")
+    for key, number in (("End", 1), ("Home", 4), ("ArrowDown", 3), ("Delete", 2)):
+        page.keyboard.press(key)
+        expect(page.locator("#list")).to_have_attribute("aria-activedescendant", f"m{number}")
+        expect(page.locator(f"#m{number}")).to_have_attribute("aria-selected", "true")
+    assert world.inbox.store.count("") == 3
+
+
+def test_the_next_message_is_the_next_one_whatever_came(world: World, opened: Open) -> None:
+    for n in range(1, 5):
+        world.send(subject=f"mail {n}")
+    page = opened("/m/3")
+    expect(page.locator(".head h2")).to_have_text("mail 3")
+    from .conftest import message
+
+    for n in range(5, 130):
+        assert world.inbox.take(message(b"Subject: mail %d\r\n\r\nhi\r\n" % n)) is None
+    expect(page.locator("#found")).to_have_text("129 messages")
+    for key, number in (("j", 2), ("k", 3), ("k", 4), ("k", 5), ("k", 6)):
+        page.keyboard.press(key)
+        expect(page.locator(".head h2")).to_have_text(f"mail {number}")
+        expect(page.locator("#list")).to_have_attribute("aria-activedescendant", f"m{number}")
+    world.send(subject="one more")  # The list stays where it is read.
+    expect(page.locator("#found")).to_have_text("130 messages")
+    expect(page.locator("#m6")).to_be_visible()
+    page.get_by_text("Newer messages").click()
+    expect(page.locator("#m57")).to_be_attached()
+    page.get_by_text("Newer messages").click()
+    expect(page.locator("#list li .subject").first).to_have_text("one more")
+    expect(page.get_by_text("Newer messages")).to_be_hidden()
+
+
+def test_whom_it_is_to_does_not_end_without_a_word(world: World, opened: Open) -> None:
+    everybody = [f"p{n}@example.net" for n in range(60)]
+    world.send(to=everybody, subject="to many")
+    page = opened("/m/1")
+    expect(page.locator(".facts")).to_contain_text("p49@example.net and 10 more")
+
+
+def test_a_name_is_not_turned_round(world: World, opened: Open) -> None:
+    world.send(subject="photo\u202egpj.exe", text="x\u202ey")
+    page = opened("/m/1")
+    for place in (".head h2", "#list li .subject"):
+        expect(page.locator(place)).to_have_text("photo[U+202E]gpj.exe")
+    expect(page.locator("#view pre")).to_contain_text("x\u202ey")  # as it came
+
+
+def test_a_long_subject_leaves_the_message_in_sight(world: World, opened: Open) -> None:
+    from .conftest import message
+
+    assert world.inbox.take(message(b"Subject: %s\r\n\r\nhi\r\n" % (b"word " * 7600))) is None
+    page = opened("/m/1", 390, 844)
+    expect(page.locator("#view")).to_be_in_viewport()
+
+
+def test_enter_releases_and_the_outcome_is_told(world: World, opened: Open) -> None:
+    outcomes = {
+        "bob@example.net": smtpx.Status.ACCEPTED,
+        "kim@example.net": smtpx.Status.IN_DOUBT,
+    }
+
+    async def release(content: bytes, envelope: smtpx.Envelope) -> smtpx.SendResult:
+        return smtpx.SendResult(
+            [
+                smtpx.Outcome(each.address, outcomes[str(each)], None)
+                for each in envelope.recipients
+            ],
+            None,
+        )
+
+    world.inbox._release, world.inbox._allow = release, ("*",)
+    world.send(subject="out")
+    page = opened("/m/1")
+    page.get_by_role("button", name="Release").click()
+    page.fill("#ask-value", "bob@example.net, kim@example.net")
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask-title")).to_have_text("What became of it")
+    expect(page.locator("#ask-text")).to_contain_text("bob@example.net: accepted")
+    expect(page.locator("#ask-text")).to_contain_text("Do not release it again blindly")
+    expect(page.locator("#ask button:visible")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask")).to_be_hidden()
+
+
+def test_enter_deletes_nothing_that_was_not_asked_for(world: World, opened: Open) -> None:
+    world.send(subject="stays")
+    page = opened()
+    page.click("#clear")
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask")).to_be_hidden()
+    assert world.inbox.store.count("") == 1
+
+
 def test_faults_from_the_page(world: World, opened: Open) -> None:
     page = opened()
     page.click("#show-faults")
@@ -478,7 +663,8 @@ def test_looks_and_accessibility(
     expect(page.locator("#list li[role=option]")).to_have_count(2)
     folder = Path(LOOKED_AT) if LOOKED_AT else tmp_path
     views = {"list": lambda: None, "mail": lambda: page.keyboard.press("j")}
-    views |= {"smtp": lambda: page.click("#tab-smtp"), "lint": lambda: page.click("#tab-lint")}
+    for tab in ("source", "headers", "parts", "smtp", "lint"):
+        views[tab] = partial(page.click, f"#tab-{tab}")
     views |= {
         "sessions": lambda: page.click("#show-sessions"),
         "faults": lambda: page.click("#show-faults"),
@@ -489,6 +675,11 @@ def test_looks_and_accessibility(
         page.screenshot(path=folder / f"{name}-{scheme}-{width}.png")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
         assert serious(page) == [], name
+        if name in ("mail", "lint"):
+            for tab in page.locator("[role=tab]").all():
+                expect(tab).to_be_in_viewport(ratio=1)
+        if name == "list":
+            expect(page.locator("#help")).to_be_in_viewport(ratio=1)
 
 
 def serious(page: Any) -> list[str]:

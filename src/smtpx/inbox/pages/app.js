@@ -4,9 +4,13 @@ const at = (id) => document.getElementById(id);
 const PAGE = 50;
 const SHOWN = 300000;
 const COUNTED = 1000;
+const NAMED = 50;
+const LONGEST = 300;
+const GONE = [404, 410];
 const state = {
-  rows: [], next: null, total: 0, query: "", current: null, detail: null, view: null,
-  picked: new Set(), settings: {}, mode: "message",
+  // Numbers mean a message each within their epoch; `before` is where the page of the list begins.
+  epoch: null, rows: [], before: null, next: null, total: 0, query: "",
+  current: null, detail: null, view: null, picked: new Set(), settings: {}, mode: "message",
 };
 
 // Making elements.
@@ -15,13 +19,22 @@ function make(kind, options = {}, ...children) {
   const element = document.createElement(kind);
   for (const [name, value] of Object.entries(options)) {
     if (name === "on") for (const [event, act] of Object.entries(value)) element.addEventListener(event, act);
-    else if (name === "text") element.textContent = value;
+    else if (name === "text") element.textContent = kind === "pre" ? value : plain(value);
     else if (name === "class") element.className = value;
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null));
   return element;
 }
+
+// What turns the letters after it round could make an “exe” read as a “png”.
+const plain = (text) => String(text).replace(/[\u0000-\u001f\u007f\u202a-\u202e\u2066-\u2069]/g, (sign) =>
+  /\s/.test(sign) ? " " : `[U+${sign.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+const cut = (text) => text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+const several = (addresses) => {
+  const more = addresses.length - NAMED;
+  return addresses.slice(0, NAMED).map(cut).join(", ") + (more > 0 ? ` and ${more} more` : "");
+};
 
 const clock = (seconds) => {
   const moment = new Date(seconds * 1000);
@@ -40,33 +53,63 @@ async function ask(path, options = {}) {
   const response = await fetch(path, rest);
   const kind = response.headers.get("Content-Type") || "";
   const value = kind.startsWith("application/json") ? await response.json() : await response.text();
-  if (!response.ok && !(value && value.outcomes)) throw new Error(value.error || `${response.status}`);
+  if (!response.ok && !(value && value.outcomes)) throw Object.assign(new Error(value.error || `${response.status}`), { status: response.status });
   return value;
 }
+
+const listUrl = (words = {}) => `api/messages?${new URLSearchParams({ limit: PAGE, query: state.query, ...words })}`;
+const mailUrl = ({ id, epoch }, view = "", words = {}) => `api/messages/${id}${view}?${new URLSearchParams({ ...words, epoch })}`;
 
 function complain(error) {
   at("error").textContent = error ? String(error.message || error) : "";
   at("error").hidden = !error;
 }
-const guarded = (act) => async (...words) => { try { await act(...words); complain(null); } catch (error) { complain(error); } };
+const guarded = (act) => async (...words) => {
+  try { await act(...words); complain(null); } catch (error) {
+    complain(error);
+    if (GONE.includes(error.status)) soon();
+  }
+};
 
 // The list: one page of rows at a time, whatever there is.
 
 let asked = 0;
 async function load() {
   const mine = ++asked;
-  const answer = await ask(`api/messages?limit=${PAGE}&query=${encodeURIComponent(state.query)}`);
+  const answer = await ask(listUrl(state.before === null ? {} : { before: state.before }));
   if (mine !== asked) return;
+  const isAnew = state.epoch !== null && answer.epoch !== state.epoch;
   const old = new Set(state.rows.map((row) => row.id));
-  const fresh = old.size ? answer.messages.filter((row) => !old.has(row.id)).map((row) => row.id) : [];
-  Object.assign(state, { rows: answer.messages, next: answer.next, total: answer.total });
+  const fresh = old.size && !isAnew ? answer.messages.filter((row) => !old.has(row.id)).map((row) => row.id) : [];
+  if (isAnew) {
+    state.picked.clear();
+    gone();
+  }
+  Object.assign(state, { epoch: answer.epoch, rows: answer.messages, next: answer.next, total: answer.total });
+  if (state.before !== null && (isAnew || !state.rows.length)) {
+    state.before = null;
+    return load();
+  }
   list(new Set(fresh));
+  const shown = state.current;
+  if (shown !== null && !(await isThere(shown)) && shown === state.current) gone();
 }
 
-async function page(before) {
-  const answer = await ask(`api/messages?limit=${PAGE}&before=${before}&query=${encodeURIComponent(state.query)}`);
-  // The page follows another, in place of growing without end.
-  Object.assign(state, { rows: answer.messages, next: answer.next });
+async function isThere(id) {
+  if (state.rows.some((row) => row.id === id)) return true;
+  const { messages } = await ask(listUrl({ query: "", limit: 1, before: id + 1 }));
+  return messages.some((row) => row.id === id);
+}
+
+// A page follows another, in place of a list that grows without end.
+async function page(words) {
+  asked++;
+  let answer = await ask(listUrl({ ...words, epoch: state.epoch }));
+  const isFirst = "after" in words && answer.messages.length < PAGE;
+  if (isFirst) answer = await ask(listUrl({ epoch: state.epoch }));
+  if (!answer.messages.length) return;
+  const before = isFirst ? null : answer.messages[0].id + 1;
+  Object.assign(state, { rows: answer.messages, next: answer.next, total: answer.total, before });
   list(new Set());
   at("list").scrollTop = 0;
 }
@@ -78,11 +121,10 @@ function list(fresh) {
   const words = some(state.query ? "match" : "message");
   at("found").textContent = state.total ? words : state.query ? "Nothing matches" : "No messages yet";
   const items = state.rows.map((row) => item(row, fresh.has(row.id)));
-  if (state.next !== null) {
-    items.push(make("li", { role: "presentation", class: "turn" },
-      make("button", { type: "button", class: "more", text: "Older messages", on: { click: guarded(() => page(state.next)) } })));
-  }
   at("list").replaceChildren(...items);
+  at("newer").hidden = state.before === null;
+  at("older").hidden = state.next === null;
+  at("turn").hidden = at("newer").hidden && at("older").hidden;
   mark();
 }
 
@@ -96,7 +138,7 @@ function item(row, isNew) {
   },
   make("span", { class: "subject", text: row.subject || "(no subject)" }),
   make("span", { class: "when", text: clock(row.taken) }),
-  make("span", { class: "people", text: `${named(row.from) || row.sender || "<>"} → ${to}` }),
+  make("span", { class: "people" }, make("bdi", { text: named(row.from) || row.sender || "<>" }), " → ", make("bdi", { text: to })),
   make("span", { class: "marks" },
     row.breaches ? make("span", { class: "mark bad", text: plural(row.breaches, "breach").replace("breachs", "breaches") }) : null,
     row.findings ? make("span", { class: "mark warn", text: `lint ${row.findings}` }) : null,
@@ -105,40 +147,80 @@ function item(row, isNew) {
 }
 
 function mark() {
-  const list = at("list");
-  list.removeAttribute("aria-activedescendant");
-  for (const element of list.children) {
-    const chosen = state.current !== null && element.dataset.id === String(state.current);
-    if (element.getAttribute("role") === "option") element.setAttribute("aria-selected", String(chosen));
-    if (chosen) list.setAttribute("aria-activedescendant", element.id);
+  for (const element of at("list").children) {
+    element.setAttribute("aria-selected", String(state.current !== null && element.dataset.id === String(state.current)));
   }
+  const chosen = state.current === null ? null : at(`m${state.current}`);
+  if (!chosen) at("list").removeAttribute("aria-activedescendant");
+  else if (at("list").getAttribute("aria-activedescendant") !== chosen.id) at("list").setAttribute("aria-activedescendant", chosen.id);
+}
+
+// Where we are is in the address: one step back from any view leads to the list.
+
+function stand(place) {
+  const before = location.hash.slice(1);
+  if (place === before) return;
+  const url = place ? `#${place}` : location.pathname + location.search;
+  if (place && !before) history.pushState({ isInside: true }, "", url);
+  else history.replaceState(history.state, "", url);
+}
+
+async function arrive() {
+  const link = location.hash.match(/^#\/m\/(\d+)$/);
+  if (link) await open(Number(link[1]));
+  else if (location.hash === "#/sessions") await sessions();
+  else if (location.hash === "#/faults") await faults();
+  else leave();
+}
+
+function close() {
+  if (location.hash && history.state && history.state.isInside) history.back();
+  else { stand(""); leave(); }
+}
+
+function leave() {
+  document.body.classList.remove("open");
+  at("list").focus();
+}
+
+// The focus goes along with what is shown; nobody shall have to look for it.
+function settle() {
+  const held = document.activeElement;
+  if (held && held !== document.body && held.getClientRects().length) return;
+  (at("list").getClientRects().length ? at("list") : at("pane")).focus({ preventScroll: true });
 }
 
 // One message.
 
 const VIEWS = [["html", "HTML"], ["text", "Text"], ["source", "Source"], ["headers", "Header"], ["parts", "Parts"], ["smtp", "SMTP"], ["lint", "Lint"]];
 
+let opening = 0;
 async function open(id) {
-  const detail = await ask(`api/messages/${id}`);
+  const mine = ++opening;
+  const { epoch } = state;
+  const detail = { ...await ask(mailUrl({ id, epoch })), epoch };
+  if (mine !== opening) return;
   Object.assign(state, { current: id, detail, mode: "message" });
   modes();
   state.view = detail.has_html ? "html" : detail.has_text ? "text" : "source";
-  history.replaceState(null, "", `#/m/${id}`);
+  stand(`/m/${id}`);
   document.body.classList.add("open");
-  await show();
   mark();
+  await show();
   const row = state.rows.find((each) => each.id === id);
   if (row && !row.seen) {
     row.seen = true;
     const element = at(`m${id}`);
     if (element) element.classList.remove("unread");
-    await ask(`api/messages/${id}`, { method: "PATCH", body: { seen: true } });
+    await ask(mailUrl(detail), { method: "PATCH", body: { seen: true } });
   }
 }
 
-function close() {
-  document.body.classList.remove("open");
-  at("list").focus();
+function gone() {
+  if (state.current === null) return;
+  Object.assign(state, { current: null, detail: null });
+  mark();
+  if (state.mode === "message") empty("This message is gone: it was deleted, or its server has begun anew.");
 }
 
 async function show() {
@@ -146,9 +228,9 @@ async function show() {
   const outside = new Set(detail.bcc);
   const visible = detail.recipients.filter((each) => !outside.has(each));
   const facts = make("dl", { class: "facts" },
-    make("dt", { text: "From" }), make("dd", { text: detail.from || "(nobody)" }),
-    make("dt", { text: "To" }), make("dd", { text: visible.slice(0, 50).join(", ") || "(nobody the header names)" }));
-  if (detail.bcc.length) facts.append(make("dt", { text: "Bcc" }), make("dd", { class: "bcc", text: detail.bcc.slice(0, 50).join(", ") }));
+    make("dt", { text: "From" }), make("dd", { text: cut(detail.from) || "(nobody)" }),
+    make("dt", { text: "To" }), make("dd", { text: several(visible) || "(nobody the header names)" }));
+  if (detail.bcc.length) facts.append(make("dt", { text: "Bcc" }), make("dd", { class: "bcc", text: several(detail.bcc) }));
   facts.append(make("dt", { text: "Envelope" }), make("dd", {
     text: `from <${detail.sender}>, ${plural(detail.recipient_count, "recipient")}, ${size(detail.size)} by ${detail.via}${detail.tls ? ", TLS" : ""}${detail.user ? `, as ${detail.user}` : ""}`,
   }));
@@ -156,7 +238,7 @@ async function show() {
   const acts = make("div", { class: "row" },
     make("button", { type: "button", class: "back", text: "Back", on: { click: close } }),
     state.settings.release ? make("button", { type: "button", text: "Release", on: { click: guarded(release) } }) : null,
-    make("a", { class: "chip", href: `api/messages/${detail.id}/source?download`, text: "Download .eml" }),
+    make("a", { class: "chip", href: mailUrl(detail, "/source", { download: "" }), text: "Download .eml" }),
     make("button", { type: "button", class: "danger", text: "Delete", on: { click: guarded(drop) } }));
   const tabs = make("div", { class: "tabs", role: "tablist", "aria-label": "Views" });
   VIEWS.forEach(([name, title]) => {
@@ -168,17 +250,18 @@ async function show() {
       tabindex: name === state.view ? "0" : "-1", text: `${title}${extra}`, on: { click: guarded(() => turn(name)), keydown: walk },
     }));
   });
-  const head = make("div", { class: "head" }, make("h2", { text: detail.subject || "(no subject)" }), facts);
+  const head = make("div", { class: "head" }, make("h2", { text: cut(detail.subject) || "(no subject)" }), facts);
   if (detail.problem) head.append(make("p", { class: "error", text: `Shown as its source alone: ${detail.problem}` }));
   head.append(extras, acts);
   at("pane").replaceChildren(head, tabs, make("div", { class: "view", id: "view", role: "tabpanel", tabindex: "0" }));
+  settle();
   await fill();
-  await lift(extras, detail.id);
+  await lift(extras, detail);
 }
 
-async function lift(extras, id) {
-  const { codes } = await ask(`api/messages/${id}/codes`);
-  if (state.current !== id) return;
+async function lift(extras, detail) {
+  const { codes } = await ask(mailUrl(detail, "/codes"));
+  if (state.detail !== detail) return;
   for (const code of codes) {
     extras.append(make("button", { type: "button", class: "chip", title: "Copy", "aria-label": `Copy the code ${code}`, text: `⧉ ${code}`, on: { click: () => navigator.clipboard && navigator.clipboard.writeText(code) } }));
   }
@@ -218,10 +301,10 @@ const FILL = {
     const remote = box("remote");
     const original = box("original");
     const put = () => {
-      const words = [remote.checked ? "images=remote" : "", original.checked ? "original" : ""].filter(Boolean).join("&");
+      const words = { ...(remote.checked && { images: "remote" }), ...(original.checked && { original: "" }) };
       stage.replaceChildren(make("iframe", {
         title: "The message's HTML", sandbox: "allow-popups allow-popups-to-escape-sandbox", referrerpolicy: "no-referrer",
-        src: `api/messages/${detail.id}/html${words && `?${words}`}`,
+        src: mailUrl(detail, "/html", words),
       }));
     };
     const wide = (name) => () => { stage.className = `stage ${name}`; };
@@ -235,20 +318,20 @@ const FILL = {
       make("span", { class: "choice", title: "Not cleaned: frames in it may connect, which tells its author that you look" },
         original, make("label", { for: "original", text: "as it came" }))), stage];
   },
-  async text(detail) { return [make("pre", { text: await ask(`api/messages/${detail.id}/text`) })]; },
+  async text(detail) { return [make("pre", { text: await ask(mailUrl(detail, "/text")) })]; },
   async source(detail) {
-    const source = await ask(`api/messages/${detail.id}/source?limit=${SHOWN}`);
+    const source = await ask(mailUrl(detail, "/source", { limit: SHOWN }));
     return [make("pre", { text: source + (detail.size > SHOWN ? "\n… (download it to see the rest)" : "") })];
   },
   async headers(detail) {
-    const { headers } = await ask(`api/messages/${detail.id}/headers`);
+    const { headers } = await ask(mailUrl(detail, "/headers"));
     return [make("table", {}, make("tbody", {}, ...headers.map(([name, value]) =>
       make("tr", {}, make("td", { class: "name", text: name }), make("td", { text: value.slice(0, 5000) })))))];
   },
   async parts(detail) {
     const rows = detail.parts.slice(0, 300).map((part) => make("tr", {},
       make("td", { text: part.number }), make("td", { text: part.kind }), make("td", { text: part.name || "–" }), make("td", { text: size(part.size) }),
-      make("td", {}, make("a", { href: `api/messages/${detail.id}/parts/${part.number}`, text: "Download", "aria-label": `Download part ${part.number}` }))));
+      make("td", {}, make("a", { href: mailUrl(detail, `/parts/${part.number}`), text: "Download", "aria-label": `Download part ${part.number}` }))));
     const heads = ["No.", "Type", "Name", "Size", ""].map((text) => make("th", { scope: "col", text }));
     return [make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows))];
   },
@@ -258,7 +341,7 @@ const FILL = {
     }
   },
   async lint(detail) {
-    const { findings, dkim } = await ask(`api/messages/${detail.id}/findings`);
+    const { findings, dkim } = await ask(mailUrl(detail, "/findings"));
     const kinds = { valid: "good", invalid: "error", unknown: "warning" };
     const signed = dkim.map((each) => make("div", { class: "finding" },
       make("b", { class: kinds[each.verdict], text: `DKIM ${each.verdict}: ` }), make("span", { text: `${each.domain}, selector ${each.selector}` }),
@@ -295,7 +378,9 @@ function modes() {
 }
 
 async function sessions() {
+  opening++;
   state.mode = "sessions";
+  stand("/sessions");
   modes();
   document.body.classList.add("open");
   const { sessions } = await ask("api/sessions?limit=100");
@@ -308,10 +393,13 @@ async function sessions() {
   at("pane").replaceChildren(
     make("div", { class: "head" }, make("button", { type: "button", class: "back", text: "Back", on: { click: close } }), make("h2", { text: "Sessions" })),
     make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)), inner);
+  settle();
 }
 
 async function faults() {
+  opening++;
   state.mode = "faults";
+  stand("/faults");
   modes();
   document.body.classList.add("open");
   const { faults } = await ask("api/faults");
@@ -332,6 +420,7 @@ async function faults() {
     make("div", { class: "row" }, make("button", { type: "button", class: "primary", text: "Arm these", on: { click: put } }),
       make("button", { type: "button", text: "Disarm all", on: { click: () => { field.value = ""; return put(); } } })),
     said, make("ul", {}, ...struck)));
+  settle();
 }
 
 async function armed() {
@@ -340,75 +429,104 @@ async function armed() {
 
 // What changes something.
 
-function confirmed({ title, text = "", label = "", value = "", yes }) {
+function confirmed({ title, text = "", label = "", value = "", yes, isTold = false }) {
   at("ask-title").textContent = title;
   at("ask-text").textContent = text;
   at("ask-field").hidden = !label;
   at("ask-label").textContent = label;
   at("ask-value").value = value;
   at("ask-yes").textContent = yes;
+  at("ask-no").hidden = isTold;
   const dialog = at("ask");
   dialog.returnValue = "no";
   dialog.showModal();
+  // Enter does what is to be done, but for what cannot be undone.
+  at(label ? "ask-value" : isTold ? "ask-yes" : "ask-no").focus();
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes" ? at("ask-value").value || true : null), { once: true }));
 }
 
 async function drop() {
+  const { epoch } = state;
   const doomed = state.picked.size ? [...state.picked] : state.current === null ? [] : [state.current];
   if (!doomed.length) return;
   const index = state.rows.findIndex((row) => row.id === doomed[0]);
-  for (const id of doomed) await ask(`api/messages/${id}`, { method: "DELETE" }).catch(() => null);
+  for (const id of doomed) await ask(mailUrl({ id, epoch }), { method: "DELETE" }).catch((error) => { if (error.status !== 404) throw error; });
   state.picked.clear();
   state.current = null;
   await load();
-  const next = state.rows[Math.min(index, state.rows.length - 1)];
-  if (next && !document.body.matches(".open") || (next && matchMedia("(min-width: 721px)").matches)) await open(next.id);
-  else { empty(); close(); }
+  const next = state.rows[Math.max(0, Math.min(index, state.rows.length - 1))];
+  const isOpen = document.body.matches(".open");
+  if (next && (!isOpen || matchMedia("(min-width: 721px)").matches)) await open(next.id);
+  else { empty("Nothing is selected."); close(); }
 }
 
-function empty() {
-  at("pane").replaceChildren(make("div", { class: "empty" }, make("p", { text: "Nothing is selected." })));
-  history.replaceState(null, "", location.pathname + location.search);
+function empty(text) {
+  const back = make("button", { type: "button", class: "back", text: "Back", on: { click: close } });
+  at("pane").replaceChildren(make("div", { class: "empty" }, make("p", { role: "status", text }), back));
+  settle();
 }
 
 async function clear() {
-  const what = state.query ? `the ${some("message")} that match “${state.query}”` : "all messages";
+  const { epoch, query } = state;
+  const what = query ? `the ${some("message")} that match “${query}”` : "all messages";
   if (!(await confirmed({ title: "Delete?", text: `This deletes ${what}.`, yes: "Delete" }))) return;
-  await ask(`api/messages?query=${encodeURIComponent(state.query)}`, { method: "DELETE" });
+  await ask(`api/messages?${new URLSearchParams({ query, epoch })}`, { method: "DELETE" });
   state.current = null;
-  empty();
+  empty("Nothing is selected.");
+  close();
   await load();
 }
 
 async function release() {
-  if (!state.settings.release || !state.detail) return;
-  const to = await confirmed({ title: "Release to a real server", label: "Recipients", value: state.detail.recipients.slice(0, 20).join(", "), yes: "Release" });
+  const { detail, settings } = state;
+  if (!settings.release || !detail || state.mode !== "message") return;
+  const to = await confirmed({ title: "Release to a real server", label: "Recipients", value: detail.recipients.slice(0, 20).join(", "), yes: "Release" });
   if (typeof to !== "string") return;
-  const { outcomes } = await ask(`api/messages/${state.detail.id}/release`, { method: "POST", body: { to: to.split(/[\s,]+/).filter(Boolean) } });
-  await confirmed({ title: "What became of it", text: outcomes.map((each) => `${each.recipient}: ${each.status}${each.reply ? `, ${each.reply}` : ""}`).join("\n"), yes: "Good" });
+  const { outcomes } = await ask(mailUrl(detail, "/release"), { method: "POST", body: { to: to.split(/[\s,]+/).filter(Boolean) } });
+  const advice = outcomes.some((each) => each.status === "in doubt") ? ["In doubt: it may have been delivered. Do not release it again blindly."] : [];
+  const told = outcomes.map((each) => `${each.recipient}: ${each.status}${each.reply ? `, ${each.reply}` : ""}`);
+  await confirmed({ title: "What became of it", text: [...told, ...advice].join("\n"), yes: "Close", isTold: true });
 }
 
 // Keys.
 
-function step(by) {
-  const index = state.rows.findIndex((row) => row.id === state.current);
-  const next = state.rows[index < 0 ? 0 : Math.max(0, Math.min(state.rows.length - 1, index + by))];
-  if (!next) return;
-  at(`m${next.id}`).scrollIntoView({ block: "nearest" });
-  return open(next.id);
+async function step(by) {
+  const { current } = state;
+  const near = () => by > 0 ? state.rows.find((row) => row.id < current) : state.rows.findLast((row) => row.id > current);
+  if (current === null) return choose(state.rows[0]);
+  // A burst, a search or a page may have taken it out of the list: what is next to it is asked for.
+  const isListed = state.rows.some((row) => row.id === current);
+  if (!(isListed && near())) {
+    const words = by > 0 ? { before: current } : { after: current };
+    const { messages } = await ask(listUrl({ ...words, limit: 1, epoch: state.epoch }));
+    if (!messages.length) return;
+    if (!state.rows.some((row) => row.id === messages[0].id)) await page(words);
+  }
+  return choose(near());
+}
+
+function choose(row) {
+  if (!row) return;
+  at(`m${row.id}`).scrollIntoView({ block: "nearest" });
+  return open(row.id);
 }
 
 const KEYS = {
-  j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), d: drop, r: release,
+  j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1), d: drop, Delete: drop, r: release,
+  Home: () => choose(state.rows[0]), End: () => choose(state.rows.at(-1)),
+  Enter: () => state.current === null ? step(1) : open(state.current),
   x: () => { if (state.current !== null) { state.picked.has(state.current) ? state.picked.delete(state.current) : state.picked.add(state.current); list(new Set()); } },
   "/": () => at("query").focus(), "?": () => at("keys").showModal(), Escape: close,
 };
+
+const OF_LIST = /^(Arrow.*|Home|End|Delete|Enter)$/;
 
 document.addEventListener("keydown", (event) => {
   const field = event.target.closest("input, textarea, dialog");
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (field) { if (event.key === "Escape" && event.target.id === "query") at("list").focus(); return; }
-  if (event.key.startsWith("Arrow") && event.target.id !== "list") return;
+  // Elsewhere they mean what they always do.
+  if (OF_LIST.test(event.key) && event.target.id !== "list") return;
   const number = Number(event.key);
   const tabs = document.querySelectorAll("[role=tab]");
   const act = KEYS[event.key] || (number >= 1 && number <= tabs.length ? () => tabs[number - 1].click() : null);
@@ -445,18 +563,17 @@ function listen() {
 let typing = null;
 at("query").addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(guarded(async () => { state.query = at("query").value.trim(); await load(); }), 200);
+  typing = setTimeout(guarded(async () => { state.query = at("query").value.trim(); state.before = null; await load(); }), 200);
 });
 at("search").addEventListener("submit", (event) => { event.preventDefault(); at("list").focus(); });
 at("show-sessions").addEventListener("click", guarded(sessions));
 at("show-faults").addEventListener("click", guarded(faults));
 at("clear").addEventListener("click", guarded(clear));
+at("newer").addEventListener("click", guarded(async () => { await page({ after: state.rows[0].id }); at("list").focus(); }));
+at("older").addEventListener("click", guarded(async () => { await page({ before: state.next }); at("list").focus(); }));
 at("help").addEventListener("click", () => at("keys").showModal());
 
-addEventListener("hashchange", guarded(async () => {
-  const link = location.hash.match(/^#\/m\/(\d+)$/);
-  if (link && Number(link[1]) !== state.current) await open(Number(link[1]));
-}));
+addEventListener("popstate", guarded(arrive));
 
 guarded(async () => {
   state.settings = await ask("api/settings");
@@ -464,6 +581,5 @@ guarded(async () => {
   listen();
   await load();
   await armed();
-  const link = location.hash.match(/^#\/m\/(\d+)$/);
-  if (link) await open(Number(link[1]));
+  if (location.hash) await arrive();
 })();
