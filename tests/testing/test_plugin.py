@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import unittest
@@ -479,6 +480,30 @@ class Unstruck(Signup):
         """As people write it: without a word to those before."""
 
 
+class WithoutSuper(Signup):
+    def setUp(self) -> None:
+        """As people write it, too."""
+        self.at_once = self.smtp_server.url if "bad" in self.id() else ""
+
+    def test_by_the_environment(self) -> None:
+        message = smtpx.compose(sender="a@example.org", to="b@example.net", text="x")
+        _ = smtpx.send(message, os.environ["SMTPX_URL"])
+        _ = self.assertMailSent(to="b@example.net")
+
+
+class Inherits(WithoutSuper):
+    """It has no setUp, and its parent has one."""
+
+
+class Base(unittest.TestCase):
+    def setUp(self) -> None:
+        self.base = 1
+
+
+class Mixed(Base, WithoutSuper):
+    """Whose setUp is of a class that knows no mail."""
+
+
 class Asynchronous(MailTestCase, unittest.IsolatedAsyncioTestCase):
     async def test_good(self) -> None:
         message = smtpx.compose(sender="a@example.org", to="b@example.net", text="x")
@@ -497,6 +522,11 @@ Asynchronous.__test__ = False  # type: ignore[attr-defined] # it is run below
         (Unstruck("test_good"), "a fault never struck: RCPT kim@*"),
         (Unstruck("test_bad"), "the client broke the protocol: session 1: out of order: RCPT"),
         (Asynchronous("test_good"), ""),
+        (WithoutSuper("test_good"), ""),
+        (WithoutSuper("test_bad"), "the client broke the protocol: session 1: out of order: RCPT"),
+        (WithoutSuper("test_by_the_environment"), ""),
+        (Inherits("test_by_the_environment"), ""),
+        (Mixed("test_by_the_environment"), ""),
     ],
 )
 def test_the_mixin_for_unittest(case: MailTestCase, said: str) -> None:
@@ -505,6 +535,15 @@ def test_the_mixin_for_unittest(case: MailTestCase, said: str) -> None:
     assert result.errors == []
     assert said in "".join(text for _, text in result.failures)
     assert result.wasSuccessful() is not bool(said)
+    assert "SMTPX_URL" not in os.environ
+
+
+def test_a_test_of_unittest_runs_again_with_another_server() -> None:
+    case, servers = WithoutSuper("test_bad"), list[str]()
+    for _ in range(2):
+        case.run(unittest.TestResult())
+        servers.append(case.at_once)
+    assert len({*servers}) == 2
 
 
 def test_waiting_for_what_the_test_wants() -> None:

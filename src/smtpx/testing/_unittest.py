@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import unittest
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import Any
 from unittest import mock
 
 from ._client_url import client_url
@@ -11,6 +14,17 @@ from ._django_settings import is_djangos_own, pointed_at
 from ._mails import Mail, Mails
 from ._spelling import fault_text
 from .server import Server
+
+
+def _with_server(set_up: Callable[[MailTestCase], None]) -> Callable[[MailTestCase], None]:
+    """A `setUp`, after which the server runs, whatever it calls."""
+
+    @wraps(set_up)
+    def begun(case: MailTestCase) -> None:
+        set_up(case)
+        _ = case.smtp_server
+
+    return begun
 
 
 class MailTestCase(unittest.TestCase):
@@ -30,28 +44,43 @@ class MailTestCase(unittest.TestCase):
 
     __module__ = "smtpx.testing"
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if cls.setUp is not MailTestCase.setUp:
+            cls.setUp = _with_server(cls.setUp)  # type: ignore[assignment, method-assign]
+
     def setUp(self) -> None:
-        """Start the server."""
+        """Start the server; a `setUp` of one's own need not call this one."""
         super().setUp()
-        self.smtp_server = self.make_smtp_server()
-        self.smtp_server.start()
-        # The last that is added comes first.
-        self.addCleanup(self._check_smtp_server)
-        self.addCleanup(self.smtp_server.close)
-        self.mail = Mails(self.smtp_server)
-        """What was received, to be asked for."""
-        environment = mock.patch.dict(os.environ, SMTPX_URL=client_url(self.smtp_server))
+        _ = self.smtp_server
+
+    @cached_property
+    def smtp_server(self) -> Server:
+        """The server of this test, which is started by then."""
+        server = self.make_smtp_server()
+        server.start()
+        # The last that is added comes first; and a test that runs again has a server of its own.
+        for name in ("smtp_server", "mail"):
+            self.addCleanup(vars(self).pop, name, None)
+        self.addCleanup(self._check_smtp_server, server)
+        self.addCleanup(server.close)
+        environment = mock.patch.dict(os.environ, SMTPX_URL=client_url(server))
         _ = environment.start()
         self.addCleanup(environment.stop)
-        settings, self._is_djangos = pointed_at(self.smtp_server)
+        settings, self._is_djangos = pointed_at(server)
         self.enterContext(settings)
+        return server
+
+    @cached_property
+    def mail(self) -> Mails:
+        """What was received, to be asked for."""
+        return Mails(self.smtp_server)
 
     def make_smtp_server(self) -> Server:
         """Make the server; override it for one that behaves otherwise."""
         return Server()
 
-    def _check_smtp_server(self) -> None:
-        server = self.smtp_server
+    def _check_smtp_server(self, server: Server) -> None:
         breaches = [
             each for each in server.breaches if not (self._is_djangos and is_djangos_own(each))
         ]
