@@ -78,6 +78,51 @@ def test_the_keyring(server: Server, sent, monkeypatch: pytest.MonkeyPatch) -> N
     sent(server, url(server), "--keyring")
 
 
+def test_a_keyring_without_it_says_what_to_do(
+    server: Server, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    def fails(service: str, user: str) -> str:
+        raise RuntimeError("No recommended backend was available.")
+
+    for get, why in (
+        (lambda *_: None, "has no password of ann"),
+        (fails, "No recommended backend"),
+    ):
+        monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=get))
+        done = run("send", url(server), "letter.eml", "--keyring")
+        assert done.code == 78
+        assert why in done.err
+        assert "--password-file" in done.err
+
+
+@POSIX
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("yes", "more than 4096 octets"),
+        ("sleep 300", "took too long"),
+        ("sh -c 'sleep 300; echo late'", "took too long"),
+        ("sh -c 'sleep 300 & echo hunter2'", "took too long"),  # who holds the pipe
+    ],
+)
+def test_a_command_without_end(
+    command: str, said: str, named: bool, server: Server, run: Run, home: Path
+) -> None:
+    if named:
+        words = [url(server), "--password-command", command]
+    else:
+        account = f'[a]\nurl = "{url(server)}"\npassword-command = "{command}"\n'
+        written(home / "smtpx.toml", account)
+        words = ["@a"]
+    done = run("send", *words, "letter.eml", "--timeout", "0.5")
+    assert (done.code, done.err.count("\n")) == (78, 1), done.err
+    assert said in done.err
+    assert server.messages == []
+
+
 def test_the_url_of_the_environment(server: Server, sent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMTPX_URL", url(server, f"ann:{SECRET}"))
     sent(server)
@@ -106,7 +151,7 @@ def test_the_default_account_says_who_sends(server: Server, run: Run, home: Path
     account = f"url = '{server.url}'\nfrom = 'Ann <ann@example.org>'\n"
     written(home / "smtpx.toml", f"[default]\n{account}")
     done = run("send", "--to", "bob@example.net", "--text", "hi", "-f", "")
-    assert done.code == 69  # It wants a login, which this account has not: 530.
+    assert done.code == 77  # It wants a login, which this account has not: 530.
     with Server() as open_to_all:
         written(home / "smtpx.toml", f"[default]\nurl = '{open_to_all.url}'\nfrom = 'ann@x.test'\n")
         assert run("send", "--to", "bob@example.net", "--text", "hi").code == 0
@@ -284,7 +329,7 @@ def test_no_login_needs_no_secrecy(server: Server, run: Run, home: Path) -> None
         ("[work\n", "is no TOML"),
         ("work = 1\n", "as a table"),
         ("[work]\n", "needs url"),
-        ("[work]\nurl = 'mail.example.com'\n", "the url of [work]"),
+        ("[work]\nurl = 'mail.example.com'\n", "[work] has url: "),
         ("[work]\nurl = 'smtp://localhost'\npasword = 'x'\n", "did you mean password?"),
         ("[wrok]\nurl = 'smtp://localhost'\n", "did you mean @wrok?"),
     ],
@@ -367,7 +412,7 @@ def test_u5_a_secret_is_nowhere(way: str, home: Path) -> None:
         words = ["send", target, "letter.eml", "-vv", "--transcript", "said", *WAYS[way]]
         for form in ([], ["--json"], ["--debug"]):
             done = smtpx(*words, *form, home=home, **variables)
-            assert done.code == (1 if form == ["--debug"] else 77), done.err
+            assert done.code == 77, done.err
             assert "535" in done.err
             shown = done.out + done.err + (home / "said").read_text()
             if way == "command" and form == ["--debug"]:

@@ -11,6 +11,8 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ __all__ = ["Account", "account_of", "add_password_options", "anonymous", "is_tar
 
 _KEYS = ("url", "from", "password", "password-file", "password-command", "keyring")
 _COMMAND_TIME = 60.0
+_MOST_PRINTED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,13 @@ def account_of(
         except smtpx.EndpointError as error:
             raise Stop(f"SMTPX_URL: {error}", Exit.CONFIGURATION) from None
         return _completed(endpoint, {}, arguments, login=login)
-    table = _table(name, arguments.config, chosen=target is not None)
+    path, table = _table(name, arguments.config, chosen=target is not None)
+    where = f"{path}: [{name}]"
     try:
-        endpoint = smtpx.Endpoint.parse(_text(table, "url", name))
+        endpoint = smtpx.Endpoint.parse(_text(table, "url", where))
     except smtpx.EndpointError as error:
-        raise Stop(f"the url of [{name}] in smtpx.toml: {error}", Exit.CONFIGURATION) from None
-    return _completed(endpoint, table, arguments, name, login=login)
+        raise Stop(f"{where} has url: {error}", Exit.CONFIGURATION) from None
+    return _completed(endpoint, table, arguments, where, login=login)
 
 
 def _given(
@@ -126,7 +130,7 @@ def _files(config: str | None) -> list[tuple[Path, bool]]:
     return [(Path(home) / "smtpx.toml", True), (Path("smtpx.toml"), False)]
 
 
-def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, object]:
+def _table(name: str, config: str | None, *, chosen: bool) -> tuple[Path, Mapping[str, object]]:
     known: list[str] = []
     for path, is_own in _files(config):
         try:
@@ -140,14 +144,15 @@ def _table(name: str, config: str | None, *, chosen: bool) -> Mapping[str, objec
         tables = _read(path, octets)
         known += tables
         if name in tables:
-            return _checked(path, state, name, tables[name], is_own=is_own)
+            return path, _checked(path, state, name, tables[name], is_own=is_own)
+    own = printable(config or "~/.config/smtpx.toml")
     if not chosen:
         raise Stop(
             "no server is named: give a URL such as submission://mail.example.com, set SMTPX_URL, "
-            "or write [default] into ~/.config/smtpx.toml"
+            f"or write [default] into {own}"
         )
     near = get_close_matches(name, known, 1)
-    guess = f": did you mean @{near[0]}?" if near else ": write it into ~/.config/smtpx.toml"
+    guess = f": did you mean @{near[0]}?" if near else f": write it into {own}"
     raise Stop(f"there is no account @{printable(name)}{guess}", Exit.CONFIGURATION)
 
 
@@ -205,11 +210,10 @@ def _has_password(url: object) -> bool:
         return False  # What is wrong with it is told before it is used.
 
 
-def _text(table: Mapping[str, object], key: str, name: str) -> str:
+def _text(table: Mapping[str, object], key: str, where: str) -> str:
     value = table.get(key)
     if not isinstance(value, str):
-        problem = f"smtpx.toml: [{name}] needs {key} = '…'"
-        raise Stop(problem, Exit.CONFIGURATION)
+        raise Stop(f"{where} needs {key} = '…'", Exit.CONFIGURATION)
     return value
 
 
@@ -220,22 +224,22 @@ def _completed(
     endpoint: smtpx.Endpoint,
     table: Mapping[str, object],
     arguments: argparse.Namespace,
-    name: str = "",
+    where: str = "",
     *,
     login: bool,
 ) -> Account:
-    sender = _text(table, "from", name) if "from" in table else None
+    sender = _text(table, "from", where) if "from" in table else None
     if endpoint.user is None or endpoint.password is not None:
         for key in ("password", "password-file", "password-command", "keyring"):
             if getattr(arguments, key.replace("-", "_"), None):
                 raise Stop(f"--{key} is of no use: the URL needs a user, and no password")
             if table.get(key):
-                problem = f"[{name}] has {key}: its url needs a user, and no password"
-                raise Stop(f"smtpx.toml: {problem}", Exit.CONFIGURATION)
+                problem = f"{where} has {key}: its url needs a user, and no password"
+                raise Stop(problem, Exit.CONFIGURATION)
         return Account(endpoint, None, sender)
     if not login:
         return Account(anonymous(endpoint), None, sender)
-    credentials = _credentials(endpoint, endpoint.user, table, arguments, name)
+    credentials = _credentials(endpoint, endpoint.user, table, arguments, where)
     return Account(endpoint, credentials, sender)
 
 
@@ -244,26 +248,27 @@ def _credentials(
     user: str,
     table: Mapping[str, object],
     arguments: argparse.Namespace,
-    name: str,
+    where: str,
 ) -> smtpx.Credentials:
     host = endpoint.host or endpoint.path
     if arguments.keyring:
-        return smtpx.Credentials.from_keyring(host, user)
+        return _from_keyring(host, user)
     file = arguments.password_file
     command = arguments.password_command
     if file is None and command is None:
         if "password" in table:
-            return smtpx.Credentials(user, _text(table, "password", name))
+            return smtpx.Credentials(user, _text(table, "password", where))
         if "password-file" in table:
-            file = Path(_text(table, "password-file", name)).expanduser()
+            file = Path(_text(table, "password-file", where)).expanduser()
         elif "password-command" in table:
-            command = _text(table, "password-command", name)
+            command = _text(table, "password-command", where)
         elif table.get("keyring"):
-            return smtpx.Credentials.from_keyring(host, user)
+            return _from_keyring(host, user)
     if file is not None:
         return smtpx.Credentials(user, _from_file(Path(file)))
     if command is not None:
-        return smtpx.Credentials(user, _from_command(command))
+        seconds = getattr(arguments, "timeout", None) or _COMMAND_TIME
+        return smtpx.Credentials(user, _from_command(command, min(seconds, _COMMAND_TIME)))
     if "SMTPX_PASSWORD" in os.environ:
         return smtpx.Credentials(user, os.environ["SMTPX_PASSWORD"])
     return smtpx.Credentials(user, _prompt(user, host))
@@ -276,7 +281,23 @@ def _from_file(path: Path) -> str:
     return line
 
 
-def _from_command(command: str) -> Callable[[], str]:
+def _from_keyring(service: str, user: str) -> smtpx.Credentials:
+    source: Any = smtpx.Credentials.from_keyring(service, user).source
+
+    def password() -> str:
+        try:
+            return str(source())
+        except smtpx.LocalProtocolError as error:
+            raise Stop(
+                f"{error}: put it there by 'keyring set {service} {user}', or give "
+                "--password-file or --password-command",
+                Exit.CONFIGURATION,
+            ) from None
+
+    return smtpx.Credentials(user, password)
+
+
+def _from_command(command: str, seconds: float) -> Callable[[], str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -287,23 +308,62 @@ def _from_command(command: str) -> Callable[[], str]:
 
     def password() -> str:
         try:
-            done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_TIME, check=False)
-            line = first_of(done.stdout)
+            code, printed = _printed(words, seconds)
+            line = first_of(printed)
         except UnicodeDecodeError:
             problem = f"the password command {words[0]} printed what is not UTF-8"
             raise Stop(problem, Exit.CONFIGURATION) from None
         except (OSError, subprocess.TimeoutExpired) as error:
             why = "took too long" if not isinstance(error, OSError) else error.strerror
             raise Stop(f"the password command {words[0]}: {why}", Exit.CONFIGURATION) from None
-        if done.returncode or not line:
+        if code or not line:
             raise Stop(
-                f"the password command {words[0]} ended with {done.returncode}"
-                f"{'' if done.returncode else ' and printed no password'}",
+                f"the password command {words[0]} ended with {code}"
+                f"{'' if code else ' and printed no password'}",
                 Exit.CONFIGURATION,
             )
         return line
 
     return password
+
+
+def _printed(words: list[str], seconds: float) -> tuple[int, bytes]:
+    """What a command ends with, and what it prints: no more of either than a password takes.
+
+    Raises:
+        Stop: it prints more.
+        subprocess.TimeoutExpired: it goes on beyond that time.
+        OSError: it cannot be run.
+    """
+    until = time.monotonic() + seconds
+    process = subprocess.Popen(words, stdout=subprocess.PIPE)
+    printed: list[bytes] = []
+
+    def read() -> None:
+        if process.stdout is not None:
+            with process.stdout as stream:
+                printed.append(stream.read(_MOST_PRINTED + 1))
+
+    # Whatever it has begun may keep the pipe open: that is waited for no longer, either.
+    reader = threading.Thread(target=read, daemon=True)
+    try:
+        reader.start()
+        reader.join(seconds)
+        if printed and len(printed[0]) > _MOST_PRINTED:
+            raise Stop(
+                f"the password command {words[0]} printed more than {_MOST_PRINTED} octets: "
+                "it is to print the password, and no more",
+                Exit.CONFIGURATION,
+            )
+        code = process.wait(max(0, until - time.monotonic()))
+        reader.join(max(0, until - time.monotonic()))
+    except BaseException:
+        process.kill()
+        _ = process.wait()
+        raise
+    if not printed:
+        raise subprocess.TimeoutExpired(words, seconds)
+    return code, printed[0]
 
 
 def _prompt(user: str, host: str) -> Callable[[], str]:

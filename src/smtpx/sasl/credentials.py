@@ -111,7 +111,7 @@ class Credentials(Confidential, Value):
 
         Raises:
             ExtraMissing: the package keyring is not installed. When the keyring has no such
-                password, that is said when the session logs in.
+                password, or cannot be asked, that is said when the session logs in.
         """
         from importlib import import_module
 
@@ -124,7 +124,13 @@ class Credentials(Confidential, Value):
             raise ExtraMissing("keyring", "keyring", "from_keyring") from None
 
         def password() -> str:
-            found: str | None = keyring.get_password(service, user)
+            try:
+                found: str | None = keyring.get_password(service, user)
+            except Exception as error:  # Backends fail in ways of their own, or are not there.
+                why = str(error).rstrip(".")
+                raise LocalProtocolError(
+                    f"the keyring cannot be asked for the password of {user}: {why}"
+                ) from error
             if found is None:
                 raise LocalProtocolError(f"the keyring has no password of {user} for {service}")
             return found
