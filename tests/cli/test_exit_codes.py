@@ -24,7 +24,7 @@ from smtpx.testing import (
     TruncateReply,
 )
 
-from .command import LETTER, environment, smtpx
+from .command import LETTER, Done, environment, smtpx
 from .conftest import Run
 
 GONE, BUSY = "550 5.1.1 No such user here", "451 4.2.1 Try again later"
@@ -124,6 +124,65 @@ def test_u2_130_ctrl_c(home: Path) -> None:
     assert "Traceback" not in said.decode()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signal for one process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_message_is_told_of(number: signal.Signals, home: Path) -> None:
+    with Server(faults=[Stall("END-OF-DATA")]) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", "send", "--json", server.url, "letter.eml"],
+            cwd=home,
+            env=environment(home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        waited = threading.Event()
+        for _ in range(300):
+            if any("BDAT" in line for each in server.sessions for line in each.commands):
+                break
+            _ = waited.wait(0.1)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    done = Done(process.returncode, out.decode(), err.decode())
+    assert done.code == 130
+    assert [each["status"] for each in done.json["outcomes"]] == ["in doubt"]
+    assert done.json["error"]["kind"] == "Interrupted"
+    assert "do not send it again blindly" in done.err
+
+
+BY_DEBUG: dict[str, tuple[int, dict[str, Any]]] = {
+    "in doubt": (4, {"faults": [TruncateReply("END-OF-DATA", keep=0)]}),
+    "refused": (69, {"refuse_senders": {"ann@example.org": "550 5.7.1 Not you"}}),
+    "lost": (74, {"faults": [Close("EHLO")]}),
+    "no login": (77, {"users": {"ann": "x"}, "faults": [Refuse("AUTH", "535 5.7.8 No")]}),
+}
+
+
+@pytest.mark.parametrize(("code", "behaviour"), BY_DEBUG.values(), ids=BY_DEBUG)
+def test_debug_changes_no_code(code: int, behaviour: dict[str, Any], home: Path) -> None:
+    with Server(**behaviour) as server:
+        url = server.url.replace("//", "//ann@") if "users" in behaviour else server.url
+        words = ("send", "--json", url, "letter.eml")
+        plain = smtpx(*words, home=home, SMTPX_PASSWORD="hunter2")
+        server.clear_faults()
+        server.add_fault(*behaviour.get("faults", ()))
+        debug = smtpx(*words, "--debug", home=home, SMTPX_PASSWORD="hunter2")
+    assert plain.code == debug.code == code
+    assert plain.json["error"]["kind"] == debug.json["error"]["kind"]
+    assert debug.err.endswith(plain.err.splitlines()[-1] + "\n")
+    assert "hunter2" not in debug.err
+
+
+def test_debug_shows_where_a_mistake_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> int:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("smtpx.cli.send.run", fails)
+    done = run("send", "--debug", "letter.eml")
+    assert done.code == 70
+    assert "ZeroDivisionError: oh" in done.err
+    assert "Traceback" in done.err
+
+
 INTERRUPTED = """
 import sys
 from smtpx.cli import main
@@ -199,6 +258,53 @@ def test_the_same_by_other_ways(
         done = run("send", url, "letter.eml", "--to", "bob@example.net", "--to", "kim@example.net")
     assert done.code == code, done.err
     assert "hunter2" not in done.err
+
+
+# What each code comes to where it is the reply to this; a BDAT that is not known is done without.
+CODES = "421 451 500 501 502 503 504 530 534 535 538 550 551 552 553 554 555 556"
+COMES_TO = {
+    "GREETING": "75 75 69 69 69 69 69 77 77 77 77 69 69 69 69 69 69 69",
+    "MAIL": "    75 75 69 69 69 69 69 77 77 77 77 69 69 65 69 69 69 69",
+    "RCPT": "    75 75 69 67 69 69 69 77 77 77 77 67 67 67 67 67 69 67",
+    "DATA": "    75 75 69 69 69 69 69 77 77 77 77 69 69 69 69 69 69 69",
+    "END-OF-DATA": "75 75 69 65 69 69 69 77 77 77 77 65 65 65 65 65 69 65",
+    "BDAT": "    75 75  0 65  0  0 69 77 77 77 77 65 65 65 65 65 69 65",
+    "AUTH": "    75 75 77 77 77 77 77 77 77 77 77 77 77 77 77 77 77 77",
+}
+
+
+@pytest.mark.parametrize("phase", COMES_TO)
+def test_u2_each_code_at_each_phase(phase: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTPX_PASSWORD", "hunter2-of-ann")
+    behaviour: dict[str, Any] = {"users": {"ann": "hunter2-of-ann"}} if phase == "AUTH" else {}
+    if phase in ("DATA", "END-OF-DATA"):
+        behaviour["extensions"] = frozenset({Extension.PIPELINING})
+    found: list[int] = []
+    with Server(**behaviour) as server:
+        url = server.url.replace("//", "//ann@") if phase == "AUTH" else server.url
+        for code in CODES.split():
+            server.clear_faults()
+            server.add_fault(Refuse(phase, f"{code} no"))
+            found.append(run("send", url, "letter.eml").code)
+    assert found == [int(each) for each in COMES_TO[phase].split()]
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"), [(GONE, 67), (BUSY, 75), ("530 5.7.0 Log in first", 77)]
+)
+def test_all_or_nothing_is_as_lasting_as_its_refusal(reply: str, code: int, run: Run) -> None:
+    with Server(refuse_recipients={"kim@example.net": reply}) as server:
+        words = ("--to", "bob@example.net,kim@example.net", "--all-or-nothing")
+        done = run("send", server.url, "letter.eml", *words)
+        assert server.messages == []
+    assert done.code == code
+    assert done.err.endswith("; try again later\n") is (code == 75)
+
+
+@pytest.mark.parametrize(("phase", "code"), [("mail", 77), ("rcpt", 77)])
+def test_so_it_is_where_nothing_is_sent(phase: str, code: int, run: Run) -> None:
+    with Server(faults=[Refuse(phase.upper(), "530 5.7.0 Log in first")]) as server:
+        assert run("send", server.url, "letter.eml", "--stop-after", phase).code == code
 
 
 RAW = LETTER.replace(b"a letter", "Grüße".encode())

@@ -11,6 +11,7 @@ import pytest
 
 from smtpx.testing import Server
 
+from .command import LETTER as WHOLE
 from .command import environment
 from .conftest import Run
 
@@ -496,3 +497,75 @@ def test_an_empty_name_is_none_of_the_folder(words: list[str], run: Run, home: P
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "is empty, as of a variable" in done.err
     assert {each.name for each in home.iterdir()} == {"letter.eml"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX says who may read a file")
+def test_what_has_mail_or_addresses_is_for_its_owner(run: Run, home: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        _ = (home / "rows.csv").write_text("name,address\nBob,bob@x.test\nKim,kim@x.test\n")
+        _ = (home / "t.eml").write_bytes(
+            b"From: Ann <ann@example.org>\nTo: <{{address}}>\nSubject: {{name}}\n\nhi\n"
+        )
+        with Server(refuse_recipients={"kim@x.test": "550 5.1.1 Gone"}) as server:
+            assert run("send", server.url, "letter.eml", "-X", "said").code == 0
+            assert run("send", server.url, "--merge", "rows.csv", "t.eml").code == 3
+        assert run("send", "--merge", "rows.csv", "t.eml", "--out", "merged").code == 0
+        assert run("send", "letter.eml", "--out", "one").code == 0
+        assert run("check", "letter.eml", "--fix", "fixed.eml").code == 0
+    finally:
+        _ = os.umask(before)
+    written = ["said", "rows.ledger", "rows.failures.csv", "merged/000001.eml", "one/000001.eml"]
+    modes = {name: (home / name).stat().st_mode & 0o777 for name in [*written, "fixed.eml"]}
+    assert modes == dict.fromkeys(modes, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("flags", "body"),
+    [
+        (["-t"], "one\n"),
+        (["-t", "-i"], "one\n.\ntwo\n"),
+        (["-t", "-oi"], "one\n.\ntwo\n"),
+        (["-t", "-oi", "-oem"], "one\n.\ntwo\n"),
+        (["--to", "bob@example.net", "-"], "one\n.\ntwo\n"),  # not as sendmail
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_lone_dot_is_the_end_as_sendmail_has_it(
+    flags: list[str], body: str, end: str, run: Run
+) -> None:
+    letter = WHOLE + b"one\n.\ntwo\n"
+    with Server() as server:
+        done = run("send", server.url, *flags, stdin=letter.replace(b"\n", end.encode()))
+        assert done.code == 0, done.err
+        (received,) = server.messages
+    assert received.content.decode().endswith("hello\r\n" + body.replace("\n", "\r\n"))
+
+
+def test_two_servers_are_one_too_many(run: Run) -> None:
+    done = run("send", "smtp://a.test", "smtp://ann:hunter2@b.test", "letter.eml")
+    assert done.code == 2
+    assert "two servers are named" in done.err
+    assert "hunter2" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [
+        ("from = 'x'", "t.toml: [a] needs url"),
+        ("url = 'nonsense'", "t.toml: [a] has url: "),
+        ("url = 'smtp://x.test'\nkeyring = true", "t.toml: [a] has keyring"),
+        ("url = 'smtp://u@x.test'\npassword = 1", "t.toml: [a] needs password"),
+        ("[b]\n", "there is no account @c"),
+    ],
+)
+def test_what_is_wrong_with_accounts_names_their_file(
+    account: str, said: str, run: Run, home: Path
+) -> None:
+    _ = (home / "t.toml").write_text(f"[a]\n{account}\n")
+    (home / "t.toml").chmod(0o600)
+    name = "@c" if "@c" in said else "@a"
+    done = run("send", name, "letter.eml", "--config", "t.toml")
+    assert done.code == 78
+    assert said in done.err
+    assert "smtpx.toml" not in done.err

@@ -62,8 +62,10 @@ def test_as_a_module(home: Path) -> None:
 
 
 def test_debug_shows_the_traceback(run: Run) -> None:
-    with pytest.raises(smtpx.EndpointError):
-        run("send", "--debug", "smpt://x", "letter.eml")
+    done = run("send", "--debug", "smpt://x", "letter.eml")
+    assert done.code == 2
+    assert "Traceback" in done.err
+    assert "smtpx.errors.EndpointError" in done.err
 
 
 @pytest.mark.parametrize(

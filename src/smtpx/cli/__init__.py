@@ -47,8 +47,6 @@ def main(
     try:
         return _run(words, accounts or {}, outbox)
     except KeyboardInterrupt:  # A command tells of it better, once it runs.
-        if "--debug" in words:
-            raise
         return _interrupted()
 
 

@@ -20,7 +20,7 @@ class Dialogue:
         self._path = None if transcript is None else Path(transcript)
         self._transcript = smtpx.Transcript()
         if self._path is not None:
-            self._path.touch()  # What cannot be written is said before anything is sent.
+            self._path.touch(mode=0o600)  # What cannot be written is said before anything is sent.
 
     def __call__(self, event: smtpx.Event) -> None:
         """Tell an event."""

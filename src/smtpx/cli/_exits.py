@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import smtpx
 
-__all__ = ["Exit", "Stop", "of_error", "of_result", "worst"]
+__all__ = ["Exit", "Stop", "of_error", "of_refusals", "of_reply", "of_result", "worst"]
 
 
 class Exit(IntEnum):
@@ -45,7 +45,7 @@ class Exit(IntEnum):
     CONFIGURATION = 78
     """An account or a setting is wrong, or an extra is not installed."""
     INTERRUPTED = 130
-    """Ctrl-C ended it."""
+    """Ctrl-C ended it, or a request to terminate."""
 
 
 class Stop(Exception):
@@ -66,9 +66,33 @@ def of_result(result: smtpx.SendResult) -> Exit:
         return Exit.PARTLY
     if result.error is not None and not isinstance(result.error, smtpx.RecipientsRefused):
         return _of_failure(result.error)
-    if any(outcome.retryable for outcome in result.outcomes):
+    replies = [each.reply for each in result.refused if each.reply is not None]
+    return of_refusals(replies, is_for_all=bool(result.not_tried))
+
+
+def of_refusals(replies: Iterable[smtpx.Reply], *, is_for_all: bool = False) -> Exit:
+    """What it comes to that every recipient was refused, or one of those who get it all or not."""
+    codes = [of_reply(reply, Exit.NOBODY_ACCEPTED) for reply in replies]
+    is_later = (all if is_for_all else any)(code is Exit.LATER for code in codes)
+    if is_later:
         return Exit.LATER
-    return Exit.NOBODY_ACCEPTED
+    lasting = {*codes} - {Exit.LATER}
+    if Exit.NOT_PERMITTED in lasting:
+        return Exit.NOT_PERMITTED
+    return lasting.pop() if len(lasting) == 1 else Exit.NOBODY_ACCEPTED
+
+
+def of_reply(reply: smtpx.Reply, meant: Exit) -> Exit:
+    """What a refusal comes to: what was `meant` by the command, unless it is about something else.
+
+    A server wants a login, or TLS, before it looks at anything (RFC 4954 §6, RFC 3207 §4). And it
+    may take a command for none, or for out of turn, whatever is in it (RFC 5321 §4.2.4).
+    """
+    if reply.transient:
+        return Exit.LATER
+    if reply.code in _NOT_PERMITTED:
+        return Exit.NOT_PERMITTED
+    return Exit.REFUSED if reply.code in _NOT_UNDERSTOOD else meant
 
 
 def of_error(error: smtpx.SMTPError) -> Exit:
@@ -79,6 +103,9 @@ def of_error(error: smtpx.SMTPError) -> Exit:
         return of_result(error.result)
     return _of_failure(error)
 
+
+_NOT_PERMITTED = (530, 534, 535, 538)
+_NOT_UNDERSTOOD = (500, 502, 503, 504, 555)
 
 # What a delivery comes to for which no server spoke; by name, so that it is not loaded for this.
 _OF_DELIVERY = {
@@ -116,14 +143,10 @@ def _of_failure(error: smtpx.SMTPError) -> Exit:
             return Exit.LATER
         case smtpx.AuthenticationRefused() | smtpx.TLSRefused() | smtpx.TLSPolicyError():
             return Exit.NOT_PERMITTED
-        case smtpx.ContentRefused() | smtpx.CheckFailed():
-            return Exit.CONTENT_REFUSED
-        case smtpx.SenderRefused() if _is_too_large(error.reply):
-            return Exit.CONTENT_REFUSED
-        case smtpx.RecipientsRefused():
-            return Exit.NOBODY_ACCEPTED
         case smtpx.ReplyError():
-            return Exit.REFUSED
+            return of_reply(error.reply, _meant_by(error))
+        case smtpx.CheckFailed():
+            return Exit.CONTENT_REFUSED
         case smtpx.RemoteProtocolError():
             return Exit.PROTOCOL
         case smtpx.ExtensionMissing(keyword="AUTH" | "STARTTLS" | "REQUIRETLS"):
@@ -142,6 +165,21 @@ def _of_failure(error: smtpx.SMTPError) -> Exit:
             return Exit.CONFIGURATION
         case _:
             return Exit.USAGE
+
+
+def _meant_by(error: smtpx.ReplyError) -> Exit:
+    """What it means that this was refused for good, as far as the command says."""
+    match error:
+        case smtpx.ContentRefused(command="DATA"):
+            return Exit.REFUSED  # Nobody has seen the content.
+        case smtpx.ContentRefused():
+            return Exit.CONTENT_REFUSED
+        case smtpx.SenderRefused() if _is_too_large(error.reply):
+            return Exit.CONTENT_REFUSED
+        case smtpx.RecipientsRefused():
+            return Exit.NOBODY_ACCEPTED
+        case _:
+            return Exit.REFUSED
 
 
 def _is_too_large(reply: smtpx.Reply) -> bool:

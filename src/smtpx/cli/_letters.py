@@ -18,7 +18,7 @@ from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._fields import fields
 from smtpx.cli._marks import unmarked
 from smtpx.cli._reading import reading
-from smtpx.cli._sendmail import qualified, ret_of, with_author, without_mark
+from smtpx.cli._sendmail import before_dot, qualified, ret_of, with_author, without_mark
 from smtpx.cli._shapes import sentence_of
 
 __all__ = [
@@ -254,7 +254,7 @@ def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) ->
     octets = read_octets(name)
     where = "standard input" if name == "-" else name
     if arguments.as_sendmail:
-        octets = without_mark(octets)
+        octets = without_mark(octets if name != "-" else before_dot(octets, arguments))
     if not _FIELD.match(octets):
         if not (arguments.as_sendmail and arguments.words_to and octets.strip()):
             raise _no_message(octets, where)

@@ -32,6 +32,7 @@ from smtpx.cli._progress import Progress
 from smtpx.cli._row_problems import RowProblems
 from smtpx.cli._rows import Named, Row, rows_in
 from smtpx.cli._stopping import Stopping, stopping
+from smtpx.cli._trusted import private
 from smtpx.outbox import Limit, Outbox, State
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def preview(arguments: argparse.Namespace, console: Console, template: smtpx.Tem
         make_folder(folder)
         for number, each in enumerate(_rows(arguments), 1):
             content, _ = template.render(each.row)
-            with (folder / f"{number:06}.eml").open("xb") as file:
+            with open(folder / f"{number:06}.eml", "xb", opener=private) as file:
                 _ = file.write(content)
     console.result(
         f"{counted(count, 'row')}, each with {', '.join(template.fields) or 'no fields'}"
@@ -168,6 +169,7 @@ def merge(
     how: dict[str, Any] = {"lease": _LEASE}
     if arguments.rate is not None:
         how["limits"] = {"*": Limit(rate=arguments.rate)}
+    path.touch(mode=0o600)
     url = f"sqlite:///{path.absolute().as_posix()}"
     with ledger(url, **how) as outbox, stopping(outbox) as stop:
         rows = (each.row for each in takewhile(lambda _: not stop.is_asked(), _rows(arguments)))
@@ -278,7 +280,7 @@ def _write_failures(outbox: Outbox, path: Path) -> str | None:
         for state in _NOT_SENT:
             for delivery in outbox.find(state=state):
                 if writer is None:
-                    file = path.open("w", encoding="utf-8", newline="")
+                    file = open(path, "w", encoding="utf-8", newline="", opener=private)  # noqa: SIM115
                     writer = csv.writer(file)
                     writer.writerow(("recipient", "state", "reply"))
                 why = delivery.reason if delivery.reply is None else str(delivery.reply)

@@ -204,14 +204,34 @@ def _run(name: str, words: Sequence[str], given: Mapping[str, object]) -> int:
         quiet=arguments.quiet,
         verbose=arguments.verbose,
     )
-    if arguments.debug:
-        return command.run(arguments, console)
     try:
-        return command.run(arguments, console)
-    except KeyboardInterrupt as interrupt:
-        return _interrupted(name, console, interrupt)
-    except Exception as error:
+        with _terminable():
+            return command.run(arguments, console)
+    except (KeyboardInterrupt, Exception) as error:
+        if arguments.debug:
+            import traceback
+
+            written(sys.stderr, traceback.format_exc())
+        if isinstance(error, KeyboardInterrupt):
+            return _interrupted(name, console, error)
         return _failed(name, console, error)
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """A request to terminate is told of as Ctrl-C is; whoever has a way of their own keeps it."""
+    import signal
+    import threading
+
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    _ = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        _ = signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _interrupted(name: str, console: Console, interrupt: KeyboardInterrupt) -> int:
@@ -219,9 +239,16 @@ def _interrupted(name: str, console: Console, interrupt: KeyboardInterrupt) -> i
 
     # A result that exists is never lost: it hangs on the interrupt.
     result = _shapes.result_of(interrupt)
-    console.problem("interrupted" if result is None else f"interrupted: {result}")
+    told: dict[str, object] = {}
+    said = "interrupted"
+    if result is not None:
+        told = _shapes.result(result)
+        firsts = "; ".join(str(each) for each in result.outcomes[:3])
+        said += f": {printable(firsts)}{_shapes.DOUBT if result.in_doubt else ''}"
+    console.problem(said)
     code = _exits.Exit.INTERRUPTED
-    console.document(name, code, {"error": {"kind": "Interrupted", "message": "interrupted"}})
+    error = {"kind": "Interrupted", "message": "interrupted"}
+    console.document(name, code, {**told, "error": error})
     return code
 
 

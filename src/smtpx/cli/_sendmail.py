@@ -19,6 +19,7 @@ from smtpx.cli._exits import Stop
 
 __all__ = [
     "add_sendmail",
+    "before_dot",
     "is_recipient",
     "is_sendmail",
     "qualified",
@@ -27,6 +28,7 @@ __all__ = [
     "without_mark",
 ]
 
+_DOT = re.compile(rb"^\.\r?(?:\n|\Z)", re.MULTILINE)
 _MARK = re.compile(rb">?From [^\n]*\n")
 _RET = {"full": smtpx.Ret.FULL, "hdrs": smtpx.Ret.HEADERS}
 
@@ -37,13 +39,16 @@ def add_sendmail(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-t", dest="from_header", action="store_true", help="the header says who gets it"
     )
-    group.add_argument("-i", dest="ignore_dots", action="store_true", help="read all of stdin")
+    group.add_argument(
+        "-i", dest="ignore_dots", action="store_true", help="a lone dot does not end stdin"
+    )
     group.add_argument(
         *("-f", "-r"), dest="envelope_sender", metavar="ADDRESS", help="the reverse-path"
     )
     group.add_argument("-F", dest="full_name", metavar="NAME", help="of a From that is missing")
     group.add_argument("-R", dest="ret", choices=list(_RET), help="what failure reports return")
-    for flag in ("-o", "-O", "-B", "-b", "-e", "-A", "-L"):
+    group.add_argument("-o", dest="sendmail_o", action="append", help=argparse.SUPPRESS)
+    for flag in ("-O", "-B", "-b", "-e", "-A", "-L"):
         # A message says by itself what they do; of -b, only -bm is known.
         group.add_argument(flag, dest=f"sendmail_{flag[1]}", help=argparse.SUPPRESS)
     for flag in ("-n", "-m", "-G", "-U"):
@@ -94,6 +99,14 @@ def without_mark(octets: bytes) -> bytes:
     """A message without the first line of a mailbox file, which procmail and formail leave."""
     mark = _MARK.match(octets)
     return octets if mark is None else octets[mark.end() :]
+
+
+def before_dot(octets: bytes, arguments: argparse.Namespace) -> bytes:
+    """What stands before a line of a lone dot, which ends it without ``-i`` or ``-oi``."""
+    if arguments.ignore_dots or "i" in (arguments.sendmail_o or ()):
+        return octets
+    end = _DOT.search(octets)
+    return octets if end is None else octets[: end.start()]
 
 
 def with_author(octets: bytes, address: str, name: str | None) -> bytes:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smtpx.outbox import Delivery
 
 __all__ = [
+    "DOUBT",
     "JSON",
     "delivery",
     "error",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 JSON: TypeAlias = dict[str, object]
+
+DOUBT = "; in doubt: it may have been delivered, do not send it again blindly"
 
 
 def result(result: smtpx.SendResult) -> JSON:

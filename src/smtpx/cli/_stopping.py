@@ -47,7 +47,7 @@ def stopping(outbox: Outbox) -> Generator[Stopping]:
     stop = Stopping(outbox)
     numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    taken = [number for number in numbers if before[number] is signal.SIG_DFL]
+    taken = [number for number in numbers if before[number] is not signal.SIG_IGN]
     for number in taken:
         _ = signal.signal(number, stop.ask)
     try:

@@ -13,7 +13,7 @@ from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._marks import unmarked
 from smtpx.cli._reading import reading
 
-__all__ = ["first_of", "obeyed", "refuse_readable", "secret_in"]
+__all__ = ["first_of", "obeyed", "private", "refuse_readable", "secret_in"]
 
 _MOST = 4096
 
@@ -66,6 +66,11 @@ def refuse_readable(path: Path, state: os.stat_result, what: str) -> None:
     if os.name == "posix" and stat.S_ISREG(state.st_mode) and state.st_mode & 0o077:
         problem = f"{path} has {what}, and others can read it: chmod 600 {path}"
         raise Stop(problem, Exit.CONFIGURATION)
+
+
+def private(name: str, flags: int) -> int:
+    """An opener for `open`: what it makes has mail or addresses in it, and is for its owner."""
+    return os.open(name, flags, 0o600)
 
 
 def secret_in(path: Path, what: str) -> str:

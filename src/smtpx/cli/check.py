@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import smtpx
 from smtpx._headers import header_section
@@ -13,6 +12,7 @@ from smtpx.cli._console import Console, counted, printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import read_octets
 from smtpx.cli._running import Parser
+from smtpx.cli._trusted import private
 
 __all__ = ["parser", "run"]
 
@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             console.result(f"{name}: {printable(str(each))}", "red" if is_error else "yellow")
         checked.append({"file": name, "findings": [_shapes.finding(each) for each in found]})
         if arguments.fix is not None:
-            _ = Path(arguments.fix).write_bytes(_mended(octets))
+            with open(arguments.fix, "wb", opener=private) as file:
+                _ = file.write(_mended(octets))
     code = Exit.FOUND if errors else Exit.DONE
     if errors:
         console.problem(f"{counted(errors, 'error')} found")

@@ -22,7 +22,7 @@ from smtpx.cli._accounts import (
 from smtpx.cli._console import SCHEMA, Console, counted, printable
 from smtpx.cli._deliveries import add_deliver, delivering
 from smtpx.cli._dialogues import Dialogue
-from smtpx.cli._exits import Exit, Stop, of_error, of_result
+from smtpx.cli._exits import Exit, Stop, of_error, of_refusals, of_reply, of_result
 from smtpx.cli._ledgers import client_of
 from smtpx.cli._letters import (
     Letter,
@@ -36,6 +36,7 @@ from smtpx.cli._letters import (
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of, seconds_of
 from smtpx.cli._sendmail import add_sendmail, is_recipient, is_sendmail
+from smtpx.cli._trusted import private
 
 __all__ = ["parser", "run"]
 
@@ -192,7 +193,10 @@ def _merged(
 
 def _sorted(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     """Which word is the server, which the message; as sendmail, the others are recipients."""
-    target = next((word for word in arguments.words if is_target(word)), None)
+    targets = [word for word in arguments.words if is_target(word)]
+    if len(targets) > 1:
+        raise Stop("two servers are named: give one URL, or one @ACCOUNT")
+    target = targets[0] if targets else None
     others = [word for word in arguments.words if word is not target]
     arguments.as_sendmail = is_sendmail(arguments, others)
     recipients: list[str] = []
@@ -327,7 +331,7 @@ def _told_of(send: Callable[[], smtpx.SendResult], console: Console, *, is_lines
 
 def _advice(code: Exit) -> str:
     if code is Exit.IN_DOUBT:
-        return "; in doubt: it may have been delivered, do not send it again blindly"
+        return _shapes.DOUBT
     return "; try again later" if code is Exit.LATER else ""
 
 
@@ -374,7 +378,7 @@ def _tried(
         if phase in ("mail", "rcpt"):
             reply = session.command(f"MAIL FROM:<{envelope.sender or ''}>{utf8}")
             if not reply.positive:
-                code = Exit.LATER if reply.transient else Exit.REFUSED
+                code = of_reply(reply, Exit.REFUSED)
                 refusals.append(f"MAIL: {reply}")
             elif phase == "rcpt":
                 code = _asked(session, envelope, refusals, console)
@@ -390,18 +394,18 @@ def _tried(
 def _asked(
     session: smtpx.Session, envelope: smtpx.Envelope, refusals: list[str], console: Console
 ) -> Exit:
-    later = 0
+    replies = list[smtpx.Reply]()
     for recipient in envelope.recipients:
         reply = session.command(f"RCPT TO:<{recipient}>")
         console.result(printable(f"{recipient}: {reply}"))
         if not reply.positive:
             refusals.append(f"{recipient} refused: {reply}")
-            later += reply.transient
+            replies.append(reply)
     if not refusals:
         return Exit.DONE
     if len(refusals) < len(envelope.recipients):
         return Exit.PARTLY
-    return Exit.LATER if later else Exit.NOBODY_ACCEPTED
+    return of_refusals(replies)
 
 
 # What does not send.
@@ -453,7 +457,7 @@ def _written(folder: Path, content: bytes) -> Path:
     while True:
         path = folder / f"{number:06}.eml"
         try:
-            with path.open("xb") as file:
+            with open(path, "xb", opener=private) as file:
                 _ = file.write(content)
         except FileExistsError:
             number += 1
