@@ -391,6 +391,21 @@ def test_a_store_outlives_the_inbox(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX says who may read a file")
+def test_a_store_keeps_no_number_of_a_session(tmp_path: Path) -> None:
+    """Another server's session of that number said something else."""
+    for subject in ("first", "second"):
+        with (
+            Inbox(store=tmp_path / "mail.db") as inbox,
+            Server(refuse_content=inbox.take, mailbox=Mailbox(keep=0)) as server,
+        ):
+            inbox.watch(server)
+            _ = send(server, subject=subject)
+            rows = Taken(inbox).get("/api/messages").json()["messages"]
+            known = {row["subject"]: row["session"] for row in rows}
+            assert known == {"first": 0, "second": 1} if subject == "second" else {"first": 1}
+            assert Taken(inbox).get("/api/sessions/0", 404)
+
+
 def test_a_store_is_of_one_inbox_at_a_time(tmp_path: Path) -> None:
     """What one counts, the other would not know of."""
     path = tmp_path / "mail.db"

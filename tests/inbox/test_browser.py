@@ -400,6 +400,7 @@ def test_what_is_shown_is_what_is_deleted(world: World, opened: Open) -> None:
     expect(page.locator("#pane button:visible")).to_have_count(0)
     assert world.inbox.store.count("") == 1
     page.keyboard.press("j")
+    expect(page.locator(".head h2")).to_have_text("old")
     page.keyboard.press("d")
     expect(page.locator("#found")).to_have_text("No messages yet")
 
@@ -530,9 +531,14 @@ def test_a_name_is_not_turned_round(world: World, opened: Open) -> None:
 def test_a_long_subject_leaves_the_message_in_sight(world: World, opened: Open) -> None:
     from .conftest import message
 
-    assert world.inbox.take(message(b"Subject: %s\r\n\r\nhi\r\n" % (b"word " * 7600))) is None
+    people = [f"p{n}@example.net" for n in range(60)]
+    to = ",\r\n ".join(people).encode()
+    content = b"Subject: %s\r\nTo: %s\r\n\r\nhi\r\n" % (b"word " * 7600, to)
+    assert world.inbox.take(message(content, *people)) is None
     page = opened("/m/1", 390, 844)
-    expect(page.locator("#view")).to_be_in_viewport()
+    expect(page.locator("#view pre")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".facts")).to_contain_text("p7@example.net and 52 more")
+    expect(page.get_by_role("button", name="Back")).to_be_in_viewport(ratio=1)
 
 
 def test_enter_releases_and_the_outcome_is_told(world: World, opened: Open) -> None:

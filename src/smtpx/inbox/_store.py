@@ -165,6 +165,8 @@ class Store:
             except sqlite3.OperationalError:
                 _ = run(_NO_INDEX)  # This SQLite has no such index: words are compared instead.
             _ = run(f"PRAGMA user_version={_VERSION}")
+        # Sessions are of the server that was there then; another one has the same numbers.
+        _ = run("UPDATE messages SET session=0 WHERE session<>0")
         made = run("SELECT sql FROM sqlite_master WHERE name='texts'").fetchone()[0]
         return bool(made == _INDEX)
 

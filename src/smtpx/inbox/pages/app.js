@@ -4,7 +4,7 @@ const at = (id) => document.getElementById(id);
 const PAGE = 50;
 const SHOWN = 300000;
 const COUNTED = 1000;
-const NAMED = 50;
+const WIDE = matchMedia("(min-width: 721px)");
 const LONGEST = 300;
 const GONE = [404, 410];
 const state = {
@@ -32,8 +32,9 @@ const plain = (text) => String(text).replace(/[\u0000-\u001f\u007f\u202a-\u202e\
   /\s/.test(sign) ? " " : `[U+${sign.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
 const cut = (text) => text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 const several = (addresses) => {
-  const more = addresses.length - NAMED;
-  return addresses.slice(0, NAMED).map(cut).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  const most = WIDE.matches ? 50 : 8;
+  const more = addresses.length - most;
+  return addresses.slice(0, most).map(cut).join(", ") + (more > 0 ? ` and ${more} more` : "");
 };
 
 const clock = (seconds) => {
@@ -456,7 +457,7 @@ async function drop() {
   await load();
   const next = state.rows[Math.max(0, Math.min(index, state.rows.length - 1))];
   const isOpen = document.body.matches(".open");
-  if (next && (!isOpen || matchMedia("(min-width: 721px)").matches)) await open(next.id);
+  if (next && (!isOpen || WIDE.matches)) await open(next.id);
   else { empty("Nothing is selected."); close(); }
 }
 
@@ -554,7 +555,12 @@ function soon() {
 function listen() {
   const source = new EventSource("api/events");
   const say = (kind, word) => { at("live").className = `live ${kind}`; at("live").querySelector(".word").textContent = word; };
-  source.addEventListener("open", () => { say("on", "live"); soon(); });
+  source.addEventListener("open", () => {
+    say("on", "live");
+    soon();
+    // Another server may have begun, whose sessions have the same numbers.
+    if (state.mode === "sessions") guarded(sessions)();
+  });
   source.addEventListener("error", () => say("off", "not connected"));
   for (const kind of ["message", "removed"]) source.addEventListener(kind, soon);
   source.addEventListener("faults", () => armed());
