@@ -333,7 +333,7 @@ const FILL = {
     const rows = detail.parts.slice(0, 300).map((part) => make("tr", {},
       make("td", { text: part.number }), make("td", { text: part.kind }), make("td", { text: part.name || "–" }), make("td", { text: size(part.size) }),
       make("td", {}, make("a", { href: mailUrl(detail, `/parts/${part.number}`), text: "Download", "aria-label": `Download part ${part.number}` }))));
-    const heads = ["No.", "Type", "Name", "Size", ""].map((text) => make("th", { scope: "col", text }));
+    const heads = ["No.", "Type", "Name", "Size", "File"].map((text) => make("th", { scope: "col", text }));
     return [make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows))];
   },
   async smtp(detail) {
