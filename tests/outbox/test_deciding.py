@@ -104,6 +104,6 @@ def test_a_claim_that_was_withdrawn_is_never_valid_again(outbox: Outbox, hold: b
     store.transact(claiming.note, "owner", [given_back], now)
     assert store.transact(queue.claim, wanted).deliveries == []
     assert store.transact(claiming.mark, "owner", [[after.ticket]], now) == [True]
-    accepted = claiming.Noted(before.ticket, State.ACCEPTED, 0.0, True, None, "", "")
-    store.transact(claiming.note, "owner", [accepted], now)
+    refused = claiming.Noted(before.ticket, State.REFUSED, 0.0, True, None, "", "")
+    store.transact(claiming.note, "owner", [refused], now)
     assert outbox.status(id).deliveries[0].state is State.SENDING

@@ -42,6 +42,7 @@ class Row:
         self.claimed = False
         self.sent: set[str] = set()
         """Who has let its last octet go."""
+        self.id = ""
         self.tickets: list[Ticket] = []
         """Of its claims, the last of which may be valid."""
         self.doubts = 0
@@ -82,6 +83,7 @@ class Ledger(RuleBasedStateMachine):
             assert known in (None, id)
             if known is None:
                 self.rows[id] = Row(key, hold)
+                self.rows[id].id = id
 
     @rule(owner=st.sampled_from(OWNERS))
     def begin(self, owner: str) -> None:
@@ -170,15 +172,19 @@ class Ledger(RuleBasedStateMachine):
         if doubted:
             outcome = State.WAITING
         said = Noted(row.tickets[-1 - before], outcome, time.time(), True, None, "", "", doubted)
+        is_accepted = outcome is State.ACCEPTED
+        if is_accepted:
+            said = said._replace(whose=(row.id, "b@example.net"))
+        is_mine = row.owner == owner and before == 0
         self.store.transact(claiming.note, owner, [said], time.time())
-        if before:
+        if row.state is State.ACCEPTED or not (is_mine or is_accepted):
             return
-        if row.owner != owner or row.state not in (State.WAITING, State.SENDING, State.IN_DOUBT):
+        row.owner = None
+        is_late = not (is_mine and row.claimed)
+        row.doubts += doubted - (is_late and row.state is State.WAITING and row.doubts > 0)
+        if is_late and outcome is State.IN_DOUBT:
             return
-        row.doubts += doubted - (not row.claimed and row.doubts > 0)
-        if not row.claimed and outcome is State.IN_DOUBT:
-            return
-        if not row.claimed and row.state is outcome is State.WAITING:
+        if is_late and row.state is outcome is State.WAITING:
             return
         if row.doubts and outcome is State.REFUSED:
             outcome = State.IN_DOUBT
@@ -195,6 +201,8 @@ class Ledger(RuleBasedStateMachine):
         for row in self.rows.values():
             if row.owner == owner and row.claimed:
                 row.claimed = False
+                if row.state is State.WAITING:
+                    row.owner = None
                 if row.state is State.SENDING:
                     expected += 1
                     row.state = State.IN_DOUBT if row.hold else State.WAITING
@@ -284,6 +292,7 @@ def test_a_long_walk(seed: int) -> None:
         lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
         lambda: ledger.note(chance.choice(owner), chance.randrange(8), chance.choice(OUTCOMES)),
         lambda: ledger.note(chance.choice(owner), chance.randrange(8), State.WAITING, 1),
+        lambda: ledger.note(chance.choice(owner), chance.randrange(8), State.ACCEPTED, 1),
         lambda: ledger.die(chance.choice(owner)),
         lambda: ledger.cancel(chance.randrange(8)),
         lambda: ledger.retry(chance.randrange(8)),

@@ -1,7 +1,8 @@
 """How a worker marks what it has claimed, and notes what became of it: operations of the ledger.
 
 A delivery is claimed by an owner, and all that an owner does is fenced: it has an effect only as
-long as the delivery is still its own, by that very claim. A claim says nothing about the server:
+long as the delivery is still its own, by that very claim. An acceptance alone is true whatever has
+happened since, and settles the delivery. A claim says nothing about the server:
 the state is "waiting" until the mark, so that a claimed delivery can be cancelled, or given to
 another owner. Whoever claims it next, be it the same owner, has a ticket of its own.
 """
@@ -63,6 +64,10 @@ class Noted(NamedTuple):
     host: str
     doubted: bool = False
     """It may have been accepted, and is to be sent again all the same."""
+    whose: tuple[str, str] | None = None
+    """Of what was accepted the message and the recipient: numbers may have been given anew where a
+    ledger was restored.
+    """
 
 
 def register(owner: str, lease: float, now: float) -> Statements[None]:
@@ -149,37 +154,39 @@ def mark_and_note(
 def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
     """Note what has become of deliveries, where they are still the owner's.
 
-    What the owner learns late settles what is in doubt, or would be sent again: nobody else has
-    it then.
+    What an owner learns late, that was taken for dead, settles what is in doubt or would be sent
+    again, as long as nobody else has claimed it. An acceptance does so in any case: whoever sends
+    it again is told no by the mark, or is late.
     """
-    by_ticket = {one.ticket: one for one in noted}
+    by_number = {one.ticket.number: one for one in sorted(noted, key=_weight)}
     changed: Counter[tuple[str, str]] = Counter()
     rows: list[Row] = []
-    for part in in_parts(dict.fromkeys(ticket.number for ticket in by_ticket)):
+    for part in in_parts(by_number):
         rows += yield Ask(
-            "SELECT number, epoch, state, claimed, campaign, message, recipient, doubted "
-            f"FROM smtpx_delivery WHERE number IN {marks(part)} AND owner = ? "
-            "AND state IN ('waiting', 'sending', 'in doubt') {wait}",
-            [*part, owner],
+            "SELECT number, epoch, owner, state, claimed, campaign, message, recipient, doubted "
+            f"FROM smtpx_delivery WHERE number IN {marks(part)} AND state <> 'accepted' {{wait}}",
+            part,
         )
     updates: list[tuple[object, ...]] = []
     settled: list[tuple[object, ...]] = []
     events: list[tuple[object, ...]] = []
-    for number, epoch, state, claimed, campaign, message, recipient, doubted in rows:
-        one = by_ticket.get(Ticket(number, epoch))
-        if one is None:
-            continue  # It was withdrawn, and claimed again.
-        # Who was taken for dead had a doubt counted, which what it says late settles.
-        doubts = doubted + one.doubted - (not claimed and doubted > 0)
-        if not claimed and (one.state is State.IN_DOUBT or (state, one.state) == _GIVEN_BACK):
-            settled.append((doubts, number))
+    for number, epoch, whose, state, claimed, campaign, message, recipient, doubted in rows:
+        one = by_number[number]
+        is_mine = whose == owner and epoch == one.ticket.epoch
+        if not is_mine and one.whose != (message, recipient):
+            continue  # It was withdrawn, or claimed again.
+        # Who was taken for dead had an attempt counted, and a doubt where it is sent again.
+        is_late = not (is_mine and claimed)
+        doubts = doubted + one.doubted - (is_late and state == "waiting" and doubted > 0)
+        attempts = one.counts - (is_late and state != "sending")
+        if is_late and (one.state is State.IN_DOUBT or (state, one.state) == _GIVEN_BACK):
+            settled.append((doubts, attempts, number))
             continue
         becomes = as_it_is(one.state, doubts)
         word = becomes.value
-        attempt = int(one.counts)
         updates.append(
             (
-                *(word, one.due, attempt, attempt, doubts),
+                *(word, one.due, attempts, int(one.counts), doubts),
                 *(one.reply, one.reason, one.host, now, number),
             )
         )
@@ -189,16 +196,25 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
             events.append((message, recipient, word, one.reply, one.reason, now))
     if updates:
         yield Tell(
-            """UPDATE smtpx_delivery SET state = ?, claimed = 0, due = ?, attempts = attempts + ?,
-            deferred = CASE WHEN ? = 1 THEN 1 ELSE deferred END,
+            """UPDATE smtpx_delivery SET state = ?, claimed = 0, owner = NULL, due = ?,
+            attempts = attempts + ?, deferred = CASE WHEN ? = 1 THEN 1 ELSE deferred END,
             doubted = ?, reply = ?, reason = ?, host = ?, changed = ? WHERE number = ?""",
             updates,
         )
     if settled:
-        yield Tell("UPDATE smtpx_delivery SET doubted = ? WHERE number = ?", settled)
+        yield Tell(
+            "UPDATE smtpx_delivery SET owner = NULL, doubted = ?, attempts = attempts + ? "
+            "WHERE number = ?",
+            settled,
+        )
     if events:
         yield Tell(EVENT, events)
     yield from count(changed, now)
+
+
+def _weight(one: Noted) -> tuple[bool, int]:
+    """Of what is said of one delivery, an acceptance counts, or else what was said last."""
+    return one.state is State.ACCEPTED, one.ticket.epoch
 
 
 _GIVEN_BACK = ("waiting", State.WAITING)
@@ -223,7 +239,7 @@ def reap(owner: str, last_beat: int | None, now: float) -> Statements[int]:
         return 0
     _ = yield Tell("DELETE FROM smtpx_worker WHERE id = ?", [(owner,)])
     yield Ask(
-        "UPDATE smtpx_delivery SET claimed = 0 "
+        "UPDATE smtpx_delivery SET claimed = 0, owner = NULL "
         "WHERE owner = ? AND place >= 0 AND claimed = 1 AND state = 'waiting'",
         [owner],
     )

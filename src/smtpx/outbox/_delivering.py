@@ -249,7 +249,8 @@ class Round:
         written = reply_text(reply)
         match outcome.status:
             case Status.ACCEPTED:
-                return Noted(delivery.ticket, State.ACCEPTED, 0.0, True, written, "", host)
+                noted = Noted(delivery.ticket, State.ACCEPTED, 0.0, True, written, "", host)
+                return noted._replace(whose=(delivery.message, delivery.recipient))
             case Status.REFUSED if reply is None or reply.permanent:
                 reason = "" if reply is not None else reason_of(outcome, result)
                 return Noted(delivery.ticket, State.REFUSED, 0.0, True, written, reason, host)
