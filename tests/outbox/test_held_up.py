@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ import trio
 
 from smtpx import AsyncOutbox, Client, Envelope, Outbox
 from smtpx.delivery import AsyncDelivery, Delivery, NameServers
-from smtpx.outbox import State
+from smtpx.outbox import State, _claiming, _queue
+from smtpx.outbox._destinations import Claim
+from smtpx.outbox._putting import EVENT
+from smtpx.outbox._statements import Tell
 from smtpx.testing import NameServer
 from tests.delivery.conftest import LOOPBACK
 from tests.outbox.judge import Judge
@@ -64,8 +68,8 @@ def working(work: Callable[[], None], stop: Callable[[], object]) -> Iterator[No
         thread.join()
 
 
-def blocking(ledger: str, via: Any, **options: Any) -> Any:
-    outbox = Outbox(ledger)
+def blocking(ledger: str, via: Any, made: Any = None, **options: Any) -> Any:
+    outbox = Outbox(ledger, **(made or {}))
 
     def work() -> None:
         with outbox:
@@ -75,8 +79,8 @@ def blocking(ledger: str, via: Any, **options: Any) -> Any:
 
 
 def asynchronous(run: Callable[[Callable[[], Any]], None]) -> Any:
-    def face(ledger: str, via: Any, **options: Any) -> Any:
-        outbox = AsyncOutbox(ledger)
+    def face(ledger: str, via: Any, made: Any = None, **options: Any) -> Any:
+        outbox = AsyncOutbox(ledger, **(made or {}))
 
         async def work() -> None:
             async with outbox:
@@ -198,3 +202,74 @@ def test_what_is_held_in_doubt_shares_no_window(outbox: Outbox, window: int | No
     assert max(len(several) for several in asked) == (4 if window is None else window)
     alone = [several for several in asked if b"held" in several]
     assert (max(len(several) for several in alone) == 1) is (window is None)
+
+
+class Gate:
+    """A server that keeps what is for `slow@y.test` waiting, until it is released."""
+
+    def __init__(self) -> None:
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    def answer(self, word: str, of: str) -> bytes | None:
+        if word == "END" and of == "<slow@y.test>":
+            self.begun.set()
+            self.released.wait(60)
+        return b"550 5.1.1 no\r\n" if of == "gone@y.test" else None
+
+
+def die_with(outbox: Outbox, on_doubt: Any) -> str:
+    """A worker claims a message, marks it, and shows no sign of life; the value is its id."""
+    store, now = outbox._store, time.time()
+    id = put(outbox, "dead@y.test", on_doubt=on_doubt)
+    store.transact(_claiming.register, "dead", 0.3, now)
+    (claimed,) = store.transact(_queue.claim, Claim("dead", 1, now + 1)).deliveries
+    assert store.transact(_claiming.mark, "dead", [[claimed.ticket]], now) == [True]
+    return id
+
+
+@pytest.mark.parametrize("on_doubt", ["resend", "hold"])
+@pytest.mark.parametrize("face", FACES)
+def test_a_worker_tends_to_the_ledger_while_all_is_held_up(
+    face: str, on_doubt: Any, outbox: Outbox, ledger: str
+) -> None:
+    """Over its one connection nothing goes, and much is due. It takes from a dead worker what that
+    had, lets mail expire, reports, and notes what it was told."""
+    gate = Gate()
+    dead = die_with(outbox, on_doubt)
+    report: Any = {"bounces": "postmaster@x.test"}
+    with Outbox(ledger, **report), Judge(answer=gate.answer) as judge:
+        first = [put(outbox, f"{who}@y.test", on_doubt=on_doubt) for who in ("gone", "good")]
+        slow = b"Message-ID: <slow@y.test>\r\n\r\n", Envelope("a@x.test", "slow@y.test")
+        outbox.put(*slow, on_doubt=on_doubt)
+        for place in range(300):
+            put(outbox, f"r{place}@y.test", on_doubt=on_doubt)
+        soon = timedelta(seconds=0.5)
+        low = put(outbox, "low@y.test", on_doubt=on_doubt, priority=-5, expires=soon)
+
+        def has(id: str, *states: State) -> bool:
+            return outbox.status(id).deliveries[0].state in states
+
+        with FACES[face](ledger, judge.url, connections=1, made=report):
+            try:
+                assert gate.begun.wait(20)
+                assert until(lambda: has(first[0], State.REFUSED))
+                assert until(lambda: has(first[1], State.ACCEPTED))
+                assert until(lambda: not has(dead, State.SENDING)), "a dead worker has it"
+                assert until(lambda: has(low, State.EXPIRED))
+                assert until(lambda: sum(1 for _ in outbox.find(recipient="a@x.test")) == 2)
+                assert outbox.counts()[State.ACCEPTED] == 1
+            finally:
+                gate.released.set()
+
+
+def test_a_report_goes_past_what_was_accepted(open_outbox: Callable[..., Outbox]) -> None:
+    """However much that is: else it falls ever further behind."""
+    outbox = open_outbox(bounces="postmaster@x.test")
+
+    def operation() -> Any:
+        rows = [("none", f"r{n}@y.test", "accepted", None, "", 0.0) for n in range(3_000)]
+        yield Tell(EVENT, [*rows, ("none", "gone@y.test", "refused", None, "no", 0.0)])
+
+    outbox._store.transact(operation)
+    assert outbox._core.report()
+    assert not outbox._core.report()

@@ -172,8 +172,8 @@ NAMED = [
     *("write", "written", "half a write"),
 ]
 REAPING = [*(f"reap:{n}" for n in range(6)), "reap:commit", "reap:committed"]
-# What only some workers do: those that tell senders, find no way to a domain, or stop early.
-_OTHERS = {"beat", "hold_back", "release", "report", "warn"}
+# What only some workers do: those that work for a second, tell senders, find no way, or stop early.
+_OTHERS = {"beat", "expire", "hold_back", "release", "report", "warn"}
 
 
 def test_every_operation_of_a_worker_has_its_points(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_a_worker_ends_that_was_interrupted_while_its_thread_began(
     gate = threading.Event()
     with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
         owner = Owner(outbox._core.store, 5.0)
-        thread = owner._thread
+        thread = owner._pulse.thread
 
         def interrupted(*_: object) -> None:
             while thread.ident is None:

@@ -47,6 +47,10 @@ class AsyncShift(Working):
 
     async def work(self, *, until_empty: bool) -> None:
         """Send what is due, and what will be, until it is to stop."""
+        with self.tending():
+            await self._work(until_empty=until_empty)
+
+    async def _work(self, *, until_empty: bool) -> None:
         while not self.is_stopping:
             # What dead workers had may be due again, and then is in the round that follows.
             _ = await in_thread(self._core.watcher.reap)
@@ -87,7 +91,7 @@ class AsyncShift(Working):
         failure: BaseException | None = None
         try:
             results = self.client.send_many(
-                self._items(a_round, batch),
+                self._items(a_round),
                 connections=self.connections,
                 window=self.window,
                 mark=mark,
@@ -104,12 +108,10 @@ class AsyncShift(Working):
         finally:
             a_round.end(failure)
 
-    async def _items(self, a_round: Round, batch: str | None) -> AsyncIterator[Any]:
+    async def _items(self, a_round: Round) -> AsyncIterator[Any]:
         """What is due; and as long as that is on its way, what will be."""
         while True:
             a_round.go_on()
-            if batch is None:
-                await in_thread(self.tend)
             items = await in_thread(a_round.more)
             for item in items:
                 if a_round.is_stopping:

@@ -11,8 +11,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from smtpx.errors import (
     AddressError,
@@ -41,6 +41,8 @@ from ._telling import doubt_of, host_of, reason_of
 from .states import LedgerCorrupt, LedgerUnavailable, OutboxError, State
 
 __all__ = ["Policy", "Round"]
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("smtpx.outbox")
 # Deliveries that are claimed at once, and results that wait for the next mark to be noted.
@@ -87,6 +89,8 @@ class Round:
         self._unnoted: list[Noted] = []
         self._noting = threading.Lock()
         """Results are heard while a thread notes earlier ones."""
+        self._flushing = threading.Lock()
+        """The last to flush does so when all others have: none of them may have failed."""
         self._unreached: set[str] = set()
         """Domains whose own servers could not be reached, and that are to be held back."""
         self._untried: list[tuple[Load, SendResult]] = []
@@ -137,17 +141,12 @@ class Round:
         """Note what was told, and mark what is to be sent, in one transaction."""
         for result in results:
             self.hear(result)
-        self._hold_back()
         groups = [load_of(message).tickets for message in messages]
-        noted = self._taken()
-        try:
-            return self._store.transact(
+        return self._with_noted(
+            lambda noted: self._store.transact(
                 _claiming.mark_and_note, self._owner, groups, noted, self._store.now()
             )
-        except BaseException:
-            with self._noting:
-                self._unnoted = noted + self._unnoted
-            raise
+        )
 
     def hear(self, result: SendResult) -> None:
         """Take what became of a message; noted with the next mark, or by `flush`."""
@@ -185,10 +184,24 @@ class Round:
         with self._noting:
             self._unnoted += noted
 
-    def _taken(self) -> list[Noted]:
-        with self._noting:
-            noted, self._unnoted = self._unnoted, []
-        return noted
+    def _with_noted(self, note: Callable[[list[Noted]], T]) -> T:
+        """Have noted what is to be; if that fails, it is left for the next time."""
+        noted: list[Noted] = []
+        unreached: set[str] = set()
+        try:
+            with self._noting:
+                noted, self._unnoted = self._unnoted, []
+                unreached, self._unreached = self._unreached, set()
+            if unreached:
+                # Before what could not be sent is given back: else it would be taken at once.
+                names, now = sorted(unreached), self._store.now()
+                self._store.transact(_destinations.hold_back, names, now)
+            return note(noted)
+        except BaseException:
+            with self._noting:
+                self._unnoted = noted + self._unnoted
+                self._unreached |= unreached
+            raise
 
     def goes_on(self) -> bool:
         """True if it may claim more as long as what it has given is on its way. What was told is
@@ -206,24 +219,13 @@ class Round:
 
     def flush(self) -> None:
         """Note at once what was told."""
-        self._noted_at = time.monotonic()
-        self._hold_back()
-        noted = self._taken()
-        if not noted:
-            return
-        try:
-            self._store.transact(_claiming.note, self._owner, noted, self._store.now())
-        except BaseException:
-            with self._noting:
-                self._unnoted = noted + self._unnoted
-            raise
+        with self._flushing:
+            self._noted_at = time.monotonic()
+            self._with_noted(self._note_alone)
 
-    def _hold_back(self) -> None:
-        """Before what could not be sent is given back: else it would be taken at once."""
-        if self._unreached:
-            names = sorted(self._unreached)
-            self._store.transact(_destinations.hold_back, names, self._store.now())
-            self._unreached.clear()
+    def _note_alone(self, noted: list[Noted]) -> None:
+        if noted:
+            self._store.transact(_claiming.note, self._owner, noted, self._store.now())
 
     def end(self, error: BaseException | None) -> None:
         """Note all that is known, and give back the rest. `error` is what ended `send_many`."""
@@ -231,7 +233,7 @@ class Round:
             for result in vars(error).get("results", ()):
                 self.hear(result)
         if self._batch is not None and self._hop is not None and _is_servers(error):
-            self._unreached.add(self._hop)  # A task does not wait, and others come after it.
+            self._leave(self._hop)  # A task does not wait, and others come after it.
         for load, result in self._told_as_untried():
             if _is_same(result.error, error):
                 result.error = error if isinstance(error, SMTPError) else result.error
@@ -267,10 +269,14 @@ class Round:
             case Status.NOT_TRIED if isinstance(error, _FAULTS):
                 return self._unmade(delivery, error, host)
             case Status.NOT_TRIED if self._hop is None:
-                self._unreached.add(delivery.domain)
+                self._leave(delivery.domain)
                 return self._given_back(delivery, reason_of(outcome, result), host)
             case _:
                 return self._put_off(delivery, reason_of(outcome, result), host)
+
+    def _leave(self, destination: str) -> None:
+        with self._noting:
+            self._unreached.add(destination)
 
     def _put_off(self, delivery: Claimed, reason: str, host: str = "") -> Noted:
         due = self._due(delivery, None)

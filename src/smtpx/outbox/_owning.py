@@ -12,10 +12,11 @@ import os
 import threading
 import time
 from typing import NamedTuple
-from weakref import WeakValueDictionary, ref
+from weakref import WeakValueDictionary
 
 from . import _claiming, _queue
 from ._preparing import new_id
+from ._pulse import Pulse
 from ._store import Store
 from .states import OutboxError
 
@@ -38,23 +39,18 @@ class Owner:
         self.id = new_id()
         self._store = store
         self._lease = lease
-        self._ended = threading.Event()
-        lives = (ref(self), self._ended, min(lease / _BEATS, threading.TIMEOUT_MAX))
-        self._thread = threading.Thread(target=_live, args=lives, name="smtpx outbox", daemon=True)
+        self._pulse = Pulse(self.beat, lease / _BEATS)
 
     def begin(self) -> None:
         """Be known to all that look at the ledger."""
         _living[os.getpid(), self.id] = self
         self._store.transact(_claiming.register, self.id, self._lease, self._store.now())
-        self._thread.start()
+        self._pulse.begin()
 
     def end(self, error: BaseException | None) -> None:
         """Give to others what is still its own; `error` is why it ends, where there is a reason."""
         try:
-            self._ended.set()
-            # One that was interrupted as it began, and does not live yet, ends before it beats.
-            if self._thread.is_alive():
-                self._thread.join()
+            self._pulse.end()
         finally:
             self._retire(error)
 
@@ -77,18 +73,6 @@ class Owner:
 
 # The workers of this process that live: a thread that has no time to beat is not dead.
 _living: WeakValueDictionary[tuple[int, str], Owner] = WeakValueDictionary()
-
-
-def _live(reference: ref[Owner], ended: threading.Event, seconds: float) -> None:
-    while not ended.wait(seconds) and _beats(reference()):
-        pass
-
-
-def _beats(owner: Owner | None) -> bool:
-    if owner is None:
-        return False
-    owner.beat()
-    return True
 
 
 class _Seen(NamedTuple):

@@ -19,6 +19,8 @@ __all__ = ["begin_reports", "report", "warn"]
 
 # What a report begins to read as events, and no more of them, or of what waits, at once.
 _READER, _MOST = "smtpx bounces", 200
+# Events that it goes past at once: most of them are of what was accepted.
+_PASSED = 20_000
 _GIVEN_UP = (State.REFUSED.value, State.EXPIRED.value, State.IN_DOUBT.value)
 
 
@@ -32,22 +34,29 @@ def begin_reports() -> Statements[None]:
 
 
 def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int]:
-    """Put reports in of what was given up since the last time; the value is how many events.
+    """Put reports in of what was given up since the last time; the value is by how much the cursor
+    has moved.
 
     None is sent to the null sender, nor to that of a template, which is many people's.
     """
-    rows = yield Ask("SELECT cursor FROM smtpx_reader WHERE name = ? {wait}", [_READER])
+    ((before,),) = yield Ask("SELECT cursor FROM smtpx_reader WHERE name = ? {wait}", [_READER])
+    ((last,),) = yield Ask(
+        "SELECT MAX(cursor) FROM (SELECT cursor FROM smtpx_event "
+        "WHERE cursor > ?{settled} ORDER BY cursor LIMIT ?) AS part",
+        [before, _PASSED],
+    )
+    if last is None:
+        return 0
     events = yield Ask(
         "SELECT cursor, message, recipient, state, reply, reason FROM smtpx_event "
-        "WHERE cursor > ?{settled} ORDER BY cursor LIMIT ?",
-        [rows[0][0], _MOST],
+        f"WHERE cursor > ? AND cursor <= ? AND state IN {marks(_GIVEN_UP)}{{settled}} "
+        "ORDER BY cursor LIMIT ?",
+        [before, last, *_GIVEN_UP, _MOST],
     )
-    if not events:
-        return 0
+    after: int = events[-1][0] if len(events) == _MOST else last
     failed: dict[str, list[Row]] = {}
     for event in events:
-        if event[3] in _GIVEN_UP:
-            failed.setdefault(event[1], []).append(event)
+        failed.setdefault(event[1], []).append(event)
     for message, several in failed.items():
         rows = yield Ask(
             "SELECT recipient, wishes, host, hold FROM smtpx_delivery WHERE message = ?", [message]
@@ -66,8 +75,8 @@ def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int
                     )
                 )
         yield from _tell(postmaster, message, concerned, spool, terms)
-    _ = yield Tell("UPDATE smtpx_reader SET cursor = ? WHERE name = ?", [(events[-1][0], _READER)])
-    return len(events)
+    _ = yield Tell("UPDATE smtpx_reader SET cursor = ? WHERE name = ?", [(after, _READER)])
+    return after - int(before)
 
 
 def warn(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int]:

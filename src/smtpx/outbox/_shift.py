@@ -42,6 +42,10 @@ class Shift(Working):
 
     def work(self, *, until_empty: bool) -> None:
         """Send what is due, and what will be, until it is to stop."""
+        with self.tending():
+            self._work(until_empty=until_empty)
+
+    def _work(self, *, until_empty: bool) -> None:
         while not self.is_stopping:
             # What dead workers had may be due again, and then is in the round that follows.
             _ = self._core.watcher.reap()
@@ -78,7 +82,7 @@ class Shift(Working):
         failure: BaseException | None = None
         try:
             results = self.client.send_many(
-                self._items(a_round, batch),
+                self._items(a_round),
                 connections=self.connections,
                 window=self.window,
                 mark=a_round.mark,
@@ -94,12 +98,10 @@ class Shift(Working):
         finally:
             a_round.end(failure)
 
-    def _items(self, a_round: Round, batch: str | None) -> Iterator[Any]:
+    def _items(self, a_round: Round) -> Iterator[Any]:
         """What is due; and as long as that is on its way, what will be."""
         while True:
             a_round.go_on()
-            if batch is None:
-                self.tend()
             items = a_round.more()
             for item in items:
                 if a_round.is_stopping:

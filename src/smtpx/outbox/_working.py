@@ -23,6 +23,7 @@ from ._delivering import Policy, Round
 from ._destinations import Claim
 from ._options import terms_of
 from ._owning import Owner, Watcher
+from ._pulse import Pulse
 from ._schedule import Limit, held_for
 from ._store import Store
 from ._via import check_via, hop_of
@@ -41,7 +42,7 @@ _TO_ONE = 20
 _OPEN = 5
 # Seconds between two looks at the ledger, while there is nothing to do.
 _LOOK = 0.25
-# Seconds between two looks at dead workers and at what is to be reported, while mail is on its way.
+# Seconds between two looks at what has to be done while mail is on its way, too.
 _TEND = 1.0
 # Seconds for which a run until all is sent waits for a limit.
 _SOON = 10.0
@@ -111,7 +112,8 @@ class Working:
         self.failure: SMTPError | None = None
         """Why the server could not be reached, the last time."""
         self._pause = 0.0
-        self._tended = time.monotonic()
+        self._told = ""
+        """What it could not tend to, as the log has it."""
         self._busy = time.monotonic()
         """When something was sent, the last time."""
 
@@ -184,12 +186,26 @@ class Working:
         return self._core.store.look(_destinations.is_left, batch, self._core.store.now())
 
     def tend(self) -> None:
-        """Do now and then, while mail is on its way, what is done between two rounds."""
-        now = time.monotonic()
-        if now - self._tended > _TEND:
-            self._tended = now
+        """Do what has to be done however long mail is on its way, and however much of it there is:
+        note what was told, take from dead workers what they had, let expire, and report.
+        """
+        try:
+            if self._round is not None and self._round.has_to_note:
+                self._round.flush()
             _ = self._core.watcher.reap()
+            self._core.store.transact(_queue.expire, self._core.store.now())
             _ = self._core.report()
+        except OutboxError as error:
+            # Whoever sends says so, too, as soon as there is something to be marked.
+            if str(error) != self._told:
+                _LOG.warning("the outbox's ledger cannot be tended: %s", error)
+            self._told = str(error)
+        else:
+            self._told = ""
+
+    def tending(self) -> Pulse:
+        """Tend to the ledger in a thread, as a context: who sends may be held up for long."""
+        return Pulse(self.tend, _TEND)
 
     def is_limited(self) -> bool:
         """True if a limit lets more go soon, as it did lately: not all is sent that can be."""

@@ -1,0 +1,61 @@
+"""What is done again and again in a thread, as long as somebody holds what it is done for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+from weakref import WeakMethod
+
+__all__ = ["Pulse"]
+
+
+class Pulse:
+    """Calls a method of an object now and then, as a context, or from `begin` to `end`.
+
+    It does so as long as somebody holds the object: whatever its holder was interrupted in, the
+    thread ends then.
+    """
+
+    def __init__(self, beat: Callable[[], object], seconds: float) -> None:
+        self._ended = threading.Event()
+        lives = (WeakMethod(beat), self._ended, min(seconds, threading.TIMEOUT_MAX))
+        self.thread = threading.Thread(target=_live, args=lives, name="smtpx outbox", daemon=True)
+
+    def begin(self) -> None:
+        """Call it from now on, for the first time after a pause."""
+        self.thread.start()
+
+    def end(self) -> None:
+        """Call it no more; where it is being called, wait for that."""
+        self._ended.set()
+        # One that was interrupted as it began, and does not live yet, ends before its first call.
+        if self.thread.is_alive():
+            self.thread.join()
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+
+def _live(
+    reference: WeakMethod[Callable[[], object]], ended: threading.Event, seconds: float
+) -> None:
+    while not ended.wait(seconds) and _beats(reference()):
+        pass
+
+
+def _beats(beat: Callable[[], object] | None) -> bool:
+    if beat is None:
+        return False
+    _ = beat()
+    return True
