@@ -160,6 +160,93 @@ def test_a_log_that_is_removed_is_saved(path: Path) -> None:
             assert waiting(anew) == MANY
 
 
+PUTTER = """
+import sys, smtpx
+with smtpx.Outbox(sys.argv[1]) as outbox:
+    for _ in range(10):
+        outbox.put(b"Subject: x\\r\\n\\r\\n", smtpx.Envelope("a@example.org", "b@example.net"))
+"""
+
+
+def put_elsewhere(path: Path) -> None:
+    """Another process puts as many in."""
+    subprocess.run([sys.executable, "-c", PUTTER, url_of(path)], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("is_noticed", [False, True], ids=["closed", "noticed"])
+def test_what_is_shared_of_the_log_is_removed_and_another_process_comes(
+    path: Path, is_noticed: bool
+) -> None:
+    """They no longer see each other's locks, nor what the other one has written."""
+    with filled(path) as outbox:
+        path.with_name("mail.db-shm").unlink()
+        put_elsewhere(path)
+        if is_noticed:
+            refuses(outbox, r"mail\.db-shm was removed")
+            put_elsewhere(path)
+        outbox.close()
+        assert waiting(outbox) == MANY * (3 if is_noticed else 2)
+        outbox.put(*MESSAGE)
+    with Outbox(url_of(path)) as anew:
+        assert waiting(anew) == MANY * (3 if is_noticed else 2) + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_what_is_shared_of_the_log_is_removed_before_a_fork(path: Path) -> None:
+    with filled(path) as outbox:
+        path.with_name("mail.db-shm").unlink()
+        put_elsewhere(path)
+        child = os.fork()
+        if not child:
+            os._exit(waiting(outbox) != 2 * MANY)
+        assert os.waitpid(child, 0)[1] == 0
+        assert waiting(outbox) == 2 * MANY
+
+
+def test_what_others_do_with_the_log_is_nothing_that_was_removed(path: Path) -> None:
+    """They come, and go, and write it into the file."""
+    with filled(path) as outbox:
+        put_elsewhere(path)
+        connection = sqlite3.connect(path)
+        for how in ("PASSIVE", "TRUNCATE"):
+            assert connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0] == 0
+        connection.execute("VACUUM")
+        connection.close()
+        assert waiting(outbox) == 2 * MANY
+        outbox.put(*MESSAGE)
+
+
+def test_a_second_name_of_the_file_is_refused(path: Path) -> None:
+    """By each name it would have a log of its own."""
+    with filled(path) as outbox:
+        second = path.with_name("second.db")
+        second.hardlink_to(path)
+        for each in (path, second):
+            with pytest.raises(LedgerMisconfigured, match=r"2 names \(hard links\).* remove all"):
+                Outbox(url_of(each))
+        refuses(outbox, "2 names")
+        second.unlink()
+        assert waiting(outbox) == MANY
+        outbox.put(*MESSAGE)
+        path.with_name("log").hardlink_to(path.with_name("mail.db-wal"))
+        assert waiting(outbox) == MANY + 1
+
+
+def test_large_contents_are_beside_the_file_whatever_link_leads_there(path: Path) -> None:
+    """One release puts in, and the next one sends, each by a link of its own."""
+    Outbox(url_of(path)).close()
+    links = [path.parent / name / "mail.db" for name in ("first", "second")]
+    for link in links:
+        link.parent.mkdir()
+        link.symlink_to(path)
+    with Outbox(url_of(links[0])) as outbox:
+        outbox.put(b"Subject: x\r\n\r\n" + b"x" * 400_000, MESSAGE[1])
+    shutil.rmtree(links[0].parent)
+    with Outbox(url_of(links[1])) as outbox, Judge() as judge:
+        outbox.run(judge.url, until_empty=True)
+        assert len(judge.taken) == 1
+
+
 def test_a_killed_process_leaves_its_log_to_the_next(path: Path) -> None:
     code = f"""
 import os, signal, smtpx

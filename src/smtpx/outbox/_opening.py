@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -48,7 +49,9 @@ def opened(url: str, spool: Path | None, patience: float) -> tuple[Store, Spool 
     from ._sqlite import SQLiteStore
 
     path = _path_of(url)
-    return SQLiteStore(path, patience), directory or Spool(Path(f"{path}-spool"))
+    store = SQLiteStore(path, patience)
+    # Beside the real file, as its log: there may be several links to it.
+    return store, directory or Spool(Path(f"{os.path.realpath(path)}-spool"))
 
 
 def _path_of(url: str) -> Path:

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
@@ -24,6 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _Identity: TypeAlias = tuple[int, int]
+_Files: TypeAlias = tuple[_Identity | None, _Identity | None, _Identity | None, int]
 
 DIALECT = Dialect(
     "sqlite",
@@ -63,12 +65,15 @@ class SQLiteStore(Turns):
         _check_place(path)
         self._path = path
         self._log_path = Path(f"{os.path.realpath(path)}-wal")
-        self._names = str(path), str(self._log_path)
+        # The last is what all who have the log open share: their locks, and where they are in it.
+        self._names = str(path), str(self._log_path), f"{os.path.realpath(path)}-shm"
         self._patience = patience
         self._was_open = False
         """There is a file, so that none is made any more: it would be another one."""
-        self._files: tuple[_Identity | None, _Identity | None] = (None, None)
-        """Which file it is that is open, and which its log: others may get their names."""
+        self._files: _Files = (None, None, None, 0)
+        """Which files they are that are open: others may get their names."""
+        self._removed = ""
+        """Of what was removed while it was open, what is to be done; until it is closed."""
         super().__init__()
         try:
             # To look needs no lock: whoever opens it may be within a transaction of his own.
@@ -114,6 +119,8 @@ class SQLiteStore(Turns):
         return value
 
     def _connect(self) -> sqlite3.Connection:
+        if self._removed:
+            raise LedgerUnavailable(self._removed)
         _check_place(self._path)
         self._check_log()
         connection = sqlite3.connect(
@@ -137,8 +144,28 @@ class SQLiteStore(Turns):
         self._was_open = True
         return connection
 
-    def _found(self) -> tuple[_Identity | None, _Identity | None]:
-        return _identity(self._names[0]), _identity(self._names[1])
+    def _disconnect(self) -> None:
+        """Close the file.
+
+        The last to close it writes the log into it, and removes that. Whoever does not share it
+        with the others any more knows nothing of what they have written, and leaves it alone.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        file, *logs, _ = self._found()
+        if file != self._files[0] or logs[0] is None or logs == [*self._files[1:3]]:
+            connection.close()
+            return
+        # That of this one is not the last, nor does it write: it can lock nothing.
+        with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as other:
+            _ = other.execute("PRAGMA user_version").fetchall()
+            connection.close()
+
+    def _found(self) -> _Files:
+        """What has the names now, and how many the file has."""
+        (file, links), (log, _), (shared, _) = map(_looked_at, self._names)
+        return file, log, shared, links
 
     def _check_log(self) -> None:
         """Take no file for a new one whose log is there: SQLite would throw that away."""
@@ -157,9 +184,9 @@ class SQLiteStore(Turns):
 
         If not, it stays open: it is the one that has the mail, and may be put back.
         """
-        file, log = self._found()
+        found = file, log, shared, links = self._found()
         known = self._files
-        if (file, log) == known:
+        if found == known:
             return
         if file is None:
             raise LedgerUnavailable(f"{self._path}: {_GONE}")
@@ -168,12 +195,19 @@ class SQLiteStore(Turns):
                 f"{self._path}: another file is in its place: put the one back that was open; or "
                 f"end all that have it open, remove {self._log_path.name}, and begin them again"
             )
+        if (log, shared) == known[1:3]:
+            _check_links(self._path, links)
+            return
         if log is None and not connection.in_transaction:
             _ = connection.execute("PRAGMA wal_checkpoint").fetchall()
-        raise LedgerUnavailable(
-            f"{self._path}: {self._log_path.name} was removed while it was open: "
+        name = Path(self._names[1 if log != known[1] else 2]).name
+        self._removed = (
+            f"{self._path}: {name} was removed while it was open: "
             "end all that have the file open, and begin them again"
         )
+        if log is not None:
+            self._disconnect()
+        raise LedgerUnavailable(self._removed)
 
     def now(self) -> float:
         """The time by the clock of the machine: all who have the file open are on it."""
@@ -185,6 +219,12 @@ class SQLiteStore(Turns):
         if (identity := _identity(self._names[0])) is None:
             raise LedgerUnavailable(f"{self._path}: {_GONE}")
         return file == self._names[0] or (bool(file) and _identity(file) == identity)
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is needed."""
+        with self.lock:
+            self._disconnect()
+            self._removed = ""
 
 
 _GONE = (
@@ -200,7 +240,7 @@ def _check_place(path: Path) -> None:
         LedgerMisconfigured: it is neither.
     """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         if not path.parent.is_dir():
             text = f"{path}: there is no such directory {path.parent}: make it"
@@ -209,18 +249,36 @@ def _check_place(path: Path) -> None:
         said = error.strerror if isinstance(error, OSError) else str(error)
         raise LedgerMisconfigured(f"{path}: {said}: give another file") from error
     else:
-        if stat.S_ISDIR(mode):
+        if stat.S_ISDIR(found.st_mode):
             raise LedgerMisconfigured(f"{path}: it is a directory: give a file in it")
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(found.st_mode):
             raise LedgerMisconfigured(f"{path}: it is no file: give one")
+        _check_links(path, found.st_nlink)
+
+
+def _check_links(path: Path, links: int) -> None:
+    """Take a file of one name: by each of its names SQLite would have another log.
+
+    Raises:
+        LedgerMisconfigured: it has several.
+    """
+    if links > 1:
+        raise LedgerMisconfigured(
+            f"{path}: the file has {links} names (hard links), and each would have a log of its "
+            "own: remove all but the one that it was opened by first; a symbolic link may stay"
+        )
 
 
 def _identity(path: str) -> _Identity | None:
+    return _looked_at(path)[0]
+
+
+def _looked_at(path: str) -> tuple[_Identity | None, int]:
     try:
         found = os.stat(path)  # noqa: PTH116 - for each transaction: a Path takes thrice as long
     except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return None, 0
+    return (found.st_dev, found.st_ino), found.st_nlink
 
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
