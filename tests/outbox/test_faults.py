@@ -243,6 +243,43 @@ def test_a_lost_connection_is_mended_in_silence(
         assert len(caplog.records) == 1
 
 
+@pytest.mark.xdist_group("postgres")
+@pytest.mark.parametrize("stops_at_commit", [False, True])
+def test_a_process_that_is_stopped_within_a_transaction_holds_up_nobody(
+    postgres_server: Any, stops_at_commit: bool
+) -> None:
+    """The server undoes what it has begun. It wakes later than its patience, and begins anew."""
+    url = postgres_server.database()
+    counting = "INSERT INTO smtpx_count VALUES ('', 99, 'waiting', 1) ON CONFLICT DO NOTHING"
+    with (
+        Outbox(url, lease=0.5, patience=0.5) as stopped,
+        Outbox(url, lease=0.5) as other,
+    ):
+        runs: list[str] = []
+
+        def go_on() -> Any:
+            yield Ask(counting)
+            return "gone on"
+
+        def stop_once() -> None:
+            if len(runs) == 1:
+                runs.append(other._store.transact(go_on))
+
+        def operation() -> Any:
+            runs.append("begun")
+            yield Ask(counting)
+            if not stops_at_commit:
+                stop_once()
+            yield Ask("DELETE FROM smtpx_count")
+            if stops_at_commit:
+                stop_once()
+            return "done"
+
+        assert stopped._store.transact(operation) == "done"
+        assert runs == ["begun", "gone on", "begun"]
+        assert other.counts()[State.WAITING] == 0
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("postgres")
 def test_a_restarted_server_is_waited_for(postgres_server: Any) -> None:

@@ -32,7 +32,9 @@ def check_url(url: object) -> None:
         raise ValueError(f"url: {_KINDS}; there is no ledger of {kind}")
 
 
-def opened(url: str, spool: Path | None, patience: float) -> tuple[Store, Spool | None]:
+def opened(
+    url: str, spool: Path | None, patience: float, lease: float
+) -> tuple[Store, Spool | None]:
     """The store of a URL, and the spool for large contents, where there is one.
 
     Raises:
@@ -45,7 +47,7 @@ def opened(url: str, spool: Path | None, patience: float) -> tuple[Store, Spool 
     if not url.lower().startswith("sqlite:"):
         from ._postgres import PostgresStore
 
-        return PostgresStore(url, patience), directory
+        return PostgresStore(url, patience, lease), directory
     from ._sqlite import SQLiteStore
 
     path = _path_of(url)

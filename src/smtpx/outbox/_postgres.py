@@ -60,6 +60,8 @@ DIALECT = Dialect(
 # Seconds before another try, where the server is gone, or two transactions were in each other's
 # way.
 _PAUSE = 0.05
+# Seconds for which a transaction is idle, at the least, before the server ends the session.
+_IDLE = 1.0
 # Asked before the commit: by what it is known later whether it took place, and what time it is.
 _LAST = (
     "SELECT pg_current_xact_id_if_assigned()::text, extract(epoch FROM clock_timestamp())::float8"
@@ -77,8 +79,10 @@ class PostgresStore:
 
     dialect = DIALECT
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, lease: float) -> None:
         """Connect; `patience`: seconds to wait for locks, and for a server that was restarted.
+
+        What is stopped within a transaction is undone by the server before the `lease` is over.
 
         Raises:
             ExtraMissing: psycopg is not installed.
@@ -93,6 +97,7 @@ class PostgresStore:
         self._url = url
         self._name = _name_of(url)
         self._patience = patience
+        self._idle = max(_IDLE, min(patience, lease) / 2)
         self._which: Sequence[Row] = ()
         self._ahead = 0.0
         """By how much the server's clock is ahead of the monotonic one here, as it last said."""
@@ -123,13 +128,14 @@ class PostgresStore:
     ) -> T:
         """Run an operation in a transaction of its own.
 
-        It is run again after a deadlock, and after the connection was lost. Whether a commit took
-        place whose answer was lost, the server is asked.
+        It is run again after a deadlock, and after the connection was lost, as that of a process
+        that was stopped for long. Whether a commit took place whose answer was lost, the server is
+        asked.
         """
         if self._process != os.getpid():
             self._begin_anew()  # A connection is not carried over a fork.
         psycopg, errors = self._psycopg, self._psycopg.errors
-        until = time.monotonic() + self._patience
+        until: float | None = None
         with self._lock, _complaints(self._name):
             while True:
                 committing: str | None = None
@@ -146,11 +152,13 @@ class PostgresStore:
                     return values[0]
                 except (errors.SerializationFailure, errors.DeadlockDetected):
                     self._roll_back()
+                    until = self._end_of_patience(until)
                     if time.monotonic() > until:
                         raise
-                except psycopg.OperationalError:
+                except (psycopg.OperationalError, errors.IdleInTransactionSessionTimeout):
                     is_lost = self._connection is None or self._connection.closed
                     self._roll_back()
+                    until = self._end_of_patience(until)
                     if not is_lost or time.monotonic() > until:
                         raise
                     if committing and self._was_committed(committing, until):
@@ -159,6 +167,10 @@ class PostgresStore:
                     self._roll_back()
                     raise
                 time.sleep(_PAUSE)
+
+    def _end_of_patience(self, known: float | None) -> float:
+        """Until when it is tried again, from the first failure on: before, we may have slept."""
+        return time.monotonic() + self._patience if known is None else known
 
     def look(self, operation: Callable[P, Statements[T]], *args: P.args, **named: P.kwargs) -> T:
         """Run an operation that changes nothing: nobody waits for it, nor it for anybody."""
@@ -210,8 +222,11 @@ class PostgresStore:
             connect_timeout=max(2, int(self._patience)),
             application_name="smtpx outbox",
         )
-        milliseconds = int(self._patience * 1000)
-        _ = connection.execute("SELECT set_config('lock_timeout', %s, false)", [str(milliseconds)])
+        _ = connection.execute(
+            "SELECT set_config('lock_timeout', %s, false), "
+            "set_config('idle_in_transaction_session_timeout', %s, false)",
+            [str(int(seconds * 1000)) for seconds in (self._patience, self._idle)],
+        )
         self._connection = connection
         return connection
 
@@ -291,6 +306,8 @@ def said(error: Any, name: object) -> OutboxError:
         return LedgerUnavailable(f"{text}: another transaction holds a lock for too long")
     if isinstance(error, (errors.SerializationFailure, errors.DeadlockDetected)):
         return LedgerUnavailable(f"{text}: roll the transaction back, and begin it again")
+    if isinstance(error, errors.IdleInTransactionSessionTimeout):
+        return LedgerUnavailable(f"{text}: it was undone; begin the transaction again")
     if isinstance(error, errors.InFailedSqlTransaction):
         return LedgerUnavailable(f"{text}: something before has failed: roll back first")
     if isinstance(error, psycopg.OperationalError) and _REFUSED.search(text):

@@ -73,7 +73,7 @@ class Outbox(Uncopied):
             ExtraMissing: PostgreSQL needs ``smtpx[postgres]``.
         """
         settings = settings_of(options)
-        self._store, self._spool = opened(url, settings.spool, settings.patience)
+        self._store, self._spool = opened(url, settings.spool, settings.patience, settings.lease)
         self._core = Core(
             self._store,
             Policy(settings.retries, settings.limits, self._spool),
