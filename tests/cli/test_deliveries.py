@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,24 @@ def test_an_outbox_sends_to_mail_exchangers(home: Path) -> None:
     assert (counts["accepted"], counts["refused"]) == (2, 1)
 
 
-def test_an_outbox_that_delivers_needs_no_server(run: Run) -> None:
+def test_what_may_have_been_accepted_and_waits_is_told(home: Path) -> None:
+    """A program reads it by a name, a person in the table; all that `Delivery` has is there."""
+    with smtpx.Outbox(f"sqlite:///{home / 'mail.db'}") as outbox, Server() as server:
+        envelope = smtpx.Envelope("ann@example.org", "bob@example.net")
+        id = outbox.put(b"Subject: hi\r\n\r\nhello\r\n", envelope)
+        server.add_fault(TruncateReply("END-OF-DATA", keep=0))
+        outbox.run(server.url, until_empty=True)
+        assert outbox.status(id).deliveries[0].doubted
+    for what, which in (("show", id), ("list", "waiting")):
+        words = ("outbox", what, which, "--db", "sqlite:///mail.db")
+        (told,) = smtpx_command(*words, "--json", home=home).json["deliveries"]
+        assert told["doubted"] is True
+        assert told.keys() == {field.name for field in fields(smtpx.outbox.Delivery)}
+        assert "waiting, doubted" in smtpx_command(*words, home=home).out
+
+
+def test_an_outbox_that_delivers_needs_no_server(run: Run, home: Path) -> None:
+    (home / "mail.db").touch()
     words = ["--db", "sqlite:///mail.db", "--deliver", "--client-name", "a.example.org"]
     done = run("outbox", "run", "smtp://localhost", *words, "--resolver", "::1")
     assert done.code == 2

@@ -382,7 +382,13 @@ def test_numbers_and_addresses_that_are_none(words: str, said: str, run: Run) ->
     assert done.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("what", ["status", "list", "show x", "cancel x", "reconcile"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("status", "list", "show x", "cancel x", "reconcile"),
+        *("run smtp://127.0.0.1:9", "run --deliver --until-empty"),
+    ],
+)
 def test_an_outbox_that_is_not_there_is_not_made(what: str, run: Run, home: Path) -> None:
     done = run("outbox", *what.split(), "--db", "sqlite:///mali.db")
     assert done.code == 78

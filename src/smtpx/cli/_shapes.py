@@ -173,6 +173,7 @@ def delivery(delivery: Delivery) -> JSON:
         "submission": delivery.submission,
         "recipient": delivery.recipient,
         "state": delivery.state.value,
+        "doubted": delivery.doubted,
         "attempts": delivery.attempts,
         "due": _moment(delivery.due),
         "reply": reply(delivery.reply),

@@ -30,7 +30,7 @@ __all__ = ["parser", "run"]
 
 _EPILOG = """\
 what:
-  status               how many recipients are in each state
+  status               how many recipients are in each state, doubted or not
   list [STATE]         each of them: waiting, accepted, refused, "in doubt" ...
   show ID              all about one message
   run [URL|@ACCOUNT]   send what is due, until Ctrl-C; with --until-empty, until nothing is
@@ -83,8 +83,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     url = os.environ.get("SMTPX_OUTBOX") if url is None else url
     if not url:
         raise Stop("which outbox? Give --db sqlite:///mail.db, or set SMTPX_OUTBOX")
-    if arguments.what != "run":
-        _check_there(url)
+    _check_there(url)
     with _opened(url, options, "--db" if is_given else "SMTPX_OUTBOX") as outbox:
         return _WHAT[arguments.what](outbox, arguments, console)
 
@@ -123,7 +122,7 @@ def _opened(url: str, options: OutboxOptions, whence: str) -> Generator[Outbox]:
 
 
 def _check_there(url: str) -> None:
-    """Whoever asks about a file that is not there has mistyped its name."""
+    """Whoever asks about a file that is not there, or would send from it, has mistyped its name."""
     kind, _, path = url.partition(":///")
     # What else is wrong is told by who opens it.
     if kind.lower() != "sqlite" or path == ":memory:" or {"?", "#"} & set(path):
@@ -131,7 +130,10 @@ def _check_there(url: str) -> None:
     try:
         _ = Path(unquote(path)).stat()
     except FileNotFoundError:
-        problem = f"{printable(path)} does not exist: an outbox is made by who puts mail into it"
+        problem = (
+            f"{printable(path)} does not exist: look at its name; "
+            "the program that puts mail in makes it, by smtpx.Outbox(url)"
+        )
         raise Stop(problem, Exit.CONFIGURATION) from None
     except (OSError, ValueError):
         pass
@@ -285,13 +287,19 @@ def _told(found: list[Delivery] | tuple[Delivery, ...], console: Console) -> Exi
         (
             each.submission,
             printable(each.recipient),
-            each.state.value,
+            _state(each),
             printable(str(each.reply) if each.reply is not None else each.reason),
         )
         for each in found
     ]
     table(console, ("message", "recipient", "state", "reply"), rows)
     return _done(console, deliveries=[_shapes.delivery(each) for each in found])
+
+
+def _state(delivery: Delivery) -> str:
+    """In a word, and that it may have been accepted, where the word does not say so."""
+    is_hidden = delivery.doubted and delivery.state is not State.IN_DOUBT
+    return f"{delivery.state.value}, doubted" if is_hidden else delivery.state.value
 
 
 def _done(console: Console, **fields: object) -> Exit:
