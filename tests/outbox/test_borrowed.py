@@ -199,7 +199,13 @@ def test_a_connection_that_looks_into_another_schema(postgres_server: Any) -> No
         with pytest.raises(ValueError, match="another database"):
             outbox.put(*MESSAGE, connection=own)
         another.put(*MESSAGE, connection=own)
-        own.commit()
+        own.execute("CREATE TABLE mine (number INTEGER)")
+        own.execute("SET search_path = nowhere")
+        for _ in range(8):
+            with pytest.raises(ValueError, match="or its search_path leads elsewhere"):
+                outbox.put(*MESSAGE, connection=own)
+        own.commit()  # What it did before is not undone by that.
+        own.execute("SELECT number FROM tenant.mine")
         assert (waiting(outbox), waiting(another)) == (8, 1)
 
 

@@ -97,7 +97,10 @@ def _within(store: Store, operation: Statements[T]) -> Statements[T]:
     """An operation that is begun only where the connection is to the ledger's own database."""
     try:
         if not store.is_in((yield from which())):
-            raise ValueError(f"connection: it is to another database than the outbox's, {store!r}")
+            path = ", or its search_path leads elsewhere" * (store.dialect.name == "postgresql")
+            raise ValueError(
+                f"connection: it is to another database than the outbox's, {store!r}{path}"
+            )
         return (yield from operation)
     finally:
         operation.close()

@@ -53,7 +53,7 @@ DIALECT = Dialect(
         # The server, the database, and the table that its search_path leads to.
         "which": (
             "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, "
-            "current_database()::text, 'smtpx_message'::regclass::oid::bigint"
+            "current_database()::text, to_regclass('smtpx_message')::oid::bigint"
         ),
     },
 )
