@@ -122,6 +122,15 @@ def test_it_is_filtered_and_searched(site: Any):
     assert len(rows(page(site["viewer"], q=delivery.message_id))) == 1
 
 
+@on_sqlite
+def test_what_may_have_been_accepted_and_waits_is_told(site: Any):
+    with Server(faults=[TruncateReply("END-OF-DATA", keep=0)]) as server:
+        backend().send_messages([mail("bob@example.net")])
+        run(server)
+    assert "waiting, doubted" in page(site["viewer"])
+    assert "waiting, doubted" in page(site["viewer"], f"{PAGE}1/change/")
+
+
 def test_what_is_decided_is_done_and_written_down(site: Any):
     from django.contrib.admin.models import LogEntry
 

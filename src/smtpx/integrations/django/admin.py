@@ -42,7 +42,7 @@ _SHOWN = 120
 class DeliveryAdmin(_ModelAdmin):
     """The deliveries of the first mailer that has an outbox."""
 
-    list_display = ("recipient", "subject", "state", "tried", "said", "put_in")
+    list_display = ("recipient", "subject", "standing", "tried", "said", "put_in")
     list_filter = ("state",)
     search_fields = ("recipient", "=message__id", "=message__key", "=message__message_id")
     search_help_text = "a part of a recipient; or a whole id, key or Message-ID"
@@ -50,7 +50,7 @@ class DeliveryAdmin(_ModelAdmin):
     list_per_page = 50
     show_full_result_count = False
     fields = (
-        *("recipient", "subject", "sender", "state", "reply", "reason", "host", "attempts"),
+        *("recipient", "subject", "sender", "standing", "reply", "reason", "host", "attempts"),
         *("next_try", "put_in", "since", "until", "submission", "key", "campaign", "header_id"),
     )
     readonly_fields = fields
@@ -105,6 +105,12 @@ class DeliveryAdmin(_ModelAdmin):
         if delivery.head is None:
             return "(in a file)"
         return _subject(bytes(delivery.head))
+
+    @admin.display(description="state", ordering="state")
+    def standing(self, delivery: Delivery) -> str:
+        """Its state, and that it may have been accepted, where that does not say so."""
+        waits = delivery.state in (State.WAITING.value, State.SENDING.value)
+        return f"{delivery.state}, doubted" if waits and delivery.doubted else delivery.state
 
     @admin.display(description="tried", ordering="attempts")
     def tried(self, delivery: Delivery) -> int:

@@ -77,6 +77,7 @@ class Delivery(models.Model):
     state: models.TextField[str, str] = models.TextField(
         choices=[(state.value, state.value) for state in State]
     )
+    doubted: models.IntegerField[int, int] = models.IntegerField()
     attempts: models.IntegerField[int, int] = models.IntegerField()
     due: models.FloatField[float, float] = models.FloatField()
     expires: models.FloatField[float, float] = models.FloatField()

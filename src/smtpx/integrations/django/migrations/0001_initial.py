@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                 ("number", models.BigIntegerField(primary_key=True, serialize=False)),
                 ("recipient", models.TextField()),
                 ("state", models.TextField(choices=[(state, state) for state in _STATES])),
+                ("doubted", models.IntegerField()),
                 ("attempts", models.IntegerField()),
                 ("due", models.FloatField()),
                 ("expires", models.FloatField()),
