@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 # The most that is read at once.
 _BUFFER = 16384
+# Kept unread where nobody waits for it, before the peer is held up.
+_UNHEARD = 65536
 # Written at once. uvloop keeps whatever it is given until the end of its turn.
 _SLICE = 131072
 
@@ -64,6 +66,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._ended = False
         self._failure: OSError | None = None
         self._is_reading = True
+        self._most_kept = _UNHEARD
         self._unwritten: bytes | memoryview = b""
         self._is_writable = True
         self._is_closed = False
@@ -173,7 +176,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what was read, and hold up a peer that says more than anyone listens to."""
         self._arrived += self._view[:nbytes]
-        if self._is_reading and len(self._arrived) >= KEPT:
+        if self._is_reading and len(self._arrived) >= self._most_kept:
             self._is_reading = False
             self._transport.pause_reading()
         if self._waiting is not None:
@@ -282,15 +285,16 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             del arrived[:most]
         if not taken and self._failure is not None:
             raise self._failure
-        if not self._is_reading and len(arrived) < KEPT:
+        if not self._is_reading:
             self._read_on()
         return taken
 
     def _read_on(self) -> None:
-        """Hold the peer up no longer."""
-        self._is_reading = True
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Hold the peer up no longer, if there is room for what it says."""
+        if len(self._arrived) < self._most_kept:
+            self._is_reading = True
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     async def _glance(self) -> bytes | None:
         if not self._has_something():
@@ -329,6 +333,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """Go on with a write that did not fit."""
         self._pace.begin(step)
         untaken = len(step.data)
+        self._most_kept = KEPT
+        if not self._is_reading:
+            self._read_on()
         try:
             while True:
                 while not self._has_room():
@@ -352,6 +359,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         except OSError as error:
             taken = len(step.data) - len(self._unwritten)
             raise with_octets_written(error, taken) from error.__cause__
+        finally:
+            self._most_kept = _UNHEARD
         return b""
 
     def _advance(self, untaken: int) -> int:
