@@ -143,6 +143,31 @@ def test_what_is_told_of_one_at_every_depth(way: str, is_reused: bool) -> None:
     assert 10 < errors < len(ROOMS) - 10
 
 
+@pytest.mark.parametrize("way", ["BDAT", "DATA", "one by one"])
+def test_a_kept_session_is_idle_or_closed_at_every_depth(way: str) -> None:
+    """Also while the error is kept, and nobody uses the client again."""
+    wrong, errors, content, envelope = list[str](), list[BaseException](), *items()[0]
+    with Noting(WAYS[way]) as server:
+        _ = Client(server.url).send(b"\r\n", envelope)
+        for room in ROOMS:
+            client = Client(server.url, pool=PoolLimits(open=1, wait=5))
+            _ = client.send(b"\r\n", envelope)
+            (slot,) = client._pool._state._slots
+            assert slot.held is not None
+            assert slot.held._driver is not None
+            connected = slot.held._driver.socket
+            try:
+                _ = within(room, lambda: client.send(content, envelope))  # noqa: B023
+            except (RecursionError, smtpx.SMTPError) as error:
+                errors.append(error)
+            is_open = connected.fileno() >= 0
+            if is_open != client.statistics().idle:
+                wrong.append(f"room for {room}: {is_open=}, {client.statistics()}")
+            client.close()
+    assert wrong == []
+    assert 10 < len(errors) < len(ROOMS) - 10
+
+
 def _untrue(result: SendResult | None, taken: set[str]) -> list[str]:
     if result is None:
         return [f"taken, and not told of: {taken}"] if taken else []

@@ -289,3 +289,32 @@ def test_one_delivery(way: str, is_in_task: bool) -> None:
             faults += [f"room for {room}: {one}" for one in untrue(result, taken)]
     assert faults == []
     assert 10 < len(errors) < len(ROOMS) - 5
+
+
+@pytest.mark.parametrize("way", ["BDAT", "DATA", "one by one"])
+def test_a_kept_session_of_tasks_is_idle_or_closed(way: str) -> None:
+    """Also while the error is kept, and nobody uses the client again."""
+    wrong, errors, content, envelope = list[str](), list[BaseException](), *items()[0]
+
+    async def attempt(server: Noting, room: int) -> None:
+        client = AsyncClient(server.url, pool=PoolLimits(open=1, wait=5))
+        _ = await client.send(b"\r\n", envelope)
+        (slot,) = client._pools.here()._state._slots
+        assert slot.held is not None
+        assert slot.held._driver is not None
+        driver = slot.held._driver
+        try:
+            _ = await within_task(room, lambda: client.send(content, envelope))
+        except (RecursionError, smtpx.SMTPError) as error:
+            errors.append(error)
+        is_open = not driver.closed
+        if is_open != client.statistics().idle:
+            wrong.append(f"room for {room}: {is_open=}, {client.statistics()}")
+        await client.close()
+
+    with Noting(WAYS[way]) as server:
+        asyncio.run(attempt(server, 1000))
+        for room in ROOMS:
+            asyncio.run(attempt(server, room))
+    assert wrong == []
+    assert 10 < len(errors) < len(ROOMS) - 10

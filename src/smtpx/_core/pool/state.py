@@ -348,20 +348,20 @@ class PoolState(Generic[C]):
         return self._bucket.ready_at <= self._now and self.has_room()
 
     def _grant(self, wanted: int, holder: Reference | None) -> Use[C] | Open[C]:
-        self._acquired += 1
         is_reused = bool(self._idle)
+        slot = self._idle[-1] if is_reused else self._slot(holder)
+        left = slot.left()
+        messages = self._bucket.take(self._now, wanted if wanted <= left else int(left))
+        granted = use(slot, messages) if is_reused else Open(slot, messages)
+        # No call of ours follows: near the recursion limit a slot stays idle, or is granted.
+        self._acquired += 1
         if is_reused:
             self._reused += 1
-            slot = self._idle[-1]
             slot.holder = holder
             slot.state = _BUSY
             del self._idle[-1]
-        else:
-            slot = self._slot(holder)
-        left = slot.left()
-        messages = self._bucket.take(self._now, wanted if wanted <= left else int(left))
         slot.granted += messages
-        return use(slot, messages) if is_reused else Open(slot, messages)
+        return granted
 
     def _appoint(self) -> None:
         """Tell the first in the queue when its turn may come, if that is news."""
