@@ -76,7 +76,7 @@ def test_what_holds_a_password_is_not_pickled(protocol: int) -> None:
         Endpoint.parse("smtp://ann:hunter2-of-ann@mail.example.com"),
         Session("smtp://mail.example.com", credentials=credentials),
     ):
-        with pytest.raises(TypeError, match=r"not pickled"):
+        with pytest.raises(TypeError, match=r"(not|neither) pickled"):
             _ = pickle.dumps(holder, protocol)
 
 

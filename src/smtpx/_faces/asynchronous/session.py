@@ -134,6 +134,8 @@ class AsyncSession(Opened[AsyncDriver]):
                 self._driver.close()
             watch.closed(self._connection, error)
             raise
+        finally:
+            self._dialling = None  # R14: it knows the login.
 
     async def close(self) -> None:
         """Say QUIT, if the server still listens, and close the connection.
