@@ -940,6 +940,23 @@ def test_a_minimum_keeps_requiretls_where_the_mx_records_cannot_be_forged(secure
     assert outcome.failure is (None if secure else Failure.NO_REQUIRETLS)
 
 
+@pytest.mark.parametrize("secure", [True, False])
+@pytest.mark.parametrize("minimum", [Terms.OPPORTUNISTIC, Terms.ENCRYPTED, Terms.VERIFIED])
+def test_records_of_a_host_that_may_be_forged_do_not_stand_for_a_verified_one(
+    minimum: Terms, secure: bool
+):
+    """What REQUIRETLS does not believe, `minimum=Terms.VERIFIED` does not either."""
+    names = SIGNED | {MX_A: found(MX(1, A), secure=secure), AT_A: found(USABLE, secure=True)}
+    script = Script(names, minimum=minimum, says=taken)
+    (outcome,) = script.deliver().outcomes
+    assert outcome.terms is not None
+    is_verified = minimum == Terms.VERIFIED and not secure
+    assert outcome.terms.level is (Level.VERIFIED if is_verified else Level.DANE)
+    assert outcome.terms.proves is secure
+    (outcome,) = script.deliver(BOB.replace(require_tls=True)).outcomes
+    assert outcome.failure is (None if secure else Failure.NO_REQUIRETLS)
+
+
 @pytest.mark.parametrize("mode", ["enforce", "testing", "none"])
 def test_a_message_that_does_without_policies_is_stopped_by_none(mode: str):
     for answer in (found(USABLE, secure=True), FAILED):

@@ -288,7 +288,9 @@ def with_terms(reached: Reached, route: Route, rules: Rules) -> Steps[Exchanger]
             return _changed(host, Terms.VERIFIED, "MTA-STS, enforced (RFC 8461 §4.2)")
         terms = replace(matching[0], mx_insecure=False)
         return _changed(host, terms, "DANE at a host of the MTA-STS policy (RFC 8461 §4.1)")
-    if dane is not None and dane[0].level > rules.minimum.level:
+    # What proves nothing does not stand for a minimum that asks whose certificate it is.
+    is_enough = matching is None or rules.minimum.level < Level.VERIFIED
+    if dane is not None and dane[0].level > rules.minimum.level and is_enough:
         return _changed(host, *dane)
     if host.terms.level is Level.VERIFIED and not route.mx_secure:
         return _changed(host, Terms(Level.VERIFIED, mx_insecure=True), host.row)
