@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ pytestmark = [
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 NOON = 1_700_000_000.0
+TODAY = date(2023, 11, 14)
 POLICY = AppliedPolicy(PolicyType.STS, "a.test")
 MESSAGE = ReceivedMessage(
     sender="ann@a.test",
@@ -81,7 +83,8 @@ class KeptTallies(Kept):
         self._tallies = Tallies(self.path)
 
     def add(self) -> None:
-        self._tallies._count(POLICY, None, NOON)
+        with self._tallies._opened() as database:
+            self._tallies._count(database, TODAY, POLICY, None)
 
     def count(self) -> int:
         with self._tallies._opened() as database:
@@ -334,7 +337,8 @@ def test_a_transaction_that_was_left_is_ended(tmp_path: Path) -> None:
     tallies = Tallies(tmp_path / "kept.db")
     with tallies.lock:
         _ = tallies.connection().execute("BEGIN IMMEDIATE")
-    tallies._count(POLICY, None, NOON)
+    tallies.count(POLICY, None, NOON)
+    assert not tallies._unwritten
     tallies.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -325,14 +327,41 @@ def test_where_what_is_kept_cannot_be_read_mail_waits_and_only_that_mail(world, 
             assert type(policies).__name__ in str(delivery.plan("example.net").failure)
 
 
-def test_a_policy_that_cannot_be_kept_is_told(world, tmp_path, caplog):
-    with lab(world, tmp_path) as here, NameServer(text_of()) as dns:
-        delivery = here.made(dns, policies=Failing("put"))
-        plan = delivery.plan("example.net")
-        assert plan.policy is None
-        assert "No space left" in str(plan)
-        assert "No space left" in caplog.text
-        assert here.policy_host.asked == 1
-        # It is not asked for with each message.
-        assert delivery.send(CONTENT, BOB).complete
-        assert here.policy_host.asked == 1
+@pytest.mark.parametrize("why", ["full", "locked"])
+def test_a_policy_that_cannot_be_kept_holds_all_the_same(world, tmp_path, caplog, why: str):
+    """As long as the process lives: it is no reason to send without its protection."""
+    path = tmp_path / "policies.db"
+    policies: Any = SQLitePolicies(path) if why == "locked" else Failing("put")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        if why == "locked":
+            assert policies.get("example.net") is None
+            _ = other.execute("BEGIN IMMEDIATE")
+        with lab(world, tmp_path, names=("other.example",)) as here, zone() as dns:
+            delivery = here.made(dns, policies=policies)
+            for _ in range(2):
+                with pytest.raises(DeliveryFailed) as caught:
+                    delivery.send(CONTENT, BOB)
+                assert caught.value.failure is Failure.TLS_POLICY
+            assert not here.server.messages
+            assert here.policy_host.asked == 1
+            # Nor does it end where nobody knows what is kept.
+            policies.get = Failing("get").get
+            assert delivery.plan("example.net").policy == Policy.parse(ENFORCE)
+    assert "No space left" in caplog.text if why == "full" else "locked" in caplog.text
+
+
+def test_a_file_that_stays_locked_is_waited_for_once(tmp_path):
+    policies = SQLitePolicies(tmp_path / "policies.db")
+    stored = StoredPolicy("1", 1e9, Policy.parse(ENFORCE))
+    policies.put("a.test", stored)
+    waits: list[float] = []
+    with closing(sqlite3.connect(policies.path, isolation_level=None)) as other:
+        _ = other.execute("BEGIN EXCLUSIVE")
+        for _ in range(3):
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                policies.get("a.test")
+            assert policies._patience is not None
+            waits.append(policies._patience.seconds)
+    assert policies.get("a.test") == stored
+    waits.append(policies._patience.seconds)
+    assert waits[0] == waits[1] == waits[2] < waits[3]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime, timedelta
@@ -515,6 +517,68 @@ def test_a_child_counts_on_a_connection_of_its_own(kept):
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
     tallies.count(policy_of("a.test"), None, NOON)
+    due = tallies.due(NOON + DAY)
+    assert due is not None
+    assert due.policies == (PolicyReport(policy_of("a.test"), 3),)
+
+
+def test_no_mail_waits_for_a_file_that_others_lock_and_nothing_is_lost(kept, caplog):
+    """It is counted in memory, by as many threads as there are, until the file is free."""
+    tallies = kept("a.db")
+    tallies.count(policy_of("a.test"), None, NOON)
+    with closing(sqlite3.connect(tallies._path, isolation_level=None)) as other:
+        _ = other.execute("BEGIN IMMEDIATE")
+
+        def count() -> None:
+            for _ in range(100):
+                tallies.count(policy_of("a.test"), None, NOON)
+
+        threads = [threading.Thread(target=count, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(40)
+        assert not any(thread.is_alive() for thread in threads)
+        _ = other.execute("ROLLBACK")
+    tallies.count(policy_of("a.test"), None, NOON)
+    due = tallies.due(NOON + DAY)
+    assert due is not None
+    assert due.policies == (PolicyReport(policy_of("a.test"), 402),)
+    assert caplog.text.count("counted in memory") == 1
+
+
+def test_what_is_counted_in_memory_is_bounded_and_told(kept, caplog, monkeypatch):
+    monkeypatch.setattr(_tallies, "_UNWRITTEN", 5)
+    tallies = kept("a.db")
+    tallies.count(policy_of("a.test"), None, NOON)
+    with closing(sqlite3.connect(tallies._path, isolation_level=None)) as other:
+        _ = other.execute("BEGIN IMMEDIATE")
+        for _ in range(7):
+            tallies.count(policy_of("a.test"), None, NOON)
+        tallies.settle()
+    assert caplog.text.count("not in the TLS report to a.test") == 2
+    assert "5 sessions are in no TLS report" in caplog.text
+    tallies.settle()
+    due = tallies.due(NOON + DAY)
+    assert due is not None
+    assert due.policies == (PolicyReport(policy_of("a.test"), 6),)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_child_does_not_write_what_its_parent_has_counted(kept):
+    tallies = kept("a.db")
+    tallies.count(policy_of("a.test"), None, NOON)
+    with closing(sqlite3.connect(tallies._path, isolation_level=None)) as other:
+        _ = other.execute("BEGIN IMMEDIATE")
+        tallies.count(policy_of("a.test"), None, NOON)
+    child = os.fork()
+    if not child:
+        try:
+            tallies.count(policy_of("a.test"), None, NOON)
+            tallies.close()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
     due = tallies.due(NOON + DAY)
     assert due is not None
     assert due.policies == (PolicyReport(policy_of("a.test"), 3),)

@@ -178,6 +178,8 @@ class Settings:
                 "policies: give smtpx.delivery.mta_sts.SQLitePolicies, or what has get and put, "
                 f"not {type(self.policies).__name__}"
             )
+        self._unkept = MemoryPolicies()
+        """Those that `policies` could not keep: they hold all the same, as long as we live."""
         self._failed: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
         self.limits = options.get("limits") or DeliveryLimits()
         self.resolver_timeout = options.get("resolver_timeout", 60.0)
@@ -213,27 +215,34 @@ class Settings:
         """
         now = time()
         id, why, until = self._failed.get(domain, ("", "", 0.0))
+        stored = unkept = self._unkept.get(domain)
         try:
-            stored = self.policies.get(domain)
+            kept = self.policies.get(domain)
         except Exception as error:
-            raise DeliveryFailed(
-                f"whether {domain} has an MTA-STS policy could not be looked up in "
-                f"{type(self.policies).__name__}: {error}",
-                Failure.TLS_POLICY,
-            ) from error
+            if unkept is None:
+                raise DeliveryFailed(
+                    f"whether {domain} has an MTA-STS policy could not be looked up in "
+                    f"{type(self.policies).__name__}: {error}",
+                    Failure.TLS_POLICY,
+                ) from error
+        else:
+            if kept is not None and (unkept is None or kept.fetched >= unkept.fetched):
+                stored = kept
         return Known(now, stored, id, why) if until > now else Known(now, stored)
 
     def keep(self, step: Keep) -> None:
         """Keep a policy; or that it is not to be had under its id, for a while."""
-        why = step.why
         if step.stored is not None:
             try:
                 self.policies.put(step.domain, step.stored)
-                return
             except Exception as error:
-                why = f"{type(self.policies).__name__} cannot keep it: {error}"
-                _LOG.warning("the MTA-STS policy of %s: %s", step.domain, why)
-        self._failed[step.domain] = step.id, why, time() + _BACK_OFF
+                self._unkept.put(step.domain, step.stored)
+                _LOG.warning(
+                    "the MTA-STS policy of %s holds until this process ends: %s cannot keep it: %s",
+                    *(step.domain, type(self.policies).__name__, error),
+                )
+            return
+        self._failed[step.domain] = step.id, step.why, time() + _BACK_OFF
         while len(self._failed) > _FAILURES:
             _ = self._failed.popitem(last=False)
 
@@ -247,6 +256,7 @@ class Settings:
     def close(self) -> None:
         """Let go of what is open."""
         if self.tallies is not None:
+            self.tallies.settle()
             self.tallies.close()
 
     def count(self, step: Count) -> None:

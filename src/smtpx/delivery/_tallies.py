@@ -7,6 +7,7 @@ import json
 import logging
 import secrets
 import sqlite3
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -16,6 +17,7 @@ from typing import Any, cast
 
 from smtpx._turns import Turns
 
+from ._patience import Patience
 from .tls_reports import (
     AppliedPolicy,
     PolicyReport,
@@ -54,6 +56,10 @@ _KEPT = timedelta(days=3)
 # of somebody who has asked for none.
 _A_DAY, _TO_ONE = 10_000, 1000
 _ALL = ""
+# Sessions that are counted in memory while the file is locked.
+_UNWRITTEN = 10_000
+# Seconds for which what is no mail waits for the file.
+_UNHURRIED = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +81,90 @@ class Tallies(Turns):
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = path
+        self._unwritten: deque[tuple[date, AppliedPolicy, SessionFailure | None]] = deque()
+        """Counted while another process, or another thread, has the file."""
+        self._patience = Patience()
+        self._seconds = _UNHURRIED
         super().__init__()
 
     def count(self, policy: AppliedPolicy, failure: SessionFailure | None, now: float) -> None:
-        """Count one session of today; mail goes though it cannot be counted."""
-        try:
-            self._count(policy, failure, now)
-        except sqlite3.Error as error:
-            _LOG.warning("a session is not in the TLS report to %s: %s", policy.domain, error)
+        """Count one session of today.
 
-    def _count(self, policy: AppliedPolicy, failure: SessionFailure | None, now: float) -> None:
-        day = datetime.fromtimestamp(now, UTC).date()
-        with self._opened() as database:
-            known = database.execute(
-                "SELECT COUNT(*) FROM tls_session WHERE day = ? AND domain = ?",
-                (day.isoformat(), policy.domain),
-            ).fetchone()[0]
-            if not known:
-                self._begin(database, day, policy.domain)
-            kind = _written(policy, failure)
-            if known >= _MOST and not _is_there(database, day, policy.domain, kind):
-                # What a domain says must not fill our disk.
-                policy = AppliedPolicy(policy.type, policy.domain)
-                failure = failure and SessionFailure(failure.result)
-                kind = _written(policy, failure)
-            _ = database.execute(
-                "INSERT INTO tls_session VALUES (?, ?, ?, ?, 1) "
-                "ON CONFLICT DO UPDATE SET count = count + 1",
-                (day.isoformat(), policy.domain, *kind),
+        No mail waits for that: while others lock the file, it is counted in memory.
+        """
+        _ = self.lock  # After a fork it begins anew.
+        if len(self._unwritten) >= _UNWRITTEN:
+            _LOG.warning("a session is not in the TLS report to %s: %s", policy.domain, "too many")
+            return
+        self._unwritten.append((datetime.fromtimestamp(now, UTC).date(), policy, failure))
+        self._write()
+
+    def settle(self) -> None:
+        """Have all that was counted be in the file, if it is to be had."""
+        self._write()
+        if self._unwritten:
+            _LOG.warning(
+                "%d sessions are in no TLS report: another process has locked %s",
+                *(len(self._unwritten), self._path),
             )
+
+    def _write(self) -> None:
+        """Write what is counted; where somebody has the file, it is written another time."""
+        while self._unwritten and self.lock.acquire(blocking=False):
+            try:
+                is_written = self._is_written()
+            finally:
+                self.lock.release()
+            if not is_written:
+                break
+
+    def _is_written(self) -> bool:
+        was_locked = self._patience.is_used_up
+        some = list(self._unwritten)
+        try:
+            with self._patience.tried(), self._opened(self._patience.seconds) as database:
+                for day, policy, failure in some:
+                    self._count(database, day, policy, failure)
+        except sqlite3.Error as error:
+            domain = some[0][1].domain
+            if not self._patience.is_used_up:
+                _LOG.warning("a session is not in the TLS report to %s: %s", domain, error)
+            else:
+                if not was_locked:
+                    _LOG.warning("sessions are counted in memory: %s: %s", self._path, error)
+                return False
+        for _ in some:
+            _ = self._unwritten.popleft()
+        return True
+
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self._unwritten.clear()  # After a fork they are the parent's.
+
+    def _count(
+        self,
+        database: sqlite3.Connection,
+        day: date,
+        policy: AppliedPolicy,
+        failure: SessionFailure | None,
+    ) -> None:
+        known = database.execute(
+            "SELECT COUNT(*) FROM tls_session WHERE day = ? AND domain = ?",
+            (day.isoformat(), policy.domain),
+        ).fetchone()[0]
+        if not known:
+            self._begin(database, day, policy.domain)
+        kind = _written(policy, failure)
+        if known >= _MOST and not _is_there(database, day, policy.domain, kind):
+            # What a domain says must not fill our disk.
+            policy = AppliedPolicy(policy.type, policy.domain)
+            failure = failure and SessionFailure(failure.result)
+            kind = _written(policy, failure)
+        _ = database.execute(
+            "INSERT INTO tls_session VALUES (?, ?, ?, ?, 1) "
+            "ON CONFLICT DO UPDATE SET count = count + 1",
+            (day.isoformat(), policy.domain, *kind),
+        )
 
     def _begin(self, database: sqlite3.Connection, day: date, domain: str) -> None:
         """Have a report be due of a domain; forget what nobody has sent."""
@@ -121,6 +182,7 @@ class Tallies(Turns):
 
     def due(self, now: float) -> Due | None:
         """Take the report that has been due for longest."""
+        self._write()
         with self._opened() as database:
             row = database.execute(
                 "SELECT day, domain, due, attempts, told FROM tls_report WHERE next <= ? "
@@ -184,10 +246,12 @@ class Tallies(Turns):
         return True
 
     @contextmanager
-    def _opened(self) -> Generator[sqlite3.Connection, None, None]:
-        """The file, within a transaction."""
+    def _opened(self, seconds: float = _UNHURRIED) -> Generator[sqlite3.Connection, None, None]:
+        """The file, within a transaction; whoever has locked it is waited for so many seconds."""
         with self.lock:
+            self._seconds = seconds
             database = self.connection()
+            _ = database.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
             _ = database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -199,7 +263,7 @@ class Tallies(Turns):
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(
-            self._path, timeout=30, isolation_level=None, check_same_thread=False
+            self._path, timeout=self._seconds, isolation_level=None, check_same_thread=False
         )
         try:
             # What is committed survives a crash of ours without waiting for the disk.

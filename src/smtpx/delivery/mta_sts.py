@@ -17,6 +17,8 @@ from smtpx._turns import Turns
 if TYPE_CHECKING:
     import sqlite3
 
+    from ._patience import Patience
+
 __all__ = [
     "FetchFailed",
     "MemoryPolicies",
@@ -186,7 +188,8 @@ class MemoryPolicies:
 class SQLitePolicies:
     """Policies in a file, for several processes and for as long as they hold.
 
-    Whoever comes between you and a domain cannot make you forget its policy by a restart.
+    Whoever comes between you and a domain cannot make you forget its policy by a restart. A file
+    that others lock is waited for half a second, and no longer.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -198,6 +201,7 @@ class SQLitePolicies:
         if not isinstance(path, (str, PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise _checks.complaint("path", path, "a str or a path")
         self.path = path
+        self._patience: Patience | None = None
 
     def get(self, domain: str) -> StoredPolicy | None:
         """The policy of a domain, whether or not it still holds."""
@@ -226,8 +230,12 @@ class SQLitePolicies:
 
     @contextmanager
     def _opened(self) -> Generator[sqlite3.Connection, None, None]:
-        file = _File(self.path)  # One for each call: none of them waits for another's.
-        with file.lock:
+        from ._patience import Patience  # SQLite is loaded for those who keep policies in a file.
+
+        patience = self._patience = self._patience or Patience()
+        # One for each call: none of them waits for another's.
+        file = _File(self.path, patience.seconds)
+        with file.lock, patience.tried():
             try:
                 yield file.connection()
             finally:
@@ -235,14 +243,15 @@ class SQLitePolicies:
 
 
 class _File(Turns):
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], seconds: float) -> None:
         self._path = path
+        self._seconds = seconds
         super().__init__()
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
-        database = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
+        database = sqlite3.connect(self._path, timeout=self._seconds, check_same_thread=False)
         try:
             _ = database.execute(
                 "CREATE TABLE IF NOT EXISTS mta_sts (domain TEXT PRIMARY KEY, id TEXT NOT NULL, "
