@@ -273,9 +273,10 @@ def test_of_several_addresses_the_first_to_answer_is_connected(dials):
 
 def test_what_is_silent_has_its_time(dials):
     with dead("127.0.0.8") as port:
-        dialled = dials(["127.0.0.8"], port, timeout=0.3)
-    assert (dialled.socket, dialled.address) == (None, "")
-    assert isinstance(dialled.failures[0][1], TimeoutError)
+        for times in ({"timeout": 0.3}, {"timeout": 30, "total": 0.3}, {"total": 0.3}):
+            dialled = dials(["127.0.0.8"], port, **times)
+            assert (dialled.socket, dialled.address) == (None, "")
+            assert isinstance(dialled.failures[0][1], TimeoutError)
 
 
 def test_a_source_has_a_family(dials):

@@ -74,21 +74,23 @@ def dial(
     port: int,
     *,
     timeout: float | None = None,
+    total: float | None = None,
     sources: Sequence[tuple[str, int]] = (),
 ) -> Dialled:
     """Connect to whichever of several IP addresses of one host answers first (RFC 8305).
 
     They are dialled in their order, families by turns: the next one a quarter of a second later,
-    or at once after a failure. Each has `timeout` seconds. `sources` are what to connect from, an
-    IP address and a port (0: any) for each family.
+    or at once after a failure. Each has `timeout` seconds, and all of them `total`. `sources` are
+    what to connect from, an IP address and a port (0: any) for each family.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
     """
-    race, spelt = _race(addresses, port, timeout, sources)
+    race, spelt = _race(addresses, port, timeout, total, sources)
+    deadline = Deadline(total)
     connected: socket.socket | None = None
     with Selector() as selector:
-        attempts = dialling.Attempts(race, selector, lambda: timeout)
+        attempts = dialling.Attempts(race, selector, lambda: deadline.within(timeout))
         with closing(attempts), suppress(ConnectionLost, TimedOut):  # What each has said is known.
             while True:
                 if (connected := attempts.go_on(wait=True)) is not None:
@@ -101,6 +103,7 @@ async def dial_async(
     port: int,
     *,
     timeout: float | None = None,
+    total: float | None = None,
     sources: Sequence[tuple[str, int]] = (),
 ) -> Dialled:
     """The same in a task of asyncio or trio.
@@ -108,21 +111,27 @@ async def dial_async(
     Raises:
         TypeError, ValueError: an argument is wrong.
     """
-    race, spelt = _race(addresses, port, timeout, sources)
+    race, spelt = _race(addresses, port, timeout, total, sources)
+    deadline = Deadline(total)
     connected: socket.socket | None = None
-    attempts = async_dialling.Attempts(current_world(), race, lambda: timeout)
+    attempts = async_dialling.Attempts(current_world(), race, lambda: deadline.within(timeout))
     with suppress(ConnectionLost, TimedOut):  # What each has said is known.
         connected = await attempts.winner()
     return _dialled(race, connected, spelt)
 
 
 def _race(
-    addresses: Sequence[str], port: int, timeout: float | None, sources: Sequence[Source]
+    addresses: Sequence[str],
+    port: int,
+    timeout: float | None,
+    total: float | None,
+    sources: Sequence[Source],
 ) -> tuple[Race, dict[str, str]]:
     """What comes next, and how the addresses were spelt."""
     _checks.each("addresses", addresses, "IP addresses as str", str)
     _checks.count("port", port, 1, 65535)
     _checks.amount("timeout", timeout, "seconds", or_none=True)
+    _checks.amount("total", total, "seconds", or_none=True)
     _checks.each("sources", sources, "tuples of IP address and port", tuple)
     for source in sources:
         _ = _checks.address_and_port("sources", source)

@@ -86,7 +86,10 @@ class Case:
 NONE = {"None"}
 DRIVER: dict[str, set[str]] = {"tls": NONE, "timeout": NONE | {"1.5"}}
 DIALLED = {"addresses": ["127.0.0.1"], "port": 1}
-DIALLING: dict[str, Any] = {"timeout": NONE | {"1.5"}, "sources": {"list", "empty"}}
+DIALLING: dict[str, Any] = {
+    **dict.fromkeys(("timeout", "total"), NONE | {"1.5"}),
+    "sources": {"list", "empty"},
+}
 
 
 DELIVERING: dict[str, Any] = {

@@ -363,5 +363,6 @@ def test_a_file_that_stays_locked_is_waited_for_once(tmp_path):
             assert policies._patience is not None
             waits.append(policies._patience.seconds)
     assert policies.get("a.test") == stored
+    assert policies._patience is not None
     waits.append(policies._patience.seconds)
     assert waits[0] == waits[1] == waits[2] < waits[3]

@@ -17,6 +17,7 @@ import trustme
 
 from smtpx import Envelope
 from smtpx.delivery import Level, _renewals
+from smtpx.delivery._deadline import NEVER
 from smtpx.delivery._renewals import Renewals, TaskRenewals
 from smtpx.delivery._steps import Renew
 from smtpx.delivery._worlds import current_world
@@ -219,10 +220,10 @@ def test_no_more_policies_are_fetched_at_once_than_may_be():
 
     renewals = Renewals(fetch)
     for place in range(40):
-        renewals.renew(Renew(f"d{place}.test", "1", False))
+        renewals.renew(Renew(f"d{place}.test", "1", False), NEVER)
     for _ in range(16):
         assert begun.acquire(timeout=30)
-    waiting = threading.Thread(target=lambda: renewals.renew(Renew("first.test", "1", True)))
+    waiting = threading.Thread(target=lambda: renewals.renew(Renew("first.test", "1", True), NEVER))
     waiting.start()
     assert begun.acquire(timeout=30)
     gate.set()
@@ -250,8 +251,8 @@ def test_the_end_of_a_delivery_ends_what_nobody_waits_for(run):
             return fetch
 
         renewals = TaskRenewals(fetching, world)
-        await renewals.renew(Renew("unwaited.test", "1", waits=False))
-        waiting = world.spawn(lambda: renewals.renew(Renew("waited.test", "1", waits=True)))
+        await renewals.renew(Renew("unwaited.test", "1", waits=False), NEVER)
+        waiting = world.spawn(lambda: renewals.renew(Renew("waited.test", "1", waits=True), NEVER))
         await world.pause(0.01)
         await renewals.close()
         assert ended == ["unwaited.test"]
@@ -268,4 +269,4 @@ def test_what_keeps_policies_and_fails_fails_where_somebody_is_told():
 
     renewals = Renewals(fetch)
     for _ in range(2):
-        renewals.renew(Renew("a.test", "1", True))
+        renewals.renew(Renew("a.test", "1", True), NEVER)

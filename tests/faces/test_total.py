@@ -45,6 +45,22 @@ def test_it_is_not_begun_anew_with_each_session(face: Face):
         assert client.statistics().busy == 0
 
 
+def test_a_session_can_be_given_another_one(face: Face):
+    """By whoever has less time for the next call; it holds for those after it, too."""
+    with (
+        Server(faults=[Stall("NOOP", times=None)]) as server,
+        face.session(server.url, timeouts=Timeouts(mail=20, total=20)) as session,
+    ):
+        assert session.total == 20
+        itself = vars(session).get("target", session)
+        itself.total = 0.3
+        assert session.total == 0.3
+        with pytest.raises(smtpx.TimedOut, match="total"):
+            session.noop()
+        with pytest.raises(ValueError, match="total"):
+            itself.total = 0
+
+
 def test_what_our_side_took_is_not_the_servers_fault(face: Face):
     def slow(content: bytes) -> bytes:
         time.sleep(0.2)

@@ -13,6 +13,7 @@ from smtpx._faces.forking import forks
 from smtpx._faces.opening import Watch, taken
 from smtpx._faces.settings import Settings
 from smtpx._uncopied import Uncopied
+from smtpx._values import replaced
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions
 from smtpx.errors import LocalProtocolError
 from smtpx.replies import Reply
@@ -76,6 +77,17 @@ class Opened(Uncopied, Generic[D]):
             and self._connection.usable
             and self._forks == forks()
         )
+
+    @property
+    def total(self) -> float | None:
+        """Seconds that each call has in all: `Timeouts.total`, unless another number is set."""
+        return self._settings.timeouts.total
+
+    @total.setter
+    def total(self, seconds: float | None) -> None:
+        _checks.amount("total", seconds, "seconds", or_none=True)
+        timeouts = replaced(self._settings.timeouts, total=seconds)
+        self._settings = replaced(self._settings, timeouts=timeouts)
 
     @property
     def greeting(self) -> Reply | None:

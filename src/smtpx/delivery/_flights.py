@@ -160,4 +160,4 @@ class Flights(Generic[W]):
 
 def unheard(seconds: float) -> Answer:
     """What is known of a question for which there was no time."""
-    return Answer(AnswerState.FAILED, detail=f"the DNS did not say within {seconds:g} s")
+    return Answer(AnswerState.FAILED, detail=f"the DNS did not say within {seconds:.3g} s")

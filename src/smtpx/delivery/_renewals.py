@@ -9,6 +9,7 @@ from threading import Event, Lock
 
 from smtpx._starting import start_thread
 
+from ._deadline import Deadline
 from ._fetching import WITHIN
 from ._steps import Renew
 from ._worlds import Background, Bell, Call, World, end
@@ -27,7 +28,7 @@ class Renewals:
         self._lock = Lock()
         self._flying: dict[str, Event] = {}
 
-    def renew(self, step: Renew) -> None:
+    def renew(self, step: Renew, deadline: Deadline) -> None:
         """Have a policy be fetched; and wait for it, but no longer than mail may wait."""
         with self._lock:
             done = self._flying.get(step.domain)
@@ -44,7 +45,7 @@ class Renewals:
                     del self._flying[step.domain]
                     return
         if step.waits:
-            _ = done.wait(WITHIN)
+            _ = done.wait(deadline.within(WITHIN))
 
     def _run(self, step: Renew, done: Event) -> None:
         try:
@@ -67,7 +68,7 @@ class TaskRenewals:
         """The domains, and who waits."""
         self._tasks: dict[str, Background] = {}
 
-    async def renew(self, step: Renew) -> None:
+    async def renew(self, step: Renew, deadline: Deadline) -> None:
         """Have a policy be fetched; and wait for it, but no longer than mail may wait."""
         waiting = self._flying.get(step.domain)
         if waiting is None:
@@ -80,7 +81,7 @@ class TaskRenewals:
         if step.waits:
             bell = self._world.make_bell()
             waiting[bell] = None
-            await bell.wait(WITHIN)
+            await bell.wait(deadline.within(WITHIN))
 
     async def _run(self, step: Renew) -> None:
         try:

@@ -12,7 +12,7 @@ from time import monotonic
 from smtpx import Session, _checks
 from smtpx._starting import start_thread
 from smtpx.endpoints import Endpoint
-from smtpx.errors import SMTPError
+from smtpx.errors import SMTPError, TimedOut
 from smtpx.results import SendResult
 from smtpx.sansio import Dialled, dial
 
@@ -28,6 +28,7 @@ from ._attempts import (
     unreached_of,
 )
 from ._belief import believe, meets
+from ._deadline import Deadline
 from ._hosts import Hosts
 from ._places import Kept, Lease, Places
 from ._settings import AnyContent, Settings
@@ -52,26 +53,29 @@ class Sessions:
         """The thread that closes what was kept for long enough, while there is something."""
         self._is_closed = False
 
-    def attempt(self, step: Try, content: AnyContent) -> Said:
+    def attempt(self, step: Try, content: AnyContent, deadline: Deadline) -> Said:
         """Send a message over one session."""
         if not step.is_probe:
-            return self._attempt(step.addresses, step, content)
+            return self._attempt(step.addresses, step, content, deadline)
         claimed = self._hosts.claim(step.addresses)
         if not claimed:
             return held_back(step)
         try:
-            return self._attempt(claimed, step, content)
+            return self._attempt(claimed, step, content, deadline)
         finally:
             self._hosts.untried(claimed)
 
-    def _attempt(self, addresses: tuple[str, ...], step: Try, content: AnyContent) -> Said:
-        until = monotonic() + self._settings.limits.wait
+    def _attempt(
+        self, addresses: tuple[str, ...], step: Try, content: AnyContent, deadline: Deadline
+    ) -> Said:
+        patience = deadline.within(self._settings.limits.wait)
+        until = monotonic() + patience
         while True:
             lease: Lease[Session] = Lease(addresses, step.site)
             try:
                 if not self._take(lease, step, until):
-                    return busy(step, self._settings.limits.wait)
-                said = self._once(lease, step, content)
+                    return busy(step, patience)
+                said = self._once(lease, step, content, deadline)
             except BaseException as error:
                 used, lease.kept = lease.kept, None
                 if used is not None:
@@ -88,32 +92,38 @@ class Sessions:
             if said is not None:
                 return said
 
-    def _once(self, lease: Lease[Session], step: Try, content: AnyContent) -> Said | None:
+    def _once(
+        self, lease: Lease[Session], step: Try, content: AnyContent, deadline: Deadline
+    ) -> Said | None:
         """Send a message in this place; ``None`` if there was none, as the server says."""
         addresses = lease.addresses
         if lease.kept is not None:
-            said = self._over(lease.kept, step, content)
+            said = self._over(lease.kept, step, content, deadline)
             if not is_gone(said):
                 return said._replace(is_kept=True)
             # It had ended meanwhile: nothing was said of this message.
             lease.kept.session.abort()
             lease.kept = None
+        left = deadline.left
         dialled = dial(
             lease.addresses,
             self._settings.rules.port,
             timeout=self._settings.connect_timeout,
+            total=deadline.seconds,
             sources=self._settings.sources,
         )
         unreached = unreached_of(dialled, self._settings)
-        for address, _ in unreached:
-            self._hosts.failed(address, monotonic())
+        for address, error in unreached:
+            if not (isinstance(error, TimedOut) and deadline.has_cut(left)):
+                self._hosts.failed(address, monotonic())
         if dialled.socket is None:
             return Said(begun=dialled.begun or addresses, unreached=unreached)
         with self._lock:
             self._places.settle(lease, dialled.address)
             self._ring()
-        said = self._opened(lease, step, dialled, content)
-        if not lease.is_open and self._is_crowded(said):
+        said = self._opened(lease, step, dialled, content, deadline)
+        is_cut = isinstance(said.error, TimedOut) and deadline.has_cut(left)
+        if not lease.is_open and not is_cut and self._is_crowded(said):
             return None
         return said._replace(begun=dialled.begun, unreached=unreached)
 
@@ -129,7 +139,12 @@ class Sessions:
         return is_crowded
 
     def _opened(
-        self, lease: Lease[Session], step: Try, dialled: Dialled, content: AnyContent
+        self,
+        lease: Lease[Session],
+        step: Try,
+        dialled: Dialled,
+        content: AnyContent,
+        deadline: Deadline,
     ) -> Said:
         """Open a session and send the message over it."""
         settings, address = self._settings, dialled.address
@@ -140,10 +155,12 @@ class Sessions:
             tls=settings.tls(step.host, step.terms),
             **settings.session,
         )
+        deadline.hurry(session)
         try:
             session.open()
             believe(step.terms, session.protection)
         except SMTPError as error:
+            deadline.hurry(session, parting=True)
             session.close()
             shown = session.protection
             return Said(error.result, error, shown, address=address, source=source)
@@ -153,11 +170,14 @@ class Sessions:
         self._hosts.answered(address)
         kept = Kept(session, step.host, address, step.terms, session.protection, source)
         lease.kept = kept
-        return self._over(kept, step, content)
+        return self._over(kept, step, content, deadline)
 
-    def _over(self, kept: Kept[Session], step: Try, content: AnyContent) -> Said:
+    def _over(
+        self, kept: Kept[Session], step: Try, content: AnyContent, deadline: Deadline
+    ) -> Said:
         """Send the message over a session that is open."""
         kept.messages += 1
+        deadline.hurry(kept.session)
         try:
             # No signal handler runs between the two: from then on nothing is lost.
             step.heard[:] = (kept.session.send(content, step.envelope),)
@@ -168,6 +188,8 @@ class Sessions:
             if isinstance(error, SMTPError):
                 return said_by(kept, error.result, error)
             raise
+        finally:
+            deadline.rest(kept.session)
         (result,) = step.heard
         return said_by(kept, result, result.error)
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 from smtpx import AsyncSession
 from smtpx.endpoints import Endpoint
-from smtpx.errors import SMTPError
+from smtpx.errors import SMTPError, TimedOut
 from smtpx.results import SendResult
 from smtpx.sansio import Dialled, dial_async
 
@@ -24,6 +24,7 @@ from ._attempts import (
     unreached_of,
 )
 from ._belief import believe, meets
+from ._deadline import Deadline
 from ._hosts import Hosts
 from ._places import Kept, Lease, Places
 from ._settings import AnyContent, Settings
@@ -47,26 +48,29 @@ class TaskSessions:
         self._news = world.make_bell()
         self._is_closed = False
 
-    async def attempt(self, step: Try, content: AnyContent) -> Said:
+    async def attempt(self, step: Try, content: AnyContent, deadline: Deadline) -> Said:
         """Send a message over one session."""
         if not step.is_probe:
-            return await self._attempt(step.addresses, step, content)
+            return await self._attempt(step.addresses, step, content, deadline)
         claimed = self._hosts.claim(step.addresses)
         if not claimed:
             return held_back(step)
         try:
-            return await self._attempt(claimed, step, content)
+            return await self._attempt(claimed, step, content, deadline)
         finally:
             self._hosts.untried(claimed)
 
-    async def _attempt(self, addresses: tuple[str, ...], step: Try, content: AnyContent) -> Said:
-        until = monotonic() + self._settings.limits.wait
+    async def _attempt(
+        self, addresses: tuple[str, ...], step: Try, content: AnyContent, deadline: Deadline
+    ) -> Said:
+        patience = deadline.within(self._settings.limits.wait)
+        until = monotonic() + patience
         while True:
             lease: Lease[AsyncSession] = Lease(addresses, step.site)
             try:
                 if not await self._take(lease, step, until):
-                    return busy(step, self._settings.limits.wait)
-                said = await self._once(lease, step, content)
+                    return busy(step, patience)
+                said = await self._once(lease, step, content, deadline)
             except BaseException as error:
                 used, lease.kept = lease.kept, None
                 if used is not None:
@@ -79,32 +83,36 @@ class TaskSessions:
                 return said
 
     async def _once(
-        self, lease: Lease[AsyncSession], step: Try, content: AnyContent
+        self, lease: Lease[AsyncSession], step: Try, content: AnyContent, deadline: Deadline
     ) -> Said | None:
         """Send a message in this place; ``None`` if there was none, as the server says."""
         addresses = lease.addresses
         if lease.kept is not None:
-            said = await self._over(lease.kept, step, content)
+            said = await self._over(lease.kept, step, content, deadline)
             if not is_gone(said):
                 return said._replace(is_kept=True)
             # It had ended meanwhile: nothing was said of this message.
             lease.kept.session.abort()
             lease.kept = None
+        left = deadline.left
         dialled = await dial_async(
             lease.addresses,
             self._settings.rules.port,
             timeout=self._settings.connect_timeout,
+            total=deadline.seconds,
             sources=self._settings.sources,
         )
         unreached = unreached_of(dialled, self._settings)
-        for address, _ in unreached:
-            self._hosts.failed(address, monotonic())
+        for address, error in unreached:
+            if not (isinstance(error, TimedOut) and deadline.has_cut(left)):
+                self._hosts.failed(address, monotonic())
         if dialled.socket is None:
             return Said(begun=dialled.begun or addresses, unreached=unreached)
         self._places.settle(lease, dialled.address)
         self._ring()
-        said = await self._opened(lease, step, dialled, content)
-        if not lease.is_open and self._is_crowded(said):
+        said = await self._opened(lease, step, dialled, content, deadline)
+        is_cut = isinstance(said.error, TimedOut) and deadline.has_cut(left)
+        if not lease.is_open and not is_cut and self._is_crowded(said):
             return None
         return said._replace(begun=dialled.begun, unreached=unreached)
 
@@ -120,7 +128,12 @@ class TaskSessions:
         return is_crowded
 
     async def _opened(
-        self, lease: Lease[AsyncSession], step: Try, dialled: Dialled, content: AnyContent
+        self,
+        lease: Lease[AsyncSession],
+        step: Try,
+        dialled: Dialled,
+        content: AnyContent,
+        deadline: Deadline,
     ) -> Said:
         """Open a session and send the message over it."""
         settings, address = self._settings, dialled.address
@@ -131,10 +144,12 @@ class TaskSessions:
             tls=settings.tls(step.host, step.terms),
             **settings.session,
         )
+        deadline.hurry(session)
         try:
             await session.open()
             believe(step.terms, session.protection)
         except SMTPError as error:
+            deadline.hurry(session, parting=True)
             await session.close()
             shown = session.protection
             return Said(error.result, error, shown, address=address, source=source)
@@ -144,11 +159,14 @@ class TaskSessions:
         self._hosts.answered(address)
         kept = Kept(session, step.host, address, step.terms, session.protection, source)
         lease.kept = kept
-        return await self._over(kept, step, content)
+        return await self._over(kept, step, content, deadline)
 
-    async def _over(self, kept: Kept[AsyncSession], step: Try, content: AnyContent) -> Said:
+    async def _over(
+        self, kept: Kept[AsyncSession], step: Try, content: AnyContent, deadline: Deadline
+    ) -> Said:
         """Send the message over a session that is open."""
         kept.messages += 1
+        deadline.hurry(kept.session)
         try:
             # No signal handler runs between the two: from then on nothing is lost.
             step.heard[:] = (await kept.session.send(content, step.envelope),)
@@ -159,6 +177,8 @@ class TaskSessions:
             if isinstance(error, SMTPError):
                 return said_by(kept, error.result, error)
             raise
+        finally:
+            deadline.rest(kept.session)
         (result,) = step.heard
         return said_by(kept, result, result.error)
 

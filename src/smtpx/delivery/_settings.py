@@ -25,6 +25,7 @@ from smtpx.options import Timeouts
 from smtpx.signing import Signer
 from smtpx.tls import TLSMode, TLSPolicy
 
+from ._deadline import Deadline
 from ._dnspython import NameServers, check_installed
 from ._exchangers import is_host, is_literal
 from ._places import DeliveryLimits
@@ -84,7 +85,7 @@ class DeliveryOptions(TypedDict, total=False):
     source_address: tuple[str, int] | Sequence[tuple[str, int]] | None
     """IP address and port (0: any) to connect from; or one of each family."""
     timeouts: Timeouts | None
-    """Of a session. What the DNS may take is `resolver_timeout`."""
+    """Of a session; its `total` is for a whole message, with the DNS and all that it waits for."""
     resolver_timeout: float
     """Seconds that the DNS may take for one domain in all: 60. What is not known then may be
     another time."""
@@ -204,8 +205,7 @@ class Settings:
         if sources is not None:
             self.sources = (sources,) if isinstance(sources[0], str) else tuple(sources)
         timeouts = options.get("timeouts") or Timeouts()
-        times = [each for each in (timeouts.connect, timeouts.total) if each is not None]
-        self.connect_timeout = min(times, default=None)
+        self.connect_timeout, self.total = timeouts.connect, timeouts.total
 
     def known(self, domain: str) -> Known:
         """What is known of the policy of a domain.
@@ -245,6 +245,10 @@ class Settings:
         self._failed[step.domain] = step.id, step.why, time() + _BACK_OFF
         while len(self._failed) > _FAILURES:
             _ = self._failed.popitem(last=False)
+
+    def deadline(self) -> Deadline:
+        """When the time for a message that begins now is over."""
+        return Deadline(self.total)
 
     def course(self, content: AnyContent, envelope: Envelope) -> Course:
         """What is to become of one message."""

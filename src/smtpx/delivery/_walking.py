@@ -167,8 +167,8 @@ class _Walk:
 
     def go(self, next_hop: str, seed: int, turn: int) -> Steps[None]:
         """Go through the hosts until nobody is left, or no host."""
-        yield Begin(next_hop)
         try:
+            yield Begin(next_hop)
             route = yield from route_to(next_hop, self._rules, seed)
             route = route._replace(levels=in_another_order(route.levels, turn))
             if self._obeys_policies:

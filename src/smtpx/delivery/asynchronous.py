@@ -32,6 +32,7 @@ from smtpx.sansio import AsyncDriver, dial_async
 
 from ._answers import Answers
 from ._asking_tasks import TaskAsker
+from ._deadline import NEVER, Deadline
 from ._dnspython import NameServers
 from ._fetching import WITHIN, left_of, unreachable
 from ._flights import unheard
@@ -315,9 +316,9 @@ class AsyncDelivery(Uncopied):
         mark: Callable[[], Awaitable[None]] | None,
         judge: Callable[[DeliveryResult], DeliveryResult] = as_it_is,
     ) -> DeliveryResult:
-        course = self._settings.course(content, envelope)
+        course, deadline = self._settings.course(content, envelope), self._settings.deadline()
         try:
-            return judge(await self._run(course.steps(), content, mark))
+            return judge(await self._run(course.steps(), content, mark, deadline))
         except BaseException as error:
             try:
                 course.hang_on(error)
@@ -331,6 +332,7 @@ class AsyncDelivery(Uncopied):
         procedure: Steps[T],
         content: AnyContent,
         mark: Callable[[], Awaitable[None]] | None = None,
+        deadline: Deadline = NEVER,
     ) -> T:
         try:
             sharing = self._shared()
@@ -346,8 +348,9 @@ class AsyncDelivery(Uncopied):
                     answer: Any = None
                     match step:
                         case LookUps():
+                            deadline.check()
                             began = monotonic()
-                            answer = await sharing.look_up(step, left)
+                            answer = await sharing.look_up(step, min(left, deadline.left))
                             left = max(left - (monotonic() - began), 0.0)
                         case Begin():
                             left = settings.resolver_timeout
@@ -356,14 +359,16 @@ class AsyncDelivery(Uncopied):
                         case Away(addresses):
                             answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
-                            answer = await sharing.sessions.attempt(step, content)
+                            deadline.check()
+                            answer = await sharing.sessions.attempt(step, content, deadline)
                         case Marked():
                             if mark is not None:
                                 await mark()
                         case Fetch():
                             answer = await self._fetch(step)
                         case Renew():
-                            await sharing.renewals.renew(step)
+                            deadline.check()
+                            await sharing.renewals.renew(step, deadline)
                         case Keep():
                             settings.keep(step)
                         case Allowance(place):
@@ -428,7 +433,7 @@ class AsyncDelivery(Uncopied):
         tls, port = self._settings.policy_tls(step.host), self._settings.rules.policy_port
         left, addresses = WITHIN, step.addresses
         while True:
-            dialled = await dial_async(addresses, port, timeout=left)
+            dialled = await dial_async(addresses, port, total=left)
             if dialled.socket is None:
                 raise unreachable(step.host, dialled)
             left = max(until - monotonic(), 0.001)

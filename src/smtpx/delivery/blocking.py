@@ -21,6 +21,7 @@ from smtpx.sansio import Driver, dial
 
 from ._answers import Answers
 from ._asking import Asker
+from ._deadline import NEVER, Deadline
 from ._dnspython import NameServers
 from ._fetching import WITHIN, left_of, unreachable
 from ._hosts import Hosts
@@ -211,9 +212,9 @@ class Delivery(Uncopied):
         mark: Callable[[], None],
         judge: Callable[[DeliveryResult], DeliveryResult] = as_it_is,
     ) -> DeliveryResult:
-        course = self._settings.course(content, envelope)
+        course, deadline = self._settings.course(content, envelope), self._settings.deadline()
         try:
-            return judge(self._run(course.steps(), content, mark))
+            return judge(self._run(course.steps(), content, mark, deadline))
         except BaseException as error:
             try:
                 course.hang_on(error)
@@ -223,7 +224,11 @@ class Delivery(Uncopied):
             raise
 
     def _run(
-        self, procedure: Steps[T], content: AnyContent, mark: Callable[[], None] = _unasked
+        self,
+        procedure: Steps[T],
+        content: AnyContent,
+        mark: Callable[[], None] = _unasked,
+        deadline: Deadline = NEVER,
     ) -> T:
         try:
             self._check_open()
@@ -239,8 +244,9 @@ class Delivery(Uncopied):
                     answer: Any = None
                     match step:
                         case LookUps():
+                            deadline.check()
                             began = monotonic()
-                            answer = sharing.look_up(step, left)
+                            answer = sharing.look_up(step, min(left, deadline.left))
                             left = max(left - (monotonic() - began), 0.0)
                         case Begin():
                             left = settings.resolver_timeout
@@ -249,13 +255,15 @@ class Delivery(Uncopied):
                         case Away(addresses):
                             answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
-                            answer = sharing.sessions.attempt(step, content)
+                            deadline.check()
+                            answer = sharing.sessions.attempt(step, content, deadline)
                         case Marked():
                             mark()
                         case Fetch():
                             answer = self._fetch(step)
                         case Renew():
-                            sharing.renewals.renew(step)
+                            deadline.check()
+                            sharing.renewals.renew(step, deadline)
                         case Keep():
                             settings.keep(step)
                         case Allowance(place):
@@ -298,7 +306,7 @@ class Delivery(Uncopied):
         tls, port = self._settings.policy_tls(step.host), self._settings.rules.policy_port
         left, addresses = WITHIN, step.addresses
         while True:
-            dialled = dial(addresses, port, timeout=left)
+            dialled = dial(addresses, port, total=left)
             if dialled.socket is None:
                 raise unreachable(step.host, dialled)
             left = max(until - monotonic(), 0.001)
