@@ -13,9 +13,9 @@ import trio
 import smtpx
 from smtpx import NOTHING_YET, Envelope, MarkRefused, Status
 from smtpx._starting import start_thread
-from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers, _many
+from smtpx.delivery import AsyncDelivery, Delivery, Failure, NameServers, _crowd, _many
 from smtpx.delivery._many import _Many
-from smtpx.testing import NameServer, Server, Stall
+from smtpx.testing import Misanswer, NameFault, NameServer, Server, Stall
 from tests.delivery.conftest import LOOPBACK
 from tests.network import one_port
 
@@ -244,6 +244,43 @@ def test_a_domain_that_is_silent_holds_up_no_other():
         results = list(delivery.send_many(messages, connections=2, window=1))
     assert [one.complete for one in results] == [True] * 8 + [False]
     assert results[-1].outcomes[0].failure is Failure.UNREACHABLE
+
+
+@pytest.mark.parametrize("domains", [["slow.test"] * 50, [f"s{place}.test" for place in range(7)]])
+def test_none_of_many_messages_waits_for_those_that_are_slow(
+    send_many, server, monkeypatch, domains: list[str]
+):
+    """Be they all for one domain, or for as many as there are places."""
+    monkeypatch.setattr(_crowd, "_YOUNG", 0.1)
+    good = [f"d{place}.test" for place in range(20)]
+    faults = [NameFault(Misanswer.SILENCE, domain, "MX") for domain in set(domains)]
+    lines = [f"{domain} MX 1 mx.test." for domain in good]
+    with NameServer("\n".join([*lines, "mx.test A 127.0.0.1"]), faults=faults) as dns:
+        came: list[int] = []
+
+        def release() -> None:
+            came.append(len(server.wait_for_messages(20, timeout=30)))
+            dns.clear_faults()
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        results = send_many(dns, server, to(*domains, *good), connections=2, window=1)
+        releasing.join()
+    assert came == [20]
+    assert len(results) == len(domains) + 20
+    assert sum(one.complete for one in results) == 20
+
+
+def test_what_waits_for_its_turn_is_told_of_where_the_messages_fail(send_many, server):
+    def broken() -> Iterator[Any]:
+        yield from to(*["d0.test"] * 30)
+        raise LookupError("no more")
+
+    with zone(1) as dns, pytest.raises(LookupError) as caught:
+        send_many(dns, server, broken(), connections=2, window=1)
+    told = [*vars(caught.value)["results"], *server.messages]
+    assert len({id(one.message) for one in vars(caught.value)["results"]}) <= 30
+    assert len(told) >= 30
 
 
 def test_what_is_broken_off_is_brought_to_its_end(server):

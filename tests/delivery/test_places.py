@@ -177,6 +177,22 @@ def test_many_domains_of_one_host_open_no_more_than_they_may(world, limits, most
         assert open_.opened < 60
 
 
+def test_nobody_waits_for_a_host_that_turns_out_to_be_dead(world):
+    """Those whose turn has not come are to be sent another time, at once."""
+    with Server(faults=[Stall("GREETING", times=None)]) as server, domains(10, "a") as dns:
+        delivery = world(
+            dns,
+            port=server.port,
+            limits=DeliveryLimits(address=2),
+            timeouts=smtpx.Timeouts(greeting=1.0),
+        )
+        messages = to(*(f"d{n}.test" for n in range(10)))
+        results = list(delivery.send_many(messages, connections=10, window=1))
+        assert [one.outcomes[0].retryable for one in results] == [True] * 10
+        assert sum(bool(one.outcomes[0].attempts) for one in results) == 2
+        assert len(server.sessions) == 2
+
+
 def test_a_message_that_has_no_turn_in_time_may_have_another():
     """It is told apart from a host that cannot be reached, and nothing is held against it."""
     asked = threading.Event()

@@ -39,11 +39,11 @@ _PARTING = 421
 
 
 def held_back(step: Try) -> Said:
-    """Another message is trying all of these addresses, which were not reached lately."""
+    """One message at a time tries these addresses, and it is another one."""
     return Said(
         error=ConnectionLost(
-            f"{', '.join(step.addresses)} could not be reached lately, and another message is "
-            "trying it just now",
+            f"{', '.join(step.addresses)} could not be reached lately, and is left to another "
+            "message to try",
             phase="connect",
         )
     )
@@ -53,7 +53,7 @@ def busy(step: Try, seconds: float) -> Said:
     """There was no place for another session."""
     return Said(
         error=TimedOut(
-            f"for {seconds:g} s there were as many sessions with {step.host} as there may be "
+            f"for {seconds:.3g} s there were as many sessions with {step.host} as there may be "
             "(DeliveryLimits)",
             phase="connect",
         )

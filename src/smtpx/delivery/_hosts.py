@@ -36,6 +36,10 @@ class Hosts:
         """Those of the addresses that were not reached lately."""
         return frozenset(each for each in addresses if self._is_away(each, now))
 
+    def are_away(self, addresses: Iterable[str], now: float) -> bool:
+        """True if none of them was reached lately: nobody waits for them any more."""
+        return all(self._is_away(each, now) for each in addresses)
+
     def _is_away(self, address: str, now: float) -> bool:
         known = self._silent.get(address)
         return known is not None and known.until > now

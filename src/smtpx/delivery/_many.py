@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from email.message import Message as EmailMessage
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, cast
@@ -21,6 +22,7 @@ from smtpx.marking import Mark
 from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
 from smtpx.results import Status
 
+from ._crowd import Crowd
 from ._settings import AnyContent, ready
 from ._standing import interrupted
 from .outcomes import DeliveryOutcome, DeliveryResult
@@ -29,7 +31,9 @@ __all__ = [
     "Message",
     "at_once",
     "check_many",
+    "domains_of",
     "heed",
+    "octets_of",
     "sent",
     "taken",
     "told_as",
@@ -115,6 +119,21 @@ def _envelope_of(message: object) -> Envelope | None:
     except (Exception, GeneratorExit):
         pass  # Whatever the message's own code raises, the message is accounted for.
     return envelope if isinstance(envelope, Envelope) else None
+
+
+def domains_of(message: object) -> Collection[str]:
+    """The domains that a message is for, as far as it says so."""
+    envelope = _envelope_of(message)
+    return {one.address.domain.lower() for one in envelope.recipients} if envelope else ()
+
+
+def octets_of(message: object) -> int:
+    """About how many octets of memory a message takes; what is not yet read takes none."""
+    content: Any = told_as(message)
+    if isinstance(content, EmailMessage):
+        payloads: list[Any] = [part.get_payload() for part in content.walk()]
+        return sum(len(each) for each in payloads if isinstance(each, (str, bytes)))
+    return len(content) if isinstance(content, (bytes, bytearray, memoryview)) else 0
 
 
 def heed(said: object) -> None:
@@ -219,7 +238,7 @@ class _Many:
         self.results: list[DeliveryResult] = []
         """What the caller was not told yet."""
         self._source = iter(messages)
-        self._most = most
+        self._crowd: Crowd[_Worker] = Crowd(most)
         self._mark = mark
         self._deliver = deliver
         self._events: SimpleQueue[tuple[_Worker, bool]] = SimpleQueue()
@@ -256,6 +275,7 @@ class _Many:
                 continue
             self._tell(worker)
             _ = self._working.pop(worker)
+            self._crowd.done(worker)
             self._asked_again = 0.0
             if worker.failure is not None:
                 raise worker.failure
@@ -284,17 +304,26 @@ class _Many:
 
     @property
     def _patience(self) -> float | None:
-        """Seconds until the caller's iterable is asked again, if nothing happens before."""
-        if self._is_over or len(self._working) >= self._most:
-            return None
-        return max(self._asked_again - time.monotonic(), 0.0)
+        """Seconds until there is something to do, if nothing happens before."""
+        now = time.monotonic()
+        if not self._is_over and self._crowd.wants_more(now):
+            return max(self._asked_again - now, 0.0)
+        again = self._crowd.looks_again(now)
+        return None if again is None else max(again - now, 0.0)
 
     def _fill(self) -> None:
-        """Read as many messages as may be on their way."""
+        """Read as many messages as may be on their way, and begin those whose turn it is."""
         source = self._source
-        if self._working and time.monotonic() < self._asked_again:
-            return
-        while not self._is_over and len(self._working) < self._most:
+        while True:
+            now = time.monotonic()
+            following = self._crowd.next(now)
+            if following is not None:
+                following.start()
+                continue
+            if self._is_over or not self._crowd.wants_more(now):
+                return
+            if self._working and now < self._asked_again:
+                return
             self._is_over = True
             # CPython runs no signal handler between the iterator and the name that a loop gives
             # to its item, nor between what the two assignments do.
@@ -307,7 +336,7 @@ class _Many:
                 worker = _Worker(self._read, self._events, self._deliver)
                 self._working[worker] = None
                 self._read = _NOTHING
-                worker.start()
+                self._crowd.add(worker, domains_of(worker.message), octets_of(worker.message))
                 self._is_over = False
                 break
 

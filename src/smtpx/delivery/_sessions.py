@@ -68,13 +68,13 @@ class Sessions:
     def _attempt(
         self, addresses: tuple[str, ...], step: Try, content: AnyContent, deadline: Deadline
     ) -> Said:
-        patience = deadline.within(self._settings.limits.wait)
-        until = monotonic() + patience
+        until = monotonic() + deadline.within(self._settings.limits.wait)
         while True:
             lease: Lease[Session] = Lease(addresses, step.site)
             try:
-                if not self._take(lease, step, until):
-                    return busy(step, patience)
+                lacking = self._take(lease, step, until)
+                if lacking is not None:
+                    return lacking
                 said = self._once(lease, step, content, deadline)
             except BaseException as error:
                 used, lease.kept = lease.kept, None
@@ -193,8 +193,9 @@ class Sessions:
         (result,) = step.heard
         return said_by(kept, result, result.error)
 
-    def _take(self, lease: Lease[Session], step: Try, until: float) -> bool:
-        """Have a place, or a session that is open; False if there was none for too long."""
+    def _take(self, lease: Lease[Session], step: Try, until: float) -> Said | None:
+        """Have a place, or a session that is open; the value tells why there is none."""
+        began = monotonic()
         bell: SimpleQueue[None] = SimpleQueue()
         try:
             while True:
@@ -202,11 +203,15 @@ class Sessions:
                     now = monotonic()
                     is_taken = self._places.take(lease, lambda kept: self._suits(kept, step), now)
                     self._tidy()
-                    if is_taken or now >= until:
-                        return is_taken
+                    if is_taken:
+                        return None
+                    if now >= until:
+                        return busy(step, now - began)
                     self._waiting[bell] = None
                 with suppress(Empty):
                     bell.get(timeout=min(until - now, _checks.LONGEST_WAIT))
+                if not step.is_probe and self._hosts.are_away(lease.addresses, monotonic()):
+                    return held_back(step)
         finally:
             with self._lock:
                 _ = self._waiting.pop(bell, None)

@@ -63,13 +63,13 @@ class TaskSessions:
     async def _attempt(
         self, addresses: tuple[str, ...], step: Try, content: AnyContent, deadline: Deadline
     ) -> Said:
-        patience = deadline.within(self._settings.limits.wait)
-        until = monotonic() + patience
+        until = monotonic() + deadline.within(self._settings.limits.wait)
         while True:
             lease: Lease[AsyncSession] = Lease(addresses, step.site)
             try:
-                if not await self._take(lease, step, until):
-                    return busy(step, patience)
+                lacking = await self._take(lease, step, until)
+                if lacking is not None:
+                    return lacking
                 said = await self._once(lease, step, content, deadline)
             except BaseException as error:
                 used, lease.kept = lease.kept, None
@@ -182,18 +182,23 @@ class TaskSessions:
         (result,) = step.heard
         return said_by(kept, result, result.error)
 
-    async def _take(self, lease: Lease[AsyncSession], step: Try, until: float) -> bool:
-        """Have a place, or a session that is open; False if there was none for too long."""
+    async def _take(self, lease: Lease[AsyncSession], step: Try, until: float) -> Said | None:
+        """Have a place, or a session that is open; the value tells why there is none."""
+        began = monotonic()
         bell = self._world.make_bell()
         try:
             while True:
                 now = monotonic()
                 is_taken = self._places.take(lease, lambda kept: self._suits(kept, step), now)
                 self._tidy()
-                if is_taken or now >= until:
-                    return is_taken
+                if is_taken:
+                    return None
+                if now >= until:
+                    return busy(step, now - began)
                 self._waiting[bell] = None
                 await bell.wait(until - now)
+                if not step.is_probe and self._hosts.are_away(lease.addresses, monotonic()):
+                    return held_back(step)
         finally:
             _ = self._waiting.pop(bell, None)
 

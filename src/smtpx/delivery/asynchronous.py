@@ -32,13 +32,25 @@ from smtpx.sansio import AsyncDriver, dial_async
 
 from ._answers import Answers
 from ._asking_tasks import TaskAsker
+from ._crowd import Crowd
 from ._deadline import NEVER, Deadline
 from ._dnspython import NameServers
 from ._fetching import WITHIN, left_of, unreachable
 from ._flights import unheard
 from ._hosts import Hosts
 from ._manners import Manners
-from ._many import Message, at_once, check_many, heed, taken, told_as, unsendable, unsent
+from ._many import (
+    Message,
+    at_once,
+    check_many,
+    domains_of,
+    heed,
+    octets_of,
+    taken,
+    told_as,
+    unsendable,
+    unsent,
+)
 from ._policy import renewing
 from ._renewals import TaskRenewals
 from ._resolving import Plan
@@ -176,6 +188,7 @@ class AsyncDelivery(Uncopied):
         source = aiter(messages) if hasattr(messages, "__aiter__") else _each(messages)
         world = current_world()
         news = world.make_bell()
+        crowd: Crowd[object] = Crowd(most)
         running: dict[object, Background | None] = {}
         untold: dict[object, Message] = {}
         """What was read, until it is told."""
@@ -202,6 +215,7 @@ class AsyncDelivery(Uncopied):
                 failures.append(error)
             finally:
                 del running[place], untold[place]
+                crowd.done(place)
                 news.ring()
 
         def begin(place: object) -> None:
@@ -223,7 +237,12 @@ class AsyncDelivery(Uncopied):
             while True:
                 has_nothing = False
                 while True:
-                    if is_over or told or failures or len(running) >= most:
+                    now = monotonic()
+                    place = crowd.next(now)
+                    if place is not None:
+                        begin(place)
+                        continue
+                    if is_over or told or failures or not crowd.wants_more(now):
                         break
                     message: Any = await anext(source, source)
                     is_over, has_nothing = message is source, message is NOTHING_YET
@@ -232,7 +251,7 @@ class AsyncDelivery(Uncopied):
                     if not is_over:
                         place = object()
                         untold[place] = message
-                        begin(place)
+                        crowd.add(place, domains_of(message), octets_of(message))
                 if failures:
                     raise failures[0]
                 while True:
@@ -240,12 +259,15 @@ class AsyncDelivery(Uncopied):
                         break
                     yield told[0]
                     del told[0]
-                if is_over and not running:
+                if is_over and not untold:
                     return
-                if is_over or len(running) >= most:
-                    await news.wait()
-                elif has_nothing:
-                    await news.wait(PAUSE)
+                now = monotonic()
+                if not is_over and crowd.wants_more(now):
+                    if has_nothing:
+                        await news.wait(PAUSE)
+                else:
+                    again = crowd.looks_again(now)
+                    await news.wait(None if again is None else max(again - now, 0.0))
         except BaseException as error:
             is_stopped, is_left = True, isinstance(error, GeneratorExit)
             reason = no_end(error, "what send_many was given")
