@@ -6,8 +6,10 @@ import asyncio
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import dns.rrset
 import pytest
 import trio
 
-from smtpx.delivery import NameServers, _asking
+from smtpx.delivery import NameServers, _asking, _flights
 from smtpx.delivery._answers import Answers
 from smtpx.delivery._asking import Asker
 from smtpx.delivery._asking_tasks import TaskAsker
@@ -29,7 +31,7 @@ from smtpx.delivery._responses import response_of
 from smtpx.delivery._worlds import current_world
 from smtpx.delivery.dane import TLSA
 from smtpx.delivery.resolver import MX, Answer, AnswerState, Question
-from smtpx.testing import NameServer
+from smtpx.testing import Misanswer, NameFault, NameServer
 from tests.delivery.held_server import HeldServer
 from tests.interruptions.subjects import open_files
 
@@ -304,35 +306,42 @@ def test_a_call_of_many_questions_asks_few_at_a_time(world: str):
         assert server.asked == dict.fromkeys(names[:-1], 1)
 
 
+def begun(flights: Flights[Any], now: float) -> list[Any]:
+    sent_off, set_back = flights.due(now)
+    assert not set_back
+    return sent_off
+
+
 def test_a_domain_whose_hosts_nobody_knows_holds_up_no_other():
     """It may name a hundred, whose name servers say nothing."""
     flights: Flights[Waiter] = Flights()
     for domain in range(4):
         questions = [question(f"n{place}.d{domain}.test") for place in range(200)]
         Waiter(questions, (), 100.0, 30.0).go_on(flights, Answers())
-    assert len(flights.due(100.0)) == 32
+    assert len(begun(flights, 100.0)) == 32
     Waiter([question("good.test")], (), 100.0, 30.0).go_on(flights, Answers())
-    assert [one.question.name for one in flights.due(100.0)] == ["good.test"]
+    assert [one.question.name for one in begun(flights, 100.0)] == ["good.test"]
 
 
 def test_of_many_questions_few_are_sent_off_at_a_time():
     flights: Flights[str] = Flights()
     for place in range(300):
         flights.join(question(f"n{place}.test"), "ann")
-    first = flights.due(100.0)
+    first = begun(flights, 100.0)
     assert len(first) == 64
-    assert flights.due(100.5) == []
-    assert flights.looks_again() == 101.0
+    assert begun(flights, 100.2) == []
+    assert flights.looks_again() == 100.5
     # One that is answered makes room at once.
     assert flights.landed(first[0]) == {"ann"}
-    assert len(flights.due(100.5)) == 1
+    assert len(begun(flights, 100.2)) == 1
     # Those that are slow hold up no other, up to a bound.
-    assert len(flights.due(101.0)) == 63
-    assert len(flights.due(102.0)) == 64
-    assert len(flights.due(103.0)) == 64
-    assert len(flights.due(104.0)) == 1
+    assert len(begun(flights, 100.5)) == 63
+    assert len(begun(flights, 102.0)) == 64
+    assert len(begun(flights, 103.0)) == 64
+    assert [len(each) for each in flights.due(104.0)] == [44, 43]
+    assert len(flights._air) == 256
     assert flights.looks_again() is None
-    assert flights.due(200.0) == []
+    assert begun(flights, 200.0) == []
 
 
 def test_what_nobody_waits_for_is_not_sent_off():
@@ -340,9 +349,69 @@ def test_what_nobody_waits_for_is_not_sent_off():
     one, other = (flights.join(question(name), "ann") for name in ("a.test", "b.test"))
     assert flights.join(question("a.test"), "bob") is one
     assert flights.leave([one, other], "ann") == []
-    assert flights.due(1.0) == [one]
+    assert begun(flights, 1.0) == [one]
     assert flights.leave([one], "bob") == [one]
     assert flights.join(question("a.test"), "eve") is not one
+
+
+def test_where_all_are_slow_the_oldest_makes_room_and_is_asked_anew():
+    """Those whose name servers say nothing stop no look-up of others, however many they are."""
+    flights: Flights[str] = Flights()
+    for place in range(300):
+        flights.join(question(f"n{place}.test"), "ann")
+    for second in range(4):
+        assert len(begun(flights, 100.0 + second)) == 64
+    sent_off, set_back = flights.due(104.0)
+    assert [one.question.name for one in set_back] == [f"n{place}.test" for place in range(44)]
+    assert len(sent_off) == 44
+    flights.join(question("good.test"), "bob")
+    sent_off, set_back = flights.due(104.0)
+    assert [one.question.name for one in sent_off] == ["good.test"]
+    assert [one.question.name for one in set_back] == ["n44.test"]
+    assert len(flights._air) == 256
+    # They make room for nobody who has made room himself.
+    assert begun(flights, 110.0) == []
+    assert flights.looks_again() is None
+    assert flights.leave([flights.join(question("n0.test"), "ann")], "ann") == []
+    assert flights.landed(sent_off[0]) == {"bob"}
+    assert [one.question.name for one in begun(flights, 110.0)] == ["n1.test"]
+    assert flights.join(question("n1.test"), "eve").waiting == {"ann", "eve"}
+
+
+@pytest.mark.parametrize("world", ["thread", "asyncio", "trio"])
+def test_no_name_server_that_says_nothing_stops_the_look_ups_of_others(world: str, monkeypatch):
+    for name, value in (("_MOST", 8), ("_WIDTH", 4), ("_YOUNG", 0.05)):
+        monkeypatch.setattr(_flights, name, value)
+    silent = [f"n{place}.test" for place in range(20)]
+    faults = [NameFault(Misanswer.SILENCE, name, "A") for name in silent]
+    found: list[Any] = []
+    with NameServer("good.test A 192.0.2.1", faults=faults) as server:
+        if world == "thread":
+            asker = Asker(servers_of(server), Answers())
+            with ThreadPoolExecutor(20) as threads:
+                asked = [threads.submit(asker.ask, [question(name)], 3.0) for name in silent]
+                while server.packets["n9.test", "A"] == 0:
+                    time.sleep(0.01)
+                found = asker.ask([question("good.test")], 2.0)
+                assert [states(one.result()) for one in asked] == [[FAILED]] * 20
+        else:
+
+            async def main() -> None:
+                here = current_world()
+                tasks = TaskAsker(servers_of(server), Answers(), Manners(), here)
+
+                async def ask(name: str) -> None:
+                    assert states(await tasks.ask([question(name)], 3.0)) == [FAILED]
+
+                running = [here.spawn(partial(ask, name)) for name in silent]
+                while server.packets["n9.test", "A"] == 0:
+                    await here.pause(0.01)
+                found.extend(await tasks.ask([question("good.test")], 2.0))
+                for one in running:
+                    await one.ended()
+
+            run_in(world, main)
+    assert states(found) == [FOUND]
 
 
 def test_answers_are_bounded_in_memory():

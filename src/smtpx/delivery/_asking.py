@@ -162,7 +162,10 @@ class Asker:
                 if not self._forsaken:
                     break
                 self._forsaken.pop().close()
-            for flight in self._flights.due(monotonic()):
+            begun, set_back = self._flights.due(monotonic())
+            for flight in set_back:
+                self._air.pop(flight).close()
+            for flight in begun:
                 air = self._air[flight] = _Air(flight.question, self._servers, self._manners)
                 air.board(selector)
             flying = [

@@ -74,7 +74,10 @@ class TaskAsker:
     def _send_off(self) -> None:
         """Begin what is due, and look again when more may be."""
         now = monotonic()
-        for flight in self._flights.due(now):
+        begun, set_back = self._flights.due(now)
+        for flight in set_back:
+            self._tasks.pop(flight).cancel()
+        for flight in begun:
             self._tasks[flight] = self._world.spawn(partial(self._fly, flight))
         again = self._flights.looks_again()
         if again is not None and not self._is_watched:

@@ -16,10 +16,11 @@ __all__ = ["Flight", "Flights", "Waiter", "unheard"]
 
 W = TypeVar("W")
 
-# Asked at once; a question that is not answered after a second makes room for another.
-_WIDTH, _YOUNG = 64, 1.0
-# Asked at once in all, whatever their age: each takes a descriptor. And for one call, so that a
-# domain whose hosts nobody knows holds up no other.
+# Asked at once; a question that is not answered after half a second makes room for another.
+_WIDTH, _YOUNG = 64, 0.5
+# Asked at once in all, whatever their age: each takes a descriptor. Where it is too many, the
+# oldest makes room, and is asked anew when there is some. And for one call, so that a domain whose
+# hosts nobody knows holds up no other.
 _MOST, _OF_A_CALL = 256, 8
 
 
@@ -99,6 +100,8 @@ class Flights(Generic[W]):
     def __init__(self) -> None:
         self._known: dict[Question, Flight[W]] = {}
         self._queue: deque[Flight[W]] = deque()
+        self._set_back: deque[Flight[W]] = deque()
+        """These have made room for others, and are asked when nobody else wants to be."""
         self._air: dict[Flight[W], None] = {}
 
     def join(self, question: Question, who: W) -> Flight[W]:
@@ -122,23 +125,40 @@ class Flights(Generic[W]):
                     forsaken.append(flight)
         return forsaken
 
-    def due(self, now: float) -> list[Flight[W]]:
-        """What is to be sent off now."""
+    def due(self, now: float) -> tuple[list[Flight[W]], list[Flight[W]]]:
+        """What is to be sent off now, and what makes room for that: it is on its way no more."""
         begun: list[Flight[W]] = []
+        set_back: list[Flight[W]] = []
         young = sum(1 for one in self._air if (one.began or now) > now - _YOUNG)
-        while self._queue and young < _WIDTH and len(self._air) < _MOST:
-            flight = self._queue.popleft()
-            if not flight.waiting:
-                continue
+        while young < _WIDTH:
+            is_full = len(self._air) >= _MOST
+            flight = self._following(is_full=is_full)
+            if flight is None:
+                break
+            if is_full:
+                oldest = next(iter(self._air))
+                del self._air[oldest]
+                oldest.began = None
+                self._set_back.append(oldest)
+                set_back.append(oldest)
             flight.began = now
             self._air[flight] = None
             begun.append(flight)
             young += 1
-        return begun
+        return begun, set_back
+
+    def _following(self, *, is_full: bool) -> Flight[W] | None:
+        """Whose turn it is; nobody makes room for what has made room itself."""
+        for queue in (self._queue,) if is_full else (self._queue, self._set_back):
+            while queue:
+                flight = queue.popleft()
+                if flight.waiting:
+                    return flight
+        return None
 
     def looks_again(self) -> float | None:
         """When `due` may have more, if nothing is answered until then."""
-        if not self._queue or len(self._air) >= _MOST:
+        if not self._queue and (not self._set_back or len(self._air) >= _MOST):
             return None
         began = sorted(one.began or 0.0 for one in self._air)
         return began[-_WIDTH] + _YOUNG if len(began) >= _WIDTH else 0.0

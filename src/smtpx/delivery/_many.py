@@ -131,9 +131,10 @@ def octets_of(message: object) -> int:
     """About how many octets of memory a message takes; what is not yet read takes none."""
     content: Any = told_as(message)
     if isinstance(content, EmailMessage):
-        payloads: list[Any] = [part.get_payload() for part in content.walk()]
-        return sum(len(each) for each in payloads if isinstance(each, (str, bytes)))
-    return len(content) if isinstance(content, (bytes, bytearray, memoryview)) else 0
+        parts = cast("EmailMessage[str, str]", content).walk()
+        payloads: list[Any] = [part.get_payload() for part in parts]
+        return sum(len(each) for each in payloads if isinstance(each, str))
+    return len(content) if hasattr(content, "__len__") else 0
 
 
 def heed(said: object) -> None:

@@ -164,10 +164,10 @@ class Delivery(Uncopied):
         Yield a result for each as it comes; a message that cannot be sent is a result with its
         `error`. So many `connections` times `window` messages are on their way at once, at most
         64, and no more than half of them for one domain: one that is slow holds up no other. What
-        takes long makes room for up to four times as many. A `mark` is asked before anything of a message
-        may leave, in this thread (`smtpx.Mark`). An iterable that has no message just now gives
-        `smtpx.NOTHING_YET`, and is asked again. Whatever ends it early waits for what has begun,
-        and carries as ``.results`` what was not yielded.
+        takes long makes room for up to four times as many. A `mark` is asked before anything of a
+        message may leave, in this thread (`smtpx.Mark`). An iterable that has no message just now
+        gives `smtpx.NOTHING_YET`, and is asked again. Whatever ends it early waits for what has
+        begun, and carries as ``.results`` what was not yielded.
 
         Raises:
             TypeError, ValueError, LocalProtocolError: an argument is wrong, or the delivery is
