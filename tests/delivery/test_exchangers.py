@@ -161,13 +161,39 @@ def test_what_may_pass_is_told_before_what_does_not():
         *("::1", "::", "fe80::1", "fc00::1", "ff02::1", "::7f00:1", "::ffff:10.0.0.1", "2001::1"),
         *("64:ff9b::7f00:1", "64:ff9b:1::a00:1", "2002:7f00:1::1", "fec0::1", "3fff::1", "5f00::1"),
         *("fe80::1%eth0", "2001:db8::1", "nonsense", "", "8.8.8.8 "),
+        # Whatever the registries of special addresses say, and what is given out to nobody.
+        *("192.0.0.8", "192.0.0.192", "192.0.0.11", "192.0.2.1", "198.51.100.1", "203.0.113.1"),
+        *("::ffff:192.0.0.192", "64:ff9b::192.0.0.192", "2002:c000:c0::1", "::192.0.0.192"),
+        *(
+            "1::1",
+            "4000::1",
+            "8000::1",
+            "e000::1",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:1::4",
+            "100::1",
+        ),
     ],
 )
 def test_an_address_that_is_not_of_the_internet_is_refused(address: str):
     assert not AddressPolicy().allows(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "8.8.8.8",
+            "2001:4860:4860::8888",
+            "64:ff9b::808:808",
+            "::ffff:8.8.8.8",
+            "2002:808:808::1",
+        ),
+        *("192.0.0.9", "::ffff:192.0.0.10", "192.0.1.1", "192.31.196.1", "2001:1::1", "2001:3::1"),
+        *("2001:20::1", "2001:200::1", "2620:4f:8000::1", "2a00::1", "3ffe::1"),
+    ],
+)
 def test_an_address_of_the_internet_is_dialled(address: str):
     assert AddressPolicy().allows(address)
 

@@ -14,21 +14,45 @@ __all__ = ["AddressPolicy"]
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# What `is_global` says of these depends on the version of Python, or is wrong for our purpose.
-_REFUSED = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
-            "::/96",  # IPv4-compatible (RFC 4291 §2.5.5.1)
-            "64:ff9b:1::/48",  # local translation (RFC 8215)
-            "2001::/32",  # Teredo
-            "3fff::/20",  # documentation (RFC 9637)
-            "5f00::/16",  # segment routing (RFC 9602)
-            "fec0::/10",  # site-local (RFC 3879)
-            "192.88.99.0/24",  # 6to4 relays (RFC 7526)
-        ),
-    )
+
+def _networks(*texts: str) -> tuple[_Network, ...]:
+    return tuple(map(ipaddress.ip_network, texts))
+
+
+# The registries of special addresses by IANA, and what else is no host's own address. `is_global`
+# says other things of some, by the version of Python. Of IPv6 only 2000::/3 is given out.
+_PUBLIC = _networks("0.0.0.0/0", "2000::/3")
+_SPECIAL = _networks(
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",  # 6to4 relays (RFC 7526)
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "2001::/23",  # Teredo, too
+    "2001:db8::/32",
+    "3fff::/20",
+)
+# Those within them that can be reached.
+_REACHABLE = _networks(
+    "192.0.0.9/32",
+    "192.0.0.10/32",
+    "2001:1::1/128",
+    "2001:1::2/128",
+    "2001:1::3/128",
+    "2001:3::/32",
+    "2001:4:112::/48",
+    "2001:20::/28",
+    "2001:30::/28",
 )
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 
@@ -87,7 +111,7 @@ def _allowed(text: str, networks: tuple[_Network, ...]) -> bool:
 
 def _is_within(address: _Address, networks: tuple[_Network, ...]) -> bool:
     """True for an address of one of the networks, or of the public Internet."""
-    if any(address in network for network in networks):
+    if _is_one_of(address, networks):
         return True
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
@@ -97,8 +121,10 @@ def _is_within(address: _Address, networks: tuple[_Network, ...]) -> bool:
             within = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if within is not None:
             return _is_within(within, networks)
-    return (
-        address.is_global
-        and not address.is_multicast
-        and not any(address in network for network in _REFUSED)
-    )
+    if not _is_one_of(address, _PUBLIC):
+        return False
+    return _is_one_of(address, _REACHABLE) or not _is_one_of(address, _SPECIAL)
+
+
+def _is_one_of(address: _Address, networks: tuple[_Network, ...]) -> bool:
+    return any(address in network for network in networks)
