@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import dns.flags
@@ -13,7 +14,8 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from smtpx.delivery import NameServers, _dnspython
+from smtpx import LocalProtocolError
+from smtpx.delivery import AddressPolicy, NameServers, _dnspython
 from smtpx.delivery._dnspython import Ask, Asking, Pause, asking
 from smtpx.delivery._manners import Manners
 from smtpx.delivery.resolver import Answer, AnswerState, Question
@@ -223,3 +225,40 @@ def test_what_failed_at_a_living_server_is_asked_for_by_tcp_there():
     lab = Lab(s1=silent, s2=only(SERVFAIL))
     assert lab.look_up().state is FAILED
     assert [(one.server, one.tcp) for one in lab.asked] == [(A, False), (B, False), (B, True)]
+
+
+def test_the_systems_name_servers_are_those_that_it_has_now(
+    world: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """A network may come and go while a worker runs; what the old ones said is asked anew."""
+    file = tmp_path / "resolv.conf"
+
+    def system() -> NameServers:
+        port, *others = file.read_text().split() or [""]
+        if not port:
+            raise LocalProtocolError("the system names no name server")
+        return NameServers("127.0.0.1", port=int(port), validating="trust-ad" in others)
+
+    monkeypatch.setattr(_dnspython, "_CONFIGURATION", file)
+    monkeypatch.setattr(_dnspython, "_LOOK", 0.0)
+    monkeypatch.setattr(NameServers, "system", system)
+    zone = "a.test MX 1 mx.a.test.\nmx.a.test A 192.0.2."
+    with NameServer(f"{zone}1") as one, NameServer(f"{zone}2") as other:
+        file.write_text(f"{one.port}")
+        delivery = world(None, addresses=AddressPolicy("192.0.2.0/24"))
+
+        def planned() -> tuple[tuple[str, ...], bool]:
+            plan = delivery.plan("a.test")
+            return plan.exchangers[0].addresses, plan.is_validated
+
+        assert [planned() for _ in range(3)] == [(("192.0.2.1",), False)] * 3
+        assert one.packets["a.test", "MX"] == 1
+        file.write_text(f"{other.port} trust-ad")
+        assert [planned() for _ in range(3)] == [(("192.0.2.2",), True)] * 3
+        assert other.packets["a.test", "MX"] == 1
+        for nothing in ("", None):
+            # Somebody is just writing it, or has moved it.
+            file.write_text(nothing) if nothing is not None else file.unlink()
+            assert planned() == (("192.0.2.2",), True)
+        file.write_text(f"{one.port}  ")
+        assert planned() == (("192.0.2.1",), False)

@@ -24,6 +24,7 @@ class Answers:
     def __init__(self) -> None:
         self._kept: OrderedDict[Question, tuple[float, Answer, int]] = OrderedDict()
         self._octets = 0
+        self._servers: object = None
         self._lock = Lock()
 
     def forget(self, questions: Iterable[Question]) -> None:
@@ -31,6 +32,14 @@ class Answers:
         with self._lock:
             for question in questions:
                 self._drop(question)
+
+    def belong_to(self, servers: object) -> None:
+        """Forget what others than these name servers have said."""
+        with self._lock:
+            if self._servers is not servers:
+                self._servers = servers
+                self._kept.clear()
+                self._octets = 0
 
     def get(self, question: Question) -> Answer | None:
         """What was answered to this, if that still holds."""

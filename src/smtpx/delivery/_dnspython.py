@@ -9,8 +9,10 @@ from __future__ import annotations
 import ipaddress
 import sys
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from smtpx import _checks
@@ -23,8 +25,11 @@ from .resolver import MX, Answer, AnswerState, Question, Record
 if TYPE_CHECKING:
     import dns.message
 
-__all__ = ["Ask", "Asking", "NameServers", "Pause", "asking", "check_installed"]
+__all__ = ["Ask", "Asking", "NameServers", "Pause", "SystemServers", "asking", "check_installed"]
 
+_CONFIGURATION = Path("/etc/resolv.conf")
+# Seconds between two looks whether it has changed.
+_LOOK = 1.0
 _WAIT = 5.0
 _PAUSE = 0.5
 _LINKS = 8
@@ -91,7 +96,7 @@ class NameServers:
             servers = [str(each) for each in dns.resolver.Resolver().nameservers]
             trusted = False
         else:
-            servers, trusted = _configured(Path("/etc/resolv.conf"))
+            servers, trusted = _configured(_CONFIGURATION)
         if not servers:
             raise LocalProtocolError(
                 "the system names no name server: give resolver=NameServers('127.0.0.1')"
@@ -103,6 +108,40 @@ class NameServers:
     def __repr__(self) -> str:
         said = ", validating=True" * self.validating
         return f"NameServers({list(self.servers)!r}, port={self.port}{said})"
+
+
+class SystemServers:
+    """The system's name servers as they are at present: a network may come and go."""
+
+    def __init__(self) -> None:
+        """Find out which they are.
+
+        Raises:
+            LocalProtocolError, ExtraMissing: as `NameServers.system`.
+        """
+        self._looks_again = monotonic() + _LOOK
+        self._stamp = _stamp_of(_CONFIGURATION)
+        self._servers = NameServers.system()
+
+    def now(self) -> NameServers:
+        """Which they are; another object where that has changed."""
+        if monotonic() >= self._looks_again:
+            self._looks_again = monotonic() + _LOOK
+            stamp = _stamp_of(_CONFIGURATION)
+            if stamp not in (None, self._stamp):
+                self._stamp = stamp
+                with suppress(LocalProtocolError):  # Somebody is just writing it.
+                    self._servers = NameServers.system()
+        return self._servers
+
+
+def _stamp_of(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file; ``None`` where there is none, as on Windows."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _several(servers: Iterable[Any]) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ from smtpx.signing import Signer
 from smtpx.tls import TLSMode, TLSPolicy
 
 from ._deadline import Deadline
-from ._dnspython import NameServers, check_installed
+from ._dnspython import NameServers, SystemServers, check_installed
 from ._exchangers import is_host, is_literal
 from ._places import DeliveryLimits
 from ._reporting import reported
@@ -148,7 +148,8 @@ class Settings:
             if not is_host(name.lower()):
                 raise ValueError(f"own_names: {name[:80]!r} is no host name")
         own_addresses = _texts("own_addresses", options.get("own_addresses", ()))
-        self.resolver = _resolver_of(resolver)
+        self._system = SystemServers() if resolver is None else None
+        self.resolver = _resolver_of(resolver if self._system is None else self._system.now())
         self.client_name = client_name
         self.rules = Rules(
             port=port,
@@ -207,6 +208,13 @@ class Settings:
         timeouts = options.get("timeouts") or Timeouts()
         self.connect_timeout, self.total = timeouts.connect, timeouts.total
 
+    def look_anew(self) -> None:
+        """Have the name servers be those that the system has now, unless the caller named them."""
+        servers = None if self._system is None else self._system.now()
+        if servers is not None and servers is not self.resolver:
+            self.resolver = servers
+            self.rules = replace(self.rules, validates=servers.validating)
+
     def known(self, domain: str) -> Known:
         """What is known of the policy of a domain.
 
@@ -252,6 +260,7 @@ class Settings:
 
     def course(self, content: AnyContent, envelope: Envelope) -> Course:
         """What is to become of one message."""
+        self.look_anew()
         return Course(
             *(envelope, self.rules, self.seed, next(self.turns)),
             obeys_policies=obeys_policies(content, envelope),
@@ -332,8 +341,6 @@ def _address(text: str) -> str:
 
 
 def _resolver_of(given: object) -> Any:
-    if given is None:
-        given = NameServers.system()
     if isinstance(given, NameServers):
         check_installed()
         return given

@@ -143,6 +143,7 @@ class AsyncDelivery(Uncopied):
             AddressError, LocalProtocolError: as `Delivery.plan`.
         """
         settings = self._settings
+        settings.look_anew()
         return await self._run(planned(domain_of(domain), settings.rules, settings.seed), b"")
 
     async def send(self, message: AnyContent, envelope: Envelope | None = None) -> DeliveryResult:
@@ -485,24 +486,30 @@ class _Sharing:
         world: World,
         renewing: Callable[[Renew], Call],
     ) -> None:
-        self._answers, manners, self.hosts = knowledge
+        self._settings = settings
+        self._answers, self._manners, self.hosts = knowledge
         self.world = world
         self.sessions = TaskSessions(settings, self.hosts, world)
         self.renewals = TaskRenewals(renewing, world)
-        self._resolver: Any = settings.resolver
         self._asker: TaskAsker | None = None
-        if isinstance(settings.resolver, NameServers):
-            self._asker = TaskAsker(settings.resolver, self._answers, manners, world)
+        self._servers: NameServers | None = None
+        """Whom it asks."""
 
     async def look_up(self, step: LookUps, seconds: float) -> Sequence[Answer]:
         """Answer questions, within so many seconds."""
         questions = step.questions
-        if self._asker is not None:
+        resolver: Any = self._settings.resolver
+        if isinstance(resolver, NameServers):
+            asker = self._asker
+            if asker is None or resolver is not self._servers:
+                self._answers.belong_to(resolver)
+                asker = TaskAsker(resolver, self._answers, self._manners, self.world)
+                self._asker, self._servers = asker, resolver
             if step.fresh:
                 self._answers.forget(questions)
-            return await self._asker.ask(questions, seconds, step.needed)
+            return await asker.ask(questions, seconds, step.needed)
         seconds = seconds if step.needed else seconds / 2
-        answers = self._resolver.look_up(questions)
+        answers = resolver.look_up(questions)
         if not isawaitable(answers):
             return cast("Sequence[Answer]", answers)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ssl import SSLError
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from smtpx import _checks
 from smtpx._accounting import account_again
@@ -134,6 +134,7 @@ class Delivery(Uncopied):
             LocalProtocolError: the delivery is closed.
         """
         settings = self._settings
+        settings.look_anew()
         return self._run(planned(domain_of(domain), settings.rules, settings.seed), _NO_CONTENT)
 
     def send(self, message: AnyContent, envelope: Envelope | None = None) -> DeliveryResult:
@@ -335,20 +336,25 @@ class _Sharing:
         self.hosts = Hosts()
         self.sessions = Sessions(settings, self.hosts)
         self.renewals = Renewals(renew)
-        self._resolver: Resolver | None = None
+        self._settings = settings
         self._answers = Answers()
-        if isinstance(settings.resolver, NameServers):
-            self._asker = Asker(settings.resolver, self._answers)
-        else:
-            self._resolver = settings.resolver
+        self._asker: Asker | None = None
+        self._servers: NameServers | None = None
+        """Whom it asks."""
 
     def look_up(self, step: LookUps, seconds: float) -> Sequence[Answer]:
         """Answer questions, within so many seconds."""
-        if self._resolver is not None:
-            return self._resolver.look_up(step.questions)
+        resolver = self._settings.resolver
+        if not isinstance(resolver, NameServers):
+            return cast("Resolver", resolver).look_up(step.questions)
+        asker = self._asker
+        if asker is None or resolver is not self._servers:
+            self._answers.belong_to(resolver)
+            asker = self._asker = Asker(resolver, self._answers)
+            self._servers = resolver
         if step.fresh:
             self._answers.forget(step.questions)
-        return self._asker.ask(step.questions, seconds, step.needed)
+        return asker.ask(step.questions, seconds, step.needed)
 
 
 def deliver(
