@@ -16,6 +16,8 @@ class HTTPSHost:
         self.answer = b""
         self.drips = 0.0
         """Seconds between any two octets of the answer."""
+        self.parts = False
+        """It says by TLS that it has said all (close_notify)."""
         self.asked = 0
         self.requests: list[bytes] = []
         self._context = context
@@ -47,6 +49,8 @@ class HTTPSHost:
                         self._drip(channel)
                     else:
                         channel.sendall(self.answer)
+                    if self.parts:
+                        _ = channel.unwrap()
             except OSError:
                 connected.close()
 

@@ -167,6 +167,21 @@ def test_a_policy_that_cannot_be_had_is_none_and_is_not_asked_for_at_once(
         assert here.policy_host.asked == 1
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("parts", [True, False])
+def test_a_policy_that_ends_with_its_connection_is_whole_if_tls_says_so(
+    world, tmp_path, version: str, parts: bool
+):
+    """RFC 9112 §9.8: else anybody on the way may have cut it."""
+    with lab(world, tmp_path) as here, zone() as dns:
+        here.policy_host.parts = parts
+        head = f"HTTP/{version} 200 OK\r\nContent-Type: text/plain\r\n\r\n"
+        here.policy_host.answer = f"{head}{ENFORCE}".encode()
+        plan = here.made(dns).plan("example.net")
+        assert plan.policy == (Policy.parse(ENFORCE) if parts else None)
+        assert parts or "hung up before" in str(plan)
+
+
 @pytest.mark.requirement("D35")
 @pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "TEXT/PLAIN;x=y"])
 def test_parameters_of_the_content_type_do_not_matter(world, tmp_path, kind: str):

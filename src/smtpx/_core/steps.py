@@ -90,10 +90,14 @@ class More(Value):
 class StartTLS:
     """Do the TLS handshake on the transport. Answered with ``b""``."""
 
-    __slots__ = ("missing", "presented", "protection", "timeout")
+    __slots__ = ("is_closed", "missing", "presented", "protection", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
+        self.is_closed = False
+        """True where the peer has said by TLS that nothing follows (close_notify). Else the end of
+        the stream may be anybody's work (RFC 8446 §6.1); noted by the driver before it tells that.
+        """
         self.protection: Protection | None = None
         """What the handshake agreed on: noted by the driver before it answers."""
         self.presented: tuple[Presented, ...] = ()

@@ -382,7 +382,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         except OSError:
             handshake.note_failure(step)
             raise
-        step.protection = handshake.agreed()
+        handshake.note(step)
         return b""
 
     async def _shake_hands(self, channel: Channel, due: float) -> None:

@@ -297,7 +297,7 @@ class BlockingDriver:
             handshake.note_failure(step)
             raise
         if is_done:
-            step.protection = handshake.agreed()
+            handshake.note(step)
         return is_done
 
 

@@ -40,6 +40,8 @@ class Handshake:
         self._channel: ssl.SSLObject | None = None
         self._outgoing: ssl.MemoryBIO | None = None
         self._protection: Protection | None = None
+        self._step: StartTLS | None = None
+        """What asked for it."""
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """Wrap two buffers; the handshake is still to be done."""
@@ -53,13 +55,18 @@ class Handshake:
     def _session(self) -> ssl.SSLSession | None:
         return None if self._resumed is None else self._resumed.session
 
-    def agreed(self) -> Protection:
-        """What the handshake agreed on, once it is done."""
+    def note(self, step: StartTLS) -> None:
+        """Note what the handshake agreed on, once it is done."""
         channel = self._channel
         if channel is None:
             raise AssertionError("a handshake is done on a channel")
-        protection = self._protection = _protection_of(channel, self._resumed)
-        return protection
+        self._step = step
+        step.protection = self._protection = _protection_of(channel, self._resumed)
+
+    def note_close(self) -> None:
+        """Note that the peer has said that nothing follows."""
+        if self._step is not None:
+            self._step.is_closed = True
 
     def note_failure(self, step: StartTLS) -> None:
         """Note what is known of a handshake that has failed."""

@@ -43,6 +43,8 @@ class Channel:
         """Octets of ciphertext up to the end of those: TLS may put its own behind them."""
         self._has_ended = False
         """True if the end was read behind content, and is still to be told."""
+        self._is_cut = False
+        """True if the stream has ended below TLS, before any close_notify that was read."""
 
     def do_handshake(self) -> bool:
         """Go on with the handshake, as far as one piece leads; True once it is done."""
@@ -76,7 +78,10 @@ class Channel:
         if not self.pending():
             self._feed()
         try:
-            return self._content(size)
+            content = self._content(size)
+            if not content and not self._is_cut:
+                self._handshake.note_close()
+            return content
         except ssl.SSLEOFError:
             return b""  # Peers close without close_notify, and end what they say by its form.
         finally:
@@ -142,6 +147,7 @@ class Channel:
         if octets:
             _ = self._incoming.write(octets)
         else:
+            self._is_cut = True
             self._incoming.write_eof()
 
     def _transmit(self) -> int:

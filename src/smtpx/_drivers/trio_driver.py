@@ -258,7 +258,7 @@ class TrioDriver:
         except OSError:
             handshake.note_failure(step)
             raise
-        step.protection = handshake.agreed()
+        handshake.note(step)
         return b""
 
     async def _shake_hands(self, channel: Channel) -> None:

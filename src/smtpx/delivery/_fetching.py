@@ -53,7 +53,7 @@ def fetched(host: str, path: str) -> Dialogue[bytes]:
 
     Raises:
         FetchFailed: it is no plain text, or another status than 200; a redirection is, too. Or
-            nothing says where it ends.
+            neither its form nor TLS says where it ends.
         ExtraMissing: h11 is not installed.
     """
     return (yield from _exchanged(host, "GET", path, [], b"", _check_policy))
@@ -85,8 +85,6 @@ def _check_policy(response: Any) -> bool:
     kinds = [value for name, value in response.headers if name == b"content-type"]
     if [kind.partition(b";")[0].strip().lower() for kind in kinds] != [b"text/plain"]:
         raise FetchFailed("the policy is not text/plain (RFC 8461 §3.2)")
-    if not {b"content-length", b"transfer-encoding"} & {name for name, _ in response.headers}:
-        raise FetchFailed("nothing says where the policy ends: it may have been cut (RFC 9112 §8)")
     return True
 
 
@@ -109,7 +107,8 @@ def _exchanged(
         http: Any = import_module("h11")
     except ImportError as error:
         raise ExtraMissing("delivery", "h11", "HTTPS") from error
-    yield StartTLS(timeout=WITHIN)
+    tls = StartTLS(timeout=WITHIN)
+    yield tls
     connection: Any = http.Connection(http.CLIENT)
     headers = [("Host", host), ("User-Agent", "smtpx"), ("Connection", "close"), *fields]
     request: bytes = connection.send(http.Request(method=method, target=target, headers=headers))
@@ -125,6 +124,9 @@ def _exchanged(
                 read += len(octets)
                 if read > _MOST:
                     raise FetchFailed(f"{host} says far more than it has to")
+                if not (octets or tls.is_closed):
+                    # RFC 9112 §9.8: where nothing else says where it ends, it is not whole.
+                    raise FetchFailed(f"{host} hung up before it had said all, as far as TLS shows")
                 connection.receive_data(octets)
             elif isinstance(event, http.Response):
                 if not check(event):
