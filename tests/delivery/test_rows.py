@@ -1016,3 +1016,49 @@ def test_the_failures_have_the_codes_of_the_rfcs():
         "UNREACHABLE": "4.4.1",
         "TLS_POLICY": "4.7.5",
     }
+
+
+def in_portions(most: int, code: int = 452, text: str = "4.5.3 Too many recipients") -> Any:
+    """A host that takes so many recipients in a transaction."""
+
+    def says(step: Try) -> Said:
+        count = len(step.envelope.recipients)
+        outcomes = [
+            Outcome(one.address, Status.ACCEPTED, Reply.of(250, "2.1.5 ok"))
+            if place < most
+            else Outcome(one.address, Status.REFUSED, Reply.of(code, text))
+            for place, one in enumerate(step.envelope.recipients)
+        ]
+        assert len(outcomes) == count
+        result = SendResult(outcomes, Reply.of(250, "2.0.0 ok") if most else None, None)
+        return Said(result, address=step.addresses[0], begun=step.addresses[:1])
+
+    return says
+
+
+CROWD = Envelope("ann@example.org", [f"b{place}@example.net" for place in range(950)])
+
+
+@pytest.mark.parametrize("text", ["4.5.3 Too many recipients", "Too many recipients"])
+def test_whom_a_transaction_has_no_room_for_has_another(text: str):
+    """RFC 5321 §4.5.3.1.10."""
+    script = Script(hosts(A, B), says=in_portions(100, text=text))
+    result = script.deliver(CROWD)
+    assert all(one.status is Status.ACCEPTED for one in result.outcomes)
+    assert [len(step.envelope.recipients) for step in script.tried] == list(range(950, 0, -100))
+    assert {step.host for step in script.tried} == {A}
+
+
+@pytest.mark.parametrize(
+    ("most", "code", "text"),
+    [
+        *((1, 452, "4.2.2 Mailbox full"), (1, 452, "4.3.1 No room"), (1, 451, "4.5.3 Slow down")),
+        (0, 452, "4.5.3 Too many recipients"),
+    ],
+)
+def test_another_refusal_is_no_question_of_room(most: int, code: int, text: str):
+    """Those have the next host, as ever; no more than two sessions are tried."""
+    script = Script(hosts(A, B), says=in_portions(most, code, text))
+    statuses = [one.status for one in script.deliver(CROWD).outcomes]
+    assert len(script.tried) == 2
+    assert statuses.count(Status.ACCEPTED) == 2 * most

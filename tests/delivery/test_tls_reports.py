@@ -866,3 +866,44 @@ def test_a_day_is_what_it_is_in_utc(kept):
     tallies.count(policy_of("a.test"), None, datetime(2026, 12, 1, tzinfo=UTC).timestamp())
     found = [tallies.due(NOON + 3 * DAY) for _ in range(3)]
     assert {each.day for each in found if each} == {TODAY, TODAY + timedelta(days=1)}
+
+
+def reasons_of(reports: TLSReports) -> list[str]:
+    due = due_of(reports, NOON + 2 * DAY)
+    assert due is not None
+    return [failure.reason for each in due.policies for failure, _ in each.failures]
+
+
+def test_a_report_says_what_tls_or_the_server_said_and_not_what_we_could_do(
+    world, clock, reports, tmp_path
+):
+    with (
+        lab(world, tmp_path, names=("other.example",)) as here,
+        sts_zone() as dns,
+        pytest.raises(DeliveryFailed, match="TLSPolicy"),
+    ):
+        here.made(dns, reports=reports).send(CONTENT, BOB)
+    (reason,) = reasons_of(reports)
+    assert "certificate verify failed" in reason
+    assert "TLSPolicy" not in reason
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ""),
+        (
+            {"tls": ServerTLS.STARTTLS, "faults": [Refuse("STARTTLS", "454 4.7.0 no")]},
+            "454 4.7.0 no",
+        ),
+    ],
+)
+def test_so_it_does_where_there_is_no_tls(world, clock, reports, options: Any, expected: str):
+    with (
+        Server(**options) as server,
+        NameServer("\n".join(HOST)) as dns,
+        pytest.raises(DeliveryFailed),
+    ):
+        delivery = world(dns, port=server.port, reports=reports, minimum=Terms.ENCRYPTED)
+        delivery.send(CONTENT, BOB)
+    assert reasons_of(reports) == [expected]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpx.errors import SMTPError, TLSFailure, TLSPolicyError, TLSRefused
+from smtpx.errors import ReplyError, SMTPError, TLSFailure, TLSPolicyError, TLSRefused
 
 from ._resolving import TLSA_UNKNOWN, TLSA_UNUSABLE, Exchanger, Route
 from ._steps import Count, Said
@@ -69,7 +69,7 @@ def of_session(
     if terms.level is Level.NONE:
         return None
     policy, result = _applied(host, terms, route), _result(said)
-    reason = "" if said.error is None else plain(str(said.error))
+    reason = "" if said.error is None else plain(_reason(said.error))
     if result is None and said.protection is None:
         if said.result is None:
             return None
@@ -82,6 +82,18 @@ def of_session(
     if result is None:
         return Count(policy)
     return Count(policy, SessionFailure(result, host.name, address, reason=reason))
+
+
+def _reason(error: SMTPError) -> str:
+    """What was said, by the server or by TLS, without what our own user could do about it."""
+    if isinstance(error, ReplyError):
+        return str(error.reply)
+    if isinstance(error, TLSPolicyError):
+        if error.reason is TLSFailure.STARTTLS_MISSING:
+            return ""  # That is all that there is to say.
+        if isinstance(error.__cause__, OSError):
+            return error.__cause__.strerror or str(error.__cause__)
+    return str(error)
 
 
 def _applied(host: Exchanger, terms: Terms, route: Route) -> AppliedPolicy:

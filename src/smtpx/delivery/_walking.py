@@ -39,6 +39,8 @@ _RANKS, _OF_A_HOST = 3, 2
 _FREE = 20
 _NO_WAY = (errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 _TLS_WANTED = 530
+# Too many recipients, if the enhanced status code is none or X.5.3 (RFC 3463).
+_TOO_MANY = 452
 
 
 def planned(next_hop: str, rules: Rules, seed: int) -> Steps[Plan]:
@@ -285,7 +287,16 @@ class _Walk:
             ]
             if _is_broken_tls(said) and host.terms.level is Level.OPPORTUNISTIC:
                 # RFC 7435 §4: what protects a little must not be what stops the mail.
-                _ = yield from self._try(host, (said.address,), Terms.NONE, route.site)
+                said = yield from self._try(host, (said.address,), Terms.NONE, route.site)
+            yield from self._in_portions(host, said, route.site)
+
+    def _in_portions(self, host: Exchanger, said: Said, site: Site) -> Steps[None]:
+        """Send to those for whom there was no room in a transaction in another one."""
+        while _has_taken_a_portion(said) and self.standings.remaining:
+            self._sessions += 1  # It goes on, as a rule.
+            is_plain = said.protection is None and host.terms.level <= Level.OPPORTUNISTIC
+            terms = Terms.NONE if is_plain else host.terms
+            said = yield from self._try(host, (said.address,), terms, site)
 
     def _counted(
         self, host: Exchanger, addresses: tuple[str, ...], route: Route, *, is_probe: bool
@@ -364,6 +375,20 @@ def _is_broken_tls(said: Said) -> bool:
     if isinstance(error, TLSPolicyError):
         return error.reason is not TLSFailure.STARTTLS_MISSING
     return isinstance(error, TLSRefused) or said.is_lost_in_tls
+
+
+def _has_taken_a_portion(said: Said) -> bool:
+    """True if a host takes more recipients in another transaction (RFC 5321 §4.5.3.1.10)."""
+    result = said.result
+    if result is None or not result.accepted:
+        return False
+    replies = [one.reply for one in result.outcomes]
+    return any(
+        one is not None
+        and one.code == _TOO_MANY
+        and (one.enhanced is None or (one.enhanced.subject, one.enhanced.detail) == (5, 3))
+        for one in replies
+    )
 
 
 def _is_without_tls(said: Said) -> bool:
