@@ -14,9 +14,6 @@ __all__ = ["Crowd"]
 
 T = TypeVar("T")
 
-# Messages to one domain that are on their way: half of all places, and at most so many, as Postfix
-# has it (default_destination_concurrency_limit).
-_TO_ONE = 20
 # After so many seconds a message makes room for another; so many times the places there are then.
 _YOUNG, _MOST = 5.0, 4
 # Messages, and octets of them, that wait for their domain's share while others overtake them.
@@ -28,7 +25,8 @@ class Crowd(Generic[T]):
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._share = min(max(places // 2, 1), _TO_ONE)
+        self._share = max(places // 2, 1)
+        """Of one domain: sessions with it have limits of their own, and so has an outbox."""
         self._held: dict[T, tuple[Collection[str], int]] = {}
         self._began: dict[T, float] = {}
         self._domains: dict[T, Collection[str]] = {}
