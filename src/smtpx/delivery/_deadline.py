@@ -28,16 +28,17 @@ class _Timed(Protocol):
 class Deadline:
     """One for a whole message: all of its domains, hosts and sessions."""
 
-    __slots__ = ("_ends", "_total")
+    __slots__ = ("_total", "ends")
 
     def __init__(self, total: float | None) -> None:
         self._total = inf if total is None else total
-        self._ends = monotonic() + self._total
+        self.ends = monotonic() + self._total
+        """By the monotonic clock."""
 
     @property
     def left(self) -> float:
         """Seconds."""
-        return self._ends - monotonic()
+        return self.ends - monotonic()
 
     @property
     def seconds(self) -> float | None:

@@ -246,9 +246,11 @@ class Delivery(Uncopied):
                     answer: Any = None
                     match step:
                         case LookUps():
-                            deadline.check()
                             began = monotonic()
-                            answer = sharing.look_up(step, min(left, deadline.left))
+                            seconds = min(left, deadline.ends - began)
+                            if seconds <= 0:
+                                deadline.check()
+                            answer = sharing.look_up(step, seconds)
                             left = max(left - (monotonic() - began), 0.0)
                         case Begin():
                             left = settings.resolver_timeout
