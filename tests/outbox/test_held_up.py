@@ -17,8 +17,7 @@ from smtpx import AsyncOutbox, Client, Envelope, Outbox
 from smtpx.delivery import AsyncDelivery, Delivery, NameServers
 from smtpx.outbox import State, _claiming, _queue
 from smtpx.outbox._destinations import Claim
-from smtpx.outbox._putting import EVENT
-from smtpx.outbox._statements import Tell
+from smtpx.outbox._putting import tell
 from smtpx.testing import NameServer
 from tests.delivery.conftest import LOOPBACK
 from tests.outbox.judge import Judge
@@ -268,7 +267,7 @@ def test_a_report_goes_past_what_was_accepted(open_outbox: Callable[..., Outbox]
 
     def operation() -> Any:
         rows = [("none", f"r{n}@y.test", "accepted", None, "", 0.0) for n in range(3_000)]
-        yield Tell(EVENT, [*rows, ("none", "gone@y.test", "refused", None, "no", 0.0)])
+        yield from tell({}, [*rows, ("none", "gone@y.test", "refused", None, "no", 0.0)], 0.0)
 
     outbox._store.transact(operation)
     assert outbox._core.report()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from smtpx import Template, compose
 from smtpx.outbox import Outbox, State, _schema, _store
-from smtpx.outbox._statements import Statements, Tell
+from smtpx.outbox._statements import Ask, Statements, Tell
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter
 
@@ -70,3 +71,27 @@ def test_mail_of_an_earlier_version_is_sent(
         assert outbox.status("old").key == "order-42"
         assert outbox.status(new).is_over
         assert outbox.counts()[State.ACCEPTED] == len(taken) == len(judge.taken)
+
+
+@pytest.mark.xdist_group("postgres")
+def test_events_of_a_restored_database_are_told(postgres_server: Any) -> None:
+    """Version 5 had the transaction of each: in another server that is yet to come."""
+
+    def of_another_server() -> Statements[None]:
+        yield Ask("ALTER TABLE smtpx_event ADD COLUMN xid XID8 NOT NULL DEFAULT '999999999999'")
+        yield from as_of(5)
+
+    url = postgres_server.database()
+    with Outbox(url) as outbox:
+        id = outbox.put(letter())
+        _ = outbox.cancel(id)
+        outbox._store.transact(of_another_server)
+    with Outbox(url) as outbox:
+        assert [event.submission for event in outbox.events()] == [id]
+        columns = outbox._store.transact(columns_of, "smtpx_event")
+        assert ("xid",) not in columns
+        assert ("cursor",) in columns
+
+
+def columns_of(table: str) -> Statements[Any]:
+    return (yield Ask("{columns}", [table]))

@@ -300,7 +300,7 @@ def events(after: int, most: int) -> Statements[list[Event]]:
     """Some of the events after a place in their stream."""
     rows = yield Ask(
         "SELECT cursor, message, recipient, state, reply, reason, at FROM smtpx_event "
-        "WHERE cursor > ?{settled} ORDER BY cursor LIMIT ?",
+        "WHERE cursor > ? ORDER BY cursor LIMIT ?",
         [after, most],
     )
     return [

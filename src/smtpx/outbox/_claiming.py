@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ._putting import AT_ONCE, EVENT, count, moved
+from ._putting import AT_ONCE, count, moved, tell
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from .states import State
 
@@ -111,6 +111,15 @@ def as_it_is(state: State, doubts: int) -> State:
 
 def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statements[list[bool]]:
     """Mark deliveries as on their way, each group whole or not at all: the value says which."""
+    changed: Counter[tuple[str, str]] = Counter()
+    allowed = yield from _mark(owner, groups, changed)
+    yield from count(changed, now)
+    return allowed
+
+
+def _mark(
+    owner: str, groups: Sequence[Sequence[Ticket]], changed: Counter[tuple[str, str]]
+) -> Statements[list[bool]]:
     yield from check_owner(owner)
     numbers = [ticket.number for group in groups for ticket in group]
     mine: dict[Ticket, list[Any]] = {}
@@ -123,7 +132,6 @@ def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statemen
         )
         mine |= {Ticket(number, epoch): rest for number, epoch, *rest in rows}
     allowed = [all(ticket in mine for ticket in group) for group in groups]
-    changed: Counter[tuple[str, str]] = Counter()
     marked: list[int] = []
     # Once each: the parts of a divided message are one group, and may be asked for together.
     given = {
@@ -138,7 +146,6 @@ def mark(owner: str, groups: Sequence[Sequence[Ticket]], now: float) -> Statemen
         yield Ask(
             f"UPDATE smtpx_delivery SET state = 'sending' WHERE number IN {marks(part)}", part
         )
-    yield from count(changed, now)
     return allowed
 
 
@@ -146,9 +153,11 @@ def mark_and_note(
     owner: str, groups: Sequence[Sequence[Ticket]], noted: Sequence[Noted], now: float
 ) -> Statements[list[bool]]:
     """Note what has become of deliveries, and mark others, in one transaction."""
-    if noted:
-        yield from note(owner, noted, now)
-    return (yield from mark(owner, groups, now))
+    changed: Counter[tuple[str, str]] = Counter()
+    events = yield from _note(owner, noted, now, changed)
+    allowed = yield from _mark(owner, groups, changed)
+    yield from tell(changed, events, now)
+    return allowed
 
 
 def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
@@ -158,8 +167,16 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
     again, as long as nobody else has claimed it. An acceptance does so in any case: whoever sends
     it again is told no by the mark, or is late.
     """
-    by_number = {one.ticket.number: one for one in sorted(noted, key=_weight)}
     changed: Counter[tuple[str, str]] = Counter()
+    events = yield from _note(owner, noted, now, changed)
+    yield from tell(changed, events, now)
+
+
+def _note(
+    owner: str, noted: Sequence[Noted], now: float, changed: Counter[tuple[str, str]]
+) -> Statements[list[Row]]:
+    """The value is what is to be told of it."""
+    by_number = {one.ticket.number: one for one in sorted(noted, key=_weight)}
     rows: list[Row] = []
     for part in in_parts(by_number):
         rows += yield Ask(
@@ -169,7 +186,7 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
         )
     updates: list[tuple[object, ...]] = []
     settled: list[tuple[object, ...]] = []
-    events: list[tuple[object, ...]] = []
+    events: list[Row] = []
     for number, epoch, whose, state, claimed, campaign, message, recipient, doubted in rows:
         one = by_number[number]
         is_mine = whose == owner and epoch == one.ticket.epoch
@@ -207,9 +224,7 @@ def note(owner: str, noted: Sequence[Noted], now: float) -> Statements[None]:
             "WHERE number = ?",
             settled,
         )
-    if events:
-        yield Tell(EVENT, events)
-    yield from count(changed, now)
+    return events
 
 
 def _weight(one: Noted) -> tuple[bool, int]:
@@ -264,9 +279,7 @@ def reap(owner: str, last_beat: int | None, now: float) -> Statements[int]:
             "changed = ? WHERE number = ?",
             updates,
         )
-    if events:
-        yield Tell(EVENT, events)
-    yield from count(changed, now)
+    yield from tell(changed, events, now)
     return len(updates)
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from smtpx.addresses import Address
 
 from ._asking import narrowed, nothing_of
-from ._putting import AT_ONCE, EVENT, count, moved
-from ._statements import Ask, Statements, Tell, in_parts, marks
+from ._putting import AT_ONCE, moved, tell
+from ._statements import Ask, Row, Statements, in_parts, marks
 from ._store import Store
 from .states import State
 
@@ -65,10 +65,12 @@ def cancel(id: str, recipient: Address | None, after: int, now: float) -> Statem
         NotInOutbox: there is none of that id.
     """
     part = yield from _part(id, recipient, after)
+    changes = _Changes(Counter(), [])
     many = 0
     for doubted, state in (("= 0", State.CANCELLED), ("> 0", State.IN_DOUBT)):
         where = f"state = 'waiting' AND doubted {doubted}"
-        many += yield from _changed(part, where, state, now)
+        many += yield from _changed(part, where, state, changes, now)
+    yield from tell(*changes, now)
     return _Decided(many, part.is_known, part.following)
 
 
@@ -83,7 +85,9 @@ def retry(
     """
     part = yield from _part(id, recipient, after)
     where = "(state IN ('refused', 'expired', 'cancelled') OR (state = 'waiting' AND claimed = 0))"
-    many = yield from _changed(part, where, State.WAITING, now, expires)
+    changes = _Changes(Counter(), [])
+    many = yield from _changed(part, where, State.WAITING, changes, now, expires)
+    yield from tell(*changes, now)
     return _Decided(many, part.is_known, part.following)
 
 
@@ -103,7 +107,9 @@ def resolve(
         f"UPDATE smtpx_delivery SET doubted = {doubted} WHERE {part.where} AND {where}",
         part.values,
     )
-    many = yield from _changed(part, where, state, now, expires)
+    changes = _Changes(Counter(), [])
+    many = yield from _changed(part, where, state, changes, now, expires)
+    yield from tell(*changes, now)
     return _Decided(many, many > 0, part.following)
 
 
@@ -133,18 +139,24 @@ def _part(id: str, recipient: Address | None, after: int) -> Statements[_Part]:
     return _Part(id, where, values, is_known, last if several == _PART else None)
 
 
+class _Changes(NamedTuple):
+    """What is told at the end of a transaction."""
+
+    counts: Counter[tuple[str, str]]
+    events: list[Row]
+
+
 def _changed(
-    part: _Part, where: str, state: State, now: float, expires: float = 0.0
+    part: _Part, where: str, state: State, changes: _Changes, now: float, expires: float = 0.0
 ) -> Statements[int]:
     rows = yield Ask(
         "SELECT number, state, campaign, recipient FROM smtpx_delivery "
         f"WHERE {part.where} AND {where} {{wait}}",
         part.values,
     )
-    changed: Counter[tuple[str, str]] = Counter()
     for _, before, campaign, _ in rows:
         if before != state.value:
-            moved(changed, campaign, before, state.value)
+            moved(changes.counts, campaign, before, state.value)
     for several in in_parts([row[0] for row in rows]):
         # Whoever had it knows nothing of it any more: what it says is about what was before.
         yield Ask(
@@ -154,9 +166,7 @@ def _changed(
             [state.value, AT_ONCE, now, expires, expires, *several],
         )
     if state is not State.WAITING:
-        yield Tell(
-            EVENT,
-            [(part.id, recipient, state.value, None, "", now) for _, _, _, recipient in rows],
+        changes.events.extend(
+            (part.id, recipient, state.value, None, "", now) for _, _, _, recipient in rows
         )
-    yield from count(changed, now)
     return len(rows)

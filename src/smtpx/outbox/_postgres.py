@@ -36,12 +36,10 @@ DIALECT = Dialect(
         "lock": "FOR UPDATE SKIP LOCKED",
         "wait": "FOR UPDATE",
         "share": "FOR SHARE",
-        # A later event may be committed first: what is not settled yet waits with all after it.
-        "settled": " AND xid < pg_snapshot_xmin(pg_current_snapshot())",
-        "transaction": ", xid XID8 NOT NULL DEFAULT pg_current_xact_id()",
         "keeping": "SELECT pg_advisory_xact_lock_shared(5321220334)",
         "forgetting": "SELECT pg_advisory_xact_lock(5321220334)",
         "deciding": "SELECT pg_advisory_xact_lock(5321220335)",
+        "telling": "SELECT pg_advisory_xact_lock(5321220336)",
         "exclusive": "SELECT pg_advisory_xact_lock(5321220333)",
         "tables": (
             "SELECT tablename FROM pg_tables "

@@ -14,7 +14,6 @@ from .states import IdempotencyConflict, NotInOutbox
 
 __all__ = [
     "AT_ONCE",
-    "EVENT",
     "MergeRow",
     "Terms",
     "chained",
@@ -23,6 +22,7 @@ __all__ = [
     "put",
     "put_rows",
     "put_template",
+    "tell",
 ]
 
 AT_ONCE = 0.0
@@ -45,9 +45,8 @@ _DELIVERIES = Table(
     {"state": "'waiting'", "reason": "''", "host": "''"}
     | dict.fromkeys(["claimed", "deferred", "doubted", "attempts"], "0"),
 )
-EVENT = """INSERT INTO smtpx_event (message, recipient, state, reply, reason, at)
+_EVENT = """INSERT INTO smtpx_event (message, recipient, state, reply, reason, at)
     VALUES (?,?,?,?,?,?)"""
-"""What is told of a delivery that has come to a state."""
 _COUNT = """INSERT INTO smtpx_count (campaign, slot, state, n) VALUES (?,?,?,?)
     ON CONFLICT (campaign, slot, state) DO UPDATE SET n = smtpx_count.n + excluded.n"""
 
@@ -255,6 +254,18 @@ def count(changes: Mapping[tuple[str, str], int], now: float) -> Statements[None
     if rows:
         # In one order everywhere, so that no two transactions wait for each other in a circle.
         _ = yield Tell(_COUNT, sorted(rows))
+
+
+def tell(
+    changes: Mapping[tuple[str, str], int], events: Sequence[Sequence[object]], now: float
+) -> Statements[None]:
+    """Count what has changed, and tell of it in events, at the end of a transaction."""
+    yield from count(changes, now)
+    if events:
+        # Whoever reads goes on behind the highest cursor: none that is lower may be committed
+        # later. The last lock of all: whoever has it waits for nobody any more.
+        _ = yield Ask("{telling}")
+        _ = yield Tell(_EVENT, events)
 
 
 def moved(counter: Counter[tuple[str, str]], campaign: str, before: str, after: str) -> None:

@@ -18,7 +18,7 @@ from ._destinations import (
     next_turn,
     set_aside,
 )
-from ._putting import AT_ONCE, EVENT, count, moved
+from ._putting import AT_ONCE, moved, tell
 from ._schedule import HELD_MOST, free_at
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from .states import State
@@ -86,14 +86,15 @@ def claim(wanted: Claim) -> Statements[Taken]:
         is_all = False
     taken: list[Row] = []
     changed: Counter[tuple[str, str]] = Counter()
+    events: list[Row] = []
     for deferred, most in ((1, wanted.most // 2), (0, wanted.most), (1, wanted.most)):
         if len(taken) < most:
-            is_end = yield from _take(wanted, deferred, most, taken, changed)
+            is_end = yield from _take(wanted, deferred, most, taken, changed, events)
             is_all = is_all and is_end
     claimed = yield from _with_messages(taken)
     contents = yield from _contents(one.content for one in claimed if one.content is not None)
     # At the end: whoever has touched a counter waits for nobody any more.
-    yield from count(changed, wanted.now)
+    yield from tell(changed, events, wanted.now)
     return Taken(claimed, contents, is_all)
 
 
@@ -103,6 +104,7 @@ def _take(
     most: int,
     taken: list[Row],
     changed: Counter[tuple[str, str]],
+    events: list[Row],
 ) -> Statements[bool]:
     """Take deliveries of a kind until there are so many, of the highest priority first.
 
@@ -111,7 +113,7 @@ def _take(
     for _ in range(_LOOKS):
         rows = yield from _due(wanted, deferred, most - len(taken))
         late = [row for row in rows if row[5] <= wanted.now]
-        yield from _expire(late, wanted.now, changed)
+        yield from _expire(late, wanted.now, changed, events)
         allowed, closed = yield from admitted(wanted, [row for row in rows if row not in late])
         for part in in_parts([row[0] for row in allowed]):
             yield Ask(
@@ -178,24 +180,26 @@ def expire(now: float) -> Statements[None]:
             )
             late += [number for number, expires in rows if expires <= now]
     changed: Counter[tuple[str, str]] = Counter()
+    events: list[Row] = []
     for part in in_parts(late):
         # None is locked that stays: whoever claims would pass it over.
         rows = yield Ask(
             f"SELECT number FROM smtpx_delivery WHERE {FREE} AND number IN {marks(part)} {{lock}}",
             part,
         )
-        yield from _expire(rows, now, changed)
-    yield from count(changed, now)
+        yield from _expire(rows, now, changed, events)
+    yield from tell(changed, events, now)
 
 
-def _expire(late: Sequence[Row], now: float, changed: Counter[tuple[str, str]]) -> Statements[None]:
+def _expire(
+    late: Sequence[Row], now: float, changed: Counter[tuple[str, str]], events: list[Row]
+) -> Statements[None]:
     for part in in_parts([row[0] for row in late]):
         rows = yield Ask(
             "SELECT number, campaign, message, recipient, reply, reason, doubted "
             f"FROM smtpx_delivery WHERE number IN {marks(part)}",
             part,
         )
-        events: list[tuple[object, ...]] = []
         updates: list[tuple[object, ...]] = []
         for number, campaign, message, recipient, reply, reason, doubted in rows:
             state = as_it_is(State.EXPIRED, doubted)
@@ -206,7 +210,6 @@ def _expire(late: Sequence[Row], now: float, changed: Counter[tuple[str, str]]) 
             "UPDATE smtpx_delivery SET state = ?, owner = NULL, changed = ? WHERE number = ?",
             updates,
         )
-        yield Tell(EVENT, events)
 
 
 def _with_messages(taken: Sequence[Row]) -> Statements[list[Claimed]]:

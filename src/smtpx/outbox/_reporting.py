@@ -42,14 +42,14 @@ def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int
     ((before,),) = yield Ask("SELECT cursor FROM smtpx_reader WHERE name = ? {wait}", [_READER])
     ((last,),) = yield Ask(
         "SELECT MAX(cursor) FROM (SELECT cursor FROM smtpx_event "
-        "WHERE cursor > ?{settled} ORDER BY cursor LIMIT ?) AS part",
+        "WHERE cursor > ? ORDER BY cursor LIMIT ?) AS part",
         [before, _PASSED],
     )
     if last is None:
         return 0
     events = yield Ask(
         "SELECT cursor, message, recipient, state, reply, reason FROM smtpx_event "
-        f"WHERE cursor > ? AND cursor <= ? AND state IN {marks(_GIVEN_UP)}{{settled}} "
+        f"WHERE cursor > ? AND cursor <= ? AND state IN {marks(_GIVEN_UP)} "
         "ORDER BY cursor LIMIT ?",
         [before, last, *_GIVEN_UP, _MOST],
     )

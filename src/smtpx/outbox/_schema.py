@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["MIGRATIONS", "VERSION", "Column"]
+__all__ = ["MIGRATIONS", "VERSION", "Column", "Former"]
 
 
 class Column(NamedTuple):
@@ -17,6 +17,13 @@ class Column(NamedTuple):
     table: str
     name: str
     kind: str
+
+
+class Former(NamedTuple):
+    """A column that a table had: dropped where it is there."""
+
+    table: str
+    name: str
 
 
 # What differs between the databases is in braces: see `Dialect`.
@@ -107,7 +114,7 @@ _FIRST = (
         state TEXT NOT NULL,
         reply TEXT,
         reason TEXT NOT NULL,
-        at {seconds} NOT NULL{transaction}
+        at {seconds} NOT NULL
     )""",
     """CREATE TABLE smtpx_reader (
         name TEXT PRIMARY KEY,
@@ -168,7 +175,14 @@ _FIFTH = (
         WHERE state = 'waiting' AND claimed = 0 AND aside <> ''""",
 )
 
-MIGRATIONS: Sequence[Sequence[str | Column]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+# In PostgreSQL the first one added the transaction of an event. Events are in the order of their
+# commits now, and a ledger that was restored has transactions of another server.
+_SIXTH = (Former("smtpx_event", "xid"),)
+
+MIGRATIONS: Sequence[Sequence[str | Column | Former]] = (
+    *(_FIRST, _SECOND, _THIRD),
+    *(_FOURTH, _FIFTH, _SIXTH),
+)
 """What makes of the tables of each version those of the next; the first makes them of nothing."""
 
 VERSION = len(MIGRATIONS)

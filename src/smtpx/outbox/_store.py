@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from ._schema import MIGRATIONS, VERSION
+from ._schema import MIGRATIONS, VERSION, Column
 from ._statements import Ask, Dialect, Row, Statements, Tell
 from .states import LedgerCorrupt, LedgerTooNew
 
@@ -143,7 +143,12 @@ def migrate(dialect: Dialect) -> Statements[None]:
         for step in migration:
             if isinstance(step, str):
                 _ = yield Ask(step)
-            elif (step.name,) not in (yield Ask("{columns}", [step.table])):
-                _ = yield Ask(f"ALTER TABLE {step.table} ADD COLUMN {step.name} {step.kind}")
+                continue
+            is_there = (step.name,) in (yield Ask("{columns}", [step.table]))
+            if isinstance(step, Column):
+                if not is_there:
+                    _ = yield Ask(f"ALTER TABLE {step.table} ADD COLUMN {step.name} {step.kind}")
+            elif is_there:
+                _ = yield Ask(f"ALTER TABLE {step.table} DROP COLUMN {step.name}")
     if version < VERSION:
         _ = yield Tell("UPDATE smtpx_version SET version = ?", [(VERSION,)])
