@@ -314,3 +314,28 @@ def test_who_waits_for_nothing_more_is_told_what_is_not_known():
     assert [one.status for one in result.outcomes] == [Status.IN_DOUBT]
     assert "before this was sent" not in str(result.error)
     assert "not known" in str(result.error)
+
+
+def test_an_account_that_is_struck_is_made_again_and_waits_for_nobody_who_never_came(monkeypatch):
+    """As near the recursion limit, where a thread had not begun."""
+    strikes = [RecursionError()]
+    known = _many.unsent
+
+    def unsent(*args: Any, **named: Any) -> Any:
+        if strikes:
+            raise strikes.pop()
+        return known(*args, **named)
+
+    monkeypatch.setattr(_many, "start_thread", lambda run, name: None)
+    monkeypatch.setattr(_many, "unsent", unsent)
+    many = _Many(to("a.test", "b.test"), 2, None, lambda *given: pytest.fail("it never began"))
+    many._fill()
+    with pytest.raises(RecursionError):
+        many.end(KeyboardInterrupt())
+    error = KeyboardInterrupt()
+    again = threading.Thread(target=many.end, args=[error], daemon=True)
+    again.start()
+    again.join(10)
+    assert not again.is_alive()
+    told = [result.outcomes[0].status for result in vars(error)["results"]]
+    assert told == [Status.NOT_TRIED] * 2

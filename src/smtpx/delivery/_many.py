@@ -162,7 +162,7 @@ class _Worker:
         self.ended = threading.Event()
         self._events = events
         self._deliver = deliver
-        self._unclaimed = [True]
+        self._claims: list[object] = []
         self._is_refused = False
 
     def start(self) -> None:
@@ -175,15 +175,15 @@ class _Worker:
             lost = ConnectionLost(f"there can be no thread for it: {error}", phase="connect")
             self._end(unsent(self.message, lost))
 
-    def claim(self) -> bool:
-        """True for the thread that is to send it, or for whoever does not wait for that: once."""
-        try:
-            return self._unclaimed.pop()
-        except IndexError:
-            return False
+    def claim(self, who: object) -> bool:
+        """True for the first to ask, be it again: its thread is to send it, or somebody that does
+        not wait for that.
+        """
+        self._claims.append(who)
+        return self._claims[0] is who
 
     def _run(self) -> None:
-        if not self.claim():
+        if not self.claim(self):
             return
         try:
             content, envelope = taken(self.message)
@@ -296,8 +296,9 @@ class _Many:
         for worker in self._working:
             worker.refuse()
         for worker in self._working:
-            if worker.claim():
-                worker.result = unsent(worker.message)
+            if worker.claim(self):
+                if worker.result is None:
+                    worker.result = unsent(worker.message)
             elif waits:
                 _ = worker.ended.wait()
             self._tell(worker)

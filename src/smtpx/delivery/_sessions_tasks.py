@@ -46,6 +46,8 @@ class TaskSessions:
         self._keeps = False
         """A task closes what was kept for long enough, while there is something."""
         self._news = world.make_bell()
+        self._kept = world.make_bell()
+        """Nothing is kept any more."""
         self._is_closed = False
 
     async def attempt(self, step: Try, content: AnyContent, deadline: Deadline) -> Said:
@@ -252,6 +254,7 @@ class TaskSessions:
             self._keeps = False
             for session in self._places.clear():
                 session.abort()
+            self._kept.ring()
 
     async def close(self) -> None:
         """Keep nothing any more; what is in use is closed when it is given back."""
@@ -260,6 +263,10 @@ class TaskSessions:
         self._news.ring()
         self._ring()
         await self._farewell(parting)
+        # Those that its keeper says farewell to are gone, too.
+        until = monotonic() + FAREWELL
+        while self._keeps and monotonic() < until:
+            await self._kept.wait(until - monotonic())
 
     async def _farewell(self, parting: Sequence[AsyncSession]) -> None:
         """Say QUIT to each; one that does not listen holds up no other."""
