@@ -198,7 +198,7 @@ class Mark:
             return None
         if isinstance(given, Awaitable):
             self.given = given
-            return self._awaited(given)
+            return self._awaited(cast("Awaitable[object]", given))
         self.note(given)
         return None
 

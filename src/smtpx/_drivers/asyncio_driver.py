@@ -338,7 +338,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._read_on()
         try:
             while True:
-                while not self._has_room():
+                while True:  # No condition ends it: no `try` is left by a jump back.
+                    if self._has_room():
+                        break
                     untaken = self._advance(untaken)
                     due = _end_of(deadline.within(self._pace.left))
                     try:

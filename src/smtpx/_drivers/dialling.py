@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # A host is encoded by it, and there may be no descriptor left to load it by then.
-import encodings.idna  # noqa: F401
+import encodings.idna  # noqa: F401 # pyright: ignore[reportUnusedImport]
 import math
 import os
 import selectors
