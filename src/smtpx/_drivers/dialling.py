@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-# A host is encoded by it, and there may be no descriptor left to load it by then.
-import encodings.idna  # noqa: F401 # pyright: ignore[reportUnusedImport]
+import codecs
 import math
 import os
 import selectors
@@ -26,6 +25,7 @@ from smtpx._drivers.racing import (
     unreachable,
 )
 from smtpx._drivers.waiting import Deadline, Selector
+from smtpx._loading import loading
 from smtpx._starting import start_thread
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost
@@ -265,7 +265,13 @@ NO_ANSWER = "the resolver did not answer in time"
 
 
 def numeric(host: str, port: int) -> Sequence[Found]:
-    """What a host is that needs no look-up, being an address; nothing if it does."""
+    """What a host is that needs no look-up, being an address; nothing if it does.
+
+    Raises:
+        LocalProtocolError: there is no descriptor left to load what any look-up needs.
+    """
+    with loading("the name of a host"):
+        _ = codecs.lookup("idna")
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
