@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 from weakref import WeakMethod
@@ -15,12 +16,15 @@ class Pulse:
     """Calls a method of an object now and then, as a context, or from `begin` to `end`.
 
     It does so as long as somebody holds the object: whatever its holder was interrupted in, the
-    thread ends then.
+    thread ends at once then.
     """
 
     def __init__(self, beat: Callable[[], object], seconds: float) -> None:
-        self._ended = threading.Event()
-        lives = (WeakMethod(beat), self._ended, min(seconds, threading.TIMEOUT_MAX))
+        # It may be told of in the middle of anything, by whoever lets go of the object last.
+        ended: SimpleQueue[None] = SimpleQueue()
+        self._ended = ended
+        reference = WeakMethod(beat, lambda _: ended.put(None))
+        lives = (reference, ended, min(seconds, threading.TIMEOUT_MAX))
         self.thread = threading.Thread(target=_live, args=lives, name="smtpx outbox", daemon=True)
 
     def begin(self) -> None:
@@ -29,7 +33,7 @@ class Pulse:
 
     def end(self) -> None:
         """Call it no more; where it is being called, wait for that."""
-        self._ended.set()
+        self._ended.put(None)
         # One that was interrupted as it began, and does not live yet, ends before its first call.
         if self.thread.is_alive():
             self.thread.join()
@@ -48,10 +52,15 @@ class Pulse:
 
 
 def _live(
-    reference: WeakMethod[Callable[[], object]], ended: threading.Event, seconds: float
+    reference: WeakMethod[Callable[[], object]], ended: SimpleQueue[None], seconds: float
 ) -> None:
-    while not ended.wait(seconds) and _beats(reference()):
-        pass
+    while True:
+        try:
+            ended.get(timeout=seconds)
+        except Empty:
+            if _beats(reference()):
+                continue
+        return
 
 
 def _beats(beat: Callable[[], object] | None) -> bool:
