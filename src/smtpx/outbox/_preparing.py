@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
+from smtpx._headers import BCC
 from smtpx.envelope import Envelope, Recipient
 from smtpx.errors import LocalProtocolError
 from smtpx.messages import flatten
@@ -45,10 +46,9 @@ _FIELD = re.compile(
     rb"(?:\s*(<[^<>\r\n]*>))?",
     re.IGNORECASE,
 )
-_BCC = {b"bcc", b"resent-bcc"}
+_BCC_NAMES = {b"bcc", b"resent-bcc"}
 _SIGNATURES = {b"dkim-signature", b"arc-message-signature"}
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
-_HIDDEN = re.compile(rb"^(?:resent-)?bcc[ \t]*:" + _FOLDED, _ANY_CASE)
 # What is made anew each time a message is composed: no part of what it says.
 _VARYING = re.compile(rb"^(?:message-id|date)[ \t]*:" + _FOLDED, _ANY_CASE)
 _BOUNDARY = re.compile(rb'\bboundary="?([^"\s;]+)', re.IGNORECASE)
@@ -136,8 +136,8 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
     for name, value in _FIELD.findall(b"\n" + head):
         known = name.lower()
         fields[known] = fields.get(known) or value
-    if not fields.keys().isdisjoint(_BCC):
-        head = _HIDDEN.sub(b"", head)
+    if not fields.keys().isdisjoint(_BCC_NAMES):
+        head = BCC.sub(b"", head)
         octets = head + octets[split:]
     message_id = fields.get(b"message-id", b"").decode("latin-1")
     stamps = b""
