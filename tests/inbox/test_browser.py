@@ -475,6 +475,25 @@ def test_the_focus_is_never_lost(width: int, where: str, world: World, opened: O
         expect(page.locator("#list")).to_be_focused()
 
 
+def test_what_is_deleted_is_never_the_next_to_be_shown(world: World, opened: Open) -> None:
+    """The list is asked for twice, and answered late: who deletes it is told by the second."""
+    for n in range(4):
+        world.send(subject=f"mail {n}")
+    page = opened("/m/3")
+    expect(page.locator(".head h2")).to_have_text("mail 2")
+
+    def late(route: Any) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    page.route("**/api/messages?limit=*", late)
+    page.focus("#list")
+    page.keyboard.press("d")
+    expect(page.locator("#list li")).to_have_count(3)
+    expect(page.locator(".head h2")).to_have_text("mail 1")
+    expect(page.locator("#error")).to_be_hidden()
+
+
 def test_keys_of_a_list(world: World, opened: Open) -> None:
     for n in range(4):
         world.send(subject=f"mail {n}")

@@ -453,7 +453,8 @@ async function drop() {
   const index = state.rows.findIndex((row) => row.id === doomed[0]);
   for (const id of doomed) await ask(mailUrl({ id, epoch }), { method: "DELETE" }).catch((error) => { if (error.status !== 404) throw error; });
   state.picked.clear();
-  state.current = null;
+  // Whoever else asks for the list meanwhile is answered in place of us: what is deleted must not be the next one.
+  Object.assign(state, { current: null, rows: state.rows.filter((row) => !doomed.includes(row.id)) });
   await load();
   const next = state.rows[Math.max(0, Math.min(index, state.rows.length - 1))];
   const isOpen = document.body.matches(".open");
