@@ -94,6 +94,23 @@ def untrue(result: Any, taken: set[str]) -> list[str]:
     ]
 
 
+async def heard(sending: Any, call: Account, room: int, begun: int) -> None:
+    """Take so many results as usual, the next with so little room, and what is told after that."""
+
+    async def go_on() -> None:
+        async for result in sending:
+            call.told.append(result)
+
+    try:
+        for _ in range(begun):
+            call.told.append(await anext(sending))
+        await within_task(room, go_on)
+    except RecursionError as error:
+        call.ended(error)
+    if sending.ag_frame is not None:
+        call.told += [result async for result in sending]
+
+
 @pytest.mark.parametrize("is_reused", [False, True])
 @pytest.mark.parametrize("way", ["BDAT", "DATA", "one by one", "BDAT, divided", "DATA, refused"])
 def test_one_message_in_a_task(way: str, is_reused: bool) -> None:
@@ -137,19 +154,7 @@ def test_many_in_tasks(way: str, connections: int, begun: int) -> None:
         client = AsyncClient(server.url, pool=PoolLimits(open=3, wait=5))
         call = Account()
         sending: Any = client.send_many(call.source, connections=connections, window=3)
-
-        async def go_on() -> None:
-            async for result in sending:
-                call.told.append(result)
-
-        try:
-            for _ in range(begun):
-                call.told.append(await anext(sending))
-            await within_task(room, go_on)
-        except RecursionError as error:
-            call.ended(error)
-        if sending.ag_frame is not None:
-            call.told += [result async for result in sending]
+        await heard(sending, call, room, begun)
         if call.is_mute:
             _ = gc.collect()
         for _ in range(500):
@@ -230,19 +235,7 @@ def test_many_deliveries_in_tasks(way: str, most: int, begun: int) -> None:
         call = Account()
         async with AsyncDelivery("mail.example.org", **options_of(server, dns)) as delivery:
             sending: Any = delivery.send_many(call.source, connections=most, window=1)
-
-            async def go_on() -> None:
-                async for result in sending:
-                    call.told.append(result)
-
-            try:
-                for _ in range(begun):
-                    call.told.append(await anext(sending))
-                await within_task(room, go_on)
-            except RecursionError as error:
-                call.ended(error)
-            if sending.ag_frame is not None:
-                call.told += [result async for result in sending]
+            await heard(sending, call, room, begun)
             return call, []
 
     with NameServer(ZONE) as dns:
