@@ -152,7 +152,9 @@ def opened(browser: Any, world: World) -> Iterator[Open]:
 
 
 def expect(thing: Any) -> Any:
-    return import_module("playwright.sync_api").expect(thing)
+    expect = import_module("playwright.sync_api").expect
+    expect.set_options(timeout=PATIENCE)
+    return expect(thing)
 
 
 # Security.
@@ -491,6 +493,22 @@ def test_what_is_deleted_is_never_the_next_to_be_shown(world: World, opened: Ope
     page.keyboard.press("d")
     expect(page.locator("#list li")).to_have_count(3)
     expect(page.locator(".head h2")).to_have_text("mail 1")
+    expect(page.locator("#error")).to_be_hidden()
+
+
+def test_a_link_is_followed_while_others_ask_for_the_list(world: World, opened: Open) -> None:
+    world.send(subject="first")
+    page = opened()
+    expect(page.locator("#live .word")).to_have_text("live")
+
+    def late(route: Any) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    page.route("**/api/messages?limit=*", late)
+    page.goto("about:blank")
+    page.goto(f"{world.url}/m/1")
+    expect(page.locator(".head h2")).to_have_text("first")
     expect(page.locator("#error")).to_be_hidden()
 
 

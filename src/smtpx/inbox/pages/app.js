@@ -74,11 +74,15 @@ const guarded = (act) => async (...words) => {
 
 // The list: one page of rows at a time, whatever there is.
 
-let asked = 0;
+// What was asked for later may be answered sooner: then there is nothing left to tell.
+
+let asked = 0, answered = 0;
 async function load() {
   const mine = ++asked;
-  const answer = await ask(listUrl(state.before === null ? {} : { before: state.before }));
-  if (mine !== asked) return;
+  const { before, query } = state;
+  const answer = await ask(listUrl(before === null ? {} : { before }));
+  if (mine < answered || before !== state.before || query !== state.query) return;
+  answered = mine;
   const isAnew = state.epoch !== null && answer.epoch !== state.epoch;
   const old = new Set(state.rows.map((row) => row.id));
   const fresh = old.size && !isAnew ? answer.messages.filter((row) => !old.has(row.id)).map((row) => row.id) : [];
@@ -104,11 +108,11 @@ async function isThere(id) {
 
 // A page follows another, in place of a list that grows without end.
 async function page(words) {
-  asked++;
   let answer = await ask(listUrl({ ...words, epoch: state.epoch }));
   const isFirst = "after" in words && answer.messages.length < PAGE;
   if (isFirst) answer = await ask(listUrl({ epoch: state.epoch }));
   if (!answer.messages.length) return;
+  answered = ++asked;
   const before = isFirst ? null : answer.messages[0].id + 1;
   Object.assign(state, { rows: answer.messages, next: answer.next, total: answer.total, before });
   list(new Set());
@@ -453,7 +457,6 @@ async function drop() {
   const index = state.rows.findIndex((row) => row.id === doomed[0]);
   for (const id of doomed) await ask(mailUrl({ id, epoch }), { method: "DELETE" }).catch((error) => { if (error.status !== 404) throw error; });
   state.picked.clear();
-  // Whoever else asks for the list meanwhile is answered in place of us: what is deleted must not be the next one.
   Object.assign(state, { current: null, rows: state.rows.filter((row) => !doomed.includes(row.id)) });
   await load();
   const next = state.rows[Math.max(0, Math.min(index, state.rows.length - 1))];
