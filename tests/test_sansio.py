@@ -6,7 +6,10 @@ import asyncio
 import re
 import socket
 import ssl
+import warnings
 from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from smtpx.sansio import (
     dial_async,
 )
 from smtpx.testing import Server, ServerTLS
+from tests.interruptions.points import Points
 from tests.network import dead
 
 Run = Callable[..., Any]
@@ -289,3 +293,40 @@ def test_a_source_has_a_family(dials):
 def test_what_is_no_address_is_not_dialled(dials, addresses: list[str]):
     with pytest.raises(ValueError, match="addresses"):
         dials(addresses, 25)
+
+
+class Interruption(BaseException):
+    """What a signal handler raises."""
+
+
+def interrupt() -> None:
+    raise Interruption
+
+
+def entered(port: int) -> Driver:
+    return Driver(smtpx.Endpoint.parse(f"smtp://127.0.0.1:{port}")).__enter__()
+
+
+def dialled(port: int) -> socket.socket | None:
+    return dial(["127.0.0.1"], port).socket
+
+
+@pytest.mark.usefixtures("nothing_is_kept_of_an_interrupted_finaliser")
+@pytest.mark.parametrize("call", [entered, dialled])
+def test_who_is_interrupted_while_dialling_leaves_no_connection_to_the_collector(call: Any) -> None:
+    modules = ("smtpx.sansio", "smtpx._drivers.dialling", "smtpx._drivers.racing")
+    at, left = 1, list[str]()
+    with Server() as server, warnings.catch_warnings(record=True) as heard:
+        call(server.port).__exit__(None, None, None)  # What is imported late is imported now.
+        while True:
+            warnings.simplefilter("always")
+            points = Points(at, interrupt, lambda frame: frame.f_globals["__name__"] in modules)
+            with suppress(Interruption):
+                points.run(partial(call, server.port)).__exit__(None, None, None)
+            left += [f"at {at}: {one.message}" for one in heard]
+            heard.clear()
+            if not points.happened:
+                break
+            at += 1
+    assert left == []
+    assert at > 20

@@ -89,13 +89,20 @@ def dial(
     race, spelt = _race(addresses, port, timeout, total, sources)
     deadline = Deadline(total)
     connected: socket.socket | None = None
-    with Selector() as selector:
-        attempts = dialling.Attempts(race, selector, lambda: deadline.within(timeout))
-        with closing(attempts), suppress(ConnectionLost, TimedOut):  # What each has said is known.
-            while True:
-                if (connected := attempts.go_on(wait=True)) is not None:
-                    break
-    return _dialled(race, connected, spelt)
+    try:
+        with Selector() as selector:
+            attempts = dialling.Attempts(race, selector, lambda: deadline.within(timeout))
+            # What each has said is known.
+            with closing(attempts), suppress(ConnectionLost, TimedOut):
+                while True:
+                    if (connected := attempts.go_on(wait=True)) is not None:
+                        break
+        return _dialled(race, connected, spelt)
+    except BaseException:
+        if connected is not None:
+            # By one call of C, whatever interrupts what follows.
+            socket.SocketType.close(connected)
+        raise
 
 
 async def dial_async(

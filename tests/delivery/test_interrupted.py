@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -22,6 +24,10 @@ STRUCK = [
     f"smtpx.delivery.{name}"
     for name in ("blocking", "_walking", "_sessions", "_places", "_attempts", "_standing")
 ]
+DIALLING = [
+    *("smtpx.sansio", "smtpx._drivers.dialling", "smtpx._drivers.racing"),
+    *("smtpx.delivery._sessions", "smtpx.delivery._attempts"),
+]
 _SLOWLY = [
     pytest.param(points, marks=pytest.mark.slow)
     for points in (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -30,6 +36,7 @@ NO = (Status.REFUSED, Status.NOT_TRIED)
 
 pytestmark = [
     pytest.mark.timeout(600),
+    pytest.mark.usefixtures("nothing_is_kept_of_an_interrupted_finaliser"),
     # What was to be returned when it was interrupted is closed when nobody has it any more.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -54,11 +61,22 @@ def _is_ours(frame: FrameType) -> bool:
     return bool(name.startswith("smtpx.") and not name.startswith("smtpx.testing."))
 
 
+def _dials(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__", "") in DIALLING
+
+
 class Call:
     """One delivery, interrupted at its so-manieth point, if it has so many."""
 
-    def __init__(self, server: Server, dns: NameServer, at: int, again: int = 0) -> None:
-        counts = _is_ours if again else _is_of_the_delivery
+    def __init__(
+        self,
+        server: Server,
+        dns: NameServer,
+        at: int,
+        again: int = 0,
+        counts: Callable[[FrameType], bool] | None = None,
+    ) -> None:
+        counts = counts or (_is_ours if again else _is_of_the_delivery)
         self._points = Points(at, interrupt, counts, again)
         self._server = server
         self._options: dict[str, Any] = {
@@ -121,6 +139,24 @@ def test_what_is_told_is_true_and_no_place_is_lost(step: int) -> None:
             at += step
     assert wrong == []
     assert at > 5 * step
+
+
+def test_no_connection_is_left_to_the_collector() -> None:
+    """Struck once, whoever dials closes what is there by then."""
+    at, left = 1, list[str]()
+    with Server() as server, NameServer(ZONE) as dns, warnings.catch_warnings(record=True) as heard:
+        _ = Call(server, dns, 0).faults()
+        while True:
+            heard.clear()
+            warnings.simplefilter("always")
+            call = Call(server, dns, at, counts=_dials)
+            _ = call.told_wrongly()
+            left += [f"at {at}: {one.message}" for one in heard]
+            if not call.happened:
+                break
+            at += 1
+    assert left == []
+    assert at > 100
 
 
 @pytest.mark.parametrize("again", [3, *_SLOWLY])

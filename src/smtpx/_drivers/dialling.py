@@ -47,10 +47,17 @@ def dial(
         ConnectionLost: no address could be reached; the message lists what each said.
         TimedOut: the time was up before any answered.
     """
-    with Dialling(endpoint, remaining=remaining, sources=sources) as dialling:
-        while True:
-            if (connected := dialling.go_on(wait=True)) is not None:
-                return connected
+    connected: socket.socket | None = None
+    try:
+        with Dialling(endpoint, remaining=remaining, sources=sources) as dialling:
+            while True:
+                if (connected := dialling.go_on(wait=True)) is not None:
+                    return connected
+    except BaseException:
+        if connected is not None:
+            # By one call of C, whatever interrupts what follows.
+            socket.SocketType.close(connected)
+        raise
 
 
 class Dialling:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
+from socket import SocketType
 from threading import Lock
 from time import monotonic
 
@@ -112,20 +113,26 @@ class Sessions:
             total=deadline.seconds,
             sources=self._settings.sources,
         )
-        unreached = unreached_of(dialled, self._settings)
-        for address, error in unreached:
-            if not (isinstance(error, TimedOut) and deadline.has_cut(left)):
-                self._hosts.failed(address, monotonic())
-        if dialled.socket is None:
-            return Said(begun=dialled.begun or addresses, unreached=unreached)
-        with self._lock:
-            self._places.settle(lease, dialled.address)
-            self._ring()
-        said = self._opened(lease, step, dialled, content, deadline)
-        is_cut = isinstance(said.error, TimedOut) and deadline.has_cut(left)
-        if not lease.is_open and not is_cut and self._is_crowded(said):
-            return None
-        return said._replace(begun=dialled.begun, unreached=unreached)
+        try:
+            unreached = unreached_of(dialled, self._settings)
+            for address, error in unreached:
+                if not (isinstance(error, TimedOut) and deadline.has_cut(left)):
+                    self._hosts.failed(address, monotonic())
+            if dialled.socket is None:
+                return Said(begun=dialled.begun or addresses, unreached=unreached)
+            with self._lock:
+                self._places.settle(lease, dialled.address)
+                self._ring()
+            said = self._opened(lease, step, dialled, content, deadline)
+            is_cut = isinstance(said.error, TimedOut) and deadline.has_cut(left)
+            if not lease.is_open and not is_cut and self._is_crowded(said):
+                return None
+            return said._replace(begun=dialled.begun, unreached=unreached)
+        except BaseException:
+            if dialled.socket is not None:
+                # By one call of C, whatever interrupts what follows.
+                SocketType.close(dialled.socket)
+            raise
 
     def _is_crowded(self, said: Said) -> bool:
         """True if a server takes no session because it has enough of ours; else remember it."""

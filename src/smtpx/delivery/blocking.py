@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from socket import SocketType
 from ssl import SSLError
 from time import monotonic
 from types import TracebackType
@@ -313,8 +314,8 @@ class Delivery(Uncopied):
             dialled = dial(addresses, port, total=left)
             if dialled.socket is None:
                 raise unreachable(step.host, dialled)
-            left = max(until - monotonic(), 0.001)
             try:
+                left = max(until - monotonic(), 0.001)
                 with Driver(dialled.socket, tls=tls) as driver:
                     return driver.run(step.dialogue(), timeout=left)
             except FetchFailed as error:
@@ -324,6 +325,10 @@ class Delivery(Uncopied):
                     f"{step.host} [{dialled.address}]: {error}",
                     is_certificate=isinstance(error, SSLError),
                 )
+            except BaseException:
+                # By one call of C, whatever interrupts what follows.
+                SocketType.close(dialled.socket)
+                raise
             left = until - monotonic()
             addresses = left_of(addresses, dialled)
             if left <= 0 or not addresses:
