@@ -302,8 +302,10 @@ def test_a_file_that_is_first_used_while_a_fork_is_under_way(tmp_path: Path) -> 
     begun = threading.Event()
 
     def first_use() -> None:
-        KeptTallies(tmp_path).add()
+        kept = KeptTallies(tmp_path)
+        kept.add()
         begun.set()
+        kept.close()
 
     thread = threading.Thread(target=first_use)
     _turns._before_fork()

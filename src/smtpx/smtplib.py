@@ -35,6 +35,7 @@ from smtplib import (
 )
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from smtpx._forking import have_forks_wait
 from smtpx._smtplib.arguments import (
     addr_only,
     offered,
@@ -67,6 +68,8 @@ except ValueError:
     _have_cram_md5_support = False
 else:
     _have_cram_md5_support = True
+
+have_forks_wait()
 
 __all__ = [
     "SMTP",

@@ -6,6 +6,7 @@ import os
 from typing import Protocol
 from weakref import WeakSet
 
+from smtpx._forking import have_forks_wait
 from smtpx.errors import LocalProtocolError
 
 _forks = 0
@@ -48,5 +49,6 @@ def _in_child() -> None:
         inherited.leave_parent()
 
 
+have_forks_wait()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_in_child)
