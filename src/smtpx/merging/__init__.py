@@ -65,7 +65,7 @@ class Template:
             author = _fixed_address(message, "From")
             self._sender = _sender(message, sender)
             skeleton = Skeleton(message, author.domain)
-            self._pieces, self._end = skeleton.pieces()
+            self._fixed, self._writers = skeleton.pieces()
         except SMTPError:
             raise
         except Exception as error:  # What is malformed makes the `email` package fail in many ways.
@@ -75,12 +75,12 @@ class Template:
                 "the message has no To: set one, such as '{{name}} <{{address}}>'"
             )
         self._to = skeleton.to
-        names = [name for piece in self._pieces for name in piece.writer.names]
+        names = [name for writer, _ in self._writers for name in writer.names]
         if isinstance(self._sender, Pattern):
             names += self._sender.names
         self._fields = tuple(dict.fromkeys(names))
         self._markup_fields = tuple(
-            {name for piece in self._pieces if piece.in_markup for name in piece.writer.names}
+            {name for writer, in_markup in self._writers if in_markup for name in writer.names}
         )
 
     @classmethod
@@ -130,32 +130,44 @@ class Template:
         given: object = values
         if type(given) is not dict:
             _checks.instance("values", given, Mapping)
-        texts: dict[str, str] = {}
-        for name in self._fields:
-            value = values.get(name)
-            texts[name] = value if type(value) is str else _text(name, values)
-        markup = {name: _markup(values[name], texts[name]) for name in self._markup_fields}
+        texts, markup = self._filling(values)
         sender, to = self._sender, self._to
-        if isinstance(sender, Pattern):
+        if type(sender) is Pattern:
             sender = filled_address(sender, texts)
         try:
-            envelope = Envelope(sender, to.pattern.fill(texts))
+            envelope = Envelope(sender, [to.pattern.fill(texts)])
         except AddressError as error:
             raise of_fields(to.pattern, error) from error
         (recipient,) = envelope._spelt
-        pieces: list[str] = []
+        pieces = self._fixed.copy()
         try:
-            for fixed, writer, in_markup in self._pieces:
-                if writer is to:
-                    # An address that needs SMTPUTF8 is sent so, or not at all (RFC 6532).
-                    written = to.written_with(recipient, texts)
-                else:
-                    written = writer.written(markup if in_markup else texts)
-                pieces += (fixed, written)
+            pieces[1::2] = [
+                # An address that needs SMTPUTF8 is sent so, or not at all (RFC 6532).
+                to.written_with(recipient, texts)
+                if writer is to
+                else writer.written(markup if in_markup else texts)
+                for writer, in_markup in self._writers
+            ]
         except UnicodeEncodeError:
             raise _not_text(texts) from None
-        pieces.append(self._end)
         return Rendered.of("".join(pieces).encode(), values), envelope
+
+    def _filling(self, values: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
+        """The values of all fields as text, and of those in HTML as that."""
+        texts: dict[str, str] = {}
+        are_strings = True
+        for name in self._fields:
+            value = values.get(name)
+            if type(value) is str:
+                texts[name] = value
+            else:
+                texts[name] = _text(name, values)
+                are_strings = False
+        names = self._markup_fields
+        # A string is no HTML already, and few have anything to escape: one look for all of them.
+        if are_strings and not _MARKUP.search("".join([texts[name] for name in names])):
+            return texts, texts
+        return texts, {name: _markup(values[name], texts[name]) for name in names}
 
     @_checks.even_half_made
     def __repr__(self) -> str:

@@ -87,7 +87,7 @@ def _pieces(line: str, where: str) -> list[_Piece]:
 
 
 def _fixed(text: str) -> _Piece:
-    return _Piece(Pattern([text], [], ()), _in_text)
+    return _Piece(Pattern([text], [], (), None), _in_text)
 
 
 def _way_of(found: re.Match[str]) -> Callable[[str, str], str]:

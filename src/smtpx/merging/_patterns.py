@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from sys import intern
 
+from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 
 __all__ = ["FIELD", "Pattern", "has_fields", "pattern_of", "tight"]
@@ -13,7 +14,7 @@ __all__ = ["FIELD", "Pattern", "has_fields", "pattern_of", "tight"]
 FIELD = re.compile(r"(?<!\{)\{\{\s*([A-Za-z_]\w*)\s*\}\}(?!\})", re.ASCII)
 
 
-class Pattern(NamedTuple):
+class Pattern(Value):
     """A text to be filled in."""
 
     pieces: list[str]
@@ -22,8 +23,12 @@ class Pattern(NamedTuple):
     """The fields as they stand there."""
     names: tuple[str, ...]
     """The fields, each once."""
+    alone: str | None
+    """The one field that it is, with nothing beside it."""
 
     def fill(self, values: Mapping[str, str]) -> str:
+        if self.alone is not None:
+            return values[self.alone]
         # To join copies whole pieces; the operator ``%`` looks at each of their characters.
         filled = self.pieces.copy()
         filled[1::2] = map(values.__getitem__, self.places)
@@ -51,10 +56,11 @@ def pattern_of(text: str, where: str) -> Pattern:
     at = 0
     for field in FIELD.finditer(text):
         pieces += [_literal(text[at : field.start()], where), ""]
-        places.append(field[1])
+        places.append(intern(field[1]))  # Found by what it is, not by how it is spelt.
         at = field.end()
     pieces.append(_literal(text[at:], where))
-    return Pattern(pieces, places, tuple(dict.fromkeys(places)))
+    alone = places[0] if pieces == ["", "", ""] else None
+    return Pattern(pieces, places, tuple(dict.fromkeys(places)), alone)
 
 
 def _literal(text: str, where: str) -> str:

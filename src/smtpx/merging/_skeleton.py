@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from email.message import EmailMessage
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from smtpx._message.encodings import as_octets, octets_of
 from smtpx._message.names import ADDRESSES
@@ -25,7 +25,7 @@ from smtpx.merging._headers import (
 )
 from smtpx.merging._patterns import FIELD, has_fields
 
-__all__ = ["Piece", "Skeleton"]
+__all__ = ["Skeleton"]
 
 _TEXT = {"subject", "comments", "keywords", "organization", "thread-topic"}
 _MIME = ("content-", "mime-")
@@ -38,14 +38,6 @@ class Body(Writer, Protocol):
     """What writes a part."""
 
     encoding: str
-
-
-class Piece(NamedTuple):
-    """What stands before a writer's place, and the writer."""
-
-    fixed: str
-    writer: Writer
-    in_markup: bool
 
 
 class Skeleton:
@@ -67,22 +59,18 @@ class Skeleton:
         self._mark_texts(self._message)
         self._mark_header(domain)
 
-    def pieces(self) -> tuple[list[Piece], str]:
-        """All pieces, and what stands after the last."""
+    def pieces(self) -> tuple[list[str], list[tuple[Writer, bool]]]:
+        """What is fixed, with an empty place for each writer; and these, each if in HTML."""
         written, _ = as_octets(self._message, smtputf8=False, eight_bit=False, binary=False)
         if not written.isascii():
             raise LocalProtocolError(
                 "the message has octets above 127 outside of its texts, or in an address: leave "
                 "them out"
             )
-        *fixed, end = re.split(rb"%b-\d+(?:: -\r\n)?" % self._mark.encode(), written)
-        places = re.findall(rb"%b-(\d+)" % self._mark.encode(), written)
-        writers = [self._writers[int(place)] for place in places]
-        pieces = [
-            Piece(before.decode("ascii"), writer, in_markup)
-            for before, (writer, in_markup) in zip(fixed, writers, strict=True)
-        ]
-        return pieces, end.decode("ascii")
+        pieces = re.split(rf"{self._mark}-(\d+)(?:: -\r\n)?", written.decode("ascii"))
+        writers = [self._writers[int(place)] for place in pieces[1::2]]
+        pieces[1::2] = [""] * len(writers)
+        return pieces, writers
 
     def _place(self, writer: Writer, *, in_markup: bool = False) -> str:
         self._writers.append((writer, in_markup))
