@@ -116,6 +116,99 @@ ROWS = st.fixed_dictionaries(
 )
 
 
+# What may mostly stand as it is, and what may not.
+NEARLY_PLAIN = st.lists(
+    st.sampled_from(
+        [
+            *[
+                "Bob",
+                "Miller",
+                "b",
+                "x" * 20,
+                "3.50",
+                "A-1",
+                "O'Brien",
+                "&",
+                "a=b",
+                "=?",
+                "?",
+                ".",
+                "<",
+            ],
+            *["(c)", "@", "-", "\t", "é", '"', "a,b;c:d", "--", "1/2"],
+        ]
+    ),
+    min_size=1,
+    max_size=3,
+).flatmap(lambda words: st.sampled_from(["", " ", "  "]).map(lambda between: between.join(words)))
+HEADERS: tuple[dict[str, str], ...] = (
+    {},
+    {"Reply-To": "{{thing}} desk <reply+{{token}}@example.org>"},
+    {"Subject": "={{name}}{{thing}}", "To": "Dr. {{name}} <{{address}}>"},
+    {"To": "{{name}} {{thing}} <{{address}}>", "Subject": "=?utf-8?q?x?= {{city}}"},
+    {"To": "<{{address}}>", "X-Long": "x" * 60 + " {{city}} {{city}} {{name}}"},
+)
+
+
+@pytest.mark.parametrize("header", HEADERS)
+@given(st.dictionaries(st.sampled_from(sorted(ROW)), NEARLY_PLAIN, max_size=2), ADDRESSES)
+@example({}, "bob@example.net")
+@example({"token": "a b"}, "bob@example.net")
+@example({"name": "A. B"}, "bob@example.net")
+@example({"name": "x" * 33}, "bob@example.net")
+@example({"name": "Bob  Miller"}, "bob@example.net")
+def test_a_copy_that_is_filled_at_once_is_the_one_that_is_written_piece_by_piece(
+    header, changed, address
+):
+    row = {**ROW, "note": "none", "address": address, **changed}
+    message = letter()
+    message["Message-ID"] = "<{{token}}@example.org>"
+    del message["Reply-To"]
+    for name, text in header.items():
+        del message[name]
+        message[name] = text
+    at_once, by_pieces = Template(message), Template(message)
+    by_pieces._row = re.compile("(?!)")
+
+    def rendered(template: Template) -> object:
+        try:
+            octets, envelope = template.render(row)
+        except smtpx.SMTPError as error:
+            return str(error)
+        fields = re.sub(rb"=_[0-9a-f]{24}|Date: [^\r]*", b"", octets)
+        return fields, envelope
+
+    assert rendered(at_once) == rendered(by_pieces)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_at_once"),
+    [
+        ({}, True),
+        ({"name": "Bob Miller", "city": "St. Gallen (SG)"}, True),
+        ({"name": "B\u00f6b"}, False),
+        ({"city": "a & b"}, False),
+        ({"city": "x" * 41}, False),
+        ({"token": "t" * 60}, False),
+        ({"note": ""}, False),
+        ({"thing": 1}, False),
+    ],
+)
+def test_a_copy_is_filled_at_once_where_all_values_may_stand_as_they_are(
+    changed: dict[str, object], is_at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    by_pieces = Template._written
+
+    def noted(*given: Any) -> str:
+        written.append(given)
+        return by_pieces(*given)
+
+    monkeypatch.setattr(Template, "_written", noted)
+    Template(letter()).render({**ROW, "note": "none", **changed})
+    assert bool(written) is not is_at_once
+
+
 def well_formed(octets: bytes) -> None:
     assert octets.isascii()
     assert octets.count(b"\r") == octets.count(b"\n") == octets.count(b"\r\n")

@@ -15,8 +15,8 @@ from smtpx._message.rendered import Rendered
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, LocalProtocolError, SMTPError
-from smtpx.merging._headers import filled_address, of_fields
-from smtpx.merging._patterns import Pattern, has_fields, pattern_of
+from smtpx.merging._headers import Writer, filled_address, of_fields
+from smtpx.merging._patterns import PRINTABLE, Pattern, fixed, has_fields, joined, pattern_of
 from smtpx.merging._skeleton import Skeleton
 
 __all__ = ["Template"]
@@ -24,6 +24,7 @@ __all__ = ["Template"]
 # What `html.escape` replaces: few texts have any of it.
 _MARKUP = re.compile("[&<>\"']")
 _BOM = "\ufeff"  # Programs of Windows begin a file with it, and `csv` the name of its first column.
+_LONGEST = 998  # Of a value that stands as it is, if nothing allows less.
 _FOR_ALL = ("Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc")
 
 
@@ -82,6 +83,7 @@ class Template:
         self._markup_fields = tuple(
             {name for writer, in_markup in self._writers if in_markup for name in writer.names}
         )
+        self._as_they_are()
 
     @classmethod
     def parse(cls, source: bytes, *, sender: str | None = None) -> Self:
@@ -130,30 +132,6 @@ class Template:
         given: object = values
         if type(given) is not dict:
             _checks.instance("values", given, Mapping)
-        texts, markup = self._filling(values)
-        sender, to = self._sender, self._to
-        if type(sender) is Pattern:
-            sender = filled_address(sender, texts)
-        try:
-            envelope = Envelope(sender, [to.pattern.fill(texts)])
-        except AddressError as error:
-            raise of_fields(to.pattern, error) from error
-        (recipient,) = envelope._spelt
-        pieces = self._fixed.copy()
-        try:
-            pieces[1::2] = [
-                # An address that needs SMTPUTF8 is sent so, or not at all (RFC 6532).
-                to.written_with(recipient, texts)
-                if writer is to
-                else writer.written(markup if in_markup else texts)
-                for writer, in_markup in self._writers
-            ]
-        except UnicodeEncodeError:
-            raise _not_text(texts) from None
-        return Rendered.of("".join(pieces).encode(), values), envelope
-
-    def _filling(self, values: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
-        """The values of all fields as text, and of those in HTML as that."""
         texts: dict[str, str] = {}
         are_strings = True
         for name in self._fields:
@@ -163,15 +141,85 @@ class Template:
             else:
                 texts[name] = _text(name, values)
                 are_strings = False
-        names = self._markup_fields
-        # A string is no HTML already, and few have anything to escape: one look for all of them.
-        if are_strings and not _MARKUP.search("".join([texts[name] for name in names])):
-            return texts, texts
-        return texts, {name: _markup(values[name], texts[name]) for name in names}
+        sender, to = self._sender, self._to
+        if type(sender) is Pattern:
+            sender = filled_address(sender, texts)
+        address = to.pattern.fill(texts)
+        try:
+            envelope = Envelope(sender, [address])
+        except AddressError as error:
+            raise of_fields(to.pattern, error) from error
+        (recipient,) = envelope._spelt
+        try:
+            # A string is no HTML already, as what has ``__html__()`` may be.
+            if are_strings and recipient == address and self._row.fullmatch(_row_of(texts)):
+                for place, writer in self._others:
+                    texts[place] = writer.written(texts)
+                written = self._whole.fill(texts)
+            else:
+                written = self._written(values, texts, recipient)
+        except UnicodeEncodeError:
+            raise _not_text(texts) from None
+        return Rendered.of(written.encode(), values), envelope
+
+    def _written(
+        self, values: Mapping[str, object], texts: Mapping[str, str], recipient: str
+    ) -> str:
+        """The copy, piece by piece."""
+        markup = {name: _markup(values[name], texts[name]) for name in self._markup_fields}
+        pieces = self._fixed.copy()
+        pieces[1::2] = [
+            # An address that needs SMTPUTF8 is sent so, or not at all (RFC 6532).
+            self._to.written_with(recipient, texts)
+            if writer is self._to
+            else writer.written(markup if in_markup else texts)
+            for writer, in_markup in self._writers
+        ]
+        return "".join(pieces)
+
+    def _as_they_are(self) -> None:
+        """Prepare for rows whose values may all stand as they are, as those of most rows may.
+
+        Such a copy is one pattern, filled at once: it takes 0.4 of the time.
+        """
+        may_have = dict.fromkeys(self._fields, PRINTABLE)
+        room = dict.fromkeys(self._fields, _LONGEST)
+        self._others: list[tuple[str, Writer]] = []
+        """What is written anew even so, and its place, which is no name of a field."""
+        patterns = [fixed(self._fixed[0])]
+        for number, (writer, in_markup) in enumerate(self._writers):
+            parts = self._to.with_its_address if writer is self._to else writer.as_it_is
+            for each in parts:
+                for name in each.pattern.names:
+                    may_have[name] &= each.characters
+                    room[name] = min(room[name], each.room)
+                patterns.append(each.pattern)
+            if not parts:
+                self._others.append((f"{number}:", writer))
+                patterns.append(Pattern(["", "", ""], [f"{number}:"], ()))
+            patterns.append(fixed(self._fixed[2 * number + 2]))
+            if in_markup:
+                for name in writer.names:
+                    may_have[name] -= set("&<>\"'")
+        self._whole = joined(patterns)
+        self._row = re.compile("".join([_one(may_have[name], room[name]) for name in self._fields]))
 
     @_checks.even_half_made
     def __repr__(self) -> str:
         return f"<Template with {', '.join(self._fields) or 'no fields'}>"
+
+
+def _row_of(texts: Mapping[str, str]) -> str:
+    return "\n".join([*texts.values(), ""])
+
+
+def _one(characters: frozenset[str], room: int) -> str:
+    """A regular expression for a value that may have these, and so many, and for its line end."""
+    if room < 1:
+        return "(?!)"
+    word = f"[{''.join(map(re.escape, sorted(characters - {' '})))}]+"
+    words = f"{word}(?: {word})*" if " " in characters else word
+    return rf"(?=.{{1,{room}}}\n){words}\n"
 
 
 def _check(message: Any) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from smtpx.merging._patterns import FIELD, Pattern, pattern_of
+from smtpx.merging._patterns import FIELD, PRINTABLE, AsItIs, Pattern, pattern_of
 
 __all__ = ["Base64Body", "QuotedPrintableBody", "body_of", "line_feeds", "shortest"]
 
@@ -34,6 +34,7 @@ class QuotedPrintableBody:
         lines = text.split("\n")
         encoded = [*map(_with_room, lines)]
         self._whole = pattern_of("\r\n".join(encoded), where)
+        self.as_it_is: Sequence[AsItIs] = (AsItIs(self._whole, PRINTABLE - {"="}, _ROOM),)
         self._lines: list[_Line] = []
         for form, line in zip(encoded, lines, strict=True):
             plain = pattern_of(line, where)
@@ -64,6 +65,7 @@ class Base64Body:
     """For text that quoted-printable would make three times as long."""
 
     encoding = "base64"
+    as_it_is: Sequence[AsItIs] = ()
 
     def __init__(self, text: str, where: str) -> None:
         pattern = pattern_of(text, where)

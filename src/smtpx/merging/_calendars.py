@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from smtpx._message import fields
 from smtpx.errors import LocalProtocolError
 from smtpx.merging._bodies import line_feeds, shortest
-from smtpx.merging._patterns import Pattern, has_fields, pattern_of
+from smtpx.merging._patterns import AsItIs, Pattern, fixed, has_fields, pattern_of
 
 __all__ = ["CalendarBody"]
 
@@ -51,6 +51,8 @@ class _Piece(NamedTuple):
 class CalendarBody:
     """Filled line by line, each value as its property has it, and folded anew."""
 
+    as_it_is: Sequence[AsItIs] = ()
+
     def __init__(self, text: str, where: str) -> None:
         text = line_feeds(text)
         self.names = pattern_of(_FOLD.sub("", text), where).names
@@ -87,7 +89,7 @@ def _pieces(line: str, where: str) -> list[_Piece]:
 
 
 def _fixed(text: str) -> _Piece:
-    return _Piece(Pattern([text], [], (), None), _in_text)
+    return _Piece(fixed(text), _in_text)
 
 
 def _way_of(found: re.Match[str]) -> Callable[[str, str], str]:

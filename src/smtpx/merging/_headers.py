@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from smtpx._message import fields
@@ -12,7 +12,17 @@ from smtpx._message.mailboxes import mailbox_in
 from smtpx._stamps import date_field, new_message_id
 from smtpx.addresses import Address
 from smtpx.errors import AddressError, LocalProtocolError
-from smtpx.merging._patterns import FIELD, Pattern, pattern_of, tight
+from smtpx.merging._patterns import (
+    FIELD,
+    PRINTABLE,
+    AsItIs,
+    Pattern,
+    fixed,
+    joined,
+    pattern_of,
+    room_in,
+    tight,
+)
 
 __all__ = [
     "DateField",
@@ -28,6 +38,8 @@ __all__ = [
 _LINE = 78
 _LONGEST_LINE = 998  # RFC 5322 §2.1.1
 _NOT_EXACT = re.compile(r"[^!-;=?-~]")
+_EXACT = frozenset(each for each in PRINTABLE if not _NOT_EXACT.search(each))
+_IN_PHRASE = frozenset(filter(fields.is_phrase, PRINTABLE)) | {" "}
 # The `email` package quotes a field that has spaces in its braces.
 _QUOTED_FIELD = re.compile(rf'"({FIELD.pattern})"', re.ASCII)
 
@@ -37,6 +49,8 @@ class Writer(Protocol):
 
     names: tuple[str, ...]
     """The fields in it."""
+    as_it_is: Sequence[AsItIs]
+    """What it writes where nothing has to be done; nothing, where that shows only in writing."""
 
     def written(self, values: Mapping[str, str]) -> str:
         """With its line end, filled with these values.
@@ -54,24 +68,29 @@ class TextField:
         self._name = name
         self._pattern = pattern_of(text, f"the message's {name}")
         self.names = self._pattern.names
+        self.as_it_is: Sequence[AsItIs] = ()
+        # Without "=" in either, no value makes an encoded word of it.
+        if "=" not in text and _is_plain(FIELD.sub("x", text)):
+            whole = pattern_of(f"{name}: {text}\r\n", name)
+            self.as_it_is = (AsItIs(whole, PRINTABLE - {"="}, room_in(_LINE + 2, whole)),)
 
     def written(self, values: Mapping[str, str]) -> str:
         text = self._pattern.fill(values)
         field = f"{self._name}: {text}\r\n"
-        if (
-            len(field) <= _LINE + 2
-            and text.isascii()
-            and text.isprintable()
-            and "=?" not in text
-            and text == text.strip(" ")
-        ):
+        if len(field) <= _LINE + 2 and _is_plain(text):
             return field
         _refuse_controls(self._pattern, values)
         return _written(self._name, fields.unstructured(self._name, text))
 
 
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and "=?" not in text and text == text.strip(" ")
+
+
 class MailboxField:
     """One mailbox, with or without a display name (RFC 5322 §3.4)."""
+
+    as_it_is: Sequence[AsItIs] = ()  # The address is parsed.
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -86,6 +105,17 @@ class MailboxField:
             names = ", ".join(map(repr, self.pattern.names))
             raise AddressError(f"field {names}: {address} is not ASCII, as {self.name} has to be")
         return self.written_with(str(address), values)
+
+    @property
+    def with_its_address(self) -> Sequence[AsItIs]:
+        """What `written_with` writes, as far as the address is what its values make."""
+        shown = self.display.fill(dict.fromkeys(self.display.names, "x"))
+        if "=" in shown or not fields.is_phrase(shown):
+            return ()
+        before = joined([fixed(f"{self.name}: "), self.display, fixed(" <")])
+        address = joined([self.pattern, fixed(">\r\n")])
+        room = room_in(_LINE + 2, before, address)
+        return AsItIs(before, _IN_PHRASE - {"="}, room), AsItIs(address, PRINTABLE, room)
 
     def written_with(self, address: str, values: Mapping[str, str]) -> str:
         display = self.display.fill(values)
@@ -104,8 +134,11 @@ class ExactField:
         if not text.isascii():
             raise LocalProtocolError(f"the message's {name} has a field, so the rest must be ASCII")
         self._name = name
-        self._pattern = pattern_of(" ".join(text.split()), f"the message's {name}")
+        text = " ".join(text.split())
+        self._pattern = pattern_of(text, f"the message's {name}")
         self.names = self._pattern.names
+        whole = pattern_of(f"{name}: {text}\r\n", name)
+        self.as_it_is: Sequence[AsItIs] = (AsItIs(whole, _EXACT, room_in(_LINE + 2, whole)),)
 
     def written(self, values: Mapping[str, str]) -> str:
         for name in self._pattern.names:
@@ -132,6 +165,7 @@ class DateField:
     """The time of rendering."""
 
     names: tuple[str, ...] = ()
+    as_it_is: Sequence[AsItIs] = ()
 
     def __init__(self) -> None:
         self._last = 0, ""
@@ -149,6 +183,7 @@ class MessageIDField:
     """Another one for each copy."""
 
     names: tuple[str, ...] = ()
+    as_it_is: Sequence[AsItIs] = ()
 
     def __init__(self, domain: str) -> None:
         self._domain = domain

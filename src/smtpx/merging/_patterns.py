@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from sys import intern
+from typing import final
 
 from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 
-__all__ = ["FIELD", "Pattern", "has_fields", "pattern_of", "tight"]
+__all__ = [
+    "FIELD",
+    "PRINTABLE",
+    "AsItIs",
+    "Pattern",
+    "fixed",
+    "has_fields",
+    "joined",
+    "pattern_of",
+    "room_in",
+    "tight",
+]
+
+PRINTABLE = frozenset(map(chr, range(0x20, 0x7F)))
+"""ASCII without controls."""
 
 FIELD = re.compile(r"(?<!\{)\{\{\s*([A-Za-z_]\w*)\s*\}\}(?!\})", re.ASCII)
 
 
+@final
 class Pattern(Value):
     """A text to be filled in."""
 
@@ -23,7 +39,7 @@ class Pattern(Value):
     """The fields as they stand there."""
     names: tuple[str, ...]
     """The fields, each once."""
-    alone: str | None
+    alone: str | None = None
     """The one field that it is, with nothing beside it."""
 
     def fill(self, values: Mapping[str, str]) -> str:
@@ -33,6 +49,22 @@ class Pattern(Value):
         filled = self.pieces.copy()
         filled[1::2] = map(values.__getitem__, self.places)
         return "".join(filled)
+
+
+class AsItIs(Value):
+    """What a writer writes of values that may stand as they are, as nearly all may."""
+
+    pattern: Pattern
+    characters: frozenset[str]
+    """What each value may have: a space only between two words."""
+    room: int
+    """How long each value may be."""
+
+
+def room_in(length: int, *patterns: Pattern) -> int:
+    """How long each value may be for all of it to have this length at most."""
+    fixed = sum(len(piece) for pattern in patterns for piece in pattern.pieces)
+    return (length - fixed) // max(1, sum(len(pattern.places) for pattern in patterns))
 
 
 def has_fields(text: str) -> bool:
@@ -61,6 +93,21 @@ def pattern_of(text: str, where: str) -> Pattern:
     pieces.append(_literal(text[at:], where))
     alone = places[0] if pieces == ["", "", ""] else None
     return Pattern(pieces, places, tuple(dict.fromkeys(places)), alone)
+
+
+def fixed(text: str) -> Pattern:
+    """The pattern of a text without fields."""
+    return Pattern([text], [], ())
+
+
+def joined(patterns: Iterable[Pattern]) -> Pattern:
+    """One pattern of several, one behind the other."""
+    pieces, places = [""], list[str]()
+    for pattern in patterns:
+        pieces[-1] += pattern.pieces[0]
+        pieces += pattern.pieces[1:]
+        places += pattern.places
+    return Pattern(pieces, places, tuple(dict.fromkeys(places)))
 
 
 def _literal(text: str, where: str) -> str:
