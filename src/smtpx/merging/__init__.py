@@ -151,8 +151,14 @@ class Template:
             raise of_fields(to.pattern, error) from error
         (recipient,) = envelope._spelt
         try:
+            row = "\n".join([*texts.values(), ""])
             # A string is no HTML already, as what has ``__html__()`` may be.
-            if are_strings and recipient == address and self._row.fullmatch(_row_of(texts)):
+            if (
+                are_strings
+                and recipient == address
+                and self._row.fullmatch(row)
+                and self._takes_markup(texts, escaped=_MARKUP.search(row) is not None)
+            ):
                 for place, writer in self._others:
                     texts[place] = writer.written(texts)
                 written = self._whole.fill(texts)
@@ -161,6 +167,14 @@ class Template:
         except UnicodeEncodeError:
             raise _not_text(texts) from None
         return Rendered.of(written.encode(), values), envelope
+
+    def _takes_markup(self, texts: dict[str, str], *, escaped: bool) -> bool:
+        """Add what stands for values in HTML; False if one takes more room than it has there."""
+        for name, place, room in self._in_markup:
+            texts[place] = value = html.escape(texts[name]) if escaped else texts[name]
+            if len(value) > room:
+                return False
+        return True
 
     def _written(
         self, values: Mapping[str, object], texts: Mapping[str, str], recipient: str
@@ -184,6 +198,7 @@ class Template:
         """
         may_have = dict.fromkeys(self._fields, PRINTABLE)
         room = dict.fromkeys(self._fields, _LONGEST)
+        in_html: dict[str, int] = {}
         self._others: list[tuple[str, Writer]] = []
         """What is written anew even so, and its place, which is no name of a field."""
         patterns = [fixed(self._fixed[0])]
@@ -193,14 +208,17 @@ class Template:
                 for name in each.pattern.names:
                     may_have[name] &= each.characters
                     room[name] = min(room[name], each.room)
-                patterns.append(each.pattern)
+                    if in_markup:
+                        in_html[name] = min(in_html.get(name, _LONGEST), each.room)
+                patterns.append(each.pattern.placed(_in_html) if in_markup else each.pattern)
             if not parts:
                 self._others.append((f"{number}:", writer))
                 patterns.append(Pattern(["", "", ""], [f"{number}:"], ()))
+                if in_markup:
+                    for name in writer.names:
+                        may_have[name] -= set("&<>\"'")
             patterns.append(fixed(self._fixed[2 * number + 2]))
-            if in_markup:
-                for name in writer.names:
-                    may_have[name] -= set("&<>\"'")
+        self._in_markup = [(name, _in_html(name), room) for name, room in in_html.items()]
         self._whole = joined(patterns)
         self._row = re.compile("".join([_one(may_have[name], room[name]) for name in self._fields]))
 
@@ -209,8 +227,9 @@ class Template:
         return f"<Template with {', '.join(self._fields) or 'no fields'}>"
 
 
-def _row_of(texts: Mapping[str, str]) -> str:
-    return "\n".join([*texts.values(), ""])
+def _in_html(name: str) -> str:
+    """The place of a field's value as it stands in HTML, which is no name of a field."""
+    return f"<{name}>"
 
 
 def _one(characters: frozenset[str], room: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from sys import intern
 from typing import final
 
@@ -49,6 +49,10 @@ class Pattern(Value):
         filled = self.pieces.copy()
         filled[1::2] = map(values.__getitem__, self.places)
         return "".join(filled)
+
+    def placed(self, place_of: Callable[[str], str]) -> Pattern:
+        """The same with others' places for its fields."""
+        return Pattern(self.pieces, [intern(place_of(name)) for name in self.places], self.names)
 
 
 class AsItIs(Value):
