@@ -7,7 +7,7 @@ RFC 5321 §2.3.1. The options: RFC 3461 (DSN), 8689 (REQUIRETLS), 2852 (DELIVERB
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
@@ -350,6 +350,8 @@ def _recipients_of(given: Sequence[str | Address | Recipient]) -> tuple[Recipien
 
 
 _RecipientDraft, _EnvelopeDraft = draft_of(Recipient), draft_of(Envelope)
+keep_paths: Callable[[Envelope, tuple[str, str]], None] = vars(Envelope)["_paths"].__set__
+"""Keeps what was asked for: to set it by `object.__setattr__` takes five times as long."""
 _held: Any = vars(Envelope)["recipients"]  # ``None`` until somebody looks, if all are usual
 type.__setattr__(Envelope, "recipients", _Recipients())
 

@@ -8,7 +8,7 @@ from smtpx._wire import commands
 from smtpx._wire.commands import Command
 from smtpx._wire.content import SMALL, Content
 from smtpx._wire.parameters import mail_parameters, rcpt_parameters, size_parameter
-from smtpx.envelope import BodyType, Envelope
+from smtpx.envelope import BodyType, Envelope, keep_paths
 from smtpx.errors import LocalProtocolError
 
 # An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
@@ -71,8 +71,6 @@ def parameters_of(connection: Connection, envelope: Envelope, content: Content) 
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
-    if envelope._is_bare and content.eight_bit is False:
-        return size_parameter(content.size, connection.extensions)
     return mail_parameters(
         envelope,
         connection.extensions,
@@ -94,9 +92,12 @@ def plain_group(
     Raises:
         ExtensionMissing, LocalProtocolError: they cannot be made.
     """
-    parameters = parameters_of(connection, envelope, content)
+    if envelope._is_bare and content.eight_bit is False:
+        parameters = size_parameter(content.size, connection.extensions)
+    else:
+        parameters = parameters_of(connection, envelope, content)
     paths = envelope._paths
     if paths is None:
         paths = commands.paths_of(envelope.sender, envelope._spelt)
-        object.__setattr__(envelope, "_paths", paths)
+        keep_paths(envelope, paths)
     return commands.envelope_commands(paths, parameters, reset, then)
