@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import processes
+from bench import merge, processes
 from bench.contest import Contender, Contest, Figures, measure
 from bench.contests import loopback, many_recipients, tls, without_chunking
 
@@ -23,6 +23,22 @@ def lines(tree: Path, rounds: int) -> Iterator[str]:
         for contender in ours:
             if contender.mode != "aiosmtplib":
                 yield compared(contest, contender, tree, rounds)
+    yield from merged(tree, rounds)
+
+
+def merged(tree: Path, rounds: int, count: int = 10_000) -> Iterator[str]:
+    """Personal copies, rendered and sent."""
+    figures: dict[Path | None, list[merge.Sent]] = {None: [], tree: []}
+    with processes.sink() as server:
+        for turn in range(rounds):
+            for whose in (None, tree) if turn % 2 else (tree, None):
+                figures[whose].append(merge.sent(server, server.port, count, 1, whose))
+    yield "\nA personal message"
+    yield row("Template.render and send_many", *map(cpu_and_wall, figures.values()))
+
+
+def cpu_and_wall(runs: list[merge.Sent]) -> tuple[list[float], list[float]]:
+    return [run.client / 1e6 for run in runs], [run.wall for run in runs]
 
 
 def compared(contest: Contest, here: Contender, tree: Path, rounds: int) -> str:
@@ -33,10 +49,17 @@ def compared(contest: Contest, here: Contender, tree: Path, rounds: int) -> str:
             for contender in (here, there) if turn % 2 else (there, here):
                 measure(contest, contender, server, server.port, figures[contender])
     ours, theirs = figures[here], figures[there]
+    return row(here.name, (ours.cpu, ours.wall), (theirs.cpu, theirs.wall))
+
+
+def row(
+    name: str, ours: tuple[list[float], list[float]], theirs: tuple[list[float], list[float]]
+) -> str:
+    """Of CPU and wall time, each a list of rounds."""
     return (
-        f"  {here.name:34}"
-        f"{statistics.median(ours.cpu) * 1e6:12.1f}{statistics.median(theirs.cpu) * 1e6:12.1f}"
-        f"{ratio(ours.cpu, theirs.cpu):8.2f}{ratio(ours.wall, theirs.wall):8.2f}"
+        f"  {name:34}"
+        f"{statistics.median(ours[0]) * 1e6:12.1f}{statistics.median(theirs[0]) * 1e6:12.1f}"
+        f"{ratio(ours[0], theirs[0]):8.2f}{ratio(ours[1], theirs[1]):8.2f}"
     )
 
 

@@ -1,7 +1,8 @@
-"""Personal mail: what a message costs before it is sent, and a million of them in a minute.
+"""Personal mail: what a message costs before it is sent, and a million of them at once.
 
-`python -m bench merge` prints all of it. The client of the headline is a process of its own,
-`python -m bench.merge PORT N`, which prints one line of JSON when all results are there.
+`python -m bench merge` prints all of it. The client that sends them is a process of its own,
+`python -m bench.merge PORT N CONNECTIONS`, which prints one line of JSON when all results are
+there. `python -m bench against TREE` measures it beside that of another checkout.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from email import policy
 from email.generator import BytesGenerator
 from email.message import EmailMessage
 from io import BytesIO
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import smtpx
@@ -145,7 +148,7 @@ def rendering() -> float:
 
 
 class Sent(NamedTuple):
-    """The headline's run: seconds for all, and each process's CPU for one copy in µs."""
+    """A run: seconds for all, and each process's CPU for one copy in µs."""
 
     wall: float
     client: float
@@ -155,14 +158,27 @@ class Sent(NamedTuple):
 
 
 def headline(count: int = MEASURED, rtt: float = RTT) -> Sent:
-    """Send so many; exits if the sink has not just what was rendered."""
+    """Send so many over a long wire."""
     with processes.sink() as server, processes.wire(server, rtt) as wire:
-        command = [sys.executable, "-m", "bench.merge", str(wire.port), str(count)]
-        done = subprocess.run(
-            command, cwd=processes.ROOT, stdout=subprocess.PIPE, text=True, check=True
-        )
-        taken = server.report()
-    report = json.loads(done.stdout)
+        return sent(server, wire.port, count, CONNECTIONS)
+
+
+def sent(
+    server: processes.Service, port: int, count: int, connections: int, tree: Path | None = None
+) -> Sent:
+    """Send so many by a client; exits if the sink has not just what was rendered.
+
+    `tree` is another checkout, whose smtpx it is.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.merge", str(port), str(count), str(connections)],
+        cwd=processes.ROOT,
+        env=os.environ if tree is None else {**os.environ, "PYTHONPATH": str(tree / "src")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    taken, report = server.report(), json.loads(done.stdout)
     if (taken["messages"], taken["digest"]) != (count, report["digest"]):
         sys.exit(f"{count} copies were rendered, {taken['messages']} came, or not as they were")
     return Sent(
@@ -174,26 +190,35 @@ def headline(count: int = MEASURED, rtt: float = RTT) -> Sent:
 
 
 def main() -> None:
-    port, count = int(sys.argv[1]), int(sys.argv[2])
+    port, count, connections = map(int, sys.argv[1:4])
     template = smtpx.Template(letter())
-    copies: list[tuple[bytes, str]] = []
+    # In one piece: as many objects as there are copies would have Python look for garbage in them.
+    octets, sizes = bytearray(), array("L")
 
     def rendered() -> Iterator[tuple[bytes, smtpx.Envelope]]:
+        nonlocal octets
         for row in rows(count):
             copy = template.render(row)
-            copies.append((copy[0], row["address"]))
+            octets += copy[0]
+            sizes.append(len(copy[0]))
             yield copy
 
-    limits = smtpx.PoolLimits(open=CONNECTIONS, idle=CONNECTIONS, messages=None)
+    limits = smtpx.PoolLimits(open=connections, idle=connections, messages=None)
     with smtpx.Client(f"smtp://127.0.0.1:{port}", pool=limits) as client:
         cpu, wall = time.process_time(), time.perf_counter()
-        results = client.send_many(rendered(), connections=CONNECTIONS, window=WINDOW)
+        results = client.send_many(rendered(), connections=connections, window=WINDOW)
         failed = [result.error for result in results if result.error is not None]
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     assert not failed, failed[0]
-    digest = sink.digest((f"<shop@example.org><{to}>".encode(), copy) for copy, to in copies)
-    octets = sum(len(copy) for copy, _ in copies)
-    print(json.dumps({"wall": wall, "cpu": cpu, "digest": digest, "octets": octets}))
+    report = {"wall": wall, "cpu": cpu, "octets": len(octets)}
+    print(json.dumps({**report, "digest": sink.digest(taken_apart(memoryview(octets), sizes))}))
+
+
+def taken_apart(octets: memoryview, sizes: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
+    """The envelopes and the contents of all copies."""
+    for row, size in zip(rows(sys.maxsize), sizes, strict=False):
+        yield f"<shop@example.org><{row['address']}>".encode(), bytes(octets[:size])
+        octets = octets[size:]
 
 
 def lines() -> Iterator[str]:
@@ -215,14 +240,17 @@ def lines() -> Iterator[str]:
     ratio = (plain.build + plain.generate) / copy
     yield f"Template.render: {copy:.1f}, {ratio:.0f} times less than to build and generate it"
     yield ""
-    sent = headline()
+    with processes.sink() as server:
+        alone = sent(server, server.port, MEASURED // 4, 1)
+    yield f"rendered and sent, over one connection to this machine: {alone.client:.1f}"
+    done = headline()
     yield (
-        f"{MEASURED:,} copies of {sent.octets:,.0f} octets, by send_many over {CONNECTIONS} "
-        f"connections at {RTT} ms: {sent.wall:.1f} s,"
+        f"{MEASURED:,} copies of {done.octets:,.0f} octets, by send_many over {CONNECTIONS} "
+        f"connections at {RTT} ms: {done.wall:.1f} s,"
     )
-    million = sent.wall * PROMISED / MEASURED
+    million = done.wall * PROMISED / MEASURED
     yield f"so {PROMISED:,} in {million:.0f} s; each came as it was rendered, by its hash"
-    yield f"CPU for one of them: the client's {sent.client:.0f} µs, the sink's {sent.sink:.0f} µs"
+    yield f"CPU for one of them: the client's {done.client:.0f} µs, the sink's {done.sink:.0f} µs"
 
 
 if __name__ == "__main__":
