@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from smtpx._core import failures
-from smtpx._core.hearing import Hearing
+from smtpx._core.hearing import GLANCE, Hearing
 from smtpx._core.learnt import Learnt
 from smtpx._core.steps import Send, Steps, is_by_total, octets_written
 from smtpx._core.telling import Telling
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx._wire.extensions import NO_EXTENSIONS, Extensions, without
 from smtpx._wire.parser import TLS_ALERT
-from smtpx.errors import MalformedReply
+from smtpx.errors import ConnectionLost, MalformedReply, TimedOut
 from smtpx.observing import Observer
 from smtpx.options import Limits, Timeouts
 from smtpx.replies import Reply
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from smtpx.tls import Protection
 
 # An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
-_DATA_BLOCK, _DATA_TERMINATION = Phase.DATA_BLOCK, Phase.DATA_TERMINATION
+_MAIL, _DATA_BLOCK, _DATA_TERMINATION = Phase.MAIL, Phase.DATA_BLOCK, Phase.DATA_TERMINATION
 
 
 class Connection(Hearing):
@@ -200,10 +200,62 @@ class Connection(Hearing):
         try:
             yield Send._made(data, self._seconds[phase], rate)
         except OSError as error:
-            is_late = is_by_total(error) and octets_written(error, len(data)) == 0
-            # What took the time may have been ours: a message to write, or a signer.
-            doing = "we got ready to write" if is_late else "we wrote to the server"
-            raise self.lost(error, phase, doing) from error
+            raise self._unwritten(error, len(data), phase) from error
+
+    def _unwritten(self, error: OSError, size: int, phase: Phase) -> ConnectionLost | TimedOut:
+        """The error of a transport that failed in a write of so many octets."""
+        is_late = is_by_total(error) and octets_written(error, size) == 0
+        # What took the time may have been ours: a message to write, or a signer.
+        doing = "we got ready to write" if is_late else "we wrote to the server"
+        return self.lost(error, phase, doing)
+
+    def exchange_at_once(self, group: bytes, content: bytes, replies: int) -> Steps[bytes | None]:
+        """Send a whole transaction in one write; return the octets of its last reply.
+
+        ``None``: not all of its replies are a yes. What has come of them is left for `settle`, and
+        nobody has looked behind them. It is one generator for what `check_quiet`, `send`,
+        `settle_success` and `look_behind` do.
+
+        Raises:
+            LocalProtocolError, ConnectionLost, TimedOut, RemoteProtocolError: as they do. Unless
+                there is an `open_transaction`, nothing was written.
+        """
+        self._check_idle()
+        try:
+            early = yield GLANCE
+        except OSError as error:
+            raise self._not_quiet(error) from error
+        if early is not None:
+            raise self._unasked(early)
+        self.open_transaction = True
+        self.expect_group((group,), replies)
+        wire = group + content
+        try:
+            yield Send._made(wire, self._seconds[_MAIL], None)
+        except OSError as error:
+            raise self._unwritten(error, len(wire), _MAIL) from error
+        if self.telling is not None:
+            return None
+        try:
+            data = yield self._first[_DATA_TERMINATION]
+        except OSError as error:
+            raise self._unheard(error, END_OF_DATA) from error
+        if not data:
+            raise self._closed(END_OF_DATA)
+        last = self._parser.feed_success(data, replies)
+        if last is None:
+            last = yield from self.settle_success(replies, fresh=False)
+            is_followed = last is not None and (yield from self.look_behind())
+        else:
+            self._pending.clear()
+            try:
+                behind = yield GLANCE
+            except OSError:
+                behind = b""
+            is_followed = behind is not None and self._follows(behind)
+        if is_followed:
+            raise failures.behind_a_yes(self.parting)
+        return last
 
     def expect(self, command: Command, replies: int = 1) -> None:
         """Note that replies are due to a command whose octets are sent by other means."""

@@ -23,7 +23,7 @@ from smtpx.replies import Reply
 # if the phase has as much.
 _LAST_WORDS = 2.0
 
-_GLANCE = Glance()
+GLANCE = Glance()
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
 
@@ -177,12 +177,21 @@ class Hearing:
         try:
             data = yield (self._first if fresh else self._further)[command.phase]
         except OSError as error:
-            doing = f"we waited for {failures.due(command)}"
-            raise self.lost(error, command.phase, doing, hint) from error
+            raise self._unheard(error, command, hint) from error
         if not data:
-            self.broken = True
-            raise failures.closed(command, is_cut=self._parser.is_cut)
+            raise self._closed(command)
         self._parser.feed(data)
+
+    def _unheard(
+        self, error: OSError, command: Command, hint: str = ""
+    ) -> ConnectionLost | TimedOut:
+        """The error of a transport that failed while a reply was waited for."""
+        return self.lost(error, command.phase, f"we waited for {failures.due(command)}", hint)
+
+    def _closed(self, command: Command) -> ConnectionLost:
+        """The error of a stream that ended in place of a reply."""
+        self.broken = True
+        return failures.closed(command, is_cut=self._parser.is_cut)
 
     def _heard(self, reply: Reply, command: Command) -> Reply:
         """What a reply means for the session."""
@@ -229,13 +238,13 @@ class Hearing:
         self.answered(count + 1)
         return None
 
-    def settle_success(self, count: int) -> Steps[bytes | None]:
+    def settle_success(self, count: int, fresh: bool = True) -> Steps[bytes | None]:
         """Wait for `count` replies as long as all are positive; return the octets of the last.
 
-        ``None``: something else has come, and nothing was taken. The time is for all together.
+        ``None``: something else has come, and nothing was taken. The time is for all together;
+        what is left of it if it is not `fresh`.
         """
         parser = self._parser
-        fresh = True
         while self.telling is None and self.parting is None:
             if not parser.is_empty:
                 last = parser.next_success(count)
@@ -302,7 +311,7 @@ class Hearing:
         """True if the server already says something, or hung up, before it was asked."""
         if self._parser.is_empty:
             try:
-                data = yield _GLANCE
+                data = yield GLANCE
             except OSError:
                 return True
             if data is None:
@@ -313,7 +322,7 @@ class Hearing:
     def glance(self, phase: Phase) -> Steps[bytes | None]:
         """Take what has come, though no reply is read here."""
         try:
-            return (yield _GLANCE)
+            return (yield GLANCE)
         except OSError as error:
             raise self.lost(error, phase, "nobody had anything to say") from error
 
@@ -325,24 +334,37 @@ class Hearing:
             ConnectionLost: the server has closed the connection, with a 421 or without.
             RemoteProtocolError: the server said something that nobody asked for.
         """
+        self._check_idle()
+        try:
+            early = yield GLANCE
+        except OSError as error:
+            raise self._not_quiet(error) from error
+        if early is not None:
+            raise self._unasked(early)
+
+    def _check_idle(self) -> None:
+        """Make sure of the same, as far as it is known without looking."""
         # A server that has parted is broken with, too; its own words are the better reason.
         if self.parting is not None:
             raise self.over()
         if self.broken:
             raise LocalProtocolError("the session is over: open another one")
-        if self._parser.is_empty:
-            try:
-                data = yield _GLANCE
-            except OSError as error:
-                raise self.lost(error, Phase.OTHER, "nobody had anything to say") from error
-            if data is None:
-                return
-            if not data:
+        if not self._parser.is_empty:
+            raise self._unasked()
+
+    def _not_quiet(self, error: OSError) -> ConnectionLost | TimedOut:
+        """The error of a transport that failed when it was looked at."""
+        return self.lost(error, Phase.OTHER, "nobody had anything to say")
+
+    def _unasked(self, early: bytes | None = None) -> ConnectionLost | RemoteProtocolError:
+        """What it means that something has come before it was asked for, or was there already."""
+        if early is not None:
+            if not early:
                 self.broken = True
-                raise ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
-            self._parser.feed(data)
+                return ConnectionLost("the server closed the connection", phase=Phase.OTHER.field)
+            self._parser.feed(early)
         self.was_gone = True
-        raise self._unsolicited()
+        return self._unsolicited()
 
     def _unsolicited(self) -> ConnectionLost | RemoteProtocolError:
         """What the waiting octets mean when nothing was asked (R3)."""
@@ -408,14 +430,19 @@ class Hearing:
         """
         if self._parser.is_empty:
             try:
-                data = yield _GLANCE
+                data = yield GLANCE
             except OSError:
                 data = b""
             if data is None:
                 return False
-            # After the end of the stream nothing can be sent; what was answered stays so.
-            self.broken = self.broken or not data
-            self._parser.feed(data)
+            return self._follows(data)
+        return self.check_in_step()
+
+    def _follows(self, data: bytes) -> bool:
+        """The same of what has just come."""
+        # After the end of the stream nothing can be sent; what was answered stays so.
+        self.broken = self.broken or not data
+        self._parser.feed(data)
         return self.check_in_step()
 
 

@@ -136,30 +136,24 @@ def _at_once(
         S: 250 ok
         S: 250 queued
     """
-    wire = group + octets
     before = group.count(b"\n") - 1  # One reply to each command line.
     heard: list[Reply] = []
     last: bytes | None = None
-    written = 0
     try:
         if connection.mark is not None and not (yield from connection.mark()):
             return untried(envelope, mark_refused())
-        yield from connection.check_quiet()
-        connection.open_transaction = True
-        connection.expect_group((group,), before + 1)
-        written = len(wire)
-        yield from connection.send(wire, _MAIL)
-        last = yield from connection.settle_success(before + 1)
+        last = yield from connection.exchange_at_once(group, octets, before + 1)
         if last is None:
             yield from connection.settle(
                 heard=heard, fresh=not connection.has_unread, together=True
             )
-        is_taken = last is not None or heard[-1].positive
-        if (yield from connection.look_behind()) and is_taken:
-            raise failures.behind_a_yes(connection.parting)
+            if (yield from connection.look_behind()) and heard[-1].positive:
+                raise failures.behind_a_yes(connection.parting)
     except SESSION_OVER as over:
         # What the transport did not take whole, the server cannot have accepted.
-        if octets_written(over.__cause__, written) < len(wire):
+        size = len(group) + len(octets)
+        written = size if connection.open_transaction else 0
+        if octets_written(over.__cause__, written) < size:
             return untried(envelope, over)
         plan = plan_of(connection, envelope, content)
         if not isinstance(over, RemoteProtocolError):

@@ -85,6 +85,20 @@ class ReplyParser:
             return Reply(single[0])
         return self._next_in_lines()
 
+    def feed_success(self, data: bytes, count: int) -> bytes | None:
+        """Take bytes; return the last reply if they are the replies to one transaction, so many.
+
+        If they are anything else, or more, they are kept as `feed` keeps them.
+        """
+        if (
+            self.is_empty
+            and len(data) <= self._limits.reply_line
+            and are_positive(data, count, go_ahead=False)
+        ):
+            return _last_line(data)
+        self.feed(data)
+        return None
+
     def next_success(self, count: int) -> bytes | None:
         """Take out the replies to one transaction, so many; return the last, as `next_positives`.
 
@@ -92,7 +106,7 @@ class ReplyParser:
         """
         unread = self._buffer[self._begin :]
         if self._took(unread, count):
-            return unread[unread.rfind(b"\n", 0, -1) + 1 :]
+            return _last_line(unread)
         last, _ = self.next_positives((count,))
         return last[0] if last else None
 
@@ -198,6 +212,10 @@ class ReplyParser:
 
     def _malformed(self, why: str, octets: bytes) -> MalformedReply:
         return MalformedReply(why, redacted(octets, self.secrets)[:_QUOTED])
+
+
+def _last_line(octets: bytes) -> bytes:
+    return octets[octets.rfind(b"\n", 0, -1) + 1 :]
 
 
 def _shown(octets: bytes) -> str:
