@@ -192,7 +192,8 @@ class BlockingDriver:
                 if left == 0:
                     raise TimeoutError("timed out")
                 seconds = left
-        seconds = deadline.within(seconds)
+        if deadline.end is not None:
+            seconds = deadline.within(seconds)
         channel = self._channel
         while True:
             if channel is None or not channel.pending():
@@ -212,7 +213,8 @@ class BlockingDriver:
     def _send(self, step: Send, deadline: Deadline) -> bytes:
         unsent, pace = step.data, self._pace
         try:
-            _ = deadline.within(step.timeout)
+            if deadline.end is not None:
+                _ = deadline.within(step.timeout)
             sent = self._write(unsent)
             if sent == len(unsent):
                 if pace.is_behind:

@@ -7,6 +7,8 @@ import selectors
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from smtpx._checks import LONGEST_WAIT
@@ -46,10 +48,11 @@ class Transport(Protocol):
 class Deadline:
     """Seconds that are left of a total; without a total, as many as a phase asks for."""
 
-    __slots__ = ("_end",)
+    __slots__ = ("end",)
 
     def __init__(self, total: float | None) -> None:
-        self._end = None if total is None else time.monotonic() + total
+        self.end = None if total is None else time.monotonic() + total
+        """When it is over, by the monotonic clock; ``None``: never."""
 
     def within(self, seconds: float | None) -> float | None:
         """The smaller of `seconds` and what is left.
@@ -57,22 +60,17 @@ class Deadline:
         Raises:
             TimeoutError: nothing is left.
         """
-        if self._end is None:
+        if self.end is None:
             return seconds
-        left = self._end - time.monotonic()
+        left = self.end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the total time is used up")
         return left if seconds is None else min(left, seconds)
 
-    @property
-    def end(self) -> float | None:
-        """When it is over, by the monotonic clock; ``None``: never."""
-        return self._end
-
     def judged(self, error: OSError) -> OSError:
         """The same error, which knows whether it comes of the total."""
-        if isinstance(error, TimeoutError) and self._end is not None:
-            return by_total(error) if self._end - time.monotonic() < _TICK else error
+        if isinstance(error, TimeoutError) and self.end is not None:
+            return by_total(error) if self.end - time.monotonic() < _TICK else error
         return error
 
     @staticmethod
@@ -82,9 +80,9 @@ class Deadline:
 
     def for_farewell(self, most: float | None = None) -> Deadline:
         """A deadline for what is left to say: at `most` so many seconds, but never none."""
-        if self._end is None:
+        if self.end is None:
             return self if most is None else Deadline(most)
-        left = max(self._end - time.monotonic(), _MOMENT)
+        left = max(self.end - time.monotonic(), _MOMENT)
         return Deadline(left if most is None else min(left, most))
 
 
@@ -155,20 +153,22 @@ def at_a_time(seconds: float | None) -> float | None:
 class Waiter:
     """Waits until a non-blocking socket can be read or written."""
 
-    __slots__ = ("_descriptor", "_poll")
+    __slots__ = ("_descriptor", "_poll", "is_readable")
 
     def __init__(self, connected: socket.socket) -> None:
         # The descriptor outlives the socket object that TLS replaces.
         self._descriptor = connected.fileno()
         self._poll = None
+        self.is_readable: Callable[[], object]
+        """True if octets, or the end of the stream, are there: asked twice for every message."""
         if hasattr(select, "poll"):  # not on Windows
             self._poll = select.poll()
             self._poll.register(self._descriptor, select.POLLIN)
+            self.is_readable = partial(self._poll.poll, 0)
+        else:
+            self.is_readable = self._is_selected
 
-    def is_readable(self) -> bool:
-        """True if octets, or the end of the stream, are there."""
-        if self._poll is not None:
-            return bool(self._poll.poll(0))
+    def _is_selected(self) -> bool:
         return bool(select.select([self._descriptor], [], [], 0)[0])
 
     def until_readable(self, seconds: float | None) -> None:
