@@ -85,7 +85,7 @@ def transaction(
     ):
         by_chunk = extensions.chunking and not content.has_commands()
         chunk = f"BDAT {len(octets)} LAST\r\n" if by_chunk else ""
-        group = plain_group(connection, envelope, content, reset=False, then=chunk)
+        group = plain_group(connection, envelope, content, False, chunk)
         if len(group) <= connection.limits.window:
             if chunk:
                 return _at_once(connection, envelope, content, group, octets)

@@ -37,7 +37,7 @@ _PROMISING = re.compile(
 )
 
 
-def are_positive(octets: bytes, count: int, go_ahead: bool) -> bool:
+def are_positive(octets: bytes, count: int, go_ahead: bool = False) -> bool:
     """True if these are so many positive replies of one line, then a 3yz if asked, and no more."""
     pattern = _GO_AHEAD if go_ahead else _POSITIVES
     return octets.count(b"\n") == count + go_ahead and pattern.fullmatch(octets) is not None
@@ -93,7 +93,7 @@ class ReplyParser:
         if (
             self.is_empty
             and len(data) <= self._limits.reply_line
-            and are_positive(data, count, go_ahead=False)
+            and are_positive(data, count)
         ):
             return _last_line(data)
         self.feed(data)
