@@ -352,7 +352,7 @@ class SMTP(Authentication, Transactions):
         sender, paths = "", []
         if as_made:  # else the replaced steps may know what to make of them
             sender = sender_path(from_addr)
-            paths = [recipient_path(address) for address in addresses]
+            paths = list(map(recipient_path, addresses))
         self.ehlo_or_helo_if_needed()
         octets = _octets(msg)
         content = Content(octets or bCRLF)
@@ -368,7 +368,8 @@ class SMTP(Authentication, Transactions):
             raise SMTPRecipientsRefused({})
         if as_made:  # Whatever cannot be said is found out before anything is.
             lines = [f"mail {self._mail_argument(sender, mail_opts)}"]
-            lines += [f"rcpt {self._rcpt_argument(path, rcpt_opts)}" for path in paths]
+            for path in paths:
+                lines.append(f"rcpt {self._rcpt_argument(path, rcpt_opts)}")
             self._guard(" ".join(lines))
             if self.does_esmtp and self.has_extn("pipelining"):
                 return self._pipeline(from_addr, addresses, lines, content)

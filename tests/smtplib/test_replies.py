@@ -190,7 +190,7 @@ def test_an_interrupt_closes(monkeypatch: pytest.MonkeyPatch) -> None:
         def interrupted() -> bytes:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(client.file, "read1", interrupted)
+        monkeypatch.setattr(client.file, "first", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.sendmail("a@example.org", "b@example.net", "hi")
         assert client.sock is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from math import inf
 from socket import socket as Socket  # noqa: N812 - tests patch `smtplib.socket`, the module
 from time import monotonic
 
@@ -47,7 +48,7 @@ class ReplyFile:
     def __init__(self, connected: Socket) -> None:
         self._socket = connected
         self._waiter = Waiter(connected)
-        self._decrypted: Callable[[], int] = getattr(connected, "pending", int)
+        self._decrypted: Callable[[], int] | None = getattr(connected, "pending", None)
         self._held = b""
         self._is_timed = False
         self._limit: float | None = None
@@ -58,6 +59,15 @@ class ReplyFile:
         self._is_timed = True
         self._limit = limit
         self._due = None
+
+    def first(self) -> bytes:
+        """`begin`, and take what comes next; nothing is held, for a glance has found nothing."""
+        timeout = self._socket.gettimeout()
+        self._is_timed = True
+        self._limit = None
+        # What the first read may take, the socket knows by itself.
+        self._due = inf if timeout is None else monotonic() + timeout
+        return self._socket.recv(_BUFFER)
 
     def end(self) -> None:
         """The reply was read."""
@@ -87,7 +97,8 @@ class ReplyFile:
         """Take what has arrived, without waiting; ``b""`` is the end, ``None`` nothing."""
         if self._held:
             return self.read1()
-        if not self._decrypted() and not self._waiter.is_readable():
+        decrypted = self._decrypted
+        if (decrypted is None or not decrypted()) and not self._waiter.is_readable():
             return None
         timeout = self._socket.gettimeout()
         self._socket.settimeout(0)
@@ -105,18 +116,16 @@ class ReplyFile:
     def _read(self) -> bytes:
         if not self._is_timed:
             return self._socket.recv(_BUFFER)
-        timeout = self._socket.gettimeout()
         if self._due is None and self._limit is None:
-            # What the first read may take, the socket knows by itself.
-            self._due = float("inf") if timeout is None else monotonic() + timeout
-            return self._socket.recv(_BUFFER)
+            return self.first()
+        timeout = self._socket.gettimeout()
         if self._due is None:
             limits = [seconds for seconds in (timeout, self._limit) if seconds is not None]
             self._due = monotonic() + min(limits)
         left = self._due - monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
-        self._socket.settimeout(None if left == float("inf") else left)
+        self._socket.settimeout(None if left == inf else left)
         try:
             return self._socket.recv(_BUFFER)
         finally:

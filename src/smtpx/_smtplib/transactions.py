@@ -115,16 +115,14 @@ class Transactions(Commands):
         try:
             for said, count, go_ahead in ((wire, len(lines), True), (octets, due, False)):
                 early = file.glance()
-                happened.append(early)
                 if early is not None:
-                    return happened
+                    return [*happened, early]
+                happened.append(None)
                 happened.append(self._transmit(said))
-                file.begin()
-                reply = file.read1()
-                is_whole = len(reply) <= LIMITS.reply_line
-                if not is_whole or not are_positive(reply, count, go_ahead):
-                    return [*happened, reply]
+                reply = file.first()
                 happened.append(reply)
+                if len(reply) > LIMITS.reply_line or not are_positive(reply, count, go_ahead):
+                    return happened
             surplus = file.glance()
             if surplus is not None:
                 return [*happened, surplus]
