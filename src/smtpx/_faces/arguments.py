@@ -8,38 +8,40 @@ from io import TextIOBase
 from typing import Any, cast
 
 from smtpx import _checks
-from smtpx._core.sending import CONTENT, Message, addressed
-from smtpx._faces.checked import checked
+from smtpx._core.sending import CONTENT
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
-from smtpx.options import Check, PoolLimits
+from smtpx.options import PoolLimits
 
-__all__ = ["check_blocking", "check_many", "check_pool", "ready"]
-
-# An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
-_PASS = Check.PASS
+__all__ = ["check_blocking", "check_many", "check_message", "check_pool"]
 
 
-def ready(
-    check: Check, message: Message, envelope: Envelope | None, all_or_nothing: bool
-) -> tuple[Message, Envelope]:
-    """The message as the caller wants it checked, and whom it is from and for.
+def check_message(message: object) -> None:
+    """Make sure that it is a message, of whatever form.
 
     Raises:
-        CheckFailed: there are errors in it.
-        LocalProtocolError, AddressError: nobody sends it, or nobody gets it.
-        TypeError: one of them is of another kind.
+        TypeError: it is none.
     """
-    if all_or_nothing is not False:
-        _checks.flag("all_or_nothing", all_or_nothing)
-    if not isinstance(message, bytes):
-        _check_message(message)
-    if envelope is not None and not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        allowed = "a smtpx.Envelope(sender, recipients) or None"
-        raise _checks.complaint("envelope", envelope, allowed)
-    if check is not _PASS:
-        message = checked(check, message, envelope)
-    return message, envelope or addressed(message)
+    if isinstance(message, bytes) or is_message(message):
+        return
+    given = message
+    if isinstance(message, str):
+        advice = ": encode it, or read it by email.message_from_string()"
+    elif isinstance(message, os.PathLike):
+        advice = ": give its read_bytes(), or open it in binary mode"
+    elif isinstance(message, TextIOBase):
+        advice = ": open the file in binary mode"
+    elif isinstance(message, Envelope):
+        advice = ": the message comes first, then its envelope"
+    elif isinstance(message, AsyncIterable) and not isinstance(message, Iterable):
+        advice = ": that is for an AsyncClient"
+    elif isinstance(message, (list, tuple, set, frozenset, Mapping)) and not _is_octets(message):
+        advice = ": send one, or several by send_many()"
+    elif hasattr(given, "read") or isinstance(message, (bytearray, memoryview, Iterable)):
+        return
+    else:
+        advice = ""
+    raise _checks.complaint("message", given, CONTENT, advice)
 
 
 def check_many(
@@ -91,29 +93,6 @@ def check_pool(pool: PoolLimits | None) -> PoolLimits:
     """
     _checks.instance("pool", pool, PoolLimits, or_none=True)
     return PoolLimits() if pool is None else pool
-
-
-def _check_message(message: object) -> None:
-    if is_message(message):
-        return
-    given = message
-    if isinstance(message, str):
-        advice = ": encode it, or read it by email.message_from_string()"
-    elif isinstance(message, os.PathLike):
-        advice = ": give its read_bytes(), or open it in binary mode"
-    elif isinstance(message, TextIOBase):
-        advice = ": open the file in binary mode"
-    elif isinstance(message, Envelope):
-        advice = ": the message comes first, then its envelope"
-    elif isinstance(message, AsyncIterable) and not isinstance(message, Iterable):
-        advice = ": that is for an AsyncClient"
-    elif isinstance(message, (list, tuple, set, frozenset, Mapping)) and not _is_octets(message):
-        advice = ": send one, or several by send_many()"
-    elif hasattr(given, "read") or isinstance(message, (bytearray, memoryview, Iterable)):
-        return
-    else:
-        advice = ""
-    raise _checks.complaint("message", given, CONTENT, advice)
 
 
 def _is_octets(several: Any) -> bool:

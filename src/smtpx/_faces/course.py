@@ -6,11 +6,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, left_over, resumed
 from smtpx._core.sending import Message, addressed
 from smtpx._core.verdicts import unfinished, untried
-from smtpx._faces.arguments import ready
+from smtpx._faces.arguments import check_message
+from smtpx._faces.checked import checked
 from smtpx._faces.leasing import Lease
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
@@ -18,6 +20,8 @@ from smtpx.errors import RemoteProtocolError, SessionFull, SMTPError
 from smtpx.options import Check
 from smtpx.results import SendResult, accepted
 
+# An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
+_PASS = Check.PASS
 _OCTETS = (bytes, bytearray, memoryview)
 
 
@@ -56,10 +60,22 @@ class Course:
         """Take the message, as the caller wants it checked.
 
         Raises:
-            CheckFailed, LocalProtocolError, AddressError, TypeError: it cannot be sent.
+            CheckFailed: there are errors in it.
+            LocalProtocolError, AddressError: nobody sends it, or nobody gets it.
+            TypeError: one of them is of another kind.
         """
-        self.message, self.envelope = ready(check, message, self.envelope, self.all_or_nothing)
-        self._everyone = self.envelope
+        if self.all_or_nothing is not False:
+            _checks.flag("all_or_nothing", self.all_or_nothing)
+        if type(message) is not bytes:
+            check_message(message)
+        envelope = self.envelope
+        if envelope is not None and not isinstance(envelope, Envelope):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            allowed = "a smtpx.Envelope(sender, recipients) or None"
+            raise _checks.complaint("envelope", envelope, allowed)
+        if check is not _PASS:
+            message = checked(check, message, envelope)
+        self.message = message
+        self.envelope = self._everyone = envelope or addressed(message)
 
     @property
     def so_far(self) -> SendResult | None:
