@@ -139,6 +139,7 @@ class SMTP(Authentication, Transactions):
     default_port: int = SMTP_PORT
 
     _finals: Sequence[CodeAndText] = ()  # the replies to the last end of data
+    _is_reached_into = False  # A step of `sendmail` has been set here, if only for a while.
 
     def __init__(
         self,
@@ -321,9 +322,18 @@ class SMTP(Authentication, Transactions):
 
     def _is_as_made(self) -> bool:
         """True if nobody replaced a step of `sendmail`, here or in a subclass."""
-        if _is_patched() or not self.__dict__.keys().isdisjoint(_STEPS):
+        if _is_patched() or (self._is_reached_into and not vars(self).keys().isdisjoint(_STEPS)):
             return False
         return _steps_of(type(self)) == _AS_MADE
+
+    if not TYPE_CHECKING:  # It would have a type checker take any attribute.
+
+        def __setattr__(self, name: str, value: object) -> None:
+            # To look into `__dict__` for each message would have CPython look up all else there,
+            # too, and no longer by its place: a twentieth of what `sendmail` costs.
+            if name in _STEPS:
+                super().__setattr__("_is_reached_into", True)
+            super().__setattr__(name, value)
 
     def sendmail(
         self,

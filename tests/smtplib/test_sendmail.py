@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -310,6 +311,18 @@ def test_a_replaced_step_is_used(server: ScriptedServer, step: str) -> None:
         client.rset()
         assert calls
     assert "data" in server.commands
+
+
+def test_a_step_that_is_its_own_again_is_pipelined(server: ScriptedServer) -> None:
+    with client_of(server) as client:
+        with (
+            mock.patch.object(client, "rcpt", return_value=(550, b"by the test")),
+            pytest.raises(smtplib.SMTPRecipientsRefused),
+        ):
+            client.sendmail(*MAIL)
+        server.writes.clear()
+        assert client.sendmail(*MAIL) == {}
+        assert len(server.writes) == 2
 
 
 def test_a_step_replaced_in_the_class(monkeypatch: pytest.MonkeyPatch) -> None:

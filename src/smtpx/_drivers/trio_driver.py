@@ -71,7 +71,7 @@ class _Carrier:
 
     def is_readable(self) -> bool:
         """True if octets, or the end, are there."""
-        return bool(self._arrived) or self._waiter.is_readable()
+        return bool(self._arrived or self._waiter.is_readable())
 
     async def until_readable(self) -> None:
         """Wait for octets, or the end. Others run meanwhile, even if there is something."""
