@@ -90,11 +90,7 @@ class ReplyParser:
 
         If they are anything else, or more, they are kept as `feed` keeps them.
         """
-        if (
-            self.is_empty
-            and len(data) <= self._limits.reply_line
-            and are_positive(data, count)
-        ):
+        if self.is_empty and len(data) <= self._limits.reply_line and are_positive(data, count):
             return _last_line(data)
         self.feed(data)
         return None
