@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -18,7 +19,8 @@ def loading(what: str) -> Generator[None, None, None]:
     """Load a module, or a file, within.
 
     Raises:
-        LocalProtocolError: there is no descriptor left to read it by, or no memory.
+        LocalProtocolError: there is no descriptor left to read it by, or no memory. Or a signal
+            handler needs it that has interrupted this very thread while it was being loaded.
     """
     try:
         yield
@@ -27,12 +29,23 @@ def loading(what: str) -> Generator[None, None, None]:
     except (OSError, ImportError) as error:
         if isinstance(error, OSError) and error.errno not in NONE_LEFT:
             raise
+        if isinstance(error, ImportError) and _is_being_loaded(error.name):
+            raise LocalProtocolError(
+                f"a signal handler has interrupted this thread while it loads what {what} needs: "
+                "have it set a flag"
+            ) from error
         if isinstance(error, ImportError) and _can_open():
             raise
         raise LocalProtocolError(
             f"there is no file descriptor left to load what {what} needs: close what is not "
             "needed, or raise the limit (ulimit -n)"
         ) from error
+
+
+def _is_being_loaded(name: str | None) -> bool:
+    """True of a module half made, which other threads would have waited for."""
+    spec = getattr(sys.modules.get(name or ""), "__spec__", None)
+    return getattr(spec, "_initializing", False) is True
 
 
 def _can_open() -> bool:

@@ -23,7 +23,10 @@ print(*sorted({{"ast", "dataclasses", "inspect", "logging", *{unneeded}}} & {{*s
     ("statement", "unneeded"),
     [
         ("from smtpx import smtplib", {"smtpx.tls", "smtpx.pins", "smtpx.sasl"}),
-        ("import smtpx; smtpx.Client('smtp://localhost')", {"datetime", "email", "ssl"}),
+        (
+            "import smtpx; smtpx.Client('smtp://localhost')",
+            {"datetime", "email", "ssl", "socket", "smtpx._core.connection"},
+        ),
     ],
 )
 def test_starting_reads_no_annotation_and_loads_nothing_that_few_need(

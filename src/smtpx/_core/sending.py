@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import TypeGuard, cast
 
 from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
+from smtpx._core.given import Message, addressed
 from smtpx._core.interruption import hang
 from smtpx._core.naming import name, name_in
 from smtpx._core.plan import plan_of
@@ -18,7 +19,7 @@ from smtpx._core.transaction import transaction
 from smtpx._core.verdicts import unfinished, untried
 from smtpx._loading import loading
 from smtpx._message.encodings import as_octets, seven_bit
-from smtpx._message.messages import AnyMessage, is_message
+from smtpx._message.messages import is_message
 from smtpx._wire.content import Content, Source
 from smtpx.envelope import BodyType, Envelope
 from smtpx.errors import LimitExceeded, LocalProtocolError, SMTPError
@@ -26,10 +27,6 @@ from smtpx.results import SendResult
 
 # An Enum's attributes are slow to look up until Python 3.12, and these are asked for every message.
 _SEVEN_BIT, _BINARY = BodyType.SEVEN_BIT, BodyType.BINARY
-
-Message: TypeAlias = "Source | AnyMessage"
-
-CONTENT = "an EmailMessage, bytes, a binary file or an iterable of bytes"
 
 
 def deliver(
@@ -148,25 +145,6 @@ def _each_part(
             return joined
         left = rest
     raise AssertionError("every recipient is in a part")
-
-
-def addressed(message: Message) -> Envelope:
-    """The envelope that an `EmailMessage` has in its header.
-
-    Raises:
-        LocalProtocolError, AddressError: there is none.
-        TypeError: it is no message.
-    """
-    if is_message(message):
-        return Envelope.from_message(message)
-    given: Any = message
-    if isinstance(given, str) or not (hasattr(given, "read") or isinstance(given, Iterable)):
-        raise _checks.complaint("message", given, CONTENT)
-    listed = cast("list[object]", given) if isinstance(given, list) else []
-    if not all(isinstance(each, (bytes, bytearray, memoryview)) for each in listed):
-        advice = ": a message and its envelope are a tuple"
-        raise _checks.complaint("message", message, CONTENT, advice)
-    raise LocalProtocolError("bytes do not say who sends and who gets them: give an Envelope")
 
 
 def _can_be_read_again(message: object) -> TypeGuard[Iterable[bytes]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import select
 import selectors
-import socket
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from smtpx._checks import LONGEST_WAIT
 from smtpx._core.steps import Send, by_total
+
+if TYPE_CHECKING:
+    import socket
 
 # For a few sockets, and without a descriptor of its own: the process may have none left.
 if sys.platform == "win32":

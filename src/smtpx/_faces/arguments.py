@@ -8,7 +8,7 @@ from io import TextIOBase
 from typing import Any, cast
 
 from smtpx import _checks
-from smtpx._core.sending import CONTENT
+from smtpx._core.given import CONTENT
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.options import PoolLimits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpx._core.sending import Message
+from smtpx._core.given import Message
 from smtpx._loading import loading
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtpx import _checks
-from smtpx._core.connection import Connection
-from smtpx._core.division import Share, left_over, resumed
-from smtpx._core.sending import Message, addressed
-from smtpx._core.verdicts import unfinished, untried
+from smtpx._core.given import Message, addressed
 from smtpx._faces.arguments import check_message
 from smtpx._faces.checked import checked
 from smtpx._faces.leasing import Lease
@@ -19,6 +16,10 @@ from smtpx.envelope import Envelope
 from smtpx.errors import RemoteProtocolError, SessionFull, SMTPError
 from smtpx.options import Check
 from smtpx.results import SendResult, accepted
+
+if TYPE_CHECKING:
+    from smtpx._core.connection import Connection
+    from smtpx._core.division import Share
 
 # An Enum's attributes are slow to look up until Python 3.12, and this is asked for every message.
 _PASS = Check.PASS
@@ -84,6 +85,8 @@ class Course:
             return self._before
         if self._share is None or self._before is None:
             return self.latest
+        from smtpx._core.division import resumed
+
         return resumed(self._before, self._share, self.latest)
 
     def goes_on(self, lease: Lease[Any]) -> bool:
@@ -97,6 +100,8 @@ class Course:
         result = self.so_far
         if result is None or not isinstance(result.error, SessionFull):
             return False
+        from smtpx._core.division import left_over
+
         share = left_over(self._everyone or addressed(self.message), result)
         envelope = share.envelope
         # No call in between: a signal handler would find what was told beside another share.
@@ -127,6 +132,8 @@ class Course:
         except SMTPError as error:
             if self._share is None:
                 raise
+            from smtpx._core.verdicts import untried
+
             self.latest = untried(self._share.envelope, error)
 
     def broke_off(self, error: BaseException) -> None:
@@ -139,6 +146,8 @@ class Course:
         if isinstance(told, SendResult):
             self.latest = told
         elif self.connection is not None and not isinstance(error, SMTPError):
+            from smtpx._core.verdicts import unfinished
+
             self.latest = unfinished(self.connection, self.envelope or addressed(self.message))
 
     def verdict(self) -> SendResult:

@@ -21,10 +21,9 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from threading import RLock, get_ident
-from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
 from weakref import ref
 
-from smtpx._core.connection import Connection
 from smtpx._core.pool.decisions import (
     NO_CHANGES,
     Changes,
@@ -39,7 +38,6 @@ from smtpx._core.pool.decisions import (
     Wait,
 )
 from smtpx._core.pool.state import PoolState
-from smtpx._core.verdicts import parted_before_the_content
 from smtpx._drivers.waiting import Deadline
 from smtpx._faces.forking import begins_anew_in_child
 from smtpx.errors import (
@@ -52,6 +50,9 @@ from smtpx.errors import (
 from smtpx.options import PoolLimits
 from smtpx.pooling import PoolStatistics
 from smtpx.results import SendResult, Status
+
+if TYPE_CHECKING:
+    from smtpx._core.connection import Connection
 
 # RFC 5321 §3.8, RFC 4954 §6: what servers say that have too many connections from us.
 _TOO_MANY = (421, 454)
@@ -166,6 +167,8 @@ class Lease(Generic[S]):
         error = result.error
         if not self.reused or error is None:
             return False
+        from smtpx._core.verdicts import parted_before_the_content
+
         connection, _ = self.session._parts
         if parted_before_the_content(connection, result):
             return True  # RFC 5321 §3.8: it is no answer to the message, but ends the session.

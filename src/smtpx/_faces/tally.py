@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 
 from smtpx._core.connection import Connection
-from smtpx._core.sending import Message
+from smtpx._core.given import Message
 from smtpx._core.steps import Steps
 from smtpx._core.streaming.stream import stream
 from smtpx._core.streaming.supply import (

@@ -11,8 +11,9 @@ from typing import TypeAlias
 from smtpx._core.connection import Connection
 from smtpx._core.division import Share, Whole, divide, is_undivided, session_full
 from smtpx._core.failures import NO_ROOM, SESSION_OVER
+from smtpx._core.given import Message, addressed
 from smtpx._core.marking import Marker, mark_refused, marked
-from smtpx._core.sending import Message, addressed, check_repeatable, written
+from smtpx._core.sending import check_repeatable, written
 from smtpx._core.steps import More, Steps
 from smtpx._core.telling import Ended
 from smtpx._core.transaction import transaction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable
 
 from smtpx._core.feeding import Fed
-from smtpx._core.sending import Message
+from smtpx._core.given import Message
 
 
 def readable(message: Message | AsyncIterable[bytes]) -> Message:

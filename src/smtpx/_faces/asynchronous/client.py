@@ -8,8 +8,8 @@ from typing import Literal, Self, Unpack
 
 from smtpx import _checks
 from smtpx._accounting import account_again
+from smtpx._core.given import Message
 from smtpx._core.learnt import Learnt
-from smtpx._core.sending import Message
 from smtpx._core.streaming.supply import Window
 from smtpx._drivers.waiting import Deadline
 from smtpx._ends import no_end

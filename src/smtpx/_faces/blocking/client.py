@@ -8,13 +8,12 @@ from typing import Literal, Self, Unpack
 
 from smtpx import _checks
 from smtpx._accounting import account_again
+from smtpx._core.given import Message
 from smtpx._core.learnt import Learnt
-from smtpx._core.sending import Message
 from smtpx._drivers.waiting import Deadline
 from smtpx._ends import no_end
 from smtpx._faces.arguments import check_blocking, check_many, check_pool
 from smtpx._faces.blocking.pool import SessionPool
-from smtpx._faces.blocking.session import Session
 from smtpx._faces.course import Course
 from smtpx._faces.keywords import SessionOptions
 from smtpx._faces.settings import Settings
@@ -82,7 +81,7 @@ class Client(Uncopied):
         self._total = settings.timeouts.total
         handshakes, learnt = settings.handshakes(), Learnt()
         self._pool = SessionPool(
-            lambda: Session(endpoint, **options)._resuming(handshakes, learnt),
+            lambda session: session(endpoint, **options)._resuming(handshakes, learnt),
             self._limits,
             str(settings.endpoint),
         )
@@ -262,6 +261,9 @@ def send(
         SMTPError: as `Session.open` and `Session.send`.
     """
     try:
+        with loading("a session"):
+            from smtpx._faces.blocking.session import Session
+
         session = Session(endpoint, **options)
     finally:
         del endpoint, options  # R14: passwords may stand in them, and a traceback may show locals.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from smtpx._core.housekeeping import quit_session
 from smtpx._drivers.waiting import Deadline
-from smtpx._faces.blocking.session import Session
 
 if TYPE_CHECKING:
     from smtpx._drivers.multiplexed import Lane
+    from smtpx._faces.blocking.session import Session
 
 
 def part(sessions: Sequence[Session], deadline: Deadline) -> None:
@@ -24,6 +23,7 @@ def part(sessions: Sequence[Session], deadline: Deadline) -> None:
 
 def _part_together(sessions: Sequence[Session], deadline: Deadline) -> None:
     try:
+        from smtpx._core.housekeeping import quit_session
         from smtpx._drivers.multiplexed import Lane, Multiplexer
 
         multiplexer: Multiplexer[object] = Multiplexer()

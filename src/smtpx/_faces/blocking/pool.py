@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from smtpx._core.pool.decisions import Ticket, Wait
 from smtpx._drivers.waiting import NO_DEADLINE, Deadline
 from smtpx._faces.blocking.parting import part
-from smtpx._faces.blocking.session import Session
 from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
+from smtpx._loading import loading
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
 
+if TYPE_CHECKING:
+    from smtpx._faces.blocking.session import Session
 
-class SessionPool(Leasing[Session]):
+    _Leasing = Leasing[Session]
+else:  # A session comes with all that speaks SMTP: the first that is begun loads it.
+    _Leasing = Leasing
+
+
+class SessionPool(_Leasing):
     """Leases sessions to threads, at most so many at a time."""
 
-    def __init__(self, new_session: Callable[[], Session], limits: PoolLimits, server: str) -> None:
+    def __init__(
+        self, new_session: Callable[[type[Session]], Session], limits: PoolLimits, server: str
+    ) -> None:
         super().__init__(limits, server)
         self._new_session = new_session
 
@@ -111,7 +121,10 @@ class SessionPool(Leasing[Session]):
         if self._given_up:
             # First, so that the server never sees more than there may be.
             self._part(deadline or NO_DEADLINE)
-        session = self._new_session()
+        with loading("a session"):
+            from smtpx._faces.blocking.session import Session
+
+        session = self._new_session(Session)
         lease.begin(session)
         return session
 

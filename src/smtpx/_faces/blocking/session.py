@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from smtpx._accounting import account_again
+from smtpx._core.given import Message
 from smtpx._core.housekeeping import ask, quit_session, reset, say
 from smtpx._core.naming import named
-from smtpx._core.sending import Message, deliver
+from smtpx._core.sending import deliver
 from smtpx._core.steps import Steps
 from smtpx._core.xclient import ClientAttributes, xclient
 from smtpx._drivers.blocking import BlockingDriver
