@@ -36,22 +36,16 @@ from smtplib import (
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from smtpx._forking import have_forks_wait
-from smtpx._smtplib.arguments import (
-    addr_only,
-    offered,
-    recipient_path,
-    sender_path,
-)
 from smtpx._smtplib.authentication import MAXCHALLENGE, Authentication
+from smtpx._smtplib.codes import MAXLINE, CodeAndText, accepts
 from smtpx._smtplib.protection import check_key_arguments, own_context, part, protected
-from smtpx._smtplib.reading import MAXLINE
-from smtpx._smtplib.replay import CodeAndText, accepts
 from smtpx._smtplib.secrecy import Secrecy
 from smtpx._smtplib.transactions import Refused, Transactions
-from smtpx._wire.content import Content, canonical
 
 if TYPE_CHECKING:
     import ssl as ssl
+
+    from smtpx._wire.content import Content
 
     _have_ssl: bool = True
 else:
@@ -95,7 +89,6 @@ bCRLF = b"\r\n"  # noqa: N816 - an old name
 OLDSTYLE_AUTH = re.compile(r"auth=(.*)", re.IGNORECASE)
 _MAXLINE = MAXLINE
 _MAXCHALLENGE = MAXCHALLENGE
-_addr_only = addr_only
 encode_base64 = body_encode
 
 _SourceAddress: TypeAlias = tuple[bytearray | bytes | str, int]
@@ -108,6 +101,11 @@ def quoteaddr(addrstring: str) -> str:
     if name or address:
         return f"<{address}>"
     return addrstring if addrstring.strip().startswith("<") else f"<{addrstring}>"
+
+
+def _addr_only(addrstring: str) -> str:  # pyright: ignore[reportUnusedFunction] - an old name
+    name, address = email.utils.parseaddr(addrstring)
+    return address if name or address else addrstring
 
 
 def quotedata(data: str) -> str:
@@ -214,6 +212,7 @@ class SMTP(Authentication, Transactions):
         self._host = host
         self._secrecy = Secrecy()
         self._forget()
+        _ = self._engine  # It is loaded before a server waits.
 
     def _greeting(self) -> CodeAndText:
         code, message = self.getreply()
@@ -257,7 +256,7 @@ class SMTP(Authentication, Transactions):
         if not accepts(code):
             raise SMTPResponseException(code, message)
         try:
-            injected = self._glance()
+            injected = self._engine.glance(self)
         except OSError as error:
             self.close()
             raise SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
@@ -304,13 +303,13 @@ class SMTP(Authentication, Transactions):
             self._print_debug("data:", (code, text))
         if not 300 <= code <= 399:
             raise SMTPDataError(code, text)
-        closing = self._waiting()
+        closing = self._engine.waiting(self)
         if closing is not None:
             raise SMTPDataError(*closing)
         octets = _octets(msg)
         due = max(self._accepted, 1) if self._lmtp else 1
         if self._is_as_made():
-            self._finals = self._by_core(Content(octets or bCRLF), due)
+            self._finals = self._engine.sent(self, octets or bCRLF, due)
         else:
             self._finals = self._by_steps(_with_end(octets), due)
         self._accepted = 0
@@ -358,22 +357,22 @@ class SMTP(Authentication, Transactions):
             SMTPServerDisconnected: the connection ended; the text says if the outcome is in doubt.
         """
         addresses = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
-        as_made = self._is_as_made()
+        as_made, engine = self._is_as_made(), self._engine
         sender, paths = "", []
         if as_made:  # else the replaced steps may know what to make of them
-            sender = sender_path(from_addr)
-            paths = list(map(recipient_path, addresses))
+            sender = engine.sender_path(from_addr)
+            paths = list(map(engine.recipient_path, addresses))
         self.ehlo_or_helo_if_needed()
         octets = _octets(msg)
-        content = Content(octets or bCRLF)
+        content = engine.content(octets or bCRLF)
         mail_opts: list[str] = []
         if self.does_esmtp:
             if mail_options:
-                mail_opts = offered(mail_options, self.has_extn)
+                mail_opts = engine.offered(mail_options, self.has_extn)
             states_size = mail_opts and any(o[:5].upper() == "SIZE=" for o in mail_opts)
             if self.has_extn("size") and not states_size:
                 mail_opts.insert(0, f"size={_size(octets, content)}")
-        rcpt_opts = offered(rcpt_options, self.has_extn) if rcpt_options else []
+        rcpt_opts = engine.offered(rcpt_options, self.has_extn) if rcpt_options else []
         if not addresses:
             raise SMTPRecipientsRefused({})
         if as_made:  # Whatever cannot be said is found out before anything is.
@@ -392,7 +391,7 @@ class SMTP(Authentication, Transactions):
         )
 
     def _mail(self, sender: str, options: Sequence[str]) -> CodeAndText:
-        closing = self._waiting()
+        closing = self._engine.waiting(self)
         return self.mail(sender, options) if closing is None else closing
 
     def _data(self, octets: bytes, accepted: int) -> Sequence[CodeAndText]:
@@ -444,7 +443,11 @@ def _octets(msg: bytes | bytearray | memoryview | str) -> bytes:
 
 def _with_end(msg: bytes) -> bytes:
     """Content as it goes on the wire, with the end of data."""
-    octets = _quote_periods(msg if _is_patched() else canonical(msg))
+    if not _is_patched():
+        from smtpx._wire.content import canonical
+
+        msg = canonical(msg)
+    octets = _quote_periods(msg)
     return octets + (b"" if octets.endswith(bCRLF) else bCRLF) + b"." + bCRLF
 
 

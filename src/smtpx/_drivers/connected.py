@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import socket
+from socket import socket as Socket  # noqa: N812 - tests patch the module
+
+__all__ = ["Socket", "address_literal", "is_genuine", "is_local"]
+
+
+def is_genuine(sock: object) -> bool:
+    """True for a socket of the operating system, as opposed to a test's stand-in."""
+    return isinstance(sock, Socket)
 
 
 def is_local(connection: socket.socket) -> bool:

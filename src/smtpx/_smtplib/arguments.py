@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from email.utils import getaddresses, parseaddr
+from email.utils import getaddresses
 from functools import lru_cache
 from typing import cast
 
@@ -12,7 +12,6 @@ from smtpx.addresses import Address
 from smtpx.errors import AddressError
 
 __all__ = [
-    "addr_only",
     "needs_smtputf8",
     "offered",
     "recipient_path",
@@ -43,12 +42,6 @@ _NEEDS = {
     "RRVS": "rrvs",
     "SIZE": "size",
 }
-
-
-def addr_only(addrstring: str) -> str:
-    """The address of ``Name <address>``, or the text itself if it is none."""
-    name, address = parseaddr(addrstring)
-    return address if name or address else addrstring
 
 
 def user_or_list(text: str) -> str:

@@ -8,9 +8,8 @@ from smtplib import SMTPAuthenticationError, SMTPException, SMTPNotSupportedErro
 from typing import Protocol
 
 from smtpx._secrecy import without_frames
+from smtpx._smtplib.codes import CodeAndText, accepts
 from smtpx._smtplib.commands import Commands
-from smtpx._smtplib.replay import CodeAndText, accepts
-from smtpx.errors import LocalProtocolError
 
 __all__ = ["MAXCHALLENGE", "Authentication"]
 
@@ -139,6 +138,7 @@ class Authentication(Commands):
 
 
 def _check(user: str, password: str) -> None:
+    from smtpx.errors import LocalProtocolError
     from smtpx.sasl.credentials import Credentials
 
     try:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from smtplib import SMTPHeloError, SMTPNotSupportedError, SMTPServerDisconnected
 
-from smtpx._smtplib.arguments import recipient_path, sender_path, user_or_list
+from smtpx._smtplib.codes import CodeAndText, accepts
 from smtpx._smtplib.dialogue import Dialogue
-from smtpx._smtplib.replay import CodeAndText, accepts
-from smtpx._wire.extensions import Extensions
-from smtpx.replies import Reply
 
 __all__ = ["Commands"]
 
@@ -54,9 +51,7 @@ class Commands(Dialogue):
         if not accepts(code):
             return code, message
         self.does_esmtp = True
-        lines = message.decode("latin-1").split("\n")
-        keywords = Extensions.of(Reply.of(250, *lines)).keywords
-        self.esmtp_features = {keyword.lower(): value for keyword, value in keywords.items()}
+        self.esmtp_features = self._engine.keywords(message)
         if "auth" in self.esmtp_features:
             # The old module puts a blank before each list that it joins.
             self.esmtp_features["auth"] = " " + self.esmtp_features["auth"]
@@ -93,14 +88,14 @@ class Commands(Dialogue):
 
     def verify(self, address: str) -> CodeAndText:
         """VRFY."""
-        self.putcmd("vrfy", user_or_list(address))
+        self.putcmd("vrfy", self._engine.user_or_list(address))
         return self.getreply()
 
     vrfy = verify
 
     def expn(self, address: str) -> CodeAndText:
         """EXPN."""
-        self.putcmd("expn", user_or_list(address))
+        self.putcmd("expn", self._engine.user_or_list(address))
         return self.getreply()
 
     def rset(self) -> CodeAndText:
@@ -126,7 +121,7 @@ class Commands(Dialogue):
             SMTPNotSupportedError: SMTPUTF8 is asked for, and not offered.
         """
         self._accepted = 0
-        self.putcmd("mail", self._mail_argument(sender_path(sender), options))
+        self.putcmd("mail", self._mail_argument(self._engine.sender_path(sender), options))
         return self.getreply()
 
     def _mail_argument(self, path: str, options: Iterable[str]) -> str:
@@ -147,7 +142,7 @@ class Commands(Dialogue):
         Raises:
             AddressError: the recipient is no address.
         """
-        self.putcmd("rcpt", self._rcpt_argument(recipient_path(recip), options))
+        self.putcmd("rcpt", self._rcpt_argument(self._engine.recipient_path(recip), options))
         code, message = self.getreply()
         self._accepted += accepts(code)
         return code, message

@@ -8,8 +8,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from smtpx._drivers.connected import is_local
-from smtpx._smtplib.reading import is_genuine
+from smtpx._drivers.connected import is_genuine, is_local
 
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLSocket

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from math import inf
-from socket import socket as Socket  # noqa: N812 - tests patch `smtplib.socket`, the module
-from time import monotonic
+from smtplib import SMTPServerDisconnected
+from typing import TYPE_CHECKING, Any
 
 from smtpx._drivers.waiting import Waiter
+from smtpx._secrecy import without_frames
+from smtpx._smtplib.codes import MAXLINE, CodeAndText
 from smtpx._wire.parser import ReplyParser
 from smtpx.errors import RemoteProtocolError
 from smtpx.options import Limits
 from smtpx.replies import Reply
+
+if TYPE_CHECKING:
+    from smtpx._drivers.connected import Socket
 
 try:
     from ssl import SSLWantReadError
@@ -23,16 +29,12 @@ else:
 
 __all__ = [
     "LIMITS",
-    "MAXLINE",
     "ReplyFile",
-    "Socket",
     "code_and_text",
-    "is_genuine",
-    "malformed",
+    "read_reply",
     "replies_in",
 ]
 
-MAXLINE = 8192
 _BUFFER = 8192
 LIMITS = Limits(reply_line=MAXLINE)
 _BLANKS = b" \t\r\n"
@@ -66,7 +68,7 @@ class ReplyFile:
         self._is_timed = True
         self._limit = None
         # What the first read may take, the socket knows by itself.
-        self._due = inf if timeout is None else monotonic() + timeout
+        self._due = inf if timeout is None else time.monotonic() + timeout
         return self._socket.recv(_BUFFER)
 
     def end(self) -> None:
@@ -121,8 +123,8 @@ class ReplyFile:
         timeout = self._socket.gettimeout()
         if self._due is None:
             limits = [seconds for seconds in (timeout, self._limit) if seconds is not None]
-            self._due = monotonic() + min(limits)
-        left = self._due - monotonic()
+            self._due = time.monotonic() + min(limits)
+        left = self._due - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
         self._socket.settimeout(None if left == inf else left)
@@ -132,9 +134,46 @@ class ReplyFile:
             self._socket.settimeout(timeout)
 
 
-def is_genuine(sock: object) -> bool:
-    """True for a socket of the operating system, as opposed to a test's stand-in."""
-    return isinstance(sock, Socket)
+def read_reply(
+    file: Any, secrets: tuple[bytes, ...], tell: Callable[[bytes], object] | None
+) -> tuple[CodeAndText | str, bool]:
+    """Read one reply, all of its lines within one timeout; or what stands for it, and False.
+
+    Each line is told as it comes.
+
+    Raises:
+        OSError: the connection ended, or the time was up.
+    """
+    lines: list[bytes] = []
+    if isinstance(file, ReplyFile):
+        file.begin()
+    try:
+        return code_and_text(_read(file, lines, secrets, tell)), True
+    except RemoteProtocolError as error:
+        _ = without_frames(error)  # They have what the server may have echoed.
+        return _malformed(lines), False
+    finally:
+        if isinstance(file, ReplyFile):
+            file.end()
+
+
+def _read(
+    file: Any,
+    lines: list[bytes],
+    secrets: tuple[bytes, ...],
+    tell: Callable[[bytes], object] | None,
+) -> Reply:
+    parser = ReplyParser(LIMITS)
+    parser.secrets = secrets
+    while (reply := parser.next_reply()) is None:
+        line: bytes = file.readline(MAXLINE + 1)
+        if not line:
+            raise SMTPServerDisconnected("Connection unexpectedly closed")
+        if tell is not None:
+            _ = tell(line)
+        lines.append(line)
+        parser.feed(line)
+    return reply
 
 
 def code_and_text(reply: Reply) -> tuple[int, bytes]:
@@ -146,7 +185,7 @@ def code_and_text(reply: Reply) -> tuple[int, bytes]:
     return int(raw[:3]), b"\n".join(lines)
 
 
-def malformed(lines: list[bytes]) -> tuple[int, bytes] | str:
+def _malformed(lines: list[bytes]) -> CodeAndText | str:
     """What stands for a reply that is none; a text if it is too long to be one.
 
     The code is never one that a caller could take for acceptance.
@@ -175,7 +214,7 @@ def replies_in(
         try:
             reply = parser.next_reply()
         except RemoteProtocolError:
-            return replies, malformed(lines)
+            return replies, _malformed(lines)
         if reply is not None:
             replies.append(code_and_text(reply))
             lines = []

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from smtplib import SMTPDataError, SMTPResponseException, SMTPServerDisconnected
-from typing import TypeAlias
 
+from smtpx._smtplib.codes import IN_DOUBT, CodeAndText
 from smtpx._smtplib.reading import code_and_text, replies_in
 from smtpx.errors import ConnectionLost, ContentRefused, SMTPError, TimedOut
 
-__all__ = ["IN_DOUBT", "CodeAndText", "Replay", "accepts", "disconnected", "ends_session"]
-
-CodeAndText: TypeAlias = tuple[int, bytes]
-
-IN_DOUBT = (
-    "; the end of data was sent: whether the message was accepted is in doubt, and sending it "
-    "again may deliver it twice"
-)
-
-
-def accepts(code: int) -> bool:
-    """True for 2yz: the first digit decides (RFC 5321 §4.2)."""
-    return 200 <= code <= 299
-
-
-def ends_session(code: int) -> bool:
-    """True for 421, and for what is neither acceptance nor refusal: we are out of step."""
-    return code == 421 or not 400 <= code <= 599
+__all__ = ["Replay", "disconnected"]
 
 
 def disconnected(error: SMTPError, *, in_doubt: bool) -> SMTPServerDisconnected:
