@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import get_ident
 from collections.abc import Callable
-from threading import get_ident
 from time import monotonic, sleep
 
 __all__ = ["have_forks_wait"]

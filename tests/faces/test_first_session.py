@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from smtpx.testing import Server
 
 PROGRAM = """
-import importlib.abc, os, signal, sys, threading, smtpx
+import faulthandler, importlib.abc, os, signal, sys, threading, time, smtpx
 LATE = "smtpx._core.transaction"
 assert LATE not in sys.modules
 
@@ -129,3 +130,26 @@ def test_near_the_recursion_limit_nothing_is_lost(server: Server) -> None:
         "assert failed > 3, failed",
     )
     assert len(server.messages) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_that_is_forked_meanwhile_has_it_whole(server: Server) -> None:
+    run(
+        server,
+        "begun = threading.Event()\n"
+        "def slowly():\n"
+        "    begun.set()\n"
+        "    time.sleep(0.5)\n"
+        "meets(slowly)\n"
+        "thread = threading.Thread(target=send)\n"
+        "thread.start()\n"
+        "begun.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    faulthandler.dump_traceback_later(20, exit=True)\n"
+        "    send()\n"
+        "    os._exit(0)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        "thread.join()",
+    )
+    assert len(server.messages) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from smtpx.testing import Server
 
 PROGRAM = """
-import importlib.abc, os, socket, sys, threading
+import faulthandler, importlib.abc, os, socket, sys, threading, time
 from unittest import mock
 from smtpx import smtplib
 LATE = "smtpx._core.transaction"
@@ -101,3 +102,29 @@ def test_what_a_test_replaces_meanwhile_is_not_kept(server: Server) -> None:
         "assert LATE in sys.modules",
     )
     assert len(server.messages) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_that_is_forked_meanwhile_has_it_whole(server: Server) -> None:
+    run(
+        server,
+        "begun = threading.Event()\n"
+        "def slowly():\n"
+        "    begun.set()\n"
+        "    time.sleep(0.5)\n"
+        "sys.meta_path.insert(0, Meeting(slowly))\n"
+        "def load():\n"
+        "    try: smtplib.SMTP().verify('a@x.test')\n"
+        "    except smtplib.SMTPServerDisconnected: pass\n"
+        "thread = threading.Thread(target=load)\n"
+        "thread.start()\n"
+        "begun.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    faulthandler.dump_traceback_later(20, exit=True)\n"
+        "    send()\n"
+        "    os._exit(0)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        "thread.join()",
+    )
+    assert len(server.messages) == 2
