@@ -8,6 +8,7 @@ from typing import Any
 import dns.flags
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdata
 import dns.rrset
 import pytest
@@ -31,7 +32,11 @@ RRset = tuple[str, int, str, str]
 
 
 def answer_of(
-    question: Question, *rrsets: RRset, flags: int = dns.flags.RA, authority: Sequence[RRset] = ()
+    question: Question,
+    *rrsets: RRset,
+    flags: int = dns.flags.RA,
+    authority: Sequence[RRset] = (),
+    kind: str = "IN",
 ) -> Answer:
     """What is made of a response that has these records, whatever they belong to."""
     procedure = asking(question, NameServers("127.0.0.1", validating=True), Manners())
@@ -45,9 +50,9 @@ def answer_of(
             response = dns.message.make_response(step.query)
             response.flags |= flags
             for section, given in ((response.answer, rrsets), (response.authority, authority)):
-                for name, ttl, kind, text in given:
+                for name, ttl, type, text in given:
                     texts = text.split("|")
-                    section.append(dns.rrset.from_text(f"{name}.", ttl, "IN", kind, *texts))
+                    section.append(dns.rrset.from_text(f"{name}.", ttl, kind, type, *texts))
             wire = response.to_wire(max_size=65535)
             step = procedure.send(dns.message.from_wire(wire))
     except StopIteration as stop:
@@ -73,9 +78,14 @@ LINKS = [(f"l{n}.test", 60, "CNAME", f"l{n + 1}.test.") for n in range(12)]
             AnswerState.FOUND,
             ["a.test"],
         ),
-        # What belongs to somebody else is not taken.
-        ([("other.test", 60, "MX", "1 evil.test.")], AnswerState.NODATA, []),
-        ([(D, 60, "A", "192.0.2.1")], AnswerState.NODATA, []),
+        # What belongs to somebody else is not taken, and says nothing of what was asked for.
+        (
+            [(D, 60, "MX", "1 a.test."), ("other.test", 60, "MX", "1 evil.test.")],
+            AnswerState.FOUND,
+            ["a.test"],
+        ),
+        ([("other.test", 60, "MX", "1 evil.test.")], AnswerState.FAILED, []),
+        ([(D, 60, "A", "192.0.2.1")], AnswerState.FAILED, []),
         ([(D, 60, "CNAME", "l4.test."), *LINKS[4:]], AnswerState.FAILED, []),
         ([(D, 60, "CNAME", f"{D}.")], AnswerState.FAILED, []),
         ([(D, 60, "CNAME", "b.test."), ("b.test", 60, "CNAME", f"{D}.")], AnswerState.FAILED, []),
@@ -121,6 +131,65 @@ def test_a_server_that_refers_to_others_has_not_said_that_nothing_is_there(
     assert answer.state is state
     if state is AnswerState.FAILED:
         assert "refers to others" in answer.detail
+
+
+DNAME = ("old.test", 60, "DNAME", "test.")
+OF_DNAME = ("l0.old.test", 60, "CNAME", "l0.test.")
+SIGNED = "5 2 60 20300101000000 20200101000000 1 test. AAAA"
+
+
+def signature(name: str, covered: str) -> RRset:
+    return name, 60, "RRSIG", f"{covered} {SIGNED}"
+
+
+@pytest.mark.parametrize("kind", ["MX", "A", "TXT", "TLSA"])
+@pytest.mark.parametrize("code", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
+@pytest.mark.parametrize(
+    ("asked", "rrsets", "is_honest"),
+    [
+        # What leads from the name that was asked for to one that has nothing.
+        ("l0.test", [], True),
+        ("l0.test", LINKS[:2], True),
+        ("l0.test", LINKS[1::-1], True),
+        ("l0.test", [*LINKS[:1], signature("l0.test", "CNAME")], True),
+        ("l0.old.test", [DNAME, OF_DNAME], True),
+        ("l0.old.test", [DNAME, signature("old.test", "DNAME"), OF_DNAME, *LINKS[:2]], True),
+        # What has to do with another question.
+        ("l0.test", [("other.test", 60, "TXT", "x")], False),
+        ("l0.test", [("l0.test", 60, "HINFO", "x y")], False),
+        ("l0.test", [("l1.test", 60, "CNAME", "l2.test.")], False),
+        ("l0.test", [*LINKS[:1], ("other.test", 60, "HINFO", "x y")], False),
+        ("l0.test", [*LINKS[:1], ("l1.test", 60, "HINFO", "x y")], False),
+        ("l0.test", [signature("l0.test", "MX")], False),
+        ("l0.test", [DNAME], False),
+        ("l0.old.test", [DNAME], False),
+        ("l0.test", [*LINKS[:1], DNAME], False),
+    ],
+)
+def test_what_does_not_follow_from_the_question_says_nothing_of_it(
+    kind: str, code: dns.rcode.Rcode, asked: str, rrsets: Any, is_honest: bool
+):
+    """Else a domain would be its own host, mail be refused for good, and DANE be off."""
+    answer = answer_of(Question(asked, kind), *rrsets, flags=RA | int(code), authority=[SOA])
+    said = AnswerState.NXDOMAIN if code else AnswerState.NODATA
+    assert answer.state is (said if is_honest else AnswerState.FAILED)
+    assert ("another question" in answer.detail) is not is_honest
+
+
+def test_another_class_is_another_question():
+    records = ("l0.test", 60, "TXT", "x")
+    answer = answer_of(Question("l0.test", "TXT"), records, authority=[SOA], kind="CH")
+    assert answer.state is AnswerState.FAILED
+
+
+@pytest.mark.parametrize("authority", [[], [SOA]])
+def test_dnssec_vouches_for_no_alias_of_whose_end_nothing_is_said(authority: Any):
+    """A proof that something is not there comes with the zone's SOA (RFC 4035 §3.1.3)."""
+    answer = answer_of(
+        Question("l0.test", "TLSA"), *LINKS[:1], flags=RA | dns.flags.AD, authority=authority
+    )
+    assert answer.state is (AnswerState.NODATA if authority else AnswerState.FAILED)
+    assert answer.secure is bool(authority)
 
 
 @pytest.mark.parametrize("links", range(7, 11))

@@ -315,8 +315,12 @@ def _read(question: Question, response: Any, servers: NameServers) -> Answer:
     name = "" if expanded == question.name else expanded
     if code == dns.rcode.NXDOMAIN or chain.answer is None:
         missing = code == dns.rcode.NXDOMAIN
+        if not _follows(response, chain.cnames):
+            return _failed("it answers another question than the one that was asked")
         if not missing and _is_referral(response):
             return _failed("it refers to others: it does not look up for us (RFC 2308 §2.2)")
+        if secure and chain.cnames and not missing and not _has_soa(response):
+            return _failed("it proves an alias, and nothing of its end (RFC 4035 §3.1.3)")
         state = AnswerState.NXDOMAIN if missing else AnswerState.NODATA
         return Answer(state, (), secure, name, ttl=min(chain.minimum_ttl, _NEGATIVE))
     given = list(chain.answer)
@@ -329,6 +333,22 @@ def _read(question: Question, response: Any, servers: NameServers) -> Answer:
     return Answer(AnswerState.FOUND, records, secure, name, ttl=ttl)
 
 
+def _follows(response: Any, aliases: Sequence[Any]) -> bool:
+    """True if what it says leads from the name that was asked for, where it leads to nothing.
+
+    That is a chain of aliases, with the DNAME records that some of them come from (RFC 6672 §3),
+    and signatures. Other records belong to another question: the answer to ours was not said.
+    """
+    from dns.rdatatype import CNAME, DNAME, RRSIG
+
+    owners = {one.name for one in aliases}
+    return all(
+        (one.rdtype in (CNAME, RRSIG) and one.name in owners)
+        or (one.rdtype in (DNAME, RRSIG) and any(each.is_subdomain(one.name) for each in owners))
+        for one in response.answer
+    )
+
+
 def _is_referral(response: Any) -> bool:
     """True if a server that says nothing of a name has not looked it up.
 
@@ -337,10 +357,17 @@ def _is_referral(response: Any) -> bool:
     import dns.flags
     import dns.rdatatype
 
-    kinds = {one.rdtype for one in response.authority}
-    if dns.rdatatype.SOA in kinds or (response.flags & dns.flags.AA and not response.answer):
+    if _has_soa(response) or (response.flags & dns.flags.AA and not response.answer):
         return False
+    kinds = {one.rdtype for one in response.authority}
     return dns.rdatatype.NS in kinds or not response.flags & dns.flags.RA
+
+
+def _has_soa(response: Any) -> bool:
+    """True if it says which zone would have what it does not have (RFC 2308 §2.1)."""
+    import dns.rdatatype
+
+    return any(one.rdtype == dns.rdatatype.SOA for one in response.authority)
 
 
 def _text_of(name: Any) -> str:
