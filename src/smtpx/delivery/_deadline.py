@@ -49,15 +49,23 @@ class Deadline:
         """The smaller of `seconds` and what is left, and never none."""
         return max(min(seconds, self.left), 0.001)
 
-    def check(self) -> None:
-        """Go on, if there is time.
+    def share(self) -> Deadline:
+        """One for the next step, of half of what is left: what comes after it has its time."""
+        part = Deadline(self._total)
+        part.ends = min(self.ends, monotonic() + self.left / 2)
+        return part
+
+    def check(self, what: str) -> None:
+        """Go on, if there is time for `what`, an infinitive.
 
         Raises:
             TimedOut: it is over.
         """
         if self.left <= 0:
             raise TimedOut(
-                f"{self._total:g} s are over (total, for the whole message)", phase="other"
+                f"{self._total:g} s are over (total, for the whole message), before there was "
+                f"time {what}",
+                phase="other",
             )
 
     def hurry(self, session: _Timed, *, parting: bool = False) -> None:

@@ -45,7 +45,7 @@ class Renewals:
                     del self._flying[step.domain]
                     return
         if step.waits:
-            _ = done.wait(deadline.within(WITHIN))
+            _ = done.wait(deadline.share().within(WITHIN))
 
     def _run(self, step: Renew, done: Event) -> None:
         try:
@@ -81,7 +81,7 @@ class TaskRenewals:
         if step.waits:
             bell = self._world.make_bell()
             waiting[bell] = None
-            await bell.wait(deadline.within(WITHIN))
+            await bell.wait(deadline.share().within(WITHIN))
 
     async def _run(self, step: Renew) -> None:
         try:

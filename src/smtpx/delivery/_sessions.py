@@ -69,7 +69,7 @@ class Sessions:
     def _attempt(
         self, addresses: tuple[str, ...], step: Try, content: AnyContent, deadline: Deadline
     ) -> Said:
-        until = monotonic() + deadline.within(self._settings.limits.wait)
+        until = monotonic() + deadline.share().within(self._settings.limits.wait)
         while True:
             lease: Lease[Session] = Lease(addresses, step.site)
             try:
@@ -105,26 +105,26 @@ class Sessions:
             # It had ended meanwhile: nothing was said of this message.
             lease.kept.session.abort()
             lease.kept = None
-        left = deadline.left
+        left, opening = deadline.left, deadline.share()
         dialled = dial(
             lease.addresses,
             self._settings.rules.port,
             timeout=self._settings.connect_timeout,
-            total=deadline.seconds,
+            total=opening.seconds,
             sources=self._settings.sources,
         )
         try:
             unreached = unreached_of(dialled, self._settings)
             for address, error in unreached:
-                if not (isinstance(error, TimedOut) and deadline.has_cut(left)):
+                if not (isinstance(error, TimedOut) and opening.has_cut(left)):
                     self._hosts.failed(address, monotonic())
             if dialled.socket is None:
                 return Said(begun=dialled.begun or addresses, unreached=unreached)
             with self._lock:
                 self._places.settle(lease, dialled.address)
                 self._ring()
-            said = self._opened(lease, step, dialled, content, deadline)
-            is_cut = isinstance(said.error, TimedOut) and deadline.has_cut(left)
+            said = self._opened(lease, step, dialled, content, opening, deadline)
+            is_cut = isinstance(said.error, TimedOut) and opening.has_cut(left)
             if not lease.is_open and not is_cut and self._is_crowded(said):
                 return None
             return said._replace(begun=dialled.begun, unreached=unreached)
@@ -151,6 +151,7 @@ class Sessions:
         step: Try,
         dialled: Dialled,
         content: AnyContent,
+        opening: Deadline,
         deadline: Deadline,
     ) -> Said:
         """Open a session and send the message over it."""
@@ -162,12 +163,12 @@ class Sessions:
             tls=settings.tls(step.host, step.terms),
             **settings.session,
         )
-        deadline.hurry(session)
+        opening.hurry(session)
         try:
             session.open()
             believe(step.terms, session.protection)
         except SMTPError as error:
-            deadline.hurry(session, parting=True)
+            opening.hurry(session, parting=True)
             session.close()
             shown = session.protection
             return Said(error.result, error, shown, address=address, source=source)

@@ -18,6 +18,7 @@ from smtpx.errors import (
     ReplyError,
     SessionFull,
     SMTPError,
+    TimedOut,
     TLSPolicyError,
     TLSRefused,
 )
@@ -160,6 +161,10 @@ class Standings:
         """Nobody who is left can be served, for this reason."""
         self.error = error
         failure = error.failure if isinstance(error, DeliveryFailed) else None
+        if isinstance(error, TimedOut):
+            # Hosts were left that nobody asked, whatever is known of the others.
+            unasked = DeliveryFailed(str(error), Failure.UNREACHABLE)
+            failure = reason_of([*self._reasons, unasked], "").failure
         refused = failure is not None and not failure.transient
         for place in self.remaining:
             standing = self._all[place]

@@ -41,9 +41,13 @@ T = TypeVar("T")
 
 
 class Begin(NamedTuple):
-    """Another next hop has its turn, and with it all of the time that the DNS may take for one."""
+    """Another next hop has its turn, and with it all of the time that the DNS may take for one.
+
+    Where it is not the last, that is no more than half of what is left for the message.
+    """
 
     next_hop: str
+    is_last: bool = True
 
 
 class LookUps(NamedTuple):

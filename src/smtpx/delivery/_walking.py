@@ -111,7 +111,9 @@ class Course:
             LookUps MX, then A and AAAA, then TLSA of each host
             Try     each host at each address, until everybody has a final word
         """
+        last = self._walks[-1]
         for next_hop, walk in zip(self._places, self._walks, strict=True):
+            yield Begin(next_hop, walk is last)
             yield from walk.go(next_hop, self._seed, self._turn)
         return self._told()
 
@@ -170,7 +172,6 @@ class _Walk:
     def go(self, next_hop: str, seed: int, turn: int) -> Steps[None]:
         """Go through the hosts until nobody is left, or no host."""
         try:
-            yield Begin(next_hop)
             route = yield from route_to(next_hop, self._rules, seed)
             route = route._replace(levels=in_another_order(route.levels, turn))
             if self._obeys_policies:

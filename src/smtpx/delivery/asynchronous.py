@@ -374,17 +374,18 @@ class AsyncDelivery(Uncopied):
                             began = monotonic()
                             seconds = min(left, deadline.ends - began)
                             if seconds <= 0:
-                                deadline.check()
+                                deadline.check(f"to look up {step.questions[0].name}")
                             answer = await sharing.look_up(step, seconds)
                             left = max(left - (monotonic() - began), 0.0)
-                        case Begin():
-                            left = settings.resolver_timeout
+                        case Begin(_, is_last):
+                            most = deadline if is_last else deadline.share()
+                            left = min(settings.resolver_timeout, most.left)
                         case Recall():
                             answer = settings.known(step.domain)
                         case Away(addresses):
                             answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
-                            deadline.check()
+                            deadline.check(f"to try {step.host}")
                             answer = await sharing.sessions.attempt(step, content, deadline)
                         case Marked():
                             if mark is not None:
@@ -392,7 +393,6 @@ class AsyncDelivery(Uncopied):
                         case Fetch():
                             answer = await self._fetch(step)
                         case Renew():
-                            deadline.check()
                             await sharing.renewals.renew(step, deadline)
                         case Keep():
                             settings.keep(step)

@@ -250,24 +250,24 @@ class Delivery(Uncopied):
                             began = monotonic()
                             seconds = min(left, deadline.ends - began)
                             if seconds <= 0:
-                                deadline.check()
+                                deadline.check(f"to look up {step.questions[0].name}")
                             answer = sharing.look_up(step, seconds)
                             left = max(left - (monotonic() - began), 0.0)
-                        case Begin():
-                            left = settings.resolver_timeout
+                        case Begin(_, is_last):
+                            most = deadline if is_last else deadline.share()
+                            left = min(settings.resolver_timeout, most.left)
                         case Recall():
                             answer = settings.known(step.domain)
                         case Away(addresses):
                             answer = sharing.hosts.away(addresses, monotonic())
                         case Try():
-                            deadline.check()
+                            deadline.check(f"to try {step.host}")
                             answer = sharing.sessions.attempt(step, content, deadline)
                         case Marked():
                             mark()
                         case Fetch():
                             answer = self._fetch(step)
                         case Renew():
-                            deadline.check()
                             sharing.renewals.renew(step, deadline)
                         case Keep():
                             settings.keep(step)
