@@ -272,7 +272,7 @@ class _Many:
             except Empty:
                 continue
             if not is_done:
-                worker.marked.put(self._is_marked(worker))
+                self._crowd.ask(worker)
                 continue
             self._tell(worker)
             _ = self._working.pop(worker)
@@ -314,10 +314,18 @@ class _Many:
         return None if again is None else max(again - now, 0.0)
 
     def _fill(self) -> None:
-        """Read as many messages as may be on their way, and begin those whose turn it is."""
+        """Read as many messages as may be on their way, and have those go on whose turn it is.
+
+        Raises:
+            BaseException: as `go_on`.
+        """
         source = self._source
         while True:
             now = time.monotonic()
+            admitted = self._crowd.admit(now)
+            if admitted is not None:
+                admitted.marked.put(self._is_marked(admitted))
+                continue
             following = self._crowd.next(now)
             if following is not None:
                 following.start()

@@ -12,6 +12,7 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
+from functools import partial
 from inspect import isawaitable
 from ssl import SSLError
 from time import monotonic
@@ -80,7 +81,7 @@ from ._steps import (
     Try,
 )
 from ._walking import planned
-from ._worlds import Background, Call, World, current_world, end
+from ._worlds import Background, Bell, Call, World, current_world, end
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .reports import SentReport, TLSReports
@@ -195,6 +196,8 @@ class AsyncDelivery(Uncopied):
         """What was read, until it is told."""
         begun: set[object] = set()
         """Those of them whose task runs."""
+        asking: dict[object, Bell] = {}
+        """The bells of those that would speak to a host now."""
         told: list[DeliveryResult] = []
         failures: list[Exception] = []
         is_stopped = is_left = False
@@ -205,7 +208,7 @@ class AsyncDelivery(Uncopied):
             begun.add(place)
             message = untold[place]
             try:
-                told.append(await self._one(message, mark))
+                told.append(await self._one(message, partial(go_on, place, message)))
             except BaseException as error:
                 known = vars(error).get("result")
                 result = known if isinstance(known, DeliveryResult) else unsent(message)
@@ -218,6 +221,16 @@ class AsyncDelivery(Uncopied):
                 del running[place], untold[place]
                 crowd.done(place)
                 news.ring()
+
+        async def go_on(place: object, message: Message) -> None:
+            """Wait for the turn to speak to hosts, and ask the mark."""
+            bell = asking[place] = world.make_bell()
+            crowd.ask(place)
+            news.ring()
+            await bell.wait()
+            if mark is not None:
+                said: Any = mark([told_as(message)], [])
+                heed(await said if isawaitable(said) else said)
 
         def begin(place: object) -> None:
             running[place] = None
@@ -239,6 +252,10 @@ class AsyncDelivery(Uncopied):
                 has_nothing = False
                 while True:
                     now = monotonic()
+                    place = crowd.admit(now)
+                    if place is not None:
+                        asking.pop(place).ring()
+                        continue
                     place = crowd.next(now)
                     if place is not None:
                         begin(place)
@@ -291,20 +308,14 @@ class AsyncDelivery(Uncopied):
                 raise reason from error
             raise
 
-    async def _one(self, message: Message, mark: Mark | None) -> DeliveryResult:
+    async def _one(self, message: Message, mark: Callable[[], Awaitable[None]]) -> DeliveryResult:
         """What becomes of one of many messages."""
-
-        async def ask() -> None:
-            if mark is not None:
-                said: Any = mark([told_as(message)], [])
-                heed(await said if isawaitable(said) else said)
-
         try:
             content, envelope = taken(message)
         except SMTPError as error:
             return unsendable(message, error)
         try:
-            result = await self._deliver(content, envelope, ask)
+            result = await self._deliver(content, envelope, mark)
         except SMTPError as error:  # Of the delivery, which is closed: none of the message's.
             vars(error)["result"] = unsendable(message, error, envelope)
             raise
