@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 
@@ -18,9 +19,11 @@ class HTTPSHost:
         """Seconds between any two octets of the answer."""
         self.parts = False
         """It says by TLS that it has said all (close_notify)."""
+        self.resets = False
+        """It ends the connection by a reset, once all of the answer is on its way."""
         self.asked = 0
         self.requests: list[bytes] = []
-        self._context = context
+        self.context = context
         self._listener = socket.create_server(("127.0.0.1", port))
         self._listener.settimeout(0.1)
         self.port = self._listener.getsockname()[1]
@@ -42,8 +45,9 @@ class HTTPSHost:
                 continue
             self.asked += 1
             connected.settimeout(5)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
-                with self._context.wrap_socket(connected, server_side=True) as channel:
+                with self.context.wrap_socket(connected, server_side=True) as channel:
                     self.requests.append(_read(channel))
                     if self.drips:
                         self._drip(channel)
@@ -51,6 +55,9 @@ class HTTPSHost:
                         channel.sendall(self.answer)
                     if self.parts:
                         _ = channel.unwrap()
+                    if self.resets:
+                        linger = struct.pack("ii", 1, 0)
+                        channel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             except OSError:
                 connected.close()
 

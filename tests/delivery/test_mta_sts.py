@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
 from contextlib import closing
 from typing import Any
 
@@ -180,6 +181,17 @@ def test_a_policy_that_ends_with_its_connection_is_whole_if_tls_says_so(
         plan = here.made(dns).plan("example.net")
         assert plan.policy == (Policy.parse(ENFORCE) if parts else None)
         assert parts or "hung up before" in str(plan)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_a_policy_that_has_come_whole_is_taken_whatever_comes_after(world, tmp_path, version: str):
+    """Its length says where it ends (RFC 9112 §9.8); then the connection is reset."""
+    with lab(world, tmp_path) as here, zone() as dns:
+        here.policy_host.context.maximum_version = ssl.TLSVersion[version]
+        here.policy_host.resets = True
+        delivery = here.made(dns)
+        assert delivery.send(CONTENT, BOB).outcomes[0].terms.level is Level.VERIFIED
+        assert delivery.plan("example.net").policy == Policy.parse(ENFORCE)
 
 
 @pytest.mark.requirement("D35")

@@ -270,6 +270,25 @@ def test_sessions_without_a_policy(world, clock, reports):
         assert told(reports) == [("no-policy-found", None, len(server.sessions))]
 
 
+def test_a_session_that_is_shared_is_counted_once_for_each_domain(world, clock, reports):
+    """Each of them asks what became of the sessions that carried its own mail (RFC 8460 §4)."""
+    zone = "\n".join([*HOST, "other.test MX 1 mx.example.net."])
+    other = Envelope("ann@example.org", "bob@other.test")
+    envelopes = [BOB, other, BOB, other]
+    with Server(tls=ServerTLS.STARTTLS) as server, NameServer(zone) as dns:
+        delivery = world(dns, port=server.port, reports=reports)
+        messages = [(CONTENT, each) for each in envelopes]
+        assert all(one.complete for one in delivery.send_many(messages, connections=1, window=1))
+        assert len(server.sessions) == 1
+    with closing(Tallies(reports.path)) as tallies:
+        found = [tallies.due(NOON + 2 * DAY) for _ in range(3)]
+    counted = [due.policies for due in found if due is not None]
+    assert sorted(counted, key=str) == [
+        (PolicyReport(AppliedPolicy(PolicyType.NONE, domain), 1),)
+        for domain in ("example.net", "other.test")
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -60,12 +60,16 @@ def busy(step: Try, seconds: float) -> Said:
     )
 
 
-def said_by(kept: Kept[Any], result: SendResult | None, error: SMTPError | None) -> Said:
+def said_by(kept: Kept[Any], step: Try, result: SendResult | None, error: SMTPError | None) -> Said:
     """What a server has made of a message."""
+    domain = step.envelope.recipients[0].address.domain.lower()
+    is_repeated = domain in kept.domains
+    kept.domains.add(domain)
     return Said(
         result,
         error,
         kept.protection,
+        is_repeated,
         address=kept.address,
         source=kept.source,
         begun=(kept.address,),

@@ -70,7 +70,10 @@ class DeliveryLimits:
 class Kept(Generic[S]):
     """A session, and what has to be known of it before another message goes over it."""
 
-    __slots__ = ("address", "host", "messages", "protection", "session", "source", "terms", "until")
+    __slots__ = (
+        *("address", "domains", "host", "messages", "protection", "session", "source", "terms"),
+        "until",
+    )
 
     def __init__(
         self,
@@ -91,6 +94,8 @@ class Kept(Generic[S]):
         self.source = source
         """Our own address."""
         self.messages = 0
+        self.domains: set[str] = set()
+        """Those that it has carried mail for."""
         self.until = 0.0
 
 

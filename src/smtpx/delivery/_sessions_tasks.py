@@ -92,7 +92,7 @@ class TaskSessions:
         if lease.kept is not None:
             said = await self._over(lease.kept, step, content, deadline)
             if not is_gone(said):
-                return said._replace(is_kept=True)
+                return said
             # It had ended meanwhile: nothing was said of this message.
             lease.kept.session.abort()
             lease.kept = None
@@ -178,12 +178,12 @@ class TaskSessions:
             if isinstance(known := vars(error).get("result"), SendResult):
                 step.heard[:] = (known,)
             if isinstance(error, SMTPError):
-                return said_by(kept, error.result, error)
+                return said_by(kept, step, error.result, error)
             raise
         finally:
             deadline.rest(kept.session)
         (result,) = step.heard
-        return said_by(kept, result, result.error)
+        return said_by(kept, step, result, result.error)
 
     async def _take(self, lease: Lease[AsyncSession], step: Try, until: float) -> Said | None:
         """Have a place, or a session that is open; the value tells why there is none."""

@@ -157,6 +157,7 @@ class Try(NamedTuple):
     terms: Terms
     site: Site
     envelope: Envelope
+    """All of its recipients have one domain."""
     heard: list[SendResult]
     """What became of the message, as soon as that is known: whatever interrupts the answer."""
     is_probe: bool = False
@@ -171,8 +172,8 @@ class Said(NamedTuple):
     error: SMTPError | None = None
     """Why none was, or why nobody accepted."""
     protection: Protection | None = None
-    is_kept: bool = False
-    """The session had carried other mail before."""
+    is_repeated: bool = False
+    """The session had carried mail for the same domain before."""
     address: str = ""
     """Where there was a session; else the empty string."""
     source: str = ""

@@ -313,7 +313,7 @@ class _Walk:
             host, addresses, terms, site, is_probe=is_probe, is_trial=is_trial
         )
         counted = None
-        if said.address and not said.is_kept:
+        if said.address and not said.is_repeated:
             counted = of_session(host, said.address, terms, route, said)
         if counted is not None:
             yield counted
