@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from email.message import Message as EmailMessage
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -23,6 +24,7 @@ from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
 from smtpx.results import Status
 
 from ._crowd import Crowd
+from ._deadline import Deadline
 from ._settings import AnyContent, ready
 from ._standing import interrupted
 from .outcomes import DeliveryOutcome, DeliveryResult
@@ -44,7 +46,7 @@ __all__ = [
 Message: TypeAlias = "AnyContent | tuple[AnyContent, Envelope]"
 # Messages on their way at once, whatever is asked for.
 _MOST = 64
-_Deliver: TypeAlias = Callable[[AnyContent, Envelope, Callable[[], None]], DeliveryResult]
+_Deliver: TypeAlias = Callable[[AnyContent, Envelope, Callable[[Deadline], None]], DeliveryResult]
 
 
 def check_many(messages: object, connections: int, window: int, mark: object) -> int:
@@ -216,11 +218,21 @@ class _Worker:
         self._is_refused = True
         self.marked.put(False)
 
-    def _ask(self) -> None:
+    def _ask(self, deadline: Deadline) -> None:
+        """Wait for the turn to speak to hosts, and for what the mark says.
+
+        Raises:
+            MarkRefused: it says no.
+            TimedOut: it takes too long.
+        """
         if self._is_refused:
             heed([False])
         self._events.put((self, False))
-        heed([self.marked.get()])
+        while True:
+            with suppress(Empty):
+                heed([self.marked.get(timeout=deadline.within(_checks.LONGEST_WAIT))])
+                break
+            deadline.check("to speak to a host")
 
 
 class _Many:

@@ -219,15 +219,18 @@ class AsyncDelivery(Uncopied):
                 failures.append(error)
             finally:
                 del running[place], untold[place]
+                _ = asking.pop(place, None)
                 crowd.done(place)
                 news.ring()
 
-        async def go_on(place: object, message: Message) -> None:
+        async def go_on(place: object, message: Message, deadline: Deadline) -> None:
             """Wait for the turn to speak to hosts, and ask the mark."""
             bell = asking[place] = world.make_bell()
             crowd.ask(place)
             news.ring()
-            await bell.wait()
+            while place in asking:
+                deadline.check("to speak to a host")
+                await bell.wait(deadline.seconds)
             if mark is not None:
                 said: Any = mark([told_as(message)], [])
                 heed(await said if isawaitable(said) else said)
@@ -308,7 +311,9 @@ class AsyncDelivery(Uncopied):
                 raise reason from error
             raise
 
-    async def _one(self, message: Message, mark: Callable[[], Awaitable[None]]) -> DeliveryResult:
+    async def _one(
+        self, message: Message, mark: Callable[[Deadline], Awaitable[None]]
+    ) -> DeliveryResult:
         """What becomes of one of many messages."""
         try:
             content, envelope = taken(message)
@@ -347,7 +352,7 @@ class AsyncDelivery(Uncopied):
         self,
         content: AnyContent,
         envelope: Envelope,
-        mark: Callable[[], Awaitable[None]] | None,
+        mark: Callable[[Deadline], Awaitable[None]] | None,
         judge: Callable[[DeliveryResult], DeliveryResult] = as_it_is,
     ) -> DeliveryResult:
         course, deadline = self._settings.course(content, envelope), self._settings.deadline()
@@ -365,7 +370,7 @@ class AsyncDelivery(Uncopied):
         self,
         procedure: Steps[T],
         content: AnyContent,
-        mark: Callable[[], Awaitable[None]] | None = None,
+        mark: Callable[[Deadline], Awaitable[None]] | None = None,
         deadline: Deadline = NEVER,
     ) -> T:
         try:
@@ -400,7 +405,7 @@ class AsyncDelivery(Uncopied):
                             answer = await sharing.sessions.attempt(step, content, deadline)
                         case Marked():
                             if mark is not None:
-                                await mark()
+                                await mark(deadline)
                         case Fetch():
                             answer = await self._fetch(step)
                         case Renew():
