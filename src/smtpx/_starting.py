@@ -7,10 +7,11 @@ leaves a thread that `threading` keeps for ever, or that ends before it has begu
 from __future__ import annotations
 
 import _thread
+import os
 from collections.abc import Callable
-from threading import Thread
+from threading import Lock, Thread, current_thread
 
-__all__ = ["start_thread"]
+__all__ = ["Joined", "start_thread"]
 
 
 def start_thread(run: Callable[[], object], name: str) -> None:
@@ -30,3 +31,49 @@ def _start(run: Callable[[], object], name: str) -> None:
         Thread(target=run, name=name, daemon=True).start()
     except RuntimeError:  # There is no room for another one, but this one is there.
         _ = run()
+
+
+class Joined:
+    """A thread whose end is waited for, whatever struck as it was begun."""
+
+    def __init__(self, run: Callable[[], object], name: str) -> None:
+        self._run = run
+        self._name = name
+        self._process = os.getpid()
+        self._is_begun = False
+        self._claims: list[str] = []
+        self._thread: Thread | None = None
+        self._running = Lock()
+        _ = self._running.acquire()
+
+    def start(self) -> None:
+        """Begin it, once.
+
+        Raises:
+            RuntimeError: there are too many threads, or the program ends.
+        """
+        start_thread(self._live, self._name)
+        self._is_begun = True
+
+    def join(self) -> None:
+        """Wait for its end. If it was not begun, or that was interrupted, it may never run."""
+        if self._process != os.getpid():
+            return  # It is the parent's.
+        if self._is_begun or not self._claim("nobody"):
+            with self._running:
+                pass
+            if type(self._thread) is Thread:  # Not the one that was to begin it.
+                self._thread.join()
+
+    def _claim(self, who: str) -> bool:
+        """True for the first to ask."""
+        self._claims.append(who)
+        return self._claims[0] is who
+
+    def _live(self) -> None:
+        try:
+            self._thread = current_thread()
+            if self._claim("it"):
+                _ = self._run()
+        finally:
+            self._running.release()

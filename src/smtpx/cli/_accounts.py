@@ -11,16 +11,17 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 import smtpx
+from smtpx._starting import start_thread
 from smtpx.cli._console import Console, printable, written
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._marks import unmarked
@@ -337,33 +338,30 @@ def _printed(words: list[str], seconds: float) -> tuple[int, bytes]:
     """
     until = time.monotonic() + seconds
     process = subprocess.Popen(words, stdout=subprocess.PIPE)
-    printed: list[bytes] = []
+    printed: SimpleQueue[bytes] = SimpleQueue()
 
     def read() -> None:
         if process.stdout is not None:
             with process.stdout as stream:
-                printed.append(stream.read(_MOST_PRINTED + 1))
+                printed.put(stream.read(_MOST_PRINTED + 1))
 
-    # Whatever it has begun may keep the pipe open: that is waited for no longer, either.
-    reader = threading.Thread(target=read, daemon=True)
     try:
-        reader.start()
-        reader.join(seconds)
-        if printed and len(printed[0]) > _MOST_PRINTED:
+        start_thread(read, "smtpx password command")
+        # Whatever it has begun may keep the pipe open: that is waited for no longer, either.
+        text = printed.get(timeout=seconds)
+        if len(text) > _MOST_PRINTED:
             raise Stop(
                 f"the password command {words[0]} printed more than {_MOST_PRINTED} octets: "
                 "it is to print the password, and no more",
                 Exit.CONFIGURATION,
             )
-        code = process.wait(max(0, until - time.monotonic()))
-        reader.join(max(0, until - time.monotonic()))
-    except BaseException:
+        return process.wait(max(0, until - time.monotonic())), text
+    except BaseException as error:
         process.kill()
         _ = process.wait()
+        if isinstance(error, Empty):
+            raise subprocess.TimeoutExpired(words, seconds) from None
         raise
-    if not printed:
-        raise subprocess.TimeoutExpired(words, seconds)
-    return code, printed[0]
 
 
 def _prompt(user: str, host: str) -> Callable[[], str]:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+from smtpx._starting import Joined
 from smtpx.cli._console import Console
 from smtpx.cli._drawing import Bar, bar
 from smtpx.outbox import Outbox, State
@@ -25,7 +26,7 @@ class Progress:
         self._outbox, self._campaign, self._count = outbox, campaign, count
         self._console = console
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = Joined(self._watch, "smtpx progress")
         self._begun = time.monotonic()
         self._before = 0
 

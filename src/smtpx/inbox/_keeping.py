@@ -19,6 +19,7 @@ from typing import Any, Self, TypeAlias
 import smtpx
 from smtpx import _checks
 from smtpx._headers import BCC, without
+from smtpx._starting import Joined
 from smtpx._uncopied import Uncopied
 from smtpx.inbox._changes import Changes
 from smtpx.inbox._dkim import Signature, signatures
@@ -92,7 +93,7 @@ class Inbox(Uncopied):
         self._to_read: queue.SimpleQueue[int | Future[None] | None] = queue.SimpleQueue()
         for number in self.store.undescribed():
             self._to_read.put(number)
-        self._reader = threading.Thread(target=self._read_all, name="smtpx.inbox", daemon=True)
+        self._reader = Joined(self._read_all, "smtpx.inbox")
         self._reader.start()
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from email.utils import getaddresses
 from functools import partial
-from threading import Condition, Thread, current_thread
+from threading import Condition, local
 from typing import Any
 
 from smtpx import (
@@ -35,6 +35,7 @@ from smtpx import (
     compose,
     send,
 )
+from smtpx._starting import start_thread
 
 __all__ = ["MailHandler"]
 
@@ -143,7 +144,8 @@ class MailHandler(logging.Handler):
         self._owed: dict[tuple[Address, ...], _Digest] = {}  # No address is in two of them.
         self._at_hand = 0  # Records of what is being mailed.
         self._flushed = 0.0, 0.0  # When that ended, and until when it could have waited.
-        self._thread: Thread | None = None
+        self._thread: object = None  # Which one mails: another may have been begun, and struck.
+        self._here = local()  # What is so in the thread that mails.
         self._next = 0.0
         self._is_mailing = False
         self._is_hurried = False
@@ -155,7 +157,7 @@ class MailHandler(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> Any:
         """Leave out what sending itself logs, before the handler's lock is asked for."""
-        is_own = str(record.name).partition(".")[0] == "smtpx" or current_thread() is self._thread
+        is_own = str(record.name).partition(".")[0] == "smtpx" or hasattr(self._here, "mails")
         return False if is_own else super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -229,16 +231,16 @@ class MailHandler(logging.Handler):
 
     def _has_thread(self) -> bool:
         """See to it that a thread mails; false if there can be none, as where Python ends."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None:
             return True
-        if sys.is_finalizing():  # CPython 3.11 would wait for it to begin, and that for ever.
+        if sys.is_finalizing():  # CPython 3.11 would begin it, and let it do nothing.
             return False
-        thread = Thread(target=self._work, name="smtpx logs", daemon=True)
+        me = object()
         try:
-            thread.start()
+            start_thread(partial(self._work, me), "smtpx logs")
         except RuntimeError:
             return False
-        self._thread = thread
+        self._thread = me
         self._see_to_the_end_of_a_worker()
         return True
 
@@ -250,10 +252,19 @@ class MailHandler(logging.Handler):
             if process.parent_process() is not None:
                 _ = util.Finalize(None, self.flush, exitpriority=0)
 
-    def _work(self) -> None:
+    def _work(self, me: object) -> None:
         """Mail what comes, until the handler is closed."""
-        while self._await():
-            self._mail_kept(None)
+        with self._changed:
+            self._thread = self._thread or me
+            if self._thread is not me:
+                return  # Whoever began it was interrupted, and another was begun.
+        self._here.mails = True
+        try:
+            while self._await():
+                self._mail_kept(None)
+        finally:
+            with self._changed:
+                self._thread = None if self._thread is me else self._thread
 
     def _await(self) -> bool:
         """Wait until a mail is due; false if there will be none any more."""
@@ -262,7 +273,7 @@ class MailHandler(logging.Handler):
                 if self._is_due():
                     return True
                 if self._is_closing and not self._has_mail:
-                    self._thread = None
+                    self._thread = None  # Whoever comes from now on begins another.
                     return False
                 patience = self._next - time.monotonic() if self._has_mail else None
                 _ = self._changed.wait(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 from weakref import WeakMethod
+
+from smtpx._starting import Joined
 
 __all__ = ["Pulse"]
 
@@ -24,19 +27,17 @@ class Pulse:
         ended: SimpleQueue[None] = SimpleQueue()
         self._ended = ended
         reference = WeakMethod(beat, lambda _: ended.put(None))
-        lives = (reference, ended, min(seconds, threading.TIMEOUT_MAX))
-        self.thread = threading.Thread(target=_live, args=lives, name="smtpx outbox", daemon=True)
+        live = partial(_live, reference, ended, min(seconds, threading.TIMEOUT_MAX))
+        self._thread = Joined(live, "smtpx outbox")
 
     def begin(self) -> None:
         """Call it from now on, for the first time after a pause."""
-        self.thread.start()
+        self._thread.start()
 
     def end(self) -> None:
         """Call it no more; where it is being called, wait for that."""
         self._ended.put(None)
-        # One that was interrupted as it began, and does not live yet, ends before its first call.
-        if self.thread.is_alive():
-            self.thread.join()
+        self._thread.join()
 
     def __enter__(self) -> Self:
         self.begin()

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from smtpx._starting import Joined
+
 __all__ = ["reporting", "reporting_async"]
 
 _LOG = logging.getLogger("smtpx.outbox")
@@ -44,9 +46,9 @@ def reporting(via: Any, is_stopping: Callable[[], bool]) -> Generator[None, None
             if stop.wait(_PAUSE):
                 return
 
-    thread = threading.Thread(target=run, name="smtpx.outbox.reports", daemon=True)
-    thread.start()
+    thread = Joined(run, "smtpx.outbox.reports")
     try:
+        thread.start()
         yield
     finally:
         stop.set()

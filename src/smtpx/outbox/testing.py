@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from email import message_from_bytes
+from functools import partial
 from typing import TYPE_CHECKING
 
 from smtpx import _checks
+from smtpx._starting import Joined
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 
@@ -40,7 +42,7 @@ class HostileDispatcher:
         self._workers = workers
         self._due: list[tuple[float, str]] = []
         self._changed = threading.Condition()
-        self._threads: list[threading.Thread] = []
+        self._threads: list[Joined] = []
         self._has_ended = False
 
     def wake(self, batches: Sequence[str], *, connection: object = None) -> None:
@@ -62,9 +64,9 @@ class HostileDispatcher:
     def serve(self, deliver: Callable[[str], object]) -> None:
         """Have batches delivered by threads; a task that raises an `SMTPError` has only failed."""
         for _ in range(self._workers):
-            thread = threading.Thread(target=self._work, args=(deliver,), daemon=True)
-            thread.start()
+            thread = Joined(partial(self._work, deliver), "smtpx hostile dispatcher")
             self._threads.append(thread)
+            thread.start()
 
     def close(self) -> None:
         """End the threads; what they deliver is brought to its end."""

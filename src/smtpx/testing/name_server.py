@@ -21,10 +21,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
 from smtpx import _checks
+from smtpx._starting import Joined
 from smtpx._uncopied import Uncopied
 
 from ._answering import Said
@@ -88,7 +90,7 @@ class NameServer(Uncopied):
         self._strikes: Counter[NameFault] = Counter()
         self._known: Known
         self.load(zone)
-        self._thread: threading.Thread | None = None
+        self._thread: Joined | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._conversations: set[asyncio.Task[Any] | None] = set()
@@ -150,12 +152,7 @@ class NameServer(Uncopied):
             raise RuntimeError("The name server has been started already.")
         sockets = self._bound()
         ready = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run,
-            args=(*sockets, ready),
-            name="smtpx.testing.NameServer",
-            daemon=True,
-        )
+        self._thread = Joined(partial(self._run, *sockets, ready), "smtpx.testing.NameServer")
         self._thread.start()
         _ = ready.wait()
 

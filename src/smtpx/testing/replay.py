@@ -13,12 +13,12 @@ import re
 import socket
 import ssl
 import struct
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self, assert_never
 
 from smtpx import _checks
+from smtpx._starting import Joined
 from smtpx.transcripts import Transcript
 
 from ._tls import Authority
@@ -71,7 +71,7 @@ class Replay:
         self._authority: Authority | None = None
         self._listener: socket.socket | None = None
         self._port = 0
-        self._thread: threading.Thread | None = None
+        self._thread: Joined | None = None
         self._stopping = False
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class Replay:
             self._authority = Authority(("localhost", "127.0.0.1"), expired=False)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._play_all, name="smtpx-replay")
+        self._thread = Joined(self._play_all, "smtpx.testing.replay")
         self._thread.start()
         return self
 
@@ -124,7 +124,7 @@ class Replay:
             return
         self._stopping = True
         # A connection of our own ends the wait for another one.
-        if self._thread.is_alive() and self._played < len(self._sessions):
+        if self._played < len(self._sessions):
             try:
                 socket.create_connection(("127.0.0.1", self._port), self._patience).close()
             except OSError:

@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self, get_args
 
 from smtpx import _checks
+from smtpx._starting import Joined
 from smtpx._uncopied import Uncopied
 
 from ._bounds import Bounds
@@ -208,7 +209,7 @@ class Server(Uncopied):
         self._certificate_expired = certificate_expired
         self._authority_folder = None if authority is None else Path(authority)
         self._authority: Authority | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: Joined | None = None
         self._stop: Callable[[], object] | None = None
         self._here: asyncio.Server | None = None
 
@@ -254,9 +255,7 @@ class Server(Uncopied):
         """
         listener = self._prepared()
         ready = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(listener, ready), name="smtpx.testing.Server", daemon=True
-        )
+        self._thread = Joined(partial(self._run, listener, ready), "smtpx.testing.Server")
         self._thread.start()
         _ = ready.wait()
 
