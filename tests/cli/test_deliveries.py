@@ -239,6 +239,10 @@ def test_what_may_have_been_accepted_and_waits_is_told(home: Path) -> None:
         assert told["doubted"] is True
         assert told.keys() == {field.name for field in fields(smtpx.outbox.Delivery)}
         assert "waiting, doubted" in smtpx_command(*words, home=home).out
+    status = ("outbox", "status", "--db", "sqlite:///mail.db")
+    told = smtpx_command(*status, "--json", home=home).json
+    assert (told["counts"]["waiting"], told["doubted"]) == (1, 1)
+    assert smtpx_command(*status, home=home).out.splitlines()[-1].split() == ["doubted", "1"]
 
 
 def test_an_outbox_that_delivers_needs_no_server(run: Run, home: Path) -> None:

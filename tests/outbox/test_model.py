@@ -267,7 +267,12 @@ class Ledger(RuleBasedStateMachine):
             for id, row in self.rows.items()
         }
         counts = Counter(row.state for row in self.rows.values())
-        assert self.outbox.counts() == {state: counts[state] for state in State}
+        told = self.outbox.counts()
+        assert told == {state: counts[state] for state in State}
+        under_way = (State.WAITING, State.SENDING)
+        assert told.doubted == sum(
+            row.doubts > 0 and row.state in under_way for row in self.rows.values()
+        )
 
     @invariant()
     def its_events_say_what_happened(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from smtpx import Client
 from smtpx.outbox import Limit, Outbox, State
+from smtpx.outbox import _asking as asking
 from smtpx.outbox import _claiming as claiming
 from smtpx.outbox import _destinations as destinations
 from smtpx.outbox import _queue as queue
@@ -19,6 +21,7 @@ from smtpx.outbox._destinations import Claim
 from smtpx.outbox._putting import AT_ONCE
 from smtpx.outbox._statements import Statements, Tell
 from smtpx.outbox._store import run
+from smtpx.outbox._working import Working
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter
 
@@ -206,6 +209,8 @@ def test_no_statement_of_a_worker_reads_all_that_waits(postgres_server: Any) -> 
 
         limits = {"up.test": Limit(at_once=9)}
         explained(queue.set_back, now)
+        explained(queue.expire, now)
+        explained(asking.counts, None)
         taken = explained(queue.claim, Claim(OWNER, 9, now, limits=limits))
         tickets = [one.ticket for one in taken.deliveries]
         explained(queue.claim, Claim(OWNER, 9, now + 9, limits=limits))
@@ -220,4 +225,46 @@ def test_no_statement_of_a_worker_reads_all_that_waits(postgres_server: Any) -> 
         assert "Seq Scan on smtpx_delivery" not in plan, text
         assert "Sort" not in plan or "batch = " in text, text
         assert ("smtpx_delivery_batch" in plan) == ("batch <> ''" in text), text
+        assert ("smtpx_delivery_expires" in plan) == ("expires > 0" in text), text
         assert ("smtpx_delivery_claimed" in plan) == ("place >= 0" in text), text
+
+
+def test_what_is_doubted_is_counted_at_once_however_much_waits(tmp_path: Path) -> None:
+    def doubted(number: int) -> Statements[None]:
+        _ = yield Tell("UPDATE smtpx_delivery SET doubted = 1 WHERE number % ? = 0", [(number,)])
+
+    with Outbox(f"sqlite:///{tmp_path}/mail.db") as outbox:
+        _ = held(outbox, 3000, 3, time.time())
+        _ = outbox.put(letter(), campaign="spring")
+        none, idle = steps(outbox, outbox.counts)
+        outbox._store.transact(doubted, 1000)
+        three, busy = steps(outbox, outbox.counts)
+        assert (none.doubted, three.doubted, outbox.counts("spring").doubted) == (0, 3, 0)
+        assert busy < idle + 10
+
+
+@pytest.mark.parametrize("hop", ["relay.test", None], ids=["in the queue", "set aside"])
+def test_what_is_late_expires_however_much_is_before_it(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, hop: str | None
+) -> None:
+    """Nothing goes to its destination: no claim comes to it."""
+    transact, now = outbox._store.transact, time.time()
+    _ = held(outbox, 600, 1, now)
+    transact(destinations.hold_back, ["relay.test"], now)
+    late = outbox.put(letter(to="x@0.down.test"), expires=timedelta(hours=1))
+    transact(for_long, now + 290)
+    while not transact(queue.claim, Claim(OWNER, 128, now, hop=hop)).is_all:
+        pass
+    worker = Working(outbox._core, "smtp://127.0.0.1:9", Client, 1, None)
+    monkeypatch.setattr(outbox._store, "now", lambda: now + 2 * HOUR)
+    worker.tend()
+    assert outbox.status(late).deliveries[0].state is State.EXPIRED
+    assert outbox.counts() == {**dict.fromkeys(State, 0), State.EXPIRED: 1, State.WAITING: 600}
+
+
+def test_a_timer_lets_expire_what_is_late(outbox: Outbox) -> None:
+    """Where tasks send, and a server is down, nobody else does so."""
+    several = [letter(str(n)) for n in range(1200)]
+    late = [*outbox.put_many(several, expires=timedelta(microseconds=1))]
+    assert outbox.reconcile() == []
+    assert outbox.counts()[State.EXPIRED] == len(late)

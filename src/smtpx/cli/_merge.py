@@ -244,6 +244,8 @@ def _tell(
     code = deliveries(counts)
     told = {state.value: number for state, number in counts.items() if number}
     states = ", ".join(f"{number} {state}" for state, number in told.items())
+    if counts.doubted:
+        states += f", {counts.doubted} of them doubted"
     console.result(f"{counted(count, 'row')}: {states}")
     failures = _failures(outbox, path.with_suffix(".failures.csv"), console)
     for recipient in islice(_in_doubt(outbox), 20):
@@ -256,7 +258,8 @@ def _tell(
     if arguments.jsonl:
         for delivery in outbox.find():
             console.line({"schema": SCHEMA, **_shapes.delivery(delivery)})
-    fields = {"rows": count, "counts": told, "ledger": str(path), "failures": failures}
+    fields: dict[str, object] = {"rows": count, "counts": told, "doubted": counts.doubted}
+    fields |= {"ledger": str(path), "failures": failures}
     console.document("send", code, fields)
     return code
 

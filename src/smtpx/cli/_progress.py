@@ -60,6 +60,8 @@ class Progress:
         done = self._count - sum(counts.get(state, 0) for state in _UNDONE)
         said = [f"{done:,} of {self._count:,}"]
         said += [f"{counts[state]:,} {state.value}" for state in _TOLD if counts.get(state)]
+        if counts.doubted:
+            said.append(f"{counts.doubted:,} doubted")
         pace = (done - self._before) / max(time.monotonic() - self._begun, 0.001)
         if pace > 0:
             left = round((self._count - done) / pace)

@@ -30,7 +30,7 @@ __all__ = ["parser", "run"]
 
 _EPILOG = """\
 what:
-  status               how many recipients are in each state, doubted or not
+  status               how many recipients are in each state; of those that wait, the doubted
   list [STATE]         each of them: waiting, accepted, refused, "in doubt" ...
   show ID              all about one message
   run [URL|@ACCOUNT]   send what is due, until Ctrl-C; with --until-empty, until nothing is
@@ -141,9 +141,11 @@ def _check_there(url: str) -> None:
 
 def _status(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
     _ = _words(arguments, 0)
-    counts = {state.value: count for state, count in outbox.counts().items()}
-    table(console, ("state", "recipients"), [(state, str(n)) for state, n in counts.items()])
-    return _done(console, counts=counts)
+    found = outbox.counts()
+    counts = {state.value: count for state, count in found.items()}
+    rows = [(state, str(n)) for state, n in counts.items()]
+    table(console, ("state", "recipients"), [*rows, ("doubted", str(found.doubted))])
+    return _done(console, counts=counts, doubted=found.doubted)
 
 
 def _list(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:

@@ -11,6 +11,7 @@ from ._schedule import Limit, Retries
 from .asynchronous import AsyncOutbox
 from .outbox import Outbox
 from .states import (
+    Counts,
     Delivery,
     Event,
     IdempotencyConflict,
@@ -26,6 +27,7 @@ from .states import (
 
 __all__ = [
     "AsyncOutbox",
+    "Counts",
     "Delivery",
     "Event",
     "IdempotencyConflict",

@@ -26,8 +26,8 @@ from .states import State
 __all__ = ["Claimed", "Contents", "Taken", "claim", "expire", "overdue", "set_back", "wait_until"]
 
 _QUEUED = f"{FREE} AND aside IS NULL"
-# Of each priority, so many are looked at whether they are late.
-_LATE = 128
+# What is late expires so many at a time.
+_LATE = 1000
 # Turns in which a claim looks past what is in its way: one transaction sets no more aside.
 _LOOKS = 4
 
@@ -165,30 +165,19 @@ def _next_priority(deferred: int, above: int | None) -> Statements[int | None]:
     return rows[0][0] if rows else None
 
 
-def expire(now: float) -> Statements[None]:
-    """Let those expire that are late, of the first of each priority: a claim may never come to
-    them, or nobody claims as long as all is held up.
-    """
-    late: list[int] = []
-    for deferred in (0, 1):
-        priority: int | None = None
-        while (priority := (yield from _next_priority(deferred, priority))) is not None:
-            rows = yield Ask(
-                f"SELECT number, expires FROM smtpx_delivery WHERE {_QUEUED} AND deferred = ? "
-                "AND priority = ? ORDER BY due, number LIMIT ?",
-                [deferred, priority, _LATE],
-            )
-            late += [number for number, expires in rows if expires <= now]
+def expire(now: float) -> Statements[int]:
+    """Let some expire that are late: a claim may never come to them. The value is how many."""
+    # None is locked that stays: whoever claims would pass it over.
+    rows = yield Ask(
+        f"SELECT number FROM smtpx_delivery WHERE {FREE} AND expires > 0 AND expires <= ? "
+        "ORDER BY expires LIMIT ? {lock}",
+        [now, _LATE],
+    )
     changed: Counter[tuple[str, str]] = Counter()
     events: list[Row] = []
-    for part in in_parts(late):
-        # None is locked that stays: whoever claims would pass it over.
-        rows = yield Ask(
-            f"SELECT number FROM smtpx_delivery WHERE {FREE} AND number IN {marks(part)} {{lock}}",
-            part,
-        )
-        yield from _expire(rows, now, changed, events)
+    yield from _expire(rows, now, changed, events)
     yield from tell(changed, events, now)
+    return len(rows)
 
 
 def _expire(

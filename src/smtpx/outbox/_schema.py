@@ -179,9 +179,18 @@ _FIFTH = (
 # commits now, and a ledger that was restored has transactions of another server.
 _SIXTH = (Former("smtpx_event", "xid"),)
 
+# What is late is found wherever it waits. What is doubted is seldom, and counted as it is.
+_SEVENTH = (
+    """CREATE INDEX IF NOT EXISTS smtpx_delivery_expires ON smtpx_delivery (expires)
+        WHERE state = 'waiting' AND claimed = 0 AND expires > 0""",
+    """CREATE INDEX IF NOT EXISTS smtpx_delivery_doubted
+        ON smtpx_delivery (state, campaign)
+        WHERE doubted > 0""",
+)
+
 MIGRATIONS: Sequence[Sequence[str | Column | Former]] = (
     *(_FIRST, _SECOND, _THIRD),
-    *(_FOURTH, _FIFTH, _SIXTH),
+    *(_FOURTH, _FIFTH, _SIXTH, _SEVENTH),
 )
 """What makes of the tables of each version those of the next; the first makes them of nothing."""
 

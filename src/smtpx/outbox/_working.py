@@ -58,6 +58,10 @@ class Core(NamedTuple):
     postmaster: str | None
     """Whom reports to senders come from, where there are to be any."""
 
+    def expire(self) -> int:
+        """Let some expire that are late; the value is how many."""
+        return self.store.transact(_queue.expire, self.store.now())
+
     def report(self) -> int:
         """Put reports in of what was given up, and of what waits; the value is how many of these
         were looked at.
@@ -193,7 +197,7 @@ class Working:
             if self._round is not None and self._round.has_to_note:
                 self._round.flush()
             _ = self._core.watcher.reap()
-            self._core.store.transact(_queue.expire, self._core.store.now())
+            _ = self._core.expire()
             _ = self._core.report()
         except OutboxError as error:
             # Whoever sends says so, too, as soon as there is something to be marked.

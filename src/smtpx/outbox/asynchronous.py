@@ -33,7 +33,7 @@ from ._tls_reporting import reporting_async
 from ._via import AsyncVia
 from ._working import stopped_by_sigterm
 from .outbox import Outbox
-from .states import Delivery, Event, State, Submission
+from .states import Counts, Delivery, Event, State, Submission
 
 __all__ = ["AsyncOutbox"]
 
@@ -164,7 +164,7 @@ class AsyncOutbox(Uncopied):
         """All about one message; see `Outbox.status`."""
         return await in_thread((await self._opened()).status, id)
 
-    async def counts(self, campaign: str | None = None) -> dict[State, int]:
+    async def counts(self, campaign: str | None = None) -> Counts:
         """How many recipients are in each state; see `Outbox.counts`."""
         return await in_thread((await self._opened()).counts, campaign)
 

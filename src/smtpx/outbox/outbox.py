@@ -36,7 +36,7 @@ from ._stopping import Running
 from ._tls_reporting import reporting
 from ._via import Via
 from ._working import Core, stopped_by_sigterm
-from .states import Delivery, Event, NotInOutbox, State, Submission
+from .states import Counts, Delivery, Event, NotInOutbox, State, Submission
 
 __all__ = ["Outbox"]
 
@@ -196,8 +196,11 @@ class Outbox(Uncopied):
         _ = id_of("id", id)
         return self._store.look(_asking.status, id)
 
-    def counts(self, campaign: str | None = None) -> dict[State, int]:
-        """How many recipients are in each state: of a campaign, or of all that the ledger has."""
+    def counts(self, campaign: str | None = None) -> Counts:
+        """How many recipients are in each state: of a campaign, or of all that the ledger has.
+
+        Its `doubted` says for how many of those that wait an earlier attempt may have arrived.
+        """
         name = campaign if campaign is None else campaign_name(campaign)
         return self._store.look(_asking.counts, name)
 
@@ -416,8 +419,8 @@ class Outbox(Uncopied):
         self._intake.wake([id_of("batches", batch) for batch in batches])
 
     def reconcile(self) -> list[str]:
-        """Take from dead workers what they had, tell senders what they are to be told, and return
-        the batches that nobody has taken up.
+        """Take from dead workers what they had, let expire what is late, tell senders what they are
+        to be told, and return the batches that nobody has taken up.
 
         For a timer, every half minute or so. A dispatcher is woken for each of them; without one
         they are to be given to `deliver`. It waits for half a lease where a worker looks dead that
@@ -427,6 +430,8 @@ class Outbox(Uncopied):
             LedgerUnavailable: the database cannot be used.
         """
         self._core.watcher.reap_for_certain()
+        while self._core.expire():
+            pass
         _ = self._core.report()
         batches = self._store.look(_queue.overdue, self._store.now(), self._overdue, 10 * _PAGE)
         self._intake.wake(batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -10,6 +11,7 @@ from smtpx.errors import SMTPError
 from smtpx.replies import Reply
 
 __all__ = [
+    "Counts",
     "Delivery",
     "Event",
     "IdempotencyConflict",
@@ -45,6 +47,15 @@ class State(Enum):
     """It was not accepted in time, and is not tried any more."""
     CANCELLED = "cancelled"
     """It was cancelled before any of it could be accepted."""
+
+
+class Counts(dict[State, int]):
+    """How many recipients are in each state; each state is a key."""
+
+    def __init__(self, counts: Mapping[State, int], doubted: int) -> None:
+        super().__init__(counts)
+        self.doubted = doubted
+        """Of those that wait, or are on their way, how many are `Delivery.doubted`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,10 @@ def test_what_may_have_been_accepted_and_waits_is_told(site: Any):
     with Server(faults=[TruncateReply("END-OF-DATA", keep=0)]) as server:
         backend().send_messages([mail("bob@example.net")])
         run(server)
+    backend().send_messages([mail("ann@example.net")])
     assert "waiting, doubted" in page(site["viewer"])
+    (doubted,) = rows(page(site["viewer"], doubted="yes"))
+    assert "bob@example.net" in " ".join(doubted)
     assert "waiting, doubted" in page(site["viewer"], f"{PAGE}1/change/")
 
 

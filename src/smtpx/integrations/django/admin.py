@@ -38,12 +38,34 @@ _HEAD = 8192
 _SHOWN = 120
 
 
+# What may be sent again.
+_UNDER_WAY = (State.WAITING.value, State.SENDING.value)
+
+
+class _Doubted(admin.SimpleListFilter):
+    """Those that wait, and may have been accepted."""
+
+    title = parameter_name = "doubted"
+
+    def lookups(
+        self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, str]]:
+        """All, or those."""
+        return [("yes", "doubted")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those, if they are wanted."""
+        if self.value() is None:
+            return queryset
+        return queryset.filter(doubted__gt=0, state__in=_UNDER_WAY)
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(_ModelAdmin):
     """The deliveries of the first mailer that has an outbox."""
 
     list_display = ("recipient", "subject", "standing", "tried", "said", "put_in")
-    list_filter = ("state",)
+    list_filter = ("state", _Doubted)
     search_fields = ("recipient", "=message__id", "=message__key", "=message__message_id")
     search_help_text = "a part of a recipient; or a whole id, key or Message-ID"
     ordering = ("-number",)
@@ -109,7 +131,7 @@ class DeliveryAdmin(_ModelAdmin):
     @admin.display(description="state", ordering="state")
     def standing(self, delivery: Delivery) -> str:
         """Its state, and that it may have been accepted, where that does not say so."""
-        waits = delivery.state in (State.WAITING.value, State.SENDING.value)
+        waits = delivery.state in _UNDER_WAY
         return f"{delivery.state}, doubted" if waits and delivery.doubted else delivery.state
 
     @admin.display(description="tried", ordering="attempts")
