@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from smtpx.outbox import Event, Outbox, State, _deciding
-from smtpx.outbox._statements import Ask, Statements, Tell
+from smtpx.outbox import Outbox, State
+from smtpx.outbox._putting import tell
+from smtpx.outbox._statements import Statements, Tell
 from tests.outbox.judge import Judge
 from tests.outbox.test_outbox import letter
 
@@ -19,44 +20,45 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.mark.xdist_group("postgres")
-def test_a_transaction_that_began_earlier_hides_no_event(postgres_server: Any) -> None:
-    """The one that begins later tells first, and is committed last."""
-    import psycopg
-
+@pytest.mark.parametrize("bounces", [None, "postmaster@example.org"], ids=["events", "bounces"])
+def test_a_transaction_that_is_committed_late_hides_no_event(
+    postgres_server: Any, bounces: str | None
+) -> None:
+    """The one that tells first is committed last. It holds up those who read, and no other that
+    tells."""
     url = postgres_server.database()
-    has_begun, has_told = threading.Event(), threading.Event()
-    found: list[Event] = []
+    has_told, may_commit = threading.Event(), threading.Event()
+    found: list[list[str]] = []
     with (
-        Outbox(url) as older,
-        Outbox(url) as newer,
-        Outbox(url) as reader,
-        psycopg.connect(url, autocommit=True) as looking,
+        Outbox(url) as late,
+        Outbox(url, bounces=bounces) as outbox,
+        Outbox(url, bounces=bounces) as reader,
     ):
-        first, second = reader.put(letter()), reader.put(letter())
-
-        # At times whose counters are not the same: for these, one would wait for the other.
-        def begin_early() -> Statements[None]:
-            _ = yield Ask("SELECT pg_current_xact_id()")
-            has_begun.set()
-            assert has_told.wait(20)
-            _ = yield from _deciding.cancel(second, None, -1, 0.001)
-
-        early = threading.Thread(target=older._store.transact, args=[begin_early])
+        first, second = outbox.put(letter()), outbox.put(letter())
 
         def commit_late() -> Statements[None]:
-            _ = yield from _deciding.cancel(first, None, -1, 0.0)
+            yield from tell({}, [(first, "b@example.net", "refused", None, "no", 0.0)], 0.0)
             has_told.set()
-            held = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted"
-            while early.is_alive() and looking.execute(held).fetchone() == (0,):
-                time.sleep(0.01)
-            found.extend(reader.events())
+            assert may_commit.wait(20)
 
-        early.start()
-        assert has_begun.wait(20)
-        newer._store.transact(commit_late)
-        early.join()
-        found.extend(reader.events(found[-1].cursor if found else 0))
-        assert [event.submission for event in found] == [first, second]
+        def read() -> None:
+            assert bounces is None or reader._core.report() == 2
+            found.append([event.submission for event in reader.events()])
+
+        writing = threading.Thread(target=late._store.transact, args=[commit_late])
+        reading = threading.Thread(target=read)
+        writing.start()
+        assert has_told.wait(20)
+        assert outbox.cancel(second) == 1
+        reading.start()
+        reading.join(0.2)
+        assert reading.is_alive()
+        may_commit.set()
+        writing.join()
+        reading.join()
+        reports = [each.recipient for each in reader.find() if each.recipient == "a@example.org"]
+    assert found == [[first, second]]
+    assert len(reports) == (bounces is not None)
 
 
 def test_what_tells_of_events_waits_for_nothing_afterwards(

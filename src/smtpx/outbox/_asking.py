@@ -27,6 +27,7 @@ __all__ = [
     "narrowed",
     "nothing_of",
     "purge",
+    "settled",
     "sought_of",
     "status",
 ]
@@ -298,12 +299,26 @@ def _forget_messages(ids: Sequence[str]) -> Statements[list[bytes]]:
     return spooled
 
 
+def settled(after: int) -> Statements[int]:
+    """The highest cursor: none that is lower will be committed any more. `after` if none is higher.
+
+    Whoever tells of events has a lock until that is committed, and shares it with others who do.
+    """
+    beyond = Ask("SELECT MAX(cursor) FROM smtpx_event WHERE cursor > ?", [after])
+    if (yield beyond) == [(None,)]:
+        return after
+    _ = yield Ask("{told}")
+    ((last,),) = yield beyond
+    return int(last)
+
+
 def events(after: int, most: int) -> Statements[list[Event]]:
     """Some of the events after a place in their stream."""
+    last = yield from settled(after)
     rows = yield Ask(
         "SELECT cursor, message, recipient, state, reply, reason, at FROM smtpx_event "
-        "WHERE cursor > ? ORDER BY cursor LIMIT ?",
-        [after, most],
+        "WHERE cursor > ? AND cursor <= ? ORDER BY cursor LIMIT ?",
+        [after, last, most],
     )
     return [
         Event(cursor, message, recipient, State(state), reply_of(reply), reason, moment(at))

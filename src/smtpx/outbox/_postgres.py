@@ -39,7 +39,8 @@ DIALECT = Dialect(
         "keeping": "SELECT pg_advisory_xact_lock_shared(5321220334)",
         "forgetting": "SELECT pg_advisory_xact_lock(5321220334)",
         "deciding": "SELECT pg_advisory_xact_lock(5321220335)",
-        "telling": "SELECT pg_advisory_xact_lock(5321220336)",
+        "telling": "SELECT pg_advisory_xact_lock_shared(5321220336)",
+        "told": "SELECT pg_advisory_xact_lock(5321220336)",
         "exclusive": "SELECT pg_advisory_xact_lock(5321220333)",
         "tables": (
             "SELECT tablename FROM pg_tables "

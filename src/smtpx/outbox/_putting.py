@@ -262,8 +262,8 @@ def tell(
     """Count what has changed, and tell of it in events, at the end of a transaction."""
     yield from count(changes, now)
     if events:
-        # Whoever reads goes on behind the highest cursor: none that is lower may be committed
-        # later. The last lock of all: whoever has it waits for nobody any more.
+        # Whoever reads waits until this is committed: see `settled`. The last lock of all: whoever
+        # has it waits for nobody any more.
         _ = yield Ask("{telling}")
         _ = yield Tell(_EVENT, events)
 

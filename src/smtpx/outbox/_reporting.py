@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from smtpx.envelope import Envelope, Notify
 
+from . import _asking
 from ._notices import Concerned, Reported, notice
 from ._preparing import header_size, prepared
 from ._putting import Terms, put
@@ -15,7 +16,7 @@ from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from ._stored import reply_of
 from .states import LedgerCorrupt, State
 
-__all__ = ["begin_reports", "report", "warn"]
+__all__ = ["begin_reports", "report", "settled", "warn"]
 
 # What a report begins to read as events, and no more of them, or of what waits, at once.
 _READER, _MOST = "smtpx bounces", 200
@@ -26,24 +27,29 @@ _GIVEN_UP = (State.REFUSED.value, State.EXPIRED.value, State.IN_DOUBT.value)
 
 def begin_reports() -> Statements[None]:
     """Report from now on, if that was not begun before."""
-    rows = yield Ask("SELECT MAX(cursor) FROM smtpx_event")
     _ = yield Tell(
         "INSERT INTO smtpx_reader (name, cursor) VALUES (?,?) ON CONFLICT DO NOTHING",
-        [(_READER, rows[0][0] or 0)],
+        [(_READER, (yield from _asking.settled(0)))],
     )
 
 
-def report(postmaster: str, spool: Spool | None, terms: Terms) -> Statements[int]:
-    """Put reports in of what was given up since the last time; the value is by how much the cursor
-    has moved.
+def settled() -> Statements[int]:
+    """Up to where reports may be made. Not in the transaction that makes them, which takes long."""
+    before = yield from _asking.cursor_of(_READER)
+    return (yield from _asking.settled(before))
+
+
+def report(postmaster: str, spool: Spool | None, terms: Terms, until: int) -> Statements[int]:
+    """Put reports in of what was given up since the last time, up to a cursor; the value is by how
+    much ours has moved.
 
     None is sent to the null sender, nor to that of a template, which is many people's.
     """
     ((before,),) = yield Ask("SELECT cursor FROM smtpx_reader WHERE name = ? {wait}", [_READER])
     ((last,),) = yield Ask(
         "SELECT MAX(cursor) FROM (SELECT cursor FROM smtpx_event "
-        "WHERE cursor > ? ORDER BY cursor LIMIT ?) AS part",
-        [before, _PASSED],
+        "WHERE cursor > ? AND cursor <= ? ORDER BY cursor LIMIT ?) AS part",
+        [before, until, _PASSED],
     )
     if last is None:
         return 0

@@ -41,6 +41,7 @@ DIALECT = Dialect(
         "forgetting": "SELECT 1",
         "deciding": "SELECT 1",
         "telling": "SELECT 1",
+        "told": "SELECT 1",
         "exclusive": "SELECT 1",  # BEGIN IMMEDIATE has locked it.
         "tables": "SELECT name FROM sqlite_master WHERE name LIKE 'smtpx_%'",
         "columns": "SELECT name FROM pragma_table_info(?)",

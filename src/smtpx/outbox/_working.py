@@ -69,7 +69,8 @@ class Core(NamedTuple):
         if self.postmaster is None:
             return 0
         told = (self.postmaster, self.policy.spool, terms_of({}, self.store.now()))
-        failed = self.store.transact(_reporting.report, *told)
+        until = self.store.look(_reporting.settled)
+        failed = self.store.transact(_reporting.report, *told, until)
         return failed + self.store.transact(_reporting.warn, *told)
 
 
