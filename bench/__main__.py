@@ -105,7 +105,14 @@ def main() -> None:
     merging.set_defaults(run=merged)
     keeping = commands.add_parser("outbox", help="mail kept and sent, beside what people have")
     _ = keeping.add_argument("--recipients", type=int, default=1_000_000, help="of one template")
-    keeping.set_defaults(run=lambda options: show(outbox.lines(options.recipients)))
+    _ = keeping.add_argument(
+        "--postgres", action="store_true", help="a ledger there that several processes share"
+    )
+    keeping.set_defaults(
+        run=lambda options: show(
+            outbox.several_processes() if options.postgres else outbox.lines(options.recipients)
+        )
+    )
     signing = commands.add_parser("dkim", help="what a DKIM signature costs")
     signing.set_defaults(run=lambda _: show(dkim.lines(dkim.measure())))
     deciding_ = commands.add_parser("deciding", help="a delivery's decision where all is known")

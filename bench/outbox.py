@@ -3,7 +3,8 @@
 `python -m bench outbox`. Each contender is a process of its own that keeps so many mails of 2 KB,
 and then sends them to the same sink. Each of the two is measured alone, and nobody is spared the
 disk. Those are left out that are not installed: Celery and redis-server,
-django-mailer, django-post_office.
+django-mailer, django-post_office. `--postgres` is about one ledger in PostgreSQL that several
+processes share, and what it costs that events are committed in their order.
 """
 
 from __future__ import annotations
@@ -250,6 +251,120 @@ def _timed(outbox: Any, wanted: str) -> list[float]:
     return times
 
 
+# One ledger in PostgreSQL, and several processes
+
+# What a transaction with events does before it writes them.
+LOCKS = {"shares a lock": "{telling}", "waits for a lock": "{told}", "has no lock": "SELECT 1"}
+SHARED = 4_000
+
+
+def process(port: int, count: int) -> None:
+    """Put so many in, one at a time; send what all have put in. Each when it is told to."""
+    import smtpx
+
+    several = [
+        (content, smtpx.Envelope("sender@example.com", [f"r{n}@example.net"]))
+        for n, content in enumerate(contents(count))
+    ]
+    with smtpx.Outbox(os.environ["BENCH_LEDGER"]) as outbox:
+        dialect: Any = outbox._store.dialect
+        written = dialect.written
+        lock = os.environ["BENCH_LOCK"]
+        dialect.written = lambda text: written(lock if text == "{telling}" else text)
+        told()
+        _ = sys.stdin.readline()
+        watch = Stopwatch()
+        for content, envelope in several:
+            _ = outbox.put(content, envelope)
+        told(**watch.read(1))
+        _ = sys.stdin.readline()
+        watch = Stopwatch()
+        outbox.run(f"smtp://127.0.0.1:{port}", until_empty=True)
+        told(**watch.read(1))
+
+
+def spent(server: int) -> float:
+    """CPU seconds of a process and of its children, those that have ended too (Linux)."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(folder.name) == server:
+            ticks += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == server:
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def shared(server: Any, port: int, several: int, lock: str) -> dict[str, dict[str, float]]:
+    """What so many processes take for a message, with the server, to put it in and to send it."""
+    pid = int((server.directory / "data" / "postmaster.pid").read_text().split()[0])
+    ledger = {"BENCH_LEDGER": server.database(), "BENCH_LOCK": lock}
+    words = [sys.executable, "-m", "bench.outbox", "process", str(port), str(SHARED // several)]
+    found: dict[str, dict[str, float]] = {}
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    words,
+                    env={**os.environ, "PYTHONPATH": PATH, **ledger},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(several)
+        ]
+
+        def heard() -> list[dict[str, float]]:
+            return [json.loads(one.stdout.readline()) for one in processes if one.stdout]
+
+        _ = heard()
+        for kind in ("put", "drain"):
+            before, began = spent(pid), time.perf_counter()
+            for one in processes:
+                assert one.stdin is not None
+                _ = one.stdin.write("go\n")
+                one.stdin.flush()
+            cpu = sum(figures["cpu"] for figures in heard()) + spent(pid) - before
+            wall = time.perf_counter() - began
+            found[kind] = {"wall": wall / SHARED, "cpu": cpu / SHARED}
+    return found
+
+
+def several_processes() -> Iterator[str]:
+    from tests.outbox import postgres
+
+    if postgres.programs() is None:
+        yield "it needs a PostgreSQL server"
+        return
+    yield "A ledger in PostgreSQL, mails of 2 KB a second; of CPU in brackets, the server's with it"
+    yield f"{'':24}{'a transaction with events':28}{'put':>16}{'sent':>16}{'wall':>8}{'CPU':>8}"
+    with postgres.running() as server, processes.sink() as sink:
+        for several in (2, 4):
+            rounds: dict[str, list[dict[str, dict[str, float]]]] = {lock: [] for lock in LOCKS}
+            for _ in range(ROUNDS):
+                for lock, text in LOCKS.items():
+                    rounds[lock].append(shared(server, sink.port, several, text))
+                    if sink.report()["messages"] != SHARED:
+                        sys.exit(f"{several} processes: not each message came once")
+            best = {
+                lock: {
+                    kind: {what: min(r[kind][what] for r in found) for what in ("wall", "cpu")}
+                    for kind in ("put", "drain")
+                }
+                for lock, found in rounds.items()
+            }
+            least = best["has no lock"]["drain"]
+            for lock, kinds in best.items():
+                ratios = [kinds["drain"][what] / least[what] for what in ("wall", "cpu")]
+                row = f"{f'{several} processes':24}{lock:28}"
+                row += "".join(f"{_rates(kinds[kind]):>16}" for kind in ("put", "drain"))
+                yield row + "".join(f"{ratio:6.2f} ×" for ratio in ratios)
+
+
 # How they are run
 
 
@@ -346,4 +461,5 @@ def _rates(figures: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     called, on, many = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    (merged if called == "merged" else CONTENDERS[called][0])(on, many)
+    others = {"merged": merged, "process": process}
+    (others.get(called) or CONTENDERS[called][0])(on, many)
