@@ -15,7 +15,7 @@ import trio
 
 from smtpx import AsyncOutbox, Client, Envelope, Outbox
 from smtpx.delivery import AsyncDelivery, Delivery, NameServers
-from smtpx.outbox import State, _claiming, _queue
+from smtpx.outbox import State, _claiming, _destinations, _queue
 from smtpx.outbox._destinations import Claim
 from smtpx.outbox._putting import tell
 from smtpx.testing import NameServer
@@ -272,3 +272,28 @@ def test_a_report_goes_past_what_was_accepted(open_outbox: Callable[..., Outbox]
     outbox._store.transact(operation)
     assert outbox._core.report()
     assert not outbox._core.report()
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING", "8BITMIME"), ("8BITMIME",)])
+def test_a_message_at_which_a_server_hangs_up_holds_no_domain_back(
+    outbox: Outbox, extensions: tuple[str, ...]
+) -> None:
+    """Each time it would be the first to be tried again, and all others would wait for it."""
+
+    def hang_up(word: str, of: str) -> None:
+        if of.startswith("odd"):
+            raise OSError
+
+    with Judge(answer=hang_up, extensions=extensions) as judge, NameServer(ZONE) as names:
+        odd = put(outbox, "odd@quick.test")
+        usual = [put(outbox, f"r{n}@quick.test") for n in range(60)]
+        via = Delivery(
+            "mail.x.test",
+            resolver=NameServers("127.0.0.1", port=names.port),
+            port=int(judge.url.rpartition(":")[2]),
+            addresses=LOOPBACK,
+        )
+        with via, working(lambda: outbox.run(via), outbox.stop):
+            assert until_accepted(outbox, *usual)
+            assert until(lambda: outbox.status(odd).deliveries[0].attempts > 1)
+            assert outbox._store.look(_destinations.held, ["quick.test"], time.time()) == {}

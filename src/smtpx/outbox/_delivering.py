@@ -37,7 +37,7 @@ from ._schedule import Limit, Retries, pause
 from ._spool import Spool
 from ._store import Store
 from ._stored import reply_text
-from ._telling import doubt_of, host_of, reason_of
+from ._telling import doubt_of, host_of, is_broken_off, reason_of
 from .states import LedgerCorrupt, LedgerUnavailable, OutboxError, State
 
 __all__ = ["Policy", "Round"]
@@ -268,7 +268,7 @@ class Round:
                 return self._given_back(delivery, "", host)
             case Status.NOT_TRIED if isinstance(error, _FAULTS):
                 return self._unmade(delivery, error, host)
-            case Status.NOT_TRIED if self._hop is None:
+            case Status.NOT_TRIED if self._hop is None and not is_broken_off(outcome, result):
                 self._leave(delivery.domain)
                 return self._given_back(delivery, reason_of(outcome, result), host)
             case _:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from smtpx.results import Outcome, SendResult
 
-__all__ = ["doubt_of", "host_of", "reason_of"]
+__all__ = ["doubt_of", "host_of", "is_broken_off", "reason_of"]
+
+# What is waited for in a transaction, in the words of `smtpx.Timeouts`.
+_TRANSACTION = {"mail", "rcpt", "data_init", "data_block", "data_end"}
 
 
 def host_of(outcome: Outcome, result: SendResult) -> str:
@@ -33,3 +36,10 @@ def doubt_of(outcome: Outcome, result: SendResult) -> str:
     attempts = getattr(outcome, "attempts", ())
     own = attempts[-1].error if attempts else None
     return f"in doubt: {own or result.error}"
+
+
+def is_broken_off(outcome: Outcome, result: SendResult) -> bool:
+    """True if a server was reached, and told of this message before the connection was lost."""
+    attempts = getattr(outcome, "attempts", ())
+    errors = [each.error for each in attempts] or [result.error]
+    return any(getattr(error, "phase", "") in _TRANSACTION for error in errors)
