@@ -255,11 +255,12 @@ def _timed(outbox: Any, wanted: str) -> list[float]:
 
 # What a transaction with events does before it writes them.
 LOCKS = {"shares a lock": "{telling}", "waits for a lock": "{told}", "has no lock": "SELECT 1"}
-SHARED = 4_000
+SHARED, ALONE = 4_000, 400
+"""Messages that are sent, and of these those that are put in one at a time."""
 
 
 def process(port: int, count: int) -> None:
-    """Put so many in, one at a time; send what all have put in. Each when it is told to."""
+    """Put so many in, the last one at a time, when it is told to; and send what all have put in."""
     import smtpx
 
     several = [
@@ -271,10 +272,13 @@ def process(port: int, count: int) -> None:
         written = dialect.written
         lock = os.environ["BENCH_LOCK"]
         dialect.written = lambda text: written(lock if text == "{telling}" else text)
+        alone = count * ALONE // SHARED
+        for _ in outbox.put_many(several[alone:]):
+            pass
         told()
         _ = sys.stdin.readline()
         watch = Stopwatch()
-        for content, envelope in several:
+        for content, envelope in several[:alone]:
             _ = outbox.put(content, envelope)
         told(**watch.read(1))
         _ = sys.stdin.readline()
@@ -322,7 +326,7 @@ def shared(server: Any, port: int, several: int, lock: str) -> dict[str, dict[st
             return [json.loads(one.stdout.readline()) for one in processes if one.stdout]
 
         _ = heard()
-        for kind in ("put", "drain"):
+        for kind, count in (("put", ALONE), ("drain", SHARED)):
             before, began = spent(pid), time.perf_counter()
             for one in processes:
                 assert one.stdin is not None
@@ -330,7 +334,7 @@ def shared(server: Any, port: int, several: int, lock: str) -> dict[str, dict[st
                 one.stdin.flush()
             cpu = sum(figures["cpu"] for figures in heard()) + spent(pid) - before
             wall = time.perf_counter() - began
-            found[kind] = {"wall": wall / SHARED, "cpu": cpu / SHARED}
+            found[kind] = {"wall": wall / count, "cpu": cpu / count}
     return found
 
 
