@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from smtpx._message.mailboxes import addresses_in
+from smtpx._message.sections import refuse_lost_recipients
 from smtpx._message.sources import is_none, source_of
 from smtpx.errors import LocalProtocolError
 
@@ -40,9 +41,10 @@ def recipients_of(message: AnyMessage) -> list[str]:
     """To, Cc and Bcc, each once; of a message that was resent, its Resent- fields.
 
     Raises:
-        LocalProtocolError: there is nobody, a field is malformed, or there are several Resent-
-            blocks.
+        LocalProtocolError: there is nobody, a field is malformed or behind the header, or there
+            are several Resent- blocks.
     """
+    refuse_lost_recipients(message)
     prefix = _prefix(message)
     names = (prefix + "To", prefix + "Cc", prefix + "Bcc")
     recipients = list(dict.fromkeys(_addresses(message, *names)))

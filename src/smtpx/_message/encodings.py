@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 from smtpx._loading import loading
 from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
+from smtpx._message.sections import parsed, refuse_shown_bcc
 from smtpx._message.serialising import serialise
 from smtpx.errors import LimitExceeded, LocalProtocolError
 
@@ -38,8 +39,9 @@ def as_octets(
 
     Raises:
         LimitExceeded: it is signed, and would have to be changed.
-        LocalProtocolError: it cannot be written.
+        LocalProtocolError: it cannot be written, or a Bcc stands in what readers see.
     """
+    refuse_shown_bcc(message)
     if not eight_bit:
         message = encoded_anew(message, lambda data, is_binary: is_binary or not data.isascii())
     elif any(_encoding(part) == "binary" for part in message.walk()):
@@ -65,12 +67,9 @@ def seven_bit(content: bytes) -> bytes:
     """
     if content.isascii():
         return content
-    with loading("a message"):
-        from email import message_from_bytes
-
-    # The older policy gives back unchanged whatever is not touched.
     refuse_too_many(content)
-    message = message_from_bytes(content)
+    with loading("a message"):
+        message = parsed(content)
     if not all(_is_ascii_header(part) for part in message.walk()):
         raise LimitExceeded(
             "8BITMIME",

@@ -19,7 +19,7 @@ __all__ = ["careful", "serialise"]
 
 _BCC = ("bcc", "resent-bcc")
 # RFC 5322 §2.2: a name, a colon, a body; its further lines begin with white space.
-_FIELD = rb"[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n"
+_FIELD = rb"[!-9;-~]+:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n"
 
 
 def serialise(message: AnyMessage, *, smtputf8: bool = False, seven_bit: bool = False) -> bytes:

@@ -12,6 +12,7 @@ from smtplib import SMTPNotSupportedError
 from typing import Any
 
 from smtpx._message.correspondents import header_addresses
+from smtpx._message.sections import refuse_lost_recipients, refuse_shown_bcc
 from smtpx._message.serialising import careful
 from smtpx._smtplib.arguments import needs_smtputf8
 from smtpx.errors import LocalProtocolError
@@ -86,8 +87,12 @@ def _recipients(message: Message[Any, Any], resent: str) -> list[str]:
     """The addresses of To, Bcc and Cc.
 
     Raises:
-        ValueError: a field cannot be read without guessing.
+        ValueError: a field cannot be read without guessing, or is behind the header.
     """
+    try:
+        refuse_lost_recipients(message)
+    except LocalProtocolError as error:
+        raise ValueError(str(error)) from error
     return header_addresses(message, *(resent + name for name in ("To", "Bcc", "Cc")))
 
 
@@ -95,7 +100,7 @@ def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
     """The message as octets with CRLF line ends, without its Bcc fields.
 
     Raises:
-        ValueError: a header value would begin another field.
+        ValueError: a header value would begin another field, or a Bcc stands in what readers see.
     """
     sent = copy.copy(message)
     del sent["Bcc"]
@@ -106,6 +111,7 @@ def written(message: Message[Any, Any], *, utf8: bool) -> bytes:
     policy = careful(type(policy), smtputf8=utf8, lenient=True)(**vars(policy))
     buffer = BytesIO()
     try:
+        refuse_shown_bcc(message)
         BytesGenerator(buffer, policy=policy).flatten(sent, linesep="\r\n")
     except LocalProtocolError as error:
         raise ValueError(str(error)) from error

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smtpx import _checks
+from smtpx._headers import BCC
 from smtpx._message.encodings import as_octets, seven_bit
 from smtpx._message.messages import AnyMessage, is_message, not_too_deep, refuse_too_many
+from smtpx._message.sections import cut_off, parsed
 from smtpx._wire.content import Content
 from smtpx._wire.extensions import Extensions
 from smtpx.checking._content import check_lines, check_parts
-from smtpx.checking._header import check_alignment, check_header, is_utf8
+from smtpx.checking._header import (
+    SHOWN,
+    check_alignment,
+    check_header,
+    check_names,
+    is_utf8,
+)
 from smtpx.envelope import Envelope
 from smtpx.errors import LocalProtocolError, SMTPError
 from smtpx.findings import Finding, Rule, Severity
@@ -47,6 +55,8 @@ def check(
         try:
             octets, _ = as_octets(message, smtputf8=utf8, eight_bit=True, binary=False)
         except LocalProtocolError as error:
+            if BCC.search(cut_off(message)):
+                return (*findings, _error(Rule.BCC_PRESENT, "Bcc", SHOWN))
             return (*findings, _error(Rule.UNWRITABLE, "the message", str(error)))
     else:
         raise TypeError(
@@ -65,14 +75,12 @@ def check(
 def _check_parsed(
     octets: bytes, envelope: Envelope | None, extensions: Extensions | None
 ) -> list[Finding]:
-    from email import message_from_bytes
-
     refuse_too_many(octets)
-    parsed = message_from_bytes(octets)
-    findings = [*check_header(parsed), *check_parts(parsed)]
+    message = parsed(octets)
+    findings = [*check_names(octets), *check_header(message), *check_parts(message)]
     if envelope is not None:
-        findings += check_alignment(parsed, envelope)
-    return [*findings, *_check_server(octets, parsed, envelope, extensions)]
+        findings += check_alignment(message, envelope)
+    return [*findings, *_check_server(octets, message, envelope, extensions)]
 
 
 def _check_server(

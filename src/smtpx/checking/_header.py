@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from smtpx._headers import BCC, with_plain_names
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.mailboxes import addresses_in, revealed
 from smtpx._message.names import (
@@ -17,6 +18,7 @@ from smtpx._message.names import (
     are_uris,
     may_hold_addresses,
 )
+from smtpx._message.sections import cut_off
 from smtpx.addresses import Address
 from smtpx.errors import AddressError
 from smtpx.findings import Finding, Rule, Severity
@@ -25,7 +27,15 @@ if TYPE_CHECKING:
     from smtpx._message.messages import AnyMessage
     from smtpx.envelope import Envelope
 
-__all__ = ["ONCE", "check_alignment", "check_header", "hides_addresses", "is_utf8"]
+__all__ = [
+    "ONCE",
+    "SHOWN",
+    "check_alignment",
+    "check_header",
+    "check_names",
+    "hides_addresses",
+    "is_utf8",
+]
 
 ONCE = frozenset(
     {"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references"}
@@ -38,6 +48,16 @@ ONCE = frozenset(
 _MESSAGE_ID = re.compile(r"\s*<[^\s<>@]+@[^\s<>@]+>\s*")
 _LIST_ID = re.compile(r"<[!-;=?-~]+>\s*$")
 _HTTPS = re.compile(r"<\s*https:[^<>]+>", re.IGNORECASE)
+
+
+SHOWN = "it stands behind a line that is no field, where every reader sees it"
+
+
+def check_names(octets: bytes) -> Iterator[Finding]:
+    """Look for what a message may not have in its header any more (RFC 5322 §4.5)."""
+    if with_plain_names(octets) != octets:
+        problem = "there is white space before the colon of a field"
+        yield _error(Rule.HEADER_MALFORMED, "the header", problem)
 
 
 def check_header(message: AnyMessage) -> Iterator[Finding]:
@@ -73,6 +93,8 @@ def check_header(message: AnyMessage) -> Iterator[Finding]:
         for name in ("Resent-From", "Resent-Date"):
             if name not in message:
                 yield _error(Rule.RESENT_INCOMPLETE, name, "there is none")
+    if BCC.search(cut_off(message)):
+        yield _error(Rule.BCC_PRESENT, "Bcc", SHOWN)
     if "bcc" in names or "resent-bcc" in names:
         yield _error(Rule.BCC_PRESENT, "Bcc", "it is in the content")
     if "List-Unsubscribe-Post" in message:

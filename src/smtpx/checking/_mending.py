@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from email import message_from_bytes
 from email.policy import EmailPolicy
 from typing import Any, NamedTuple, cast
 
+from smtpx._headers import FIELD
 from smtpx._message import fields
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.encodings import encoded_anew, has_signed_header
@@ -15,6 +15,7 @@ from smtpx._message.mailboxes import addresses_in, revealed, unfolded
 from smtpx._message.messages import AnyMessage, not_too_deep, refuse_too_many
 from smtpx._message.names import ADDRESSES, EXACT, PARAMETERS, may_hold_addresses
 from smtpx._message.rewriting import addresses_anew, exactly, list_id, parameters_anew, rewritten
+from smtpx._message.sections import cut_off, parsed
 from smtpx._message.serialising import serialise
 from smtpx._message.sources import source_of
 from smtpx._wire.content import canonical
@@ -59,7 +60,8 @@ def mended(
     """A copy in which is mended what can be, with new `stamps` where there are none.
 
     A message with a DKIM or ARC signature stays as it is: its fields may be signed, too. So does
-    one that cannot be written, or of which a part would have to be changed that is signed.
+    one that cannot be written, or of which a part would have to be changed that is signed. So does
+    one that has fields behind a line that is none: nobody knows what of it is text.
     """
     rules = {finding.rule for finding in findings}
     if not isinstance(message, bytes):
@@ -71,15 +73,16 @@ def mended(
     try:
         with not_too_deep():
             refuse_too_many(octets)
-            parsed = message_from_bytes(octets)
-            changed = _mended(parsed, rules, stamps)
-        return octets if changed is parsed else canonical(serialise(changed))
+            source = parsed(octets)
+            changed = _mended(source, rules, stamps)
+        is_sound = changed is source and Rule.HEADER_MALFORMED not in rules
+        return octets if is_sound or _is_left_alone(source) else canonical(serialise(changed))
     except LocalProtocolError:
         return octets
 
 
 def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage:
-    if has_signed_header(message):
+    if _is_left_alone(message):
         return message
     whole = message
     if Rule.EIGHT_BIT_UNDECLARED in rules:
@@ -107,6 +110,10 @@ def _mended(message: AnyMessage, rules: set[Rule], stamps: Stamps) -> AnyMessage
     if after == before:
         return whole
     return _with_header(whole, after)
+
+
+def _is_left_alone(message: AnyMessage) -> bool:
+    return has_signed_header(message) or FIELD.search(cut_off(message)) is not None
 
 
 def _with_header(message: AnyMessage, after: list[tuple[str, Any]]) -> AnyMessage:

@@ -12,7 +12,7 @@ from email.parser import BytesHeaderParser
 from pathlib import Path
 
 import smtpx
-from smtpx._headers import BCC, header_section, without
+from smtpx._headers import BCC, header_section, with_plain_names, without
 from smtpx.cli._console import printable
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._fields import fields
@@ -259,7 +259,8 @@ def read_letter(arguments: argparse.Namespace, name: str, sender: str | None) ->
         if not (arguments.as_sendmail and arguments.words_to and octets.strip()):
             raise _no_message(octets, where)
         octets = b"\n" + octets
-    header = BytesHeaderParser(policy=policy.default).parsebytes(header_section(octets))
+    section = with_plain_names(header_section(octets))
+    header = BytesHeaderParser(policy=policy.default).parsebytes(section)
     given = [*arguments.to, *arguments.cc, *arguments.bcc, *arguments.words_to]
     envelope = _envelope(arguments, header, given, sender, where)
     if not arguments.keep_bcc:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import smtpx
+from smtpx._headers import with_plain_names
 from smtpx.cli import _shapes
 from smtpx.cli._console import SCHEMA, Console, cell, counted, printable
 from smtpx.cli._exits import Exit, Stop
@@ -56,7 +57,7 @@ def template_of(
     if message is None:
         if file is None:
             raise Stop("which letter? smtpx send --merge ROWS.csv letter.eml")
-        message = BytesParser(policy=policy.default).parsebytes(read_octets(file))
+        message = BytesParser(policy=policy.default).parsebytes(with_plain_names(read_octets(file)))
     try:
         return smtpx.Template(message, sender="" if sender == "<>" else sender)
     except smtpx.SMTPError as error:

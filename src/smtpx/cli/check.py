@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import smtpx
-from smtpx._headers import header_section
+from smtpx._headers import header_section, with_plain_names
 from smtpx.cli import _shapes
 from smtpx.cli._accounts import account_of, add_password_options
 from smtpx.cli._console import Console, counted, printable
@@ -100,7 +100,8 @@ def _envelope(octets: bytes) -> smtpx.Envelope | None:
     from email.policy import default
 
     try:
-        header = BytesHeaderParser(policy=default).parsebytes(header_section(octets))
+        section = with_plain_names(header_section(octets))
+        header = BytesHeaderParser(policy=default).parsebytes(section)
         return smtpx.Envelope.from_message(header)
     except Exception:  # What is malformed makes the package fail in many ways: it is found below.
         return None

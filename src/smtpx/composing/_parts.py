@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, runtime_checkab
 from smtpx import _checks
 from smtpx._message import fields
 from smtpx._message.messages import not_too_deep, refuse_too_many
+from smtpx._message.sections import parsed, refuse_shown_bcc
 from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 
@@ -192,11 +193,9 @@ def file_part(attachment: Attachment, content_id: str | None = None) -> MIMEPart
     essence = media_type.partition(";")[0].rstrip()
     if essence.lower() == "message/rfc822":
         # RFC 2046 §5.2.1: it may not be encoded, only what is in it.
-        from email import message_from_bytes
-
         with not_too_deep(name):
             refuse_too_many(data)
-            return message_part(repr(name), message_from_bytes(data), name)
+            return message_part(repr(name), parsed(data), name)
     part = _part(essence, *_described(media_type, data))
     part.set_raw("Content-Transfer-Encoding", "base64")
     _dispose(part, "attachment" if content_id is None else "inline", name)
@@ -223,8 +222,10 @@ def message_part(argument: str, message: AnyMessage, name: str | None = None) ->
     """A message forwarded whole, without its Bcc, and with lines that a server takes.
 
     Raises:
-        LocalProtocolError: its lines cannot be mended, or it cannot be written.
+        LocalProtocolError: its lines cannot be mended, it cannot be written, or a Bcc stands in
+            what readers see.
     """
+    refuse_shown_bcc(message)
     message = copy.copy(message)
     del message["Bcc"]
     del message["Resent-Bcc"]

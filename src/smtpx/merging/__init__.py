@@ -12,6 +12,7 @@ from typing import Any, Self
 from smtpx import _checks
 from smtpx._message.correspondents import header_addresses
 from smtpx._message.rendered import Rendered
+from smtpx._message.sections import parsed
 from smtpx.addresses import Address
 from smtpx.envelope import Envelope
 from smtpx.errors import AddressError, LocalProtocolError, SMTPError
@@ -93,11 +94,10 @@ class Template:
             LocalProtocolError, AddressError: it is none.
             TypeError: an argument is of another kind.
         """
-        from email import message_from_bytes
         from email.policy import SMTP
 
         _checks.instance("source", source, bytes)
-        return cls(message_from_bytes(source, policy=SMTP), sender=sender)
+        return cls(parsed(source, SMTP), sender=sender)
 
     @property
     def source(self) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from smtpx._message.encodings import as_octets, octets_of
 from smtpx._message.names import ADDRESSES
+from smtpx._message.sections import refuse_shown_bcc
 from smtpx.errors import LocalProtocolError
 from smtpx.merging._bodies import body_of
 from smtpx.merging._calendars import CalendarBody
@@ -52,6 +53,7 @@ class Skeleton:
     """
 
     def __init__(self, message: EmailMessage, domain: str) -> None:
+        refuse_shown_bcc(message)
         self.to: MailboxField | None = None
         self._message = copy.deepcopy(message)
         self._mark = f"x-{secrets.token_hex(16)}"

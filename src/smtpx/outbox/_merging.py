@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from smtpx._headers import header_section
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
 from smtpx.merging import Template
 
 from . import _putting
-from ._preparing import Prepared, Receiver, fingerprint, header_size, new_id, new_message_id
+from ._preparing import Prepared, Receiver, fingerprint, new_id, new_message_id
 from ._putting import MergeRow, Terms, chained
 from ._store import Store
 from .states import IdempotencyConflict
@@ -49,7 +50,7 @@ def _prepared(template: Template) -> Prepared:
     sender = template.sender
     # Of whom and to whom stands in the template; what has to be told apart is its text.
     anybody = Envelope(None, "postmaster")
-    text = fingerprint(source, header_size(source), anybody)
+    text = fingerprint(source, len(header_section(source)), anybody)
     return Prepared(
         id=new_id(),
         key=None,

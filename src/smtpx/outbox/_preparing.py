@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
-from smtpx._headers import BCC
+from smtpx._headers import BCC, header_section
 from smtpx.envelope import Envelope, Recipient
 from smtpx.errors import LocalProtocolError
 from smtpx.messages import flatten
@@ -26,7 +26,6 @@ __all__ = [
     "Receiver",
     "date_field",
     "fingerprint",
-    "header_size",
     "new_id",
     "new_message_id",
     "prepared",
@@ -40,15 +39,14 @@ _SMALL = 8192
 _ANY_CASE = re.IGNORECASE | re.MULTILINE
 _FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
-# Fields that matter here, and what is in angles first; a line feed is found at once.
+# Fields that matter here, and what is in angles first; a line end is found at once.
 _FIELD = re.compile(
-    rb"\n(message-id|date|(?:resent-)?bcc|(?:dkim|arc-message)-signature)[ \t]*:"
+    rb"[\r\n](message-id|date|(?:resent-)?bcc|(?:dkim|arc-message)-signature)[ \t]*:"
     rb"(?:\s*(<[^<>\r\n]*>))?",
     re.IGNORECASE,
 )
 _BCC_NAMES = {b"bcc", b"resent-bcc"}
 _SIGNATURES = {b"dkim-signature", b"arc-message-signature"}
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
 # What is made anew each time a message is composed: no part of what it says.
 _VARYING = re.compile(rb"^(?:message-id|date)[ \t]*:" + _FOLDED, _ANY_CASE)
 _BOUNDARY = re.compile(rb'\bboundary="?([^"\s;]+)', re.IGNORECASE)
@@ -130,15 +128,16 @@ def prepared(message: AnyContent, envelope: Envelope | None, key: str | None) ->
                 "bytes do not say who sends and who gets them: give an Envelope"
             )
     sender = "" if envelope.sender is None else str(envelope.sender)
-    split = header_size(octets)
-    head = octets[:split] if _FIRST_FIELD.match(octets) else b""
+    section = header_section(octets)
     fields: dict[bytes, bytes] = {}
-    for name, value in _FIELD.findall(b"\n" + head):
+    for name, value in _FIELD.findall(b"\n" + section):
         known = name.lower()
         fields[known] = fields.get(known) or value
     if not fields.keys().isdisjoint(_BCC_NAMES):
-        head = BCC.sub(b"", head)
-        octets = head + octets[split:]
+        body = octets[len(section) :]
+        section = BCC.sub(b"", section)
+        octets = section + body
+    head = section if _FIRST_FIELD.match(section) else b""
     message_id = fields.get(b"message-id", b"").decode("latin-1")
     stamps = b""
     if head and fields.keys().isdisjoint(_SIGNATURES):
@@ -179,12 +178,6 @@ def _each_once(recipients: Sequence[Recipient]) -> Iterable[Recipient]:
         address = recipient.address
         _ = first.setdefault((address.local_part, address.domain.lower()), recipient)
     return first.values()
-
-
-def header_size(octets: bytes) -> int:
-    """The octets of a content's header, without the empty line."""
-    end = _EMPTY_LINE.search(octets)
-    return len(octets) if end is None else end.start() + 1
 
 
 def _octets(message: Any) -> bytes:
@@ -238,11 +231,11 @@ def fingerprint(octets: bytes, size: int, envelope: Envelope) -> bytes:
 
 def stamped(octets: bytes, message_id: str, date: str) -> bytes:
     """A rendered copy with the Message-ID and the Date that were fixed for it."""
-    split = header_size(octets)
-    head = _VARYING.sub(b"", octets[:split])
+    section = header_section(octets)
+    head = _VARYING.sub(b"", section)
     return b"Message-ID: %b\r\nDate: %b\r\n%b%b" % (
         message_id.encode(),
         date.encode(),
         head,
-        octets[split:],
+        octets[len(section) :],
     )

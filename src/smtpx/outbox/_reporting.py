@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from smtpx._headers import header_section
 from smtpx.envelope import Envelope, Notify
 
 from . import _asking
 from ._notices import Concerned, Reported, notice
-from ._preparing import header_size, prepared
+from ._preparing import prepared
 from ._putting import Terms, put
 from ._spool import Spool
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
@@ -148,6 +149,6 @@ def _tell(
         except LedgerCorrupt:
             head = b""
     envid = None if options is None else json.loads(options).get("envid")
-    header = bytes(stamps) + head[: header_size(head)]
+    header = bytes(stamps) + header_section(head)
     said = notice(postmaster, Reported(sender, message_id, envid, header), concerned)
     _ = yield from put([prepared(said, Envelope(None, sender), None)], terms, None)
