@@ -521,3 +521,99 @@ def test_a_status_of_another_class_than_the_reply_says_nothing(
     status: str, said: str, reason: Reason
 ):
     assert reason_of(said, status) is reason
+
+
+FULL = (
+    *("casella piena", "La casella di posta del destinatario è piena", "cuota excedida"),
+    *("Caixa postal do destinatário cheia", "buzón de correo lleno", "boîte aux lettres pleine"),
+    *("Mailbox des Empfängers voll", "postvak vol", "Skrzynka odbiorcy jest przepełniona"),
+    *("почтовый ящик переполнен", "превышена квота", "schránka je plná", "posta kutusu dolu"),
+    *("メールボックスがいっぱいです", "メールボックス容量超過", "收件人邮箱已满", "信箱已滿"),
+    *("메일함 용량 초과", "hộp thư đầy", "inkorgen är full", "postilaatikko täynnä"),
+)
+SENDERS = (
+    *(
+        "Absenderadresse existiert nicht",
+        "送信元アドレスが存在しません",
+        "寄件者不存在",
+        "发信人不存在",
+    ),
+    *("avsändaren finns inte", "gönderen bulunamadı", "odesílatel neexistuje", "nieznany nadawca"),
+    *("MAIL FROM: no such user", "bounce address invalid: user unknown", "invalid return path"),
+    *("unknown host name in HELO", "message-id host does not exist"),
+)
+PASSING = (
+    *("try again later", "user unknown for now", "disk full, user not found in cache"),
+    *("backend down; recipient unknown", "unable to verify recipient", "mailbox busy"),
+    *("recipient address verification failed; try later", "recipient verification pending"),
+    *("bad destination system: connection timed out", "no MX: SERVFAIL", "mail loop: user unknown"),
+    *("Empfänger vorübergehend nicht erreichbar", "destinataire temporairement inconnu"),
+    *("utente sconosciuto, riprovare più tardi", "пользователь временно не найден"),
+    *("用户暂时不存在", "一時的にユーザーが見つかりません"),
+)
+REFUSING = (
+    *("STARTTLS required", "must issue a STARTTLS command first", "Relaying denied for domain"),
+    *("recipient does not want mail from you", "recipient rejected your mail"),
+    *("user unknown rate is high", "invalid header: recipient does not exist"),
+)
+CODES = ("5.1.1", "5.1.2", "5.7.1", "")
+NO_ADDRESS = (Reason.BAD_MAILBOX, Reason.BAD_DOMAIN)
+
+
+@pytest.mark.parametrize("code", ["5.1.1", ""])
+@pytest.mark.parametrize("said", FULL)
+def test_a_full_mailbox_is_one_in_any_language(said: str, code: str):
+    assert reason_of(f"550 {code} {said}", code or "5.0.0") is Reason.MAILBOX_FULL
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("said", [*SENDERS, *PASSING, *REFUSING])
+def test_words_of_the_sender_of_time_and_of_policy_leave_a_doubt(said: str, code: str):
+    assert reason_of(f"550 {code} {said}", code or "5.0.0") not in NO_ADDRESS
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "550 4.4.7 QUEUE.Expired; message expired. LastError: 450 4.1.1 User unknown",
+        "550 5.4.300 Message expired -> 450 4.1.1 <bob@example.net>: User unknown",
+        "554 5.4.7 Delivery expired (message too old): 450 4.2.1 user unknown",
+        "554 5.4.7 [internal] exceeded max time without delivery (450 user unknown)",
+        "550 retry timeout exceeded; 451 4.1.2 no such domain",
+    ],
+)
+def test_what_a_server_said_for_now_is_not_for_ever_when_time_is_up(said: str):
+    one = recipient_of(said, "5.4.7")
+    assert one.reason is Reason.NETWORK
+    assert not one.transient
+
+
+@pytest.mark.parametrize(("said", "status"), [("user unknown", "1.1"), ("no such domain", "1.2")])
+@pytest.mark.parametrize("class_", [4, 5])
+def test_a_delay_tells_of_no_bad_address(said: str, status: str, class_: int):
+    report = parse(
+        reports.report(
+            "Reporting-MTA: dns; x\n\nFinal-Recipient: rfc822;bob@example.net\nAction: delayed\n"
+            f"Status: {class_}.{status}\nDiagnostic-Code: smtp; 550 5.{status} {said}\n"
+        )
+    )
+    assert isinstance(report, DeliveryReport)
+    assert report.recipients[0].reason not in NO_ADDRESS
+    assert report.recipients[0].transient
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "550-5.1.1 The email account that you tried to reach does not exist. Please try "
+            "double-checking the address",
+            Reason.BAD_MAILBOX,
+        ),
+        ("550 5.1.1 address couldn't be found. Check for typos and try again.", Reason.BAD_MAILBOX),
+        ("550 5.4.1 Recipient address rejected: Access denied.", Reason.BAD_MAILBOX),
+        ("550 5.1.1 User unknown (MTA 4.98.1)", Reason.BAD_MAILBOX),
+    ],
+)
+def test_words_that_leave_no_doubt(said: str, reason: Reason):
+    assert reason_of(said, "5.0.0") is reason

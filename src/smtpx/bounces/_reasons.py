@@ -78,6 +78,11 @@ _OF_SENDERS = (
 _BAD_SENDER = ((1, 7), (1, 8))
 # A host, an address, a URL: "relay.example.net" says nothing of relaying.
 _NAME = re.compile(r"\w[@.]\w")
+# "message expired; last error: 450 4.1.1 user unknown"
+_QUOTED = re.compile(
+    r"(?<![\w.:-])4[35]\d[ -]#?(?:4\.\d|[a-z<])|(?<![\w.-])4\.[1-7]\.\d{1,3}(?![\w.])",
+    re.IGNORECASE,
+)
 _OF_AUTH = (530, 534, 535, 538)  # RFC 4954 §6
 
 
@@ -95,7 +100,7 @@ def reason_of(
         return None
     diagnostic = diagnostic or Diagnostic("", "")
     of_sender = _is_of_sender(diagnostic)
-    transient = _class(status, diagnostic) == 4
+    transient = action is Action.DELAYED or _is_passing(status, diagnostic)
     doubtful = transient or _was_accepted_before(diagnostic) or _is_doubtful(diagnostic)
     for given in _reasons(status, diagnostic):
         # What the DNS does not know for now may be there tomorrow.
@@ -103,7 +108,7 @@ def reason_of(
         reason = Reason.NETWORK if is_for_now else given
         if of_sender and reason not in _OF_SENDERS:
             continue
-        if doubtful and reason is Reason.BAD_MAILBOX:
+        if doubtful and reason in _NO_ADDRESS:
             continue
         return reason
     return Reason.POLICY if of_sender or _was_accepted_before(diagnostic) else Reason.OTHER
@@ -140,6 +145,11 @@ def _was_accepted_before(diagnostic: Diagnostic) -> bool:
         diagnostic.text
     )
     return not takes_it_back and TO_CONTENT.search(diagnostic.text) is not None
+
+
+def _is_passing(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> bool:
+    """Whether it was refused for now, be it by a reply that a later one quotes."""
+    return _class(status, diagnostic) == 4 or _QUOTED.search(diagnostic.text) is not None
 
 
 def _class(status: EnhancedStatusCode | None, diagnostic: Diagnostic) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from smtpx.bounces._languages import FULL, PASSING, SENDER
 from smtpx.bounces._reports import Reason
 
 _Patterns = Sequence[tuple[Reason, re.Pattern[str]]]
 
 
 def _pattern(phrases: str) -> re.Pattern[str]:
-    return re.compile("|".join(map(str.strip, phrases.strip().split("\n"))), re.IGNORECASE)
+    return re.compile("|".join(filter(None, map(str.strip, phrases.split("\n")))), re.IGNORECASE)
 
 
 TO_SENDER = _pattern(
@@ -51,9 +52,12 @@ OF_SENDER = _pattern(
     \byour (?:[\w'-]{1,20} ){0,2}(?:account|mail ?box|address)\b(?! book)
     \b(?:dmarc|dkim|spf)\b|\barc (?:check|fail|none|seal)|\bresource records?\b
     \bverification failed for <|\bbatv\b|backscatter
-    \b(?:[eé]metteur|exp[eé]diteur|remitente|remetente|mittente|absender|afzender|nadawc\w)s?\b
-    отправител|送信者|発信者|发件人|发送者
+    \b(?:mail ?from|envelope[- ]from)\b.{0,40}?\b(?:no such|no longer)\b
+    \b(?:unknown|invalid|bad|no such|no valid)\b.{0,40}?\b(?:helo|ehlo|(?:return|reverse)[- ]path)\b
+    \bmessage-?id\b.{0,20}?\b(?:host|domain|invalid|malformed|unknown|reject\w*)\b
+    \bbounce address\b
 """
+    + SENDER
 )
 """It is about whom a message is from, or about the host that it came by."""
 
@@ -79,17 +83,42 @@ _ANOTHER = (
     r"|temporar\w*|polic\w*|refused|rejected|restricted|password|authenticat\w*|permission"
     r"|forbidden|not allowed|failure|error"
 )
+_MEANWHILE = r"""
+    \b(?:try|tried|retry|send) .{0,20}?\blater\b|\bplease retry\b|(?<!and )\btry(?:ing)? again\b
+    \bretr(?:y|ies|ying)\b|\bfor now\b|\bat (?:this|the) (?:time|moment)\b|\bbusy\b|\bin use\b
+    \bvacation\b
+    \b(?:time[d-]? ?out|servfail|exceeded max time|too old|been queued)\b
+    \bexpir(?:ed|y)\b.{0,40}?\b[45]\d\d\b|\b(?:message|delivery|queue)[ .]?(?:has )?expired\b
+    \b(?:unable|failed|failure|inability) to verify\b
+    \b(?:cannot|can ?not|could ?n[o']t|can't|not) (?:be )?verif
+    \bverif(?:y|ication|ied)\b.{0,30}?\b(?:fail\w*|pending|progress|later|error)\b
+    \b(?:disk|cache|back ?end|database)\b.{0,12}?\b(?:full|down|fail\w*|unavailable)\b
+    \b(?:directory|ldap|(?<!name )server)\b.{0,12}?\b(?:full|down|fail\w*|unavailable)\b
+    \bin (?:the |our )?cache\b|\bstart ?tls\b|\b(?:tls|ssl|encryption)\b.{0,20}?\brequired\b
+    \brequires? (?:tls|ssl)\b
+    \b(?:not|n't) (?:want|wish|like to receive)\b.{0,20}?\b(?:mails?|messages?|e-?mails?)\b
+    \b(?:reject(?:s|ed)|refuses?d?) (?:your|the|all|this) (?:mails?|messages?|e-?mails?)\b
+    \b(?:blocks|declin\w+) (?:your|the|all|this) (?:mails?|messages?|e-?mails?)\b
+    \b(?:rejected|refused|declined) by (?:the )?(?:recipient|user|owner)\b
+    \bnot accepting (?:any )?(?:e-?)?(?:mails?|messages?)\b|\bmail loop\b|\binternal error\b
+    \bread[- ]only\b|\bunverified\b|\b(?:to|cc|from|invalid|malformed|bad|the) headers?\b
+    \bmessage contains\b
+    \brate (?:is|was|of|too|limit)\b|(?<!domain )\bhostname\b(?! or domain)
+    \bunknown (?:error|failure|charset|client|host name)\b
+"""
 TWOFOLD = _pattern(
-    rf"""
+    PASSING
+    + _MEANWHILE
+    + rf"""
     \bor\b[^.;:\n]{{0,40}}?\b(?:{_ANOTHER})\b|\b(?:{_ANOTHER})\b[^.;:\n]{{0,20}}?\bor\b
     \btemporar(?:y|ily)\b|\bpolic(?:y|ies)\b|\brelay(?:ing|ed)?\b(?! recipient)
     \bblocked\b|\bpasswords?\b|\bauthenticat\w*|\bprvs\b|\btag check\b
-    (?<!\bother mail )\b(?:system|directory|ldap|database|lookup) (?:problem|error|failure)
+    (?<!\bother mail )\b(?:system|directory|ldap|database|(?<!dns )lookup) (?:problem|error|failure)
     \bnot (?:allowed|permitted|authori[sz]ed)\b
     \baccept(?:s|ing)? (?:any )?(?:e-?)?(?:mails?|messages?) from\b|\bmessages from \[?\d
 """
 )
-"""It may be about something else than whether there is such a mailbox."""
+"""It may be about something else than whether there is such a mailbox, or for some time only."""
 
 # Each is said of nothing else, whatever code comes with it.
 _SURE = {
@@ -188,10 +217,9 @@ _WORDS = [
         in ?box is full|mailfull|box full|too much mail data|receiving limits|space has been used
         no mail ?box space
         (?:insufficient|(?:not|n't have) enough|out of)(?: \w+)? (?:storage|space)
-        storage allocation|bo[iî]te .{0,40}pleine|casilla .{0,20}llena|buz[oó]n .{0,20}lleno
-        postfach .{0,20}voll|caixa .{0,20}(?:cheia|lotada)|\b(?:c|qu)ota (?:de \w+ )?excedida
-        skrzynk\w .{0,20}(?:pełna|przepełniona|zapełniona)
-        """,
+        storage allocation
+        """
+        + FULL,
     ),
     (
         Reason.TOO_LARGE,
