@@ -354,3 +354,97 @@ def test_an_address_that_is_seldom_seen_is_the_one_that_is_named(address: str):
     )
     assert isinstance(report, DeliveryReport)
     assert [one.final_recipient for one in report.recipients] == [address]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "收件人：{}",
+            "宛先：{}",
+            "宛先「{}」",
+            "（{}）",
+            "【{}】",
+            "收件人{}不存在",
+            "{}，",
+            "{}。",
+            "{}…",
+        ),
+        *("«{}»", "„{}“", "“{}”", "‘{}’", "`{}`", "→{}", "{}—", "\u200b{}", "{}\u200b", "{}\ufeff"),
+        *("Recipient={}", "\u00a0{}\u00a0", "¿{}?", "・{}", "{}\u061b"),
+    ],
+)
+def test_an_address_ends_at_what_can_be_in_none(line: str):
+    assert named(line.format(BOB)) == [BOB]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "böb@example.net",
+            "用户@例子.公司",
+            "用户1@example.net",
+            "bob@例子.net",
+            "δοκιμή@παράδειγμα.δοκιμή",
+        ),
+        *("हिन्दी@example.net", "bounces+bob=example.net@example.org", "o'bob@example.net"),
+        *(
+            "bob@[192.0.2.1]",
+            '"bob smith"@example.net',
+            "b\ufffdb@example.net",
+            "{bob}@example.net",
+        ),
+    ],
+)
+def test_letters_of_any_script_are_in_an_address(address: str):
+    assert named(f"<{address}>:") == [address]
+
+
+def named(line: str) -> list[str | None]:
+    report = parse(
+        "From: MAILER-DAEMON@mx.example.net\r\nTo: ann@example.org\r\n"
+        "Subject: Undelivered Mail Returned to Sender\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n\r\n"
+        f"Your message could not be delivered:\r\n\r\n{line}\r\n550 5.1.1 not found\r\n".encode()
+    )
+    assert isinstance(report, DeliveryReport)
+    return [one.recipient for one in report.recipients]
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16le", "utf-16be"])
+def test_a_text_in_utf_16_is_read(charset: str):
+    body = base64.encodebytes(f"<{BOB}>: 550 5.1.1 user unknown\r\n".encode(charset)).decode()
+    report = parse(
+        "From: MAILER-DAEMON@mx.example.net\nSubject: Undelivered Mail\n"
+        f"Content-Type: text/plain; charset={charset}\n"
+        f"Content-Transfer-Encoding: base64\n\n{body}".encode()
+    )
+    assert isinstance(report, DeliveryReport)
+    assert [(one.recipient, one.reason) for one in report.recipients] == [(BOB, Reason.BAD_MAILBOX)]
+
+
+@pytest.mark.parametrize(
+    ("sender", "subject", "text", "reason"),
+    [
+        (
+            f"Microsoft Outlook <MicrosoftExchange{'0a' * 16}@example.net>",
+            "Unzustellbar: hi",
+            f"Ihre Nachricht kam nicht an:\n\n{BOB}\nDie Adresse wurde nicht gefunden.\n",
+            Reason.BAD_MAILBOX,
+        ),
+        (
+            "PostMaster@qq.example",
+            "系统退信",
+            f"您的邮件被退回\n收件人 {BOB}\n收件人邮箱已满\n",
+            Reason.MAILBOX_FULL,
+        ),
+    ],
+)
+def test_systems_that_write_other_languages(sender: str, subject: str, text: str, reason: Reason):
+    report = parse(
+        f"From: {sender}\nTo: ann@example.org\nSubject: {subject}\n"
+        f"Content-Type: text/plain; charset=utf-8\n\n{text}".encode()
+    )
+    assert isinstance(report, DeliveryReport)
+    assert [(one.recipient, one.reason) for one in report.recipients] == [(BOB, reason)]

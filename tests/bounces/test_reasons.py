@@ -613,6 +613,12 @@ def test_a_delay_tells_of_no_bad_address(said: str, status: str, class_: int):
         ("550 5.1.1 address couldn't be found. Check for typos and try again.", Reason.BAD_MAILBOX),
         ("550 5.4.1 Recipient address rejected: Access denied.", Reason.BAD_MAILBOX),
         ("550 5.1.1 User unknown (MTA 4.98.1)", Reason.BAD_MAILBOX),
+        (
+            "550 permanent failure for one or more recipients (bob@example.net:550 5.1.1 user "
+            "unknown)",
+            Reason.BAD_MAILBOX,
+        ),
+        ("550 5.5.0 Boite du destinataire archivee. Archived destination.", Reason.INACTIVE),
     ],
 )
 def test_words_that_leave_no_doubt(said: str, reason: Reason):

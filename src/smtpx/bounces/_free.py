@@ -38,7 +38,8 @@ _NEARBY = 12
 
 _DAEMON = re.compile(r"mailer[-_. ]?daemon", re.IGNORECASE)
 _MAILER = re.compile(
-    r"mailer[-_. ]?daemon|mail[-_. ]?delivery|delivery[-_. ](?:sub)?system|^\s*<>",
+    r"mailer[-_. ]?daemon|mail[-_. ]?delivery|delivery[-_. ](?:sub)?system|^\s*<>"
+    r"|microsoftexchange[0-9a-f]{32}@",
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(
@@ -47,7 +48,8 @@ _SYSTEM = re.compile(
 )
 _SUBJECT = re.compile(
     r"undeliver|not delivered|non[- ]?(?:delivery|remis)|fail(?:ed|ure)|returned|bounce"
-    r"|delivery (?:report|status|notification|problem)|user unknown|unknown user",
+    r"|delivery (?:report|status|notification|problem)|user unknown|unknown user"
+    r"|unzustellbar|退信",
     re.IGNORECASE,
 )
 _OPENING = re.compile(

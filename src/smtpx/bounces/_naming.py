@@ -18,18 +18,32 @@ _ADDRESSES_IN_A_LINE = 10
 _NEAR = 80
 """Characters before an address that say what it is there for."""
 
+# Where an address begins or ends, unless it is quoted: spaces, punctuation and symbols of any
+# script, and what is not seen. Letters of any script may be in one (RFC 6531 §3.3).
+_NOWHERE = (
+    r"\s\x00-\x20<>():,;\"\[\]@|*`\x7f-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\xd7\xf7"
+    r"\u0589\u05be\u05c3\u060c\u061b-\u061f\u06d4\u0964\u0965"
+    r"\u2000-\u206f\u2190-\u2bff\u2e00-\u2e7f\u3000-\u3004\u3008-\u303f\u30fb"
+    r"\ufe10-\ufe6f\ufeff\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+)
+# Scripts that have no spaces between words: an address in ASCII ends where their letters begin.
+_UNSPACED = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 # Possessive, and only from where a word begins, so that no line takes longer than its length.
 _ADDRESS = re.compile(
-    r"(?<![^\s<>():,;\"'\[\]=|*])(?!['.])(?:SMTP=)?"
-    r"((?:\"[^\"\n]{1,64}+\"|[^\s<>():,;\"\[\]@|*]++)"
-    r"@(?:\[[0-9A-Za-z.:]{1,60}+\]|[^\s<>():,;'\"#@\[\]\\|*?!]++))"
+    rf"(?<![^{_NOWHERE}'=])(?!['.])(?:(?:SMTP|Recipient|Address|RCPT|To)=)?"
+    rf"(?:{_UNSPACED}++(?=[A-Za-z][\w.+=-]*+@[A-Za-z0-9]))?"
+    rf"((?:\"[^\"\n]{{1,64}}+\"|[^{_NOWHERE}]++)"
+    rf"@(?:\[[0-9A-Za-z.:]{{1,60}}+\]|(?:[A-Za-z0-9-]++\.)++[A-Za-z0-9-]++(?={_UNSPACED}++(?![\w.-]))"
+    rf"|[^{_NOWHERE}'#\\?!]++))",
+    re.IGNORECASE,
 )
 _ONLY_MARKS = re.compile(r"[^\w@]*+(?:mailto:)?[<\"']*+")
-_LABEL = re.compile(r"\W*+([^:@]{1,60}):\s*+(?:rfc822;\s*+)?[<\"'(\[]*+")
+_LABEL = re.compile(r"\W*+([^:：@]{1,60})[:：]\s*+(?:rfc822;\s*+)?[<\"'(\[]*+")
 _NEXT_IN_A_LIST = re.compile(r"[>\"')\]]*+\s*+[,;]\s*+[<\"'(\[]*+")
 _OWNED = re.compile(r"(?:expanded from|generated (?:from|by)):?\s*+[<\"']*+$", re.IGNORECASE)
 _OF_A_RECIPIENT = re.compile(
-    r"recipient|address|user|account|mailbox|deliver|fail|unknown|reject|not reach",
+    r"recipient|address|user|account|mailbox|deliver|fail|unknown|reject|not reach"
+    r"|收件[人者]|宛先|empfänger|destinataire|destinatario|получател",
     re.IGNORECASE,
 )
 _OF_ANOTHER = re.compile(

@@ -20,7 +20,7 @@ LINE = 2000
 # Others than these take more than linear time, or are no codecs of text.
 _CHARSET = re.compile(
     r"charset\s?=\s?\"?(iso-8859-(?:[1-9]|1[013-6])|windows-125[0-8]|iso-2022-(?:jp|kr)|shift_jis|euc-(?:jp|kr)"
-    r"|koi8-[ru]|gb2312|gbk|gb18030|big5)\b",
+    r"|koi8-[ru]|utf-16(?:[bl]e)?|gb2312|gbk|gb18030|big5)\b",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*+)[^<>]*+>")

@@ -110,7 +110,8 @@ TWOFOLD = _pattern(
     PASSING
     + _MEANWHILE
     + rf"""
-    \bor\b[^.;:\n]{{0,40}}?\b(?:{_ANOTHER})\b|\b(?:{_ANOTHER})\b[^.;:\n]{{0,20}}?\bor\b
+    \bor\b(?! more\b)[^.;:\n]{{0,40}}?\b(?:{_ANOTHER})\b
+    \b(?:{_ANOTHER})\b[^.;:\n]{{0,20}}?\bor\b(?! more\b)
     \btemporar(?:y|ily)\b|\bpolic(?:y|ies)\b|\brelay(?:ing|ed)?\b(?! recipient)
     \bblocked\b|\bpasswords?\b|\bauthenticat\w*|\bprvs\b|\btag check\b
     (?<!\bother mail )\b(?:system|directory|ldap|database|(?<!dns )lookup) (?:problem|error|failure)
@@ -253,7 +254,8 @@ _WORDS = [
         (?:account|mail ?box|user|recipient)\b.{0,40}(?:discontinued|terminated|archived)
         (?:inactive|disabled|suspended|deactivated) (?:account|user|mail ?box|recipient)
         (?:has been|is currently|temporar(?:il)?y) (?:suspended|deactivated|locked)
-        archived recipient|(?:account|mail ?box) is blocked
+        archived (?:recipient|destination)|bo[iî]te .{0,40}archiv[eé]e
+        (?:account|mail ?box) is blocked
         account (?:closed|not activated)|disabled ?user|casilla ha expirado
         account ?disabled|mailbox ?disabled|konto .{0,20}(?:zablokowan|wyłączon|nieaktywn)
         \bno longer (?:in use|used|being used|monitored|active)\b
