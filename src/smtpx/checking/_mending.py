@@ -145,11 +145,14 @@ def _rewritten(name: str, value: Any, rules: set[Rule]) -> Any:
         return value
     if Rule.SMTPUTF8_NEEDED in rules and not value.isascii():
         return _in_ascii(name, value)
-    if Rule.LINE_TOO_LONG in rules and any(
-        len(line) > LONGEST_LINE - len(name) - 2 for line in value.splitlines()
-    ):
-        return fields.folded(name, " ".join(value.split()))
+    if Rule.LINE_TOO_LONG in rules and _is_too_long(name, value):
+        anew = fields.folded(name, " ".join(value.split()))
+        return value if _is_too_long(name, anew) else anew
     return value
+
+
+def _is_too_long(name: str, value: str) -> bool:
+    return any(len(line) > LONGEST_LINE - len(name) - 2 for line in value.splitlines())
 
 
 def _with_ascii_parts(part: AnyMessage) -> AnyMessage:
