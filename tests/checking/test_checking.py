@@ -528,3 +528,12 @@ def test_what_is_signed_keeps_the_octets_of_its_fields(fields: list[str], within
 def test_a_domain_that_is_encoded_is_decoded(name: str, address: str, written: str | None) -> None:
     raw = of_parts().replace(b"From: ann@x.test", f"{name}: {address}".encode())
     assert f"\r\n{name}: {written or address}\r\n".encode() in b"\r\n" + mend(raw, ENVELOPE)
+
+
+@pytest.mark.parametrize("name", ["To", "Content-Transfer-Encoding", "X-Any"])
+def test_a_field_that_no_fold_makes_short_enough_stays_as_it_is(name: str) -> None:
+    long = f'{name}: c@d.test, "x, y" <e@f.test>--B{"y" * 1200}Content-Type: multipart/mixed; b=B '
+    octets = content(long, without=name)
+    mended = mend(octets)
+    assert mend(mended) == mended
+    assert Rule.LINE_TOO_LONG in {each.rule for each in check(mended)}
