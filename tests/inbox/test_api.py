@@ -221,6 +221,27 @@ def test_u19_delete_by_search(taken: Taken) -> None:
     assert taken.client.delete(f"/api/messages/{other}").status_code == 404
 
 
+@pytest.mark.parametrize("query", ["", "subject:hello", "hi -subject:keep"])
+def test_a_deletion_has_a_bound(query: str, taken: Taken) -> None:
+    """Who was shown two messages deletes those two, whatever comes before that is asked for."""
+    shown = [taken.take(PLAIN) for _ in range(2)]
+    late = taken.take(PLAIN)
+    for before, removed in ((0, 0), (shown[0], 0), (late, 2), (late, 0)):
+        answer = taken.client.delete("/api/messages", params={"query": query, "before": before})
+        assert answer.json() == {"removed": removed}, before
+    assert [row["id"] for row in taken.get("/api/messages").json()["messages"]] == [late]
+    assert taken.client.delete("/api/messages?query=&before=x").status_code == 400
+    assert taken.inbox.store.count("") == 1
+
+
+def test_what_comes_while_all_is_deleted_stays(taken: Taken) -> None:
+    asked = taken.take(PLAIN)
+    late = taken.take(PLAIN)
+    assert taken.inbox.store.remove("", newest=asked) == 1
+    assert taken.inbox.store.get(late) is not None
+    assert taken.inbox.store.count("") == 1
+
+
 def test_u21_faults_by_the_api(taken: Taken, caught: Server) -> None:
     text = "RCPT bob@*: 451 4.3.0 later x1"
     answer = taken.client.put("/api/faults", json={"faults": [text]})

@@ -447,6 +447,45 @@ def test_back_leads_to_the_list(world: World, opened: Open) -> None:
     expect(page.locator("#list")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("begin", ["/", "/m/1"])
+def test_a_step_in_history_leads_to_the_message_that_was_there(
+    begin: str, width: int, world: World, opened: Open
+) -> None:
+    """Another server has another message of that number."""
+    world.send(subject="old")
+    page = opened(begin, width)
+    if begin == "/":
+        page.click("#m1")
+    expect(page.locator(".head h2")).to_have_text("old")
+    if begin != "/":
+        page.evaluate("location.hash = ''")
+        expect(page.locator("#list")).to_be_visible()
+    world.inbox.store.epoch = "another"
+    if begin == "/":
+        world.send(subject="new")
+        expect(page.locator("#pane")).to_contain_text("This message is gone")
+        page.go_back()
+        expect(page).to_have_url(f"{world.url}/")
+        expect(page.locator("#list")).to_be_visible()
+        expect(page.locator("#pane")).not_to_contain_text("gone")
+        page.go_forward()
+    else:
+        page.go_back()
+    expect(page.locator("#pane")).to_be_visible()
+    expect(page.locator("#pane")).to_contain_text("This message is gone")
+    expect(page).to_have_url(f"{world.url}/#/m/1")
+    page.reload()
+    expect(page.locator("#pane")).to_contain_text("This message is gone")
+
+
+def test_a_link_to_a_message_that_is_not_there(world: World, opened: Open) -> None:
+    page = opened("/m/7", 390)
+    expect(page.locator("#pane")).to_contain_text("This message is gone")
+    page.get_by_role("button", name="Back").click()
+    expect(page.locator("#list")).to_be_visible()
+
+
 @pytest.mark.parametrize(("width", "where"), [(1400, "list"), (390, "pane")])
 def test_the_focus_is_never_lost(width: int, where: str, world: World, opened: Open) -> None:
     for n in range(4):
@@ -613,6 +652,40 @@ def test_enter_deletes_nothing_that_was_not_asked_for(world: World, opened: Open
     page.keyboard.press("Enter")
     expect(page.locator("#ask")).to_be_hidden()
     assert world.inbox.store.count("") == 1
+
+
+@pytest.mark.parametrize("query", ["", "to:bob"])
+def test_what_was_told_is_what_is_deleted(query: str, world: World, opened: Open) -> None:
+    """Mail that comes while somebody is asked was not in the question."""
+    for _ in range(3):
+        world.send(subject="asked")
+    page = opened()
+    page.fill("#query", query)
+    expect(page.locator("#found")).to_contain_text("3 matches" if query else "3 messages")
+    page.click("#clear")
+    expect(page.locator("#ask-text")).to_contain_text("3 messages")
+    for _ in range(2):
+        world.send(subject="late")
+    expect(page.locator("#list li")).to_have_count(5)
+    page.click("#ask-yes")
+    expect(page.locator("#list li")).to_have_count(2)
+    assert [row["subject"] for row in world.inbox.store.rows("", limit=9)] == ["late", "late"]
+
+
+def test_what_came_just_before_the_question_is_told(world: World, opened: Open) -> None:
+    world.send(subject="shown")
+    page = opened()
+    expect(page.locator("#list li")).to_have_count(1)
+    page.route("**/api/events", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#list li")).to_have_count(1)
+    world.send(subject="not yet shown")
+    page.click("#clear")
+    expect(page.locator("#ask-text")).to_contain_text("2 messages")
+    page.click("#ask-yes")
+    expect(page.locator("#list li")).to_have_count(0)
+    page.click("#clear")
+    expect(page.locator("#ask-title")).to_have_text("There is nothing to delete")
 
 
 def test_faults_from_the_page(world: World, opened: Open) -> None:

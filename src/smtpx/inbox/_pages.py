@@ -191,8 +191,10 @@ class _Pages:
             raise HTTPException(400, "say which: ?query=, empty for all")
         self._check_epoch(request)
         query = request.query_params["query"]
+        before = number_of(request, "before", NEWEST)
         # What comes meanwhile stays.
         newest = await self._inbox.read_so_far() if query else self._inbox.store.newest
+        newest = min(newest, before - 1)
         removed = await off_loop(self._inbox._remove_known, query, newest=newest)
         return JSONResponse({"removed": removed})
 

@@ -378,7 +378,8 @@ class Store:
         if condition.is_all and number is None:
             if query:
                 raise ValueError(f"{query!r} asks for nothing: an empty query means all")
-            return self._clear()
+            if (removed := self._clear(newest)) is not None:
+                return removed
         where, values = condition.sql, [*condition.parameters]
         if number is not None:
             where += f" AND {condition.key} = {number:d}"
@@ -395,9 +396,14 @@ class Store:
             if len(doomed) < _DOOMED:
                 return removed
 
-    def _clear(self) -> int:
-        """Forget all at once: one by one, their words would have to be looked up in the index."""
+    def _clear(self, newest: int) -> int | None:
+        """Forget all at once; None where one is there that is newer than the number `newest`.
+
+        One by one, their words would have to be looked up in the index.
+        """
         with self._writing() as connection:
+            if connection.execute("SELECT 1 FROM messages WHERE id > ?", (newest,)).fetchone():
+                return None
             removed, self._count, self._octets = self._count, 0, 0
             for statement in (
                 *("DELETE FROM messages", "DELETE FROM contents", "DROP TABLE texts"),

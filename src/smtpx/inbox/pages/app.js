@@ -88,7 +88,7 @@ async function load() {
   const fresh = old.size && !isAnew ? answer.messages.filter((row) => !old.has(row.id)).map((row) => row.id) : [];
   if (isAnew) {
     state.picked.clear();
-    gone();
+    if (state.current !== null) gone();
   }
   Object.assign(state, { epoch: answer.epoch, rows: answer.messages, next: answer.next, total: answer.total });
   if (state.before !== null && (isAnew || !state.rows.length)) {
@@ -120,10 +120,10 @@ async function page(words) {
 }
 
 // Of a search, matches are counted only so far.
-const some = (word) => plural(state.total, word).replace("matchs", "matches") + (state.query && state.total >= COUNTED ? " or more" : "");
+const some = (word, query, total) => plural(total, word).replace("matchs", "matches") + (query && total >= COUNTED ? " or more" : "");
 
 function list(fresh) {
-  const words = some(state.query ? "match" : "message");
+  const words = some(state.query ? "match" : "message", state.query, state.total);
   at("found").textContent = state.total ? words : state.query ? "Nothing matches" : "No messages yet";
   const items = state.rows.map((row) => item(row, fresh.has(row.id)));
   at("list").replaceChildren(...items);
@@ -162,17 +162,18 @@ function mark() {
 
 // Where we are is in the address: one step back from any view leads to the list.
 
-function stand(place) {
+// A number means a message only within its epoch, which a step in history keeps.
+
+function stand(place, epoch = null) {
   const before = location.hash.slice(1);
-  if (place === before) return;
   const url = place ? `#${place}` : location.pathname + location.search;
-  if (place && !before) history.pushState({ isInside: true }, "", url);
-  else history.replaceState(history.state, "", url);
+  if (place && !before) history.pushState({ isInside: true, epoch }, "", url);
+  else history.replaceState({ ...history.state, epoch }, "", url);
 }
 
 async function arrive() {
   const link = location.hash.match(/^#\/m\/(\d+)$/);
-  if (link) await open(Number(link[1]));
+  if (link) await open(Number(link[1]), (history.state && history.state.epoch) || state.epoch);
   else if (location.hash === "#/sessions") await sessions();
   else if (location.hash === "#/faults") await faults();
   else leave();
@@ -185,6 +186,7 @@ function close() {
 
 function leave() {
   document.body.classList.remove("open");
+  if (state.current === null && state.mode === "message") empty("Nothing is selected.");
   at("list").focus();
 }
 
@@ -200,15 +202,18 @@ function settle() {
 const VIEWS = [["html", "HTML"], ["text", "Text"], ["source", "Source"], ["headers", "Header"], ["parts", "Parts"], ["smtp", "SMTP"], ["lint", "Lint"]];
 
 let opening = 0;
-async function open(id) {
+async function open(id, epoch = state.epoch) {
   const mine = ++opening;
-  const { epoch } = state;
-  const detail = { ...await ask(mailUrl({ id, epoch })), epoch };
+  let detail;
+  try { detail = { ...await ask(mailUrl({ id, epoch })), epoch }; } catch (error) {
+    if (mine === opening && GONE.includes(error.status)) missing(id, epoch);
+    throw error;
+  }
   if (mine !== opening) return;
   Object.assign(state, { current: id, detail, mode: "message" });
   modes();
   state.view = detail.has_html ? "html" : detail.has_text ? "text" : "source";
-  stand(`/m/${id}`);
+  stand(`/m/${id}`, epoch);
   document.body.classList.add("open");
   mark();
   await show();
@@ -221,8 +226,15 @@ async function open(id) {
   }
 }
 
+function missing(id, epoch) {
+  state.mode = "message";
+  modes();
+  stand(`/m/${id}`, epoch);
+  document.body.classList.add("open");
+  gone();
+}
+
 function gone() {
-  if (state.current === null) return;
   Object.assign(state, { current: null, detail: null });
   mark();
   if (state.mode === "message") empty("This message is gone: it was deleted, or its server has begun anew.");
@@ -473,9 +485,16 @@ function empty(text) {
 
 async function clear() {
   const { epoch, query } = state;
-  const what = query ? `the ${some("message")} that match “${query}”` : "all messages";
+  const { messages: [newest], total } = await ask(listUrl({ query, epoch, limit: 1 }));
+  if (!newest) {
+    await confirmed({ title: "There is nothing to delete", yes: "Close", isTold: true });
+    return;
+  }
+  const what = `${some("message", query, total)}${query ? ` that match${total === 1 ? "es" : ""} “${query}”` : ""}`;
   if (!(await confirmed({ title: "Delete?", text: `This deletes ${what}.`, yes: "Delete" }))) return;
-  await ask(`api/messages?${new URLSearchParams({ query, epoch })}`, { method: "DELETE" });
+  // Mail that has come since is none of those that were told.
+  const before = newest.id + 1;
+  await ask(`api/messages?${new URLSearchParams({ query, before, epoch })}`, { method: "DELETE" });
   state.current = null;
   empty("Nothing is selected.");
   close();
