@@ -16,6 +16,7 @@ import pytest
 from smtpx.testing import (
     Close,
     Extension,
+    Latency,
     Refuse,
     ReplaceReply,
     Server,
@@ -125,8 +126,8 @@ def test_u2_130_ctrl_c(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signal for one process")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_message_is_told_of(number: signal.Signals, home: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_an_interrupted_message_is_told_of(name: str, home: Path) -> None:
     with Server(faults=[Stall("END-OF-DATA")]) as server:
         process = subprocess.Popen(
             [sys.executable, "-m", "smtpx", "send", "--json", server.url, "letter.eml"],
@@ -140,13 +141,59 @@ def test_an_interrupted_message_is_told_of(number: signal.Signals, home: Path) -
             if any("BDAT" in line for each in server.sessions for line in each.commands):
                 break
             _ = waited.wait(0.1)
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=60)
     done = Done(process.returncode, out.decode(), err.decode())
     assert done.code == 130
     assert [each["status"] for each in done.json["outcomes"]] == ["in doubt"]
     assert done.json["error"]["kind"] == "Interrupted"
     assert "do not send it again blindly" in done.err
+
+
+STALLED = (
+    ("send", "letter.eml"),
+    ("doctor",),
+    ("check", "--for"),
+    ("bench", "--from", "ann@x.test", "--to", "bob@x.test"),
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signal for one process")
+@pytest.mark.parametrize("words", STALLED, ids=[words[0] for words in STALLED])
+def test_a_terminal_that_is_gone_is_told_as_ctrl_c_is(words: tuple[str, ...], home: Path) -> None:
+    with Server(faults=[Stall("EHLO")]) as server:
+        rest = ["letter.eml"] if words[0] == "check" else []
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", *words, server.url, *rest],
+            cwd=home,
+            env=environment(home),
+            stderr=subprocess.PIPE,
+        )
+        while not any("EHLO" in line for each in server.sessions for line in each.commands):
+            assert process.poll() is None
+            _ = threading.Event().wait(0.05)
+        process.send_signal(signal.SIGHUP)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, b"smtpx: interrupted\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signal for one process")
+def test_a_terminal_may_go_where_that_is_ignored(home: Path) -> None:
+    """As nohup has it."""
+    with Server(faults=[Latency(1.0)]) as server:
+        process = subprocess.Popen(
+            ["nohup", sys.executable, "-m", "smtpx", "send", server.url, "letter.eml"],
+            cwd=home,
+            env=environment(home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        while not any("EHLO" in line for each in server.sessions for line in each.commands):
+            assert process.poll() is None
+            _ = threading.Event().wait(0.05)
+        process.send_signal(signal.SIGHUP)
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, len(server.messages)) == (0, 1), said
 
 
 BY_DEBUG: dict[str, tuple[int, dict[str, Any]]] = {

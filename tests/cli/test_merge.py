@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 import smtpx
+from smtpx.outbox import Outbox
 from smtpx.outbox._statements import Statements, Tell
 from smtpx.testing import Server
+from tests.slow_server import SlowServer
 
-from .command import environment, validator
+from .command import Done, environment, validator
 from .conftest import Run
 
 LETTER = (
@@ -305,12 +307,90 @@ def test_u10_asked_to_end_it_ends_and_says_how_to_go_on(
             process.send_signal(getattr(signal, name))
             _, said = process.communicate(timeout=5)
         sent = len(server.messages)
-        assert (process.returncode, 0 < sent < 60) == (3, True), said
+        assert (process.returncode, 0 < sent < 60) == (130, True), said
         with (home / "rows.failures.csv").open(newline="") as file:
             assert len([*csv.DictReader(file)]) == 60 - sent
         _, _, command = said.decode().strip().partition("on with: ")
         assert run(*shlex.split(command.replace("10/s", "1000/s"))[1:]).code == 0
         assert len(server.messages) == len({each.recipients for each in server.messages}) == 60
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+@pytest.mark.parametrize(("name", "times"), [("SIGINT", 1), ("SIGTERM", 2), ("SIGHUP", 2)])
+def test_u10_interrupted_it_tells_what_became_of_each(
+    name: str, times: int, run: Run, rows: Path, home: Path
+) -> None:
+    table = "name,address\nBob,bob@x.test\nZoë,slow@x.test\nKim,kim@x.test\n"
+    for form in ("", "--json", "--jsonl"):
+        _ = rows.write_text(table)
+        (home / "rows.ledger").unlink(missing_ok=True)
+        (home / "rows.failures.csv").unlink(missing_ok=True)
+        words = ["send", "--merge", "rows.csv", "letter.eml", "--connections", "1", *form.split()]
+        with SlowServer() as server:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "smtpx", *words, server.url],
+                cwd=home,
+                env=environment(home),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            with process:
+                assert server.begun.wait(30)
+                for _ in range(times):
+                    process.send_signal(getattr(signal, name))
+                    _ = threading.Event().wait(0.5)
+                out, err = process.communicate(timeout=20)
+            done = Done(process.returncode, out.decode(), err.decode())
+            assert done.code == 130, done
+            assert "in doubt: slow@x.test\n" in done.err
+            assert "smtpx: interrupted: not everybody has accepted it" in done.err
+            with (home / "rows.failures.csv").open(newline="") as file:
+                failures = {row["recipient"]: row["state"] for row in csv.DictReader(file)}
+            assert failures == {"slow@x.test": "in doubt", "kim@x.test": "waiting"}
+            if form == "--json":
+                assert done.json["counts"] == {"accepted": 1, "in doubt": 1, "waiting": 1}
+                assert done.json["error"]["kind"] == "Interrupted"
+            elif form == "--jsonl":
+                told = [json.loads(line) for line in done.out.splitlines()]
+                states = {each["recipient"]: each["state"] for each in told}
+                assert states == failures | {"bob@x.test": "accepted"}
+            else:
+                assert done.out == "3 rows: 1 waiting, 1 accepted, 1 in doubt\n"
+            _, _, command = done.err.strip().rpartition("on with: ")
+            server.released.set()
+            assert run(*shlex.split(command)[1:]).code == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(("flag", "code"), [("", 0), ("--until-empty", 130)])
+def test_a_worker_that_is_asked_to_end_finishes_what_is_on_its_way(
+    name: str, flag: str, code: int, run: Run, rows: Path, home: Path
+) -> None:
+    """To be asked is how a worker ends; one that was to empty the outbox is not done."""
+    with Outbox("sqlite:///x.db") as outbox:
+        for to in ("slow@x.test", "kim@x.test"):
+            message = smtpx.compose(sender="ann@x.test", to=to, text="hi")
+            _ = outbox.put(message, on_doubt="hold")
+    words = ["outbox", "run", "--db", "sqlite:///x.db", "--rate", "1/min", *flag.split()]
+    with SlowServer() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smtpx", *words, server.url, "--json"],
+            cwd=home,
+            env=environment(home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with process:
+            assert server.begun.wait(30)
+            process.send_signal(getattr(signal, name))
+            _ = threading.Event().wait(0.5)
+            server.released.set()
+            out, err = process.communicate(timeout=20)
+    done = Done(process.returncode, out.decode(), err.decode())
+    assert (done.code, done.json["exit"]) == (code, code), done
+    counts = json.loads(run("outbox", "status", "--json", "--db", "sqlite:///x.db").out)["counts"]
+    assert (counts["accepted"], counts["waiting"]) == (1, 1)
 
 
 @pytest.mark.slow

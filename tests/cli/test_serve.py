@@ -106,10 +106,11 @@ def test_lines_without_an_inbox(home: Path) -> None:
 
 
 @POSIX
-def test_u3_one_document_at_the_end(home: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_u3_one_document_at_the_end(name: str, home: Path) -> None:
     with serving(home, "--json") as (process, smtp, inbox):
         assert smtpx.send(LETTER, smtp, ENVELOPE).complete
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, name))
         out, _ = process.communicate(timeout=30)
     document = Done(process.returncode, out, "").json
     assert (document["smtp"], document["inbox"], document["taken"]) == (smtp, inbox, 1)

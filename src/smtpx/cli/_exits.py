@@ -45,7 +45,7 @@ class Exit(IntEnum):
     CONFIGURATION = 78
     """An account or a setting is wrong, or an extra is not installed."""
     INTERRUPTED = 130
-    """Ctrl-C ended it, or a request to terminate."""
+    """Ctrl-C ended it before it was done, or a request to terminate."""
 
 
 class Stop(Exception):

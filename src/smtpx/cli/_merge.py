@@ -12,7 +12,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email import policy
@@ -174,26 +174,41 @@ def merge(
     url = f"sqlite:///{path.absolute().as_posix()}"
     with ledger(url, **how) as outbox, stopping(outbox) as stop:
         rows = (each.row for each in takewhile(lambda _: not stop.is_asked(), _rows(arguments)))
+        is_interrupted = False
         try:
-            _ = outbox.put_merge(template, rows, campaign=_CAMPAIGN, on_doubt="hold")
-        except smtpx.SMTPError as error:
-            if type(error).__name__ != "IdempotencyConflict":
-                raise
-            raise Stop(
-                f"{path} was begun with other rows, or with another letter: give both as they "
-                "were; for a new letter leave out --resume, and give its rows in a file of "
-                "another name"
-            ) from None
-        with (
-            via as sending,
-            Progress(outbox, _CAMPAIGN, count, console),
-        ):
-            try:
+            _put(outbox, template, rows, path)
+            with via as sending, Progress(outbox, _CAMPAIGN, count, console):
                 _send(outbox, sending, arguments.connections, stop)
-            except (KeyboardInterrupt, smtpx.SMTPError):
-                console.problem(f"it goes on with: {_again(arguments, path)}")
-                raise
-        return _tell(arguments, outbox, count, path, console)
+        except KeyboardInterrupt:
+            is_interrupted = True
+        except smtpx.SMTPError:
+            console.problem(f"it goes on with: {_again(arguments, path)}")
+            raise
+        counts = outbox.counts(_CAMPAIGN)
+        is_left = _is_left(counts, count)
+        code = deliveries(counts)
+        if is_interrupted or (stop.is_asked() and is_left):
+            code = Exit.INTERRUPTED
+        return _tell(arguments, outbox, count, path, console, code, is_left=is_left)
+
+
+def _put(outbox: Outbox, template: smtpx.Template, rows: Iterator[Row], path: Path) -> None:
+    try:
+        _ = outbox.put_merge(template, rows, campaign=_CAMPAIGN, on_doubt="hold")
+    except smtpx.SMTPError as error:
+        if type(error).__name__ != "IdempotencyConflict":
+            raise
+        raise Stop(
+            f"{path} was begun with other rows, or with another letter: give both as they "
+            "were; for a new letter leave out --resume, and give its rows in a file of "
+            "another name"
+        ) from None
+
+
+def _is_left(counts: Mapping[State, int], count: int) -> bool:
+    """True if some rows wait, are on their way, or were not even put in."""
+    undone = counts[State.WAITING] + counts[State.SENDING]
+    return bool(undone) or sum(counts.values()) < count
 
 
 def _send(outbox: Outbox, via: smtpx.Client | Delivery, connections: int, stop: Stopping) -> None:
@@ -239,10 +254,16 @@ def _shown(word: str) -> str:
 
 
 def _tell(
-    arguments: argparse.Namespace, outbox: Outbox, count: int, path: Path, console: Console
+    arguments: argparse.Namespace,
+    outbox: Outbox,
+    count: int,
+    path: Path,
+    console: Console,
+    code: Exit,
+    *,
+    is_left: bool,
 ) -> Exit:
     counts = outbox.counts(_CAMPAIGN)
-    code = deliveries(counts)
     told = {state.value: number for state, number in counts.items() if number}
     states = ", ".join(f"{number} {state}" for state, number in told.items())
     if counts.doubted:
@@ -251,16 +272,23 @@ def _tell(
     failures = _failures(outbox, path.with_suffix(".failures.csv"), console)
     for recipient in islice(_in_doubt(outbox), 20):
         console.story(f"in doubt: {printable(recipient)}", "yellow")
+    is_interrupted = code is Exit.INTERRUPTED
     if code is not Exit.DONE:
-        waiting = told.get("waiting")
-        again = f"; later it goes on with: {_again(arguments, path)}" if waiting else ""
+        why = "interrupted: " if is_interrupted else ""
+        again = f"; later it goes on with: {_again(arguments, path)}" if is_left else ""
         seen = f": see {failures}" if failures else ""
-        console.problem(f"not everybody has accepted it{seen}{again}")
+        console.problem(f"{why}not everybody has accepted it{seen}{again}")
     if arguments.jsonl:
         for delivery in outbox.find():
             console.line({"schema": SCHEMA, **_shapes.delivery(delivery)})
-    fields: dict[str, object] = {"rows": count, "counts": told, "doubted": counts.doubted}
-    fields |= {"ledger": str(path), "failures": failures}
+    fields: _shapes.JSON = {
+        "rows": count,
+        "counts": told,
+        "doubted": counts.doubted,
+        "ledger": str(path),
+        "failures": failures,
+        "error": _shapes.INTERRUPTED if is_interrupted else None,
+    }
     console.document("send", code, fields)
     return code
 

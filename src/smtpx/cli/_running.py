@@ -14,7 +14,20 @@ from typing import NoReturn, Protocol, cast
 
 from smtpx.cli._console import Console, printable, written
 
-__all__ = ["Command", "Parser", "count_of", "loaded", "port_of", "run", "seconds_of"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import Signals
+
+__all__ = [
+    "Command",
+    "Parser",
+    "count_of",
+    "loaded",
+    "port_of",
+    "requests_to_end",
+    "run",
+    "seconds_of",
+]
 
 _HIDDEN = "\0"  # No word of a command line has one.
 _NO_VALUE = re.compile("argument (-[^/:]+).*: expected one argument")
@@ -179,7 +192,7 @@ def run(name: str, words: Sequence[str], **given: object) -> int:
 
     What is `given` is among its arguments, beside what the words say.
     """
-    with _streams():
+    with _streams(), _terminable():
         return _run(name, words, given)
 
 
@@ -205,8 +218,7 @@ def _run(name: str, words: Sequence[str], given: Mapping[str, object]) -> int:
         verbose=arguments.verbose,
     )
     try:
-        with _terminable():
-            return command.run(arguments, console)
+        return command.run(arguments, console)
     except (KeyboardInterrupt, Exception) as error:
         if arguments.debug:
             import traceback
@@ -217,21 +229,34 @@ def _run(name: str, words: Sequence[str], given: Mapping[str, object]) -> int:
         return _failed(name, console, error)
 
 
-@contextmanager
-def _terminable() -> Generator[None]:
-    """A request to terminate is told of as Ctrl-C is; whoever has a way of their own keeps it."""
+def requests_to_end() -> list[Signals]:
+    """The signals that ask a program to end; one that is ignored, as by nohup, stays so.
+
+    There are none in a thread, which cannot take them.
+    """
     import signal
     import threading
 
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    _ = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    named = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    there = [each for each in named if each is not None]
+    return [each for each in there if signal.getsignal(each) is not signal.SIG_IGN]
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """A request to end is told of as Ctrl-C is; whoever has a way of their own keeps it."""
+    import signal
+
+    taken = [each for each in requests_to_end() if signal.getsignal(each) is signal.SIG_DFL]
+    for each in taken:
+        _ = signal.signal(each, signal.default_int_handler)
     try:
         yield
     finally:
-        _ = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in taken:
+            _ = signal.signal(each, signal.SIG_DFL)
 
 
 def _interrupted(name: str, console: Console, interrupt: KeyboardInterrupt) -> int:
@@ -247,8 +272,7 @@ def _interrupted(name: str, console: Console, interrupt: KeyboardInterrupt) -> i
         said += f": {printable(firsts)}{_shapes.DOUBT if result.in_doubt else ''}"
     console.problem(said)
     code = _exits.Exit.INTERRUPTED
-    error = {"kind": "Interrupted", "message": "interrupted"}
-    console.document(name, code, {**told, "error": error})
+    console.document(name, code, {**told, "error": _shapes.INTERRUPTED})
     return code
 
 

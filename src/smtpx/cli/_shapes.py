@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOUBT",
+    "INTERRUPTED",
     "JSON",
     "delivery",
     "error",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 JSON: TypeAlias = dict[str, object]
+
+INTERRUPTED: JSON = {"kind": "Interrupted", "message": "interrupted"}
+"""What went wrong with a run that was ended before it was done."""
 
 DOUBT = "; in doubt: it may have been delivered, do not send it again blindly"
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP during a merge: what is in flight is finished, and nothing more is begun."""
+"""SIGTERM and SIGHUP while an outbox sends: it finishes what is in flight, and begins no more."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from collections.abc import Generator
 from types import FrameType
 
+from smtpx.cli._running import requests_to_end
 from smtpx.outbox import Outbox
 
 __all__ = ["Stopping", "stopping"]
 
-_SIGNALS = ("SIGTERM", "SIGHUP")
 _LOOK = 0.1
 
 
@@ -45,13 +45,9 @@ class Stopping:
 def stopping(outbox: Outbox) -> Generator[Stopping]:
     """Have the signals ask for the end; one that is ignored, as by nohup, stays so."""
     stop = Stopping(outbox)
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    taken = [number for number in numbers if before[number] is not signal.SIG_IGN]
-    for number in taken:
-        _ = signal.signal(number, stop.ask)
+    before = {each: signal.signal(each, stop.ask) for each in requests_to_end()}
     try:
         yield stop
     finally:
-        for number in taken:
-            _ = signal.signal(number, before[number])
+        for each, handler in before.items():
+            _ = signal.signal(each, handler)

@@ -21,6 +21,7 @@ from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._ledgers import client_of, deliveries, ledger
 from smtpx.cli._rates import rate_of
 from smtpx.cli._running import Parser, count_of
+from smtpx.cli._stopping import stopping
 from smtpx.outbox import Delivery, Limit, NotInOutbox, Outbox, OutboxOptions, State
 
 if TYPE_CHECKING:
@@ -184,9 +185,16 @@ def _run(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exi
             connections = min(connections, account.pool.open)
         via = client_of(account, connections)
     before = outbox.counts()
-    with via as sending:
+    with via as sending, stopping(outbox) as stop:
         outbox.run(sending, connections=connections, until_empty=arguments.until_empty)
-    code = deliveries(_done_since(before, outbox.counts())) if arguments.until_empty else Exit.DONE
+    if not arguments.until_empty:
+        return _done(console)
+    done = _done_since(before, outbox.counts())
+    if stop.is_asked() and done[State.WAITING]:
+        console.problem("interrupted: smtpx outbox status tells what is left")
+        console.document("outbox", Exit.INTERRUPTED, {"error": _shapes.INTERRUPTED})
+        return Exit.INTERRUPTED
+    code = deliveries(done)
     if code is not Exit.DONE:
         console.problem("not every recipient has accepted: smtpx outbox status tells")
     console.document("outbox", code, {})

@@ -26,7 +26,7 @@ from smtpx.cli._console import SCHEMA, Console, printable
 from smtpx.cli._dkim_keys import records
 from smtpx.cli._exits import Exit, Stop
 from smtpx.cli._letters import octets_of_size
-from smtpx.cli._running import Parser, count_of
+from smtpx.cli._running import Parser, count_of, requests_to_end
 from smtpx.cli._shapes import sentence_of
 from smtpx.cli._trusted import secret_in
 from smtpx.inbox import Inbox, Release
@@ -425,7 +425,7 @@ def _ending(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> Generator[
         loop.call_soon_threadsafe(ended.set)
 
     before: list[tuple[signal.Signals, Callable[..., Any] | int | None]] = [
-        (each, signal.signal(each, end)) for each in (signal.SIGINT, signal.SIGTERM)
+        (each, signal.signal(each, end)) for each in (signal.SIGINT, *requests_to_end())
     ]
     try:
         yield
