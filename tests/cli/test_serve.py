@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -211,11 +212,20 @@ def test_a_token_that_can_be_guessed(run: Run, home: Path) -> None:
     assert done.code == 78
 
 
-def test_a_store_that_is_none(run: Run, home: Path) -> None:
+@pytest.mark.parametrize("name", ["mail.db", ".", "nowhere/mail.db", "other.db", "new.db"])
+def test_a_store_that_is_none(name: str, run: Run, home: Path) -> None:
     _ = (home / "mail.db").write_bytes(b"no database" * 1000)
-    done = run("serve", "--smtp", "127.0.0.1:0", "--store", "mail.db")
+    for other, script in (("other.db", "CREATE TABLE x (y)"), ("new.db", NEWER)):
+        with closing(sqlite3.connect(home / other)) as connection:
+            _ = connection.executescript(script)
+    done = run("serve", "--smtp", "127.0.0.1:0", "--store", name)
     assert done.code == 78
-    assert done.err.startswith("smtpx: --store mail.db: ")
+    assert done.err.startswith(f"smtpx: --store {name}: ")
+    assert done.err.endswith(": give another file\n")
+    assert len(done.err.splitlines()) == 1
+
+
+NEWER = "CREATE TABLE messages (id); CREATE TABLE texts (w); PRAGMA user_version=99"
 
 
 # What would take all there is.

@@ -431,7 +431,9 @@ def test_a_store_is_of_one_inbox_at_a_time(tmp_path: Path) -> None:
     """What one counts, the other would not know of."""
     path = tmp_path / "mail.db"
     with Inbox(store=path) as inbox:
-        with pytest.raises(OSError, match="another program keeps its mail there"):
+        with pytest.raises(
+            OSError, match="another program, which you may end, keeps its mail there"
+        ):
             _ = Inbox(store=path)
         assert inbox.take(message(PLAIN)) is None
     with Inbox(store=path) as inbox:
@@ -498,6 +500,41 @@ def test_a_store_is_for_its_owner(tmp_path: Path) -> None:
         names = {path.name for path in tmp_path.iterdir()}
         assert {"mail.db", "mail.db-wal"} <= names
         assert not [path for path in tmp_path.iterdir() if path.stat().st_mode & 0o077]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has links for who may make them")
+def test_a_store_by_another_name_is_the_same_store(tmp_path: Path) -> None:
+    """Two that count for themselves what is there would lose mail of each other."""
+    path, folder = tmp_path / "mail.db", tmp_path / "linked"
+    (tmp_path / "link.db").symlink_to("mail.db")  # which is not there yet
+    folder.symlink_to(tmp_path)
+    for first, others in (
+        (tmp_path / "link.db", (path, folder / "mail.db")),
+        (path, (tmp_path / "link.db", folder / "link.db")),
+    ):
+        with Inbox(store=first) as inbox:
+            _ = Taken(inbox).take(PLAIN)
+            for other in others:
+                with pytest.raises(OSError, match="another program, which you may end, keeps"):
+                    _ = Inbox(store=other)
+    with Inbox(store=path) as inbox:
+        assert inbox.store.count("") == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has links for who may make them")
+def test_a_store_has_one_name(tmp_path: Path) -> None:
+    """What SQLite puts beside a file goes by its name, so that two names come to two states."""
+    path = tmp_path / "mail.db"
+    with Inbox(store=path) as inbox:
+        _ = Taken(inbox).take(PLAIN)
+        (tmp_path / "hard.db").hardlink_to(path)
+        with pytest.raises(OSError, match="it has two names: give another file"):
+            _ = Inbox(store=tmp_path / "hard.db")
+    with pytest.raises(OSError, match="it has two names"):
+        _ = Inbox(store=path)
+    (tmp_path / "hard.db").unlink()
+    with Inbox(store=path) as inbox:
+        assert inbox.store.count("") == 1
 
 
 def test_a_store_in_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ def _inbox(arguments: argparse.Namespace, console: Console) -> Inbox:
     if arguments.release_allow and arguments.release_to is None:
         raise Stop("--release-allow is of no use without --release-to URL")
     release = _release(arguments, console)
+    keys = records(arguments.dkim_key)
     try:
         return Inbox(
             store=arguments.store,
@@ -199,12 +200,14 @@ def _inbox(arguments: argparse.Namespace, console: Console) -> Inbox:
             keep_octets=arguments.keep_bytes,
             release=release,
             release_allow=arguments.release_allow,
-            dkim_keys=records(arguments.dkim_key),
+            dkim_keys=keys,
         )
     except ValueError as error:
         raise Stop(f"--keep: {error}") from None
     except OSError as error:
         said = re.sub("^store='(.*?)':", r"--store \1:", sentence_of(error))
+        if error.filename:
+            said = f"--store {arguments.store}: {error.strerror}: give another file"
         raise Stop(said, Exit.CONFIGURATION) from None
 
 

@@ -83,7 +83,7 @@ class Inbox(Uncopied):
                 None if store is None else Path(store), keep=keep, keep_octets=keep_octets
             )
         except sqlite3.Error as error:
-            raise OSError(f"store={str(store)!r}: {error}") from error
+            raise OSError(f"store={str(store)!r}: {error}: give another file") from error
         self.changes = Changes()
         self.server: Server | None = None
         """The server whose sessions and faults are shown."""

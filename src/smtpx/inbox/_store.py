@@ -14,6 +14,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NamedTuple
 
 from smtpx._turns import Turns
@@ -105,8 +106,11 @@ class Store:
             OSError: it cannot be made.
         """
         if path is not None:
+            # What stands beside the file goes by its own name, whatever link leads there.
+            path = path.resolve()
             # Mail is for who caught it; what SQLite puts beside the file is like the file.
             path.touch(mode=0o600)
+            _refuse_names(path)
         self._path = path
         self._contents: dict[int, bytes] = {}
         """Those that are kept in memory."""
@@ -471,9 +475,21 @@ def _claimed(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         claim.close()
         raise sqlite3.OperationalError(
-            "another program keeps its mail there: end that one, or give another file"
+            "another program, which you may end, keeps its mail there"
         ) from None
     return claim
+
+
+def _refuse_names(path: Path) -> None:
+    """Refuse a file that has another name, a hard link: SQLite's own files go by the name.
+
+    Raises:
+        sqlite3.DatabaseError: it has two or more.
+    """
+    status = path.stat()
+    if S_ISREG(status.st_mode) and status.st_nlink > 1:
+        names = "two names" if status.st_nlink == 2 else f"{status.st_nlink} names"
+        raise sqlite3.DatabaseError(f"it has {names}")
 
 
 def _refuse_another(version: int, tables: set[str]) -> None:
@@ -485,12 +501,12 @@ def _refuse_another(version: int, tables: set[str]) -> None:
     if not tables:
         return
     if not {"messages", "texts"} <= tables:
-        raise sqlite3.DatabaseError("it has tables of another program: give another file")
+        raise sqlite3.DatabaseError("it has tables of another program")
     if version != _VERSION:
         age = "an older" if version < _VERSION else "a newer"
         raise sqlite3.DatabaseError(
             f"{age} smtpx made it (version {version}, and this one has {_VERSION}), and it cannot "
-            "be taken over: give another file, or remove it"
+            "be taken over"
         )
 
 
