@@ -307,13 +307,14 @@ def test_the_same_by_other_ways(
     assert "hunter2" not in done.err
 
 
-# What each code comes to where it is the reply to this; a BDAT that is not known is done without.
+# What each code comes to where it is the reply to this. A size is one of the content wherever it is
+# refused but for a recipient, whose mailbox may be full; a BDAT that is not known is done without.
 CODES = "421 451 500 501 502 503 504 530 534 535 538 550 551 552 553 554 555 556"
 COMES_TO = {
     "GREETING": "75 75 69 69 69 69 69 77 77 77 77 69 69 69 69 69 69 69",
     "MAIL": "    75 75 69 69 69 69 69 77 77 77 77 69 69 65 69 69 69 69",
     "RCPT": "    75 75 69 67 69 69 69 77 77 77 77 67 67 67 67 67 69 67",
-    "DATA": "    75 75 69 69 69 69 69 77 77 77 77 69 69 69 69 69 69 69",
+    "DATA": "    75 75 69 69 69 69 69 77 77 77 77 69 69 65 69 69 69 69",
     "END-OF-DATA": "75 75 69 65 69 69 69 77 77 77 77 65 65 65 65 65 69 65",
     "BDAT": "    75 75  0 65  0  0 69 77 77 77 77 65 65 65 65 65 69 65",
     "AUTH": "    75 75 77 77 77 77 77 77 77 77 77 77 77 77 77 77 77 77",
@@ -346,6 +347,23 @@ def test_all_or_nothing_is_as_lasting_as_its_refusal(reply: str, code: int, run:
         assert server.messages == []
     assert done.code == code
     assert done.err.endswith("; try again later\n") is (code == 75)
+
+
+@pytest.mark.parametrize("first", ["bob", "kim"])
+def test_who_may_be_tried_again_is_named_beside_the_advice(first: str, run: Run) -> None:
+    """Bob is refused for good: nobody is to send to him again, for Kim's sake."""
+    second = {"bob": "kim", "kim": "bob"}[first]
+    refused = {"bob@example.net": GONE, "kim@example.net": BUSY}
+    with Server(refuse_recipients=refused) as server:
+        words = ("send", server.url, "letter.eml", "--to", f"{first}@x.test,{second}@x.test")
+        words = tuple(word.replace("@x.test", "@example.net") for word in words)
+        done = run(*words)
+        document = run(*words, "--json").json
+    assert done.code == 75
+    assert done.err.endswith(f"; kim@example.net refused: {BUSY}; try again later\n"), done.err
+    assert document["error"]["reply"]["code"] == 451
+    assert "451 4.2.1" in document["error"]["message"]
+    assert "550" not in document["error"]["message"]
 
 
 @pytest.mark.parametrize(("phase", "code"), [("mail", 77), ("rcpt", 77)])

@@ -170,11 +170,11 @@ def _of_failure(error: smtpx.SMTPError) -> Exit:
 def _meant_by(error: smtpx.ReplyError) -> Exit:
     """What it means that this was refused for good, as far as the command says."""
     match error:
+        case smtpx.SenderRefused() | smtpx.ContentRefused() if _is_too_large(error.reply):
+            return Exit.CONTENT_REFUSED
         case smtpx.ContentRefused(command="DATA"):
             return Exit.REFUSED  # Nobody has seen the content.
         case smtpx.ContentRefused():
-            return Exit.CONTENT_REFUSED
-        case smtpx.SenderRefused() if _is_too_large(error.reply):
             return Exit.CONTENT_REFUSED
         case smtpx.RecipientsRefused():
             return Exit.NOBODY_ACCEPTED
@@ -183,7 +183,7 @@ def _meant_by(error: smtpx.ReplyError) -> Exit:
 
 
 def _is_too_large(reply: smtpx.Reply) -> bool:
-    """True where MAIL is refused for the size that it tells (RFC 1870 §6.1)."""
+    """True where a message is refused for its size (RFC 1870 §6)."""
     return reply.code == 552 or str(reply.enhanced) == "5.3.4"
 
 

@@ -318,13 +318,20 @@ def _told_of(send: Callable[[], smtpx.SendResult], console: Console, *, is_lines
             raise
         code = of_error(error)
         _tell(error.result, code, console, is_lines=is_lines)
-        console.problem(printable(f"{_shapes.sentence_of(error)}{_advice(code)}"))
-        console.document("send", code, _shapes.result(error.result) | _failed(error))
+        told = _shapes.error(error)
+        said = _shapes.sentence_of(error)
+        decisive = _decisive(error.result, code)
+        if decisive is not None:
+            said = _summary(error.result, code)
+            told |= {"message": str(decisive), "reply": _shapes.reply(decisive.reply)}
+            told |= {"command": f"RCPT TO:<{decisive.recipient}>"} if "command" in told else {}
+        console.problem(printable(f"{said}{_advice(code)}"))
+        console.document("send", code, _shapes.result(error.result) | {"error": told})
         return code
     code = of_result(result)
     _tell(result, code, console, is_lines=is_lines)
     if code is not Exit.DONE:
-        console.problem(printable(f"{_summary(result)}{_advice(code)}"))
+        console.problem(printable(f"{_summary(result, code)}{_advice(code)}"))
     console.document("send", code, _shapes.result(result))
     return code
 
@@ -335,8 +342,11 @@ def _advice(code: Exit) -> str:
     return "; try again later" if code is Exit.LATER else ""
 
 
-def _failed(error: smtpx.SMTPError) -> _shapes.JSON:
-    return {"error": _shapes.error(error)}
+def _decisive(result: smtpx.SendResult, code: Exit) -> smtpx.Outcome | None:
+    """The outcome that the code is about, where it is said beside others that will never change."""
+    retryable = [each for each in result.outcomes if each.retryable]
+    is_mixed = code is Exit.LATER and 0 < len(retryable) < len(result.outcomes)
+    return retryable[0] if is_mixed else None
 
 
 def _tell(result: smtpx.SendResult, code: Exit, console: Console, *, is_lines: bool) -> None:
@@ -347,7 +357,7 @@ def _tell(result: smtpx.SendResult, code: Exit, console: Console, *, is_lines: b
             console.line({"schema": SCHEMA, **_shapes.outcome(outcome)})
 
 
-def _summary(result: smtpx.SendResult) -> str:
+def _summary(result: smtpx.SendResult, code: Exit) -> str:
     counts = {
         "accepted": len(result.accepted),
         "refused": len(result.refused),
@@ -356,7 +366,8 @@ def _summary(result: smtpx.SendResult) -> str:
     }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     firsts = [*result.in_doubt, *result.refused, *result.not_tried]
-    return f"{told}; {firsts[0]}" if firsts else told
+    shown = _decisive(result, code) or next(iter(firsts), None)
+    return told if shown is None else f"{told}; {shown}"
 
 
 # What goes only so far.
