@@ -293,6 +293,47 @@ def test_streams_that_are_closed(closed: str, words: str, home: Path) -> None:
         assert done.returncode == (2 if "nope" in words else 0)
 
 
+CLOSED = "smtpx: the output cannot be written: Bad file descriptor\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows hands no closed handles on")
+@pytest.mark.parametrize(
+    ("words", "code", "is_told"),
+    [
+        ("send URL letter.eml", 0, True),
+        ("send URL letter.eml --json", 0, True),
+        ("send URL letter.eml --jsonl", 0, True),
+        ("send URL letter.eml --quiet", 0, False),
+        ("doctor URL", 0, True),
+        ("check letter.eml", 0, False),
+        ("check letter.eml --json", 0, True),
+        ("bounces letter.eml --json", 1, True),
+        ("send --nonsense", 2, False),
+        ("send --nonsense --json", 2, True),
+        ("completion bash", 0, True),
+        ("completion --help", 0, True),
+        ("--help", 0, True),
+        ("--version", 0, True),
+    ],
+)
+def test_an_output_that_is_closed_is_told(words: str, code: int, is_told: bool, home: Path) -> None:
+    """As one is that is full; where nothing is to be written, there is nothing to tell."""
+    with Server() as server:
+        command = f"{sys.executable} -m smtpx {words.replace('URL', server.url)} >&-"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=home,
+            env=environment(home),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert len(server.messages) == words.startswith("send URL")
+    said = done.stderr.decode()
+    assert done.returncode == code, said
+    assert said.count(CLOSED) == is_told, said
+
+
 BINARY = b"\xff\xfehunter2\xff\n"
 
 

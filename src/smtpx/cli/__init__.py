@@ -45,7 +45,10 @@ def main(
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words, accounts or {}, outbox)
+        from smtpx.cli._console import Streams
+
+        with Streams():
+            return _run(words, accounts or {}, outbox)
     except KeyboardInterrupt:  # A command tells of it better, once it runs.
         return _interrupted()
 
@@ -71,9 +74,10 @@ def _run(
 
 
 def _interrupted() -> int:
-    from smtpx.cli._console import written
+    from smtpx.cli._console import Streams, written
 
-    written(sys.stderr, "smtpx: interrupted\n")
+    with Streams():
+        written(sys.stderr, "smtpx: interrupted\n")
     return 130
 
 

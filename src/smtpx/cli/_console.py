@@ -6,6 +6,8 @@ was sent, and the exit code says so.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["SCHEMA", "Console", "cell", "columns", "counted", "has_colour", "printable", "written"]
+__all__ = [
+    "SCHEMA",
+    "Console",
+    "Streams",
+    "cell",
+    "columns",
+    "counted",
+    "has_colour",
+    "printable",
+    "written",
+]
 
 SCHEMA = 1
 """The version of everything that is printed as JSON."""
@@ -70,13 +82,49 @@ class Console:
         written(sys.stdout, json.dumps(value) + "\n")
 
 
-def written(stream: TextIO | None, text: str) -> None:
+class _Closed(io.TextIOWrapper):
+    """In place of an output that was closed: the first who writes there hears of it.
+
+    It keeps the number of the descriptor, which would else be that of a file or a socket.
+    """
+
+    _is_told = False
+
+    def write(self, text: str, /) -> int:
+        """Fail once.
+
+        Raises:
+            OSError: it is closed.
+        """
+        if not self._is_told:
+            self._is_told = True
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return len(text)
+
+
+class Streams:
+    """All three while it is entered: Python has None in place of one that was closed before."""
+
+    def __enter__(self) -> None:
+        self._put = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+        for name in self._put:
+            nowhere = io.FileIO(os.devnull, "r" if name == "stdin" else "w")
+            # That nobody reads the story can be told to nobody.
+            kind = _Closed if name == "stdout" else io.TextIOWrapper
+            buffer = io.BufferedReader(nowhere) if name == "stdin" else io.BufferedWriter(nowhere)
+            setattr(sys, name, kind(buffer, encoding="utf-8"))
+
+    def __exit__(self, *_: object) -> None:
+        for name in self._put:
+            getattr(sys, name).close()
+            setattr(sys, name, None)
+
+
+def written(stream: TextIO, text: str) -> None:
     """Write and flush; go on without a word where nobody reads.
 
     What cannot be written is told on standard error: it changes nothing of what has been done.
     """
-    if stream is None:
-        return  # It was closed before the program began.
     try:
         try:
             _ = stream.write(text)

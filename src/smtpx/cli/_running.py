@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, Protocol, cast
@@ -175,24 +175,12 @@ def loaded(name: str) -> Command:
     return cast("Command", import_module(f"smtpx.cli.{name}"))
 
 
-@contextmanager
-def _streams() -> Generator[None]:
-    """All three: Python has None in place of one that was closed before it began."""
-    modes = {"stdin": "r", "stdout": "w", "stderr": "w"}
-    with ExitStack() as stack:
-        for name in [name for name in modes if getattr(sys, name) is None]:
-            nowhere = stack.enter_context(Path(os.devnull).open(modes[name], encoding="utf-8"))
-            setattr(sys, name, nowhere)
-            _ = stack.callback(setattr, sys, name, None)
-        yield
-
-
 def run(name: str, words: Sequence[str], **given: object) -> int:
     """Run the command `name`; return its exit code, whatever happens.
 
     What is `given` is among its arguments, beside what the words say.
     """
-    with _streams(), _terminable():
+    with _terminable():
         return _run(name, words, given)
 
 
