@@ -243,6 +243,10 @@ def test_what_may_have_been_accepted_and_waits_is_told(home: Path) -> None:
     told = smtpx_command(*status, "--json", home=home).json
     assert (told["counts"]["waiting"], told["doubted"]) == (1, 1)
     assert smtpx_command(*status, home=home).out.splitlines()[-1].split() == ["doubted", "1"]
+    words = ("outbox", "cancel", id, "--db", "sqlite:///mail.db")
+    done = smtpx_command(*words, home=home)
+    assert (done.code, done.out) == (1, f"{id}: 0 cancelled\n")
+    assert "1 in doubt: it may have been sent" in done.err
 
 
 def test_an_outbox_that_delivers_needs_no_server(run: Run, home: Path) -> None:

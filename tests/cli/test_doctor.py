@@ -493,3 +493,10 @@ def test_a_service_that_was_mistyped_is_named(
     monkeypatch.setattr(socket, "getaddrinfo", none)
     told = rows(run("doctor", "--json", name)).get("service", ("", ""))[1]
     assert told == (f"did you mean the service {meant}?" if meant else "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "mail.x.test", "[::1]"])
+def test_a_port_behind_a_host_is_told_how_to_be_written(host: str, run: Run) -> None:
+    done = run("doctor", f"{host}:1")
+    assert done.code == 2
+    assert done.err == f"smtpx: {host}:1: write smtp://{host}:1 as a URL, or {host} --port 1\n"

@@ -109,6 +109,10 @@ BAD = {
     "an address is none": ("name,address\nBob,bob@example.net\nKim,kim at x\n", "row 2"),
     "no header": ("", "no header"),
     "no rows": ("name,address\n", "no rows"),
+    "columns are missing": (
+        "nom,adresse\nBob,bob@example.net\n",
+        "there is no column 'name' and no column 'address', which the letter has",
+    ),
     "a column twice": ("name,address,name\nB,b@x.test,C\n", "two columns 'name'"),
     "not UTF-8": ("name,address\nB\udcff,b@x.test\n", "is not UTF-8"),
     "a row is short": ("name,address\nBob\n", "row 1: it has not as many columns"),

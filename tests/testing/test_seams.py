@@ -204,6 +204,13 @@ def test_s7_what_is_no_fault(text: str) -> None:
         _ = read_fault(text)
 
 
+@pytest.mark.parametrize("number", ["1e9", "soon", "1.2.3", "²", "9" * 5000, "1_0", "inf"])
+@pytest.mark.parametrize("kind", ["latency", "drip", "cut-output"])
+def test_s7_what_is_no_number(kind: str, number: str) -> None:
+    with pytest.raises(ValueError, match=r"is no fault \(.* is no number such as 10 or 0\.2\): "):
+        _ = read_fault(f"{kind}: {number}")
+
+
 def test_s7_it_strikes_whom_it_means_and_as_often_as_it_says() -> None:
     fault = read_fault("RCPT bob@*: 451 4.3.0 later x2")
     to = ["bob@example.net", "kim@example.net"]

@@ -102,7 +102,7 @@ def _reader(template: smtpx.Template, row: Row, problem: str) -> str:
         raise ValueError(problem)
     missing = [field for field in template.fields if field not in row]
     if missing:
-        named = ", ".join(map(repr, missing))
+        named = " and no column ".join(map(repr, missing))
         raise ValueError(
             f"there is no column {named}, which the letter has; "
             f"there are {', '.join(map(str, row))}"

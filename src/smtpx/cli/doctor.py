@@ -41,6 +41,7 @@ Exit codes: 0 fine, 1 a check failed, 68 no such host, 74 no connection, 75 late
 76 no SMTP, 77 TLS or login.
 """
 _PORTS = (587, IMPLICIT_PORT, 25)
+_WITH_PORT = re.compile(r"([^\s:@/\[\]]+|\[[0-9A-Fa-f:.]+\]):([0-9]+)")
 _PATIENCE = 5.0
 _LABELS = {
     "dns.resolves": "address",
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     codes: list[Exit] = []
     for named in arguments.targets or [None]:
         target = f"{named}://" if _is_service(named, arguments) else named
+        _check_port(target)
         route = Route.to(target, arguments)
         case = _case(target, route, arguments, console)
         examination = Examination(case)
@@ -146,6 +148,13 @@ def _code(examination: Examination, fail_on: str) -> Exit:
 
 
 # Whom to ask.
+
+
+def _check_port(target: str | None) -> None:
+    """A port behind a host says nothing of TLS: what would is named."""
+    if target is not None and (match := _WITH_PORT.fullmatch(target)):
+        host, port = match.groups()
+        raise Stop(f"{printable(target)}: write smtp://{target} as a URL, or {host} --port {port}")
 
 
 def _case(

@@ -243,6 +243,17 @@ def _each(
     return do
 
 
+def _cancelled(outbox: Outbox, number: str) -> int:
+    """Cancel a message; return for how many. Who may have it already is in doubt from then on."""
+    before = _count_of(State.CANCELLED, outbox, number)
+    _ = outbox.cancel(number)
+    return _count_of(State.CANCELLED, outbox, number) - before
+
+
+def _count_of(state: State, outbox: Outbox, number: str) -> int:
+    return sum(each.state is state for each in outbox.status(number).deliveries)
+
+
 def _resolve(outbox: Outbox, arguments: argparse.Namespace, console: Console) -> Exit:
     number, recipient, verdict = _words(arguments, 3)
     if verdict == "accepted":
@@ -273,7 +284,7 @@ _WHAT: dict[str, Callable[[Outbox, argparse.Namespace, Console], Exit]] = {
     ),
     "resolve": _resolve,
     "cancel": _each(
-        lambda outbox, number: outbox.cancel(number),
+        _cancelled,
         "cancelled",
         {
             State.ACCEPTED: "it was sent",

@@ -38,6 +38,7 @@ _STREAMS: dict[str, Any] = {
     "cut-input": CutInput,
     "cut-content": CutContent,
 }
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _HOW = (
     "write COMMAND [ADDRESS]: ACTION [xN], such as 'RCPT bob@*: 451 4.3.0 later x2'; the actions "
     "are a reply (4yz, 5yz), close, reset, stall and lose; without a command there are "
@@ -67,9 +68,14 @@ def read_fault(text: str) -> Fault:
 def _stream(kind: Any, match: re.Match[str]) -> Fault:
     if match["matching"] or match["times"]:
         raise ValueError("it takes neither an address nor a number of times")
-    numbers = [float(word) if "." in word else int(word) for word in match["action"].split()]
-    fault: Fault = kind(*numbers)
+    fault: Fault = kind(*map(_number, match["action"].split()))
     return fault
+
+
+def _number(word: str) -> float:
+    if not _NUMBER.fullmatch(word):
+        raise ValueError(f"{_checks.shown(word)} is no number such as 10 or 0.2")
+    return float(word) if "." in word else int(word)
 
 
 def _of_command(match: re.Match[str]) -> Fault:

@@ -167,6 +167,12 @@ def test_what_is_decided_is_done_and_written_down(site: Any):
     }
     noted = LogEntry.objects.order_by("id").values_list("change_message", flat=True)
     assert [*noted] == ["tried again", "cancelled", "settled as accepted", "sent again"]
+    # Of the first attempt nobody knows whether it has arrived.
+    told = act(browser, "cancel", "dora@example.net")
+    assert "1 in doubt: it may have arrived." in told
+    assert "1 cancelled" not in told
+    assert states()["dora@example.net"] is State.IN_DOUBT
+    assert noted.last() == "in doubt: it may have arrived"
 
 
 @on_sqlite

@@ -5,6 +5,7 @@ It reads the tables, and decides by `smtpx.Outbox` alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.parser import BytesHeaderParser
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 else:
     _ModelAdmin = admin.ModelAdmin  # It is no generic but to type checkers.
 
-_Decide: TypeAlias = Callable[[Outbox, str, str], int]
+# It tells what it has come to; nothing where it was not to be decided.
+_Decide: TypeAlias = Callable[[Outbox, str, str], str]
 # Octets of a content in which its subject is looked for.
 _HEAD = 8192
 # Characters of a reply that the list shows.
@@ -196,8 +198,8 @@ class DeliveryAdmin(_ModelAdmin):
     def try_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
         """Try what waits, or was refused, has expired or was cancelled."""
 
-        def decide(outbox: Outbox, id: str, recipient: str) -> int:
-            return outbox.retry(id, recipient=recipient)
+        def decide(outbox: Outbox, id: str, recipient: str) -> str:
+            return "tried again" if outbox.retry(id, recipient=recipient) else ""
 
         self._decide(request, chosen, decide, "tried again")
 
@@ -205,8 +207,13 @@ class DeliveryAdmin(_ModelAdmin):
     def cancel(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
         """Cancel what nobody can have accepted."""
 
-        def decide(outbox: Outbox, id: str, recipient: str) -> int:
-            return outbox.cancel(id, recipient=recipient)
+        def decide(outbox: Outbox, id: str, recipient: str) -> str:
+            if not outbox.cancel(id, recipient=recipient):
+                return ""
+            # What an earlier attempt may have brought there cannot be cancelled any more.
+            deliveries = outbox.status(id).deliveries
+            doubted = [each.recipient for each in deliveries if each.state is State.IN_DOUBT]
+            return "in doubt: it may have arrived" if recipient in doubted else "cancelled"
 
         self._decide(request, chosen, decide, "cancelled")
 
@@ -214,9 +221,9 @@ class DeliveryAdmin(_ModelAdmin):
     def settle(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
         """Settle a doubt: it was accepted."""
 
-        def decide(outbox: Outbox, id: str, recipient: str) -> int:
+        def decide(outbox: Outbox, id: str, recipient: str) -> str:
             outbox.resolve(id, recipient, "accepted")
-            return 1
+            return "settled as accepted"
 
         self._decide(request, chosen, decide, "settled as accepted")
 
@@ -226,9 +233,9 @@ class DeliveryAdmin(_ModelAdmin):
     def send_again(self, request: HttpRequest, chosen: QuerySet[Delivery]) -> None:
         """Settle a doubt: it is to be sent again."""
 
-        def decide(outbox: Outbox, id: str, recipient: str) -> int:
+        def decide(outbox: Outbox, id: str, recipient: str) -> str:
             outbox.resolve(id, recipient, "resend")
-            return 1
+            return "sent again"
 
         self._decide(request, chosen, decide, "sent again")
 
@@ -240,22 +247,23 @@ class DeliveryAdmin(_ModelAdmin):
         if kept is None:
             return
         outbox = opened(kept)
-        done = left = 0
+        done, left = Counter[str](), 0
         try:
             for delivery in chosen:
                 try:
                     changed = decide(outbox, delivery.message_id, delivery.recipient)
                 except NotInOutbox:
-                    changed = 0
+                    changed = ""
                 if changed:
-                    self.log_change(request, delivery, past)
-                    done += 1
+                    self.log_change(request, delivery, changed)
+                    done[changed] += 1
                 else:
                     left += 1
         finally:
             outbox.close()
-        if done:
-            self.message_user(request, f"{done} {past}.", messages.SUCCESS)
+        for changed, count in done.items():
+            level = messages.SUCCESS if changed == past else messages.WARNING
+            self.message_user(request, f"{count} {changed}.", level)
         if left:
             told = f"{left} not {past}: their state is another."
             self.message_user(request, told, messages.WARNING)
