@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpx._core.steps import is_by_total
+from smtpx._core.steps import BrokenOff, is_by_total
 from smtpx._wire.commands import END_OF_DATA, GREETING, Command, Phase
 from smtpx.errors import (
     ConnectionLost,
@@ -65,6 +65,8 @@ def lost(
             within = " (total, for the whole call)"
         advice = f": {hint}" if hint else ""
         return TimedOut(f"the time was up while {doing}{within}{advice}", phase=phase.field)
+    if isinstance(error, BrokenOff):
+        return ConnectionLost(f"the connection was {error} while {doing}", phase=phase.field)
     return ConnectionLost(f"the connection was lost while {doing}: {error}", phase=phase.field)
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from smtpx._core import failures
-from smtpx._core.steps import Glance, Receive, Steps
+from smtpx._core.steps import BrokenOff, Glance, Receive, Steps
 from smtpx._core.telling import Telling
 from smtpx._secrecy import Hidden, redacted
 from smtpx._wire.commands import Command, Phase
@@ -24,6 +24,8 @@ from smtpx.replies import Reply
 _LAST_WORDS = 2.0
 
 GLANCE = Glance()
+# What it is called when neither side speaks.
+_QUIET = "nothing was being said"
 # After these commands even a 2yz reply means something for the session.
 _TURNING = (Phase.DATA_INITIATION, Phase.QUIT)
 
@@ -308,10 +310,16 @@ class Hearing:
         return not self._parser.is_empty
 
     def has_early_reply(self) -> Steps[bool]:
-        """True if the server already says something, or hung up, before it was asked."""
+        """True if the server already says something, or hung up, before the content has ended.
+
+        Raises:
+            ConnectionLost: we have closed the connection ourselves.
+        """
         if self._parser.is_empty:
             try:
                 data = yield GLANCE
+            except BrokenOff as error:
+                raise self.lost(error, Phase.DATA_BLOCK, "we wrote the content") from error
             except OSError:
                 return True
             if data is None:
@@ -324,7 +332,7 @@ class Hearing:
         try:
             return (yield GLANCE)
         except OSError as error:
-            raise self.lost(error, phase, "nobody had anything to say") from error
+            raise self.lost(error, phase, _QUIET) from error
 
     def check_quiet(self) -> Steps[None]:
         """Make sure that commands may be sent, and that nothing waits to be read.
@@ -354,7 +362,7 @@ class Hearing:
 
     def _not_quiet(self, error: OSError) -> ConnectionLost | TimedOut:
         """The error of a transport that failed when it was looked at."""
-        return self.lost(error, Phase.OTHER, "nobody had anything to say")
+        return self.lost(error, Phase.OTHER, _QUIET)
 
     def _unasked(self, early: bytes | None = None) -> ConnectionLost | RemoteProtocolError:
         """What it means that something has come before it was asked for, or was there already."""

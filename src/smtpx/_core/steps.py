@@ -274,6 +274,13 @@ class CallInterrupted(ConnectionAbortedError):
     """Thrown into a procedure that nothing is answered any more: its caller was interrupted."""
 
 
+class BrokenOff(ConnectionAbortedError):
+    """Thrown into a procedure whose connection we have closed ourselves, from outside of it."""
+
+    def __init__(self) -> None:
+        super().__init__("closed on our side")
+
+
 def octets_written(error: BaseException | None, otherwise: int) -> int:
     """How many octets the transport had taken when a Send failed, as far as it is known."""
     return otherwise if error is None else int(error.__dict__.get("octets_written", otherwise))

@@ -144,8 +144,11 @@ def _settle_chunks(connection: Connection, leaving: int) -> Steps[Failure | None
 
 def early_reply(connection: Connection) -> Steps[Failure | None]:
     """Look what came before the content had ended: it is no reply to its end, but may say no."""
-    if not (yield from connection.has_early_reply()):
-        return None
+    try:
+        if not (yield from connection.has_early_reply()):
+            return None
+    except ConnectionLost as error:
+        return Failure((Status.NOT_TRIED, None), error)
     lost: SMTPError = ConnectionLost(
         "the server closed the connection in the middle of the content",
         phase=Phase.DATA_BLOCK.field,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from smtpx._core.steps import (
     Asked,
+    BrokenOff,
     Glance,
     Mark,
     More,
@@ -29,7 +30,7 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.asyncio_wait import Wait
-from smtpx._drivers.interruption import abandon, broken_off
+from smtpx._drivers.interruption import abandon
 from smtpx._drivers.protected import Channel
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
 from smtpx._drivers.world import Supplier
@@ -129,7 +130,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close the connection; nothing more is said."""
         self._is_closed = self._ended = True
-        self._failure = self._failure or broken_off()
+        self._failure = self._failure or BrokenOff()
         self._set_alarm(math.inf)
         if self._loop.is_closed():
             self._socket.close()

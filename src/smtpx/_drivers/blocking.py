@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from smtpx._core.steps import (
     Asked,
+    BrokenOff,
     Glance,
     Mark,
     Obtain,
@@ -157,10 +158,10 @@ class BlockingDriver:
         """What is read at the end of the stream.
 
         Raises:
-            OSError: we have closed the socket ourselves.
+            BrokenOff: we have closed the socket ourselves.
         """
         if self._is_given_up:
-            raise broken_off()
+            raise BrokenOff
         return b""
 
     @property
@@ -181,7 +182,7 @@ class BlockingDriver:
     def _receive(self, step: Receive, deadline: Deadline) -> bytes:
         seconds = step.timeout
         if self._is_given_up:
-            raise broken_off()
+            raise BrokenOff
         if self._pace.is_behind:
             self._pace.refill()
         if seconds is not None:

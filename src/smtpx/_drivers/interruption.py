@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from smtpx._core.steps import CallInterrupted, Steps
+from smtpx._core.steps import BrokenOff, CallInterrupted, Steps
 from smtpx.results import SendResult
 
 # A procedure that lost its connection asks for very little more, such as the server's last words.
 _STEPS = 16
 
 
-def broken_off(error: OSError | None = None) -> OSError:
-    """What ends a connection that was closed from elsewhere; it knows what was written."""
-    other = ConnectionAbortedError("the client was closed")
-    if error is not None:
-        vars(other).update(vars(error))
+def broken_off(error: OSError) -> BrokenOff:
+    """What an error stands for once we have closed the connection; it knows what was written."""
+    other = BrokenOff()
+    vars(other).update(vars(error))
     return other
 
 

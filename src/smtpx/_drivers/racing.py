@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
 
+from smtpx._core.steps import BrokenOff
 from smtpx._loading import NONE_LEFT
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost, TimedOut
@@ -118,8 +119,8 @@ def _family_of(source: Source) -> int:
 
 
 def called_off(endpoint: Endpoint) -> ConnectionLost:
-    """What it is called when another thread, or task, closes what is being dialled."""
-    return ConnectionLost(f"no connection with {endpoint}: the client was closed", phase=PHASE)
+    """What it is called when what is being dialled is closed from elsewhere."""
+    return ConnectionLost(f"no connection with {endpoint}: {BrokenOff()}", phase=PHASE)
 
 
 def not_found(endpoint: Endpoint, error: Exception) -> ConnectionLost | TimedOut:

@@ -14,6 +14,7 @@ import trio
 
 from smtpx._core.steps import (
     Asked,
+    BrokenOff,
     Glance,
     Mark,
     More,
@@ -78,13 +79,26 @@ class _Carrier:
         if self._arrived:
             await trio.lowlevel.checkpoint()
         else:
-            await _until(trio.lowlevel.wait_readable, self.socket)
+            await self._until(trio.lowlevel.wait_readable)
 
     async def until_writable(self) -> None:
         """Wait for room, or for a moment."""
         with trio.move_on_after(_PATIENCE):
-            await _until(trio.lowlevel.wait_writable, self.socket)
+            await self._until(trio.lowlevel.wait_writable)
         self._keep()
+
+    async def _until(self, ready: Callable[[socket.socket], Awaitable[None]]) -> None:
+        """Wait for the socket.
+
+        Raises:
+            BrokenOff: it is closed, or was meanwhile.
+        """
+        if self.is_closed:
+            raise BrokenOff
+        try:
+            await ready(self.socket)
+        except trio.ClosedResourceError as error:
+            raise BrokenOff from error
 
     def _keep(self) -> None:
         try:
@@ -93,8 +107,15 @@ class _Carrier:
         except OSError:
             pass  # Nothing is there; or the write will fail in its turn, and say why.
 
+    @property
+    def is_closed(self) -> bool:
+        """True once it is closed on our side."""
+        return self.socket.fileno() < 0
+
     def close(self) -> None:
         """Close the socket, and wake whoever waits for it."""
+        if self.is_closed:
+            return  # trio keeps what it is told of a number that is none.
         try:
             trio.lowlevel.notify_closing(self.socket)
         except RuntimeError:
@@ -157,7 +178,7 @@ class TrioDriver:
     @property
     def closed(self) -> bool:
         """True once the connection is closed on our side."""
-        return self._carrier.socket.fileno() < 0
+        return self._carrier.is_closed
 
     async def _answer(self, step: Step, deadline: Deadline) -> bytes | None:
         if type(step) is Receive:
@@ -306,12 +327,3 @@ async def _asked(step: Asked, deadline: Deadline) -> bytes:
         if awaitable is not None:
             step.note(await awaitable)
     return b""
-
-
-async def _until(
-    ready: Callable[[socket.socket], Awaitable[None]], connected: socket.socket
-) -> None:
-    try:
-        await ready(connected)
-    except trio.ClosedResourceError as error:
-        raise ConnectionAbortedError("the connection is closed") from error
