@@ -34,7 +34,7 @@ def loading(what: str) -> Generator[None, None, None]:
                 f"a signal handler has interrupted this thread while it loads what {what} needs: "
                 "have it set a flag"
             ) from error
-        if isinstance(error, ImportError) and _can_open():
+        if isinstance(error, ImportError) and can_open():
             raise
         raise LocalProtocolError(
             f"there is no file descriptor left to load what {what} needs: close what is not "
@@ -48,7 +48,7 @@ def _is_being_loaded(name: str | None) -> bool:
     return getattr(spec, "_initializing", False) is True
 
 
-def _can_open() -> bool:
+def can_open() -> bool:
     """False if there is no descriptor left: some modules say then that they miss another one."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))

@@ -73,6 +73,41 @@ def test_what_our_side_took_is_not_the_servers_fault(face: Face):
     assert "the time was up while we got ready to write (total, for" in str(caught.value)
 
 
+def test_what_took_the_time_is_what_it_says(face: Face):
+    """A kept connection whose server is mute: there is no time left for another one."""
+    with (
+        Server(refuse_recipients={"bob@example.net": "550 no"}, faults=[Stall("RSET")]) as server,
+        face.client(server.url, timeouts=Timeouts.each(20, total=0.6)) as client,
+    ):
+        with pytest.raises(smtpx.RecipientsRefused):
+            _ = client.send(CONTENT, ENVELOPE)
+        with pytest.raises(smtpx.TimedOut, match="the reply to RSET") as caught:
+            _ = client.send(CONTENT, Envelope("ann@example.org", "carol@example.net"))
+        assert caught.value.phase == "other"
+        assert caught.value.result is not None
+        assert caught.value.result.not_tried
+        assert client.statistics().busy == 0
+
+
+def test_where_the_time_is_for_each_command_another_one_follows(face: Face):
+    with (
+        Server(refuse_recipients={"bob@example.net": "550 no"}, faults=[Stall("RSET")]) as server,
+        face.client(server.url, timeouts=Timeouts(other=0.2, total=20)) as client,
+    ):
+        with pytest.raises(smtpx.RecipientsRefused):
+            _ = client.send(CONTENT, ENVELOPE)
+        assert client.send(CONTENT, Envelope("ann@example.org", "carol@example.net")).complete
+        assert client.statistics().opened == 2
+
+
+def test_no_host_is_sought_where_there_is_no_time(face: Face):
+    timeouts = Timeouts.each(20, total=1e-9)
+    for host in ("127.0.0.1", "localhost", "mx.invalid"):
+        with pytest.raises(smtpx.TimedOut, match="the total time is used up") as caught:
+            _ = face.send(CONTENT, f"smtp://{host}:2525?tls=none", ENVELOPE, timeouts=timeouts)
+        assert "not found" not in str(caught.value)
+
+
 def the_only_connection(face: Face, client: Any) -> object:
     """It is held as long as the value is."""
     if face.runner is None:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
 
-from smtpx._core.steps import BrokenOff
-from smtpx._loading import NONE_LEFT
+from smtpx._core.steps import BrokenOff, is_by_total
+from smtpx._loading import NONE_LEFT, can_open
 from smtpx.endpoints import Endpoint
 from smtpx.errors import ConnectionLost, TimedOut
 
@@ -124,9 +124,11 @@ def called_off(endpoint: Endpoint) -> ConnectionLost:
 
 
 def not_found(endpoint: Endpoint, error: Exception) -> ConnectionLost | TimedOut:
-    """What it is called when a host has no address."""
+    """What it is called when a host has no address, or there is no time to look for one."""
     kind = TimedOut if isinstance(error, TimeoutError) else ConnectionLost
-    return kind(f"no connection with {endpoint}: its host was not found: {error}", phase=PHASE)
+    why = "" if is_by_total(error) else "its host was not found: "
+    advice = "" if can_open() else _ADVICE
+    return kind(f"no connection with {endpoint}: {why}{error}{advice}", phase=PHASE)
 
 
 def unreachable(

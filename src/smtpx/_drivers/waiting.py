@@ -66,13 +66,18 @@ class Deadline:
             return seconds
         left = self.end - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the total time is used up")
+            raise by_total(TimeoutError("the total time is used up"))
         return left if seconds is None else min(left, seconds)
+
+    @property
+    def is_over(self) -> bool:
+        """True if there is no time for anything more."""
+        return self.end is not None and self.end - time.monotonic() < _TICK
 
     def judged(self, error: OSError) -> OSError:
         """The same error, which knows whether it comes of the total."""
-        if isinstance(error, TimeoutError) and self.end is not None:
-            return by_total(error) if self.end - time.monotonic() < _TICK else error
+        if isinstance(error, TimeoutError) and self.is_over:
+            return by_total(error)
         return error
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from smtpx import _checks
 from smtpx._core.given import Message, addressed
+from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_message
 from smtpx._faces.checked import checked
 from smtpx._faces.leasing import Lease
@@ -89,12 +90,17 @@ class Course:
 
         return resumed(self._before, self._share, self.latest)
 
-    def goes_on(self, lease: Lease[Any]) -> bool:
-        """True if another session is needed: the last was gone before, or is full now."""
+    def goes_on(self, lease: Lease[Any], deadline: Deadline) -> bool:
+        """True if another session is needed: the last was gone before, or is full now.
+
+        Where nothing was sent and all the time went by, why it went by is the better reason.
+        """
         latest = self.latest
         if latest is None or latest.error is None or lease.held is None:
             return False  # Without a session, nothing more of it can be had.
         if lease.was_gone(latest) or self._is_learnt(lease, latest):
+            if deadline.is_over:
+                return False
             self.latest = self.connection = None
             return True
         result = self.so_far

@@ -133,7 +133,7 @@ class AsyncClient(Uncopied):
         async with Turn(pool, deadline) as lease:
             await lease.session._attempt(course, deadline)
             while True:
-                if not course.goes_on(lease):
+                if not course.goes_on(lease, deadline):
                     break
                 with course.another_attempt():
                     await pool.replace(lease, deadline)

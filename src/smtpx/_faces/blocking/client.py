@@ -133,7 +133,7 @@ class Client(Uncopied):
             try:
                 lease.session._attempt(course, deadline)
                 while True:
-                    if not course.goes_on(lease):
+                    if not course.goes_on(lease, deadline):
                         break
                     with course.another_attempt():
                         pool.replace(lease, deadline)
