@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import smtpx
@@ -17,7 +19,7 @@ from smtpx import (
     TLSMode,
     TLSPolicy,
 )
-from smtpx.testing import ALL_EXTENSIONS, Close, Extension, Refuse, Server, ServerTLS
+from smtpx.testing import ALL_EXTENSIONS, Close, Extension, Refuse, Server, ServerTLS, Stall
 
 from .conftest import Face
 
@@ -193,3 +195,59 @@ def test_an_observer_that_fails_hides_nothing(face: Face, way: str, point: str):
         assert failures == 1
         assert [len(result.accepted) for result in results] == [2]
         assert server.messages
+
+
+class FailsAtTheEnd:
+    """An observer that fails when a session ends, each time."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def __call__(self, event: smtpx.Event) -> None:
+        if isinstance(event, SessionClosed):
+            self.failures += 1
+            raise ValueError("the observer failed")
+
+
+def test_a_session_that_another_call_has_left_ends_for_the_log_alone(
+    face: Face, caplog: pytest.LogCaptureFixture
+):
+    """A connection that is too old is closed by whoever comes next, and sends all the same."""
+    observer = FailsAtTheEnd()
+    with Server() as server:
+        client = face.client(server.url, observer=observer, pool=PoolLimits(idle_time=0.01))
+        assert client.send(CONTENT, ENVELOPE).complete
+        time.sleep(0.05)
+        assert client.send(CONTENT, ENVELOPE).complete
+        assert observer.failures == 1
+        assert "the observer failed" in caplog.text
+        with pytest.raises(ValueError, match="the observer"):
+            client.close()
+        assert observer.failures == 2
+
+
+def test_what_a_stream_had_no_need_of_ends_for_the_log_alone(
+    face: Face, caplog: pytest.LogCaptureFixture
+):
+    """A second connection that is still to be had when all is sent."""
+    observer = FailsAtTheEnd()
+    with Server(faults=[Stall("EHLO", session=2)]) as server:
+        client = face.client(server.url, observer=observer)
+        results = list(client.send_many([(CONTENT, ENVELOPE)] * 40, connections=2, window=4))
+        assert all(result.complete for result in results)
+        assert observer.failures == 1
+        assert client.send(CONTENT, ENVELOPE).complete
+        assert "the observer failed" in caplog.text
+        with pytest.raises(ValueError, match="the observer"):
+            client.close()
+
+
+def test_the_end_of_a_session_in_its_own_call_comes_out_of_it(face: Face):
+    observer = FailsAtTheEnd()
+    with Server() as server:
+        client = face.client(server.url, observer=observer, pool=PoolLimits(idle=0))
+        with pytest.raises(ValueError, match="the observer") as caught:
+            client.send(CONTENT, ENVELOPE)
+        assert vars(caught.value)["result"].complete
+        client.close()
+        assert observer.failures == 1

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
@@ -83,6 +83,10 @@ class Leased(Protocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
+        ...
+
+    def _leave_observer(self) -> None:
+        """Log what its observer has raised."""
         ...
 
 
@@ -418,6 +422,16 @@ class Leasing(Generic[S]):
     def _abort(self, parting: list[S]) -> None:
         for session in parting:
             session.abort()
+
+
+def leave_observers(sessions: Iterable[Leased], mine: Leased | None) -> None:
+    """Log what the observers of sessions have raised, but for that of a call: it hears of its own.
+
+    The others' sessions are closed by whoever comes next, who has nothing to do with them.
+    """
+    for session in sessions:
+        if session is not mine:
+            session._leave_observer()
 
 
 def wait_for(ticket: Ticket[Any], deadline: Deadline) -> float:

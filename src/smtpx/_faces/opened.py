@@ -67,6 +67,11 @@ class Opened(Uncopied, Generic[D]):
         if self._watch is not None and self._watch.failure is not None:
             self._watch.heed()
 
+    def _leave_observer(self) -> None:
+        """Log what the observer has raised meanwhile."""
+        if self._watch is not None and self._watch.failure is not None:
+            self._watch.leave()
+
     @property
     def is_open(self) -> bool:
         """True while commands can be sent, as far as is known without asking the server."""

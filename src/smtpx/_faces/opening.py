@@ -70,6 +70,14 @@ class Watch:
         if failure is not None:
             raise failure
 
+    def leave(self) -> None:
+        """Log what the observer has raised, for no call that is under way is about this session."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            wire = _logger()
+            if wire is not None:
+                wire.error("the observer failed at the end of a session", exc_info=failure)
+
     def opened(self, connection: Connection) -> None:
         """Messages can be sent."""
         if self.observer is not None:
@@ -182,7 +190,17 @@ _asked: list[logging.Logger] = []
 def _wire() -> logging.Logger | None:
     """The logger ``smtpx.wire``, if anyone listens to it."""
     # A program that has not imported logging listens to no logger.
-    if not _asked and "logging" in sys.modules:
+    wire = _logger() if _asked or "logging" in sys.modules else None
+    if wire is None:
+        return None
+    # `isEnabledFor` takes a lock of logging's.
+    level = max(wire.getEffectiveLevel(), wire.manager.disable + 1)
+    return None if wire.disabled or level > _DEBUG else wire
+
+
+def _logger() -> logging.Logger | None:
+    """The logger ``smtpx.wire``; ``None`` where it was not to be had."""
+    if not _asked:
         # Ended by Ctrl-C, `getLogger` may keep the lock of all logging for ever. Signals come to
         # the main thread alone; and `threading` is no better at them.
         answer: SimpleQueue[None] = SimpleQueue()
@@ -194,12 +212,7 @@ def _wire() -> logging.Logger | None:
             answer.get(timeout=1)
         except Empty:
             pass  # Its lock is ours, or was lost.
-    if not _asked:
-        return None
-    # `isEnabledFor` takes that lock, too.
-    wire = _asked[0]
-    level = max(wire.getEffectiveLevel(), wire.manager.disable + 1)
-    return None if wire.disabled or level > _DEBUG else wire
+    return _asked[0] if _asked else None
 
 
 def _ask_for_logger(answer: SimpleQueue[None]) -> None:

@@ -15,7 +15,7 @@ from smtpx._drivers.waiting import NO_DEADLINE, Deadline
 from smtpx._drivers.world import Background, World, end
 from smtpx._faces.asynchronous.session import AsyncSession
 from smtpx._faces.forking import begins_anew_in_child
-from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
+from smtpx._faces.leasing import FAREWELL, Lease, Leasing, leave_observers, wait_for
 from smtpx._values import Value
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
@@ -102,14 +102,15 @@ class TaskPool(Leasing[AsyncSession]):
         """
         self._give_back(lease)
         if self._given_up:
-            await self._part(deadline or NO_DEADLINE)
+            await self._part(deadline, lease.held)
         if lease.held is not None:
             lease.held._heed_observer()
 
     async def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""
         self._shut(abort=abort)
-        await self._part(NO_DEADLINE, abort=abort)
+        for session in await self._close_given_up(NO_DEADLINE, abort=abort):
+            session._heed_observer()
 
     def shut(self, *, abort: bool = False) -> None:
         """Lease no more, and close without a farewell what is idle, or with `abort` everything."""
@@ -125,9 +126,8 @@ class TaskPool(Leasing[AsyncSession]):
     async def _make_ready(self, lease: Lease[AsyncSession], deadline: Deadline | None) -> None:
         """Open a session, where none came with the lease."""
         if self._given_up:
-            await self._part(
-                deadline or NO_DEADLINE
-            )  # First: the server never sees more than there may be.
+            # First, so that the server never sees more than there may be.
+            await self._part(deadline)
         if lease.held is not None:
             return
         session = self._new_session()
@@ -148,10 +148,18 @@ class TaskPool(Leasing[AsyncSession]):
                 self._in_turn(self._take_back)
         self._answered(lease, ticket.decision)
 
-    async def _part(self, deadline: Deadline, *, abort: bool = False) -> None:
+    async def _part(self, deadline: Deadline | None, mine: AsyncSession | None = None) -> None:
+        """Close what the pool has given up, in a call that is about another session, or `mine`."""
+        parted = await self._close_given_up(deadline or NO_DEADLINE, mine=mine)
+        leave_observers(parted, mine)
+
+    async def _close_given_up(
+        self, deadline: Deadline, *, mine: AsyncSession | None = None, abort: bool = False
+    ) -> list[AsyncSession]:
         parting: list[AsyncSession] = []
         try:
             self._hand_over(parting)
+            leave_observers(parting, mine)  # Of calls that are over.
             if not abort:
                 farewell = deadline.for_farewell(FAREWELL)
                 await _together(self._world, [partial(s._close_by, farewell) for s in parting])
@@ -162,8 +170,7 @@ class TaskPool(Leasing[AsyncSession]):
             raise
         if abort:
             await self._world.vanish()
-        for session in parting:
-            session._heed_observer()
+        return parting
 
 
 async def _together(world: World, calls: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from smtpx._core.pool.decisions import Ticket, Wait
 from smtpx._drivers.waiting import NO_DEADLINE, Deadline
 from smtpx._faces.blocking.parting import part
-from smtpx._faces.leasing import FAREWELL, Lease, Leasing, wait_for
+from smtpx._faces.leasing import FAREWELL, Lease, Leasing, leave_observers, wait_for
 from smtpx._loading import loading
 from smtpx.errors import LocalProtocolError
 from smtpx.options import PoolLimits
@@ -94,20 +94,21 @@ class SessionPool(_Leasing):
         """
         self._give_back(lease)
         if self._given_up:
-            self._part(deadline or NO_DEADLINE)
+            self._part(deadline, lease.held)
         if lease.held is not None:
             lease.held._heed_observer()
 
     def close(self, *, abort: bool) -> None:
         """Lease no more; close what is idle, and what is leased when it is released, or at once."""
         self._shut(abort=abort)
-        self._part(NO_DEADLINE, abort=abort)
+        for session in self._close_given_up(NO_DEADLINE, abort=abort):
+            session._heed_observer()
 
     def _make_ready(self, lease: Lease[Session], deadline: Deadline | None) -> None:
         """Open a session, where none came with the lease."""
         if lease.held is not None:
             if self._given_up:
-                self._part(deadline or NO_DEADLINE)
+                self._part(deadline)
             return
         session = self.begin(lease, deadline)
         if deadline is None:
@@ -120,7 +121,7 @@ class SessionPool(_Leasing):
         """The session that is to be opened for a lease."""
         if self._given_up:
             # First, so that the server never sees more than there may be.
-            self._part(deadline or NO_DEADLINE)
+            self._part(deadline)
         with loading("a session"):
             from smtpx._faces.blocking.session import Session
 
@@ -138,10 +139,18 @@ class SessionPool(_Leasing):
                 self._in_turn(self._take_back)
         self._answered(lease, ticket.decision)
 
-    def _part(self, deadline: Deadline, *, abort: bool = False) -> None:
+    def _part(self, deadline: Deadline | None, mine: Session | None = None) -> None:
+        """Close what the pool has given up, in a call that is about another session, or `mine`."""
+        parted = self._close_given_up(deadline or NO_DEADLINE, mine=mine)
+        leave_observers(parted, mine)
+
+    def _close_given_up(
+        self, deadline: Deadline, *, mine: Session | None = None, abort: bool = False
+    ) -> list[Session]:
         parting: list[Session] = []
         try:
             self._hand_over(parting)
+            leave_observers(parting, mine)  # Of calls that are over.
             if not abort:
                 part(parting, deadline.for_farewell(FAREWELL))
             self._abort(parting)
@@ -149,5 +158,4 @@ class SessionPool(_Leasing):
             self._given_up.extend(parting)  # If we are interrupted again, others close them.
             self._abort(parting)
             raise
-        for session in parting:
-            session._heed_observer()
+        return parting
