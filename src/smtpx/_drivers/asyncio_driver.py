@@ -30,7 +30,7 @@ from smtpx._core.steps import (
     with_octets_written,
 )
 from smtpx._drivers.asyncio_wait import Wait
-from smtpx._drivers.interruption import abandon
+from smtpx._drivers.interruption import abandon, under_way
 from smtpx._drivers.protected import Channel
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Waiter
 from smtpx._drivers.world import Supplier
@@ -58,6 +58,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     """
 
     def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
+        self.is_running = False
+        """A call uses it."""
         self._loop = asyncio.get_running_loop()
         self._socket = connected
         self._waiter = Waiter(connected)
@@ -83,7 +85,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
         answer: bytes | None = None
+        if self.is_running:
+            raise under_way()
         try:
+            self.is_running = True
             step = next(procedure)
             while True:
                 try:
@@ -116,6 +121,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             raise
         finally:
             answer = None  # R14: a traceback with locals would show what the server echoes.
+            self.is_running = False
 
     def part(self) -> None:
         """Close the connection in good order; see `AsyncDriver`."""

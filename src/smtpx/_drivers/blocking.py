@@ -24,7 +24,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.interruption import abandon, broken_off
+from smtpx._drivers.interruption import abandon, broken_off, under_way
 from smtpx._drivers.waiting import Deadline, Pace, Transport, Waiter
 from smtpx.errors import LocalProtocolError, SMTPError
 
@@ -68,14 +68,19 @@ class BlockingDriver:
         """Run a procedure to its end and return its value.
 
         Raises:
+            LocalProtocolError: another procedure is being run; it is not disturbed.
             SMTPError: the procedure failed; it knows whether the connection can go on.
             BaseException: anything else, such as KeyboardInterrupt or an error of the caller's
                 own file, ends the procedure and closes the socket. What became of the message
                 hangs on it as ``.result``.
         """
         answer: bytes | None = None
+        user = get_ident()
+        # No thread takes over between these.
+        if self._user is not None:
+            raise under_way()
         try:
-            self._user = get_ident()
+            self._user = user
             step = next(procedure)
             while True:
                 try:
@@ -129,6 +134,11 @@ class BlockingDriver:
                 self._socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # The peer was faster.
+
+    @property
+    def is_running(self) -> bool:
+        """True while a call uses it."""
+        return self._user is not None
 
     @property
     def is_used(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from smtpx._core.steps import BrokenOff, CallInterrupted, Steps
+from smtpx.errors import LocalProtocolError
 from smtpx.results import SendResult
 
 # A procedure that lost its connection asks for very little more, such as the server's last words.
@@ -16,6 +17,13 @@ def broken_off(error: OSError) -> BrokenOff:
     other = BrokenOff()
     vars(other).update(vars(error))
     return other
+
+
+def under_way() -> LocalProtocolError:
+    """What it is called when a call wants a connection that another call is using."""
+    return LocalProtocolError(
+        "another call is under way on this session: it is for one at a time (share a Client)"
+    )
 
 
 def abandon(procedure: Steps[object], interruption: BaseException) -> None:

@@ -26,7 +26,7 @@ from smtpx._core.steps import (
     Steps,
     with_octets_written,
 )
-from smtpx._drivers.interruption import abandon, broken_off
+from smtpx._drivers.interruption import abandon, broken_off, under_way
 from smtpx._drivers.protected import Channel
 from smtpx._drivers.waiting import KEPT, Deadline, Pace, Transport, Waiter
 from smtpx._drivers.world import Supplier
@@ -127,6 +127,8 @@ class TrioDriver:
     """Owns one connection; a driver that failed, or was cancelled, has closed it."""
 
     def __init__(self, connected: socket.socket, handshake: Handshake | None) -> None:
+        self.is_running = False
+        """A call uses it."""
         self._carrier = _Carrier(connected)
         self._transport: Transport = self._carrier
         self._channel: Channel | None = None
@@ -138,7 +140,10 @@ class TrioDriver:
     async def run(self, procedure: Steps[T], deadline: Deadline, more: Supplier | None = None) -> T:
         """Run a procedure to its end and return its value; see `AsyncDriver`."""
         answer: bytes | None = None
+        if self.is_running:
+            raise under_way()
         try:
+            self.is_running = True
             step = next(procedure)
             while True:
                 try:
@@ -164,6 +169,7 @@ class TrioDriver:
             raise
         finally:
             answer = None  # R14: a traceback with locals would show what the server echoes.
+            self.is_running = False
 
     def part(self) -> None:
         """Close the connection in good order; see `AsyncDriver`."""

@@ -25,11 +25,17 @@ class AsyncDriver(Protocol):
         """Run a procedure to its end and return its value; `more` is asked when it asks for `More`.
 
         Raises:
+            LocalProtocolError: another procedure is being run; it is not disturbed.
             SMTPError: the procedure failed; it knows whether the connection can go on.
             BaseException: anything else, such as a cancellation or an error of the caller's own
                 file, ends the procedure and closes the connection. What became of the message
                 hangs on it as ``.result``.
         """
+        ...
+
+    @property
+    def is_running(self) -> bool:
+        """True while a call uses it."""
         ...
 
     def part(self) -> None:

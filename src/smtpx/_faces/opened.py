@@ -8,6 +8,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from smtpx import _checks
 from smtpx._core.connection import Connection
 from smtpx._core.learnt import Learnt
+from smtpx._drivers.interruption import under_way
 from smtpx._drivers.resumption import Handshakes
 from smtpx._faces.forking import forks
 from smtpx._faces.opening import Watch, taken
@@ -22,6 +23,11 @@ from smtpx.tls import Protection
 
 class Driver(Protocol):
     """A driver of one connection, as far as it is known here."""
+
+    @property
+    def is_running(self) -> bool:
+        """True while a call uses it."""
+        ...
 
     @property
     def closed(self) -> bool:
@@ -46,6 +52,8 @@ class Opened(Uncopied, Generic[D]):
         self._forks = forks()
         self._is_called_off = False
         """It was aborted: whoever opens it goes no further."""
+        self._is_opening = False
+        """Somebody goes on with opening it, and closes whatever there is if that fails."""
 
     def _resuming(self, handshakes: Handshakes, learnt: Learnt) -> Self:
         """Share with others of one client what is agreed and known."""
@@ -82,6 +90,23 @@ class Opened(Uncopied, Generic[D]):
             and self._connection.usable
             and self._forks == forks()
         )
+
+    def _see_that_it_is_unopened(self) -> None:
+        """Raise a `LocalProtocolError` if it is open, was, or is being opened."""
+        if self._is_opening:
+            raise under_way()
+        if self._connection is not None:
+            raise LocalProtocolError("a session is opened once: make another one")
+
+    @property
+    def _is_at_work(self) -> bool:
+        """True while a call is under way."""
+        return self._is_opening or (self._driver is not None and self._driver.is_running)
+
+    def _see_that_it_is_free(self) -> None:
+        """Raise a `LocalProtocolError` if another call is under way."""
+        if self._is_at_work:
+            raise under_way()
 
     @property
     def total(self) -> float | None:

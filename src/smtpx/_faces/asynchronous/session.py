@@ -29,7 +29,7 @@ from smtpx._faces.opening import Opening, Watch, not_reached
 from smtpx._faces.settings import Settings
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import SMTPError
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -41,7 +41,8 @@ class AsyncSession(Opened[AsyncDriver]):
 
     A call that is cancelled closes the connection at once. If it was sending, what became of the
     message hangs on the cancellation as ``.result``. A note names those for whom it is in doubt.
-    Not to be shared between tasks; an `AsyncClient` is.
+    Not to be shared between tasks; an `AsyncClient` is. A call that is made while another one is
+    under way raises a `LocalProtocolError` at once, and disturbs nothing; only `abort` ends that.
 
     The options are those of `SessionOptions`: tls, credentials, mechanisms, client_name,
     source_address, proxy, proxy_header, timeout, timeouts, limits, ignore_extensions, observer,
@@ -97,8 +98,14 @@ class AsyncSession(Opened[AsyncDriver]):
 
     async def _open_by(self, deadline: Deadline) -> None:
         """Open the session as part of a call that has a deadline."""
-        if self._connection is not None:
-            raise LocalProtocolError("a session is opened once: make another one")
+        self._see_that_it_is_unopened()
+        try:
+            self._is_opening = True
+            await self._open_now(deadline)
+        finally:
+            self._is_opening = False
+
+    async def _open_now(self, deadline: Deadline) -> None:
         settings = self._settings
         self._forks = forks()
         world = self._world = current_world()
@@ -142,7 +149,11 @@ class AsyncSession(Opened[AsyncDriver]):
         """Say QUIT, if the server still listens, and close the connection.
 
         Whatever the server does, it never fails, and what was accepted stays accepted.
+
+        Raises:
+            LocalProtocolError: another call is under way; `abort` ends that.
         """
+        self._see_that_it_is_free()
         await self._close_by(Deadline.after(self._settings.timeouts.total))
         self._heed_observer()
 
@@ -151,7 +162,7 @@ class AsyncSession(Opened[AsyncDriver]):
         if self._world is None or self._driver is None:
             return
         try:
-            if self.is_open and self._connection is not None:
+            if self.is_open and self._connection is not None and not self._is_at_work:
                 _ = await self._driver.run(quit_session(self._connection), deadline)
                 self._driver.part()
         finally:
@@ -243,7 +254,7 @@ class AsyncSession(Opened[AsyncDriver]):
             course.broke_off(error)
             raise
         finally:
-            if not connection.usable:
+            if not (connection.usable or driver.is_running):
                 self.abort()
         self._heed_observer()
 
@@ -323,7 +334,7 @@ class AsyncSession(Opened[AsyncDriver]):
             deadline = Deadline.after(self._settings.timeouts.total)
             value = await driver.run(named(connection, procedure), deadline)
         finally:
-            if driver.closed or not connection.usable:
+            if not (driver.is_running or (connection.usable and not driver.closed)):
                 self.abort()
         self._heed_observer()
         return value

@@ -25,7 +25,7 @@ from smtpx._faces.opening import Opening, Watch, not_reached
 from smtpx._faces.settings import Settings
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
-from smtpx.errors import LocalProtocolError, SMTPError
+from smtpx.errors import SMTPError
 from smtpx.replies import Reply
 from smtpx.results import SendResult
 
@@ -39,7 +39,8 @@ class Session(Opened[BlockingDriver]):
     """One connection to one server, with every command at hand.
 
     It is opened by `with` or `open()`, and closed for good by either end: make another then. Not
-    to be shared between threads; a `Client` is.
+    to be shared between threads; a `Client` is. A call that is made while another one is under
+    way raises a `LocalProtocolError` at once, and disturbs nothing; only `abort` ends that one.
 
     The URL says where and how (`Endpoint.parse`), and `tls` how, where it does not; `credentials`
     go before its user. Without either, STARTTLS is required of every host but this machine.
@@ -75,8 +76,6 @@ class Session(Opened[BlockingDriver]):
         super().__init__(settings, socket)
         self._handshake: Handshake | None = None
         self._dialling: Dialling | None = None
-        self._is_opening = False
-        """Somebody goes on with opening it, and closes whatever there is if that fails."""
 
     def __enter__(self) -> Self:
         self.open()
@@ -106,8 +105,7 @@ class Session(Opened[BlockingDriver]):
 
     def _open_by(self, deadline: Deadline) -> None:
         """Open the session as part of a call that has a deadline."""
-        if self._connection is not None:
-            raise LocalProtocolError("a session is opened once: make another one")
+        self._see_that_it_is_unopened()
         try:
             self._is_opening = True
             self._begin(deadline)
@@ -191,14 +189,20 @@ class Session(Opened[BlockingDriver]):
         """Say QUIT, if the server still listens, and close the connection.
 
         Whatever the server does, it never fails, and what was accepted stays accepted.
+
+        Raises:
+            LocalProtocolError: another call is under way; `abort` ends that.
         """
+        self._see_that_it_is_free()
         self._close_by(Deadline.after(self._settings.timeouts.total))
         self._heed_observer()
 
     def _close_by(self, deadline: Deadline) -> None:
         """Close the session as part of a call that has a deadline."""
         try:
-            if self.is_open and self._connection is not None and self._driver is not None:
+            if self._connection is None or self._driver is None or self._is_at_work:
+                return
+            if self.is_open:
                 _ = self._driver.run(quit_session(self._connection), deadline)
                 self._driver.part()
         finally:
@@ -291,7 +295,7 @@ class Session(Opened[BlockingDriver]):
             course.broke_off(error)
             raise
         finally:
-            if not connection.usable:
+            if not (connection.usable or driver.is_running):
                 self.abort()
         self._heed_observer()
 
@@ -371,7 +375,7 @@ class Session(Opened[BlockingDriver]):
             deadline = Deadline.after(self._settings.timeouts.total)
             value = driver.run(named(connection, procedure), deadline)
         finally:
-            if driver.closed or not connection.usable:
+            if not (driver.is_running or (connection.usable and not driver.closed)):
                 self.abort()
         self._heed_observer()
         return value
