@@ -212,3 +212,14 @@ def test_whoever_is_told_accepted_got_it_once(counts, most, domains) -> None:
         got = sorted((m.sender, name) for m in server.messages for name in m.recipients)
     assert sum(len(result.accepted) for result in results) == len(got)
     assert got == sorted((str(e.sender), str(r)) for _, e in messages for r in e.recipients)
+
+
+def test_a_message_sent_by_itself_has_one_session(face: Face):
+    """What that may not name is told, and another is the caller's to have."""
+    envelope = Envelope("ann@example.org", ["bob@one.test", "carol@two.test"])
+    with Server(extensions=ALL_EXTENSIONS, domain_limit=1) as server:
+        result = face.send(b"Subject: hi\r\n\r\n", server.url, envelope)
+        assert [str(outcome.recipient) for outcome in result.accepted] == ["bob@one.test"]
+        assert [str(outcome.recipient) for outcome in result.not_tried] == ["carol@two.test"]
+        assert "RCPTDOMAINMAX" in str(result.error)
+        assert len(server.messages) == 1

@@ -231,7 +231,9 @@ async def asend(
 ) -> SendResult:
     """Send one message over a connection of its own; see `AsyncSession.send`.
 
-    The options are those of a `Client`.
+    The options are those of a `Client`. It is one session: where a server takes but so many domains
+    in one (RFC 9422 §4.3), recipients in others are told as not tried. An
+    `AsyncClient` opens another.
 
     Raises:
         SMTPError: as `Session.open` and `Session.send`.

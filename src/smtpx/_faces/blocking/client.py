@@ -255,7 +255,8 @@ def send(
 ) -> SendResult:
     """Send one message over a connection of its own; see `Session.send`.
 
-    The options are those of a `Client`.
+    The options are those of a `Client`. It is one session: where a server takes but so many domains
+    in one (RFC 9422 §4.3), recipients in others are told as not tried. A `Client` opens another.
 
     Raises:
         SMTPError: as `Session.open` and `Session.send`.
