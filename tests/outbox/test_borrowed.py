@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -79,6 +80,150 @@ def test_a_connection_without_a_transaction_is_refused(
         outbox.put(*MESSAGE, connection=connection)
         connection.execute("COMMIT")
     assert waiting(outbox) == 1
+
+
+needs_autocommit = pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="sqlite3 has autocommit= since Python 3.12"
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_left"),
+    [
+        ({"isolation_level": None}, False),
+        pytest.param({"autocommit": True}, False, marks=needs_autocommit),
+        pytest.param({"autocommit": True, "isolation_level": None}, False, marks=needs_autocommit),
+        pytest.param({"autocommit": False}, True, marks=needs_autocommit),
+    ],
+    ids=["no level", "autocommit", "both", "left by COMMIT"],
+)
+class TestNoModeOfSqliteHasAMessagePutInByHalves:
+    """Else a crash between two statements leaves a message of a key that nobody ever gets."""
+
+    def test_of_a_blocking_connection(
+        self, tmp_path: Path, mode: dict[str, Any], is_left: bool
+    ) -> None:
+        path = tmp_path / "mail.db"
+        with (
+            Outbox(f"sqlite:///{path}") as outbox,
+            closing(sqlite3.connect(path, **mode)) as connection,
+        ):
+            self._use(outbox, connection, connection.execute, is_left)
+
+    def test_of_sqlalchemy(self, tmp_path: Path, mode: dict[str, Any], is_left: bool) -> None:
+        alchemy = pytest.importorskip("sqlalchemy")
+        path = tmp_path / "mail.db"
+        engine = alchemy.create_engine(f"sqlite:///{path}", connect_args=mode)
+        with Outbox(f"sqlite:///{path}") as outbox, engine.connect() as connection:
+            self._use(outbox, connection, connection.exec_driver_sql, is_left)
+        engine.dispose()
+
+    def _use(
+        self, outbox: Outbox, connection: Any, execute: Callable[[str], Any], is_left: bool
+    ) -> None:
+        if is_left:
+            execute("COMMIT")
+        with pytest.raises(ValueError, match="no transaction is under way"):
+            outbox.put(*MESSAGE, key="k", connection=connection)
+        execute("BEGIN")
+        outbox.put(*MESSAGE, key="k", connection=connection)
+        connection.commit() if is_left else execute("COMMIT")
+        assert waiting(outbox) == 1, "what was refused is not there"
+
+    def test_of_an_asynchronous_connection(
+        self, tmp_path: Path, mode: dict[str, Any], is_left: bool
+    ) -> None:
+        aiosqlite = pytest.importorskip("aiosqlite")
+        path = tmp_path / "mail.db"
+
+        async def main() -> None:
+            async with (
+                AsyncOutbox(f"sqlite:///{path}") as outbox,
+                aiosqlite.connect(path, **mode) as connection,
+            ):
+                await self._use_async(outbox, connection, connection.execute, is_left)
+
+        asyncio.run(main())
+
+    def test_of_an_asynchronous_connection_of_sqlalchemy(
+        self, tmp_path: Path, mode: dict[str, Any], is_left: bool
+    ) -> None:
+        _ = pytest.importorskip("greenlet")
+        _ = pytest.importorskip("aiosqlite")
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        path = tmp_path / "mail.db"
+
+        async def main() -> None:
+            engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args=mode)
+            async with (
+                AsyncOutbox(f"sqlite:///{path}") as outbox,
+                engine.connect() as connection,
+            ):
+                await self._use_async(outbox, connection, connection.exec_driver_sql, is_left)
+            await engine.dispose()
+
+        asyncio.run(main())
+
+    async def _use_async(
+        self, outbox: AsyncOutbox, connection: Any, execute: Callable[[str], Any], is_left: bool
+    ) -> None:
+        if is_left:
+            await execute("COMMIT")
+        with pytest.raises(ValueError, match="no transaction is under way"):
+            await outbox.put(*MESSAGE, key="k", connection=connection)
+        await execute("BEGIN")
+        await outbox.put(*MESSAGE, key="k", connection=connection)
+        await (connection.commit() if is_left else execute("COMMIT"))
+        assert (await outbox.counts())[State.WAITING] == 1, "what was refused is not there"
+
+
+@pytest.mark.xdist_group("postgres")
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_pipeline_is_refused(postgres_server: Any, autocommit: bool) -> None:
+    """It says nothing of whether a transaction is under way, before it has been answered."""
+    import psycopg
+
+    url = postgres_server.database()
+
+    async def main() -> None:
+        async with (
+            AsyncOutbox(url) as own,
+            await psycopg.AsyncConnection.connect(url, autocommit=autocommit) as connection,
+            connection.pipeline(),
+        ):
+            await connection.execute("SELECT 1")
+            with pytest.raises(ValueError, match="pipeline mode"):
+                await own.put(*MESSAGE, connection=connection)
+
+    with Outbox(url) as outbox:
+        with psycopg.connect(url, autocommit=autocommit) as connection, connection.transaction():
+            with connection.pipeline():
+                connection.execute("SELECT 1")
+                with pytest.raises(ValueError, match="pipeline mode"):
+                    outbox.put(*MESSAGE, connection=connection)
+            outbox.put(*MESSAGE, connection=connection)
+        asyncio.run(main())
+        assert waiting(outbox) == 1
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_transaction_of_psycopg_that_was_left_by_hand(postgres_server: Any) -> None:
+    import psycopg
+
+    url = postgres_server.database()
+    with Outbox(url) as outbox:
+        with psycopg.connect(url) as connection:
+            connection.execute("COMMIT")
+            outbox.put(*MESSAGE, connection=connection)
+            connection.rollback()
+            assert waiting(outbox) == 0
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("BEGIN")
+            connection.execute("ROLLBACK")
+            with pytest.raises(ValueError, match="no transaction is under way"):
+                outbox.put(*MESSAGE, connection=connection)
+        assert waiting(outbox) == 0
 
 
 def test_rows_of_any_kind(outbox: Outbox, connect: Callable[[], Any]) -> None:

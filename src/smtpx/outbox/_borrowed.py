@@ -42,8 +42,12 @@ def run_on(
     """
     dialect = store.dialect
     try:
-        with closing(_cursor(connection, dialect)) as cursor:
-            return run(_within(store, operation(*args, **named)), cursor, dialect)
+        raw = raw_of(connection)
+        # SQLAlchemy has an asynchronous one look like another: whoever calls us waits for it.
+        own = getattr(raw, "driver_connection", None)
+        _check(own or raw, dialect, is_async=own is not None)
+        with closing(_cursor(raw)) as cursor:
+            return run(_within(store, operation(*args, **named), own or raw), cursor, dialect)
     except (OutboxError, TypeError, ValueError):
         raise
     except Exception as error:
@@ -66,7 +70,7 @@ async def run_on_async(
             "T", await connection.run_sync(run_on, store, partial(operation, *args, **named))
         )
     _check(connection, store.dialect, is_async=True)
-    steps = _within(store, operation(*args, **named))
+    steps = _within(store, operation(*args, **named), connection)
     rows: list[Row] = []
     try:
         async with connection.cursor() as cursor:
@@ -93,17 +97,34 @@ async def run_on_async(
         steps.close()
 
 
-def _within(store: Store, operation: Statements[T]) -> Statements[T]:
-    """An operation that is begun only where the connection is to the ledger's own database."""
+def _within(store: Store, operation: Statements[T], raw: Any) -> Statements[T]:
+    """An operation that is begun only within a transaction, and in the ledger's own database."""
     try:
         if not store.is_in((yield from which())):
             path = ", or its search_path leads elsewhere" * (store.dialect.name == "postgresql")
             raise ValueError(
                 f"connection: it is to another database than the outbox's, {store!r}{path}"
             )
+        if not _is_under_way(raw):
+            _ = yield Ask(_NOTHING)
+            if not _is_under_way(raw):
+                is_sqlite = store.dialect.name == "sqlite"
+                how = "execute BEGIN first" if is_sqlite else "use `with connection.transaction():`"
+                raise ValueError(f"connection: no transaction is under way: {how}")
         return (yield from operation)
     finally:
         operation.close()
+
+
+# It writes nothing. A driver that begins transactions by itself does so here at the latest, and of
+# the modes that others are in nothing need be known.
+_NOTHING = "INSERT INTO smtpx_message (id) SELECT id FROM smtpx_message WHERE 1 = 0"
+
+
+def _is_under_way(raw: Any) -> bool:
+    if "sqlite" in _kind(raw)[0]:
+        return bool(raw.in_transaction)
+    return bool(raw.info.transaction_status != 0)
 
 
 def raw_of(connection: Any) -> Any:
@@ -128,24 +149,14 @@ def raw_of(connection: Any) -> Any:
     return connection
 
 
-def _cursor(connection: Any, dialect: Dialect) -> Any:
-    """A cursor of the connection, whose rows are tuples, whatever the application wants.
-
-    Raises:
-        TypeError, ValueError: it is no connection that we can put in by.
-    """
-    raw = raw_of(connection)
-    asynchronous = getattr(raw, "driver_connection", None)
-    if asynchronous is not None:
-        # SQLAlchemy has it look like another: whoever calls us waits for it.
-        _check(asynchronous, dialect, is_async=True)
-        return raw.cursor()
-    _check(raw, dialect)
+def _cursor(raw: Any) -> Any:
+    """A cursor of the connection, whose rows are tuples, whatever the application wants."""
     package, _ = _kind(raw)
     if package == "psycopg2":
         return raw.cursor(cursor_factory=sys.modules["psycopg2"].extensions.cursor)
     cursor = raw.cursor()
-    _have_tuples(cursor, package)
+    if package:
+        _have_tuples(cursor, package)
     return cursor
 
 
@@ -160,7 +171,11 @@ def _have_tuples(cursor: Any, package: str) -> None:
 
 
 def _check(raw: Any, dialect: Dialect, *, is_async: bool = False) -> None:
-    """Make sure that it is a connection to such a database, with a transaction under way."""
+    """Make sure that it is a connection to such a database, as we can use it.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
     package, awaits = _kind(raw)
     if not package or awaits is not is_async:
         whose = type(raw).__module__.partition(".")[0]
@@ -174,14 +189,8 @@ def _check(raw: Any, dialect: Dialect, *, is_async: bool = False) -> None:
     if is_sqlite:
         if raw.text_factory is not str:
             raise ValueError("connection: its text_factory has to be str")
-        # Without a level, each statement would be a transaction of its own.
-        is_bare = raw.isolation_level is None and getattr(raw, "autocommit", -1) in (-1, True)
-        if is_bare and not raw.in_transaction:
-            raise ValueError("connection: no transaction is under way: execute BEGIN first")
-    elif raw.autocommit and raw.info.transaction_status == 0:
-        raise ValueError(
-            "connection: no transaction is under way: use `with connection.transaction():`"
-        )
+    elif package == "psycopg" and raw.pgconn.pipeline_status:
+        raise ValueError("connection: it is in pipeline mode: put in before that, or after it")
 
 
 def _kind(raw: object) -> tuple[str, bool]:
