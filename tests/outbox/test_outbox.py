@@ -657,7 +657,7 @@ NO_FILES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "gone", *NO_FILES])
+@pytest.mark.parametrize("damage", ["cut", "changed", *NO_FILES])
 def test_a_damaged_spool_file_stops_its_message_alone(
     open_outbox: Callable[..., Outbox], judge: Judge, tmp_path: Path, damage: str
 ) -> None:
@@ -673,7 +673,7 @@ def test_a_damaged_spool_file_stops_its_message_alone(
         file.write_bytes(whole.replace(b"9", b"8", 1))
     else:
         file.unlink()
-        _ = NO_FILES.get(damage, Path.exists)(file)
+        _ = NO_FILES[damage](file)
     outbox.run(judge.url, until_empty=True)
     (delivery,) = outbox.status(bad).deliveries
     assert delivery.state is State.REFUSED

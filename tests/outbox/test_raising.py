@@ -219,21 +219,34 @@ def test_a_template_that_cannot_be_rendered_here_waits(
     assert {each.state for each in outbox.status(id).deliveries} == {State.ACCEPTED}
 
 
-def test_a_spool_that_is_out_of_reach_keeps_its_mail_waiting(tmp_path: Path, judge: Judge) -> None:
-    """A disk that is not mounted, or a file that cannot be opened now, says nothing of the mail."""
-    url, spool = f"sqlite:///{tmp_path}/mail.db", tmp_path / "spool"
+@pytest.mark.parametrize("what", ["directory", "mount", "file"])
+def test_a_spool_that_is_out_of_reach_keeps_its_mail_waiting(
+    tmp_path: Path, judge: Judge, what: str
+) -> None:
+    """A disk that is not mounted says nothing of the mail, nor does a file that is not there."""
+    url, spool, elsewhere = f"sqlite:///{tmp_path}/mail.db", tmp_path / "spool", tmp_path / "else"
     large = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 20_000
-    with Outbox(url, spool=spool, retries=Retries(first=0.01)) as outbox:
+    with Outbox(
+        url, spool=spool, retries=Retries(first=0.01), bounces="postmaster@example.org"
+    ) as outbox:
         id = outbox.put(large, ENVELOPE)
-        spool.rename(tmp_path / "elsewhere")
+        (file,) = spool.iterdir()
+        moved = file if what == "file" else spool
+        moved.rename(elsewhere)
+        if what == "mount":
+            spool.mkdir()
         outbox.run(judge.url, until_empty=True)
         (delivery,) = outbox.status(id).deliveries
         assert delivery.state is State.WAITING
-        assert "No such file" in delivery.reason
-        (tmp_path / "elsewhere").rename(spool)
+        assert delivery.reason.startswith(f"{file}: ")
+        assert "mount its file system, or restore" in delivery.reason
+        if what == "mount":
+            spool.rmdir()
+        elsewhere.rename(moved)
         outbox.retry(id)
         outbox.run(judge.url, until_empty=True)
         assert outbox.status(id).deliveries[0].state is State.ACCEPTED
+        assert judge.count().total() == 1, "nobody was told that it is given up"
 
 
 class Failing:

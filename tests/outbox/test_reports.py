@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,27 @@ def test_the_sender_is_told_of_what_was_given_up(open_outbox: Callable[..., Outb
         assert ("a@example.org") in {r for m, r in judge.count() if m.encode() in report}
         outbox.run(judge.url, until_empty=True)
         assert len(judge.contents) == 3, "nothing is told twice"
+
+
+def test_a_spool_that_is_out_of_reach_holds_up_no_report(
+    open_outbox: Callable[..., Outbox], tmp_path: Path, judge: Judge
+) -> None:
+    """What was given up is told without its header, and so is all that was given up after it."""
+    outbox = open_outbox(bounces="postmaster@example.org", spool=tmp_path / "spool")
+    large = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 20_000
+    briefly = timedelta(milliseconds=1)
+    outbox.put(large, Envelope("a@example.org", "large@example.net"), expires=briefly)
+    outbox.put(letter(to="small@example.net"), expires=briefly)
+    (file,) = (tmp_path / "spool").iterdir()
+    file.unlink()
+    time.sleep(0.01)
+    outbox.run(judge.url, until_empty=True)
+    told: list[str] = []
+    for content in judge.contents.values():
+        found = bounces.parse(content)
+        assert isinstance(found, bounces.DeliveryReport)
+        told += [each.recipient or "" for each in found.recipients]
+    assert sorted(told) == ["large@example.net", "small@example.net"]
 
 
 def test_the_sender_is_told_while_there_is_more_to_send(

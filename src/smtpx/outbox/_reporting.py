@@ -15,7 +15,7 @@ from ._putting import Terms, put
 from ._spool import Spool
 from ._statements import Ask, Row, Statements, Tell, in_parts, marks
 from ._stored import reply_of
-from .states import LedgerCorrupt, State
+from .states import LedgerCorrupt, LedgerUnavailable, State
 
 __all__ = ["begin_reports", "report", "settled", "warn"]
 
@@ -146,7 +146,7 @@ def _tell(
     if digest is not None and octets is None and spool is not None:
         try:
             head = next(spool.pieces(bytes(digest), size), b"")
-        except LedgerCorrupt:
+        except (LedgerCorrupt, LedgerUnavailable):
             head = b""
     envid = None if options is None else json.loads(options).get("envid")
     header = bytes(stamps) + header_section(head)

@@ -55,8 +55,8 @@ class Spool:
         """The octets of a content. The last of them come only if all are what was kept.
 
         Raises:
-            LedgerCorrupt: they are not, or the file is gone, or none that can be read to its end.
-            LedgerUnavailable: it cannot be read now, or the directory is not there.
+            LedgerCorrupt: they are not, or the file is none that can be read to its end.
+            LedgerUnavailable: it is not there, or cannot be read now.
         """
         path = self._path(digest)
         seen, read, held = hashlib.sha256(), 0, b""
@@ -74,10 +74,14 @@ class Spool:
                     held = piece
                     read += len(piece)
                     seen.update(piece)
+        except FileNotFoundError as error:
+            # An empty mount point looks like a spool from which a file was removed.
+            raise LedgerUnavailable(
+                f"{path}: the spool is not there, or not whole: mount its file system, or restore "
+                "the file"
+            ) from error
         except OSError as error:
-            is_gone = isinstance(error, FileNotFoundError) and self._directory.is_dir()
-            kind = LedgerCorrupt if is_gone else LedgerUnavailable
-            raise kind(f"{path}: {error.strerror or error}") from error
+            raise LedgerUnavailable(f"{path}: {error.strerror or error}") from error
         if read != size or seen.digest() != digest:
             raise LedgerCorrupt(f"{path}: it is not what was written: restore it, then retry()")
         yield held
