@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -265,9 +266,72 @@ def test_a_transaction_that_cannot_go_on(outbox: Outbox, connect: Callable[[], A
         outbox.put(*MESSAGE, connection=connection)
         connection.commit()
         assert waiting(outbox) == before + 1
-        connection.close()
-        with pytest.raises(LedgerUnavailable, match="closed"):
+
+
+def test_a_connection_that_is_closed_is_a_mistake(
+    outbox: Outbox, connect: Callable[[], Any], ledger: str
+) -> None:
+    """Later is no better: `LedgerUnavailable` would have it tried again."""
+    connection = connect()
+    connection.close()
+    with pytest.raises(ValueError, match=r"^connection: .*closed"):
+        outbox.put(*MESSAGE, connection=connection)
+    alchemy = pytest.importorskip("sqlalchemy")
+    engine = alchemy.create_engine(ledger.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        pass
+    with pytest.raises(ValueError, match=r"^connection: .*closed"):
+        outbox.put(*MESSAGE, connection=connection)
+    engine.dispose()
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_connection_that_broke_is_not_a_mistake(postgres_server: Any) -> None:
+    import psycopg
+
+    url = postgres_server.database()
+    with Outbox(url) as outbox, closing(psycopg.connect(url)) as connection:
+        with psycopg.connect(url, autocommit=True) as another:
+            another.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable):
+                outbox.put(*MESSAGE, connection=connection)
+
+
+def test_a_connection_of_another_thread_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    with Outbox(f"sqlite:///{path}") as outbox, ThreadPoolExecutor(1) as thread:
+        connection = thread.submit(sqlite3.connect, path).result()
+        with pytest.raises(ValueError, match=r"^connection: .*same thread"):
             outbox.put(*MESSAGE, connection=connection)
+        thread.submit(connection.close).result()
+
+
+@pytest.mark.xdist_group("postgres")
+@pytest.mark.parametrize("kind", ["RawCursor", "ClientCursor"])
+def test_cursors_of_any_kind(postgres_server: Any, kind: str) -> None:
+    """An application may write its statements otherwise than the outbox does."""
+    import psycopg
+
+    url = postgres_server.database()
+
+    async def main() -> None:
+        factory = getattr(psycopg, f"Async{kind}")
+        async with (
+            AsyncOutbox(url) as own,
+            await psycopg.AsyncConnection.connect(url, cursor_factory=factory) as connection,
+        ):
+            id = await own.put(*MESSAGE, key="k", connection=connection)
+            assert await own.put(*MESSAGE, key="k", connection=connection) == id
+
+    with Outbox(url) as outbox:
+        factory = getattr(psycopg, kind)
+        with psycopg.connect(url, cursor_factory=factory) as connection:
+            connection.execute("CREATE TABLE orders (id INTEGER)")
+            outbox.put(*MESSAGE, connection=connection)
+            connection.execute("INSERT INTO orders VALUES (1)")
+        asyncio.run(main())
+        assert waiting(outbox) == 2
 
 
 @pytest.mark.xdist_group("postgres")

@@ -37,7 +37,8 @@ def run_on(
 
     Raises:
         TypeError: it is no connection that is known.
-        ValueError: no transaction is under way, or the database is of another kind.
+        ValueError: no transaction is under way, the database is of another kind, or the connection
+            is closed, or another thread's.
         OutboxError: the database says no.
     """
     dialect = store.dialect
@@ -73,8 +74,9 @@ async def run_on_async(
     steps = _within(store, operation(*args, **named), connection)
     rows: list[Row] = []
     try:
-        async with connection.cursor() as cursor:
-            _have_tuples(cursor, _kind(connection)[0])
+        async with _cursor(connection) as cursor:
+            if store.dialect.name == "sqlite":
+                cursor.row_factory = None
             statement: Ask | Tell = next(steps)
             while True:
                 text = store.dialect.written(statement.text)
@@ -131,7 +133,7 @@ def raw_of(connection: Any) -> Any:
     """The database's own connection, from whatever wraps it.
 
     Raises:
-        ValueError: no transaction is under way there.
+        ValueError: no transaction is under way there, or it is closed.
     """
     if hasattr(connection, "ensure_connection") and hasattr(connection, "in_atomic_block"):
         if not connection.in_atomic_block:
@@ -140,9 +142,11 @@ def raw_of(connection: Any) -> Any:
         return connection.connection  # Django's
     alchemy = sys.modules.get("sqlalchemy")
     if alchemy is not None:
-        if hasattr(connection, "connection") and hasattr(connection, "get_bind"):
+        if not isinstance(connection, alchemy.Connection) and hasattr(connection, "get_bind"):
             connection = connection.connection()  # A Session: it begins what it has not begun.
         if isinstance(connection, alchemy.Connection):
+            if connection.closed:
+                raise ValueError("connection: it is closed")
             if not connection.in_transaction():
                 _ = connection.begin()  # So does each of its own statements.
             return connection.connection.dbapi_connection
@@ -150,24 +154,20 @@ def raw_of(connection: Any) -> Any:
 
 
 def _cursor(raw: Any) -> Any:
-    """A cursor of the connection, whose rows are tuples, whatever the application wants."""
-    package, _ = _kind(raw)
+    """A cursor that reads our statements, and has tuples, whatever the application wants."""
+    package, awaits = _kind(raw)
     if package == "psycopg2":
         return raw.cursor(cursor_factory=sys.modules["psycopg2"].extensions.cursor)
-    cursor = raw.cursor()
-    if package:
-        _have_tuples(cursor, package)
-    return cursor
-
-
-def _have_tuples(cursor: Any, package: str) -> None:
-    """Have rows that are tuples, whatever the application wants of its own."""
-    if "sqlite" in package:
-        cursor.row_factory = None
-    else:
+    if package == "psycopg":
+        import psycopg
         from psycopg.rows import tuple_row
 
-        cursor.row_factory = tuple_row
+        kind: Any = psycopg.AsyncCursor if awaits else psycopg.Cursor
+        return kind(raw, row_factory=tuple_row)
+    cursor = raw.cursor()
+    if package == "sqlite3":
+        cursor.row_factory = None
+    return cursor
 
 
 def _check(raw: Any, dialect: Dialect, *, is_async: bool = False) -> None:
@@ -189,6 +189,8 @@ def _check(raw: Any, dialect: Dialect, *, is_async: bool = False) -> None:
     if is_sqlite:
         if raw.text_factory is not str:
             raise ValueError("connection: its text_factory has to be str")
+    elif raw.closed == 1 and not getattr(raw, "broken", False):  # psycopg2 says 2 of a broken one.
+        raise ValueError("connection: it is closed")
     elif package == "psycopg" and raw.pgconn.pipeline_status:
         raise ValueError("connection: it is in pipeline mode: put in before that, or after it")
 
@@ -211,6 +213,8 @@ def _kind_of(connection: Any) -> tuple[str, bool]:
 
 
 def _said(error: Exception, dialect: Dialect) -> Exception:
+    if isinstance(error, sqlite3.ProgrammingError):
+        return ValueError(f"connection: {error}")  # It is closed, or another thread's.
     if isinstance(error, sqlite3.Error):
         from ._sqlite import said
 
