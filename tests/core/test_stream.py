@@ -108,6 +108,35 @@ def test_what_goes_alone_shares_no_window() -> None:
     assert [len(result.accepted) for result in results] == [1] * 4
 
 
+def test_nothing_is_asked_along_with_a_content_that_goes_alone() -> None:
+    """A message whose commands were on their way would wait for the reply to that content."""
+
+    def asked(i: int, *, reset: bool) -> str:
+        return f"""
+        {"C: RSET" if reset else ""}
+        C: MAIL FROM:<s{i}@x.test>
+        C: RCPT TO:<r{i}@y.test>
+        C: DATA
+        """
+
+    def answers(*, reset: bool) -> str:
+        return "        S: 250 ok\n" * (2 + reset) + "        S: 354 go\n"
+
+    content = "        C: hi\n        C: .\n"
+    taken = "        S: 250 ok\n"
+    script = asked(0, reset=False) + answers(reset=False)
+    script += content + asked(1, reset=True) + taken + answers(reset=True)
+    script += content + taken  # It goes alone.
+    script += asked(2, reset=False) + answers(reset=False)
+    script += content + asked(3, reset=True) + taken + answers(reset=True)
+    script += content + taken
+    supply = numbered(4)
+    supply.ready[1].message = Alone(CONTENT)
+    results: list[SendResult] = []
+    assert play(streaming(connected("PIPELINING"), supply, results), dedent(script)).value is None
+    assert [len(result.accepted) for result in results] == [1] * 4
+
+
 @pytest.mark.requirement("RFC 3030 §4.2")
 def test_rset_goes_before_every_mail_with_options_too() -> None:
     """Refused as a whole, the first leaves its transaction open."""

@@ -177,6 +177,21 @@ def test_what_was_not_tried_waits_for_nothing_that_is_held_up(outbox: Outbox) ->
         assert was_tried
 
 
+@pytest.mark.parametrize("on_doubt", ["resend", "hold"])
+@pytest.mark.parametrize("face", FACES)
+def test_nothing_waits_behind_a_held_message_that_a_server_keeps_waiting(
+    face: str, on_doubt: Any, outbox: Outbox, ledger: str
+) -> None:
+    with SlowServer() as server:
+        slow = put(outbox, "slow@y.test", on_doubt="hold")
+        others = [put(outbox, f"r{n}@y.test", on_doubt=on_doubt) for n in range(20)]
+        with FACES[face](ledger, server.url, connections=4):
+            assert until_accepted(outbox, *others)
+            assert not is_accepted(outbox, slow)
+            server.released.set()
+            assert until_accepted(outbox, slow)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_what_is_held_in_doubt_shares_no_window(outbox: Outbox, window: int | None) -> None:
     """Unless the caller gives one: then it is that."""

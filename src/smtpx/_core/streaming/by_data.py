@@ -48,6 +48,7 @@ from smtpx.errors import (
     SMTPError,
     TimedOut,
 )
+from smtpx.marking import Alone
 from smtpx.replies import Reply
 from smtpx.results import SendResult, Status, Verdict
 
@@ -274,10 +275,15 @@ class Contents:
             raise given.error
 
     def _give_and_ask(self, message: _Planned, refused: Refused) -> Steps[list[Reply] | None]:
-        """Write a content, its end, and the following command group; read what is said to both."""
+        """Write a content, its end, and the following command group; read what is said to both.
+
+        Behind one that goes alone, no message is taken to wait for its reply.
+        """
         connection = self._connection
         _, _, content = message.drawn
-        following = self._following = yield from self._next(reset=True)
+        following = None
+        if not isinstance(message.drawn[0].message, Alone):
+            following = self._following = yield from self._next(reset=True)
         given = _Given(message, refused, self._due(message, refused))
         octets = whole = ended(content.whole or b"")
         if (mark := self._supply.mark) is not None:
