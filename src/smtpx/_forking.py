@@ -7,10 +7,10 @@ not got that thread, and would wait for it for ever.
 from __future__ import annotations
 
 import os
-import sys
 from _thread import get_ident
-from collections.abc import Callable
 from time import monotonic, sleep
+
+from smtpx._loading import loaders
 
 __all__ = ["have_forks_wait"]
 
@@ -36,14 +36,5 @@ def _before_fork() -> None:
 
 
 def _are_others_loading() -> bool:
-    # No public function tells of these locks; where they are not found, nothing is waited for.
-    importing = vars(sys.modules.get("_frozen_importlib", sys))
-    locks: dict[str, Callable[[], object]] = importing.get("_module_locks", {})
     me = get_ident()
-    for name, reference in list(locks.items()):
-        top = name.partition(".")[0]
-        if top == "smtpx" or top in sys.stdlib_module_names:
-            owner = getattr(reference(), "owner", None)
-            if owner is not None and owner != me:
-                return True
-    return False
+    return any(owner != me for owner in loaders())

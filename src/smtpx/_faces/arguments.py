@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from smtpx import _checks
 from smtpx._core.given import CONTENT
+from smtpx._loading import UNDER_WAY, refuse_amid_loading
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.options import PoolLimits
@@ -52,7 +53,10 @@ def check_many(
     Raises:
         TypeError: it is one message, or nothing to be read one by one, or of another kind.
         ValueError: a number is out of its range, or there is no such word.
+        LocalProtocolError: a signal handler calls at a moment when it cannot send.
     """
+    if UNDER_WAY:
+        refuse_amid_loading()
     given = messages  # as it came: what follows tells its kinds apart
     if (
         _checks.is_one(given)

@@ -12,6 +12,7 @@ from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_message
 from smtpx._faces.checked import checked
 from smtpx._faces.leasing import Lease
+from smtpx._loading import UNDER_WAY, refuse_amid_loading
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.errors import RemoteProtocolError, SessionFull, SMTPError
@@ -63,9 +64,12 @@ class Course:
 
         Raises:
             CheckFailed: there are errors in it.
-            LocalProtocolError, AddressError: nobody sends it, or nobody gets it.
+            LocalProtocolError, AddressError: nobody sends it, or nobody gets it. Or a signal
+                handler sends it, at a moment when it cannot.
             TypeError: one of them is of another kind.
         """
+        if UNDER_WAY:
+            refuse_amid_loading()
         if self.all_or_nothing is not False:
             _checks.flag("all_or_nothing", self.all_or_nothing)
         if type(message) is not bytes:

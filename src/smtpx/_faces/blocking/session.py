@@ -23,6 +23,7 @@ from smtpx._faces.keywords import SessionOptions
 from smtpx._faces.opened import Opened
 from smtpx._faces.opening import Opening, Watch, not_reached
 from smtpx._faces.settings import Settings
+from smtpx._loading import UNDER_WAY, refuse_amid_loading
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
@@ -106,6 +107,8 @@ class Session(Opened[BlockingDriver]):
     def _open_by(self, deadline: Deadline) -> None:
         """Open the session as part of a call that has a deadline."""
         self._see_that_it_is_unopened()
+        if UNDER_WAY:
+            refuse_amid_loading()
         try:
             self._is_opening = True
             self._begin(deadline)
