@@ -10,7 +10,7 @@ import os
 from _thread import get_ident
 from time import monotonic, sleep
 
-from smtpx._loading import loaders
+from smtpx._loaders import loaders
 
 __all__ = ["have_forks_wait"]
 

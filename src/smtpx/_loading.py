@@ -6,29 +6,14 @@ import errno
 import os
 import sys
 from _thread import get_ident
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
+from smtpx._loaders import loaders
 from smtpx.errors import LocalProtocolError
 
 NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 """What the system says where no more files can be opened."""
-
-UNDER_WAY: dict[str, Callable[[], object]] = vars(sys.modules.get("_frozen_importlib", sys)).get(
-    "_module_locks", {}
-)
-"""CPython's own table of what is being loaded; other Pythons show none. Nothing public tells."""
-
-
-def loaders() -> Iterator[int]:
-    """The threads that load a module of ours, or of Python's."""
-    for name, reference in list(UNDER_WAY.items()):
-        top = name.partition(".")[0]
-        # While Python starts, `site` may run anybody's program.
-        if top == "smtpx" or (top in sys.stdlib_module_names and top != "site"):
-            owner = getattr(reference(), "owner", None)
-            if isinstance(owner, int):
-                yield owner
 
 
 def refuse_amid_loading() -> None:

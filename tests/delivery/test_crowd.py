@@ -9,26 +9,8 @@ from smtpx.delivery._crowd import Crowd
 
 
 def begun(crowd: Crowd[str], now: float = 0.0) -> list[str]:
-    """Their hosts are known at once."""
     found: list[str] = []
     while (one := crowd.next(now)) is not None:
-        crowd.ask(one)
-        assert crowd.admit(now) == one
-        found.append(one)
-    return found
-
-
-def looking(crowd: Crowd[str], now: float = 0.0) -> list[str]:
-    """Nobody knows their hosts yet."""
-    found: list[str] = []
-    while (one := crowd.next(now)) is not None:
-        found.append(one)
-    return found
-
-
-def admitted(crowd: Crowd[str], now: float = 0.0) -> list[str]:
-    found: list[str] = []
-    while (one := crowd.admit(now)) is not None:
         found.append(one)
     return found
 
@@ -85,52 +67,3 @@ def test_no_more_is_read_ahead_than_memory_has_room_for(octets: int):
     # Then nobody looks again for nothing.
     assert crowd.looks_again(0.0) is None
     assert crowd.looks_again(99.0) is None
-
-
-def test_what_waits_for_the_dns_soon_makes_room_and_needs_a_place_in_the_end():
-    crowd: Crowd[str] = Crowd(2)
-    for place in range(9):
-        crowd.add(f"{place}", {f"{place}.test"}, 0)
-    assert looking(crowd, 0.0) == ["0", "1"]
-    assert crowd.looks_again(0.0) == 0.25
-    assert looking(crowd, 0.2) == []
-    assert looking(crowd, 0.25) == ["2", "3"]
-    assert looking(crowd, 1.0) == ["4", "5"]
-    # All are told of their hosts at once: as many go on as there are places.
-    for place in (3, 0, 1, 2, 4, 5):
-        crowd.ask(f"{place}")
-    assert admitted(crowd, 1.1) == ["3", "0"]
-    # Nobody begins while others wait for a place.
-    assert looking(crowd, 3.0) == []
-    assert crowd.looks_again(3.0) == 6.1
-    crowd.done("3")
-    crowd.done("2")
-    assert admitted(crowd, 3.0) == ["1"]
-    # Who has a place may ask again, as for another domain.
-    crowd.ask("0")
-    assert admitted(crowd, 3.0) == ["0"]
-    for one in ("0", "1", "4", "5"):
-        crowd.done(one)
-    assert admitted(crowd, 3.0) == []
-    assert looking(crowd, 3.0) == ["6", "7"]
-
-
-def test_no_more_wait_for_the_dns_than_there_is_room_for():
-    crowd: Crowd[str] = Crowd(100)
-    for place in range(400):
-        crowd.add(f"{place}", {f"{place}.test"}, 0)
-    found = [len(looking(crowd, now)) for now in (0.0, 1.0, 2.0, 3.0)]
-    assert found == [100, 100, _crowd._WIDTH - 200, 0]
-    # Nobody looks again for nothing.
-    assert crowd.looks_again(3.0) is None
-    crowd.done("7")
-    assert len(looking(crowd, 3.0)) == 1
-
-
-def test_a_domain_has_its_share_of_those_that_wait_for_the_dns():
-    crowd: Crowd[str] = Crowd(4)
-    for place in range(9):
-        crowd.add(f"a{place}", {"a.test"}, 0)
-    assert [len(looking(crowd, now)) for now in (0.0, 9.0)] == [2, 0]
-    crowd.add("b", {"b.test"}, 0)
-    assert looking(crowd, 9.0) == ["b"]

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from smtpx import _checks
 from smtpx._core.given import CONTENT
-from smtpx._loading import UNDER_WAY, refuse_amid_loading
+from smtpx._loaders import UNDER_WAY
+from smtpx._loading import refuse_amid_loading
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.options import PoolLimits

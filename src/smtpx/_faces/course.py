@@ -12,7 +12,8 @@ from smtpx._drivers.waiting import Deadline
 from smtpx._faces.arguments import check_message
 from smtpx._faces.checked import checked
 from smtpx._faces.leasing import Lease
-from smtpx._loading import UNDER_WAY, refuse_amid_loading
+from smtpx._loaders import UNDER_WAY
+from smtpx._loading import refuse_amid_loading
 from smtpx._message.messages import is_message
 from smtpx.envelope import Envelope
 from smtpx.errors import RemoteProtocolError, SessionFull, SMTPError

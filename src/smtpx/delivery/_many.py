@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from email.message import Message as EmailMessage
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -24,7 +23,6 @@ from smtpx.pausing import NOTHING_YET, PAUSE, NothingYet
 from smtpx.results import Status
 
 from ._crowd import Crowd
-from ._deadline import Deadline
 from ._settings import AnyContent, ready
 from ._standing import interrupted
 from .outcomes import DeliveryOutcome, DeliveryResult
@@ -46,7 +44,7 @@ __all__ = [
 Message: TypeAlias = "AnyContent | tuple[AnyContent, Envelope]"
 # Messages on their way at once, whatever is asked for.
 _MOST = 64
-_Deliver: TypeAlias = Callable[[AnyContent, Envelope, Callable[[Deadline], None]], DeliveryResult]
+_Deliver: TypeAlias = Callable[[AnyContent, Envelope, Callable[[], None]], DeliveryResult]
 
 
 def check_many(messages: object, connections: int, window: int, mark: object) -> int:
@@ -218,21 +216,11 @@ class _Worker:
         self._is_refused = True
         self.marked.put(False)
 
-    def _ask(self, deadline: Deadline) -> None:
-        """Wait for the turn to speak to hosts, and for what the mark says.
-
-        Raises:
-            MarkRefused: it says no.
-            TimedOut: it takes too long.
-        """
+    def _ask(self) -> None:
         if self._is_refused:
             heed([False])
         self._events.put((self, False))
-        while True:
-            with suppress(Empty):
-                heed([self.marked.get(timeout=deadline.within(_checks.LONGEST_WAIT))])
-                break
-            deadline.check("to speak to a host")
+        heed([self.marked.get()])
 
 
 class _Many:
@@ -284,7 +272,7 @@ class _Many:
             except Empty:
                 continue
             if not is_done:
-                self._crowd.ask(worker)
+                worker.marked.put(self._is_marked(worker))
                 continue
             self._tell(worker)
             _ = self._working.pop(worker)
@@ -326,18 +314,10 @@ class _Many:
         return None if again is None else max(again - now, 0.0)
 
     def _fill(self) -> None:
-        """Read as many messages as may be on their way, and have those go on whose turn it is.
-
-        Raises:
-            BaseException: as `go_on`.
-        """
+        """Read as many messages as may be on their way, and begin those whose turn it is."""
         source = self._source
         while True:
             now = time.monotonic()
-            admitted = self._crowd.admit(now)
-            if admitted is not None:
-                admitted.marked.put(self._is_marked(admitted))
-                continue
             following = self._crowd.next(now)
             if following is not None:
                 following.start()

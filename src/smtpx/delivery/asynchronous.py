@@ -12,7 +12,6 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from functools import partial
 from inspect import isawaitable
 from ssl import SSLError
 from time import monotonic
@@ -81,7 +80,7 @@ from ._steps import (
     Try,
 )
 from ._walking import planned
-from ._worlds import Background, Bell, Call, World, current_world, end
+from ._worlds import Background, Call, World, current_world, end
 from .mta_sts import FetchFailed
 from .outcomes import DeliveryResult
 from .reports import SentReport, TLSReports
@@ -196,8 +195,6 @@ class AsyncDelivery(Uncopied):
         """What was read, until it is told."""
         begun: set[object] = set()
         """Those of them whose task runs."""
-        asking: dict[object, Bell] = {}
-        """The bells of those that would speak to a host now."""
         told: list[DeliveryResult] = []
         failures: list[Exception] = []
         is_stopped = is_left = False
@@ -208,7 +205,7 @@ class AsyncDelivery(Uncopied):
             begun.add(place)
             message = untold[place]
             try:
-                told.append(await self._one(message, partial(go_on, place, message)))
+                told.append(await self._one(message, mark))
             except BaseException as error:
                 known = vars(error).get("result")
                 result = known if isinstance(known, DeliveryResult) else unsent(message)
@@ -219,21 +216,8 @@ class AsyncDelivery(Uncopied):
                 failures.append(error)
             finally:
                 del running[place], untold[place]
-                _ = asking.pop(place, None)
                 crowd.done(place)
                 news.ring()
-
-        async def go_on(place: object, message: Message, deadline: Deadline) -> None:
-            """Wait for the turn to speak to hosts, and ask the mark."""
-            bell = asking[place] = world.make_bell()
-            crowd.ask(place)
-            news.ring()
-            while place in asking:
-                deadline.check("to speak to a host")
-                await bell.wait(deadline.seconds)
-            if mark is not None:
-                said: Any = mark([told_as(message)], [])
-                heed(await said if isawaitable(said) else said)
 
         def begin(place: object) -> None:
             running[place] = None
@@ -255,10 +239,6 @@ class AsyncDelivery(Uncopied):
                 has_nothing = False
                 while True:
                     now = monotonic()
-                    place = crowd.admit(now)
-                    if place is not None:
-                        asking.pop(place).ring()
-                        continue
                     place = crowd.next(now)
                     if place is not None:
                         begin(place)
@@ -311,16 +291,20 @@ class AsyncDelivery(Uncopied):
                 raise reason from error
             raise
 
-    async def _one(
-        self, message: Message, mark: Callable[[Deadline], Awaitable[None]]
-    ) -> DeliveryResult:
+    async def _one(self, message: Message, mark: Mark | None) -> DeliveryResult:
         """What becomes of one of many messages."""
+
+        async def ask() -> None:
+            if mark is not None:
+                said: Any = mark([told_as(message)], [])
+                heed(await said if isawaitable(said) else said)
+
         try:
             content, envelope = taken(message)
         except SMTPError as error:
             return unsendable(message, error)
         try:
-            result = await self._deliver(content, envelope, mark)
+            result = await self._deliver(content, envelope, ask)
         except SMTPError as error:  # Of the delivery, which is closed: none of the message's.
             vars(error)["result"] = unsendable(message, error, envelope)
             raise
@@ -352,7 +336,7 @@ class AsyncDelivery(Uncopied):
         self,
         content: AnyContent,
         envelope: Envelope,
-        mark: Callable[[Deadline], Awaitable[None]] | None,
+        mark: Callable[[], Awaitable[None]] | None,
         judge: Callable[[DeliveryResult], DeliveryResult] = as_it_is,
     ) -> DeliveryResult:
         course, deadline = self._settings.course(content, envelope), self._settings.deadline()
@@ -370,7 +354,7 @@ class AsyncDelivery(Uncopied):
         self,
         procedure: Steps[T],
         content: AnyContent,
-        mark: Callable[[Deadline], Awaitable[None]] | None = None,
+        mark: Callable[[], Awaitable[None]] | None = None,
         deadline: Deadline = NEVER,
     ) -> T:
         try:
@@ -405,7 +389,7 @@ class AsyncDelivery(Uncopied):
                             answer = await sharing.sessions.attempt(step, content, deadline)
                         case Marked():
                             if mark is not None:
-                                await mark(deadline)
+                                await mark()
                         case Fetch():
                             answer = await self._fetch(step)
                         case Renew():

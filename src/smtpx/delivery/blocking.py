@@ -68,7 +68,7 @@ T = TypeVar("T")
 _NO_CONTENT = b""
 
 
-def _unasked(deadline: Deadline) -> None:
+def _unasked() -> None:
     """Nobody has to be asked before a message may leave."""
 
 
@@ -212,7 +212,7 @@ class Delivery(Uncopied):
         self,
         content: AnyContent,
         envelope: Envelope,
-        mark: Callable[[Deadline], None],
+        mark: Callable[[], None],
         judge: Callable[[DeliveryResult], DeliveryResult] = as_it_is,
     ) -> DeliveryResult:
         course, deadline = self._settings.course(content, envelope), self._settings.deadline()
@@ -230,7 +230,7 @@ class Delivery(Uncopied):
         self,
         procedure: Steps[T],
         content: AnyContent,
-        mark: Callable[[Deadline], None] = _unasked,
+        mark: Callable[[], None] = _unasked,
         deadline: Deadline = NEVER,
     ) -> T:
         try:
@@ -264,7 +264,7 @@ class Delivery(Uncopied):
                             deadline.check(f"to try {step.host}")
                             answer = sharing.sessions.attempt(step, content, deadline)
                         case Marked():
-                            mark(deadline)
+                            mark()
                         case Fetch():
                             answer = self._fetch(step)
                         case Renew():

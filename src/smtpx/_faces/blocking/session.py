@@ -23,7 +23,8 @@ from smtpx._faces.keywords import SessionOptions
 from smtpx._faces.opened import Opened
 from smtpx._faces.opening import Opening, Watch, not_reached
 from smtpx._faces.settings import Settings
-from smtpx._loading import UNDER_WAY, refuse_amid_loading
+from smtpx._loaders import UNDER_WAY
+from smtpx._loading import refuse_amid_loading
 from smtpx.endpoints import Endpoint
 from smtpx.envelope import Envelope
 from smtpx.errors import SMTPError
