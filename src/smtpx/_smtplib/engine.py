@@ -193,9 +193,9 @@ class Engine:
                 happened.append(None)
                 happened.append(_transmit(smtp, said))
                 reply = file.first()
-                happened.append(reply)
                 if len(reply) > LIMITS.reply_line or not are_positive(reply, count, go_ahead):
-                    return happened
+                    return [*happened, reply]
+                happened.append(reply)
             surplus = file.glance()
             if surplus is not None:
                 return [*happened, surplus]

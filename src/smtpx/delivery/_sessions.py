@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -115,9 +115,7 @@ class Sessions:
         )
         try:
             unreached = unreached_of(dialled, self._settings)
-            for address, error in unreached:
-                if not (isinstance(error, TimedOut) and opening.has_cut(left)):
-                    self._hosts.failed(address, monotonic())
+            self._note(unreached, is_cut=opening.has_cut(left))
             if dialled.socket is None:
                 return Said(begun=dialled.begun or addresses, unreached=unreached)
             with self._lock:
@@ -133,6 +131,12 @@ class Sessions:
                 # By one call of C, whatever interrupts what follows.
                 SocketType.close(dialled.socket)
             raise
+
+    def _note(self, unreached: Iterable[tuple[str, SMTPError]], *, is_cut: bool) -> None:
+        """Remember who could not be reached, unless it was we who had no time."""
+        for address, error in unreached:
+            if not (is_cut and isinstance(error, TimedOut)):
+                self._hosts.failed(address, monotonic())
 
     def _is_crowded(self, said: Said) -> bool:
         """True if a server takes no session because it has enough of ours; else remember it."""

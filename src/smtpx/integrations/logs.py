@@ -260,7 +260,9 @@ class MailHandler(logging.Handler):
                 return  # Whoever began it was interrupted, and another was begun.
         self._here.mails = True
         try:
-            while self._await():
+            while True:
+                if not self._await():
+                    break
                 self._mail_kept(None)
         finally:
             with self._changed:
