@@ -57,7 +57,7 @@ def test_a_host_that_says_nothing_leaves_time_for_the_next(world, phase: str):
             _ = stack.enter_context(silent)
         good = stack.enter_context(Server(host=HOSTS[2], port=port, tls=tls))
         with NameServer(hosts(*HOSTS[:3])) as dns:
-            delivery = world(dns, port=port, timeouts=Timeouts(total=3.0), minimum=Terms.ENCRYPTED)
+            delivery = world(dns, port=port, timeouts=Timeouts(total=6.0), minimum=Terms.ENCRYPTED)
             result = delivery.send(CONTENT, to("slow.test", "good.test"))
     assert result.complete
     assert [each.address for each in result.outcomes[0].attempts] == HOSTS[:3]
