@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 from collections.abc import Callable, Iterator
 
-__all__ = ["UNDER_WAY", "loaders"]
+__all__ = ["AMID_LOADING", "UNDER_WAY", "is_loading", "loaders"]
+
+AMID_LOADING = (
+    "a signal handler has interrupted this thread while it loads what sending needs, and cannot "
+    "send: have it set a flag"
+)
 
 UNDER_WAY: dict[str, Callable[[], object]] = vars(sys.modules.get("_frozen_importlib", sys)).get(
     "_module_locks", {}
@@ -22,3 +28,8 @@ def loaders() -> Iterator[int]:
             owner = getattr(reference(), "owner", None)
             if isinstance(owner, int):
                 yield owner
+
+
+def is_loading() -> bool:
+    """True if this very thread does: a signal handler has interrupted it."""
+    return get_ident() in loaders()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
-from _thread import get_ident
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from smtpx._loaders import loaders
+from smtpx._loaders import AMID_LOADING, is_loading
 from smtpx.errors import LocalProtocolError
 
 NONE_LEFT = (errno.EMFILE, errno.ENFILE)
@@ -22,11 +20,8 @@ def refuse_amid_loading() -> None:
     Raises:
         LocalProtocolError: a signal handler has interrupted the load.
     """
-    if get_ident() in loaders():
-        raise LocalProtocolError(
-            "a signal handler has interrupted this thread while it loads what sending needs, and "
-            "cannot send: have it set a flag"
-        )
+    if is_loading():
+        raise LocalProtocolError(AMID_LOADING)
 
 
 @contextmanager
@@ -44,23 +39,14 @@ def loading(what: str) -> Generator[None, None, None]:
     except (OSError, ImportError) as error:
         if isinstance(error, OSError) and error.errno not in NONE_LEFT:
             raise
-        if isinstance(error, ImportError) and _is_being_loaded(error.name):
-            raise LocalProtocolError(
-                f"a signal handler has interrupted this thread while it loads what {what} needs: "
-                "have it set a flag"
-            ) from error
+        if isinstance(error, ImportError) and is_loading():
+            raise LocalProtocolError(AMID_LOADING) from error
         if isinstance(error, ImportError) and can_open():
             raise
         raise LocalProtocolError(
             f"there is no file descriptor left to load what {what} needs: close what is not "
             "needed, or raise the limit (ulimit -n)"
         ) from error
-
-
-def _is_being_loaded(name: str | None) -> bool:
-    """True of a module half made, which other threads would have waited for."""
-    spec = getattr(sys.modules.get(name or ""), "__spec__", None)
-    return getattr(spec, "_initializing", False) is True
 
 
 def can_open() -> bool:

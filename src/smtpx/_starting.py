@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from threading import Lock, Thread, current_thread
 
-__all__ = ["Joined", "start_thread"]
+__all__ = ["Claims", "Joined", "start_thread"]
 
 
 def start_thread(run: Callable[[], object], name: str) -> None:
@@ -33,6 +33,18 @@ def _start(run: Callable[[], object], name: str) -> None:
         _ = run()
 
 
+class Claims:
+    """Whose something is: the first one's that asks, who may ask again after an interruption."""
+
+    def __init__(self) -> None:
+        self._made: list[object] = []
+
+    def is_first(self, who: object) -> bool:
+        """Claim it; true for the first."""
+        self._made.append(who)
+        return self._made[0] is who
+
+
 class Joined:
     """A thread whose end is waited for, whatever struck as it was begun."""
 
@@ -41,7 +53,7 @@ class Joined:
         self._name = name
         self._process = os.getpid()
         self._is_begun = False
-        self._claims: list[str] = []
+        self._claims = Claims()
         self._thread: Thread | None = None
         self._running = Lock()
         _ = self._running.acquire()
@@ -59,21 +71,16 @@ class Joined:
         """Wait for its end. If it was not begun, or that was interrupted, it may never run."""
         if self._process != os.getpid():
             return  # It is the parent's.
-        if self._is_begun or not self._claim("nobody"):
+        if self._is_begun or not self._claims.is_first("nobody"):
             with self._running:
                 pass
             if type(self._thread) is Thread:  # Not the one that was to begin it.
                 self._thread.join()
 
-    def _claim(self, who: str) -> bool:
-        """True for the first to ask."""
-        self._claims.append(who)
-        return self._claims[0] is who
-
     def _live(self) -> None:
         try:
             self._thread = current_thread()
-            if self._claim("it"):
+            if self._claims.is_first("it"):
                 _ = self._run()
         finally:
             self._running.release()

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from smtpx.testing import Server
+from tests.first_use import EXHAUSTED, FORKED, IN_THREADS, INTERRUPTED, SIGNALLED, run
 
 PROGRAM = """
-import faulthandler, importlib.abc, os, signal, sys, threading, time, smtpx
-LATE = "smtpx._core.transaction"
-assert LATE not in sys.modules
-
-class Meeting(importlib.abc.MetaPathFinder):
-    '''Does something, once, in the middle of loading.'''
-    def __init__(self, do):
-        self.do = do
-    def find_spec(self, name, path=None, target=None):
-        if name == LATE and self in sys.meta_path:
-            sys.meta_path.remove(self)
-            self.do()
-
-def meets(do):
-    sys.meta_path.insert(0, Meeting(do))
+import smtpx
+client = smtpx.Client(sys.argv[1], pool=smtpx.PoolLimits(open=8))
 
 def send():
     return client.send(b"Subject: hi\\n\\nhello\\n", smtpx.Envelope("a@x.test", "b@y.test"))
 
-client = smtpx.Client(sys.argv[1], pool=smtpx.PoolLimits(open=8))
+load = send
 {}
 assert len(send().accepted) == 1
 there = client.statistics()
@@ -47,49 +35,25 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def run(server: Server, what: str) -> None:
-    program = [sys.executable, "-c", PROGRAM.format(what), server.url]
-    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout == "done\n", done.stderr
+def meets(server: Server, what: str) -> None:
+    run(PROGRAM.format(what), server.url)
 
 
 def test_threads_load_it_together(server: Server) -> None:
-    run(
-        server,
-        "done = []\n"
-        "threads = [threading.Thread(target=lambda: done.append(send())) for _ in range(16)]\n"
-        "for thread in threads: thread.start()\n"
-        "for thread in threads: thread.join()\n"
-        "assert len(done) == 16",
-    )
+    meets(server, IN_THREADS)
     assert len(server.messages) == 17
 
 
 def test_who_is_interrupted_loads_it_again(server: Server) -> None:
-    run(
-        server,
-        "def interrupt(): raise KeyboardInterrupt\n"
-        "meets(interrupt)\n"
-        "try: send()\n"
-        "except KeyboardInterrupt: pass\n"
-        "else: raise AssertionError",
-    )
+    meets(server, INTERRUPTED)
     assert len(server.messages) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
 def test_without_a_descriptor_to_read_it_by_it_says_so(server: Server) -> None:
-    run(
+    meets(
         server,
-        "held = []\n"
-        "def exhaust():\n"
-        "    try:\n"
-        "        while True: held.append(os.dup(0))\n"
-        "    except OSError: pass\n"
-        "import resource\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
-        "meets(exhaust)\n"
-        "try: send()\n"
+        EXHAUSTED + "try: send()\n"
         "except smtpx.LocalProtocolError as error:\n"
         "    while held: os.close(held.pop())\n"
         "    assert 'descriptor' in str(error), error\n"
@@ -98,24 +62,48 @@ def test_without_a_descriptor_to_read_it_by_it_says_so(server: Server) -> None:
     assert len(server.messages) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-def test_a_signal_handler_that_interrupts_it_is_told_so(server: Server) -> None:
-    run(
-        server,
-        "told = []\n"
-        "def handle(*_):\n"
-        "    try: send()\n"
-        "    except smtpx.LocalProtocolError as error: told.append(str(error))\n"
-        "signal.signal(signal.SIGUSR1, handle)\n"
-        "meets(lambda: signal.raise_signal(signal.SIGUSR1))\n"
-        "send()\n"
-        "assert 'signal handler' in told[0], told",
-    )
+WAYS = {
+    "bytes": 'def send(): return client.send(b"", smtpx.Envelope("a@x.test", "b@y.test"))',
+    "send": "def send(): return client.send(mail())",
+    "send_many": "def send(): return next(iter(client.send_many([mail()])))",
+    "session": "def send():\n    with smtpx.Session(sys.argv[1]) as one: return one.send(mail())",
+}
+MAIL = """
+import email.message
+
+def mail():
+    message = email.message.EmailMessage()
+    message["From"], message["To"], message["Subject"] = "a@x.test", "b@y.test", "hi"
+    message.set_content("hello")
+    return message
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there are no such signals")
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("smtpx._core.transaction", "bytes"),
+        ("smtpx._core.transaction", "send"),
+        ("smtpx._core.transaction", "send_many"),
+        ("smtpx._message.serialising", "send"),
+        ("smtpx._message.serialising", "send_many"),
+        ("encodings.idna", "session"),
+    ],
+)
+def test_a_signal_handler_that_interrupts_it_is_told_so(
+    name: str, way: str, server: Server
+) -> None:
+    # A name of ours that was not used before is an import, and raises what imports raise.
+    used = "smtpx.Session\n" if way == "session" else ""
+    loads = "def load(): return client.send(mail())\n"
+    named = f"REFUSAL, NAME = smtpx.LocalProtocolError, {name!r}\n"
+    meets(server, f"{MAIL}{WAYS[way]}\n{used}{loads}{named}{SIGNALLED}")
     assert len(server.messages) == 2
 
 
 def test_near_the_recursion_limit_nothing_is_lost(server: Server) -> None:
-    run(
+    meets(
         server,
         "def within(room):\n"
         "    frame, depth = sys._getframe(), 0\n"
@@ -134,22 +122,5 @@ def test_near_the_recursion_limit_nothing_is_lost(server: Server) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_child_that_is_forked_meanwhile_has_it_whole(server: Server) -> None:
-    run(
-        server,
-        "begun = threading.Event()\n"
-        "def slowly():\n"
-        "    begun.set()\n"
-        "    time.sleep(0.5)\n"
-        "meets(slowly)\n"
-        "thread = threading.Thread(target=send)\n"
-        "thread.start()\n"
-        "begun.wait()\n"
-        "child = os.fork()\n"
-        "if child == 0:\n"
-        "    faulthandler.dump_traceback_later(20, exit=True)\n"
-        "    send()\n"
-        "    os._exit(0)\n"
-        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
-        "thread.join()",
-    )
+    meets(server, FORKED)
     assert len(server.messages) == 3

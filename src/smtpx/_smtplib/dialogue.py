@@ -7,6 +7,7 @@ import sys
 from smtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
 from typing import TYPE_CHECKING, Any
 
+from smtpx._loaders import AMID_LOADING, is_loading
 from smtpx._smtplib.codes import CodeAndText
 from smtpx._smtplib.secrecy import Secrecy
 
@@ -151,7 +152,11 @@ class Dialogue:
     def _engine(self) -> Engine:
         """What speaks and reads for this connection: it is loaded with the first that needs it."""
         if self._made is None or self._made.sock is not self.sock:
-            from smtpx._smtplib.engine import Engine
-
+            try:
+                from smtpx._smtplib.engine import Engine
+            except ImportError as error:
+                if is_loading():
+                    raise SMTPException(AMID_LOADING) from error
+                raise
             self._made = Engine(self.sock, lmtp=self._lmtp)
         return self._made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from smtpx.errors import (
@@ -82,6 +83,13 @@ def source_of(dialled: Dialled) -> str:
         return "" if dialled.socket is None else str(dialled.socket.getsockname()[0])
     except OSError:
         return ""  # Some systems do not know it any more once the peer has hung up.
+
+
+def blamed(unreached: Iterable[tuple[str, SMTPError]], *, is_cut: bool) -> Iterator[str]:
+    """The addresses that could not be reached, but for those that we had no time for."""
+    for address, error in unreached:
+        if not (is_cut and isinstance(error, TimedOut)):
+            yield address
 
 
 def unreached_of(dialled: Dialled, settings: Settings) -> tuple[tuple[str, SMTPError], ...]:

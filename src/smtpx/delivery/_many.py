@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from smtpx import _checks
 from smtpx._accounting import account_again
 from smtpx._ends import no_end
-from smtpx._starting import start_thread
+from smtpx._starting import Claims, start_thread
 from smtpx._unbegun import Unbegun
 from smtpx.envelope import Envelope
 from smtpx.errors import ConnectionLost, LocalProtocolError, MarkRefused, SMTPError
@@ -162,7 +162,7 @@ class _Worker:
         self.ended = threading.Event()
         self._events = events
         self._deliver = deliver
-        self._claims: list[object] = []
+        self._claims = Claims()
         self._is_refused = False
 
     def start(self) -> None:
@@ -176,11 +176,8 @@ class _Worker:
             self._end(unsent(self.message, lost))
 
     def claim(self, who: object) -> bool:
-        """True for the first to ask, be it again: its thread is to send it, or somebody that does
-        not wait for that.
-        """
-        self._claims.append(who)
-        return self._claims[0] is who
+        """True for its thread, which is to send it then, or for whoever does not wait for that."""
+        return self._claims.is_first(who)
 
     def _run(self) -> None:
         if not self.claim(self):

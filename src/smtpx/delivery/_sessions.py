@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -19,6 +19,7 @@ from smtpx.sansio import Dialled, dial
 
 from ._attempts import (
     FAREWELL,
+    blamed,
     busy,
     counts_against,
     held_back,
@@ -115,7 +116,8 @@ class Sessions:
         )
         try:
             unreached = unreached_of(dialled, self._settings)
-            self._note(unreached, is_cut=opening.has_cut(left))
+            for address in blamed(unreached, is_cut=opening.has_cut(left)):
+                self._hosts.failed(address, monotonic())
             if dialled.socket is None:
                 return Said(begun=dialled.begun or addresses, unreached=unreached)
             with self._lock:
@@ -131,12 +133,6 @@ class Sessions:
                 # By one call of C, whatever interrupts what follows.
                 SocketType.close(dialled.socket)
             raise
-
-    def _note(self, unreached: Iterable[tuple[str, SMTPError]], *, is_cut: bool) -> None:
-        """Remember who could not be reached, unless it was we who had no time."""
-        for address, error in unreached:
-            if not (is_cut and isinstance(error, TimedOut)):
-                self._hosts.failed(address, monotonic())
 
     def _is_crowded(self, said: Said) -> bool:
         """True if a server takes no session because it has enough of ours; else remember it."""

@@ -14,6 +14,7 @@ from smtpx.sansio import Dialled, dial_async
 
 from ._attempts import (
     FAREWELL,
+    blamed,
     busy,
     counts_against,
     held_back,
@@ -105,9 +106,8 @@ class TaskSessions:
             sources=self._settings.sources,
         )
         unreached = unreached_of(dialled, self._settings)
-        for address, error in unreached:
-            if not (isinstance(error, TimedOut) and opening.has_cut(left)):
-                self._hosts.failed(address, monotonic())
+        for address in blamed(unreached, is_cut=opening.has_cut(left)):
+            self._hosts.failed(address, monotonic())
         if dialled.socket is None:
             return Said(begun=dialled.begun or addresses, unreached=unreached)
         self._places.settle(lease, dialled.address)
